@@ -1,0 +1,200 @@
+"""Everything that can go wrong, as one tree.
+
+    SentinelMatchError
+    ├── InputError                 something about a file the user gave
+    │   ├── NotAProduct            neither a Sentinel-2 product nor a raster (an HTML page, an empty folder, …)
+    │   ├── BrokenProduct          a product, but its archive or its XML is damaged, incomplete or hostile
+    │   ├── MissingBand            the product has no such band, or its file is absent
+    │   ├── DamagedImage           a JP2 or raster whose pixels cannot be decoded
+    │   ├── NoGeoreference         an image without a position where one is needed
+    │   └── BadMask                a user's mask that cannot be used
+    ├── PairError                  two good inputs that cannot be matched
+    │   ├── NoOverlap              their valid footprints do not meet
+    │   ├── NothingClear           they meet only under cloud, shadow or no-data
+    │   └── NoMatch                they show no common ground that could be verified
+    ├── MatcherError
+    │   ├── UnknownMatcher         no matcher of that name
+    │   ├── WeightsMissing         its weights are not on this machine
+    │   └── WeightsDamaged         a weights file that is not the file it should be
+    └── OutputError                a result that could not be written
+
+Each is a dataclass: its fields are the facts, ``str()`` is one sentence that says what, which file and what to do.
+They survive pickling, so a worker process can report them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+
+@dataclass(eq=False)
+class SentinelMatchError(Exception):
+    """Base of every error this package raises on purpose."""
+
+    def __reduce__(self) -> tuple[type[SentinelMatchError], tuple[object, ...]]:
+        """Rebuild from the fields: exceptions pickle their ``args``, which a dataclass leaves empty."""
+        return type(self), tuple(getattr(self, f.name) for f in fields(self))
+
+
+class InputError(SentinelMatchError):
+    """Something about a file the user gave."""
+
+
+@dataclass(eq=False)
+class NotAProduct(InputError):
+    """Neither a Sentinel-2 product nor a raster."""
+
+    path: Path
+    reason: str
+    """What it is instead, as the end of a sentence."""
+
+    def __str__(self) -> str:
+        return f"{self.path} is not a Sentinel-2 product: {self.reason}."
+
+
+@dataclass(eq=False)
+class BrokenProduct(InputError):
+    """A product whose archive or XML is damaged, incomplete or hostile."""
+
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path} cannot be read: {self.reason}."
+
+
+@dataclass(eq=False)
+class MissingBand(InputError):
+    """The product has no such band, or its file is absent."""
+
+    product: str
+    band: str
+    available: tuple[str, ...]
+
+    def __str__(self) -> str:
+        have = ", ".join(self.available) or "none at all"
+        return f"{self.product} has no band {self.band} (it has {have}): choose one with --band, or download it again."
+
+
+@dataclass(eq=False)
+class DamagedImage(InputError):
+    """A JP2 or raster whose pixels cannot be decoded."""
+
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path} is damaged: {self.reason}. Download it again."
+
+
+@dataclass(eq=False)
+class NoGeoreference(InputError):
+    """An image without a position where one is needed."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.path} has no georeference (CRS and transform), so its position on the ground is unknown."
+
+
+@dataclass(eq=False)
+class BadMask(InputError):
+    """A user's mask that cannot be used."""
+
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"The mask {self.path} cannot be used: {self.reason}."
+
+
+class PairError(SentinelMatchError):
+    """Two good inputs that cannot be matched with one another."""
+
+
+@dataclass(eq=False)
+class NoOverlap(PairError):
+    """The valid footprints do not meet."""
+
+    left: str
+    right: str
+
+    def __str__(self) -> str:
+        return f"{self.left} and {self.right} show no common ground: their valid footprints do not overlap."
+
+
+@dataclass(eq=False)
+class NothingClear(PairError):
+    """The overlap is hidden: cloud, shadow, no-data."""
+
+    left: str
+    right: str
+    reasons: str
+    """Shares of the overlap that each mask removed, e.g. ``cloud 98 %, nodata 1 %``."""
+
+    def __str__(self) -> str:
+        return f"{self.left} and {self.right} overlap, but nowhere is it clear in both ({self.reasons})."
+
+
+@dataclass(eq=False)
+class NoMatch(PairError):
+    """No common ground that could be verified."""
+
+    left: str
+    right: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"No match between {self.left} and {self.right}: {self.reason}."
+
+
+class MatcherError(SentinelMatchError):
+    """Something about a matcher, whatever the images."""
+
+
+@dataclass(eq=False)
+class UnknownMatcher(MatcherError):
+    """No matcher of that name."""
+
+    name: str
+    known: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"There is no matcher {self.name!r}: the known ones are {', '.join(self.known)}."
+
+
+@dataclass(eq=False)
+class WeightsMissing(MatcherError):
+    """The weights of a matcher are not on this machine."""
+
+    matcher: str
+    file: str
+    licence: str
+    remedy: str
+    """What to do, as a sentence without its full stop."""
+
+    def __str__(self) -> str:
+        return f"{self.matcher} needs the weights {self.file} ({self.licence}), which are not here: {self.remedy}."
+
+
+@dataclass(eq=False)
+class WeightsDamaged(MatcherError):
+    """A weights file that is not the file it should be."""
+
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"The weights {self.path} are refused: {self.reason}."
+
+
+@dataclass(eq=False)
+class OutputError(SentinelMatchError):
+    """A result that could not be written."""
+
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path} could not be written: {self.reason}."

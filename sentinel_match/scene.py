@@ -1,0 +1,144 @@
+"""What a product says of itself: Band, Mask and Scene, frozen values made by ``safe`` from metadata alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sentinel_match.errors import MissingBand
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from odc.geo.geobox import GeoBox
+
+    from sentinel_match.footprint import Footprint
+
+
+@dataclass(frozen=True)
+class Asset:
+    """Where the bytes of one file are: on disk, or a member of a zip."""
+
+    path: Path
+    """The file itself, or the zip that holds it."""
+    member: str | None = None
+    """Name inside the zip; ``None`` for a file on disk."""
+    size: int | None = None
+    """Bytes found (unpacked); ``None`` when not looked at."""
+    expected_size: int | None = None
+    """Bytes the product's manifest promises; a smaller ``size`` is a truncated download."""
+    checksum: str | None = None
+    """What the manifest promises, as ``MD5:hex`` or ``SHA3-256:hex`` (upper-case name, lower-case hex)."""
+
+    @property
+    def gdal(self) -> str:
+        """Path that rasterio opens. The braces let a zip have any suffix (a ``.SAFE`` that is a zip)."""
+        return str(self.path) if self.member is None else f"/vsizip/{{{self.path.resolve()}}}/{self.member}"
+
+    @property
+    def name(self) -> str:
+        """File name without folders."""
+        return Path(self.member or self.path).name
+
+    def __str__(self) -> str:
+        return str(self.path) if self.member is None else f"{self.path}!{self.member}"
+
+
+@dataclass(frozen=True)
+class Band:
+    """One image of a scene, as its metadata describes it."""
+
+    name: str
+    """``B04``, ``B8A``, ``TCI``, ``SCL``; ``1``, ``2``, … in a loose raster."""
+    resolution: float
+    """Ground sampling distance in metres (pixels, where nothing is georeferenced)."""
+    asset: Asset
+    geobox: GeoBox | None
+    """Grid of the file; ``None`` for an image without georeference."""
+    offset: float = 0.0
+    """Added to the digital number before the division (``RADIO_ADD_OFFSET``, ``BOA_ADD_OFFSET``)."""
+    quantification: float = 1.0
+    """reflectance = (DN + offset) / quantification, for every DN but ``nodata``."""
+    nodata: float | None = 0.0
+    index: int = 1
+    """1-based band inside the file."""
+
+
+@dataclass(frozen=True)
+class Mask:
+    """One quality layer of a scene."""
+
+    kind: str
+    """``SCL``, ``CLASSI`` (JP2, three layers: opaque, cirrus, snow), ``CLOUDS`` (GML polygons), ``CLDPRB``, ``DETFOO``, ``QUALIT``."""
+    asset: Asset
+    geobox: GeoBox | None
+    """Grid of the file; ``None`` for GML polygons, which are in the tile's CRS."""
+    band: str | None = None
+    """The band a per-band mask belongs to."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One acquisition of one tile (or one loose raster), from metadata alone: making it opens no pixels."""
+
+    id: str
+    """Product name without ``.SAFE`` (with ``_Txxxxx`` for one granule of an old product), or the stem of a raster."""
+    path: Path
+    """The archive the user gave: folder, zip or raster."""
+    level: str
+    """``L1C``, ``L2A``, or empty for a loose raster."""
+    footprint: Footprint | None
+    """Valid-data polygon; ``None`` for an image without georeference."""
+    footprint_source: str
+    """``product`` (EXT_POS_LIST cut with the tile), ``tile``, ``raster``, or ``none``."""
+    bands: tuple[Band, ...] = ()
+    """Images whose file is present, best resolution first within one name."""
+    masks: tuple[Mask, ...] = ()
+    sensing_time: datetime | None = None
+    """UTC time of the tile itself (MTD_TL ``SENSING_TIME``)."""
+    baseline: str = ""
+    """Processing baseline as written, ``05.09``."""
+    spacecraft: str = ""
+    """``S2A`` … ``S2D``."""
+    tile: str = ""
+    """MGRS tile, ``T33UUU``."""
+    datatake: str = ""
+    """Datatake identifier without its baseline: the same for every reprocessing of one acquisition."""
+    datastrip: str = ""
+    relative_orbit: int | None = None
+    orbit_direction: str = ""
+    generation_time: datetime | None = None
+    cloud_cover: float | None = None
+    """Percent of the valid pixels, as the product says."""
+    nodata_share: float | None = None
+    """Percent of the tile without data, where the product says it."""
+    refined: bool | None = None
+    """Whether the geometry was refined against the GRI; ``None`` when the product does not say."""
+    sun_elevation: float | None = None
+    """Degrees, tile mean."""
+    geobox: GeoBox | None = None
+    """Finest grid of the tile (10 m), or of the raster."""
+    position: tuple[float, float] | None = None
+    """(lon, lat) in degrees of an image that carries nothing but an EXIF position."""
+    notes: tuple[str, ...] = ()
+    """What a user should know: grid disagreements, absent files, duplicates left out."""
+
+    @property
+    def name(self) -> str:
+        """Short and unique enough for a file name: ``T33UUU_20160608T153121``, or the stem of a raster."""
+        if self.tile and self.sensing_time:
+            return f"{self.tile}_{self.sensing_time:%Y%m%dT%H%M%S}"
+        return self.id
+
+    def band(self, name: str, resolution: float | None = None) -> Band:
+        """The band of that name: the finest file, or the coarsest that is still at least as fine as ``resolution``.
+
+        Raises:
+            MissingBand: no file of that band is present.
+        """
+        found = sorted((b for b in self.bands if b.name == name.upper()), key=lambda b: b.resolution)
+        if not found:
+            raise MissingBand(self.id, name, tuple(dict.fromkeys(b.name for b in self.bands)))
+        fine = [b for b in found if resolution is not None and b.resolution <= resolution * 1.001]
+        return fine[-1] if fine else found[0]
