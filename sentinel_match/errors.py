@@ -6,6 +6,7 @@
     │   ├── BrokenProduct          a product, but its archive or its XML is damaged, incomplete or hostile
     │   ├── MissingBand            the product has no such band, or its file is absent
     │   ├── DamagedImage           a JP2 or raster whose pixels cannot be decoded
+    │   ├── DecoderMissing         glymur finds no OpenJPEG library
     │   ├── NoGeoreference         an image without a position where one is needed
     │   └── BadMask                a user's mask that cannot be used
     ├── PairError                  two good inputs that cannot be matched
@@ -15,7 +16,8 @@
     ├── MatcherError
     │   ├── UnknownMatcher         no matcher of that name
     │   ├── WeightsMissing         its weights are not on this machine
-    │   └── WeightsDamaged         a weights file that is not the file it should be
+    │   ├── WeightsDamaged         a weights file that is not the file it should be
+    │   └── DeviceMissing          it cannot compute where it was told to
     └── OutputError                a result that could not be written
 
 Each is a dataclass: its fields are the facts, ``str()`` is one sentence that says what, which file and what to do.
@@ -86,6 +88,14 @@ class DamagedImage(InputError):
 
     def __str__(self) -> str:
         return f"{self.path} is damaged: {self.reason}. Download it again."
+
+
+@dataclass(eq=False)
+class DecoderMissing(InputError):
+    """glymur finds no OpenJPEG library."""
+
+    def __str__(self) -> str:
+        return "glymur finds no OpenJPEG library: install one (Debian: libopenjp2-7), or read with rasterio."
 
 
 @dataclass(eq=False)
@@ -187,6 +197,17 @@ class WeightsDamaged(MatcherError):
 
     def __str__(self) -> str:
         return f"The weights {self.path} are refused: {self.reason}."
+
+
+@dataclass(eq=False)
+class DeviceMissing(MatcherError):
+    """A matcher cannot compute where it was told to."""
+
+    device: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"The device {self.device!r} cannot be used: {self.reason}."
 
 
 @dataclass(eq=False)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
-from sentinel_match.errors import MissingBand
+from sentinel_match.errors import DamagedImage, MissingBand
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from datetime import datetime
 
     from odc.geo.geobox import GeoBox
@@ -40,6 +42,42 @@ class Asset:
     def name(self) -> str:
         """File name without folders."""
         return Path(self.member or self.path).name
+
+    @contextmanager
+    def open(self) -> Iterator[IO[bytes]]:
+        """The bytes, for reading; a member of a zip is unpacked on the way.
+
+        Raises:
+            DamagedImage: the file is not there, or its zip is damaged (also while it is read).
+        """
+        from zipfile import BadZipFile, ZipFile
+        from zlib import error as ZlibError  # noqa: N812
+
+        with ExitStack() as stack:
+            try:
+                archive = stack.enter_context(ZipFile(self.path)) if self.member is not None else None
+                file: IO[bytes] = self.path.open("rb") if archive is None else archive.open(self.member or "")
+                stack.enter_context(file)
+            except (OSError, KeyError, BadZipFile) as error:
+                raise DamagedImage(str(self), f"it cannot be opened ({error})") from error
+            try:
+                yield file
+            except (EOFError, BadZipFile, ZlibError) as error:
+                raise DamagedImage(str(self), f"its bytes cannot be unpacked ({error})") from error
+
+    def sha256(self) -> str:
+        """Hash of the bytes, hexadecimal: the same for the same file, wherever it is kept.
+
+        Raises:
+            DamagedImage: see :meth:`open`.
+        """
+        from hashlib import sha256
+
+        total = sha256()
+        with self.open() as file:
+            while block := file.read(1 << 20):
+                total.update(block)
+        return total.hexdigest()
 
     def __str__(self) -> str:
         return str(self.path) if self.member is None else f"{self.path}!{self.member}"
@@ -142,3 +180,29 @@ class Scene:
             raise MissingBand(self.id, name, tuple(dict.fromkeys(b.name for b in self.bands)))
         fine = [b for b in found if resolution is not None and b.resolution <= resolution * 1.001]
         return fine[-1] if fine else found[0]
+
+
+def scene_feature(scene: Scene) -> dict[str, Any]:
+    """GeoJSON feature of a scene: its footprint (or the point it was taken at, or ``null``) with its facts."""
+    place = {"type": "Point", "coordinates": list(scene.position)} if scene.position else None
+    stated = ("level", "tile", "spacecraft", "baseline", "datatake", "relative_orbit", "orbit_direction")
+    measured = ("cloud_cover", "nodata_share", "refined", "sun_elevation", "footprint_source")
+    return {
+        "type": "Feature",
+        "id": scene.id,
+        "geometry": scene.footprint.geojson() if scene.footprint else place,
+        "properties": {
+            "name": scene.name,
+            "path": str(scene.path),
+            "sensing_time": scene.sensing_time.isoformat() if scene.sensing_time else None,
+            **{name: None if (value := getattr(scene, name)) == "" else value for name in stated + measured},
+            "area_km2": round(scene.footprint.area_km2, 3) if scene.footprint else None,
+            "bands": list(dict.fromkeys(band.name for band in scene.bands)),
+            "notes": list(scene.notes),
+        },
+    }
+
+
+def scenes_geojson(scenes: Iterable[Scene]) -> dict[str, Any]:
+    """RFC 7946 FeatureCollection of scenes, in their order."""
+    return {"type": "FeatureCollection", "features": [scene_feature(scene) for scene in scenes]}

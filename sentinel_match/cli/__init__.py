@@ -1,0 +1,88 @@
+"""The command line: one file per command, each a few lines over the library.
+
+Commands are imported when they are called, so ``--help`` loads neither torch nor rasterio. stdout is data, stderr is
+talk. Exit codes: 0 all well, 1 something failed (one line says what), 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sentinel_match import __version__
+from sentinel_match.errors import SentinelMatchError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COMMANDS = {
+    "scenes": "What is in these archives: level, tile, date, orbit, cloud, footprint.",
+    "pairs": "Which acquisitions to compare, ranked, with the reason of each choice and refusal.",
+    "run": "Everything: from archives to tie points, no parameter chosen.",
+    "match": "Tie points between two products, or any two georeferenced rasters.",
+    "chip": "What the matcher sees of a scene, as a georeferenced image.",
+    "matchers": "Which matchers there are, their licences, and where their weights are.",
+    "cache": "What the cache holds, and how to empty it.",
+    "demo": "Invent an archive and run the whole line on it, offline.",
+}
+
+
+class _Lazy(click.Group):
+    """A group whose commands are imported when called; their one-line help needs no import."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"sentinel_match.cli.{cmd_name}"), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; what the library raises on purpose becomes one line and exit status 1."""
+        try:
+            return super().invoke(ctx)
+        except SentinelMatchError as error:
+            raise click.ClickException(str(error)) from error
+        except BrokenPipeError:
+            sys.stderr.close()
+            ctx.exit(1)
+
+
+def _read_config(ctx: click.Context, _param: click.Parameter, path: Path | None) -> Path | None:
+    """Use a TOML file as defaults: a table per command, keys as the options are spelled, unknown ones refused."""
+    if path is None:
+        return None
+    from sentinel_match.cli.config import load
+
+    ctx.default_map = load(path, main)
+    return path
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="sentinel-match")
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=__import__("pathlib").Path),
+    is_eager=True,
+    expose_value=False,
+    callback=_read_config,
+    help="TOML file with defaults: a table for each command, e.g. [run] band = 'B08'.",
+)
+@click.option("-v", "--verbose", count=True, help="Say more on stderr; -vv says all.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors.")
+@click.pass_context
+def main(ctx: click.Context, verbose: int, quiet: bool) -> None:
+    """Tie points between Sentinel-2 acquisitions: from downloaded .SAFE archives to GeoJSON one can trust."""
+    level = logging.ERROR if quiet else max(logging.DEBUG, logging.WARNING - 10 * verbose)
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr, force=True)
+    ctx.obj = quiet

@@ -1,0 +1,27 @@
+"""The networks written here. Only this page is light: every other module in here imports torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sentinel_match.errors import DeviceMissing
+
+if TYPE_CHECKING:
+    import torch
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def device(name: str) -> torch.device:
+    """The device to compute on: ``cpu``, ``cuda``, or ``auto`` = CUDA where there is some.
+
+    Raises:
+        DeviceMissing: no such device on this machine.
+    """
+    import torch
+
+    if name not in DEVICES:
+        raise DeviceMissing(name, f"it is none of {', '.join(DEVICES)}")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise DeviceMissing(name, "torch finds no CUDA device; take auto or cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

@@ -1,0 +1,153 @@
+"""Archive: a product's files as one flat listing, whether they lie in a folder or in a zip. Nothing is ever extracted.
+
+A download is not to be trusted: a zip whose names lead out of it, whose members are links or encrypted, or that unpacks
+to absurd sizes is refused here, before anything reads it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import zipfile
+import zlib
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import IO, TYPE_CHECKING
+
+from sentinel_match.errors import BrokenProduct, NotAProduct
+from sentinel_match.scene import Asset
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+MEMBERS = 100_000
+"""Most members of a believable zip: the largest old multi-granule products hold about 15,000."""
+
+TEXT_BYTES = 16 * 2**20
+"""Most bytes read of one metadata file. Real ones: up to 0.5 MB, a manifest of many granules 5 MB."""
+
+RATIO = 100
+"""Most times a metadata file of over 1 MiB may grow when unpacked. Real XML reaches 15; a bomb of zeros 1000."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One folder or zip, opened by :func:`open_archive`."""
+
+    path: Path
+    """The folder, or the zip."""
+    sizes: Mapping[str, int]
+    """Bytes (unpacked) by member name: relative, parts joined by ``/``, in sorted order. Folders are not listed."""
+    zipped: zipfile.ZipFile | None = field(default=None, repr=False)
+
+    def asset(self, name: str) -> Asset:
+        """Where a member's bytes are."""
+        size = self.sizes.get(name)
+        return Asset(self.path, name, size) if self.zipped else Asset(self.path / name, size=size)
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[IO[bytes]]:
+        """A member as a seekable stream of bytes.
+
+        Raises:
+            BrokenProduct: it cannot be unpacked.
+        """
+        try:
+            with self.zipped.open(name) if self.zipped else (self.path / name).open("rb") as stream:
+                yield stream
+        except NotImplementedError:
+            reason = f"{name} is packed by a method that Python cannot unpack: unzip the product, use the folder"
+            raise BrokenProduct(self.path, reason) from None
+        except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+            raise BrokenProduct(self.path, f"{name} is damaged ({error}): download it again") from error
+
+    def read(self, name: str) -> bytes:
+        """All bytes of a metadata file.
+
+        Raises:
+            BrokenProduct: it is empty, absurdly large, or cannot be unpacked.
+        """
+        size = self.sizes[name]
+        if size == 0:
+            raise BrokenProduct(self.path, f"{name} is empty: download it again")
+        packed = self.zipped.getinfo(name).compress_size if self.zipped else size
+        if size > TEXT_BYTES or (size > 2**20 and size > RATIO * packed):
+            raise BrokenProduct(self.path, f"{name} unpacks to {size / 1e6:.0f} MB, which no metadata file does")
+        with self.open(name) as stream:
+            return stream.read(TEXT_BYTES)
+
+
+@contextmanager
+def open_archive(path: Path) -> Iterator[Archive]:
+    """The listing of a folder or zip; the name of a zip does not matter.
+
+    Raises:
+        NotAProduct: the file is no zip.
+        BrokenProduct: the zip is incomplete, encrypted or hostile.
+    """
+    if path.is_dir():
+        yield Archive(path, dict(sorted(_folder_sizes(path))))
+        return
+    head = _head(path)
+    if not head.startswith(b"PK"):
+        raise NotAProduct(path, what_it_is_instead(path))
+    try:
+        zipped = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError):
+        raise BrokenProduct(path, "the archive is incomplete: download it again") from None
+    with zipped:
+        yield Archive(path, dict(sorted(_zip_sizes(path, zipped))), zipped)
+
+
+def is_zip(path: Path) -> bool:
+    """Whether a file begins as zips do, whatever its name and even when its end is missing."""
+    return _head(path).startswith((b"PK\x03\x04", b"PK\x05\x06"))
+
+
+def what_it_is_instead(path: Path) -> str:
+    """What a file is that should have been a product or an image, as the end of a sentence."""
+    head = _head(path).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if not head:
+        return "the file is empty, download it again"
+    if head.startswith((b"<!doctype", b"<html", b"<?xml", b"<error", b"{")):
+        return "it is a web page or error message, likely of an expired download link, download it again"
+    return "it is neither a zip nor an image that GDAL can open"
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(512)
+
+
+def _folder_sizes(path: Path) -> Iterator[tuple[str, int]]:
+    for folder, _, names in os.walk(path):
+        for name in names:
+            file = Path(folder, name)
+            if file.is_file():  # not a dangling link
+                yield file.relative_to(path).as_posix(), file.stat().st_size
+
+
+def _zip_sizes(path: Path, zipped: zipfile.ZipFile) -> Iterator[tuple[str, int]]:
+    members = zipped.infolist()
+    if len(members) > MEMBERS:
+        raise BrokenProduct(path, f"it holds {len(members):,} files, which no Sentinel-2 product does")
+    name, times = Counter(m.filename for m in members).most_common(1)[0] if members else ("", 0)
+    if times > 1:
+        raise BrokenProduct(path, f"it holds {name} more than once, so readers may disagree on what it is")
+    for member in members:
+        _refuse_hostile(path, member)
+        if not member.is_dir() and not member.filename.startswith("__MACOSX/"):
+            yield member.filename, member.file_size
+
+
+def _refuse_hostile(path: Path, member: zipfile.ZipInfo) -> None:
+    """Zip slip: a name that leads out of the archive, on any system, or a link that does."""
+    parts = PurePosixPath(member.filename.replace("\\", "/")).parts
+    if not parts or ".." in parts or parts[0] == "/" or ":" in parts[0]:
+        raise BrokenProduct(path, f"it is unsafe, because its member {member.filename!r} leads out of the archive")
+    if stat.S_ISLNK(member.external_attr >> 16):
+        raise BrokenProduct(path, f"it is unsafe, because its member {member.filename!r} is a link")
+    if member.flag_bits & 0x1:
+        raise BrokenProduct(path, f"its member {member.filename!r} is encrypted: unzip it with its password")

@@ -1,0 +1,177 @@
+"""Many archives to one folder of results: find, pair, match each pair, keep what is already done.
+
+    OUT/scenes.geojson   OUT/pairs.geojson   OUT/<pair id>/tiepoints.geojson, pair.json   OUT/run.json
+
+A pair is done when its ``pair.json`` names the recipe that would be used now and its tie points lie beside it unharmed.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import resource
+import sys
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from sentinel_match import __version__, pipeline
+from sentinel_match.cache import digest
+from sentinel_match.errors import SentinelMatchError
+from sentinel_match.export import dumps, write_collection, write_geojson
+from sentinel_match.files import write_text
+from sentinel_match.pairing import Filters, Pairing, pair_scenes, pairs_geojson
+from sentinel_match.safe import Catalogue, find_scenes
+from sentinel_match.scene import scenes_geojson
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from sentinel_match.cache import Cache
+    from sentinel_match.pair import Pair
+    from sentinel_match.pipeline import Options, Tell
+    from sentinel_match.scene import Scene
+
+TIES, RECORD = "tiepoints.geojson", "pair.json"
+LIBRARIES = ("torch", "kornia", "rasterio", "glymur", "numpy", "scikit-image", "odc-geo", "shapely", "pyproj")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one pair."""
+
+    id: str
+    status: str
+    """``matched``, ``kept`` (done by an earlier run), or ``failed``."""
+    left: str
+    right: str
+    summary: Mapping[str, Any]
+    """The summary of its tie points; empty when it failed."""
+    error: str = ""
+    """Why it failed, one sentence."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a whole run found and did."""
+
+    catalogue: Catalogue
+    pairing: Pairing
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def clean(self) -> bool:
+        """Whether every product could be read and every pair matched."""
+        return not self.catalogue.refused and all(o.status != "failed" for o in self.outcomes)
+
+
+def run(paths: Iterable[Path], out: Path, options: Options, filters: Filters, cache: Cache, tell: Tell) -> Run:
+    """Everything from archives to tie points; one bad product or pair never ends it.
+
+    Args:
+        paths: products, zips, rasters, or folders of them.
+        out: folder of results, made if absent.
+        options: of each pair.
+        filters: of the choice of pairs.
+        cache: where work on one scene is kept.
+        tell: hears of progress.
+
+    Raises:
+        OutputError: results cannot be written.
+    """
+    clock = pipeline.Clock()
+    started = datetime.now(timezone.utc)
+    with clock("find"):
+        catalogue = find_scenes(paths)
+    with clock("pair"):
+        pairing = pair_scenes(catalogue.scenes, filters)
+    write_collection(scenes_geojson(catalogue.scenes), out / "scenes.geojson")
+    write_collection(pairs_geojson(pairing), out / "pairs.geojson")
+    hashes: dict[str, str] = {}
+    outcomes = []
+    with clock("match"):
+        for k, pair in enumerate(pairing.pairs):
+            tell(f"pair {pair.id}", k, len(pairing.pairs))
+            outcomes.append(_one(pair, out / pair.id, options, cache, tell, hashes))
+    result = Run(catalogue, pairing, tuple(outcomes))
+    write_text(out / "run.json", json.dumps(_record(result, options, clock, started, hashes), indent=1) + "\n")
+    return result
+
+
+def _one(pair: Pair, folder: Path, options: Options, cache: Cache, tell: Tell, hashes: dict[str, str]) -> Outcome:
+    """Match one pair, unless it is done."""
+    names = (pair.left.id, pair.right.id)
+    try:
+        band = pipeline.common_band(pair.left, pair.right, options.band)
+        recipe = digest({
+            "options": options.recipe,
+            "inputs": [[scene.id, _fingerprints(scene, band, hashes)] for scene in (pair.left, pair.right)],
+        })
+        done = _done(folder, recipe)
+        if done is not None:
+            return Outcome(pair.id, "kept", *names, done)
+        ties = pipeline.match_scenes(pair.left, pair.right, options, cache, tell)
+        write_geojson(ties, folder / TIES)
+        record = {"recipe": recipe, "bytes": (folder / TIES).stat().st_size, "summary": ties.summary}
+        write_text(folder / RECORD, dumps(record) + "\n")
+        return Outcome(pair.id, "matched", *names, ties.summary)
+    except SentinelMatchError as error:
+        # A result of an earlier run with other inputs must not stand beside this failure
+        for stale in (folder / RECORD, folder / TIES):
+            stale.unlink(missing_ok=True)
+        return Outcome(pair.id, "failed", *names, {}, str(error))
+
+
+def _done(folder: Path, recipe: str) -> dict[str, Any] | None:
+    """The summary an earlier run left for this recipe, if its tie points are still whole."""
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        whole = record["recipe"] == recipe and (folder / TIES).stat().st_size == record["bytes"]
+        return dict(record["summary"]) if whole else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _fingerprints(scene: Scene, band: str, hashes: dict[str, str]) -> list[str]:
+    """Checksums of every file of a scene that its result depends on, each file read once a run."""
+    assets = [scene.band(band).asset, *(mask.asset for mask in scene.masks)]
+    for asset in assets:
+        if str(asset) not in hashes:
+            hashes[str(asset)] = asset.sha256()
+    return [hashes[str(asset)] for asset in assets]
+
+
+def _record(
+    result: Run, options: Options, clock: pipeline.Clock, started: datetime, hashes: Mapping[str, str]
+) -> dict[str, Any]:
+    """What ``run.json`` says."""
+    sizes = {
+        str(asset): asset.size
+        for scene in result.catalogue.scenes
+        for asset in (*(b.asset for b in scene.bands), *(m.asset for m in scene.masks))
+    }
+    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    # Linux counts kilobytes, macOS bytes
+    peak = max(own.ru_maxrss, children.ru_maxrss) * (1 if sys.platform == "darwin" else 1024)
+    plain = json.loads(
+        dumps({
+            "sentinel_match": __version__,
+            "started": started,
+            "finished": datetime.now(timezone.utc),
+            "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+            "versions": {name: version(name) for name in LIBRARIES},
+            "options": options.recipe,
+            "inputs": [
+                {"file": name, "bytes": sizes.get(name), "sha256": value} for name, value in sorted(hashes.items())
+            ],
+            "scenes": [scene.id for scene in result.catalogue.scenes],
+            "refused": [{"path": r.path, "reason": str(r.error)} for r in result.catalogue.refused],
+            "seconds": clock.seconds,
+            "cpu_seconds": clock.cpu_seconds,
+            "peak_memory_bytes": peak,
+            "pairs": [vars(outcome) for outcome in result.outcomes],
+        })
+    )
+    return dict(plain)

@@ -1,0 +1,164 @@
+"""Arrays on disk, named by the recipe that makes them.
+
+An entry's name is the hash of everything its content depends on, so nothing goes stale and nothing needs invalidating:
+a changed input is a new name. Entries are made under a temporary name and renamed, so they are whole or absent; one
+that turns out damaged is removed and made again. The least recently used ones leave when the cache outgrows its
+limit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sentinel_match.errors import OutputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Recipe = Mapping[str, object]
+"""What an entry depends on, JSON-able; ``kind`` says in one word what it is."""
+
+MARK = "recipe.json"
+UNFINISHED = ".unfinished-"
+ABANDONED_S = 24 * 3600
+"""An unfinished folder older than this belongs to a process that was killed."""
+
+
+@dataclass(frozen=True)
+class Cache:
+    """A folder of entries; safe for several processes at once."""
+
+    root: Path
+    limit: int = 20 * 2**30
+    """Bytes the entries may take together."""
+
+    @staticmethod
+    def default() -> Cache:
+        """The user's cache: ``SENTINEL_MATCH_CACHE``, or the system's folder for caches."""
+        import pooch
+
+        return Cache(Path(os.environ.get("SENTINEL_MATCH_CACHE") or pooch.os_cache("sentinel-match")))
+
+    def folder(self, recipe: Recipe, make: Callable[[Path], None]) -> Path:
+        """The folder ``make`` filled for this recipe, made now if it is not there.
+
+        Args:
+            recipe: what the content depends on.
+            make: fills the empty folder it is given.
+
+        Raises:
+            OutputError: the cache cannot be written (disk full, no permission).
+        """
+        path = self.root / str(recipe["kind"]) / digest(recipe)
+        if _whole(path):
+            # Recently used: the last to be pruned
+            with contextlib.suppress(OSError):
+                os.utime(path / MARK)
+            return path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            made = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=path.parent))
+        except OSError as error:
+            raise OutputError(self.root, f"the cache folder cannot be used ({error.strerror or error})") from error
+        try:
+            make(made)
+            sizes = {str(f.relative_to(made)): f.stat().st_size for f in sorted(made.rglob("*")) if f.is_file()}
+            (made / MARK).write_text(json.dumps({"recipe": recipe, "files": sizes}, default=str), encoding="utf-8")
+            shutil.rmtree(path, ignore_errors=True)
+            # Another process may have been faster; its entry is as good as ours
+            with contextlib.suppress(OSError):
+                made.rename(path)
+        except OSError as error:
+            raise OutputError(self.root, f"{error.strerror or error}; free some space or set --cache") from error
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+        if not _whole(path):
+            raise OutputError(path, "the entry vanished while it was made")
+        self.prune(self.limit, keep=path)
+        return path
+
+    def arrays(self, recipe: Recipe, make: Callable[[], Mapping[str, NDArray[Any]]]) -> Mapping[str, NDArray[Any]]:
+        """The named arrays of this recipe, made now if they are not there.
+
+        Raises:
+            OutputError: the cache cannot be written.
+        """
+
+        def fill(folder: Path) -> None:
+            np.savez(folder / "arrays.npz", **make())  # type: ignore[arg-type]
+
+        for attempt in (1, 2):
+            path = self.folder(recipe, fill)
+            try:
+                with np.load(path / "arrays.npz", allow_pickle=False) as stored:
+                    return dict(stored)
+            except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+                # zipfile's checksum says the entry is damaged: make it again, once
+                shutil.rmtree(path, ignore_errors=True)
+                if attempt == 2:
+                    raise OutputError(path, f"the entry cannot be read back ({error})") from error
+        raise AssertionError("unreachable")
+
+    def entries(self) -> Iterator[Entry]:
+        """All finished entries."""
+        for mark in self.root.glob(f"*/*/{MARK}"):
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                content = json.loads(mark.read_text(encoding="utf-8"))
+                yield Entry(mark.parent, mark.parent.parent.name, sum(content["files"].values()), mark.stat().st_mtime)
+
+    def prune(self, limit: int, keep: Path | None = None) -> int:
+        """Remove the least recently used entries until at most ``limit`` bytes remain; returns the bytes freed."""
+        for stale in self.root.glob(f"*/{UNFINISHED}*"):
+            with contextlib.suppress(OSError):
+                if limit == 0 or time.time() - stale.stat().st_mtime > ABANDONED_S:
+                    shutil.rmtree(stale, ignore_errors=True)
+        entries = sorted(self.entries(), key=lambda e: e.used)
+        total, freed = sum(e.size for e in entries), 0
+        for entry in entries:
+            if total - freed <= limit:
+                break
+            if entry.path != keep:
+                shutil.rmtree(entry.path, ignore_errors=True)
+                freed += entry.size
+        return freed
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One finished entry of a cache."""
+
+    path: Path
+    kind: str
+    size: int
+    """Bytes."""
+    used: float
+    """When it was last used, seconds since 1970."""
+
+
+def digest(recipe: Recipe) -> str:
+    """Name of a recipe: the same on every machine and in every order of keys."""
+    text = json.dumps(recipe, sort_keys=True, default=str, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _whole(path: Path) -> bool:
+    """Whether an entry is there with every file at its size."""
+    try:
+        content = json.loads((path / MARK).read_text(encoding="utf-8"))
+        return all((path / name).stat().st_size == size for name, size in content["files"].items())
+    except (OSError, ValueError, KeyError, AttributeError):
+        return False

@@ -1,0 +1,59 @@
+"""``sentinel-match chip``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sentinel_match.cli import options
+
+
+@click.command()
+@click.argument("scene", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help=".tif (cloud-optimised GeoTIFF), .png or .jpg, all with georeference.",
+)
+@click.option("--band", help="Band (default: B04, else the first there is).")
+@click.option("--resolution", type=float, help="Metres per pixel (default: native).")
+@click.option("--reflectance", is_flag=True, help="True reflectance without masks, instead of what the matcher sees.")
+@options.mask_options
+@options.cache_options
+@click.pass_context
+def chip(
+    ctx: click.Context,
+    /,
+    scene: Path,
+    output: Path,
+    band: str | None,
+    resolution: float | None,
+    reflectance: bool,
+    **values: Any,
+) -> None:
+    """What the matcher sees of a scene, as a georeferenced image.
+
+    That is: normalised to 0..1 between the scene's own limits, with masked pixels as no-data.
+    """
+    masking, cache = options.make_masking(values), options.make_cache(values)
+    from sentinel_match import pipeline, raster
+    from sentinel_match.safe import read_scene
+
+    found = read_scene(scene)
+    name = pipeline.common_band(found, found, band)
+    if reflectance:
+        image = raster.read(found, name, resolution=resolution)
+        said = "reflectance"
+    else:
+        loaded = raster.load(found, name, resolution=resolution, masking=masking, cache=cache)
+        image = loaded.raster
+        said = ", ".join(f"{reason} {100 * share:.1f} %" for reason, share in loaded.removed.items()) or "nothing"
+        said = f"masked {said}; reflectance {loaded.limits[0]:.3f} to {loaded.limits[1]:.3f} became 0 to 1"
+    raster.write(image, output)
+    if not ctx.obj:
+        rows, cols = image.valid.shape
+        click.echo(f"wrote {output}: {name} of {found.name}, {cols} x {rows} px; {said}", err=True)

@@ -1,0 +1,55 @@
+"""A TOML file as click's ``default_map``: the command line wins, then the file, then the built-in defaults."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # pragma: no cover
+    import tomli as tomllib
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def load(path: Path, group: click.Group) -> dict[str, dict[str, Any]]:
+    """Read defaults, a table per command; keys may be written with dashes or underscores.
+
+    Raises:
+        click.BadParameter: the file is no TOML, or has a table or key that is no command or option.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise click.BadParameter(f"{path} is not TOML: {error}") from error
+    defaults: dict[str, dict[str, Any]] = {}
+    with click.Context(group) as ctx:
+        for table, values in content.items():
+            command = group.get_command(ctx, table)
+            if command is None or not isinstance(values, dict):
+                raise click.BadParameter(
+                    f"{path} has {table!r} at top level; tables are named after commands: "
+                    + ", ".join(group.list_commands(ctx))
+                )
+            options = {str(p.name): p for p in command.params if isinstance(p, click.Option)}
+            defaults[table] = {}
+            for key, value in values.items():
+                name = _parameter(key, options)
+                if name is None:
+                    known = ", ".join(sorted(max(p.opts, key=len).lstrip("-") for p in options.values()))
+                    raise click.BadParameter(f"{path}: [{table}] has no option {key!r}; it has {known}")
+                defaults[table][name] = value
+    return defaults
+
+
+def _parameter(key: str, options: dict[str, click.Option]) -> str | None:
+    """The parameter that a key names, by its flag (``no-water`` too) or its name."""
+    flag = "--" + key.replace("_", "-")
+    for name, option in options.items():
+        if flag in (*option.opts, *option.secondary_opts) or key == name:
+            return name
+    return None

@@ -1,0 +1,45 @@
+"""``sentinel-match demo``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sentinel_match.cli import options
+
+
+@click.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@options.cache_options
+@click.pass_context
+def demo(ctx: click.Context, /, folder: Path, **values: Any) -> None:
+    """Invent an archive and run the whole line on it, offline, in about a minute.
+
+    FOLDER/archive gets real SAFE products of a landscape that does not exist, in several seasons, one displaced by a
+    known amount, one all cloud, one damaged; FOLDER/out gets what `run` makes of them.
+    """
+    from sentinel_match import batch, testing
+    from sentinel_match.cli.run import report
+    from sentinel_match.pairing import Filters
+    from sentinel_match.pipeline import Options
+
+    cache = options.make_cache(values)
+    if not ctx.obj:
+        click.echo(f"inventing an archive in {folder / 'archive'}", err=True)
+    truth = testing.write_archive(folder / "archive")
+    with options.progress(quiet=ctx.obj) as tell:
+        result = batch.run([folder / "archive"], folder / "out", Options(), Filters(), cache, tell)
+    report(result, folder / "out", as_json=False)
+    click.echo("")
+    for outcome in result.outcomes:
+        if outcome.summary:
+            (left_x, left_y), (right_x, right_y) = truth.displacement[outcome.left], truth.displacement[outcome.right]
+            s = outcome.summary
+            click.echo(
+                f"{outcome.id}: truth {right_x - left_x:+.2f} m east {right_y - left_y:+.2f} m north, "
+                f"found {s['median_dx_m']:+.2f} {s['median_dy_m']:+.2f}"
+            )
+    if not ctx.obj:
+        click.echo(f"Look at {folder / 'out'}: tiepoints.geojson of each pair opens in QGIS.", err=True)

@@ -1,0 +1,242 @@
+"""Options that several commands share, and how the terminal shows progress."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from rich.table import Table
+
+    from sentinel_match.cache import Cache
+    from sentinel_match.masks import Masking
+    from sentinel_match.pairing import Filters
+    from sentinel_match.pipeline import Options, Tell
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+archives = click.argument("archives", nargs=-1, required=True, type=click.Path(path_type=Path))
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+def together(*options: Callable[[Any], Any]) -> Callable[[F], F]:
+    """One decorator from several, in the order the help shall show them."""
+
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+cache_options = together(
+    click.option(
+        "--cache",
+        "cache_folder",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Folder where work on single scenes is kept (default: the user's cache, or SENTINEL_MATCH_CACHE).",
+    ),
+    click.option("--cache-limit", default=20.0, show_default=True, help="Gigabytes the cache may take."),
+)
+
+mask_options = together(
+    click.option("--mask", type=click.Path(path_type=Path), help="Raster (non-zero) or polygons to exclude, any CRS."),
+    click.option("--dilate", default=60.0, show_default=True, help="Metres by which cloud and shadow masks grow."),
+    click.option("--keep-water", is_flag=True, help="Match on water too."),
+    click.option("--drop-snow", is_flag=True, help="Do not match on snow."),
+    click.option(
+        "--cloud-probability",
+        type=click.FloatRange(0, 100),
+        help="Also exclude where an L2A product's cloud probability reaches this percentage.",
+    ),
+    click.option(
+        "--no-brightness", is_flag=True, help="Do not guess clouds by brightness where a product has no mask."
+    ),
+)
+
+match_options = together(
+    click.option("--band", help="Band of both scenes (default: B04, else the first both have)."),
+    click.option("--resolution", type=float, help="Metres per pixel (default: native)."),
+    click.option("--matcher", "matcher_name", help="See `sentinel-match matchers` (default: aliked+lightglue)."),
+    click.option(
+        "--weights",
+        multiple=True,
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="A weights file of the matcher; again for its second one, told apart by name.",
+    ),
+    click.option(
+        "--model",
+        type=click.Choice(["translation", "similarity", "affine", "homography"]),
+        help="Transform the points must agree on (default: similarity on a common lattice, else affine).",
+    ),
+    click.option("--cells", default=8, show_default=True, type=click.IntRange(1), help="Cells given to the matcher."),
+    click.option(
+        "--candidates", default=20_000, show_default=True, type=click.IntRange(1), help="Grid points measured a pair."
+    ),
+    click.option("--window", default=64, show_default=True, help="Side of the correlation window in pixels."),
+    click.option("--radius", default=4, show_default=True, help="Search radius of the correlation in pixels."),
+    click.option("--device", default="cpu", show_default=True, help="cpu, or cuda where there is one."),
+    click.option("--seed", default=0, show_default=True, help="Of the robust fit."),
+    mask_options,
+    cache_options,
+)
+
+filter_options = together(
+    click.option("--min-overlap", "min_overlap_km2", default=1.0, show_default=True, help="Square kilometres."),
+    click.option("--min-share", default=0.02, show_default=True, help="Overlap as a share of the smaller footprint."),
+    click.option("--max-cloud", default=100.0, show_default=True, help="Percent, of either scene."),
+    click.option("--min-joint-clear", default=0.02, show_default=True, help="Estimated share clear in both."),
+    click.option("--min-days", default=0.0, show_default=True, help="Least days between the two."),
+    click.option("--max-days", type=float, default=float("inf"), help="Most days between the two."),
+    click.option(
+        "--max-season-gap", "max_season_gap_days", type=float, default=float("inf"), help="In days of the year."
+    ),
+    click.option("--same-orbit", "same_orbit_only", is_flag=True, help="Only pairs of one relative orbit."),
+    click.option("--same-tile", "same_tile_only", is_flag=True, help="Only pairs of one tile."),
+    click.option("--mixed-levels", is_flag=True, help="Accept L1C with L2A."),
+    click.option("--per-scene", default=2, show_default=True, type=click.IntRange(1), help="Partners of each scene."),
+    click.option("--all-pairs", is_flag=True, help="Every acceptable pair, not only each scene's best."),
+    click.option(
+        "--max-distance",
+        "max_distance_km",
+        default=1.0,
+        show_default=True,
+        help="Kilometres between images that carry only a GPS position.",
+    ),
+)
+
+
+def make_filters(values: dict[str, Any]) -> Filters:
+    """The filters among a command's values, taken out of them."""
+    from dataclasses import fields
+
+    from sentinel_match.pairing import Filters
+
+    return Filters(**{f.name: values.pop(f.name) for f in fields(Filters)})
+
+
+def make_masking(values: dict[str, Any]) -> Masking:
+    """The masking among a command's values, taken out of them."""
+    from sentinel_match.masks import Masking, Reason
+
+    keep = set(Masking().keep)
+    if values.pop("keep_water"):
+        keep.add(Reason.WATER)
+    if values.pop("drop_snow"):
+        keep.discard(Reason.SNOW)
+    return Masking(
+        keep=frozenset(keep),
+        dilate=values.pop("dilate"),
+        cloud_probability=values.pop("cloud_probability"),
+        brightness=not values.pop("no_brightness"),
+        user=values.pop("mask"),
+    )
+
+
+def make_cache(values: dict[str, Any]) -> Cache:
+    """The cache among a command's values, taken out of them."""
+    from sentinel_match.cache import Cache
+
+    folder, limit = values.pop("cache_folder"), int(values.pop("cache_limit") * 1e9)
+    return Cache(folder or Cache.default().root, limit)
+
+
+def make_options(values: dict[str, Any]) -> Options:
+    """How to match, among a command's values, taken out of them.
+
+    The matcher is made first: what it lacks is known before any image is read.
+    """
+    from sentinel_match import matchers
+    from sentinel_match.weights import notices
+
+    name, files, device = values.pop("matcher_name"), values.pop("weights"), values.pop("device")
+    kind = matchers.matcher_class(name or matchers.DEFAULT)
+    extra: dict[str, object] = {"device": device} if kind.weights else {}
+    for file in files:
+        fitting = [w for w in kind.weights if file.name in {w.file, *w.aliases}] or list(kind.weights)[:1]
+        if not fitting or fitting[0].option in extra:
+            raise click.UsageError(f"--weights {file}: {kind.name} has no use for it")
+        extra[fitting[0].option] = file
+    matcher = matchers.create(name or matchers.DEFAULT, **extra)
+    for notice in notices(matcher):
+        click.echo(notice, err=True)
+    masking = make_masking(values)
+    from sentinel_match.pipeline import Options
+    from sentinel_match.refine import Refinement
+
+    try:
+        refinement = Refinement(window=values.pop("window"), radius=values.pop("radius"), device=device)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    names = ("band", "resolution", "model", "cells", "candidates", "seed")
+    return Options(matcher=matcher, masking=masking, refinement=refinement, **{n: values.pop(n) for n in names})
+
+
+@contextmanager
+def progress(*, quiet: bool) -> Iterator[Tell]:
+    """What long work calls to be seen on stderr: a bar on a terminal, a line per stage elsewhere."""
+    if quiet:
+        yield lambda _what, _done, _of: None
+        return
+    if not sys.stderr.isatty():
+        last = [""]
+
+        def line(what: str, done: int, of: int) -> None:
+            if what != last[0]:
+                last[0] = what
+                click.echo(what if not what.startswith("pair ") else f"[{done + 1}/{of}] {what}", err=True)
+
+        yield line
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        overall = bars.add_task("", visible=False)
+        current = bars.add_task("", total=1)
+
+        def show(what: str, done: int, of: int) -> None:
+            if what.startswith("pair "):
+                bars.update(overall, description=what, completed=done, total=of, visible=True)
+            else:
+                bars.update(current, description=what, completed=done, total=max(of, 1))
+
+        yield show
+
+
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[str] = ()
+) -> None:
+    """A table on stdout, as wide as the terminal, or as wide as it needs in a pipe."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table: Table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    for name in columns:
+        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    Console(width=None if sys.stdout.isatty() else 200, soft_wrap=False, highlight=False).print(table)
+
+
+def print_summary(left: str, right: str, summary: Any) -> None:
+    """The figures of one pair, in words a user cannot misread."""
+    s, proof = summary, summary["hold_out"]
+    scatter = f"NMAD {s['nmad_x_px']:.3f} px in x, {s['nmad_y_px']:.3f} px in y"
+    unseen = f"RMSE {proof['rmse']:.2f} m, CE90 {proof['ce90']:.2f} m" if proof else "too few points to hold any out"
+    rows = [
+        ["tie points", f"{s['inliers']:,} believed of {s['points']:,} measured ({s['candidates']:,} tried)"],
+        ["shift, right minus left", f"{s['median_dx_m']:+.2f} m east, {s['median_dy_m']:+.2f} m north (median)"],
+        ["scatter around the model", f"{scatter}; {100 * s['share_below_half_px']:.1f} % below half a pixel"],
+        ["at points not fitted", unseen],
+        ["coverage", f"{s['km_cells']:,} cells of 1 km; {s['jointly_clear_km2']:,.0f} km² clear in both"],
+        ["model", s["model"]["kind"]],
+    ]
+    print_table(f"{left} (left) and {right} (right)", ["", ""], rows)

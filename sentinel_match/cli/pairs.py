@@ -1,0 +1,55 @@
+"""``sentinel-match pairs``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sentinel_match.cli import options
+
+
+@click.command()
+@options.archives
+@options.as_json
+@click.option("--geojson", type=click.Path(dir_okay=False, path_type=Path), help="Write the overlaps here.")
+@click.option("--refused", "show_refused", is_flag=True, help="List every refused pair too, not only how many.")
+@options.filter_options
+@click.pass_context
+def pairs(
+    ctx: click.Context,
+    /,
+    archives: tuple[Path, ...],
+    as_json: bool,
+    geojson: Path | None,
+    show_refused: bool,
+    **values: Any,
+) -> None:
+    """Which acquisitions to compare, ranked, with the reason of each choice and refusal.
+
+    Only metadata is read, no pixel. The clear share is an estimate from the products' cloud cover.
+    """
+    from sentinel_match import export
+    from sentinel_match.pairing import pair_scenes, pairs_geojson
+    from sentinel_match.safe import find_scenes
+
+    catalogue = find_scenes(archives)
+    pairing = pair_scenes(catalogue.scenes, options.make_filters(values))
+    collection = pairs_geojson(pairing)
+    if geojson:
+        export.write_collection(collection, geojson)
+    if as_json:
+        click.echo(export.dumps(collection))
+    else:
+        rows = [[k, p.id, f"{p.score:.2f}", "; ".join(p.reasons)] for k, p in enumerate(pairing.pairs, 1)]
+        options.print_table(f"{len(rows)} pairs of {len(catalogue.scenes)} scenes", ["", "pair", "score", "why"], rows)
+        if show_refused:
+            refusals = [[r.left.id, r.right.id if r.right else None, r.reason] for r in pairing.refused]
+            options.print_table(f"{len(refusals)} refused", ["left", "right", "why not"], refusals)
+        elif pairing.refused and not ctx.obj:
+            click.echo(f"{len(pairing.refused)} refused; --refused says why", err=True)
+    for refused in catalogue.refused:
+        click.echo(f"refused: {refused.error}", err=True)
+    if catalogue.refused:
+        ctx.exit(1)

@@ -1,0 +1,57 @@
+"""``sentinel-match scenes``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from sentinel_match.cli import options
+
+
+@click.command()
+@options.archives
+@options.as_json
+@click.option("--geojson", type=click.Path(dir_okay=False, path_type=Path), help="Write the footprints here.")
+@click.pass_context
+def scenes(ctx: click.Context, /, archives: tuple[Path, ...], as_json: bool, geojson: Path | None) -> None:
+    """What is in these archives: level, tile, date, orbit, cloud, footprint.
+
+    ARCHIVES are .SAFE folders, zips, loose rasters, or folders of them. Only metadata is read, no pixel.
+    Exits with 1 if a product was refused.
+    """
+    from sentinel_match import export
+    from sentinel_match.safe import find_scenes
+    from sentinel_match.scene import scenes_geojson
+
+    catalogue = find_scenes(archives)
+    collection = scenes_geojson(catalogue.scenes)
+    if geojson:
+        export.write_collection(collection, geojson)
+    if as_json:
+        click.echo(export.dumps(collection))
+    else:
+        rows = [
+            [
+                s.id,
+                s.level,
+                s.baseline,
+                s.tile,
+                f"{s.sensing_time:%Y-%m-%d}" if s.sensing_time else None,
+                f"R{s.relative_orbit:03d}" if s.relative_orbit else None,
+                f"{s.cloud_cover:.0f}" if s.cloud_cover is not None else None,
+                f"{s.footprint.area_km2:,.0f}" if s.footprint else None,
+                " ".join(dict.fromkeys(b.name for b in s.bands)) or "none",
+                "; ".join(s.notes),
+            ]
+            for s in catalogue.scenes
+        ]
+        columns = ["scene", "level", "base", "tile", "date", "orbit", "cloud %", "km²", "bands", "notes"]
+        options.print_table(f"{len(rows)} scenes", columns, rows, right=("cloud %", "km²"))
+    if not ctx.obj:
+        for d in catalogue.duplicates:
+            click.echo(f"left out: {d.scene.id} is the same acquisition as {d.replaced_by.id}", err=True)
+    for refused in catalogue.refused:
+        click.echo(f"refused: {refused.error}", err=True)
+    if catalogue.refused:
+        ctx.exit(1)

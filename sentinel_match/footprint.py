@@ -1,0 +1,327 @@
+"""Footprint: the ground an acquisition really shows, as a polygon that neither the antimeridian nor a pole tears apart.
+
+Three polygons compete for that name in a Sentinel-2 product: the tile square, the product footprint (``EXT_POS_LIST``:
+swath cut with the tile, right to a quarter of a percent of the tile) and the valid pixels. This room keeps the second,
+cut with the first. It is for choosing pairs and drawing maps, never for masking pixels: its edges are coarse.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import chain, pairwise
+from math import copysign, hypot, isfinite
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import shapely
+from pyproj import CRS, Geod, Transformer
+from shapely.affinity import translate
+from shapely.geometry import MultiPolygon, Polygon, box, mapping
+from shapely.geometry.polygon import orient
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
+
+WGS84 = Geod(ellps="WGS84")
+
+PIECES = 16
+"""Pieces an edge of a grid square is cut into: a tile edge then strays 2 m from its lon/lat chords, 7 m at 83 north."""
+
+STEP = 0.25
+"""Longest edge in degrees: beyond it a straight line in lon/lat and a geodesic would part by more than 10 m."""
+
+TOUCHING = 10.0
+"""Metres: an intersection with a smaller mean width is two edges that touch, one pixel of the finest band."""
+
+EQUAL_AREA = "+proj=cea +ellps=WGS84 +units=km +over"
+"""A plane of true areas on the whole ellipsoid; ``+over`` lets longitudes run on past 180."""
+
+LONGEST = 15_000.0
+"""Kilometres around the longest believable footprint: a whole datastrip of an old multi-granule product."""
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Ground covered by valid data. Make it by one of the ``from_`` functions, which bring it into its one form."""
+
+    polygon: Polygon | MultiPolygon
+    """WGS84 degrees, x = longitude, y = latitude. Longitudes are continuous: where the ground crosses the antimeridian
+    they run on past ±180 instead of jumping. Valid, outer rings anticlockwise, centre of the bounds within [-180, 180).
+    """
+
+    @staticmethod
+    def from_geobox(gbox: GeoBox) -> Footprint:
+        """The whole square of a grid, its edges densified so that they keep their course in lon/lat.
+
+        Raises:
+            ValueError: the grid has no CRS, or lies outside the area where its CRS is defined.
+        """
+        if gbox.crs is None:
+            raise ValueError("a grid without a CRS has no footprint")
+        square, step = _square(gbox)
+        return _from_crs(square, str(gbox.crs), step)
+
+    @staticmethod
+    def from_lonlat(polygon: Polygon | MultiPolygon) -> Footprint:
+        """Any polygon in WGS84 degrees (lon, lat): crossing ±180, already split there, or with crossing edges.
+
+        An edge that spans more than half the globe is taken the other, shorter way round.
+
+        Raises:
+            ValueError: the polygon encloses no ground.
+        """
+        parts = [_unrolled(part) for part in _parts(polygon) if part.area > 0]
+        if not parts:
+            raise ValueError("the polygon encloses no ground")
+        anchor = max(parts, key=lambda part: part.area)
+        near = [_shifted(part, _turns(_middle(part) - _middle(anchor))) for part in parts]
+        # 1e-9 degrees is 0.1 mm: closes the crack that pre-split rings leave between 180 and 179.99999999999994.
+        whole = near[0] if len(near) == 1 else shapely.union_all(near, grid_size=1e-9)
+        whole = _polygonal(shapely.make_valid(whole)).segmentize(STEP)
+        return Footprint(_shifted(whole, _turns(_middle(whole))))
+
+    @staticmethod
+    def from_positions(text: str, tile: GeoBox | None) -> tuple[Footprint, str]:
+        """Footprint from an ``EXT_POS_LIST``: ``lat lon lat lon …``, with a zero height after all or some of the pairs.
+
+        Read against ``tile`` when it is known: projected straight into its UTM zone (where an antimeridian ring is an
+        ordinary ring), repaired, and cut with the tile square.
+
+        Returns:
+            The footprint, and ``product``; or the tile square and ``tile`` where the text is no ring on this tile.
+
+        Raises:
+            ValueError: the text is no believable ring, and there is no tile to fall back on.
+        """
+        try:
+            ring = _ring(text)
+            if tile is None:
+                return Footprint.from_lonlat(Polygon(ring)), "product"
+            crs = str(tile.crs)
+            east, north = _transformer("EPSG:4326", crs).transform(ring[:, 0], ring[:, 1], errcheck=True)
+            drawn = _polygonal(shapely.make_valid(Polygon(np.column_stack([east, north]))))
+            square, step = _square(tile)
+            return _from_crs(_polygonal(drawn & square), crs, step), "product"
+        except (ValueError, RuntimeError):  # pyproj's own error is a RuntimeError
+            if tile is None:
+                raise
+            return Footprint.from_geobox(tile), "tile"
+
+    @cached_property
+    def area_km2(self) -> float:
+        """Area on the WGS84 ellipsoid, in square kilometres (Karney 2013, through ``pyproj.Geod``)."""
+        return _measure(self.polygon)[0] / 1e6
+
+    @property
+    def bbox(self) -> tuple[float, float, float, float]:
+        """(west, south, east, north) in degrees within ±180; west > east where the antimeridian is crossed."""
+        west, south, east, north = self.polygon.bounds
+        if east - west >= 360:
+            return -180.0, south, 180.0, north
+        return (west + 360 if west < -180 else west), south, (east - 360 if east > 180 else east), north
+
+    def intersection(self, other: Footprint) -> Footprint | None:
+        """The ground both show, whichever turn around the globe their longitudes are on.
+
+        Returns:
+            ``None`` when they do not meet; pieces narrower than a pixel are edges that only touch.
+        """
+        pieces = [
+            piece
+            for turn in (-1, 0, 1)
+            for piece in _parts(self.polygon & _shifted(other.polygon, turn))
+            if not _is_sliver(piece)
+        ]
+        return Footprint.from_lonlat(MultiPolygon(pieces)) if pieces else None
+
+    def to_crs(self, crs: Any) -> Polygon | MultiPolygon:
+        """The polygon in another CRS (anything pyproj understands), in that CRS's units, x first.
+
+        Raises:
+            ValueError: the footprint lies outside the area where the CRS is defined.
+        """
+        return _polygonal(shapely.make_valid(_transformed(self.polygon, "EPSG:4326", str(crs))))
+
+    def geojson(self) -> dict[str, Any]:
+        """RFC 7946 geometry: longitudes in [-180, 180], cut at the antimeridian (3.1.9), right-handed rings, 1 cm."""
+        pieces = []
+        for turn in (-1, 0, 1):
+            here = self.polygon & box(360 * turn - 180, -90, 360 * turn + 180, 90)
+            # Rounding can fold a thin corner over itself; set_precision rounds and stays valid.
+            pieces += _parts(shapely.set_precision(_shifted(here, turn), 1e-7))
+        drawn = [_rounded(orient(piece)) for piece in pieces]
+        return dict(mapping(drawn[0] if len(drawn) == 1 else MultiPolygon(drawn)))
+
+
+def overlaps(footprints: Sequence[Footprint]) -> dict[tuple[int, int], float]:
+    """Km² of common ground of every two footprints that have any, by their indices (first < second).
+
+    Meant for thousands: an estimate to about 0.5 %, from simplified outlines in an equal-area plane; ``intersection``
+    is exact, and many times slower.
+    """
+    if not footprints:
+        return {}
+    plane = Transformer.from_crs("EPSG:4326", EQUAL_AREA, always_xy=True)
+    outlines = shapely.transform(
+        np.array([footprint.polygon for footprint in footprints]),
+        lambda lonlat: np.column_stack(plane.transform(*lonlat.T)),
+    )
+    outlines = shapely.simplify(outlines, np.minimum(0.05, 1e-3 * np.sqrt(shapely.area(outlines))))
+    turn, _ = plane.transform(360, 0)
+    west, _, east, _ = shapely.bounds(outlines).T
+    over, under = np.flatnonzero(east > turn / 2), np.flatnonzero(west < -turn / 2)
+    index = np.concatenate([np.arange(len(outlines)), over, under])
+    shapes = outlines[index]
+    shapes[len(outlines) :] = [translate(outlines[i], by) for some, by in ((over, -turn), (under, turn)) for i in some]
+    one, other = shapely.STRtree(shapes).query(shapes)
+    one, other = np.array([one, other])[:, index[one] < index[other]]
+    km2 = shapely.area(shapely.intersection(shapes[one], shapes[other]))
+    met = km2 > 0
+    # Copies of one pair show the same ground again, or its other end: the larger is the overlap or nearly so.
+    found: dict[tuple[int, int], float] = {}
+    for i, j, area in zip(index[one[met]].tolist(), index[other[met]].tolist(), km2[met].tolist(), strict=True):
+        found[i, j] = max(area, found.get((i, j), 0.0))
+    return found
+
+
+def _ring(text: str) -> NDArray[np.float64]:
+    """Vertices (N, 2) as lon, lat, closed; of all readings of the list the one with the shortest way round.
+
+    A zero after a pair may be a height, or a latitude on the equator (tile T43MDV). The wrong reading swaps latitudes
+    and longitudes from there on, so its ring leaps over the globe.
+    """
+    try:
+        numbers = [float(token) for token in text.split()]
+    except ValueError:
+        raise ValueError("the footprint is not a list of numbers") from None
+    readings = [np.array(pairs) for pairs in _readings(numbers) if len(pairs) >= 3]
+    believable = [r[:, ::-1] for r in readings if np.all(np.abs(r) <= (90, 180))]
+    if not believable:
+        raise ValueError("the footprint is not a list of at least three positions as latitude and longitude")
+    ring = min(believable, key=_way_round)
+    if _way_round(ring) > LONGEST:
+        raise ValueError(f"the footprint is {_way_round(ring):,.0f} km around, more than any Sentinel-2 product")
+    return np.concatenate([ring, ring[:1]])
+
+
+def _readings(numbers: list[float]) -> Iterable[list[tuple[float, float]]]:
+    """Positions (lat, lon) of the list read as all pairs, as all triples, and as a mixture of both."""
+    if len(numbers) % 2 == 0:
+        yield list(zip(numbers[::2], numbers[1::2], strict=True))
+    if len(numbers) % 3 == 0 and not any(numbers[2::3]):
+        yield list(zip(numbers[::3], numbers[1::3], strict=True))
+    mixed, at = [], 0
+    while at + 1 < len(numbers):
+        mixed.append((numbers[at], numbers[at + 1]))
+        at += 2
+        if at < len(numbers) and numbers[at] == 0:
+            as_latitude, as_height = numbers[at : at + 2], numbers[at + 1 : at + 3]
+            if _leap(mixed[-1], as_height) <= _leap(mixed[-1], as_latitude):
+                at += 1
+    if at == len(numbers):
+        yield mixed
+
+
+def _leap(here: tuple[float, float], there: list[float]) -> float:
+    """Degrees from one (lat, lon) to the next, at most; no position at all is infinitely far."""
+    if len(there) < 2 or abs(there[0]) > 90:
+        return 0.0 if not there else float("inf")
+    return max(abs(here[0] - there[0]), abs((here[1] - there[1] + 180) % 360 - 180))
+
+
+def _way_round(ring: NDArray[np.float64]) -> float:
+    """Kilometres around a ring of (lon, lat)."""
+    following = np.roll(ring, -1, axis=0)
+    return float(WGS84.inv(*ring.T, *following.T)[2].sum()) / 1e3
+
+
+def _from_crs(geometry: Polygon | MultiPolygon, crs: str, step: float) -> Footprint:
+    return Footprint.from_lonlat(_transformed(geometry.segmentize(step), crs, "EPSG:4326"))
+
+
+def _transformed(geometry: Polygon | MultiPolygon, source: str, target: str) -> Polygon | MultiPolygon:
+    transformer = _transformer(source, target)
+    moved = shapely.transform(geometry, lambda xy: np.column_stack(transformer.transform(*xy.T)))
+    if not all(isfinite(bound) for bound in moved.bounds):
+        raise ValueError(f"the polygon lies outside the area of {CRS.from_user_input(target).name}")
+    return moved
+
+
+@lru_cache(maxsize=256)  # one per UTM zone and direction; making one takes longer than using it
+def _transformer(source: str, target: str) -> Transformer:
+    return Transformer.from_crs(source, target, always_xy=True)
+
+
+def _square(gbox: GeoBox) -> tuple[Polygon, float]:
+    """Outline of a grid in its own CRS, and the length of the pieces its edges are to be cut into."""
+    rows, columns = gbox.shape
+    a, b, c, d, e, f = gbox.affine[:6]
+    corners = [(a * x + b * y + c, d * x + e * y + f) for x, y in ((0, 0), (columns, 0), (columns, rows), (0, rows))]
+    return Polygon(corners), max(hypot(x1 - x0, y1 - y0) for (x0, y0), (x1, y1) in pairwise(corners)) / PIECES
+
+
+def _parts(geometry: Any) -> list[Polygon]:
+    """Polygons in any geometry; lines and points that an intersection leaves behind are dropped."""
+    whole = chain.from_iterable(
+        part.geoms if isinstance(part, MultiPolygon) else [part] for part in getattr(geometry, "geoms", [geometry])
+    )
+    return [part for part in whole if isinstance(part, Polygon) and not part.is_empty]
+
+
+def _polygonal(geometry: Any) -> Polygon | MultiPolygon:
+    parts = [orient(part) for part in _parts(geometry)]
+    if not parts:
+        raise ValueError("the polygon encloses no ground")
+    return parts[0] if len(parts) == 1 else MultiPolygon(parts)
+
+
+def _unrolled(polygon: Polygon) -> Polygon:
+    """The polygon with continuous longitudes; a ring around a pole is led up to the pole and back."""
+    shell = _unrolled_ring(polygon.exterior)
+    middle = (shell[:, 0].min() + shell[:, 0].max()) / 2
+    holes = [_unrolled_ring(hole) for hole in polygon.interiors]
+    return Polygon(shell, [hole - (360 * _turns(hole[:, 0].mean() - middle), 0) for hole in holes])
+
+
+def _unrolled_ring(ring: Any) -> NDArray[np.float64]:
+    lonlat = np.asarray(ring.coords)[:, :2]
+    jumps = np.round(np.diff(lonlat[:, 0]) / 360)  # whole turns, unlike numpy.unwrap, so that the ring closes exactly
+    lon = lonlat[:, 0] - 360 * np.concatenate([[0], np.cumsum(jumps)])
+    unrolled = np.column_stack([lon, lonlat[:, 1]])
+    if abs(lon[-1] - lon[0]) > 180:
+        pole = copysign(90, lonlat[:, 1].mean())
+        unrolled = np.concatenate([unrolled, [(lon[-1], pole), (lon[0], pole)]])
+    return unrolled
+
+
+def _middle(geometry: Polygon | MultiPolygon) -> float:
+    return float(geometry.bounds[0] + geometry.bounds[2]) / 2
+
+
+def _turns(degrees: float) -> int:
+    """Whole turns to take off so that the rest is in [-180, 180)."""
+    return int((degrees + 180) // 360)
+
+
+def _shifted(geometry: Any, turns: int) -> Any:
+    return geometry if turns == 0 else translate(geometry, -360 * turns)
+
+
+def _measure(geometry: Polygon | MultiPolygon) -> tuple[float, float]:
+    """Square metres and metres around, on the ellipsoid."""
+    area, around = WGS84.geometry_area_perimeter(geometry)
+    return abs(area), around
+
+
+def _is_sliver(piece: Polygon) -> bool:
+    area, around = _measure(orient(piece))
+    return 2 * area < TOUCHING * around
+
+
+def _rounded(polygon: Polygon) -> Polygon:
+    """Coordinates as the shortest decimals of 1e-7 degrees, without the noise of a binary grid."""
+    return shapely.transform(polygon, lambda xy: np.round(xy, 7))

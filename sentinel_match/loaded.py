@@ -1,0 +1,287 @@
+"""All that a matcher sees of a scene, made once whatever pairs it is in: normalised pixels, validity, reasons."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import tempfile
+import weakref
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from sentinel_match import masks
+from sentinel_match.errors import DamagedImage, OutputError
+from sentinel_match.header import ground_resolution
+from sentinel_match.jp2 import Window, read_rasterio
+from sentinel_match.masks import Masked, Masking, Reason
+from sentinel_match.raster import Raster, source_of
+from sentinel_match.resample import block_mean, strips
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+    from sentinel_match.raster import Source
+    from sentinel_match.resample import Pixels
+    from sentinel_match.scene import Asset, Band, Scene
+
+VERSION = 1
+"""Part of every recipe: raise it whenever other pixels are made from the same files."""
+
+PERCENTILES = (0.5, 99.5)
+"""Of the clear pixels of the whole scene: what becomes 0 and 1."""
+SAMPLE = 1_000_000
+"""Pixels, about, that the percentiles are taken from."""
+MASK_METRES = 20.0
+"""Masks are made at about this resolution, SCL's own."""
+BRIGHT_METRES = 60.0
+"""Resolution at which brightness is judged."""
+ASSUMED_METRES = 10.0
+"""Pixel size for masking where nothing is georeferenced."""
+VISIBLE = ("B01", "B02", "B03", "B04")
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """What a matcher sees of a scene."""
+
+    raster: Raster
+    """float16 memory map, 0..1 between the limits, 0 where there is no data; masked pixels keep what they show."""
+    reasons: NDArray[np.uint8]
+    """(rows, cols) memory map of :class:`~sentinel_match.masks.Reason`; valid is where it is 0."""
+    limits: tuple[float, float]
+    """Reflectance that became 0 and 1; (0, 0) for a scene without any data."""
+    removed: Mapping[str, float]
+    """Share of the pixels with data that each reason removed, by its lower-case name."""
+    nodata: float
+    """Share of the grid without data."""
+    clouds: str
+    """Where clouds are known from: ``SCL``, ``CLASSI``, ``CLOUDS``, ``CLDPRB``, ``brightness``, or empty."""
+    notes: tuple[str, ...]
+    """What a user should know of the masks."""
+
+
+class Store(Protocol):
+    """Keeps folders by the recipe of their content, like :class:`sentinel_match.cache.Cache`."""
+
+    def folder(self, recipe: Mapping[str, object], make: Callable[[Path], None]) -> Path:
+        """The folder that ``make`` filled for this recipe."""
+        ...
+
+
+def load(
+    scene: Scene,
+    band: str = "B04",
+    *,
+    resolution: float | None = None,
+    limits: tuple[float, float] | None = None,
+    masking: Masking | None = None,
+    cache: Store | None = None,
+) -> Loaded:
+    """Decode, mask and normalise a whole scene on its own lattice, in bounded memory.
+
+    The limits are those of the scene and never of an overlap, so a scene looks the same in all its pairs.
+
+    Args:
+        scene: the product.
+        band: see :func:`sentinel_match.raster.read`.
+        resolution: see there.
+        limits: reflectances that become 0 and 1; default the percentiles 0.5 and 99.5 of the clear pixels.
+        masking: what to mask.
+        cache: keeps the result; without one it lives in a temporary folder for as long as the value returned.
+
+    Raises:
+        MissingBand: the scene has no such band.
+        DamagedImage: its file cannot be decoded.
+        BadMask: the user's mask cannot be used.
+        OutputError: the disk is full.
+    """
+    masking = masking or Masking()
+    source = source_of(scene, band, resolution)
+    target = source.target(resolution)
+    recipe = {
+        "kind": "scene",
+        "version": VERSION,
+        "scene": scene.id,
+        "bands": [(b.name, b.index, b.offset, b.quantification, b.nodata, b.asset.sha256()) for b in source.bands],
+        "grid": [tuple(target.shape), tuple(target.affine)[:6], str(target.crs)],
+        "limits": limits,
+        "masks": [(m.kind, _hash(m.asset)) for m in scene.masks if m.kind in masks.USED],
+        "masking": masking.recipe,
+    }
+
+    def make(folder: Path) -> None:
+        _make(folder, scene, source, target, masking, limits)
+
+    if cache is not None:
+        return _opened(cache.folder(recipe, make), target)
+    folder = Path(tempfile.mkdtemp(prefix="sentinel-match-"))
+    try:
+        make(folder)
+        loaded = _opened(folder, target)
+    except BaseException as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise OutputError(folder, f"{error.strerror or error}; free some space or set TMPDIR") from error
+        raise
+    weakref.finalize(loaded, shutil.rmtree, folder, ignore_errors=True)
+    return loaded
+
+
+def _hash(asset: Asset) -> str:
+    try:
+        return asset.sha256()
+    except DamagedImage as error:
+        return error.reason
+
+
+def _make(
+    folder: Path, scene: Scene, source: Source, target: GeoBox, masking: Masking, limits: tuple[float, float] | None
+) -> None:
+    """Fill a folder with what :func:`_opened` reads.
+
+    Nothing is written through a memory map: on a full disk that would kill the process instead of raising.
+    """
+    shape = (target.shape.y, target.shape.x)
+    scratch = folder / "reflectance.npy"
+    with ExitStack() as stack:
+        write = _npy(stack, scratch, shape, np.float32)
+        for _, strip in strips(source.read, source.grid, target):
+            write(strip)
+    masked = _masked(scratch, scene, source, target, masking)
+    size = _mask_size(target)
+    low, high = limits or _limits(scratch, masked.codes, size)
+    scale = 1 / (high - low) if high > low else 0.0
+    counts = np.zeros(len(Reason), np.int64)
+    with ExitStack() as stack:
+        write_pixels = _npy(stack, folder / "pixels.npy", shape, np.float16)
+        write_valid = _npy(stack, folder / "valid.npy", shape, np.bool_)
+        write_reasons = _npy(stack, folder / "reasons.npy", shape, np.uint8)
+        for top, strip in _rows(scratch, -(-512 // size) * size):
+            codes = _enlarged(masked.codes[top // size : -(-(top + len(strip)) // size)], size, strip.shape)
+            unknown = np.isnan(strip)
+            codes[unknown] = Reason.NODATA
+            strip[unknown] = low
+            counts += np.bincount(codes.ravel(), minlength=len(Reason))
+            write_pixels(np.clip((strip - low) * scale, 0, 1))
+            write_valid(codes == Reason.VALID)
+            write_reasons(codes)
+    scratch.unlink()
+    known = counts.sum() - counts[Reason.NODATA]
+    facts = {
+        "limits": (low, high),
+        "removed": {r.name.lower(): int(counts[r]) / int(known) for r in Reason if r > Reason.NODATA and counts[r]},
+        "nodata": int(counts[Reason.NODATA]) / int(counts.sum()),
+        "clouds": masked.clouds,
+        "notes": masked.notes,
+    }
+    (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+
+
+def _opened(folder: Path, target: GeoBox) -> Loaded:
+    pixels, valid, reasons = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("pixels", "valid", "reasons"))
+    facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    return Loaded(
+        Raster(pixels, valid, None if target.crs is None else target),
+        reasons,
+        limits=tuple(facts["limits"]),
+        removed=facts["removed"],
+        nodata=facts["nodata"],
+        clouds=facts["clouds"],
+        notes=tuple(facts["notes"]),
+    )
+
+
+def _npy(
+    stack: ExitStack, path: Path, shape: tuple[int, int], dtype: type[np.generic]
+) -> Callable[[NDArray[Any]], object]:
+    """Writes a .npy file from top to bottom, strip by strip."""
+    file = stack.enter_context(path.open("wb"))
+    head = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, head)
+    return lambda strip: file.write(np.ascontiguousarray(strip, dtype).data)
+
+
+def _rows(path: Path, step: int) -> Iterator[tuple[int, Pixels]]:
+    """Strips of a .npy file. Mapped anew for each: a page once touched counts as ours until its mapping closes."""
+    for top in range(0, np.load(path, mmap_mode="r").shape[0], step):
+        yield top, np.array(np.load(path, mmap_mode="r")[top : top + step])
+
+
+def _enlarged(blocks: NDArray[Any], size: int, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Each pixel as a block of ``size`` x ``size``, cut to a shape."""
+    return blocks.repeat(size, 0).repeat(size, 1)[: shape[0], : shape[1]]
+
+
+def _metres(target: GeoBox) -> float:
+    return ASSUMED_METRES if target.crs is None else ground_resolution(target)
+
+
+def _mask_size(target: GeoBox) -> int:
+    """Pixels of the target along a pixel of the masks."""
+    return max(1, round(MASK_METRES / _metres(target)))
+
+
+def _masked(scratch: Path, scene: Scene, source: Source, target: GeoBox, masking: Masking) -> Masked:
+    """Reasons on the grid of the masks, whose pixels are blocks of the target's."""
+    size, metres = _mask_size(target), _metres(target)
+    affine = target.affine if target.crs is not None else Affine.scale(metres, -metres)
+    shape = (-(-target.shape.y // size), -(-target.shape.x // size))
+    masked = masks.reasons(scene, GeoBox(shape, affine * Affine.scale(size), target.crs), masking)
+    white = _white(scene, source.bands[0])
+    if masked.clouds or Reason.BRIGHT in masking.keep or white is None:
+        return masked
+    times = max(1, round(BRIGHT_METRES / (metres * size)))
+    wide = size * times
+    image = np.vstack([block_mean(_filled(strip, wide), wide) for _, strip in _rows(scratch, -(-512 // wide) * wide)])
+    bright = masks.bright(image, metres * wide, white)
+    if bright is None:
+        return replace(masked, notes=(*masked.notes, "most of it is bright: snow or cloud, so nothing is masked for that"))
+    cloud = masks.dilate(_enlarged(bright, times, shape), masking.dilate / (metres * size))
+    cloud &= masked.codes == Reason.VALID
+    codes = np.where(cloud, np.uint8(Reason.BRIGHT), masked.codes)
+    return Masked(codes, "brightness", (*masked.notes, "bright areas are taken for cloud"))
+
+
+def _filled(strip: Pixels, size: int) -> Pixels:
+    """With NaN on the right and below, up to whole blocks."""
+    rows, cols = strip.shape
+    return np.pad(strip, ((0, -rows % size), (0, -cols % size)), constant_values=np.float32(np.nan))
+
+
+def _white(scene: Scene, band: Band) -> float | None:
+    """The value that hardly anything but cloud, snow and sand exceeds; ``None`` where the scale says nothing of that.
+
+    A reflectance of 0.25 in the visible bands; 2500 in digital numbers without metadata; 180 in an 8-bit TCI, whose
+    white is near 0.36 (sentinel2.md, 1.3).
+    """
+    if band.name not in {*VISIBLE, "TCI"} and not band.name.isdigit():
+        return None
+    if scene.level and band.name in VISIBLE:
+        return 0.25
+    numbers = read_rasterio(band.asset, Window(0, 0, 1, 1), index=band.index)
+    white = {"uint8": 180, "uint16": 2500}.get(numbers.dtype.name)
+    return None if white is None else (white + band.offset) / band.quantification
+
+
+def _limits(scratch: Path, codes: NDArray[np.uint8], size: int) -> tuple[float, float]:
+    """Percentiles of the clear pixels, or of all with data where none is clear."""
+    whole = np.load(scratch, mmap_mode="r")
+    stride = max(1, round(math.sqrt(whole.size / SAMPLE)))
+    sample = np.array(whole[::stride, ::stride])
+    rows, cols = (np.arange(0, n, stride) // size for n in whole.shape)
+    known = np.isfinite(sample)
+    clear = known & (codes[np.ix_(rows, cols)] == Reason.VALID)
+    values = sample[clear if clear.any() else known]
+    if not values.size:
+        return 0.0, 0.0
+    low, high = np.percentile(values, PERCENTILES)
+    return float(low), float(high)

@@ -1,0 +1,95 @@
+"""Loose: an image outside any product, a copied Sentinel-2 band as well as any raster, as a Scene."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from sentinel_match.archive import what_it_is_instead
+from sentinel_match.errors import NotAProduct
+from sentinel_match.footprint import Footprint
+from sentinel_match.header import read_header
+from sentinel_match.scene import Asset, Band, Scene
+from sentinel_match.tiles import TILE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from odc.geo.geobox import GeoBox
+
+BAND = r"B\d[\dA]|TCI|AOT|WVP"
+
+SENTINEL2 = re.compile(rf"(?:L2A_)?(?P<tile>{TILE})_(?P<time>\d{{8}}T\d{{6}})_(?P<band>{BAND})(?:_[126]0m)?")
+"""Stem of an image copied out of a compact product: ``T36UXA_20180904T083549_TCI``."""
+
+NOT_A_SCENE = re.compile(
+    r"(?:.*_)?(?:MSK_\w+|PVI|SCL|CLD|SNW)(?:_[126]0m)?|.*[-_](?:ql|quicklook|preview|thumbnail)", re.I
+)
+"""Stems of masks and previews, which a search passes over."""
+
+
+def read_loose(path: Path) -> Scene:
+    """One raster file as a scene: without level, offset and quantification, because nothing states them.
+
+    Its bands are ``1``, ``2``, …; an image named as Sentinel-2 names them has one band of that name, the tile, the
+    start of the datatake as its time, and no-data 0 unless the file says otherwise.
+
+    Raises:
+        NotAProduct: GDAL cannot open it.
+    """
+    try:
+        header = read_header(str(path))
+    except ValueError:
+        raise NotAProduct(path, what_it_is_instead(path)) from None
+    copied = SENTINEL2.fullmatch(path.stem)
+    single = copied["band"] if copied else path.stem if re.fullmatch(BAND, path.stem) else None
+    names = [single] if single else [str(i + 1) for i in range(header.count)]
+    nodata = 0.0 if copied and header.nodata is None else header.nodata
+    asset = Asset(path, size=path.stat().st_size)
+    footprint, notes = _footprint(header.geobox)
+    return Scene(
+        id=path.stem if copied or not single else f"{path.parent.name}_{single}",  # B04.tif exists in every folder
+        path=path,
+        level="",
+        footprint=footprint,
+        footprint_source="raster" if footprint else "none",
+        bands=tuple(
+            Band(name, header.resolution, asset, header.geobox, nodata=nodata, index=i + 1)
+            for i, name in enumerate(names)
+        ),
+        sensing_time=_time(copied["time"]) if copied else None,
+        tile=copied["tile"] if copied else "",
+        geobox=header.geobox,
+        position=None if header.geobox else _exif_position(header.tags),
+        notes=notes,
+    )
+
+
+def _footprint(geobox: GeoBox | None) -> tuple[Footprint | None, tuple[str, ...]]:
+    if geobox is None:
+        return None, ()
+    try:
+        return Footprint.from_geobox(geobox), ()
+    except (ValueError, RuntimeError) as error:  # pyproj's own error is a RuntimeError
+        return None, (f"its place on the globe is unknown: {error}",)
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        return datetime.strptime(text, "%Y%m%dT%H%M%S").replace(tzinfo=timezone.utc)
+    except ValueError:  # 20189904T083549
+        return None
+
+
+def _exif_position(tags: Mapping[str, str]) -> tuple[float, float] | None:
+    """(lon, lat) from EXIF: GDAL gives ``(48) (30) (12.5)`` and the hemisphere apart."""
+    degrees = []
+    for axis, negative in (("Longitude", "W"), ("Latitude", "S")):
+        parts = [float(part) for part in re.findall(r"\(([\d.]+)\)", tags.get(f"EXIF_GPS{axis}", ""))]
+        if not parts:
+            return None
+        size = sum(part / 60**i for i, part in enumerate(parts))
+        degrees.append(-size if tags.get(f"EXIF_GPS{axis}Ref", "").strip().upper() == negative else size)
+    return degrees[0], degrees[1]

@@ -1,0 +1,130 @@
+"""``loftr``: correspondences without keypoints, run by kornia.
+
+J. Sun et al.: LoFTR: Detector-Free Local Feature Matching with Transformers, CVPR 2021,
+https://arxiv.org/abs/2104.00680. The network looks at both images at once, so describing an image only keeps its
+pixels; matching is where the time goes, and its memory grows with the square of the image's area.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path  # noqa: TC003 - whoever asks for the type hints of the fields must find it
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from sentinel_match import models
+from sentinel_match.matchers import Matches
+from sentinel_match.matchers.validity import filled, inside
+from sentinel_match.weights import LOFTR_OUTDOOR, Weights, fill, read, sha256, verified
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from sentinel_match.matchers import Arrays
+
+MARGIN = 4
+"""Pixels kept clear of matches beside invalid pixels and the border."""
+CELL = 8
+"""Pixels along one side of a coarse cell."""
+
+
+@dataclass(frozen=True)
+class LoFTR:
+    """LoFTR with its outdoor weights (dual-softmax)."""
+
+    min_score: float = 0.2
+    """Lowest confidence of a match, 0..1."""
+    max_side: int = 840
+    """Images longer than this are matched at a reduced size: 840 x 840 takes 1.6 GB, 1098 x 1098 takes 3.8 GB."""
+    device: str = "auto"
+    """``cpu``, ``cuda``, or ``auto`` = CUDA where there is some."""
+    weights_file: Path | None = None
+    """LoFTR tensors of your own."""
+
+    name: ClassVar[str] = "loftr"
+    summary: ClassVar[str] = "dense matching without keypoints, for weak texture; slow on a CPU"
+    weights: ClassVar[tuple[Weights, ...]] = (LOFTR_OUTDOOR,)
+
+    @property
+    def recipe(self) -> Mapping[str, object]:
+        """Everything ``describe`` depends on, and the hash of the weights."""
+        return {
+            "matcher": self.name,
+            "version": 1,
+            "max_side": self.max_side,
+            "weights": [sha256(verified(LOFTR_OUTDOOR, self.weights_file))],
+        }
+
+    def check(self) -> None:
+        """Fail now if the weights are absent or wrong; see :meth:`sentinel_match.matchers.Matcher.check`."""
+        verified(LOFTR_OUTDOOR, self.weights_file)
+
+    def describe(self, pixels: NDArray[np.float32], valid: NDArray[np.bool_]) -> Arrays:
+        """Pixels as the network takes them; see :meth:`sentinel_match.matchers.Matcher.describe`.
+
+        Returns:
+            ``pixels`` (rows, cols) float16 and ``allowed`` (rows, cols) bool, both empty where nothing can be matched;
+            ``scale`` (2,), pixels of the image per pixel of those, in x and y.
+        """
+        import cv2
+
+        allowed = inside(pixels, valid, MARGIN)
+        if not allowed.any():
+            return {"pixels": np.empty((0, 0), np.float16), "allowed": np.empty((0, 0), bool), "scale": np.ones(2)}
+        image: NDArray[Any] = filled(pixels, valid)
+        rows, cols = image.shape
+        shrink = min(1.0, self.max_side / max(rows, cols))
+        size = (max(1, round(cols * shrink)), max(1, round(rows * shrink)))
+        if shrink < 1:
+            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+            allowed = cv2.resize(allowed.astype(np.float32), size, interpolation=cv2.INTER_AREA) >= 1
+        return {
+            "pixels": image.astype(np.float16),
+            "allowed": allowed,
+            "scale": np.array([cols / size[0], rows / size[1]]),
+        }
+
+    def match(self, left: Arrays, right: Arrays) -> Matches:
+        """Matches of coarse cells, refined in the right image; see :meth:`sentinel_match.matchers.Matcher.match`."""
+        import torch
+
+        if not left["allowed"].any() or not right["allowed"].any():
+            return Matches.none()
+        device = models.device(self.device)
+        network = _loftr(verified(LOFTR_OUTDOOR, self.weights_file), str(device))
+
+        def image(arrays: Arrays) -> torch.Tensor:
+            return torch.from_numpy(arrays["pixels"]).float().to(device)[None, None]
+
+        def mask(arrays: Arrays) -> torch.Tensor:
+            return torch.from_numpy(arrays["allowed"]).to(device)[None]
+
+        with torch.inference_mode():
+            found = network({"image0": image(left), "image1": image(right), "mask0": mask(left), "mask1": mask(right)})
+        score = found["confidence"].cpu().numpy().astype(np.float64)
+        # kornia keeps LoFTR's own frame, whose origin is the outer corner: nothing to add, unlike every other matcher.
+        points = [found[f"keypoints{i}"].cpu().numpy().astype(np.float64) for i in (0, 1)]
+        good = (score > self.min_score) & _on(left, points[0]) & _on(right, points[1])
+        return Matches(points[0][good] * left["scale"], points[1][good] * right["scale"], score[good])
+
+
+def _on(arrays: Arrays, points: NDArray[np.float64]) -> NDArray[np.bool_]:
+    allowed: NDArray[np.bool_] = arrays["allowed"]
+    cols, rows = np.floor(points).astype(int).T
+    on: NDArray[np.bool_] = (rows >= 0) & (rows < allowed.shape[0]) & (cols >= 0) & (cols < allowed.shape[1])
+    on[on] = allowed[rows[on], cols[on]]
+    return on
+
+
+@lru_cache(maxsize=1)
+def _loftr(path: Path, device: str) -> Any:
+    from kornia.feature import LoFTR as Network
+
+    network: Any = Network(pretrained=None)
+    network.coarse_matching.thr = 0.0  # min_score decides, outside
+    fill(network, {name.removeprefix("matcher."): tensor for name, tensor in read(path).items()}, path)
+    return network.to(device)

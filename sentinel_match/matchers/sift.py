@@ -1,0 +1,115 @@
+"""``sift``: the classical baseline, RootSIFT with mutual nearest neighbours and the ratio test, by OpenCV.
+
+D. Lowe: Distinctive Image Features from Scale-Invariant Keypoints, IJCV 2004 (method, ratio test); R. Arandjelović,
+A. Zisserman: Three things everyone should know to improve object retrieval, CVPR 2012 (RootSIFT).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from sentinel_match.matchers import Matches
+from sentinel_match.matchers.validity import filled, inside
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import cv2
+    from numpy.typing import NDArray
+
+    from sentinel_match.matchers import Arrays
+    from sentinel_match.weights import Weights
+
+MARGIN = 4
+"""Pixels kept clear of keypoints beside invalid pixels and the border."""
+CLAHE = 4.0
+"""Clip limit of the contrast equalisation in 8 x 8 blocks; across seasons it finds a third more of the truth."""
+
+
+@dataclass(frozen=True)
+class Sift:
+    """SIFT without weights: exact, quick, and weak across seasons and snow."""
+
+    max_keypoints: int = 4096
+    """The strongest so many of an image are kept."""
+    contrast_threshold: float = 0.005
+    """Lowest contrast of a keypoint; Lowe's 0.04 leaves fields and forests empty."""
+    upright: bool = True
+    """Ignore orientation: better between images on one grid, useless from 30 degrees of rotation."""
+    ratio: float = 0.85
+    """A match must be this much nearer than the second best; its score is 1 minus the ratio found."""
+
+    name: ClassVar[str] = "sift"
+    summary: ClassVar[str] = "classical keypoints, no weights; exact and quick within one season"
+    weights: ClassVar[tuple[Weights, ...]] = ()
+
+    @property
+    def recipe(self) -> Mapping[str, object]:
+        """Everything ``describe`` depends on."""
+        import cv2
+
+        return {
+            "matcher": self.name,
+            "version": 1,
+            "opencv": cv2.__version__,
+            "max_keypoints": self.max_keypoints,
+            "contrast_threshold": self.contrast_threshold,
+            "upright": self.upright,
+        }
+
+    def check(self) -> None:
+        """Nothing is needed but OpenCV."""
+
+    def describe(self, pixels: NDArray[np.float32], valid: NDArray[np.bool_]) -> Arrays:
+        """Keypoints and RootSIFT descriptors; see :meth:`sentinel_match.matchers.Matcher.describe`.
+
+        Returns:
+            ``keypoints`` (N, 2) float32 x, y, corner origin, strongest first; ``scores`` (N,) float32, OpenCV's
+            response; ``descriptors`` (N, 128) float16, of unit length.
+        """
+        import cv2
+
+        allowed = inside(pixels, valid, MARGIN)
+        if not allowed.any():
+            return _arrays([], np.empty((0, 128), np.float32))
+        grey = np.round(np.clip(filled(pixels, valid), 0, 1) * 255).astype(np.uint8)
+        image = cv2.createCLAHE(CLAHE, (8, 8)).apply(grey)
+        # Without the precise upscale OpenCV doubles the image off by a quarter of a pixel, and so its keypoints.
+        sift = cv2.SIFT.create(contrastThreshold=self.contrast_threshold, enable_precise_upscale=True)
+        found = sift.detect(image, allowed.astype(np.uint8))
+        if self.upright:
+            for keypoint in found:
+                keypoint.angle = 0.0
+            found = list({(*k.pt, k.size): k for k in found}.values())  # one of several orientations is enough
+        found = sorted(found, key=lambda k: (-k.response, k.pt, k.size, k.angle))[: self.max_keypoints]
+        found, descriptors = sift.compute(image, found)
+        return _arrays(found, descriptors)
+
+    def match(self, left: Arrays, right: Arrays) -> Matches:
+        """Mutual nearest neighbours that pass the ratio test; see :meth:`sentinel_match.matchers.Matcher.match`."""
+        if min(len(left["keypoints"]), len(right["keypoints"])) < 2:
+            return Matches.none()
+        similarity = left["descriptors"].astype(np.float32) @ right["descriptors"].astype(np.float32).T
+        partner = similarity.argmax(1)
+        rows = np.arange(len(partner))
+        mutual = similarity.argmax(0)[partner] == rows
+        distance = np.sqrt(np.maximum(2 - 2 * np.partition(similarity, -2, axis=1)[:, :-3:-1].astype(np.float64), 0))
+        score = 1 - distance[:, 0] / np.maximum(distance[:, 1], 1e-9)
+        good = mutual & (score > 1 - self.ratio)
+        return Matches(
+            left["keypoints"][good].astype(np.float64),
+            right["keypoints"][partner[good]].astype(np.float64),
+            score[good],
+        )
+
+
+def _arrays(keypoints: Sequence[cv2.KeyPoint], descriptors: NDArray[Any]) -> Arrays:
+    root = np.sqrt(descriptors / np.maximum(descriptors.sum(1, keepdims=True), 1))
+    return {
+        "keypoints": np.array([k.pt for k in keypoints], np.float32).reshape(-1, 2) + np.float32(0.5),
+        "scores": np.array([k.response for k in keypoints], np.float32),
+        "descriptors": root.astype(np.float16),
+    }

@@ -1,0 +1,39 @@
+"""Keypoints from a score map: strict local maxima, where they are allowed, the best of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def peaks(score: Tensor, allowed: Tensor, radius: int, threshold: float, limit: int) -> tuple[Tensor, Tensor]:
+    """Strict local maxima of a score map, best first.
+
+    A plateau has no maximum. What is not allowed is dropped before the best are chosen, yet its scores still suppress
+    their neighbours: the border of a mask makes no maximum of a slope.
+
+    Args:
+        score: (rows, cols).
+        allowed: (rows, cols), bool.
+        radius: a maximum exceeds all others in its window of 2 * radius + 1, which must lie inside the map.
+        threshold: and it exceeds this.
+        limit: how many to keep.
+
+    Returns:
+        (N, 2) column, row as integers, and the (N, 2 * radius + 1, 2 * radius + 1) scores around each.
+    """
+    size = 2 * radius + 1
+    inner = (slice(radius, score.shape[0] - radius), slice(radius, score.shape[1] - radius))
+    highest = functional.max_pool2d(score[None, None], size, stride=1)[0, 0]
+    rows, cols = ((score[inner] == highest) & (highest > threshold) & allowed[inner]).nonzero(as_tuple=True)
+    around = score.unfold(0, size, 1).unfold(1, size, 1)[rows, cols]
+    values = highest[rows, cols]
+    strict = (around == values[:, None, None]).sum((1, 2)) == 1
+    best = values[strict].argsort(descending=True, stable=True)[:limit]
+    keep = strict.nonzero()[:, 0][best]
+    return torch.stack((cols[keep], rows[keep]), 1) + radius, around[keep]

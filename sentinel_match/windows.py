@@ -1,0 +1,132 @@
+"""Big scenes piece by piece: cells of a lattice that all scenes of one zone share.
+
+Cells are counted from the origin of the CRS, not from a scene's corner. Two scenes of one UTM zone therefore have the
+same cells wherever their images begin, and what was found in a cell of a scene serves every pair that scene is in.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
+
+    from sentinel_match.raster import Raster
+
+SIDE = 512
+"""Side of a cell in pixels."""
+MARGIN = 64
+"""Pixels seen around a cell on each side: the largest shift that loses no match is about this."""
+LEAST_CLEAR = 64 * 64
+"""Jointly valid pixels below which a cell is not worth a look."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of the common lattice."""
+
+    i: int
+    """Column of cells, counted east from the CRS origin."""
+    j: int
+    """Row of cells, counted south from the CRS origin."""
+
+    def window(self, geobox: GeoBox) -> tuple[int, int, int, int]:
+        """(row, col, height, width) in pixels of a raster on the lattice, cut with the raster; margins included."""
+        row0, col0 = lattice_origin(geobox)
+        top, left = self.j * SIDE - MARGIN - row0, self.i * SIDE - MARGIN - col0
+        bottom, right = top + SIDE + 2 * MARGIN, left + SIDE + 2 * MARGIN
+        rows, cols = geobox.shape
+        top, left, bottom, right = max(top, 0), max(left, 0), min(bottom, rows), min(right, cols)
+        return top, left, max(bottom - top, 0), max(right - left, 0)
+
+    def holds(self, points: np.ndarray, geobox: GeoBox) -> np.ndarray:
+        """Which (N, 2) pixel positions of a raster lie in the cell itself, margins not included."""
+        row0, col0 = lattice_origin(geobox)
+        where = np.floor((points + np.array([col0, row0])) / SIDE)
+        return np.asarray((where[:, 0] == self.i) & (where[:, 1] == self.j))
+
+
+def lattice_origin(geobox: GeoBox) -> tuple[int, int]:
+    """(row, col) of a raster's first pixel, counted in its own pixels from the origin of the CRS."""
+    affine = geobox.affine
+    # Lattices begin at whole, half or third pixels; rounding must not fall between two scenes of one lattice
+    return math.floor(affine.f / affine.e + 0.4142), math.floor(affine.c / affine.a + 0.4142)
+
+
+def same_lattice(one: GeoBox, other: GeoBox) -> bool:
+    """Whether two grids meet pixel by pixel: one CRS, one pixel size, a whole number of pixels apart."""
+    if one.crs != other.crs:
+        return False
+    a, b = one.affine, other.affine
+    steps = (b.c - a.c) / a.a, (b.f - a.f) / a.e
+    return (
+        all(math.isclose(x, y, rel_tol=1e-9) for x, y in ((a.a, b.a), (a.e, b.e)))
+        and a.b == a.d == b.b == b.d == 0
+        and all(abs(step - round(step)) < 1e-3 for step in steps)
+    )
+
+
+def covering(one: GeoBox, other: GeoBox) -> GeoBox:
+    """The part of ``one``'s lattice, its extent and a margin around it, that the other grid reaches.
+
+    Raises:
+        ValueError: it reaches none.
+    """
+    from odc.geo.geom import box
+    from rasterio.warp import transform_bounds
+
+    reached = box(*transform_bounds(str(other.crs), str(one.crs), *other.boundingbox), one.crs)
+    region = one.pad(MARGIN).extent & reached
+    if region.is_empty:
+        raise ValueError("the grids do not meet")
+    return one.enclosing(region)
+
+
+def choose(left: Raster, right: Raster, count: int) -> list[Cell]:
+    """The cells worth matching: clear in both, and spread over the overlap.
+
+    Args:
+        left: on the common lattice.
+        right: on the same lattice (its extent may differ).
+        count: at most this many cells.
+
+    Returns:
+        Clearest first; each further one is the best product of clear share and distance to those chosen.
+    """
+    row0, col0 = lattice_origin(left.geobox)
+    rows, cols = left.valid.shape
+    found, clear = [], []
+    for j in range(row0 // SIDE, (row0 + rows - 1) // SIDE + 1):
+        for i in range(col0 // SIDE, (col0 + cols - 1) // SIDE + 1):
+            share = _jointly_clear(Cell(i, j), left, right)
+            if share * SIDE * SIDE >= LEAST_CLEAR:
+                found.append(Cell(i, j))
+                clear.append(share)
+    if not found:
+        return []
+    where, clear_share = np.array([(c.i, c.j) for c in found], float), np.array(clear)
+    chosen = [int(np.argmax(clear_share))]
+    distance = np.hypot(*(where - where[chosen[0]]).T)
+    while len(chosen) < min(count, len(found)):
+        best = int(np.argmax(clear_share * distance))
+        chosen.append(best)
+        distance = np.minimum(distance, np.hypot(*(where - where[best]).T))
+    return [found[k] for k in chosen]
+
+
+def _jointly_clear(cell: Cell, left: Raster, right: Raster) -> float:
+    """Share of the cell that is valid in both images, sampled every eighth pixel."""
+    samples = []
+    for raster in (left, right):
+        row0, col0 = lattice_origin(raster.geobox)
+        top, start = cell.j * SIDE - row0, cell.i * SIDE - col0
+        rows, cols = (np.arange(o + 4, o + SIDE, 8) for o in (top, start))
+        keep_r, keep_c = ((k >= 0) & (k < n) for k, n in zip((rows, cols), raster.valid.shape, strict=True))
+        sample = np.zeros((len(rows), len(cols)), bool)
+        sample[np.ix_(keep_r, keep_c)] = raster.valid[np.ix_(rows[keep_r], cols[keep_c])]
+        samples.append(sample)
+    return float((samples[0] & samples[1]).mean())

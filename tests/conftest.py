@@ -1,0 +1,23 @@
+"""What every test may ask for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("house", deadline=None)  # a busy machine is no failure
+settings.load_profile("house")
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder of real Sentinel-2 data, or skip: ``SENTINEL_MATCH_DATA``, else ``../shared/data`` beside the checkout."""
+    folder = Path(os.environ.get("SENTINEL_MATCH_DATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "safe_pair_T33UUU_B04").is_dir():
+        pytest.skip(f"no real Sentinel-2 data in {folder}; set SENTINEL_MATCH_DATA")
+    return folder

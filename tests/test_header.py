@@ -1,0 +1,87 @@
+"""Image headers: the short way and GDAL's agree, and neither takes anything else for an image."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from minimal_safe import Safe, jp2
+from rasterio.errors import NotGeoreferencedWarning
+
+from sentinel_match.header import jp2_shape, read_header
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def tif(path: Path, transform: Affine, crs: str | None, shape: tuple[int, int] = (30, 40)) -> str:
+    profile = {"height": shape[0], "width": shape[1], "count": 1, "dtype": "uint8", "transform": transform, "crs": crs}
+    if crs is None:
+        profile.pop("transform" if transform.is_identity else "crs")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        image = rasterio.open(path, "w", driver="GTiff", **profile)
+    with image:
+        image.write(np.zeros(shape, np.uint8), 1)
+    return str(path)
+
+
+@pytest.mark.parametrize(("name", "side"), [("B04", 1200), ("B01", 600), ("B05", 1180)])
+def test_the_short_way_finds_the_size_that_gdal_finds(name: str, side: int, tmp_path: Path) -> None:
+    data = jp2(name, Safe(), side)
+    (tmp_path / "image.jp2").write_bytes(data)
+    assert read_header(str(tmp_path / "image.jp2")).shape == jp2_shape(io.BytesIO(data))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"<html>", b"\0" * 5000, b"\0\0\0\x0cjP  \r\n\x87\n", b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\2ftyp" + b"\0" * 99],
+)
+def test_what_is_no_jp2_has_no_size(data: bytes) -> None:
+    assert jp2_shape(io.BytesIO(data)) is None
+
+
+def test_every_beginning_of_a_jp2_either_gives_its_size_or_none() -> None:
+    data = jp2("B04", Safe())
+    found = {jp2_shape(io.BytesIO(data[:length])) for length in range(200)}
+    assert {None, (120, 120)} == found
+
+
+@pytest.mark.real
+def test_the_size_of_every_real_jp2_is_found_by_its_first_kilobyte(shared: Path) -> None:
+    files = [path for path in shared.rglob("*.jp2") if path.stat().st_size]
+    assert len(files) > 10
+    for path in files:
+        with path.open("rb") as stream:
+            assert read_header(str(path)).shape == jp2_shape(io.BytesIO(stream.read(1024))), path
+
+
+def test_a_pixel_has_its_size_in_metres_whatever_the_crs_and_the_rotation(tmp_path: Path) -> None:
+    utm = tif(tmp_path / "utm.tif", Affine(10, 0, 3e5, 0, -10, 5.9e6), "EPSG:32633")
+    turned = tif(
+        tmp_path / "turned.tif",
+        Affine.translation(3e5, 5.9e6) @ Affine.rotation(30) @ Affine.scale(20, -20),
+        "EPSG:32633",
+    )
+    feet = tif(tmp_path / "feet.tif", Affine(100, 0, 1e6, 0, -100, 2e5), "EPSG:2263")
+    degrees = tif(tmp_path / "degrees.tif", Affine(1e-3, 0, 14, 0, -1e-3, 0), "EPSG:4326")
+    assert [10.0, 20.0, 30.48, 111.195] == pytest.approx(
+        [read_header(path).resolution for path in (utm, turned, feet, degrees)], rel=1e-5
+    )
+
+
+@pytest.mark.parametrize(("transform", "crs"), [(Affine.identity(), None), (Affine(10, 0, 5, 0, -10, 5), None)])
+def test_an_image_without_crs_has_no_grid(transform: Affine, crs: str | None, tmp_path: Path) -> None:
+    header = read_header(tif(tmp_path / "plain.tif", transform, crs))
+    assert (None, 1.0) == (header.geobox, header.resolution)
+
+
+def test_what_gdal_cannot_open_is_a_value_error(tmp_path: Path) -> None:
+    (tmp_path / "x.tif").write_text("<html>")
+    with pytest.raises(ValueError, match=r"x\.tif"):
+        read_header(str(tmp_path / "x.tif"))

@@ -1,0 +1,146 @@
+"""Robust models, probabilities and the hold-out proof."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sentinel_match import verify
+from sentinel_match.verify import MINIMAL, fit, robust_fit
+
+ORIGIN = np.array([399_960.0, 5_800_020.0])
+
+
+def points(n: int, seed: int = 0, side: float = 20_000.0) -> np.ndarray:
+    return ORIGIN + np.random.default_rng(seed).uniform(0, side, (n, 2))
+
+
+TRUTH = {
+    "translation": np.array([[1, 0, 6.4], [0, 1, 18.1], [0, 0, 1]]),
+    "similarity": np.array([[1.0001, -2e-4, 6.4], [2e-4, 1.0001, 18.1], [0, 0, 1]]),
+    "affine": np.array([[1.0002, 1e-4, 6.4], [-3e-4, 0.9999, 18.1], [0, 0, 1]]),
+    "homography": np.array([[1.0002, 1e-4, 6.4], [-3e-4, 0.9999, 18.1], [1e-9, -2e-9, 1]]),
+}
+
+
+def moved(kind: str, left: np.ndarray) -> np.ndarray:
+    return verify.Model(kind, TRUTH[kind], ORIGIN)(left)
+
+
+@pytest.mark.parametrize("kind", MINIMAL)
+def test_exact_points_give_the_exact_model(kind: str) -> None:
+    left = points(40)
+    model = fit(kind, left, moved(kind, left))
+    fresh = points(100, seed=9)
+    assert np.abs(model(fresh) - moved(kind, fresh)).max() < 1e-5
+
+
+@pytest.mark.parametrize("kind", MINIMAL)
+def test_half_of_the_points_wrong_changes_nothing(kind: str) -> None:
+    rng = np.random.default_rng(3)
+    left = points(600)
+    right = moved(kind, left) + rng.normal(0, 1.0, left.shape)
+    right[::2] += rng.uniform(-600, 600, right[::2].shape)
+    model = robust_fit(kind, left, right, np.full(600, 1.0), tolerance=10)
+    fresh = points(100, seed=9)
+    assert np.hypot(*(model(fresh) - moved(kind, fresh)).T).max() < 1.5
+
+
+def test_the_same_seed_gives_the_same_model() -> None:
+    left = points(200)
+    right = left + np.random.default_rng(1).normal(0, 40, left.shape)
+    first, second = (robust_fit("affine", left, right, np.ones(200), tolerance=30, seed=5) for _ in range(2))
+    assert first.matrix.tolist() == second.matrix.tolist()
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.floats(-50, 50), st.floats(-50, 50), st.sampled_from(sorted(MINIMAL)))
+def test_every_model_contains_the_translations(dx: float, dy: float, kind: str) -> None:
+    left = points(30)
+    model = fit(kind, left, left + (dx, dy))
+    assert np.allclose(model.shift(points(5, seed=2)), (dx, dy), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", MINIMAL)
+def test_too_few_points_are_refused(kind: str) -> None:
+    few = points(MINIMAL[kind] - 1)
+    with pytest.raises(ValueError, match="needs"):
+        fit(kind, few, few)
+    with pytest.raises(ValueError, match="needs"):
+        robust_fit(kind, few, few, np.ones(len(few)), tolerance=1)
+
+
+def test_points_on_one_line_determine_no_affine_model() -> None:
+    line = ORIGIN + np.linspace(0, 1000, 20)[:, None] * (1, 2)
+    with pytest.raises(ValueError, match="do not determine"):
+        fit("affine", line, line)
+
+
+def test_an_unknown_model_is_refused() -> None:
+    with pytest.raises(KeyError):
+        fit("spline", points(9), points(9))
+
+
+def test_unrelated_points_agree_no_more_than_chance() -> None:
+    rng, left = np.random.default_rng(100), points(300)
+    right = left + rng.uniform(-2000, 2000, left.shape)
+    for kind in ("translation", "similarity", "affine"):
+        model = robust_fit(kind, left, right, np.full(300, 10.0), tolerance=30)
+        _, chance = verify.agreement(left, right, model, 30, 2000)
+        assert chance > verify.CHANCE, kind
+
+
+def test_a_few_true_matches_among_many_false_are_more_than_chance() -> None:
+    rng, left = np.random.default_rng(100), points(300)
+    right = left + rng.uniform(-2000, 2000, left.shape)
+    right[:30] = left[:30] + (6, 18) + rng.normal(0, 5, (30, 2))
+    model = robust_fit("translation", left, right, np.full(300, 10.0), tolerance=30)
+    count, chance = verify.agreement(left, right, model, 30, 2000)
+    assert 29 <= count <= 34
+    assert chance < 1e-6
+
+
+def test_probability_is_the_share_that_is_right() -> None:
+    rng = np.random.default_rng(4)
+    n, reach, tolerance = 8000, 40.0, 5.0
+    quality = rng.uniform(0, 1, n)
+    right = rng.uniform(0, 1, n) < quality  # the better the peak, the more often it is the true one
+    residual = np.where(right, np.abs(rng.normal(0, 1.2, n)), reach * np.sqrt(rng.uniform(0, 1, n)))
+    score = verify.probability(residual, quality, tolerance, reach)
+    inside = residual <= tolerance
+    for low, high in ((0.5, 0.8), (0.8, 0.95), (0.95, 1.0)):
+        chosen = inside & (score >= low) & (score < high)
+        if chosen.sum() > 200:
+            assert abs(right[chosen].mean() - score[chosen].mean()) < 0.06
+
+
+def test_a_better_peak_is_never_less_probable() -> None:
+    rng = np.random.default_rng(5)
+    residual, quality = rng.uniform(0, 40, 3000), rng.uniform(0, 1, 3000)
+    score = verify.probability(residual, quality, 5, 40)
+    assert (np.diff(score[np.argsort(quality, kind="stable")]) >= 0).all()
+
+
+def test_hold_out_finds_the_noise_and_no_bias() -> None:
+    rng, left = np.random.default_rng(6), points(2000)
+    right = moved("similarity", left) + rng.normal(0, 2.0, left.shape)
+    proof = verify.hold_out("similarity", left, right, np.full(2000, 2.0), cell=2500)
+    assert 2000 == proof["points"]
+    assert abs(proof["rmse"] - 2.0 * np.sqrt(2)) < 0.15
+    assert abs(proof["ce90"] - 2.0 * 2.146) < 0.2
+    assert max(abs(proof["bias_x"]), abs(proof["bias_y"])) < 0.2
+
+
+def test_hold_out_sees_the_error_of_too_poor_a_model() -> None:
+    left = points(1000)
+    right = verify.Model("affine", np.array([[1.001, 0, 0], [0, 1, 0], [0, 0, 1]]), ORIGIN)(left)
+    poor = verify.hold_out("translation", left, right, np.ones(1000), cell=2500)
+    rich = verify.hold_out("affine", left, right, np.ones(1000), cell=2500)
+    assert poor["rmse"] > 3
+    assert rich["rmse"] < 1e-4
+
+
+def test_hold_out_of_points_in_one_place_is_empty() -> None:
+    assert {} == verify.hold_out("affine", points(50, side=10), points(50, side=10), np.ones(50), cell=1e6)
