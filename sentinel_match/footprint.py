@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import chain, pairwise
-from math import copysign, hypot, isfinite
+from math import copysign, hypot, inf, isfinite
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from shapely.geometry import MultiPolygon, Polygon, box, mapping
 from shapely.geometry.polygon import orient
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
@@ -170,7 +170,7 @@ def overlaps(footprints: Sequence[Footprint]) -> dict[tuple[int, int], float]:
         np.array([footprint.polygon for footprint in footprints]),
         lambda lonlat: np.column_stack(plane.transform(*lonlat.T)),
     )
-    outlines = shapely.simplify(outlines, np.minimum(0.05, 1e-3 * np.sqrt(shapely.area(outlines))))
+    outlines = shapely.simplify(outlines, 5e-4 * np.sqrt(shapely.area(outlines)))
     turn, _ = plane.transform(360, 0)
     west, _, east, _ = shapely.bounds(outlines).T
     over, under = np.flatnonzero(east > turn / 2), np.flatnonzero(west < -turn / 2)
@@ -189,54 +189,43 @@ def overlaps(footprints: Sequence[Footprint]) -> dict[tuple[int, int], float]:
 
 
 def _ring(text: str) -> NDArray[np.float64]:
-    """Vertices (N, 2) as lon, lat, closed; of all readings of the list the one with the shortest way round.
-
-    A zero after a pair may be a height, or a latitude on the equator (tile T43MDV). The wrong reading swaps latitudes
-    and longitudes from there on, so its ring leaps over the globe.
-    """
+    """Vertices (N, 2) as lon, lat, closed."""
     try:
         numbers = [float(token) for token in text.split()]
     except ValueError:
         raise ValueError("the footprint is not a list of numbers") from None
-    readings = [np.array(pairs) for pairs in _readings(numbers) if len(pairs) >= 3]
-    believable = [r[:, ::-1] for r in readings if np.all(np.abs(r) <= (90, 180))]
-    if not believable:
+    positions = _positions(numbers)
+    if len(positions) < 3:
         raise ValueError("the footprint is not a list of at least three positions as latitude and longitude")
-    ring = min(believable, key=_way_round)
-    if _way_round(ring) > LONGEST:
-        raise ValueError(f"the footprint is {_way_round(ring):,.0f} km around, more than any Sentinel-2 product")
-    return np.concatenate([ring, ring[:1]])
+    ring = np.array(positions + positions[:1])[:, ::-1]
+    around = float(WGS84.inv(*ring[:-1].T, *ring[1:].T)[2].sum()) / 1e3
+    if around > LONGEST:
+        raise ValueError(f"the footprint is {around:,.0f} km around, more than any Sentinel-2 product")
+    return ring
 
 
-def _readings(numbers: list[float]) -> Iterable[list[tuple[float, float]]]:
-    """Positions (lat, lon) of the list read as all pairs, as all triples, and as a mixture of both."""
-    if len(numbers) % 2 == 0:
-        yield list(zip(numbers[::2], numbers[1::2], strict=True))
-    if len(numbers) % 3 == 0 and not any(numbers[2::3]):
-        yield list(zip(numbers[::3], numbers[1::3], strict=True))
-    mixed, at = [], 0
-    while at + 1 < len(numbers):
-        mixed.append((numbers[at], numbers[at + 1]))
-        at += 2
-        if at < len(numbers) and numbers[at] == 0:
-            as_latitude, as_height = numbers[at : at + 2], numbers[at + 1 : at + 3]
-            if _leap(mixed[-1], as_height) <= _leap(mixed[-1], as_latitude):
-                at += 1
-    if at == len(numbers):
-        yield mixed
+def _positions(numbers: list[float]) -> list[tuple[float, float]]:
+    """Positions (lat, lon) of a list that has a zero height after all, some or none of them; empty for no such list.
 
-
-def _leap(here: tuple[float, float], there: list[float]) -> float:
-    """Degrees from one (lat, lon) to the next, at most; no position at all is infinitely far."""
-    if len(there) < 2 or abs(there[0]) > 90:
-        return 0.0 if not there else float("inf")
-    return max(abs(here[0] - there[0]), abs((here[1] - there[1] + 180) % 360 - 180))
-
-
-def _way_round(ring: NDArray[np.float64]) -> float:
-    """Kilometres around a ring of (lon, lat)."""
-    following = np.roll(ring, -1, axis=0)
-    return float(WGS84.inv(*ring.T, *following.T)[2].sum()) / 1e3
+    A zero may also be a latitude on the equator (tile T43MDV). The wrong reading swaps latitudes and longitudes from
+    there on and leaps over the globe, so of all readings the one with the shortest way is right: dynamic programming
+    over the index at which a position starts. The antimeridian needs no care: 180 degrees are never read as a latitude.
+    """
+    at = {start: (lat, lon) for start, (lat, lon) in enumerate(pairwise(numbers)) if abs(lat) <= 90 and abs(lon) <= 180}
+    # For each start: degrees travelled up to the position there, and where the position before starts.
+    way = {0: (0.0, -1)} if 0 in at else {}
+    for start, here in at.items():
+        for previous in (start - 2, start - 3):
+            if previous in way and (previous == start - 2 or numbers[start - 1] == 0):
+                leap = max(abs(here[0] - at[previous][0]), abs(here[1] - at[previous][1]))
+                way[start] = min((way[previous][0] + leap, previous), way.get(start, (inf, -1)))
+    ends = {len(numbers) - 2, len(numbers) - 3 if numbers[-1:] == [0] else -1} & way.keys()
+    end = min(ends, key=way.__getitem__, default=-1)
+    read = []
+    while end >= 0:
+        read.append(at[end])
+        _, end = way[end]
+    return read[::-1]
 
 
 def _from_crs(geometry: Polygon | MultiPolygon, crs: str, step: float) -> Footprint:

@@ -2,7 +2,8 @@
 
 A damaged JPEG 2000 that GDAL decodes with several threads comes back as zeros without an error, and zero is
 Sentinel-2's no-data value. Here every call to GDAL stays inside one JPEG 2000 tile, where its preloading threads, the
-cause, are never started; the parallelism is a small pool of our own with one dataset handle per thread.
+cause, are never started; the parallelism is a small pool of our own with one dataset handle per thread. Other formats
+are read block by block too: a whole truncated PNG comes back as zeros just so.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 THREADS = min(4, os.cpu_count() or 1)
 CHUNK = 1024
-"""Side of what is decoded at once where the file's own blocks are smaller and harmless to join, pixels."""
+"""Side of what is decoded at once of a GeoTIFF, whose own blocks may be single rows, pixels."""
 
 _GDAL = {
     "GDAL_NUM_THREADS": 1,  # the preloading of several blocks at once hides decoding errors
@@ -131,15 +132,17 @@ def read_rasterio(
         if level:
             dataset = stack.enter_context(_open(asset, **options))
         window = _inside(asset, window, dataset.shape)
-        block = dataset.block_shapes[index - 1]
-        if not dataset.driver.startswith("JP2"):
+        block, workers = dataset.block_shapes[index - 1], THREADS
+        if dataset.driver == "GTiff":
             block = tuple(max(1, CHUNK // n) * n for n in block)
+        elif not dataset.driver.startswith("JP2"):
+            workers = 1  # PNG and JPEG can only be decoded from their beginning
         if out is None:
             out = np.empty((window.height, window.width), dataset.dtypes[index - 1])
         parts = list(_parts(window, block))
         handles: SimpleQueue[Any] = SimpleQueue()
         handles.put(dataset)
-        workers = min(THREADS, len(parts))
+        workers = max(1, min(workers, len(parts)))
         for _ in range(workers - 1):
             handles.put(stack.enter_context(_open(asset, **options)))
 
@@ -174,7 +177,8 @@ def read_glymur(
     with _on_disk(asset) as path, _silence():
         try:
             image = glymur.Jp2k(path)
-            shape, size, coding = image.shape[:2], image.codestream.segment[1], image.codestream.segment[2]
+            shape, markers = image.shape[:2], {s.marker_id: s for s in image.codestream.segment}
+            size, coding = markers["SIZ"], markers["COD"]
         except Exception as error:
             raise DamagedImage(str(asset), f"it has no readable JPEG 2000 header ({error})") from error
         if level > coding.num_res:
@@ -193,6 +197,9 @@ def read_glymur(
                 raise _undecodable(asset, part, error) from error
             out[_shift(part, window).roi] = pixels.reshape(part.height, part.width, -1)[..., index - 1]
     return out
+
+
+_: tuple[Reader, Reader] = (read_rasterio, read_glymur)  # mypy: both are readers
 
 
 def _inside(asset: Asset, window: Window | None, shape: tuple[int, ...]) -> Window:

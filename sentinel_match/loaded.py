@@ -17,9 +17,9 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from sentinel_match import masks
+from sentinel_match.brightness import bright, white_level
 from sentinel_match.errors import DamagedImage, OutputError
 from sentinel_match.header import ground_resolution
-from sentinel_match.jp2 import Window, read_rasterio
 from sentinel_match.masks import Masked, Masking, Reason
 from sentinel_match.raster import Raster, source_of
 from sentinel_match.resample import block_mean, strips
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from sentinel_match.raster import Source
     from sentinel_match.resample import Pixels
-    from sentinel_match.scene import Asset, Band, Scene
+    from sentinel_match.scene import Asset, Scene
 
 VERSION = 1
 """Part of every recipe: raise it whenever other pixels are made from the same files."""
@@ -46,7 +46,6 @@ BRIGHT_METRES = 60.0
 """Resolution at which brightness is judged."""
 ASSUMED_METRES = 10.0
 """Pixel size for masking where nothing is georeferenced."""
-VISIBLE = ("B01", "B02", "B03", "B04")
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +66,8 @@ class Loaded:
     """Where clouds are known from: ``SCL``, ``CLASSI``, ``CLOUDS``, ``CLDPRB``, ``brightness``, or empty."""
     notes: tuple[str, ...]
     """What a user should know of the masks."""
+    recipe: Mapping[str, object]
+    """What all this was made from, and how: names the cache entry, and what is made from it in turn."""
 
 
 class Store(Protocol):
@@ -107,11 +108,12 @@ def load(
     masking = masking or Masking()
     source = source_of(scene, band, resolution)
     target = source.target(resolution)
+    hashes = {asset: asset.sha256() for asset in {b.asset for b in source.bands}}
     recipe = {
         "kind": "scene",
         "version": VERSION,
         "scene": scene.id,
-        "bands": [(b.name, b.index, b.offset, b.quantification, b.nodata, b.asset.sha256()) for b in source.bands],
+        "bands": [(b.name, b.index, b.offset, b.quantification, b.nodata, hashes[b.asset]) for b in source.bands],
         "grid": [tuple(target.shape), tuple(target.affine)[:6], str(target.crs)],
         "limits": limits,
         "masks": [(m.kind, _hash(m.asset)) for m in scene.masks if m.kind in masks.USED],
@@ -122,11 +124,11 @@ def load(
         _make(folder, scene, source, target, masking, limits)
 
     if cache is not None:
-        return _opened(cache.folder(recipe, make), target)
+        return _opened(cache.folder(recipe, make), target, recipe)
     folder = Path(tempfile.mkdtemp(prefix="sentinel-match-"))
     try:
         make(folder)
-        loaded = _opened(folder, target)
+        loaded = _opened(folder, target, recipe)
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, OSError):
@@ -186,7 +188,7 @@ def _make(
     (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
 
 
-def _opened(folder: Path, target: GeoBox) -> Loaded:
+def _opened(folder: Path, target: GeoBox, recipe: Mapping[str, object]) -> Loaded:
     pixels, valid, reasons = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("pixels", "valid", "reasons"))
     facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
     return Loaded(
@@ -197,6 +199,7 @@ def _opened(folder: Path, target: GeoBox) -> Loaded:
         nodata=facts["nodata"],
         clouds=facts["clouds"],
         notes=tuple(facts["notes"]),
+        recipe=recipe,
     )
 
 
@@ -210,10 +213,10 @@ def _npy(
     return lambda strip: file.write(np.ascontiguousarray(strip, dtype).data)
 
 
-def _rows(path: Path, step: int) -> Iterator[tuple[int, Pixels]]:
-    """Strips of a .npy file. Mapped anew for each: a page once touched counts as ours until its mapping closes."""
+def _rows(path: Path, step: int, height: int | None = None) -> Iterator[tuple[int, Pixels]]:
+    """Strips of a .npy file, every ``step`` rows. Mapped anew for each: what a mapping has touched stays in memory."""
     for top in range(0, np.load(path, mmap_mode="r").shape[0], step):
-        yield top, np.array(np.load(path, mmap_mode="r")[top : top + step])
+        yield top, np.array(np.load(path, mmap_mode="r")[top : top + (height or step)])
 
 
 def _enlarged(blocks: NDArray[Any], size: int, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -236,16 +239,19 @@ def _masked(scratch: Path, scene: Scene, source: Source, target: GeoBox, masking
     affine = target.affine if target.crs is not None else Affine.scale(metres, -metres)
     shape = (-(-target.shape.y // size), -(-target.shape.x // size))
     masked = masks.reasons(scene, GeoBox(shape, affine * Affine.scale(size), target.crs), masking)
-    white = _white(scene, source.bands[0])
-    if masked.clouds or Reason.BRIGHT in masking.keep or white is None:
+    judged = masking.brightness and Reason.BRIGHT not in masking.keep and not masked.clouds
+    white = white_level(scene, source.bands[0]) if judged else None
+    if white is None:
         return masked
     times = max(1, round(BRIGHT_METRES / (metres * size)))
     wide = size * times
     image = np.vstack([block_mean(_filled(strip, wide), wide) for _, strip in _rows(scratch, -(-512 // wide) * wide)])
-    bright = masks.bright(image, metres * wide, white)
-    if bright is None:
-        return replace(masked, notes=(*masked.notes, "most of it is bright: snow or cloud, so nothing is masked for that"))
-    cloud = masks.dilate(_enlarged(bright, times, shape), masking.dilate / (metres * size))
+    cores = bright(image, metres * wide, white)
+    if cores is None:
+        return replace(
+            masked, notes=(*masked.notes, "most of it is bright: snow or cloud, so nothing is masked for that")
+        )
+    cloud = masks.dilate(_enlarged(cores, times, shape), masking.dilate / (metres * size))
     cloud &= masked.codes == Reason.VALID
     codes = np.where(cloud, np.uint8(Reason.BRIGHT), masked.codes)
     return Masked(codes, "brightness", (*masked.notes, "bright areas are taken for cloud"))
@@ -257,27 +263,11 @@ def _filled(strip: Pixels, size: int) -> Pixels:
     return np.pad(strip, ((0, -rows % size), (0, -cols % size)), constant_values=np.float32(np.nan))
 
 
-def _white(scene: Scene, band: Band) -> float | None:
-    """The value that hardly anything but cloud, snow and sand exceeds; ``None`` where the scale says nothing of that.
-
-    A reflectance of 0.25 in the visible bands; 2500 in digital numbers without metadata; 180 in an 8-bit TCI, whose
-    white is near 0.36 (sentinel2.md, 1.3).
-    """
-    if band.name not in {*VISIBLE, "TCI"} and not band.name.isdigit():
-        return None
-    if scene.level and band.name in VISIBLE:
-        return 0.25
-    numbers = read_rasterio(band.asset, Window(0, 0, 1, 1), index=band.index)
-    white = {"uint8": 180, "uint16": 2500}.get(numbers.dtype.name)
-    return None if white is None else (white + band.offset) / band.quantification
-
-
 def _limits(scratch: Path, codes: NDArray[np.uint8], size: int) -> tuple[float, float]:
     """Percentiles of the clear pixels, or of all with data where none is clear."""
-    whole = np.load(scratch, mmap_mode="r")
-    stride = max(1, round(math.sqrt(whole.size / SAMPLE)))
-    sample = np.array(whole[::stride, ::stride])
-    rows, cols = (np.arange(0, n, stride) // size for n in whole.shape)
+    stride = max(1, round(math.sqrt(codes.size * size**2 / SAMPLE)))
+    sample = np.vstack([strip[:, ::stride] for _, strip in _rows(scratch, stride, 1)])
+    rows, cols = (np.arange(n) * stride // size for n in sample.shape)
     known = np.isfinite(sample)
     clear = known & (codes[np.ix_(rows, cols)] == Reason.VALID)
     values = sample[clear if clear.any() else known]

@@ -91,7 +91,7 @@ class Masking:
     cloud_probability: float | None = None
     """Percent from which the product's cloud probability counts as cloud; ``None`` leaves it out."""
     brightness: bool = True
-    """Whether bright areas count as cloud where the product has no cloud mask: see :func:`bright`."""
+    """Whether bright areas count as cloud where the product has no cloud mask: :mod:`sentinel_match.brightness`."""
     user: Path | None = None
     """Raster (non-zero = exclude) or polygons (inside = exclude), in any CRS."""
 
@@ -152,12 +152,14 @@ def reasons(scene: Scene, geobox: GeoBox, masking: Masking) -> Masked:
         if reason == Reason.VALID or reason in masking.keep:
             continue
         layer = said == reason
+        if reason == Reason.USER and masking.user:
+            layer = _user(masking.user, geobox)
+        if not layer.any():
+            continue
         if reason in _GROWING:
             layer = dilate(layer, masking.dilate / metres)
         if reason == Reason.WATER:
             layer = ~dilate(~layer, SHORE / metres)
-        if reason == Reason.USER and masking.user:
-            layer = _user(masking.user, geobox)
         codes[layer & (codes == Reason.VALID)] = reason
     return Masked(codes, clouds, tuple(notes))
 
@@ -169,48 +171,6 @@ def dilate(mask: NDArray[np.bool_], pixels: float) -> NDArray[np.bool_]:
     distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     near: NDArray[np.bool_] = distance <= pixels
     return near
-
-
-def bright(pixels: NDArray[np.float32], metres: float, white: float) -> NDArray[np.bool_] | None:
-    """Bright areas, taken for cloud where no cloud mask exists.
-
-    The ground is described by its densest values below ``white``: centre m and spread s of the shortest interval that
-    holds a quarter of them (the shorth of Andrews et al. 1972, with a quarter instead of a half, so that neither a half
-    clouded scene nor two land covers mislead it). Cores brighter than white and m + 6 s, of 0.03 km² or more (so no
-    single roof), grow over what is brighter than m + 4 s within 400 m. Constants were set by eye on two L1C tiles (B01,
-    B04) and 48 true-colour dates.
-
-    Limits: bright sand, salt, glaciers and patches of snow are taken for cloud; thin cirrus and cloud shadow are not
-    found.
-
-    Args:
-        pixels: (rows, cols), NaN where there is no data; 60 m or coarser.
-        metres: size of a pixel.
-        white: what only cloud, snow and sand exceed: 0.25 as reflectance in B01 to B04, 180 in an 8-bit TCI.
-
-    Returns:
-        (rows, cols); ``None`` where more than half is brighter than white, so that snow cannot be told from cloud.
-    """
-    known = np.isfinite(pixels)
-    values = pixels[known][:: max(1, known.sum() // 200_000)]
-    if values.size == 0:
-        return np.zeros(pixels.shape, np.bool_)
-    if np.median(values) > white:
-        return None
-    values = np.sort(values[values <= white])
-    quarter = max(1, values.size // 4)
-    widths = values[quarter:] - values[:-quarter]
-    densest = int(widths.argmin()) if widths.size else 0
-    centre = (values[densest] + values[min(densest + quarter, values.size - 1)]) / 2
-    spread = widths[densest] / 0.637 if widths.size else 0.0  # a quarter of a normal distribution spans 0.637 sigma
-    height = np.where(known, pixels, -np.inf)
-    core = (height > max(white, centre + 6 * spread)).astype(np.uint8)
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(core, connectivity=8)
-    large = stats[:, cv2.CC_STAT_AREA] * metres**2 >= 0.03e6
-    large[0] = False
-    cloud: NDArray[np.bool_] = large[labels]
-    cloud |= dilate(cloud, 400 / metres) & (height > centre + 4 * spread)
-    return cloud
 
 
 def _product(scene: Scene, geobox: GeoBox, masking: Masking) -> tuple[NDArray[np.uint8], str, list[str]]:

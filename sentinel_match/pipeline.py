@@ -19,6 +19,8 @@ import numpy as np
 
 from sentinel_match import matchers, raster, refine, verify, windows
 from sentinel_match.errors import MissingBand, NoGeoreference, NoMatch, NoOverlap, NothingClear
+from sentinel_match.execute import in_threads
+from sentinel_match.loaded import load
 from sentinel_match.masks import Masking
 from sentinel_match.tiepoints import TiePoints, summarise
 
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from sentinel_match.cache import Cache
-    from sentinel_match.raster import Loaded, Raster
+    from sentinel_match.loaded import Loaded
+    from sentinel_match.raster import Raster
     from sentinel_match.scene import Scene
 
 VERSION = 1
@@ -190,9 +193,9 @@ def load_pair(
     native = [scene.band(band).resolution for scene in (left, right)]
     resolution = options.resolution or max(native)
     tell("read", 0, 2)
-    a = raster.load(left, band, resolution=resolution, masking=options.masking, cache=cache)
+    a = load(left, band, resolution=resolution, masking=options.masking, cache=cache)
     tell("read", 1, 2)
-    b = raster.load(right, band, resolution=resolution, masking=options.masking, cache=cache)
+    b = load(right, band, resolution=resolution, masking=options.masking, cache=cache)
     tell("read", 2, 2)
     if windows.same_lattice(a.raster.geobox, b.raster.geobox):
         return (a.raster, a), (b.raster, b), True
@@ -212,9 +215,8 @@ def match_cells(
     tell: Tell,
 ) -> matchers.Matches:
     """Correspondences of all cells, in pixels of the two rasters."""
-    parts = []
-    for k, cell in enumerate(cells):
-        tell(f"match ({matcher.name})", k, len(cells))
+
+    def one(cell: windows.Cell) -> matchers.Matches:
         sides = []
         for image, loaded in (left, right):
             row, col, height, width = cell.window(image.geobox)
@@ -234,7 +236,12 @@ def match_cells(
         (features_a, origin_a), (features_b, origin_b) = sides
         m = matcher.match(features_a, features_b)
         inside = cell.holds(m.left + origin_a, left[0].geobox)
-        parts.append(matchers.Matches((m.left + origin_a)[inside], (m.right + origin_b)[inside], m.score[inside]))
+        return matchers.Matches((m.left + origin_a)[inside], (m.right + origin_b)[inside], m.score[inside])
+
+    parts = []
+    for part in in_threads(one, cells):
+        tell(f"match ({matcher.name})", len(parts), len(cells))
+        parts.append(part)
     tell(f"match ({matcher.name})", len(cells), len(cells))
     if not parts:
         return matchers.Matches.none()

@@ -1,18 +1,25 @@
-"""Pixels with validity on a grid: the reflectance of a band by :func:`read`, on any other grid by :func:`warp`."""
+"""Pixels with validity on a grid: the reflectance of a band, the same on another grid, and a file of it."""
 
 from __future__ import annotations
 
+import math
+import tempfile
+import warnings
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import rasterio
 from affine import Affine
 from odc.geo.geobox import GeoBox
+from rasterio.errors import NotGeoreferencedWarning
 
-from sentinel_match.errors import DamagedImage, NoGeoreference
-from sentinel_match.header import read_header
+from sentinel_match.errors import DamagedImage, NoGeoreference, OutputError
+from sentinel_match.header import ground_resolution, read_header
 from sentinel_match.jp2 import Window, check_size, read_rasterio
 from sentinel_match.resample import on_lattice, strips
+from sentinel_match.scene import Asset
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,6 +28,15 @@ if TYPE_CHECKING:
 
     from sentinel_match.resample import Pixels
     from sentinel_match.scene import Band, Scene
+
+
+DRIVERS = {".tif": "COG", ".tiff": "COG", ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
+"""GDAL's driver by suffix."""
+OPTIONS: dict[str, dict[str, Any]] = {
+    "COG": {"COMPRESS": "DEFLATE", "PREDICTOR": "YES", "OVERVIEW_RESAMPLING": "AVERAGE"},
+    "PNG": {"WORLDFILE": "YES"},
+    "JPEG": {"WORLDFILE": "YES", "QUALITY": 92, "INTERNAL_MASK": "NO"},
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +109,76 @@ def warp(raster: Raster, geobox: GeoBox) -> Raster:
     return _collected(strips(part, raster.geobox, geobox), geobox)
 
 
+def write(raster: Raster, path: Path, limits: tuple[float, float] | None = None) -> None:
+    """Write a raster for eyes and other programs; the suffix says how. A file that exists is replaced by a whole one.
+
+    ``.tif`` is a Cloud Optimized GeoTIFF of the values as float32, with NaN as no-data. ``.png`` and ``.jpg`` are
+    pictures: 0 where not valid, 1 to 255 between the limits, placed by a world file and an ``.aux.xml`` beside them.
+
+    Args:
+        raster: pixels, validity and grid; without a grid the file has no georeference.
+        path: where to; folders are made.
+        limits: values that become 1 and 255 in a picture; default the percentiles 0.5 and 99.5 of the valid pixels.
+
+    Raises:
+        OutputError: there is no format of that suffix, or the file cannot be written (permission, full disk).
+    """
+    driver = DRIVERS.get(path.suffix.lower())
+    if driver is None:
+        raise OutputError(path, f"{path.suffix or 'no suffix'} is none of {', '.join(DRIVERS)}")
+    pixels = _values(raster) if driver == "COG" else _picture(raster, limits)
+    place = {} if raster.geobox is None else {"crs": str(raster.geobox.crs), "transform": raster.geobox.affine}
+    profile = {"driver": driver, "count": 1, "dtype": pixels.dtype, "nodata": np.nan if driver == "COG" else 0}
+    rows, cols = pixels.shape
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # In a folder of its own, so that the files that GDAL puts beside it have their final names.
+        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=path.parent) as folder, warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            target = Path(folder, path.name)
+            with rasterio.open(target, "w", width=cols, height=rows, **profile, **place, **OPTIONS[driver]) as file:
+                file.write(pixels, 1)
+            if not _holds(target, pixels, exact=driver != "JPEG"):
+                raise OSError("it does not hold what was written: is the disk full?")
+            for world in Path(folder).glob("*.wld"):  # the name that no other picture of this stem has: .pgw, .jgw
+                world.rename(world.with_suffix(f"{path.suffix[:2]}{path.suffix[-1]}w"))
+            others = [file for file in Path(folder).iterdir() if file != target]
+            for file in [*others, target]:  # the image last: where it is, everything is
+                file.replace(path.parent / file.name)
+    except OSError as error:
+        raise OutputError(path, error.strerror or str(error)) from error
+    except Exception as error:  # GDAL's own errors come as many private types
+        raise OutputError(path, f"GDAL gave up ({error}); is the disk full?") from error
+
+
+def _holds(path: Path, pixels: NDArray[Any], *, exact: bool) -> bool:
+    """Whether a file can be read back: GDAL does not notice that a full disk swallowed the end of what it wrote."""
+    rows, cols = pixels.shape
+    for top in range(0, rows, 1024):
+        window = Window(top, 0, min(1024, rows - top), cols)
+        try:
+            found = read_rasterio(Asset(path), window)
+        except DamagedImage:
+            return False
+        if exact and not np.array_equal(found, pixels[window.roi], equal_nan=found.dtype.kind == "f"):
+            return False
+    return True
+
+
+def _values(raster: Raster) -> NDArray[Any]:
+    return np.where(raster.valid, np.asarray(raster.pixels, np.float32), np.float32(np.nan))
+
+
+def _picture(raster: Raster, limits: tuple[float, float] | None) -> NDArray[Any]:
+    picture = np.zeros(raster.valid.shape, np.uint8)
+    values = np.asarray(raster.pixels[raster.valid], np.float32)
+    if values.size:
+        low, high = limits or (float(v) for v in np.percentile(values, (0.5, 99.5)))
+        scale = 254 / (high - low) if high > low else 0.0
+        picture[raster.valid] = np.rint(1 + np.clip((values - low) * scale, 0, 254))
+    return picture
+
+
 @dataclass(frozen=True)
 class Source:
     """Reflectance of one band, or the mean of three channels, window by window."""
@@ -102,8 +188,9 @@ class Source:
     """Of the file; plain pixels without a CRS, where it has no georeference."""
 
     def target(self, resolution: float | None) -> GeoBox:
-        """The grid of the band at a resolution."""
-        return self.grid if resolution is None else on_lattice(self.grid, resolution)
+        """The grid of the band at a resolution; its own where that differs by less than 0.1 %."""
+        own = resolution is None or math.isclose(resolution, ground_resolution(self.grid), rel_tol=1e-3)
+        return self.grid if own or resolution is None else on_lattice(self.grid, resolution)
 
     def read(self, window: Window) -> Pixels:
         """Any window of the grid; NaN outside the file and where all channels are no-data."""

@@ -26,6 +26,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sentinel_match.execute import in_threads
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -170,13 +172,15 @@ class _Views:
 
     def correlate(self, at: Points, to: Points, radius: int, *, swap: bool = False) -> _Peaks:
         """Displacement of the right windows' content (centred on ``to``) against the left ones' (centred on ``at``)."""
-        parts = []
-        for i in range(0, len(at), self.batch):
+
+        def part(i: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
             sides = [
                 self._windows(side, torch.from_numpy(p[i : i + self.batch]).to(self.device))
                 for side, p in enumerate((at, to))
             ]
-            parts.append(self._peaks(*(reversed(sides) if swap else sides), radius))
+            return self._peaks(*(reversed(sides) if swap else sides), radius)
+
+        parts = list(in_threads(part, range(0, len(at), self.batch)))
         return _Peaks(*(torch.cat(t).double().cpu().numpy() for t in zip(*parts, strict=True)))._replace(
             inside=torch.cat([p[3] for p in parts]).cpu().numpy()
         )

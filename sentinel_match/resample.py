@@ -32,8 +32,8 @@ TILE = 1024
 """Side of a JPEG 2000 tile of a 10 m band: strips that end with tiles decode none twice."""
 STRIP = 3 * TILE
 """Most source rows in memory at once, about."""
-WARP = 2048
-"""Side of the blocks that are warped."""
+WARPED = 2 * TILE
+"""Source rows, about, that are warped at a time; they begin anywhere, so some tiles are decoded twice."""
 
 
 def on_lattice(geobox: GeoBox, resolution: float) -> GeoBox:
@@ -54,7 +54,8 @@ def on_lattice(geobox: GeoBox, resolution: float) -> GeoBox:
     if not (_whole((a.c - east) / a.a) and _whole((a.f - north) / a.e)):
         east, north = a.c, a.f
     anchor = xy_(east % resolution / resolution, north % resolution / resolution)
-    return GeoBox.from_bbox(geobox.boundingbox, geobox.crs, resolution=resolution, anchor=anchor)
+    made = GeoBox.from_bbox(geobox.boundingbox, geobox.crs, resolution=resolution, anchor=anchor)
+    return GeoBox(made.shape, made.affine, geobox.crs)  # from_bbox takes no CRS for degrees
 
 
 def strips(read: ReadWindow, source: GeoBox, target: GeoBox) -> Iterator[tuple[int, Pixels]]:
@@ -66,14 +67,14 @@ def strips(read: ReadWindow, source: GeoBox, target: GeoBox) -> Iterator[tuple[i
     Args:
         read: gives any window of the source.
         source: grid that ``read`` counts in.
-        target: grid of the result; needs a CRS if it is not made of blocks.
+        target: grid of the result.
     """
     rows, cols = target.shape
     blocks = _blocks(source, target)
     if blocks is None:
-        for top, bottom in _cuts(rows, WARP, WARP):
-            pieces = [warp_window(read, source, target[top:bottom, w:e]) for w, e in _cuts(cols, WARP, WARP)]
-            yield top, np.hstack(pieces)
+        step = max(1, int(WARPED * ground_resolution(source) / ground_resolution(target)))
+        for top, bottom in _cuts(rows, step, step):
+            yield top, warp_window(read, source, target[top:bottom, :])
         return
     size, row, col = blocks
     step = max(1, min(math.lcm(size, TILE), STRIP) // size)
@@ -100,6 +101,8 @@ def warp_window(read: ReadWindow, source: GeoBox, target: GeoBox) -> Pixels:
     Coarser targets get block means first, so that nothing aliases. The position of every pixel is true to 0.01 px:
     GDAL's own default of 0.125 px would be seen in the result.
     """
+    if source.crs is None and target.crs is None:  # any CRS will do where both have the same
+        source, target = (GeoBox(g.shape, g.affine, "EPSG:3857") for g in (source, target))
     out = np.full(target.shape, np.nan, np.float32)
     seen = compute_reproject_roi(source, target)
     if any(s.stop <= s.start for s in seen.roi_dst):
@@ -114,14 +117,15 @@ def warp_window(read: ReadWindow, source: GeoBox, target: GeoBox) -> Pixels:
     shift = Affine.translation(window.col, window.row) * Affine.scale(size)
     grid = GeoBox(pixels.shape, source.affine * shift, source.crs)
     invalid = np.isnan(pixels)
+    pixels[invalid] = 0
     kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
-    touched = cv2.dilate(invalid.astype(np.float32), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=1)
+    touched = cv2.dilate(invalid.view(np.uint8), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=1)
+    clear = np.zeros(target.shape, np.uint8)
     # odc gives GDAL the scale: GDAL's guess takes the rotation between two zones for a scale and blurs (gdal#7750).
     how: dict[str, Any] = {"XSCALE": 1 / rest, "YSCALE": 1 / rest, "tolerance": 0.01}
-    rio_reproject(np.where(invalid, np.float32(0), pixels), out, grid, target, "cubic", **how)
-    hidden = np.full(target.shape, np.nan, np.float32)
-    rio_reproject(touched, hidden, grid, target, "nearest", **how)
-    out[hidden != 0] = np.nan
+    rio_reproject(pixels, out, grid, target, "cubic", **how)
+    rio_reproject(1 - touched, clear, grid, target, "nearest", **how)
+    out[clear == 0] = np.nan
     return out
 
 

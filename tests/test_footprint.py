@@ -15,7 +15,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import Proj, Transformer
 from shapely.geometry import MultiPolygon, Polygon, box, shape
 
-from sentinel_match.footprint import Footprint
+from sentinel_match.footprint import Footprint, overlaps
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -166,6 +166,19 @@ def test_squares_that_only_touch_do_not_meet(tile: GeoBox, side: tuple[int, int]
     assert Footprint.from_geobox(tile).intersection(Footprint.from_geobox(neighbour)) is None
 
 
+@given(st.integers(-70, 70), st.integers(1, 9_000))
+def test_squares_meet_though_their_centres_lie_on_different_sides_of_180(lat: int, apart: int) -> None:
+    crs = 32601 if lat >= 0 else 32701
+    x, y = Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(180, lat)
+    one = grid(crs, x - 54_900 - 5 * apart, y + 54_900)
+    other = grid(crs, x - 54_900 + 5 * apart, y + 54_900)
+    a, b = Footprint.from_geobox(one), Footprint.from_geobox(other)
+    common = a.intersection(b)
+    assert common is not None
+    assert (SIDE - apart) / SIDE == pytest.approx(common.area_km2 / a.area_km2, rel=0.005)
+    assert (SIDE - apart) / SIDE == pytest.approx(overlaps([a, b])[0, 1] / a.area_km2, rel=0.005)
+
+
 def test_tiles_of_zones_1_and_60_meet_across_the_antimeridian() -> None:
     east = Footprint.from_geobox(grid(32701, 99_960, 8_300_020))
     west = Footprint.from_geobox(grid(32760, 699_960, 8_300_020))
@@ -249,6 +262,17 @@ def test_a_zero_latitude_on_the_equator_is_not_a_height() -> None:
     high = " ".join(f"{lat} {lon} 0" for lat, lon in zip(text.split()[::2], text.split()[1::2], strict=True))
     assert footprint == Footprint.from_positions(high, tile)[0]
     assert footprint == Footprint.from_positions(high.removesuffix(" 0"), tile)[0]
+    mixed = text.replace("-0.9930 75.0871", "-0.9930 75.0871 0")  # one height among latitudes of zero
+    assert footprint == Footprint.from_positions(mixed, tile)[0]
+
+
+def test_at_null_island_where_everything_may_be_zero_the_shortest_way_decides() -> None:
+    tile = grid(32631, 166_020, 110_000)  # at 0 N, 0 E
+    corners = ["0.99 0.01", "0.98 0.97", "0.01 0.98", "0.02 0.02", "0.99 0.01"]
+    flat, source = Footprint.from_positions(" ".join(corners), tile)
+    assert "product" == source
+    assert flat == Footprint.from_positions(" 0 ".join(corners), tile)[0]
+    assert flat == Footprint.from_positions(" 0 ".join(corners) + " 0", tile)[0]
 
 
 def test_the_real_mixed_list_of_baseline_02_12_is_read() -> None:

@@ -356,6 +356,19 @@ def test_the_sparse_set_keeps_the_best_partners_and_all_links(facts: list[tuple[
     assert len(every.pairs) - len(sparse.pairs) == len(refused)
 
 
+def test_two_neighbouring_series_stay_linked_though_partners_beside_are_never_the_best() -> None:
+    columns = {"west": 300_000, "east": 399_960}
+    scenes = [
+        scene(f"{name}{n}", grid(east=east), 5 * n + len(name) * 400, cloud_cover=float(n), tile=name)
+        for name, east in columns.items()
+        for n in range(6)
+    ]
+    sparse = pair_scenes([*scenes, scene("north", grid(north=5_899_980), 9_000, tile="north")])
+    across = [pair for pair in sparse.pairs if {pair.left.tile, pair.right.tile} == {"west", "east"}]
+    assert 1 == linked(sparse)
+    assert 1 == len(across)
+
+
 def test_a_long_series_gets_about_two_pairs_a_scene() -> None:
     chance = random.Random(1)  # noqa: S311
     scenes = [scene(f"s{n:02}", grid(), 5 * n, cloud_cover=chance.uniform(0, 90)) for n in range(20)]
@@ -373,6 +386,7 @@ def test_clear_large_overlaps_of_one_season_come_first() -> None:
     worse = [
         scene("cloudy", grid(), 365, cloud_cover=50.0),
         scene("beside", grid(east=380_000), 365),
+        scene("sliver", grid(rows=1_000), 365),
         scene("season", grid(), 180),
         scene("orbit", grid(), 365, relative_orbit=107),
         scene("level", grid(), 365, level="L2A"),

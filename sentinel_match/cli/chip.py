@@ -41,6 +41,7 @@ def chip(
     """
     masking, cache = options.make_masking(values), options.make_cache(values)
     from sentinel_match import pipeline, raster
+    from sentinel_match.loaded import load
     from sentinel_match.safe import read_scene
 
     found = read_scene(scene)
@@ -49,7 +50,7 @@ def chip(
         image = raster.read(found, name, resolution=resolution)
         said = "reflectance"
     else:
-        loaded = raster.load(found, name, resolution=resolution, masking=masking, cache=cache)
+        loaded = load(found, name, resolution=resolution, masking=masking, cache=cache)
         image = loaded.raster
         said = ", ".join(f"{reason} {100 * share:.1f} %" for reason, share in loaded.removed.items()) or "nothing"
         said = f"masked {said}; reflectance {loaded.limits[0]:.3f} to {loaded.limits[1]:.3f} became 0 to 1"

@@ -21,7 +21,7 @@ from sentinel_match.matchers import Matches
 from sentinel_match.matchers.validity import filled, inside
 from sentinel_match.weights import (
     ALIKED_LIGHTGLUE,
-    ALIKED_N16ROT,
+    ALIKED_N16,
     SUPERPOINT,
     SUPERPOINT_LIGHTGLUE,
     Weights,
@@ -47,7 +47,7 @@ MARGIN = 4
 
 @dataclass(frozen=True)
 class AlikedLightGlue:
-    """ALIKED-n16rot keypoints, matched by LightGlue: the default, with weights that are free and installed along."""
+    """ALIKED-n16 keypoints, matched by LightGlue: the default, with weights that are free and installed along."""
 
     max_keypoints: int = 1024
     """The best so many of an image are kept."""
@@ -58,15 +58,15 @@ class AlikedLightGlue:
     device: str = "auto"
     """``cpu``, ``cuda``, or ``auto`` = CUDA where there is some."""
     weights_file: Path | None = None
-    """ALIKED-n16rot tensors of your own."""
+    """ALIKED-n16 tensors of your own."""
     lightglue_file: Path | None = None
     """LightGlue tensors of your own, for 128 channels."""
 
     name: ClassVar[str] = "aliked+lightglue"
     summary: ClassVar[str] = (
-        "learned keypoints and matcher; holds across seasons, snow and up to 45 degrees of rotation"
+        "learned keypoints and matcher; holds across seasons and up to 25 degrees of rotation"
     )
-    weights: ClassVar[tuple[Weights, ...]] = (ALIKED_N16ROT, ALIKED_LIGHTGLUE)
+    weights: ClassVar[tuple[Weights, ...]] = (ALIKED_N16, ALIKED_LIGHTGLUE)
 
     @property
     def recipe(self) -> Mapping[str, object]:
@@ -229,7 +229,7 @@ def _match(matcher: AlikedLightGlue | SuperPointLightGlue, left: Arrays, right: 
 def _aliked(path: Path, device: str) -> Any:
     from kornia.feature import ALIKED
 
-    network = ALIKED("aliked-n16rot")
+    network = ALIKED("aliked-n16")
     fill(network, read(path), path)
     return network.to(device)
 

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 MULTIPLE = 32
 """The coarsest map has 1/32 of the resolution."""
-TEMPERATURE = 0.1
-"""Of the soft-argmax around a maximum (the paper's DKD)."""
 
 
 def dense(network: ALIKED, image: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
@@ -32,7 +30,8 @@ def dense(network: ALIKED, image: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         image: (1, 3, rows, cols), 0..1; any size (the border is repeated to a multiple of 32).
 
     Returns:
-        Four maps (1, 32, ...) at 1/1, 1/2, 1/8 and 1/32, and (rows, cols) scores, 0..1.
+        Four maps (1, 32, ...) at 1/1, 1/2, 1/8 and 1/32, and the scores (rows, cols) as logits: in the texture of a
+        satellite image a thousand keypoints have the probability 1.0 in float32, and only logits can rank them.
     """
     rows, cols = image.shape[-2:]
     x = functional.pad(image, (0, -cols % MULTIPLE, 0, -rows % MULTIPLE), mode="replicate")
@@ -52,23 +51,25 @@ def dense(network: ALIKED, image: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
     score = torch.stack([up(functional.conv2d(m, k)) for up, m, k in zip(grow, maps, kernels, strict=True)]).sum(0)
     for layer in rest:
         score = layer(score)
-    return tuple(maps), torch.sigmoid(score)[0, 0, :rows, :cols]
+    return tuple(maps), score[0, 0, :rows, :cols]
 
 
 def refine(points: Tensor, around: Tensor) -> Tensor:
-    """Sub-pixel positions of maxima by the soft-argmax of the scores around them.
+    """Sub-pixel positions of maxima: the peak of a parabola through three logits, along each axis.
+
+    The paper's soft-argmax works on probabilities, which are flat where they are all 1.
 
     Args:
-        points: (N, 2) column, row of the maxima.
-        around: (N, k, k) scores, centred on each.
+        points: (N, 2) column, row of strict maxima.
+        around: (N, k, k) logits, centred on each.
 
     Returns:
-        (N, 2) x, y, pixel centres at integers.
+        (N, 2) x, y, pixel centres at integers, moved by less than half a pixel.
     """
-    radius = around.shape[-1] // 2
-    steps = torch.arange(-radius, radius + 1, device=around.device, dtype=around.dtype)
-    weight = (around / TEMPERATURE).flatten(1).softmax(1).view_as(around)
-    return points + torch.stack((weight.sum(1) @ steps, weight.sum(2) @ steps), dim=1)
+    middle = around.shape[-1] // 2
+    rows, cols = around[:, :, middle], around[:, middle, :]
+    before, peak, after = torch.stack((cols, rows), dim=1)[..., middle - 1 : middle + 2].unbind(-1)
+    return points + (after - before) / (4 * peak - 2 * after - 2 * before)
 
 
 def describe(network: ALIKED, maps: tuple[Tensor, ...], points: Tensor) -> Tensor:

@@ -48,8 +48,8 @@ class Look:
     def numbers(self, geobox: GeoBox, band: str, clouds: Clouds, seed: int) -> NDArray[np.uint16]:
         """Digital numbers of a piece, (rows, cols): 0 outside the swath, else at least 1.
 
-        The noise has a variance of 9 + 0.02 DN, a few digital numbers, about what the instrument's signal-to-noise
-        ratios of 150 to 250 make of it (https://sentiwiki.copernicus.eu/web/s2-mission).
+        The noise has a variance of 9 + 0.02 DN: a few digital numbers, a signal-to-noise ratio of about 200 to 350 at
+        reflectance 0.1 to 0.3, of the order that the MPC Data Quality Reports (S2-PDGS-MPC-DQR) measure.
         """
         ground = self.landscape.render(geobox, self.season, band, self.displacement)
         signal = clouds.hide(ground, geobox, band) * self.scale.quantification

@@ -26,7 +26,7 @@ Displacement: TypeAlias = tuple[float, float] | Callable[[Position, Position], t
 SAMPLE = 5.0
 """Metres between the samples of the ground: a pixel of 10 m has 2 x 2 inside, one of 60 m 12 x 12."""
 BLOCK = 256
-"""Samples along the side of the pieces that are evaluated at a time: an array of one takes 256 kB and stays in the cache."""
+"""Samples along the side of the pieces evaluated at a time: an array of one takes 256 kB and stays in the cache."""
 _SPECTRA: dict[str, tuple[float, float, float]] = {
     # finest and coarsest octave, metres; slope
     "warp_x": (350, 350, 1.0),
@@ -186,11 +186,11 @@ class _Ground:
 
 
 def _expose(samples: Float, factor: int) -> Float:
-    """Rows of samples as rows of pixels, ``factor`` samples each; the first and the last pixel are a margin and dropped.
+    """Rows of samples as rows of pixels, ``factor`` samples each; the first and the last pixel are a mere margin.
 
-    A pixel is the mean over its own area of what an optic of one and a half pixels has blurred: the product of the two
-    keeps 0.2 to 0.3 of the contrast at the Nyquist frequency, where Sentinel-2's bands keep 0.15 to 0.3 (mission
-    requirement, https://sentiwiki.copernicus.eu/web/s2-mission).
+    A pixel is the mean over its own area of what an optic of one and a half pixels has blurred: together they keep 0.2
+    to 0.3 of the contrast at the Nyquist frequency, and Sentinel-2's 10 m and 20 m bands are required to keep 0.15 to
+    0.3 (MPC Data Quality Report S2-PDGS-MPC-DQR, section Modulation Transfer Function).
     """
     blur = (3 * factor // 2 - 1) | 1
     weights = np.convolve(np.full(factor, 1 / factor), np.full(blur, 1 / blur))

@@ -1,0 +1,53 @@
+"""Work in parallel: an executor is a map.
+
+torch's own threads meet at a barrier after every small operation. When the machine is busy with anything else each
+barrier waits for whoever was put aside: measured with other processes on two cores, refining 8,600 points took 26
+CPU-seconds and 66 s with two such threads, 3 CPU-seconds and 6 s with one. So the pieces run side by side, and each on one thread.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def cores() -> int:
+    """Processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_threads(work: Callable[[T], R], items: Iterable[T], workers: int | None = None) -> Iterator[R]:
+    """Like ``map``, several items at a time and torch on one thread for each; results come in the items' order.
+
+    Args:
+        work: what to do with each item.
+        items: taken up at once.
+        workers: at most this many at a time; the machine's cores when not given.
+    """
+    with _one_torch_thread(), ThreadPoolExecutor(workers or cores()) as pool:
+        try:
+            yield from pool.map(work, items)
+        except BaseException:
+            # Ctrl-C must not wait for what has not begun
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

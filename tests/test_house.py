@@ -1,0 +1,97 @@
+"""The house keeps its own rules."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pickle
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from sentinel_match import errors
+
+PACKAGE = Path(errors.__file__).parent
+# From the words to the whole: a room imports only rooms before it
+ORDER = """
+    errors files execute scene footprint archive tiles header document metadata granule product loose safe
+    jp2 masks brightness resample raster loaded pair pairing weights models matchers windows refine verify
+    tiepoints export cache pipeline batch testing cli
+""".split()
+
+
+def rooms() -> list[Path]:
+    return sorted(p for p in PACKAGE.rglob("*.py") if p.name != "__main__.py")
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sentinel_match"):
+            parts = (node.module or "").split(".")
+            found |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
+    return found - {"__version__"}
+
+
+def test_a_room_imports_only_rooms_before_it() -> None:
+    late = []
+    for path in rooms():
+        room = room_of(path)
+        if room == "__init__":
+            continue
+        late += [(room, other) for other in imports(path) if ORDER.index(other) > ORDER.index(room)]
+    assert [] == late
+
+
+def test_no_room_outgrows_one_read() -> None:
+    long = {p.name: n for p in rooms() if (n := len(p.read_text(encoding="utf-8").splitlines())) > 360}
+    assert {} == long
+
+
+def test_help_loads_neither_torch_nor_rasterio() -> None:
+    code = "import sys; from sentinel_match.cli import main\ntry:\n main(['--help'])\nexcept SystemExit: pass\n"
+    code += "print(sorted({'torch', 'rasterio', 'kornia', 'numpy', 'odc'} & set(sys.modules)), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "[]" == done.stderr.strip()
+
+
+def all_errors() -> list[type[errors.SentinelMatchError]]:
+    return [e for e in vars(errors).values() if isinstance(e, type) and issubclass(e, errors.SentinelMatchError) and fields(e)]
+
+
+@pytest.mark.parametrize("kind", all_errors())
+def test_every_error_survives_pickling_and_is_one_sentence(kind: type[errors.SentinelMatchError]) -> None:
+    error = kind(*(("B04",) if f.name in {"available", "known"} else Path("a/b") if f.type == "Path" else "x" for f in fields(kind)))
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301
+    assert str(error) == str(again)
+    assert "\n" not in str(error)
+    assert str(error).endswith(".")
+
+
+def test_every_error_is_in_the_tree_that_its_module_draws() -> None:
+    drawn = errors.__doc__ or ""
+    assert [] == [e.__name__ for e in all_errors() if e.__name__ not in drawn]
+
+
+def test_every_public_thing_has_a_docstring() -> None:
+    bare = []
+    for path in rooms():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            public = isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_")
+            if public and node in tree.body and not ast.get_docstring(node):
+                bare.append(f"{path.name}: {node.name}")
+    assert [] == bare
+
+
+def test_every_module_imports_by_itself() -> None:
+    for path in rooms():
+        name = ".".join(("sentinel_match", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+        importlib.import_module(name)

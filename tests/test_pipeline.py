@@ -1,0 +1,188 @@
+"""The straight line on invented products with known displacement."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sentinel_match import batch, matchers, pipeline
+from sentinel_match.cache import Cache
+from sentinel_match.errors import MissingBand, NoGeoreference, NoMatch, NoOverlap, NothingClear
+from sentinel_match.pairing import Filters
+from sentinel_match.pipeline import Options, match_scenes
+from sentinel_match.safe import read_scene
+from sentinel_match.scene import Scene
+from sentinel_match.testing import Landscape, Sky, truncate, write_product
+
+GROUND = Landscape(seed=7)
+TRUTH = (6.4, 18.1)
+
+
+def quick(**options: object) -> Options:
+    return Options(matcher=matchers.create("sift"), candidates=3000, cells=2, **options)
+
+
+def quiet(_what: str, _done: int, _of: int) -> None:
+    return
+
+
+@pytest.fixture(scope="module")
+def products(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Scene]:
+    """One tile in spring and autumn, the autumn image displaced; the next zone; far away; all cloud."""
+    folder = tmp_path_factory.mktemp("archive")
+
+    def make(name: str, **facts: object) -> Scene:
+        return read_scene(write_product(folder / name, GROUND, **{"pixels": 720, **facts}))
+
+    return {
+        "spring": make("spring", date="2021-05-20", bands=("B04", "B08", "B11")),
+        "autumn": make("autumn", date="2021-09-17", displacement=TRUTH, pixels=(660, 600), zip="stored"),
+        "far": make("far", date="2021-05-20", tile="T31TCJ"),
+        "cloudy": make("cloudy", date="2021-08-01", sky=1.0),
+        "elsewhere": read_scene(write_product(folder / "elsewhere", Landscape(seed=99), date="2021-06-11", pixels=720)),
+    }
+
+
+def test_the_known_displacement_is_recovered_to_a_twentieth_of_a_pixel(products: dict[str, Scene]) -> None:
+    ties = match_scenes(products["spring"], products["autumn"], quick())
+    assert ties.inlier.sum() > 1000
+    assert np.abs(np.median(ties.shift[ties.inlier], axis=0) - TRUTH).max() < 0.5
+    assert np.hypot(*(ties.shift[ties.inlier] - TRUTH).T).max() < 10
+    assert (ties.left_xy[:, 0] >= 300_000).all()
+
+
+def test_learned_matching_recovers_it_too_and_says_who_found_what(products: dict[str, Scene]) -> None:
+    ties = match_scenes(products["spring"], products["autumn"], Options(cells=1, candidates=1000))
+    assert np.abs(np.median(ties.shift[ties.inlier], axis=0) - TRUTH).max() < 0.5
+    assert {"aliked+lightglue", "phase"} == set(ties.method)
+    assert ties.summary["by_method"]["aliked+lightglue"] > 20
+
+
+def test_native_pixels_are_those_of_each_band(products: dict[str, Scene]) -> None:
+    left, right = products["spring"], products["autumn"]
+    ties = match_scenes(left, right, quick())
+    for scene, pixels, metres in ((left, ties.left_px, ties.left_xy), (right, ties.right_px, ties.right_xy)):
+        affine = scene.band("B04").geobox.affine
+        again = np.column_stack([affine.c + 10 * pixels[:, 0], affine.f - 10 * pixels[:, 1]])
+        assert np.abs(again - metres).max() < 1e-6
+
+
+def test_swapping_the_scenes_swaps_the_sign(products: dict[str, Scene]) -> None:
+    back = match_scenes(products["autumn"], products["spring"], quick())
+    assert np.abs(np.median(back.shift[back.inlier], axis=0) + TRUTH).max() < 0.5
+
+
+def test_the_same_inputs_give_the_same_points(products: dict[str, Scene]) -> None:
+    first, second = (match_scenes(products["spring"], products["autumn"], quick()) for _ in range(2))
+    assert np.array_equal(first.right_xy, second.right_xy)
+    assert first.inlier.tolist() == second.inlier.tolist()
+
+
+def test_a_coarser_resolution_finds_the_same_metres(products: dict[str, Scene]) -> None:
+    ties = match_scenes(products["spring"], products["autumn"], quick(resolution=20.0))
+    assert 20.0 == ties.gsd
+    assert np.abs(np.median(ties.shift[ties.inlier], axis=0) - TRUTH).max() < 1.0
+
+
+def test_products_of_neighbouring_zones_are_matched_on_the_left_ones_grid(tmp_path: Path) -> None:
+    # The same ground in zone 32 and in zone 33, whose grids are turned against one another by several degrees
+    from pyproj import Transformer
+
+    ground = Landscape(seed=7, crs="EPSG:32633") if "crs" in Landscape.__dataclass_fields__ else None
+    if ground is None:
+        pytest.skip("the invented landscape is defined in one zone")
+    corner = Transformer.from_crs("EPSG:32633", "EPSG:32632", always_xy=True).transform(310_000, 5_600_000)
+    origin = tuple(round(v / 60) * 60 for v in corner)
+    left = read_scene(write_product(tmp_path / "l", ground, date="2021-05-20", origin=(300_000, 5_600_040), pixels=1020))
+    right = read_scene(
+        write_product(tmp_path / "r", ground, date="2021-05-25", tile="T32UQB", origin=origin, pixels=1020)
+    )
+    ties = match_scenes(left, right, quick())
+    assert np.abs(np.median(ties.shift[ties.inlier], axis=0)).max() < 0.5
+
+
+def test_scenes_that_do_not_meet_are_refused(products: dict[str, Scene]) -> None:
+    with pytest.raises(NoOverlap, match="do not overlap"):
+        match_scenes(products["spring"], products["far"], quick())
+
+
+def test_a_scene_under_cloud_is_refused_with_the_share_of_cloud(products: dict[str, Scene]) -> None:
+    with pytest.raises(NothingClear, match="cloud"):
+        match_scenes(products["spring"], products["cloudy"], quick())
+
+
+def test_another_landscape_is_no_match(products: dict[str, Scene]) -> None:
+    with pytest.raises(NoMatch, match="No match"):
+        match_scenes(products["spring"], products["elsewhere"], quick())
+
+
+def test_a_band_that_one_scene_lacks_is_refused_by_name(products: dict[str, Scene]) -> None:
+    with pytest.raises(MissingBand, match="B08"):
+        match_scenes(products["spring"], products["autumn"], quick(band="B08"))
+
+
+def test_an_image_without_position_is_refused(products: dict[str, Scene], tmp_path: Path) -> None:
+    import rasterio
+
+    path = tmp_path / "nowhere.png"
+    with pytest.warns(rasterio.errors.NotGeoreferencedWarning), rasterio.open(
+        path, "w", driver="PNG", width=64, height=64, count=1, dtype="uint8"
+    ) as file:
+        file.write(np.full((1, 64, 64), 7, "uint8"))
+    with pytest.raises(NoGeoreference, match="no georeference"):
+        match_scenes(read_scene(path), read_scene(path), quick())
+
+
+def test_a_run_keeps_what_is_done_and_redoes_what_changed(tmp_path: Path) -> None:
+    archive, out, cache = tmp_path / "archive", tmp_path / "out", Cache(tmp_path / "cache")
+    write_product(archive, GROUND, date="2021-05-20", pixels=720)
+    write_product(archive, GROUND, date="2021-09-17", pixels=720, displacement=TRUTH)
+    first = batch.run([archive], out, quick(), Filters(), cache, quiet)
+    assert ["matched"] == [o.status for o in first.outcomes]
+    files = {p: p.stat().st_mtime_ns for p in out.rglob("*.geojson") if p.parent != out}
+    again = batch.run([archive], out, quick(), Filters(), cache, quiet)
+    assert ["kept"] == [o.status for o in again.outcomes]
+    assert files == {p: p.stat().st_mtime_ns for p in files}
+    assert first.outcomes[0].summary["inliers"] == again.outcomes[0].summary["inliers"]
+    other = batch.run([archive], out, quick(seed=1), Filters(), cache, quiet)
+    assert ["matched"] == [o.status for o in other.outcomes]
+    next(iter(files)).write_text("{")  # a result that was harmed is not kept
+    assert ["matched"] == [o.status for o in batch.run([archive], out, quick(seed=1), Filters(), cache, quiet).outcomes]
+
+
+def test_one_bad_product_never_ends_a_run(tmp_path: Path) -> None:
+    archive, out = tmp_path / "archive", tmp_path / "out"
+    write_product(archive, GROUND, date="2021-05-20", pixels=720)
+    write_product(archive, GROUND, date="2021-09-17", pixels=720)
+    truncate(write_product(archive, GROUND, date="2021-07-01", pixels=720), 0.5)
+    (archive / "download.zip").write_text("<html>Your session has expired</html>")
+    result = batch.run([archive], out, quick(), Filters(), Cache(tmp_path / "cache"), quiet)
+    assert ["download.zip"] == [r.path.name for r in result.catalogue.refused]
+    states = {o.status: o for o in result.outcomes}
+    assert {"matched", "failed"} == set(states)
+    assert "damaged" in states["failed"].error
+    assert not result.clean
+    record = json.loads((out / "run.json").read_text())
+    assert 2 <= len(record["pairs"])
+    assert record["peak_memory_bytes"] > 0
+    assert all(i["sha256"] and i["bytes"] for i in record["inputs"])
+    assert not list(out.rglob(".unfinished*"))
+
+
+def test_a_scenes_features_are_made_once_whatever_its_pairs(products: dict[str, Scene], tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    for right in ("autumn", "spring"):
+        match_scenes(products["spring"], products[right], quick(), cache)
+    kinds = [entry.kind for entry in cache.entries()]
+    assert 2 == kinds.count("scene")
+    assert kinds.count("features") <= 4
+    before = {e.path: e.path.stat().st_mtime_ns for e in cache.entries()}
+    match_scenes(products["autumn"], products["spring"], quick(), cache)
+    assert before == {e.path: e.path.stat().st_mtime_ns for e in cache.entries()}
+
+
+def test_common_band_prefers_red(products: dict[str, Scene]) -> None:
+    assert "B04" == pipeline.common_band(products["spring"], products["autumn"], None)
