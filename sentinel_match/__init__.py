@@ -1,3 +1,79 @@
-"""sentinel_match: from downloaded Sentinel-2 archives to tie points one can trust."""
+"""sentinel_match: from downloaded Sentinel-2 archives to tie points one can trust.
+
+>>> from sentinel_match import read_scene, match_scenes, write_geojson
+>>> ties = match_scenes(read_scene("LEFT.SAFE"), read_scene("RIGHT.SAFE.zip"))  # doctest: +SKIP
+>>> write_geojson(ties, "ties.geojson")  # doctest: +SKIP
+
+Names are imported when they are first used, so ``import sentinel_match`` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sentinel_match.batch import run
+    from sentinel_match.cache import Cache
+    from sentinel_match.errors import SentinelMatchError
+    from sentinel_match.export import write_geojson
+    from sentinel_match.loaded import Loaded, load
+    from sentinel_match.masks import Masking
+    from sentinel_match.pairing import Filters, pair_scenes
+    from sentinel_match.pipeline import Options, match_scenes
+    from sentinel_match.raster import Raster
+    from sentinel_match.refine import Refinement
+    from sentinel_match.safe import find_scenes, read_scene
+    from sentinel_match.scene import Scene
+    from sentinel_match.tiepoints import TiePoints
 
 __version__ = "0.1.0"
+
+_ROOMS = {
+    "Cache": "cache",
+    "Filters": "pairing",
+    "Loaded": "loaded",
+    "Masking": "masks",
+    "Options": "pipeline",
+    "Raster": "raster",
+    "Refinement": "refine",
+    "Scene": "scene",
+    "SentinelMatchError": "errors",
+    "TiePoints": "tiepoints",
+    "find_scenes": "safe",
+    "load": "loaded",
+    "match_scenes": "pipeline",
+    "pair_scenes": "pairing",
+    "read_scene": "safe",
+    "run": "batch",
+    "write_geojson": "export",
+}
+
+__all__ = [
+    "Cache",
+    "Filters",
+    "Loaded",
+    "Masking",
+    "Options",
+    "Raster",
+    "Refinement",
+    "Scene",
+    "SentinelMatchError",
+    "TiePoints",
+    "find_scenes",
+    "load",
+    "match_scenes",
+    "pair_scenes",
+    "read_scene",
+    "run",
+    "write_geojson",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first used."""
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

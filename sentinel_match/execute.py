@@ -2,7 +2,8 @@
 
 torch's own threads meet at a barrier after every small operation. When the machine is busy with anything else each
 barrier waits for whoever was put aside: measured with other processes on two cores, refining 8,600 points took 26
-CPU-seconds and 66 s with two such threads, 3 CPU-seconds and 6 s with one. So the pieces run side by side, and each on one thread.
+CPU-seconds and 66 s with two such threads, 3 CPU-seconds and 6 s with one. So the pieces run side by side, and each on
+one thread.
 """
 
 from __future__ import annotations

@@ -19,10 +19,10 @@ from odc.geo.geobox import GeoBox
 from sentinel_match import masks
 from sentinel_match.brightness import bright, white_level
 from sentinel_match.errors import DamagedImage, OutputError
-from sentinel_match.header import ground_resolution
 from sentinel_match.masks import Masked, Masking, Reason
 from sentinel_match.raster import Raster, source_of
 from sentinel_match.resample import block_mean, strips
+from sentinel_match.safe.header import ground_resolution
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -192,7 +192,7 @@ def _opened(folder: Path, target: GeoBox, recipe: Mapping[str, object]) -> Loade
     pixels, valid, reasons = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("pixels", "valid", "reasons"))
     facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
     return Loaded(
-        Raster(pixels, valid, None if target.crs is None else target),
+        Raster(pixels, valid, target),
         reasons,
         limits=tuple(facts["limits"]),
         removed=facts["removed"],

@@ -1,7 +1,7 @@
 """Which acquisitions to compare: every pair with its facts, every refusal with its reason, from metadata alone.
 
-No pixel is opened here: overlap is the intersection of the valid
-footprints, and what is clear in both is an estimate from the cloud cover that each product states.
+No pixel is opened here: overlap is the intersection of the valid footprints, and what is clear in both is an estimate
+from the cloud cover that each product states.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Pairing:
     pairs: tuple[Pair, ...]
     """Best first."""
     refused: tuple[Refusal, ...]
-    """Pairs whose footprints do not meet at all are not listed: there are nearly as many as N²."""
+    """Every other pair with common ground, and every scene without a partner; pairs that do not meet are not listed."""
 
 
 @dataclass(frozen=True)
@@ -105,14 +105,13 @@ def pair_scenes(scenes: Iterable[Scene], filters: Filters = Filters()) -> Pairin
     if not filters.all_pairs:
         chosen, beaten = _sparse(chosen, filters.per_scene)
         refused += beaten
-    pairs = [_measured(draft) for draft in chosen]
-    refused += [
-        Refusal(draft.left, draft.right, "their footprints only touch")
-        for draft, pair in zip(chosen, pairs, strict=True)
-        if pair is None
-    ]
-    ranked = sorted((pair for pair in pairs if pair), key=lambda pair: (-pair.score, pair.id))
-    return Pairing(tuple(ranked), tuple(refused))
+    pairs = []
+    for draft in chosen:
+        if pair := _measured(draft):
+            pairs.append(pair)
+        else:
+            refused.append(Refusal(draft.left, draft.right, "their footprints only touch"))
+    return Pairing(tuple(sorted(pairs, key=lambda pair: (-pair.score, pair.id))), tuple(refused))
 
 
 def pair_of(left: Scene, right: Scene) -> Pair:
@@ -171,9 +170,8 @@ def _candidates(scenes: Sequence[Scene], within_km: float) -> Iterator[tuple[Sce
 
 def _draft(left: Scene, right: Scene, labels: dict[int, str], km2: float, distance: float | None) -> Pair:
     """A pair with an estimated overlap, good enough to filter and rank."""
-    return Pair(
-        left, right, f"{labels[id(left)]}__{labels[id(right)]}", None, km2, *_shares(left, right, km2), distance
-    )
+    name = f"{labels[id(left)]}__{labels[id(right)]}"
+    return Pair(left, right, name, None, km2, *_shares(left, right, km2), distance)
 
 
 def _measured(draft: Pair) -> Pair | None:
@@ -258,11 +256,9 @@ def _outside_limits(pair: Pair, filters: Filters) -> Iterator[str]:
         yield f"different tiles, {left.tile or 'unknown'} and {right.tile or 'unknown'}"
     if filters.same_orbit_only and not pair.same_orbit:
         yield "different relative orbits" if pair.same_orbit is False else "a relative orbit is not known"
-    cloud = max(left.cloud_cover or 0.0, right.cloud_cover or 0.0)
-    if cloud > filters.max_cloud:
+    if (cloud := max(left.cloud_cover or 0.0, right.cloud_cover or 0.0)) > filters.max_cloud:
         yield f"{cloud:.0f} % cloud, more than {filters.max_cloud:g} %"
-    clear = pair.clear(unknown=1.0)
-    if clear < filters.min_joint_clear:
+    if (clear := pair.clear(unknown=1.0)) < filters.min_joint_clear:
         yield f"only about {clear:.1%} is clear in both, less than {filters.min_joint_clear:.1%}".replace("%", " %")
     if pair.distance_km is None and pair.overlap_km2 < filters.min_overlap_km2:
         yield f"overlap {pair.overlap_km2:.3g} km², less than {filters.min_overlap_km2:g} km²"

@@ -13,21 +13,27 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sentinel_match import matchers, raster, refine, verify, windows
 from sentinel_match.errors import MissingBand, NoGeoreference, NoMatch, NoOverlap, NothingClear
 from sentinel_match.execute import in_threads
+from sentinel_match.lattice import (
+    covering,
+    jointly_valid,
+    native_pixels,
+    pixel_size,
+    same_lattice,
+    to_metres,
+    to_pixels,
+)
 from sentinel_match.loaded import load
 from sentinel_match.masks import Masking
 from sentinel_match.tiepoints import TiePoints, summarise
 
 if TYPE_CHECKING:
-    from affine import Affine
-    from odc.geo.geobox import GeoBox
-
     from sentinel_match.cache import Cache
     from sentinel_match.loaded import Loaded
     from sentinel_match.raster import Raster
@@ -197,10 +203,10 @@ def load_pair(
     tell("read", 1, 2)
     b = load(right, band, resolution=resolution, masking=options.masking, cache=cache)
     tell("read", 2, 2)
-    if windows.same_lattice(a.raster.geobox, b.raster.geobox):
+    if same_lattice(a.raster.geobox, b.raster.geobox):
         return (a.raster, a), (b.raster, b), True
     try:
-        grid = windows.covering(a.raster.geobox, b.raster.geobox)
+        grid = covering(a.raster.geobox, b.raster.geobox, windows.MARGIN)
     except ValueError as error:
         raise NoOverlap(left.id, right.id) from error
     return (a.raster, a), (raster.warp(b.raster, grid), b), False
@@ -238,7 +244,7 @@ def match_cells(
         inside = cell.holds(m.left + origin_a, left[0].geobox)
         return matchers.Matches((m.left + origin_a)[inside], (m.right + origin_b)[inside], m.score[inside])
 
-    parts = []
+    parts: list[matchers.Matches] = []
     for part in in_threads(one, cells):
         tell(f"match ({matcher.name})", len(parts), len(cells))
         parts.append(part)
@@ -323,53 +329,12 @@ def judge(
     )
 
 
-def jointly_valid(a: Raster, b: Raster) -> np.ndarray:
-    """(rows, cols) of the left raster: valid in both images at the same place on the ground."""
-    row, col = (int(k) for k in np.subtract(windows.lattice_origin(b.geobox), windows.lattice_origin(a.geobox)))
-    clear = np.zeros(a.valid.shape, bool)
-    top, start = max(row, 0), max(col, 0)
-    bottom, stop = min(row + b.valid.shape[0], clear.shape[0]), min(col + b.valid.shape[1], clear.shape[1])
-    if top < bottom and start < stop:
-        inner = np.s_[top:bottom, start:stop]
-        clear[inner] = a.valid[inner] & b.valid[top - row : bottom - row, start - col : stop - col]
-    return clear
-
-
 def hidden(a: Loaded, b: Loaded) -> str:
     """What hides the ground, for a message: ``cloud 98 %, nodata 1 %`` of each image."""
     return "; ".join(
         f"{side}: " + (", ".join(f"{k} {100 * v:.0f} %" for k, v in loaded.removed.items() if v >= 0.005) or "clear")
         for side, loaded in (("left", a), ("right", b))
     )
-
-
-def pixel_size(image: Raster) -> float:
-    """Side of a pixel in metres (the geometric mean where they are not square)."""
-    return float(np.sqrt(abs(image.geobox.affine.a * image.geobox.affine.e)))
-
-
-def to_metres(image: Raster, points: np.ndarray) -> np.ndarray:
-    """Pixel positions to east, north in the raster's CRS."""
-    return transformed(image.geobox.affine, points)
-
-
-def to_pixels(image: Raster, points: np.ndarray) -> np.ndarray:
-    """East, north to pixel positions."""
-    return transformed(~image.geobox.affine, points)
-
-
-def native_pixels(points: np.ndarray, crs: Any, geobox: GeoBox) -> np.ndarray:
-    """Positions in the pair's CRS to column, row of a band's own grid, which may be in another zone."""
-    from pyproj import Transformer
-
-    if geobox.crs != crs:
-        points = np.column_stack(Transformer.from_crs(str(crs), str(geobox.crs), always_xy=True).transform(*points.T))
-    return transformed(~geobox.affine, points)
-
-
-def transformed(affine: Affine, points: np.ndarray) -> np.ndarray:
-    """(N, 2) points under an affine transform."""
-    return np.asarray(points @ np.array([[affine.a, affine.d], [affine.b, affine.e]]) + (affine.c, affine.f))
 
 
 class Clock:

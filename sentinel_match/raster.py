@@ -16,9 +16,9 @@ from odc.geo.geobox import GeoBox
 from rasterio.errors import NotGeoreferencedWarning
 
 from sentinel_match.errors import DamagedImage, NoGeoreference, OutputError
-from sentinel_match.header import ground_resolution, read_header
 from sentinel_match.jp2 import Window, check_size, read_rasterio
 from sentinel_match.resample import on_lattice, strips
+from sentinel_match.safe.header import ground_resolution, read_header
 from sentinel_match.scene import Asset
 
 if TYPE_CHECKING:
@@ -47,14 +47,14 @@ class Raster:
     """(rows, cols); may be a memory map. Finite everywhere, without meaning where not valid."""
     valid: NDArray[np.bool_]
     """(rows, cols), ``True`` = valid."""
-    geobox: GeoBox | None
-    """``None`` for an image without georeference."""
+    geobox: GeoBox
+    """Without a CRS for an image without georeference."""
 
     def crop(self, row: int, col: int, height: int, width: int) -> Raster:
         """A rectangle inside it, as float32: a view, unless the pixels are float16, which are converted."""
         roi = Window(row, col, height, width).roi
         pixels = np.asarray(self.pixels[roi], np.float32)
-        return Raster(pixels, np.asarray(self.valid[roi]), None if self.geobox is None else self.geobox[roi])
+        return Raster(pixels, np.asarray(self.valid[roi]), self.geobox[roi])
 
 
 def read(
@@ -98,7 +98,7 @@ def warp(raster: Raster, geobox: GeoBox) -> Raster:
     Raises:
         NoGeoreference: the raster has none.
     """
-    if raster.geobox is None:
+    if raster.geobox.crs is None:
         raise NoGeoreference("An image to warp")
 
     def part(window: Window) -> Pixels:
@@ -127,7 +127,7 @@ def write(raster: Raster, path: Path, limits: tuple[float, float] | None = None)
     if driver is None:
         raise OutputError(path, f"{path.suffix or 'no suffix'} is none of {', '.join(DRIVERS)}")
     pixels = _values(raster) if driver == "COG" else _picture(raster, limits)
-    place = {} if raster.geobox is None else {"crs": str(raster.geobox.crs), "transform": raster.geobox.affine}
+    place = {} if raster.geobox.crs is None else {"crs": str(raster.geobox.crs), "transform": raster.geobox.affine}
     profile = {"driver": driver, "count": 1, "dtype": pixels.dtype, "nodata": np.nan if driver == "COG" else 0}
     rows, cols = pixels.shape
     try:
@@ -235,7 +235,7 @@ def _collected(parts: Iterable[tuple[int, Pixels]], target: GeoBox) -> Raster:
         rows = slice(top, top + len(strip))
         valid[rows] = np.isfinite(strip)
         np.copyto(pixels[rows], strip, where=valid[rows])
-    return Raster(pixels, valid, None if target.crs is None else target)
+    return Raster(pixels, valid, target)
 
 
 def _inside(window: Window, shape: tuple[int, ...]) -> Window:

@@ -178,7 +178,8 @@ class _Views:
                 self._windows(side, torch.from_numpy(p[i : i + self.batch]).to(self.device))
                 for side, p in enumerate((at, to))
             ]
-            return self._peaks(*(reversed(sides) if swap else sides), radius)
+            a, b = reversed(sides) if swap else sides
+            return self._peaks(a, b, radius)
 
         parts = list(in_threads(part, range(0, len(at), self.batch)))
         return _Peaks(*(torch.cat(t).double().cpu().numpy() for t in zip(*parts, strict=True)))._replace(

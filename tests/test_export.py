@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -17,10 +18,11 @@ from sentinel_match.errors import OutputError
 from sentinel_match.scene import Scene
 from sentinel_match.tiepoints import TiePoints, summarise
 
-PROPERTIES = (
-    "id left_x left_y right_x right_y left_col left_row right_col right_row dx_m dy_m shift_m azimuth_deg sigma_m score "
-    "residual_m inlier method"
-).split()
+PROPERTIES = re.findall(
+    r"\w+",
+    """id left_x left_y right_x right_y left_col left_row right_col right_row dx_m dy_m shift_m azimuth_deg sigma_m
+    score residual_m inlier method""",
+)
 
 
 def scene(name: str) -> Scene:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import pickle
+import re
 import subprocess
 import sys
 from dataclasses import fields
@@ -16,11 +17,11 @@ from sentinel_match import errors
 
 PACKAGE = Path(errors.__file__).parent
 # From the words to the whole: a room imports only rooms before it
-ORDER = """
-    errors files execute scene footprint archive tiles header document metadata granule product loose safe
-    jp2 masks brightness resample raster loaded pair pairing weights models matchers windows refine verify
-    tiepoints export cache pipeline batch testing cli
-""".split()
+ORDER = re.findall(
+    r"\w+",
+    """errors files execute scene footprint safe jp2 masks brightness resample raster loaded pair pairing lattice
+    weights models matchers windows refine verify tiepoints export cache pipeline batch testing cli""",
+)
 
 
 def rooms() -> list[Path]:
@@ -32,9 +33,21 @@ def room_of(path: Path) -> str:
 
 
 def imports(path: Path) -> set[str]:
+    """Rooms a module needs when it runs; what only type checkers see may lie anywhere."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sentinel_match"):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    hidden = {
+        id(child)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for child in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.ImportFrom)
+            and (node.module or "").startswith("sentinel_match")
+            and id(node) not in hidden
+        ):
             parts = (node.module or "").split(".")
             found |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
     return found - {"__version__"}
@@ -63,12 +76,21 @@ def test_help_loads_neither_torch_nor_rasterio() -> None:
 
 
 def all_errors() -> list[type[errors.SentinelMatchError]]:
-    return [e for e in vars(errors).values() if isinstance(e, type) and issubclass(e, errors.SentinelMatchError) and fields(e)]
+    return [
+        e
+        for e in vars(errors).values()
+        if isinstance(e, type) and issubclass(e, errors.SentinelMatchError) and fields(e)
+    ]
 
 
 @pytest.mark.parametrize("kind", all_errors())
 def test_every_error_survives_pickling_and_is_one_sentence(kind: type[errors.SentinelMatchError]) -> None:
-    error = kind(*(("B04",) if f.name in {"available", "known"} else Path("a/b") if f.type == "Path" else "x" for f in fields(kind)))
+    error = kind(
+        *(
+            ("B04",) if f.name in {"available", "known"} else Path("a/b") if f.type == "Path" else "x"
+            for f in fields(kind)
+        )
+    )
     again = pickle.loads(pickle.dumps(error))  # noqa: S301
     assert str(error) == str(again)
     assert "\n" not in str(error)
@@ -95,3 +117,13 @@ def test_every_module_imports_by_itself() -> None:
     for path in rooms():
         name = ".".join(("sentinel_match", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
         importlib.import_module(name)
+
+
+def test_every_public_name_is_there_and_comes_from_its_room() -> None:
+    import sentinel_match
+
+    assert sorted(sentinel_match.__all__) == sorted(sentinel_match._ROOMS)
+    for name in sentinel_match.__all__:
+        assert sentinel_match._ROOMS[name] in getattr(sentinel_match, name).__module__
+    with pytest.raises(AttributeError):
+        _ = sentinel_match.no_such_name

@@ -15,7 +15,7 @@ from sentinel_match.pairing import Filters
 from sentinel_match.pipeline import Options, match_scenes
 from sentinel_match.safe import read_scene
 from sentinel_match.scene import Scene
-from sentinel_match.testing import Landscape, Sky, truncate, write_product
+from sentinel_match.testing import Landscape, truncate, write_product
 
 GROUND = Landscape(seed=7)
 TRUTH = (6.4, 18.1)
@@ -96,7 +96,9 @@ def test_products_of_neighbouring_zones_are_matched_on_the_left_ones_grid(tmp_pa
         pytest.skip("the invented landscape is defined in one zone")
     corner = Transformer.from_crs("EPSG:32633", "EPSG:32632", always_xy=True).transform(310_000, 5_600_000)
     origin = tuple(round(v / 60) * 60 for v in corner)
-    left = read_scene(write_product(tmp_path / "l", ground, date="2021-05-20", origin=(300_000, 5_600_040), pixels=1020))
+    left = read_scene(
+        write_product(tmp_path / "l", ground, date="2021-05-20", origin=(300_000, 5_600_040), pixels=1020)
+    )
     right = read_scene(
         write_product(tmp_path / "r", ground, date="2021-05-25", tile="T32UQB", origin=origin, pixels=1020)
     )
@@ -128,9 +130,10 @@ def test_an_image_without_position_is_refused(products: dict[str, Scene], tmp_pa
     import rasterio
 
     path = tmp_path / "nowhere.png"
-    with pytest.warns(rasterio.errors.NotGeoreferencedWarning), rasterio.open(
-        path, "w", driver="PNG", width=64, height=64, count=1, dtype="uint8"
-    ) as file:
+    with (
+        pytest.warns(rasterio.errors.NotGeoreferencedWarning),
+        rasterio.open(path, "w", driver="PNG", width=64, height=64, count=1, dtype="uint8") as file,
+    ):
         file.write(np.full((1, 64, 64), 7, "uint8"))
     with pytest.raises(NoGeoreference, match="no georeference"):
         match_scenes(read_scene(path), read_scene(path), quick())

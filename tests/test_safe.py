@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from minimal_safe import Safe, jp2, pack
 from PIL import Image
 
-from sentinel_match.archive import open_archive
 from sentinel_match.errors import BrokenProduct, NotAProduct, SentinelMatchError
-from sentinel_match.metadata import read_product_metadata
 from sentinel_match.safe import find_scenes, read_scene
+from sentinel_match.safe.archive import open_archive
+from sentinel_match.safe.metadata import read_product_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable

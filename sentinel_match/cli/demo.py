@@ -24,18 +24,20 @@ def demo(ctx: click.Context, /, folder: Path, **values: Any) -> None:
     from sentinel_match.cli.run import report
     from sentinel_match.pairing import Filters
     from sentinel_match.pipeline import Options
+    from sentinel_match.safe import read_scene
 
     cache = options.make_cache(values)
     if not ctx.obj:
         click.echo(f"inventing an archive in {folder / 'archive'}", err=True)
-    truth = testing.write_archive(folder / "archive")
+    truths = testing.write_archive(folder / "archive")
+    displacement = {read_scene(t.path).id: t.displacement for t in truths if not t.flaw}
     with options.progress(quiet=ctx.obj) as tell:
         result = batch.run([folder / "archive"], folder / "out", Options(), Filters(), cache, tell)
     report(result, folder / "out", as_json=False)
     click.echo("")
     for outcome in result.outcomes:
         if outcome.summary:
-            (left_x, left_y), (right_x, right_y) = truth.displacement[outcome.left], truth.displacement[outcome.right]
+            (left_x, left_y), (right_x, right_y) = displacement[outcome.left], displacement[outcome.right]
             s = outcome.summary
             click.echo(
                 f"{outcome.id}: truth {right_x - left_x:+.2f} m east {right_y - left_y:+.2f} m north, "

@@ -1,12 +1,13 @@
 """The seam where matching methods plug in: a Protocol and a registry of entry points.
 
 A matcher is a frozen dataclass of its options, registered in the entry-point group ``sentinel_match.matchers`` (the
-built-ins by the same path; see this project's ``pyproject.toml``). Work on one image (``describe``) is apart from work on
-two (``match``), so that a scene is described once, whatever pairs it is in. Networks are not fields: a matcher pickles as
-its options.
+built-ins by the same path; see this project's ``pyproject.toml``). Work on one image (``describe``) is apart from
+work on two (``match``), so that a scene is described once, whatever pairs it is in. Networks are not fields: a
+matcher pickles as its options.
 
-Every coordinate that leaves a matcher is (x, y) = (column, row) in pixels, float64, **origin at the outer corner of the
-first pixel**, so the centre of the first pixel is (0.5, 0.5). Converting a network's own convention is the matcher's job.
+Every coordinate that leaves a matcher is (x, y) = (column, row) in pixels, float64, **origin at the outer corner of
+the first pixel**, so the centre of the first pixel is (0.5, 0.5). Converting a network's own convention is the
+matcher's job.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path  # noqa: TC003 - whoever asks for the type hints of the fields must find it
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -51,10 +52,12 @@ class LoFTR:
 
     @property
     def recipe(self) -> Mapping[str, object]:
-        """Everything ``describe`` depends on, and the hash of the weights."""
+        """Everything a result depends on; the device is no part of it."""
         return {
             "matcher": self.name,
             "version": 1,
+            "kornia": version("kornia"),
+            "min_score": self.min_score,
             "max_side": self.max_side,
             "weights": [sha256(verified(LOFTR_OUTDOOR, self.weights_file))],
         }

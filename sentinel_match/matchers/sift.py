@@ -48,7 +48,7 @@ class Sift:
 
     @property
     def recipe(self) -> Mapping[str, object]:
-        """Everything ``describe`` depends on."""
+        """Everything a result depends on."""
         import cv2
 
         return {
@@ -58,6 +58,7 @@ class Sift:
             "max_keypoints": self.max_keypoints,
             "contrast_threshold": self.contrast_threshold,
             "upright": self.upright,
+            "ratio": self.ratio,
         }
 
     def check(self) -> None:

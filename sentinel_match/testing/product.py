@@ -17,6 +17,7 @@ from odc.geo.geobox import GeoBox
 from shapely.ops import unary_union
 
 from sentinel_match.errors import OutputError
+from sentinel_match.safe.tiles import tile_geobox
 from sentinel_match.testing import documents
 from sentinel_match.testing.covers import SEASONS, Season
 from sentinel_match.testing.documents import Content, Scale
@@ -24,7 +25,6 @@ from sentinel_match.testing.granule import Granule, Layout, Look, put
 from sentinel_match.testing.identity import Identity, Level
 from sentinel_match.testing.sky import Sky
 from sentinel_match.testing.swath import FootprintStyle, epsg_of, ext_pos_list, extent
-from sentinel_match.tiles import tile_geobox
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

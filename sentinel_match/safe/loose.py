@@ -6,12 +6,12 @@ import re
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from sentinel_match.archive import what_it_is_instead
 from sentinel_match.errors import NotAProduct
 from sentinel_match.footprint import Footprint
-from sentinel_match.header import read_header
+from sentinel_match.safe.archive import what_it_is_instead
+from sentinel_match.safe.header import read_header
+from sentinel_match.safe.tiles import TILE
 from sentinel_match.scene import Asset, Band, Scene
-from sentinel_match.tiles import TILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,15 +12,15 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sentinel_match.archive import is_zip, open_archive
 from sentinel_match.errors import BrokenProduct, NotAProduct, SentinelMatchError
-from sentinel_match.loose import NOT_A_SCENE, read_loose
-from sentinel_match.product import MAIN, TILE_XML, product_roots, read_product
+from sentinel_match.safe.archive import is_zip, open_archive
+from sentinel_match.safe.loose import NOT_A_SCENE, read_loose
+from sentinel_match.safe.product import MAIN, TILE_XML, product_roots, read_product
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from sentinel_match.archive import Archive
+    from sentinel_match.safe.archive import Archive
     from sentinel_match.scene import Scene
 
 IMAGES = {".jp2", ".tif", ".tiff", ".jpg", ".jpeg", ".png", ".img"}
@@ -80,13 +80,14 @@ def find_scenes(paths: Iterable[Path]) -> Catalogue:
     return Catalogue(tuple(sorted(kept, key=_order)), tuple(refused), tuple(duplicates))
 
 
-def read_scene(path: Path) -> Scene:
+def read_scene(path: Path | str) -> Scene:
     """The scene of one product, granule or image.
 
     Raises:
         NotAProduct: there is no scene, or there are several products.
         BrokenProduct: the product is damaged, hostile or incomplete; or it has many granules, and none was named.
     """
+    path = Path(path)
     scenes, refused = _read_all([path])
     if len(scenes) == 1:
         return scenes[0]

@@ -1,0 +1,99 @@
+"""Pixels and metres on grids that scenes share: Sentinel-2's tiles of one UTM zone meet pixel by pixel."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from affine import Affine
+    from odc.geo.geobox import GeoBox
+
+    from sentinel_match.raster import Raster
+
+Points = NDArray[np.float64]
+"""(N, 2) x, y: pixels with their origin at the outer corner of the first one, or metres east and north."""
+
+
+def origin_of(geobox: GeoBox) -> tuple[int, int]:
+    """(row, col) of a raster's first pixel, counted in its own pixels from the origin of the CRS."""
+    affine = geobox.affine
+    # Lattices begin at whole, half or third pixels; rounding must not fall between two scenes of one lattice
+    return math.floor(affine.f / affine.e + 0.4142), math.floor(affine.c / affine.a + 0.4142)
+
+
+def same_lattice(one: GeoBox, other: GeoBox) -> bool:
+    """Whether two grids meet pixel by pixel: one CRS, one pixel size, a whole number of pixels apart."""
+    if one.crs != other.crs:
+        return False
+    a, b = one.affine, other.affine
+    steps = (b.c - a.c) / a.a, (b.f - a.f) / a.e
+    return (
+        all(math.isclose(x, y, rel_tol=1e-9) for x, y in ((a.a, b.a), (a.e, b.e)))
+        and a.b == a.d == b.b == b.d == 0
+        and all(abs(step - round(step)) < 1e-3 for step in steps)
+    )
+
+
+def covering(one: GeoBox, other: GeoBox, margin: int) -> GeoBox:
+    """The part of ``one``'s lattice, its extent and some pixels around it, that the other grid reaches.
+
+    Raises:
+        ValueError: it reaches none.
+    """
+    from odc.geo.geom import BoundingBox
+    from rasterio.warp import transform_bounds
+
+    west, south, east, north = transform_bounds(str(other.crs), str(one.crs), *other.boundingbox)
+    reached = BoundingBox(west, south, east, north, crs=one.crs).polygon
+    region = one.pad(margin).extent & reached
+    if region.is_empty:
+        raise ValueError("the grids do not meet")
+    return one.enclosing(region)
+
+
+def jointly_valid(a: Raster, b: Raster) -> np.ndarray:
+    """(rows, cols) of the left raster: valid in both images at the same place on the ground."""
+    row, col = (int(k) for k in np.subtract(origin_of(b.geobox), origin_of(a.geobox)))
+    clear = np.zeros(a.valid.shape, bool)
+    top, start = max(row, 0), max(col, 0)
+    rows, cols = b.geobox.shape
+    bottom, stop = min(row + rows, a.geobox.shape.y), min(col + cols, a.geobox.shape.x)
+    if top < bottom and start < stop:
+        inner = np.s_[top:bottom, start:stop]
+        clear[inner] = a.valid[inner] & b.valid[top - row : bottom - row, start - col : stop - col]
+    return clear
+
+
+def pixel_size(image: Raster) -> float:
+    """Side of a pixel in metres (the geometric mean where they are not square)."""
+    return float(np.sqrt(abs(image.geobox.affine.a * image.geobox.affine.e)))
+
+
+def to_metres(image: Raster, points: np.ndarray) -> np.ndarray:
+    """Pixel positions to east, north in the raster's CRS."""
+    return transformed(image.geobox.affine, points)
+
+
+def to_pixels(image: Raster, points: np.ndarray) -> np.ndarray:
+    """East, north to pixel positions."""
+    return transformed(~image.geobox.affine, points)
+
+
+def native_pixels(points: np.ndarray, crs: object, geobox: GeoBox | None) -> np.ndarray:
+    """Positions in the pair's CRS to column, row of a band's own grid, which may be in another zone."""
+    from pyproj import Transformer
+
+    if geobox is None:
+        raise ValueError("a band without georeference has no positions")
+    if geobox.crs != crs:
+        points = np.column_stack(Transformer.from_crs(str(crs), str(geobox.crs), always_xy=True).transform(*points.T))
+    return transformed(~geobox.affine, points)
+
+
+def transformed(affine: Affine, points: np.ndarray) -> np.ndarray:
+    """(N, 2) points under an affine transform."""
+    return np.asarray(points @ np.array([[affine.a, affine.d], [affine.b, affine.e]]) + (affine.c, affine.f))

@@ -1,0 +1,246 @@
+"""The commands as a user calls them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from sentinel_match.cli import COMMANDS, main
+from sentinel_match.testing import Landscape, truncate, write_product
+
+QUICK = ["--matcher", "sift", "--cells", "2", "--candidates", "2000"]
+
+
+def call(*words: object) -> Result:
+    return CliRunner().invoke(main, [str(w) for w in words])
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Spring, and autumn displaced by (6.4, 18.1) m."""
+    folder = tmp_path_factory.mktemp("archive")
+    write_product(folder, Landscape(7), date="2021-05-20", pixels=720, bands=("B04", "B08"))
+    write_product(folder, Landscape(7), date="2021-09-17", pixels=720, displacement=(6.4, 18.1), zip="deflated")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SENTINEL_MATCH_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_a_first_line_that_the_overview_repeats(name: str) -> None:
+    text = call(name, "--help").output
+    assert COMMANDS[name].rstrip(".") in " ".join(text.split())
+    for option in main.get_command(None, name).params:  # type: ignore[arg-type]
+        assert not isinstance(option, click.Option) or option.help, option.name
+
+
+def test_scenes_lists_and_writes_footprints(archive: Path, tmp_path: Path) -> None:
+    done = call("scenes", archive, "--geojson", tmp_path / "scenes.geojson")
+    assert 0 == done.exit_code
+    assert 2 == done.stdout.count("T33UUU_2021")
+    assert 2 == len(json.loads((tmp_path / "scenes.geojson").read_text())["features"])
+    assert 2 == len(json.loads(call("scenes", archive, "--json").stdout)["features"])
+
+
+def test_pairs_says_why(archive: Path) -> None:
+    done = call("pairs", archive)
+    assert 0 == done.exit_code
+    assert "days apart" in " ".join(done.stdout.split())
+    assert "same relative orbit" in " ".join(done.stdout.split())
+    refused = call("pairs", archive, "--min-days", "1000", "--refused")
+    assert "0 pairs" in refused.stdout
+    assert "days apart" in " ".join(refused.stdout.split())
+
+
+def test_run_leaves_the_promised_files_and_a_second_run_keeps_them(archive: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = call("run", archive, "-o", out, *QUICK)
+    assert 0 == done.exit_code, done.output
+    (pair,) = [p for p in out.iterdir() if p.is_dir()]
+    assert {"scenes.geojson", "pairs.geojson", "run.json", pair.name} == {p.name for p in out.iterdir()}
+    ties = json.loads((pair / "tiepoints.geojson").read_text())
+    assert abs(ties["summary"]["median_dx_m"] - 6.4) < 0.5
+    assert abs(ties["summary"]["median_dy_m"] - 18.1) < 0.5
+    record = json.loads((out / "run.json").read_text())
+    assert {"inputs", "versions", "options", "seconds", "cpu_seconds", "peak_memory_bytes", "pairs"} <= set(record)
+    again = call("run", archive, "-o", out, *QUICK, "--json")
+    assert ["kept"] == [p["status"] for p in json.loads(again.stdout)["pairs"]]
+
+
+def test_match_prints_the_summary_and_writes_geojson(archive: Path, tmp_path: Path) -> None:
+    left, right = sorted(archive.iterdir())
+    ties = tmp_path / "ties.geojson"
+    done = call("match", left, right, "-o", ties, *QUICK, "--json")
+    assert 0 == done.exit_code, done.output
+    assert json.loads(done.stdout)["inliers"] == json.loads(ties.read_text())["summary"]["inliers"]
+    words = call("match", left, right, "-o", ties, *QUICK).stdout
+    assert "right minus left" in words
+    assert "east" in words
+
+
+def test_chip_writes_what_the_matcher_sees(archive: Path, tmp_path: Path) -> None:
+    import rasterio
+
+    done = call("chip", sorted(archive.iterdir())[0], "-o", tmp_path / "b08.tif", "--band", "b08", "--resolution", "20")
+    assert 0 == done.exit_code, done.output
+    with rasterio.open(tmp_path / "b08.tif") as chip:
+        assert (360, 360) == chip.shape
+        assert (20.0, 20.0) == chip.res
+        assert "EPSG:32633" == str(chip.crs)
+        assert 0 <= chip.read(1, masked=True).min() <= chip.read(1, masked=True).max() <= 1
+
+
+def test_matchers_shows_what_is_ready_and_how_to_get_the_rest() -> None:
+    done = call("matchers")
+    assert 0 == done.exit_code
+    for name in ("aliked+lightglue", "sift", "loftr", "superpoint+lightglue"):
+        assert name in done.stdout
+    rows = json.loads(call("matchers", "--json").stdout)
+    assert all(row["where"] for row in rows)
+
+
+def test_missing_weights_are_one_sentence_before_any_image_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("SENTINEL_MATCH_WEIGHTS", raising=False)
+    start = time.perf_counter()
+    done = call("match", "no/such/left", "no/such/right", "-o", tmp_path / "t.geojson", "--matcher", "loftr")
+    assert time.perf_counter() - start < 2
+    assert 1 == done.exit_code
+    assert "loftr needs the weights loftr_outdoor.ckpt" in done.stderr
+    assert 1 == done.stderr.count("\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "sentence"),
+    [
+        (["scenes", "no/such/folder"], 1, "no/such/folder"),
+        (["match", "no/such/left", "no/such/right", "-o", "t.geojson"], 1, "no/such/left"),
+        (["match", "a", "b", "-o", "t.geojson", "--matcher", "magic"], 1, "There is no matcher 'magic'"),
+        (["match", "a"], 2, "Missing"),
+        (["match", "a", "b", "-o", "t.geojson", "--window", "30"], 2, "window must be a multiple of 4"),
+        (["run", "a", "-o", "out", "--model", "spline"], 2, "spline"),
+        (["match", "a", "b", "-o", "t.geojson", "--matcher", "sift", "--weights", __file__], 2, "has no use for it"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_its_exit_status(words: list[str], status: int, sentence: str) -> None:
+    done = call(*words)
+    assert status == done.exit_code, done.output
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_missing_band_is_named_with_those_there_are(archive: Path, tmp_path: Path) -> None:
+    left, right = sorted(archive.iterdir())
+    done = call("match", left, right, "-o", tmp_path / "t.geojson", *QUICK, "--band", "B11")
+    assert 1 == done.exit_code
+    assert "has no band B11 (it has B04)" in done.stderr
+    assert not (tmp_path / "t.geojson").exists()
+
+
+def test_a_truncated_image_is_named_and_nothing_is_written(tmp_path: Path) -> None:
+    left = write_product(tmp_path / "a", Landscape(7), date="2021-05-20", pixels=720)
+    right = write_product(tmp_path / "a", Landscape(7), date="2021-09-17", pixels=720)
+    truncate(next(right.rglob("*_B04.jp2")), 0.7)
+    done = call("match", left, right, "-o", tmp_path / "t.geojson", *QUICK)
+    assert 1 == done.exit_code
+    assert "B04.jp2 is damaged" in done.stderr
+    assert not (tmp_path / "t.geojson").exists()
+
+
+def test_a_web_page_called_zip_is_refused_as_one(archive: Path, tmp_path: Path) -> None:
+    page = tmp_path / "S2A_MSIL1C_20210520T000000_N0511_R022_T33UUU_20210520T030000.zip"
+    page.write_text("<!DOCTYPE html><html>login</html>")
+    done = call("scenes", page, archive)
+    assert 1 == done.exit_code
+    assert "web page" in done.stderr
+    assert 2 == done.stdout.count("T33UUU_2021")
+
+
+def test_a_config_file_sets_defaults_and_the_command_line_wins(archive: Path, tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text("[run]\nmatcher = 'sift'\ncells = 2\ncandidates = 2000\nband = 'B99'\n")
+    out = tmp_path / "out"
+    assert "B99" in call("--config", config, "run", archive, "-o", out).stderr
+    assert 0 == call("--config", config, "run", archive, "-o", out, "--band", "B04").exit_code
+    options = json.loads((out / "run.json").read_text())["options"]
+    assert ("sift", 2, "B04") == (options["matcher"]["name"], options["cells"], options["band"])
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[run]\nbnad = 'B08'", "no option 'bnad'"),
+        ("[rnu]\nband = 'B08'", "'rnu'"),
+        ("band = 'B08'", "'band'"),
+        ("[run", "not TOML"),
+    ],
+)
+def test_an_unknown_key_in_a_config_file_is_refused(tmp_path: Path, text: str, sentence: str) -> None:
+    (tmp_path / "c.toml").write_text(text)
+    done = call("--config", tmp_path / "c.toml", "run", tmp_path, "-o", tmp_path / "out")
+    assert 2 == done.exit_code
+    assert sentence in done.stderr
+
+
+def test_cache_shows_and_prunes(archive: Path, tmp_path: Path) -> None:
+    call("chip", sorted(archive.iterdir())[0], "-o", tmp_path / "c.tif")
+    shown = json.loads(call("cache", "--json").stdout)
+    assert 1 == shown["kinds"]["scene"]["entries"]
+    assert 0 < json.loads(call("cache", "--prune", "0", "--json").stdout)["freed"]
+    assert {} == json.loads(call("cache", "--json").stdout)["kinds"]
+
+
+def test_two_rasters_are_matched_like_two_products(archive: Path, tmp_path: Path) -> None:
+    chips = [tmp_path / "left.tif", tmp_path / "right.tif"]
+    for product, chip in zip(sorted(archive.iterdir()), chips, strict=True):
+        assert 0 == call("chip", product, "-o", chip, "--reflectance").exit_code
+    done = call("match", *chips, "-o", tmp_path / "t.geojson", *QUICK, "--json")
+    assert 0 == done.exit_code, done.output
+    assert abs(json.loads(done.stdout)["median_dy_m"] - 18.1) < 0.5
+
+
+@pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGKILL])
+def test_a_run_that_is_stopped_leaves_nothing_half_written_and_the_next_goes_on(
+    archive: Path, tmp_path: Path, blow: signal.Signals
+) -> None:
+    out, cache = tmp_path / "out", tmp_path / "cache"
+    command = [
+        sys.executable,
+        "-m",
+        "sentinel_match",
+        "run",
+        str(archive),
+        "-o",
+        str(out),
+        *QUICK,
+        "--cache",
+        str(cache),
+    ]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ) as run:
+        assert run.stderr is not None
+        for line in run.stderr:
+            if "match (" in line:
+                break
+        run.send_signal(blow)
+        rest = run.stderr.read()
+    assert run.returncode != 0
+    assert "Traceback" not in rest
+    assert not list(out.rglob("tiepoints.geojson"))
+    done = call("run", archive, "-o", out, *QUICK, "--cache", cache)
+    assert 0 == done.exit_code, done.output
+    assert 1 == len(list(out.rglob("tiepoints.geojson")))
