@@ -160,7 +160,8 @@ def test_one_bad_product_never_ends_a_run(tmp_path: Path) -> None:
     archive, out = tmp_path / "archive", tmp_path / "out"
     write_product(archive, GROUND, date="2021-05-20", pixels=720)
     write_product(archive, GROUND, date="2021-09-17", pixels=720)
-    truncate(write_product(archive, GROUND, date="2021-07-01", pixels=720), 0.5)
+    torn = write_product(archive, GROUND, date="2021-07-01", pixels=720)
+    truncate(next(torn.rglob("*_B04.jp2")), 0.5)
     (archive / "download.zip").write_text("<html>Your session has expired</html>")
     result = batch.run([archive], out, quick(), Filters(), Cache(tmp_path / "cache"), quiet)
     assert ["download.zip"] == [r.path.name for r in result.catalogue.refused]

@@ -26,8 +26,6 @@ from sentinel_match.weights import (
     SUPERPOINT_LIGHTGLUE,
     Weights,
     announce,
-    fill,
-    read,
     sha256,
     verified,
 )
@@ -43,6 +41,9 @@ if TYPE_CHECKING:
 
 MARGIN = 4
 """Pixels kept clear of keypoints beside invalid pixels and the border; SuperPoint's authors drop 4 at the border."""
+ALIKED_LEAN = (0.12, 0.41)
+"""Pixels that ALIKED-n16rot's keypoints lie right of and below their things: half of what mirroring an image moves them
+by. Its weights learnt that, its layers have no side. Medians over 16 real crops at 10, 60 and 107 m; they agree to 0.1."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,8 @@ class AlikedLightGlue:
             points, around = peaks(score, torch.from_numpy(allowed).to(device), 2, lowest, self.max_keypoints)
             keypoints = aliked.refine(points, around)
             descriptors = aliked.describe(network, maps, keypoints)
-            return _arrays(pixels, keypoints + 0.5, around[:, 2, 2], descriptors)
+            centred = keypoints + 0.5 - keypoints.new_tensor(ALIKED_LEAN)
+            return _arrays(pixels, centred, around[:, 2, 2], descriptors)
 
     def match(self, left: Arrays, right: Arrays) -> Matches:
         """Mutual matches; see :meth:`sentinel_match.matchers.Matcher.match`. ``score`` is LightGlue's probability."""
@@ -228,6 +230,8 @@ def _match(matcher: AlikedLightGlue | SuperPointLightGlue, left: Arrays, right: 
 def _aliked(path: Path, device: str) -> Any:
     from kornia.feature import ALIKED
 
+    from sentinel_match.models.tensors import fill, read
+
     network = ALIKED("aliked-n16rot")
     fill(network, read(path), path)
     return network.to(device)
@@ -236,6 +240,7 @@ def _aliked(path: Path, device: str) -> Any:
 @lru_cache(maxsize=2)
 def _superpoint(path: Path, device: str) -> SuperPoint:
     from sentinel_match.models.superpoint import SuperPoint
+    from sentinel_match.models.tensors import fill, read
 
     announce(SUPERPOINT)
     network = SuperPoint()
@@ -247,6 +252,8 @@ def _superpoint(path: Path, device: str) -> SuperPoint:
 def _lightglue(path: Path, channels: int, device: str) -> Any:
     import torch
     from kornia.feature import LightGlue
+
+    from sentinel_match.models.tensors import fill, read
 
     flash = torch.backends.cuda.flash_sdp_enabled()  # type: ignore[no-untyped-call]
     options: dict[str, Any] = {"features": None, "input_dim": channels, "flash": False, "filter_threshold": 0.0}

@@ -18,7 +18,7 @@ import numpy as np
 from sentinel_match import models
 from sentinel_match.matchers import Matches
 from sentinel_match.matchers.validity import filled, inside
-from sentinel_match.weights import LOFTR_OUTDOOR, Weights, fill, read, sha256, verified
+from sentinel_match.weights import LOFTR_OUTDOOR, Weights, sha256, verified
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -126,6 +126,8 @@ def _on(arrays: Arrays, points: NDArray[np.float64]) -> NDArray[np.bool_]:
 @lru_cache(maxsize=1)
 def _loftr(path: Path, device: str) -> Any:
     from kornia.feature import LoFTR as Network
+
+    from sentinel_match.models.tensors import fill, read
 
     network: Any = Network(pretrained=None)
     network.coarse_matching.thr = 0.0  # min_score decides, outside

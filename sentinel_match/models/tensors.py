@@ -1,0 +1,54 @@
+"""Fill a network from a weights file: tensors alone, and exactly those it has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from sentinel_match.errors import WeightsDamaged
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from torch import Tensor, nn
+
+DERIVED = frozenset({"dkd.hw_grid", "confidence_thresholds"})
+"""Tensors that kornia's ALIKED and LightGlue compute for themselves: no file holds them, none is missed."""
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a weights file, on the CPU, by name; a ``state_dict`` within is unpacked. No code in it can run.
+
+    Raises:
+        WeightsDamaged: torch cannot read it as tensors alone.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # zip, pickle, end of file: whatever a foreign file provokes
+        raise WeightsDamaged(path, f"torch cannot read it as tensors ({type(error).__name__})") from error
+    content = content.get("state_dict", content) if isinstance(content, dict) else None
+    if not content or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise WeightsDamaged(path, "it holds something other than named tensors")
+    return dict(content)
+
+
+def fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Fill a network with tensors that must fit it exactly, name by name and shape by shape, and set it to inference.
+
+    Raises:
+        WeightsDamaged: a tensor is missing, superfluous or of another shape.
+    """
+    wanted = network.state_dict()
+    wrong = [f"no {name}" for name in wanted if name not in tensors and name not in DERIVED]
+    wrong += [f"an unknown {name}" for name in tensors if name not in wanted]
+    wrong += [
+        f"{name} of shape {tuple(tensors[name].shape)} for {tuple(tensor.shape)}"
+        for name, tensor in wanted.items()
+        if name in tensors and tensors[name].shape != tensor.shape
+    ]
+    if wrong:
+        raise WeightsDamaged(path, f"{len(wrong)} tensors do not fit the network, first {wrong[0]}")
+    network.load_state_dict(dict(tensors), strict=False)
+    network.eval().requires_grad_(requires_grad=False)
