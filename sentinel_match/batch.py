@@ -11,7 +11,7 @@ import json
 import platform
 import resource
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -21,8 +21,9 @@ from sentinel_match.cache import digest
 from sentinel_match.errors import SentinelMatchError
 from sentinel_match.export import dumps, write_collection, write_geojson
 from sentinel_match.files import write_text
+from sentinel_match.jp2 import check_size
 from sentinel_match.pairing import Filters, Pairing, pair_scenes, pairs_geojson
-from sentinel_match.safe import Catalogue, find_scenes
+from sentinel_match.safe import Catalogue, Refused, find_scenes
 from sentinel_match.scene import scenes_geojson
 
 if TYPE_CHECKING:
@@ -85,8 +86,12 @@ def run(paths: Iterable[Path], out: Path, options: Options, filters: Filters, ca
     started = datetime.now(timezone.utc)
     with clock("find"):
         catalogue = find_scenes(paths)
+    # A scene whose band is absent or cut short would fail in every pair and take the place of better partners
+    faults = {id(scene): _fault(scene, options.band) for scene in catalogue.scenes}
+    unusable = tuple(Refused(s.path, fault) for s in catalogue.scenes if (fault := faults[id(s)]) is not None)
+    catalogue = replace(catalogue, refused=catalogue.refused + unusable)
     with clock("pair"):
-        pairing = pair_scenes(catalogue.scenes, filters)
+        pairing = pair_scenes([s for s in catalogue.scenes if faults[id(s)] is None], filters)
     write_collection(scenes_geojson(catalogue.scenes), out / "scenes.geojson")
     write_collection(pairs_geojson(pairing), out / "pairs.geojson")
     hashes: dict[str, str] = {}
@@ -98,6 +103,15 @@ def run(paths: Iterable[Path], out: Path, options: Options, filters: Filters, ca
     result = Run(catalogue, pairing, tuple(outcomes))
     write_text(out / "run.json", json.dumps(_record(result, options, clock, started, hashes), indent=1) + "\n")
     return result
+
+
+def _fault(scene: Scene, band: str | None) -> SentinelMatchError | None:
+    """Why no pair of this scene can succeed, as far as its metadata tells."""
+    try:
+        check_size(scene.band(pipeline.common_band(scene, scene, band)).asset)
+    except SentinelMatchError as error:
+        return error
+    return None
 
 
 def _one(pair: Pair, folder: Path, options: Options, cache: Cache, tell: Tell, hashes: dict[str, str]) -> Outcome:

@@ -164,16 +164,25 @@ def test_one_bad_product_never_ends_a_run(tmp_path: Path) -> None:
     truncate(next(torn.rglob("*_B04.jp2")), 0.5)
     (archive / "download.zip").write_text("<html>Your session has expired</html>")
     result = batch.run([archive], out, quick(), Filters(), Cache(tmp_path / "cache"), quiet)
-    assert ["download.zip"] == [r.path.name for r in result.catalogue.refused]
-    states = {o.status: o for o in result.outcomes}
-    assert {"matched", "failed"} == set(states)
-    assert "damaged" in states["failed"].error
+    assert ["download.zip", torn.name] == [r.path.name for r in result.catalogue.refused]
+    assert "damaged: it has" in str(result.catalogue.refused[1].error)
+    assert ["matched"] == [o.status for o in result.outcomes]
     assert not result.clean
     record = json.loads((out / "run.json").read_text())
-    assert 2 <= len(record["pairs"])
     assert record["peak_memory_bytes"] > 0
     assert all(i["sha256"] and i["bytes"] for i in record["inputs"])
     assert not list(out.rglob(".unfinished*"))
+
+
+def test_a_pair_that_fails_is_reported_and_the_others_are_matched(tmp_path: Path) -> None:
+    archive, out = tmp_path / "archive", tmp_path / "out"
+    write_product(archive, GROUND, date="2021-05-20", pixels=720)
+    write_product(archive, GROUND, date="2021-09-17", pixels=720)
+    write_product(archive, Landscape(seed=99), date="2021-06-11", pixels=720)  # the same place, but other ground
+    result = batch.run([archive], out, quick(), Filters(all_pairs=True), Cache(tmp_path / "cache"), quiet)
+    assert ["failed", "failed", "matched"] == sorted(o.status for o in result.outcomes)
+    assert all("No match between" in o.error for o in result.outcomes if o.status == "failed")
+    assert 1 == len(list(out.rglob("tiepoints.geojson")))
 
 
 def test_a_scenes_features_are_made_once_whatever_its_pairs(products: dict[str, Scene], tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_a_whole_pixel_displacement_only_moves_the_pixels() -> None:
     np.testing.assert_allclose(still[:-2, :-3], moved[2:, 3:], atol=1e-3)
 
 
-@pytest.mark.parametrize("shift", [(0.37, 0.0), (0.0, 0.25), (0.5, 0.5), (-0.81, 0.13), (0.64, 1.81)])
+@pytest.mark.parametrize("shift", [(0.37, -0.25), (0.5, 0.5), (-0.81, 1.13)])
 @pytest.mark.parametrize("metres", [10, 20, 60])
 def test_a_displacement_is_exact_to_a_fiftieth_of_a_pixel(shift: tuple[float, float], metres: int) -> None:
     box = grid({10: 256, 20: 160, 60: 96}[metres], metres)

@@ -32,7 +32,7 @@ def demo(ctx: click.Context, /, folder: Path, **values: Any) -> None:
     truths = testing.write_archive(folder / "archive")
     displacement = {read_scene(t.path).id: t.displacement for t in truths if not t.flaw}
     with options.progress(quiet=ctx.obj) as tell:
-        result = batch.run([folder / "archive"], folder / "out", Options(), Filters(), cache, tell)
+        result = batch.run([folder / "archive"], folder / "out", Options(), Filters(mixed_levels=True), cache, tell)
     report(result, folder / "out", as_json=False)
     click.echo("")
     for outcome in result.outcomes:

@@ -101,10 +101,10 @@ class LoFTR:
         network = _loftr(verified(LOFTR_OUTDOOR, self.weights_file), str(device))
 
         def image(arrays: Arrays) -> torch.Tensor:
-            return torch.from_numpy(arrays["pixels"]).float().to(device)[None, None]
+            return models.tensor(arrays["pixels"], device).float()[None, None]
 
         def mask(arrays: Arrays) -> torch.Tensor:
-            return torch.from_numpy(arrays["allowed"]).to(device)[None]
+            return models.tensor(arrays["allowed"], device)[None]
 
         with torch.inference_mode():
             found = network({"image0": image(left), "image1": image(right), "mask0": mask(left), "mask1": mask(right)})

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 from sentinel_match.errors import DeviceMissing
 
 if TYPE_CHECKING:
+    from typing import Any
+
     import torch
+    from numpy.typing import NDArray
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -25,3 +28,11 @@ def device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise DeviceMissing(name, "torch finds no CUDA device; take auto or cpu")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def tensor(array: NDArray[Any], device: torch.device) -> torch.Tensor:
+    """A copy of an array on a device, whatever memory the array has: torch takes no read-only map and no flipped view."""
+    import numpy as np
+    import torch
+
+    return torch.tensor(np.ascontiguousarray(array), device=device)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 CORNER = (398_160, 5_838_000)
 """North-west of the demo area: where tile T33UUU overlaps its neighbour T33UVU."""
+SIDE = 1020
+"""Pixels of 10 m along its side."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Truth:
 
 
 def write_archive(folder: Path, seed: int = 7) -> tuple[Truth, ...]:
-    """Six products, 12 km or less across, reference first: five dates of one tile and one of the tile beside it.
+    """Six products, 10 km or less across, reference first: five dates of one tile and one of the tile beside it.
 
     Spring as a folder; autumn as a zip, displaced by almost two pixels, of another extent, partly cloudy and cut by the
     edge of the swath; winter as Level-2A, under snow; summer wholly under cloud; autumn again, its image truncated; and
@@ -47,8 +49,8 @@ def write_archive(folder: Path, seed: int = 7) -> tuple[Truth, ...]:
     """
     ground = Landscape(seed)
     x, y = CORNER
-    autumn = GeoBox.from_bbox((x + 1800, y - 12_000, x + 12_000, y - 1200), crs="EPSG:32633", resolution=10)
-    spring = write_product(folder, ground, date="2023-05-14T10:05:59.024", pixels=1200, origin=CORNER, sky=0.02)
+    autumn = GeoBox.from_bbox((x + 1800, y - 10_200, x + 10_200, y - 1200), crs="EPSG:32633", resolution=10)
+    spring = write_product(folder, ground, date="2023-05-14T10:05:59.024", pixels=SIDE, origin=CORNER, sky=0.02)
     shifted = write_product(
         folder,
         ground,
@@ -66,14 +68,14 @@ def write_archive(folder: Path, seed: int = 7) -> tuple[Truth, ...]:
         date="2024-01-09T10:04:19.024",
         level="L2A",
         spacecraft="S2B",
-        pixels=1200,
+        pixels=SIDE,
         origin=CORNER,
         displacement=(-3.7, 5.2),
         sky=0.05,
     )
-    hidden = write_product(folder, ground, date="2023-07-18T10:05:59.024", pixels=1200, origin=CORNER, sky=1.0)
+    hidden = write_product(folder, ground, date="2023-07-18T10:05:59.024", pixels=SIDE, origin=CORNER, sky=1.0)
     broken = write_product(
-        folder, ground, date="2022-10-11T10:08:49.024", pixels=1200, origin=CORNER, displacement=(2.0, -4.0)
+        folder, ground, date="2022-10-11T10:08:49.024", pixels=SIDE, origin=CORNER, displacement=(2.0, -4.0)
     )
     truncate(next(broken.rglob("*_B04.jp2")), 0.6)
     beside = write_product(
@@ -82,7 +84,7 @@ def write_archive(folder: Path, seed: int = 7) -> tuple[Truth, ...]:
         date="2023-05-17T10:15:49.024",
         tile="T33UVU",
         orbit=65,
-        pixels=(1200, 960),
+        pixels=(SIDE, SIDE - 180),
         origin=(x + 1800, y),
         displacement=(1.5, -2.5),
     )

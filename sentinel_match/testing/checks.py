@@ -175,9 +175,9 @@ def _check_empty(matcher: Matcher) -> None:
 def _check_convention(matcher: Matcher) -> None:
     """Where is pixel (0.5, 0.5)? A wrong answer is the same in both images of a pair and cancels in every shift.
 
-    A mirror turns the sense of x, and with it the sign of an offset: x' should be width - x. From side to side only, and
-    only where a detector sees the same points again: photographs have an up and a down, and what learned from them may
-    prefer one end of a thing (ALIKED by almost half a pixel of y).
+    A mirror turns the sense of x, and with it the sign of an offset: x' should be width - x. From side to side only,
+    and only where a detector sees the same points again: photographs have an up and a down, and what learned from them
+    may prefer one end of a thing (ALIKED by almost half a pixel of y).
     """
     pair = example_pair()
     arrays = _describe(matcher, pair.left, pair.left_valid)
@@ -188,7 +188,8 @@ def _check_convention(matcher: Matcher) -> None:
         distance, partner = cKDTree(back).query(points)
         near = distance < GROSS
         if near.mean() > SYMMETRIC:
-            _check_offset(matcher, np.median((points - back[partner])[near, :1], axis=0) / 2, BIAS, "a mirrored image")
+            offset = np.median((points - back[partner])[near, :1], axis=0) / 2
+            _check_offset(matcher, offset, BIAS, "a mirrored image")
             return
     _check_zoom(matcher)
 
@@ -196,8 +197,8 @@ def _check_convention(matcher: Matcher) -> None:
 def _check_zoom(matcher: Matcher) -> None:
     """Pixels of twice the size halve a coordinate from the outer corner, but not an offset: x' should be x / 2.
 
-    For matchers without keypoints of their own. Several grounds are pooled and more is forgiven, because what learned to
-    see finds other corners of a thing when it is half as large.
+    For matchers without keypoints of their own. Several grounds are pooled and more is forgiven, because what learned
+    to see finds other corners of a thing when it is half as large.
     """
     pairs = [example_pair((0.0, 0.0), size=448, zoom=2.0, seed=seed) for seed in (3, 4, 5)]
     error = np.concatenate([pair.zoom * pair.error(_match(matcher, pair)) for pair in pairs])

@@ -46,16 +46,16 @@ def measured(name: str, a: Raster, b: Raster, **options: int) -> tuple[refine.Me
     found = measure(a, b, grid, expected, Refinement(**options))
     cpu = time.process_time() - start
     ok = found.ok
-    model = verify.robust_fit(
-        "affine", found.left[ok], found.right[ok], found.sigma[ok], tolerance=1.0, quality=found.quality[ok]
-    )
+    left, right, sigma, quality = (v[ok] for v in (found.left, found.right, found.sigma, found.quality))
+    model = verify.robust_fit("affine", left, right, sigma, tolerance=1.0, quality=quality)
     return found, found.right - model(found.left), cpu
 
 
 def best(found: refine.Measured, residual: np.ndarray, count: int) -> str:
     order = np.argsort(-np.where(found.ok, found.quality, -1))[:count]
     e = residual[order]
-    return f"best {count}: NMAD {nmad(e[:, 0]):.3f} {nmad(e[:, 1]):.3f} px, {100 * (np.hypot(*e.T) < 0.5).mean():.2f} % < 0.5 px"
+    share = 100 * (np.hypot(*e.T) < 0.5).mean()
+    return f"best {count}: NMAD {nmad(e[:, 0]):.3f} {nmad(e[:, 1]):.3f} px, {share:.2f} % < 0.5 px"
 
 
 for name in PAIRS:
@@ -63,9 +63,8 @@ for name in PAIRS:
     count = 10_000 if name == "T33UUU" else 600
     for window in (32, 48, 64, 96, 128):
         found, residual, cpu = measured(name, a, b, window=window, radius=4)
-        print(
-            f"{name} window {window}: {found.ok.sum()} ok of {len(found)}, {best(found, residual, count)}, {cpu:.1f} CPU-s"
-        )
+        figures = best(found, residual, count)
+        print(f"{name} window {window}: {found.ok.sum()} ok of {len(found)}, {figures}, {cpu:.1f} CPU-s")
     usual = refine.SPECTRAL_SIGMA
     for sigma in (0.1, 0.15, 0.2, 0.25, 0.3):
         refine.SPECTRAL_SIGMA = sigma
@@ -76,9 +75,8 @@ for name in PAIRS:
     for low, high in ((0.15, 0.2), (0.2, 0.3), (0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (0.6, 0.7), (0.7, 1.0)):
         chosen = found.ok & (found.quality >= low) & (found.quality < high) & (np.hypot(*residual.T) < 1)
         scatter = np.mean([nmad(residual[chosen, k]) for k in (0, 1)])
-        print(
-            f"{name} peak {low}-{high}: {chosen.sum()} points, NMAD {scatter:.3f}, predicted {np.mean(found.sigma[chosen]):.3f} px"
-        )
+        predicted = np.mean(found.sigma[chosen])
+        print(f"{name} peak {low}-{high}: {chosen.sum()} points, NMAD {scatter:.3f}, predicted {predicted:.3f} px")
 
 image = np.asarray(rasters("T33UUU")[0].pixels[:1024, 800:1824], np.float32)
 fy, fx = np.fft.fftfreq(1024)[:, None], np.fft.fftfreq(1024)[None]
