@@ -43,7 +43,7 @@ MARGIN = 4
 """Pixels kept clear of keypoints beside invalid pixels and the border; SuperPoint's authors drop 4 at the border."""
 ALIKED_LEAN = (0.12, 0.41)
 """Pixels that ALIKED-n16rot's keypoints lie right of and below their things: half of what mirroring an image moves
-them by. The weights learnt that, the layers have no side. Medians of 16 real crops at 10, 60 and 107 m, equal to 0.1."""
+them by. The weights learnt that, the layers have no side. Medians of 16 crops of 10, 60 and 107 m, alike to 0.1."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +94,9 @@ class AlikedLightGlue:
         device = models.device(self.device)
         network = _aliked(_files(self)[0], str(device))
         with torch.inference_mode():
-            image = models.tensor(filled(pixels, valid), device)
+            image = models.tensor(filled(pixels, valid), device).float()
             maps, score = aliked.dense(network, image.expand(1, 3, -1, -1))
-            lowest = float(np.log(self.detection_threshold) - np.log1p(-self.detection_threshold))
+            lowest = float(torch.tensor(self.detection_threshold).logit())
             points, around = peaks(score, models.tensor(allowed, device), 2, lowest, self.max_keypoints)
             keypoints = aliked.refine(points, around)
             descriptors = aliked.describe(network, maps, keypoints)
@@ -115,7 +115,7 @@ class SuperPointLightGlue:
     max_keypoints: int = 1536
     """The best so many of an image are kept."""
     detection_threshold: float = 0.0005
-    """Lowest probability of a keypoint, 0..1; LightGlue's authors use this one, SuperPoint's 0.015."""
+    """Lowest probability of a keypoint, 0..1; LightGlue's authors' value."""
     min_score: float = 0.1
     """Lowest probability of a match, 0..1."""
     device: str = "auto"
@@ -156,7 +156,7 @@ class SuperPointLightGlue:
         device = models.device(self.device)
         network = _superpoint(_files(self)[0], str(device))
         with torch.inference_mode():
-            score, descriptors = network(models.tensor(filled(pixels, valid), device)[None, None])
+            score, descriptors = network(models.tensor(filled(pixels, valid), device).float()[None, None])
             area = models.tensor(allowed, device)
             points, around = peaks(score[0], area, 4, self.detection_threshold, self.max_keypoints)
             keypoints = points + 0.5

@@ -31,7 +31,7 @@ def device(name: str) -> torch.device:
 
 
 def tensor(array: NDArray[Any], device: torch.device) -> torch.Tensor:
-    """A copy of an array on a device, whatever memory the array has: torch takes no read-only map and no flipped view."""
+    """A copy of an array on a device, wherever it comes from: torch takes no read-only map and no flipped view."""
     import numpy as np
     import torch
 

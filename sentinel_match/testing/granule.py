@@ -62,10 +62,11 @@ class Look:
 
     def classes(self, geobox: GeoBox, clouds: Clouds) -> NDArray[np.uint8]:
         """Scene classification of a grid, (rows, cols)."""
-        ground = self.landscape.classes(geobox, self.season, self.displacement)
-        seen = clouds.classify(ground, geobox)
-        seen[~inside(geobox, self.swath)] = 0
-        return seen
+        image = np.empty(geobox.shape, np.uint8)
+        for window, box in pieces(geobox, 1024):
+            ground = self.landscape.classes(box, self.season, self.displacement)
+            image[window] = clouds.classify(ground, box) * inside(box, self.swath)
+        return image
 
 
 @dataclass(frozen=True)
@@ -160,9 +161,12 @@ class Granule:
                 grid, step = self._at(metres), metres // 20
                 scl = classes[step // 2 :: step, step // 2 :: step]
                 write_image(_place(root / f"{self._image(f'SCL_{metres}m')}{suffix}"), grid, whole(scl), "uint8")
-                probability = np.rint(100 * clouds.opacity(grid) * inside(grid, self.look.swath)).astype(np.uint8)
+                probability = (
+                    (window, np.rint(100 * clouds.opacity(box) * inside(box, self.look.swath)).astype(np.uint8))
+                    for window, box in pieces(grid, 1024)
+                )
                 name = f"{self.folder}/QI_DATA/MSK_CLDPRB_{metres}m{suffix}"
-                write_image(_place(root / name), grid, whole(probability), "uint8")
+                write_image(_place(root / name), grid, probability, "uint8")
                 named[name] = "MSK_CLDPRB"
         return named
 

@@ -152,8 +152,6 @@ def _regions(seed: int, u: Float, v: Float, anchor: tuple[float, float]) -> list
 
 
 def _window_of(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
-    """Smallest window that holds every ``True`` of a mask; an empty one where there is none."""
+    """Smallest window that holds every ``True`` of a mask, of which there is one at least."""
     rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
-        return slice(0, 0), slice(0, 0)
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(cols[0]), int(cols[-1]) + 1)

@@ -1,0 +1,447 @@
+"""Every built-in method: the contract, the half pixel, the masks, and the networks against whoever wrote them first."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pickle
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import kornia.feature
+import numpy as np
+import pytest
+import rasterio
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rasterio.windows import Window
+from scipy.ndimage import gaussian_filter
+from scipy.spatial import cKDTree
+
+from sentinel_match.errors import DeviceMissing, UnknownMatcher, WeightsDamaged
+from sentinel_match.matchers import Matcher, Matches, create, lightglue, matcher_class, names
+from sentinel_match.matchers.lightglue import AlikedLightGlue, SuperPointLightGlue
+from sentinel_match.matchers.loftr import CELL, LoFTR
+from sentinel_match.matchers.sift import Sift
+from sentinel_match.matchers.validity import filled, inside
+from sentinel_match.models import aliked, device
+from sentinel_match.models.peaks import peaks
+from sentinel_match.models.superpoint import SuperPoint, sample
+from sentinel_match.models.tensors import fill, read
+from sentinel_match.testing import check_matcher
+from sentinel_match.weights import ALIKED_N16ROT, verified
+
+SMALL = [Sift(), AlikedLightGlue(max_keypoints=384, device="cpu")]
+
+
+def texture(rows: int = 160, cols: int = 192, seed: int = 0) -> np.ndarray:
+    """Blurred noise, 0..1: corners everywhere, none alike."""
+    noise = gaussian_filter(np.random.default_rng(seed).random((rows, cols)), 1.5)
+    return ((noise - noise.min()) / np.ptp(noise)).astype(np.float32)
+
+
+def everywhere(image: np.ndarray) -> np.ndarray:
+    return np.ones(image.shape, bool)
+
+
+@pytest.fixture(scope="session")
+def superpoint(tmp_path_factory: pytest.TempPathFactory) -> SuperPointLightGlue:
+    """Networks of the right shape that learnt nothing, saved under the authors' names."""
+    folder = tmp_path_factory.mktemp("superpoint")
+    torch.manual_seed(0)
+    torch.save(SuperPoint().state_dict(), folder / "points.pth")
+    tensors = kornia.feature.LightGlue(features=None, input_dim=256).state_dict()
+    del tensors["confidence_thresholds"]
+    old = {re.sub(r"^transformers\.(\d)\.(\w+)\.", r"\2.\1.", name): tensor for name, tensor in tensors.items()}
+    torch.save({**old, "log_assignment.0.r": torch.zeros(1)}, folder / "glue.pth")
+    return SuperPointLightGlue(
+        max_keypoints=100, min_score=0.0, weights_file=folder / "points.pth", lightglue_file=folder / "glue.pth"
+    )
+
+
+@pytest.fixture(scope="session")
+def loftr(tmp_path_factory: pytest.TempPathFactory) -> LoFTR:
+    """A LoFTR that learnt nothing, saved as the authors save theirs."""
+    path = tmp_path_factory.mktemp("loftr") / "loftr.ckpt"
+    torch.manual_seed(1)
+    tensors = kornia.feature.LoFTR(pretrained=None).state_dict()
+    torch.save({"state_dict": {f"matcher.{name}": tensor for name, tensor in tensors.items()}}, path)
+    return LoFTR(min_score=0.0, weights_file=path)
+
+
+@pytest.fixture(params=["sift", "aliked", "superpoint", "loftr"])
+def any_matcher(request: pytest.FixtureRequest) -> Matcher:
+    known = {"sift": SMALL[0], "aliked": SMALL[1]}
+    return known.get(request.param) or request.getfixturevalue(request.param)
+
+
+# The seam
+
+
+def test_the_table_of_matchers_loads_no_network() -> None:
+    code = (
+        "import sys, time, numpy; from sentinel_match.matchers import matcher_class, names; names()\n"
+        "start = time.perf_counter(); found = [matcher_class(name).summary for name in names()]\n"
+        "print(len(found), time.perf_counter() - start < 0.5, sorted({'torch', 'kornia', 'cv2'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "4 True []" == done.stdout.strip()
+
+
+def test_built_ins_are_registered_under_their_own_names() -> None:
+    assert {"aliked+lightglue", "superpoint+lightglue", "sift", "loftr"} <= set(names())
+    assert list(names()) == [matcher_class(name).name for name in names()]
+
+
+def test_an_unknown_matcher_names_the_known_ones() -> None:
+    with pytest.raises(UnknownMatcher, match=r"no matcher 'superglue': the known ones are aliked\+lightglue, loftr"):
+        create("superglue")
+
+
+@pytest.mark.parametrize("matcher", SMALL, ids=lambda m: m.name)
+def test_a_matcher_keeps_the_contract(matcher: Matcher) -> None:
+    check_matcher(matcher)
+
+
+def test_a_matcher_pickles_as_its_options(any_matcher: Matcher) -> None:
+    image = texture()
+    before = any_matcher.describe(image, everywhere(image))
+    packed = pickle.dumps(any_matcher)
+    again = pickle.loads(packed)  # noqa: S301
+    assert any_matcher == again
+    assert any_matcher.recipe == again.recipe
+    assert len(packed) < 500
+    after = again.describe(image, everywhere(image))
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_a_recipe_changes_with_every_option_that_changes_a_result(any_matcher: Matcher) -> None:
+    kind, options = type(any_matcher), vars(any_matcher)
+    for name, value in options.items():
+        if name == "device" or name.endswith("_file"):
+            continue
+        other = kind(**{**options, name: not value if isinstance(value, bool) else value + 0.25})
+        assert any_matcher.recipe != other.recipe, name
+
+
+def test_nothing_comes_of_nothing(any_matcher: Matcher) -> None:
+    image = texture()
+    full = any_matcher.describe(image, everywhere(image))
+    for pixels, valid in (
+        (image, ~everywhere(image)),
+        (np.full_like(image, 0.3), everywhere(image)),
+        (np.full_like(image, np.nan), everywhere(image)),
+        (image[:5, :6], everywhere(image[:5, :6])),
+    ):
+        empty = any_matcher.describe(pixels, valid)
+        assert [0, 0, 0] == [len(any_matcher.match(*p)) for p in ((full, empty), (empty, full), (empty, empty))]
+
+
+def test_a_tiny_image_and_memory_of_any_kind_are_no_trouble(any_matcher: Matcher) -> None:
+    image = texture()[::-1, ::-1]
+    image.flags.writeable = False
+    whole = any_matcher.describe(image, everywhere(image))
+    for array in whole.values():
+        array.flags.writeable = False
+    tiny = any_matcher.describe(image[:12, :13], everywhere(image[:12, :13]))
+    for pair in ((whole, tiny), (tiny, whole), (tiny, tiny), (whole, whole)):
+        assert isinstance(any_matcher.match(*pair), Matches)
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda"])
+def test_a_device_that_is_not_there_is_an_error_and_never_a_fallback(name: str) -> None:
+    if name == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is one")
+    image = texture(64, 64)
+    with pytest.raises(DeviceMissing, match=f"The device '{name}' cannot be used"):
+        AlikedLightGlue(device=name).describe(image, everywhere(image))
+
+
+# Masks
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 5))
+@settings(max_examples=30, deadline=None)
+def test_inside_is_further_than_the_margin_from_all_that_is_invalid(seed: int, margin: int) -> None:
+    rng = np.random.default_rng(seed)
+    valid = rng.random((20, 30)) > 0.01
+    padded = np.pad(valid, margin)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (2 * margin + 1, 2 * margin + 1))
+    assert np.array_equal(windows.all((2, 3)), inside(rng.random((20, 30)).astype(np.float32), valid, margin))
+
+
+def test_filling_repeats_the_nearest_valid_pixel_and_changes_no_other() -> None:
+    image = np.array([[1, 2, 9, 9, 5]], np.float32)
+    valid = np.array([[True, True, False, False, True]])
+    assert [[1, 2, 2, 5, 5]] == filled(image, valid).tolist()
+    assert filled(image, everywhere(image)) is image
+
+
+def test_the_edge_of_a_mask_attracts_no_keypoints(any_matcher: Matcher) -> None:
+    image = texture()
+    valid = everywhere(image)
+    valid[50:110, 60:120] = False
+    image[~valid] = 1.0
+    arrays = any_matcher.describe(image, valid)
+    points = arrays["keypoints"] if "keypoints" in arrays else any_matcher.match(arrays, arrays).left
+    assert len(points) > 20
+    beyond = np.maximum(np.array([60, 50]) - points, points - np.array([120, 110])).max(1)
+    assert beyond.min() >= 3
+    near = ((beyond > 4) & (beyond < 8)).sum() / (76 * 76 - 68 * 68)
+    elsewhere = (beyond >= 8).sum() / (160 * 192 - 76 * 76)
+    assert near < 2 * elsewhere + 0.01
+
+
+def test_the_best_are_chosen_after_the_mask() -> None:
+    image = texture()
+    image[:, :96] = (image[:, :96] - 0.5) * 0.1 + 0.5
+    valid = everywhere(image)
+    valid[:, 96:] = False
+    for matcher in (Sift(max_keypoints=50), AlikedLightGlue(max_keypoints=50)):
+        assert 50 == len(matcher.describe(image, valid)["keypoints"])
+
+
+# Where the centre of the first pixel is
+
+
+@pytest.mark.parametrize(("matcher", "tolerance"), [(Sift(), 0.01), (SMALL[1], 0.1)], ids=["sift", "aliked"])
+def test_keypoints_of_a_mirrored_image_are_mirrored(matcher: Matcher, tolerance: float, shared: Path) -> None:
+    with rasterio.open(shared / "arosics_T33UUU_10m/ref_S2A_20160608T153121_T33UUU_sub.jp2") as source:
+        image = source.read(1, window=Window(900, 900, 384, 384)).astype(np.float32)
+    low, high = np.percentile(image, (1, 99))
+    image = np.clip((image - low) / (high - low), 0, 1)
+    points = matcher.describe(image, everywhere(image))["keypoints"]
+    for axis in (0, 1):
+        flipped = np.flip(image, 1 - axis)
+        back = matcher.describe(flipped, everywhere(image))["keypoints"].copy()
+        back[:, axis] = 384 - back[:, axis]
+        distance, partner = cKDTree(back).query(points)
+        near = distance < 1.5
+        assert near.mean() > 0.6
+        assert np.abs(np.median((points - back[partner])[near], axis=0) / 2).max() < tolerance
+
+
+def test_alikeds_layers_have_no_side() -> None:
+    # Mirrored kernels on a mirrored image give the mirrored scores: the frame is symmetric about the image's centre,
+    # so index i is the pixel from i to i + 1, and what ALIKED_LEAN takes off is in the weights.
+    network = kornia.feature.ALIKED("aliked-n16rot")
+    path = verified(ALIKED_N16ROT)
+    tensors = {
+        name: torch.zeros_like(tensor) if ".offset_conv." in f".{name}" else tensor
+        for name, tensor in read(path).items()
+    }
+    image = torch.from_numpy(texture(64, 96))[None, None].expand(1, 3, -1, -1)
+    with torch.inference_mode():
+        fill(network, tensors, path)
+        score = aliked.dense(network, image)[1]
+        fill(network, {n: t.flip(3) if t.ndim == 4 and t.shape[3] == 3 else t for n, t in tensors.items()}, path)
+        mirrored = aliked.dense(network, image.flip(3))[1]
+    torch.testing.assert_close(score, mirrored.flip(1), atol=2e-3, rtol=1e-3)
+
+
+def test_superpoints_descriptors_sit_at_the_centres_of_their_cells() -> None:
+    rows, cols = torch.meshgrid(torch.arange(6.0), torch.arange(9.0), indexing="ij")
+    centres = torch.stack((cols, rows), -1).reshape(-1, 2) * 8 + 4
+    cells = torch.nn.functional.normalize(torch.randn(256, 6, 9, generator=torch.manual_seed(0)), dim=0)
+    torch.testing.assert_close(cells.flatten(1).T, sample(cells, centres))
+    middle = torch.nn.functional.normalize(cells[:, 5, 7] + cells[:, 5, 8], dim=0)
+    torch.testing.assert_close(middle[None], sample(cells, torch.tensor([[64.0, 44.0]])))
+
+
+def test_loftr_stands_on_its_cells_in_the_images_own_pixels(loftr: LoFTR) -> None:
+    image = texture()
+    full = loftr.describe(image, everywhere(image))
+    matches = loftr.match(full, full)
+    assert len(matches) > 10
+    assert [0.0] == np.unique(matches.left % CELL).tolist()
+    near = np.abs(matches.right - CELL * np.round(matches.right / CELL)).max()
+    assert near <= CELL / 2
+    half = LoFTR(min_score=0.0, max_side=96, weights_file=loftr.weights_file)
+    reduced = half.describe(image, everywhere(image))
+    assert (80, 96) == reduced["pixels"].shape
+    assert [0.0] == np.unique(half.match(reduced, reduced).left % (2 * CELL)).tolist()
+
+
+# The networks
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 3), st.integers(1, 40))
+@settings(max_examples=30, deadline=None)
+def test_peaks_are_the_strict_maxima_of_their_windows_best_first(seed: int, radius: int, limit: int) -> None:
+    rng = np.random.default_rng(seed)
+    score = rng.integers(0, 40, (24, 31)).astype(np.float32)
+    allowed = rng.random(score.shape) > 0.2
+    points, around = peaks(torch.from_numpy(score), torch.from_numpy(allowed), radius, 25, limit)
+    expected = []
+    for y in range(radius, 24 - radius):
+        for x in range(radius, 31 - radius):
+            window = score[y - radius : y + radius + 1, x - radius : x + radius + 1]
+            if allowed[y, x] and score[y, x] > 25 and (window >= score[y, x]).sum() == 1:
+                expected.append((-score[y, x], y, x))
+    expected = sorted(expected)[:limit]
+    assert [(x, y) for _, y, x in expected] == [tuple(p) for p in points.tolist()]
+    assert [-s for s, _, _ in expected] == around[:, radius, radius].tolist()
+
+
+def test_a_plateau_has_no_peak() -> None:
+    flat = torch.ones(20, 20)
+    assert 0 == len(peaks(flat, flat > 0, 2, 0.0, 10)[0])
+
+
+@given(st.floats(-0.45, 0.45), st.floats(-0.45, 0.45))
+@settings(max_examples=20, deadline=None)
+def test_the_peak_of_a_paraboloid_is_found_exactly(x: float, y: float) -> None:
+    rows, cols = torch.meshgrid(torch.arange(-2.0, 3.0), torch.arange(-2.0, 3.0), indexing="ij")
+    around = 9 - (cols - x) ** 2 - 2 * (rows - y) ** 2
+    found = aliked.refine(torch.tensor([[10, 20]]), around[None])
+    torch.testing.assert_close(torch.tensor([[10 + x, 20 + y]]), found, atol=1e-5, rtol=0)
+
+
+def test_aliked_gives_kornias_numbers() -> None:
+    path = verified(ALIKED_N16ROT)
+    network: Any = kornia.feature.ALIKED("aliked-n16rot")
+    fill(network, read(path), path)
+    image = torch.from_numpy(texture(160, 192))[None, None].expand(1, 3, -1, -1)
+    points = torch.rand(50, 2, generator=torch.manual_seed(0)) * torch.tensor([180, 150]) + 4
+    with torch.inference_mode():
+        features, score = network.extract_dense_map(image)
+        scaled = 2 * points / torch.tensor([191, 159]) - 1
+        descriptors = network.desc_head(features, [scaled])[0][0]
+        maps, logits = aliked.dense(network, image)
+        torch.testing.assert_close(score[0, 0], logits.sigmoid(), atol=1e-5, rtol=0)
+        torch.testing.assert_close(descriptors, aliked.describe(network, maps, points), atol=1e-4, rtol=0)
+
+
+def test_keypoints_are_ranked_where_their_probabilities_are_all_one() -> None:
+    image = np.random.default_rng(0).random((160, 192)).astype(np.float32)
+    scores = AlikedLightGlue(max_keypoints=200).describe(image, everywhere(image))["scores"].astype(np.float64)
+    assert (np.diff(scores) <= 0).all()
+    assert len(np.unique(scores)) > 190
+
+
+def test_half_floats_keep_every_match() -> None:
+    image = texture(256, 256)
+    matcher = AlikedLightGlue(max_keypoints=384)
+    arrays = matcher.describe(image, everywhere(image))
+    other = matcher.describe(texture(256, 256) ** 1.5, everywhere(image))
+    exact = [{**side, "descriptors": side["descriptors"].astype(np.float32)} for side in (arrays, other)]
+    assert len(matcher.match(arrays, other)) == len(matcher.match(*exact)) > 200
+
+
+def test_superpoint_and_its_lightglue_load_under_the_authors_names(superpoint: SuperPointLightGlue) -> None:
+    assert superpoint.lightglue_file
+    image = texture()
+    arrays = superpoint.describe(image, everywhere(image))
+    assert (100, 2) == arrays["keypoints"].shape
+    assert {0.5} == set((arrays["keypoints"] % 1).ravel().tolist())
+    assert (100, 256) == arrays["descriptors"].shape
+    matches = superpoint.match(arrays, arrays)
+    assert (len(matches), 2) == matches.left.shape == matches.right.shape
+    network = lightglue._lightglue(superpoint.lightglue_file, 256, "cpu")
+    saved = read(superpoint.lightglue_file)
+    assert torch.equal(saved["self_attn.3.Wqkv.weight"], network.transformers[3].self_attn.Wqkv.weight)
+    assert torch.equal(saved["cross_attn.8.to_v.bias"], network.transformers[8].cross_attn.to_v.bias)
+
+
+def test_superpoint_takes_images_of_any_size() -> None:
+    score, descriptors = SuperPoint().eval()(torch.rand(2, 1, 21, 35))
+    assert ((2, 21, 35), (2, 256, 3, 5)) == (tuple(score.shape), tuple(descriptors.shape))
+    torch.testing.assert_close(torch.ones(2, 3, 5), descriptors.norm(dim=1))
+
+
+def test_weights_of_another_network_are_refused(superpoint: SuperPointLightGlue) -> None:
+    image = texture(64, 64)
+    with pytest.raises(WeightsDamaged, match=r"points\.pth are refused: \d+ tensors do not fit the network"):
+        AlikedLightGlue(weights_file=superpoint.weights_file).describe(image, everywhere(image))
+
+
+def test_loading_lightglue_leaves_the_attention_of_others_alone() -> None:
+    lightglue._lightglue.cache_clear()
+    image = texture(64, 64)
+    arrays = SMALL[1].describe(image, everywhere(image))
+    SMALL[1].match(arrays, arrays)
+    assert torch.backends.cuda.flash_sdp_enabled()  # type: ignore[no-untyped-call]
+
+
+def test_the_device_is_taken_where_it_is() -> None:
+    assert "cpu" == str(device("cpu"))
+    assert ("cuda" if torch.cuda.is_available() else "cpu") == str(device("auto"))
+
+
+# Real ground
+
+
+def common_ground(shared: Path, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """The same square of the map in both dates of the 10 m pair, each 0..1."""
+    images = []
+    names = "ref_S2A_20160608T153121_T33UUU_sub.jp2", "tgt_S2A_20160529T153631_T33UUU_sub.jp2"
+    corner = None
+    for name in names:
+        with rasterio.open(shared / "arosics_T33UUU_10m" / name) as source:
+            corner = corner or source.xy(900, 700, offset="ul")
+            row, col = source.index(*corner, op=round)
+            image = source.read(1, window=Window(col, row, side, side)).astype(np.float32)
+        low, high = np.percentile(image, (1, 99))
+        images.append(np.clip((image - low) / (high - low), 0, 1))
+    return images[0], images[1]
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("matcher", "least"), [(Sift(), 300), (AlikedLightGlue(max_keypoints=768), 300)])
+def test_two_real_dates_are_matched_where_four_other_tools_say(matcher: Matcher, least: int, shared: Path) -> None:
+    left, right = common_ground(shared, 384)
+    found = matcher.match(matcher.describe(left, everywhere(left)), matcher.describe(right, everywhere(right)))
+    shift = found.right - found.left
+    good = np.hypot(*(shift - (0.64, -1.81)).T) < 1.5
+    assert good.sum() > least
+    assert good.mean() > 0.7
+    assert np.abs(np.median(shift, axis=0) - (0.64, -1.81)).max() < 0.3
+
+
+# Opt-in: weights that cannot be installed
+
+
+def own(variable: str) -> Path:
+    if variable not in os.environ:
+        pytest.skip(f"set {variable} to the file")
+    return Path(os.environ[variable])
+
+
+@pytest.mark.peer
+def test_superpoint_gives_its_authors_numbers() -> None:
+    """With ``SENTINEL_MATCH_SUPERPOINT`` = ``superpoint_v1.pth`` where valis-wsi has it, beside the authors' code."""
+    path = own("SENTINEL_MATCH_SUPERPOINT")
+    spec = importlib.util.spec_from_file_location("authors", path.parents[1] / "superpoint.py")
+    assert spec
+    assert spec.loader
+    authors = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(authors)
+    everything = {"device": "cpu", "nms_radius": 0, "keypoint_threshold": -1.0, "remove_borders": 0}
+    theirs = authors.SuperPoint(everything).eval()
+    ours = SuperPoint()
+    fill(ours, read(path), path)
+    image = torch.from_numpy(texture(96, 128))[None, None]
+    with torch.inference_mode():
+        expected = theirs({"image": image})
+        score, descriptors = ours(image)
+        torch.testing.assert_close(expected["scores"][0].view(96, 128), score[0], atol=1e-4, rtol=0)
+        at_theirs = authors.sample_descriptors(expected["keypoints"][0][None], descriptors, 8)[0]
+        torch.testing.assert_close(expected["descriptors"][0], at_theirs, atol=1e-4, rtol=0)
+
+
+@pytest.mark.peer
+def test_real_superpoint_with_real_lightglue_keeps_the_contract() -> None:
+    check_matcher(
+        SuperPointLightGlue(
+            weights_file=own("SENTINEL_MATCH_SUPERPOINT"), lightglue_file=own("SENTINEL_MATCH_SUPERPOINT_LIGHTGLUE")
+        )
+    )
+
+
+@pytest.mark.peer
+def test_real_loftr_keeps_the_contract() -> None:
+    check_matcher(LoFTR(weights_file=own("SENTINEL_MATCH_LOFTR")))
