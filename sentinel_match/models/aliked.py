@@ -45,7 +45,7 @@ def dense(network: ALIKED, image: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         x = block(shrink(x))
         maps.append(network.gate(narrow(x)))
 
-    first, *rest = network.score_head.children()
+    first, *rest = network.score_head  # not its children(): those leave out the gate when it comes again
     kernels = torch.split(first.get_parameter("weight"), [m.shape[1] for m in maps], dim=1)
     grow = (torch.nn.Identity(), network.upsample2, network.upsample8, network.upsample32)
     score = torch.stack([up(functional.conv2d(m, k)) for up, m, k in zip(grow, maps, kernels, strict=True)]).sum(0)
