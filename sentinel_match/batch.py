@@ -8,10 +8,11 @@ A pair is done when its ``pair.json`` names the recipe that would be used now an
 from __future__ import annotations
 
 import json
+import logging
 import platform
 import resource
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from sentinel_match.pipeline import Options, Tell
     from sentinel_match.scene import Scene
 
+log = logging.getLogger(__name__)
+
 TIES, RECORD = "tiepoints.geojson", "pair.json"
 LIBRARIES = ("torch", "kornia", "rasterio", "glymur", "numpy", "scikit-image", "odc-geo", "shapely", "pyproj")
 
@@ -50,6 +53,9 @@ class Outcome:
     right: str
     summary: Mapping[str, Any]
     """The summary of its tie points; empty when it failed."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Wall seconds of each stage; empty unless it was matched now."""
+    cpu_seconds: Mapping[str, float] = field(default_factory=dict)
     error: str = ""
     """Why it failed, one sentence."""
 
@@ -121,21 +127,25 @@ def _one(pair: Pair, folder: Path, options: Options, cache: Cache, tell: Tell, h
         band = pipeline.common_band(pair.left, pair.right, options.band)
         recipe = digest({
             "options": options.recipe,
-            "inputs": [[scene.id, _fingerprints(scene, band, hashes)] for scene in (pair.left, pair.right)],
+            "inputs": [[s.id, _fingerprints(s, band, options.resolution, hashes)] for s in (pair.left, pair.right)],
         })
         done = _done(folder, recipe)
         if done is not None:
             return Outcome(pair.id, "kept", *names, done)
-        ties = pipeline.match_scenes(pair.left, pair.right, options, cache, tell)
+        clock = pipeline.Clock()
+        ties = pipeline.match_scenes(pair.left, pair.right, options, cache, tell, clock)
         write_geojson(ties, folder / TIES)
         record = {"recipe": recipe, "bytes": (folder / TIES).stat().st_size, "summary": ties.summary}
         write_text(folder / RECORD, dumps(record) + "\n")
-        return Outcome(pair.id, "matched", *names, ties.summary)
+        return Outcome(pair.id, "matched", *names, ties.summary, clock.seconds, clock.cpu_seconds)
     except SentinelMatchError as error:
         # A result of an earlier run with other inputs must not stand beside this failure
         for stale in (folder / RECORD, folder / TIES):
             stale.unlink(missing_ok=True)
-        return Outcome(pair.id, "failed", *names, {}, str(error))
+        return Outcome(pair.id, "failed", *names, {}, error=str(error))
+    except Exception as error:  # whatever one pair meets, the others are still to be matched
+        log.exception("%s", pair.id)
+        return Outcome(pair.id, "failed", *names, {}, error=f"unexpected {type(error).__name__}: {error}")
 
 
 def _done(folder: Path, recipe: str) -> dict[str, Any] | None:
@@ -148,9 +158,9 @@ def _done(folder: Path, recipe: str) -> dict[str, Any] | None:
         return None
 
 
-def _fingerprints(scene: Scene, band: str, hashes: dict[str, str]) -> list[str]:
+def _fingerprints(scene: Scene, band: str, resolution: float | None, hashes: dict[str, str]) -> list[str]:
     """Checksums of every file of a scene that its result depends on, each file read once a run."""
-    assets = [scene.band(band).asset, *(mask.asset for mask in scene.masks)]
+    assets = [scene.band(band, resolution).asset, *(mask.asset for mask in scene.masks)]
     for asset in assets:
         if str(asset) not in hashes:
             hashes[str(asset)] = asset.sha256()

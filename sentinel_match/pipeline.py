@@ -17,42 +17,31 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sentinel_match import matchers, raster, refine, verify, windows
-from sentinel_match.errors import MissingBand, NoGeoreference, NoMatch, NoOverlap, NothingClear
+from sentinel_match import judge, matchers, raster, refine, windows
+from sentinel_match.errors import MissingBand, NoGeoreference, NoOverlap, NothingClear
 from sentinel_match.execute import in_threads
 from sentinel_match.lattice import (
     covering,
     jointly_valid,
-    native_pixels,
-    pixel_size,
     same_lattice,
     to_metres,
     to_pixels,
 )
 from sentinel_match.loaded import load
 from sentinel_match.masks import Masking
-from sentinel_match.tiepoints import TiePoints, summarise
 
 if TYPE_CHECKING:
     from sentinel_match.cache import Cache
     from sentinel_match.loaded import Loaded
     from sentinel_match.raster import Raster
     from sentinel_match.scene import Scene
+    from sentinel_match.tiepoints import TiePoints
 
 VERSION = 1
 """Of everything here that changes a result: part of every recipe."""
 
 BANDS = ("B04", "B08", "B03", "B02", "B8A", "B11", "B12", "B05", "B06", "B07", "B01", "B09", "TCI", "1")
 """Which band is compared when nobody says: red first, as Sen2Like does; then by resolution and texture."""
-COARSE_TOLERANCE = 3.0
-"""Pixels within which unrefined matches agree: ALIKED+LightGlue leaves 0.7 px RMS, LoFTR's cells 8 px."""
-TOLERANCE = (0.5, 1.0)
-"""Bounds in pixels of the largest residual of an inlier; between them, five times the residual's own NMAD."""
-LEAST_INLIERS = 20
-"""Fewer believed points prove nothing about a pair."""
-HOLD_OUT_CELLS = 8
-"""The overlap's longer side is cut into this many cells for the hold-out proof."""
-
 Tell = Callable[[str, int, int], None]
 """Called with (what is being done, how many are done, of how many)."""
 
@@ -101,6 +90,7 @@ def match_scenes(
     options: Options | None = None,
     cache: Cache | None = None,
     tell: Tell = lambda _what, _done, _of: None,
+    clock: Clock | None = None,
 ) -> TiePoints:
     """Tie points between two scenes.
 
@@ -110,6 +100,7 @@ def match_scenes(
         options: what a user may choose.
         cache: where work on one scene is kept for other pairs; nothing is kept without.
         tell: hears of progress.
+        clock: counts the seconds of each stage.
 
     Returns:
         All points measured, believed or not; ``inlier`` says which.
@@ -123,7 +114,7 @@ def match_scenes(
     """
     options = options or Options()
     matcher = options.matcher or matchers.create()
-    clock = Clock()
+    clock = clock or Clock()
     band = common_band(left, right, options.band)
     footprints = []
     for scene in (left, right):
@@ -144,7 +135,7 @@ def match_scenes(
         found = match_cells((a, of_left), (b, of_right), cells, matcher, cache, tell)
     kind = options.model or ("similarity" if aligned else "affine")
     with clock("verify"):
-        coarse, believed = coarse_model(kind, found, a, b, left, right, options.seed)
+        coarse, believed = judge.coarse_model(kind, found, a, b, (left, right), options.seed)
 
     with clock("refine"):
         grid = refine.grid(clear, options.candidates)
@@ -155,7 +146,7 @@ def match_scenes(
         tell("refine", len(at), len(at))
 
     with clock("verify"):
-        ties = judge(kind, measured, a, b, left, right, band, options)
+        ties = judge.tie_points(kind, measured, a, b, (left, right), band, options.refinement.radius, options.seed)
     method = np.where(np.arange(len(at)) < believed.sum(), matcher.name, "phase")[measured.ok]
     summary = {
         **ties.summary,
@@ -168,10 +159,10 @@ def match_scenes(
         },
         "candidates": len(at),
         "jointly_clear_km2": round(float(clear.sum()) * abs(a.geobox.affine.a * a.geobox.affine.e) / 1e6, 2),
-        "removed_left": dict(of_left.removed),
-        "removed_right": dict(of_right.removed),
-        "seconds": clock.seconds,
-        "cpu_seconds": clock.cpu_seconds,
+        "masks": {
+            side: {"clouds_from": loaded.clouds or None, "removed": dict(loaded.removed), "notes": loaded.notes}
+            for side, loaded in (("left", of_left), ("right", of_right))
+        },
     }
     return replace(ties, method=method, summary=summary)
 
@@ -183,7 +174,8 @@ def common_band(left: Scene, right: Scene, wanted: str | None) -> str:
         MissingBand: there is none.
     """
     if wanted is not None:
-        return next(scene.band(wanted).name for scene in (right, left))
+        left.band(wanted)  # both must have it
+        return right.band(wanted).name
     have = [{b.name for b in scene.bands} for scene in (left, right)]
     both = [name for name in BANDS if all(name in names for names in have)]
     if both:
@@ -252,81 +244,6 @@ def match_cells(
     if not parts:
         return matchers.Matches.none()
     return matchers.Matches(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("left", "right", "score")))
-
-
-def coarse_model(
-    kind: str, found: matchers.Matches, a: Raster, b: Raster, left: Scene, right: Scene, seed: int
-) -> tuple[verify.Model, np.ndarray]:
-    """The model the matches agree on, in metres, and which matches those are.
-
-    Raises:
-        NoMatch: so few agree that chance would do as well.
-    """
-    gsd = pixel_size(a)
-    # A richer model than the points can carry would extrapolate wildly: similarity wants more than one cell of them
-    if len(found) < 4 * verify.MINIMAL[kind]:
-        raise NoMatch(left.id, right.id, f"the matcher found {len(found)} correspondences")
-    p, q = to_metres(a, found.left), to_metres(b, found.right)
-    sigma = np.full(len(found), gsd)
-    tolerance = COARSE_TOLERANCE * gsd
-    model = verify.robust_fit(kind, p, q, sigma, tolerance=tolerance, quality=found.score, seed=seed)
-    reach = windows.SIDE / 2 * gsd
-    count, chance = verify.agreement(p, q, model, tolerance, reach)
-    if chance > verify.CHANCE:
-        raise NoMatch(left.id, right.id, f"{count} of {len(found)} correspondences agree, which chance alone would do")
-    return model, np.hypot(*(q - model(p)).T) <= tolerance
-
-
-def judge(
-    kind: str, measured: refine.Measured, a: Raster, b: Raster, left: Scene, right: Scene, band: str, options: Options
-) -> TiePoints:
-    """The measured points with residual, probability and verdict, in metres.
-
-    Raises:
-        NoMatch: too few points survive.
-    """
-    gsd = pixel_size(a)
-    ok = measured.ok
-    if ok.sum() < LEAST_INLIERS:
-        raise NoMatch(left.id, right.id, f"only {ok.sum()} of {len(measured)} points could be measured to sub-pixel")
-    p, q = to_metres(a, measured.left[ok]), to_metres(b, measured.right[ok])
-    sigma, quality = measured.sigma[ok] * gsd, measured.quality[ok]
-    model = verify.robust_fit(kind, p, q, sigma, tolerance=TOLERANCE[1] * gsd, quality=quality, seed=options.seed)
-    best = quality >= np.median(quality)
-    spread = 1.4826 * float(np.median(np.abs(q - model(p))[best]))
-    tolerance = float(np.clip(5 * spread, TOLERANCE[0] * gsd, TOLERANCE[1] * gsd))
-    verified = verify.verify(model, p, q, quality, tolerance=tolerance, reach=options.refinement.radius * gsd)
-    inlier = verified.inlier
-    _, chance = verify.agreement(p, q, model, tolerance, options.refinement.radius * gsd)
-    if inlier.sum() < LEAST_INLIERS or chance > verify.CHANCE:
-        raise NoMatch(left.id, right.id, f"only {inlier.sum()} of {len(p)} measured points agree on a {kind}")
-    extent = float(np.ptp(p[inlier], axis=0).max())
-    proof = verify.hold_out(kind, p[inlier], q[inlier], sigma[inlier], cell=max(extent / HOLD_OUT_CELLS, gsd))
-    bands = [scene.band(band, gsd) for scene in (left, right)]
-    crs = a.geobox.crs
-    summary = summarise(p, q, q - model(p), inlier, gsd)
-    summary |= {
-        "model": {"kind": model.kind, "matrix": model.matrix.tolist(), "origin": model.origin.tolist()},
-        "tolerance_m": round(tolerance, 3),
-        "hold_out": {k: round(float(v), 4) for k, v in proof.items()},
-    }
-    return TiePoints(
-        left=left,
-        right=right,
-        band=band,
-        crs=str(crs),
-        gsd=gsd,
-        left_xy=p,
-        right_xy=q,
-        left_px=native_pixels(p, crs, bands[0].geobox),
-        right_px=native_pixels(q, crs, bands[1].geobox),
-        sigma_m=sigma,
-        score=verified.score,
-        residual_m=verified.residual,
-        inlier=inlier,
-        method=np.full(len(p), "phase"),
-        summary=summary,
-    )
 
 
 def hidden(a: Loaded, b: Loaded) -> str:

@@ -20,7 +20,7 @@ PACKAGE = Path(errors.__file__).parent
 ORDER = re.findall(
     r"\w+",
     """errors files execute scene footprint safe jp2 masks brightness resample raster loaded pair pairing lattice
-    weights models matchers windows refine verify tiepoints export cache pipeline batch testing cli""",
+    weights models matchers windows refine verify tiepoints judge export cache pipeline batch testing cli""",
 )
 
 

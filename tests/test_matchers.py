@@ -316,13 +316,6 @@ def test_aliked_gives_kornias_numbers() -> None:
         torch.testing.assert_close(descriptors, aliked.describe(network, maps, points), atol=1e-4, rtol=0)
 
 
-def test_keypoints_are_ranked_where_their_probabilities_are_all_one() -> None:
-    image = np.random.default_rng(0).random((160, 192)).astype(np.float32)
-    scores = AlikedLightGlue(max_keypoints=200).describe(image, everywhere(image))["scores"].astype(np.float64)
-    assert (np.diff(scores) <= 0).all()
-    assert len(np.unique(scores)) > 190
-
-
 def test_half_floats_keep_every_match() -> None:
     image = texture(256, 256)
     matcher = AlikedLightGlue(max_keypoints=384)

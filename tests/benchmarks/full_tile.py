@@ -34,11 +34,12 @@ def main(folder: Path) -> None:
         subprocess.run(list(map(str, command)), check=True)
         record = json.loads((out / "run.json").read_text())
         summary = record["pairs"][0]["summary"]
+        stages = record["pairs"][0]["cpu_seconds"]
         found = summary["median_dx_m"], summary["median_dy_m"]
         print(
             f"{label}: {time.perf_counter() - start:.1f} s, peak {record['peak_memory_bytes'] / 1e6:.0f} MB, "
             f"{sum(record['cpu_seconds'].values()):.1f} CPU-s; truth {TRUTH}, found {found}, "
-            f"{summary['inliers']} inliers, CPU-s by stage {summary['cpu_seconds']}",
+            f"{summary['inliers']} inliers, CPU-s by stage {stages}",
             flush=True,
         )
 
