@@ -50,10 +50,11 @@ them by. The weights learnt that, the layers have no side. Medians of 16 crops o
 class AlikedLightGlue:
     """ALIKED-n16rot keypoints, matched by LightGlue: the default, with weights that are free and installed along."""
 
-    max_keypoints: int = 1536
-    """The best so many of an image are kept; what counts is their density, and here one on 270 of 640 x 640 pixels."""
-    detection_threshold: float = 0.2
-    """Lowest probability of a keypoint, 0..1; the authors' value."""
+    max_keypoints: int = 1024
+    """The best so many of an image are kept; on a cell of 640 x 640 pixels that is one for every 400."""
+    detection_threshold: float = 0.02
+    """Lowest probability of a keypoint, 0..1. The authors' 0.2 leaves a tenth of the keypoints of a hazy or low-contrast
+    image: on two windows of the T33UUU pair 62 and 69 matches within 1.5 pixels of the truth, against 358 and 367."""
     min_score: float = 0.1
     """Lowest probability of a match, 0..1."""
     device: str = "auto"
@@ -98,6 +99,8 @@ class AlikedLightGlue:
             maps, score = aliked.dense(network, image.expand(1, 3, -1, -1))
             lowest = float(torch.tensor(self.detection_threshold).logit())
             points, around = peaks(score, models.tensor(allowed, device), 2, lowest, self.max_keypoints)
+            if not len(points):
+                return _no_keypoints(pixels, 128)
             keypoints = aliked.refine(points, around)
             descriptors = aliked.describe(network, maps, keypoints)
             centred = keypoints + 0.5 - keypoints.new_tensor(ALIKED_LEAN)
@@ -159,6 +162,8 @@ class SuperPointLightGlue:
             score, descriptors = network(models.tensor(filled(pixels, valid), device).float()[None, None])
             area = models.tensor(allowed, device)
             points, around = peaks(score[0], area, 4, self.detection_threshold, self.max_keypoints)
+            if not len(points):
+                return _no_keypoints(pixels, 256)
             keypoints = points + 0.5
             return _arrays(pixels, keypoints, around[:, 4, 4], sample(descriptors[0], keypoints))
 

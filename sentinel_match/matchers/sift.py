@@ -87,6 +87,8 @@ class Sift:
             found = list({(*k.pt, k.size): k for k in found}.values())  # one of several orientations is enough
         found = sorted(found, key=lambda k: (-k.response, k.pt, k.size, k.angle))[: self.max_keypoints]
         found, descriptors = sift.compute(image, found)
+        if descriptors is None:
+            return _arrays([], np.empty((0, 128), np.float32))
         return _arrays(found, descriptors)
 
     def match(self, left: Arrays, right: Arrays) -> Matches:
