@@ -154,7 +154,6 @@ def make_options(values: dict[str, Any]) -> Options:
     The matcher is made first: what it lacks is known before any image is read.
     """
     from sentinel_match import matchers
-    from sentinel_match.weights import notices
 
     name, files, device = values.pop("matcher_name"), values.pop("weights"), values.pop("device")
     kind = matchers.matcher_class(name or matchers.DEFAULT)
@@ -165,8 +164,6 @@ def make_options(values: dict[str, Any]) -> Options:
             raise click.UsageError(f"--weights {file}: {kind.name} has no use for it")
         extra[fitting[0].option] = file
     matcher = matchers.create(name or matchers.DEFAULT, **extra)
-    for notice in notices(matcher):
-        click.echo(notice, err=True)
     masking = make_masking(values)
     from sentinel_match.pipeline import Options
     from sentinel_match.refine import Refinement

@@ -177,7 +177,7 @@ def _check_convention(matcher: Matcher) -> None:
 
     A mirror turns the sense of x, and with it the sign of an offset: x' should be width - x. From side to side only,
     and only where a detector sees the same points again: photographs have an up and a down, and what learned from them
-    may prefer one end of a thing (ALIKED by almost half a pixel of y).
+    may prefer one end of a thing.
     """
     pair = example_pair()
     arrays = _describe(matcher, pair.left, pair.left_valid)
