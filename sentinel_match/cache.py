@@ -34,6 +34,8 @@ Recipe = Mapping[str, object]
 
 MARK = "recipe.json"
 UNFINISHED = ".unfinished-"
+IN_USE_S = 600
+"""Entries used so recently are not removed to make room."""
 ABANDONED_S = 24 * 3600
 """An unfinished folder older than this belongs to a process that was killed."""
 
@@ -71,7 +73,7 @@ class Cache:
             return path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            made = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=path.parent))
+            made = Path(tempfile.mkdtemp(prefix=f"{UNFINISHED}{os.getpid()}-", dir=path.parent))
         except OSError as error:
             raise OutputError(self.root, f"the cache folder cannot be used ({error.strerror or error})") from error
         try:
@@ -88,7 +90,7 @@ class Cache:
             shutil.rmtree(made, ignore_errors=True)
         if not _whole(path):
             raise OutputError(path, "the entry vanished while it was made")
-        self.prune(self.limit, keep=path)
+        self.prune(self.limit, idle=IN_USE_S)
         return path
 
     def arrays(self, recipe: Recipe, make: Callable[[], Mapping[str, NDArray[Any]]]) -> Mapping[str, NDArray[Any]]:
@@ -120,18 +122,25 @@ class Cache:
                 content = json.loads(mark.read_text(encoding="utf-8"))
                 yield Entry(mark.parent, mark.parent.parent.name, sum(content["files"].values()), mark.stat().st_mtime)
 
-    def prune(self, limit: int, keep: Path | None = None) -> int:
-        """Remove the least recently used entries until at most ``limit`` bytes remain; returns the bytes freed."""
+    def prune(self, limit: int, idle: float = 0) -> int:
+        """Remove the least recently used entries until at most ``limit`` bytes remain.
+
+        Args:
+            limit: bytes.
+            idle: entries used within so many seconds stay, since somebody may be about to open them.
+
+        Returns:
+            The bytes freed.
+        """
         for stale in self.root.glob(f"*/{UNFINISHED}*"):
-            with contextlib.suppress(OSError):
-                if limit == 0 or time.time() - stale.stat().st_mtime > ABANDONED_S:
-                    shutil.rmtree(stale, ignore_errors=True)
+            if _abandoned(stale):
+                shutil.rmtree(stale, ignore_errors=True)
         entries = sorted(self.entries(), key=lambda e: e.used)
         total, freed = sum(e.size for e in entries), 0
         for entry in entries:
             if total - freed <= limit:
                 break
-            if entry.path != keep:
+            if time.time() - entry.used >= idle:
                 shutil.rmtree(entry.path, ignore_errors=True)
                 freed += entry.size
         return freed
@@ -153,6 +162,17 @@ def digest(recipe: Recipe) -> str:
     """Name of a recipe: the same on every machine and in every order of keys."""
     text = json.dumps(recipe, sort_keys=True, default=str, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _abandoned(unfinished: Path) -> bool:
+    """Whether nobody fills this folder any more: its process is gone, or it is too old to be true."""
+    try:
+        os.kill(int(unfinished.name.removeprefix(UNFINISHED).split("-")[0]), 0)
+        return time.time() - unfinished.stat().st_mtime > ABANDONED_S
+    except PermissionError:
+        return False  # it lives, and belongs to somebody else
+    except (OSError, ValueError):
+        return True
 
 
 def _whole(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
     SentinelMatchError
     ├── InputError                 something about a file the user gave
+    │   ├── TooFine                more resolution asked for than the image has
     │   ├── NotAProduct            neither a Sentinel-2 product nor a raster (an HTML page, an empty folder, …)
     │   ├── BrokenProduct          a product, but its archive or its XML is damaged, incomplete or hostile
     │   ├── MissingBand            the product has no such band, or its file is absent
@@ -112,6 +113,22 @@ class NoGeoreference(InputError):
 
 
 @dataclass(eq=False)
+class TooFine(InputError):
+    """More resolution asked for than the image has."""
+
+    product: str
+    band: str
+    native: float
+    """Metres."""
+    wanted: float
+    """Metres."""
+
+    def __str__(self) -> str:
+        sizes = f"has pixels of {self.native} m, and --resolution {self.wanted} is finer"
+        return f"{self.band} of {self.product} {sizes}: upsampled pixels would draw every shift towards whole ones."
+
+
+@dataclass(eq=False)
 class BadMask(InputError):
     """A user's mask that cannot be used."""
 
@@ -144,7 +161,7 @@ class NothingClear(PairError):
     left: str
     right: str
     reasons: str
-    """Shares of the overlap that each mask removed, e.g. ``cloud 98 %, nodata 1 %``."""
+    """What hides each image, e.g. ``left: nodata 40 %; right: cloud 98 %``: shares of the whole image."""
 
     def __str__(self) -> str:
         return f"{self.left} and {self.right} overlap, but nowhere is it clear in both ({self.reasons})."

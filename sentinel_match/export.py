@@ -22,7 +22,7 @@ LONLAT_DIGITS = 8
 """Decimals of a degree: about a millimetre."""
 
 
-def write_geojson(ties: TiePoints, path: Path) -> None:
+def write_geojson(ties: TiePoints, path: Path | str) -> None:
     """Write tie points as an RFC 7946 FeatureCollection, one Point per tie point at its left ground position.
 
     The exact coordinates are in the properties, in metres of the CRS that the foreign member ``projected_crs`` names;
@@ -123,6 +123,7 @@ def _features(ties: TiePoints, lonlat: np.ndarray) -> list[dict[str, Any]]:
     }
     digits = {"left_x": 3, "left_y": 3, "right_x": 3, "right_y": 3, "azimuth_deg": 2}
     rounded = {name: np.round(values, digits.get(name, 4)).tolist() for name, values in columns.items()}
+    rounded["azimuth_deg"] = [azimuth % 360 for azimuth in rounded["azimuth_deg"]]
     return [
         {
             "type": "Feature",

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def whole(path: Path | str) -> Iterator[Path]:
     """A temporary name beside ``path`` to write to; renamed to it when the block ends well, removed when not.
 
     Raises:
         OutputError: the disk is full, the folder cannot be written, …
     """
-    temporary = None
+    path, temporary = Path(path), None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=".unfinished-", suffix=path.suffix, dir=path.parent)
@@ -38,7 +38,7 @@ def whole(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path | str, text: str) -> None:
     """Write a text file whole.
 
     Raises:

@@ -8,7 +8,7 @@ import numpy as np
 
 from sentinel_match import verify
 from sentinel_match.errors import NoMatch
-from sentinel_match.lattice import native_pixels, pixel_size, to_metres
+from sentinel_match.lattice import crs_name, native_pixels, pixel_size, to_metres
 from sentinel_match.tiepoints import TiePoints, summarise
 from sentinel_match.windows import SIDE
 
@@ -95,13 +95,13 @@ def tie_points(
     summary |= {
         "model": {"kind": model.kind, "matrix": model.matrix.tolist(), "origin": model.origin.tolist()},
         "tolerance_m": round(tolerance, 3),
-        "hold_out": {k: round(float(v), 4) for k, v in proof.items()},
+        "hold_out": {k: v if k == "points" else round(v, 4) for k, v in proof.items()},
     }
     return TiePoints(
         left=scenes[0],
         right=scenes[1],
         band=band,
-        crs=str(crs),
+        crs=crs_name(crs),
         gsd=gsd,
         left_xy=p,
         right_xy=q,

@@ -38,6 +38,29 @@ def same_lattice(one: GeoBox, other: GeoBox) -> bool:
     )
 
 
+def metric(geobox: GeoBox) -> GeoBox:
+    """The grid itself where a metre of its CRS is a metre on the ground, else one in the UTM zone of its centre.
+
+    Degrees are no metres, and neither are those of a Mercator map: they grow with latitude.
+    """
+    from pyproj import CRS
+
+    crs = CRS.from_user_input(str(geobox.crs))
+    operation = crs.coordinate_operation.method_name if crs.coordinate_operation else ""
+    in_metres = crs.is_projected and all(axis.unit_name == "metre" for axis in crs.axis_info)
+    if in_metres and ("Mercator" not in operation or "Transverse" in operation):
+        return geobox
+    return geobox.to_crs("utm")
+
+
+def crs_name(crs: object) -> str:
+    """``EPSG:32633`` where the CRS has a number there, else its WKT."""
+    from pyproj import CRS
+
+    number = CRS.from_user_input(str(crs)).to_epsg()
+    return f"EPSG:{number}" if number else str(crs)
+
+
 def covering(one: GeoBox, other: GeoBox, margin: int) -> GeoBox:
     """The part of ``one``'s lattice, its extent and some pixels around it, that the other grid reaches.
 

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sentinel_match import judge, matchers, raster, refine, windows
-from sentinel_match.errors import MissingBand, NoGeoreference, NoOverlap, NothingClear
+from sentinel_match.errors import MissingBand, NoGeoreference, NoOverlap, NothingClear, TooFine
 from sentinel_match.execute import in_threads
 from sentinel_match.lattice import (
     covering,
     jointly_valid,
+    metric,
     same_lattice,
     to_metres,
     to_pixels,
@@ -159,6 +160,7 @@ def match_scenes(
         },
         "candidates": len(at),
         "jointly_clear_km2": round(float(clear.sum()) * abs(a.geobox.affine.a * a.geobox.affine.e) / 1e6, 2),
+        "band": band,
         "masks": {
             side: {"clouds_from": loaded.clouds or None, "removed": dict(loaded.removed), "notes": loaded.notes}
             for side, loaded in (("left", of_left), ("right", of_right))
@@ -180,8 +182,9 @@ def common_band(left: Scene, right: Scene, wanted: str | None) -> str:
     both = [name for name in BANDS if all(name in names for names in have)]
     if both:
         return both[0]
-    poorer = right if have[0] else left
-    raise MissingBand(poorer.id, BANDS[0], tuple(sorted(have[0] & have[1]) or sorted(have[poorer is right])))
+    here, there = (left, right) if not have[0] else (right, left)
+    wanted = "/".join(sorted(have[there is right])) or BANDS[0]
+    raise MissingBand(here.id, wanted, tuple(sorted(have[here is right])))
 
 
 def load_pair(
@@ -190,18 +193,23 @@ def load_pair(
     """Both scenes on the left one's lattice, each with what was loaded, and whether that needed no warp."""
     native = [scene.band(band).resolution for scene in (left, right)]
     resolution = options.resolution or max(native)
+    for scene, metres in zip((left, right), native, strict=True):
+        if resolution < 0.99 * metres:
+            raise TooFine(scene.id, band, metres, resolution)
     tell("read", 0, 2)
     a = load(left, band, resolution=resolution, masking=options.masking, cache=cache)
     tell("read", 1, 2)
     b = load(right, band, resolution=resolution, masking=options.masking, cache=cache)
     tell("read", 2, 2)
-    if same_lattice(a.raster.geobox, b.raster.geobox):
-        return (a.raster, a), (b.raster, b), True
+    ground = metric(a.raster.geobox)
+    reference = a.raster if ground is a.raster.geobox else raster.warp(a.raster, ground)
+    if same_lattice(ground, b.raster.geobox):
+        return (reference, a), (b.raster, b), True
     try:
-        grid = covering(a.raster.geobox, b.raster.geobox, windows.MARGIN)
+        grid = covering(ground, b.raster.geobox, windows.MARGIN)
     except ValueError as error:
         raise NoOverlap(left.id, right.id) from error
-    return (a.raster, a), (raster.warp(b.raster, grid), b), False
+    return (reference, a), (raster.warp(b.raster, grid), b), False
 
 
 def match_cells(
@@ -247,11 +255,14 @@ def match_cells(
 
 
 def hidden(a: Loaded, b: Loaded) -> str:
-    """What hides the ground, for a message: ``cloud 98 %, nodata 1 %`` of each image."""
-    return "; ".join(
-        f"{side}: " + (", ".join(f"{k} {100 * v:.0f} %" for k, v in loaded.removed.items() if v >= 0.005) or "clear")
-        for side, loaded in (("left", a), ("right", b))
-    )
+    """What hides each image, for a message: ``left: nodata 40 %; right: cloud 98 %``."""
+    sides = []
+    for side, loaded in (("left", a), ("right", b)):
+        shares = {"nodata": loaded.nodata, **loaded.removed}
+        sides.append(
+            f"{side}: " + (", ".join(f"{k} {100 * v:.0f} %" for k, v in shares.items() if v >= 0.005) or "clear")
+        )
+    return "; ".join(sides)
 
 
 class Clock:

@@ -50,7 +50,7 @@ def on_lattice(geobox: GeoBox, resolution: float) -> GeoBox:
     if geobox.crs is not None and geobox.crs.geographic:
         return compute_output_geobox(geobox, "utm", resolution=resolution)
     a = geobox.affine
-    east, north = 0.0, 10_000_000.0 if geobox.crs is not None and str(geobox.crs).startswith("EPSG:327") else 0.0
+    east, north = 0.0, 10_000_000.0 if geobox.crs is not None and (geobox.crs.epsg or 0) // 100 == 327 else 0.0
     if not (_whole((a.c - east) / a.a) and _whole((a.f - north) / a.e)):
         east, north = a.c, a.f
     anchor = xy_(east % resolution / resolution, north % resolution / resolution)

@@ -108,6 +108,7 @@ def summarise(
         "rmse_m": round(float(np.sqrt((distance**2).mean())), 3),
         "ce90_m": round(float(np.percentile(distance, 90)), 3),
         "share_below_half_px": round(float((distance < 0.5 * gsd).mean()), 4),
+        "share_below_half_px_of_all_measured": round(float((np.hypot(*residual.T) < 0.5 * gsd).mean()), 4),
         "km_cells": len(cells),
         "gsd_m": gsd,
     }

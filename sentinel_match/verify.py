@@ -59,7 +59,7 @@ class Verified:
     residual: NDArray[np.float64]
     """(N,) distance of the right point to the model's prediction, in the frame's unit."""
     score: NDArray[np.float64]
-    """(N,) probability that the correspondence is right, 0 to 1."""
+    """(N,) probability that the correspondence is right, 0 to 1; 0 beyond the tolerance."""
     inlier: NDArray[np.bool_]
     tolerance: float
     """Largest residual of an inlier, in the frame's unit."""
@@ -196,7 +196,8 @@ def verify(
         least_score: smallest probability of an inlier.
     """
     residual = np.hypot(*(right - model(left)).T)
-    score = probability(residual, quality, tolerance, reach)
+    # A point that contradicts the model is wrong whatever its peak
+    score = np.where(residual <= tolerance, probability(residual, quality, tolerance, reach), 0.0)
     return Verified(model, residual, score, (residual <= tolerance) & (score >= least_score), tolerance)
 
 
@@ -261,7 +262,11 @@ def hold_out(
         train = side[index.ravel()] if cells else np.empty(0, bool)
         if train.sum() < MINIMAL[kind] or train.all():
             return {}
-        errors.append(right[~train] - fit(kind, left[train], right[train], sigma[train] ** -2.0)(left[~train]))
+        try:
+            model = fit(kind, left[train], right[train], sigma[train] ** -2.0)
+        except ValueError:  # the half lies on one line
+            return {}
+        errors.append(right[~train] - model(left[~train]))
     error = np.concatenate(errors)
     distance = np.hypot(*error.T)
     return {

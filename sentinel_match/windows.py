@@ -64,15 +64,19 @@ def choose(left: Raster, right: Raster, count: int) -> list[Cell]:
     """
     row0, col0 = origin_of(left.geobox)
     rows, cols = left.valid.shape
-    found, clear = [], []
+    found: list[Cell] = []
+    clear: list[float] = []
     for j in range(row0 // SIDE, (row0 + rows - 1) // SIDE + 1):
         for i in range(col0 // SIDE, (col0 + cols - 1) // SIDE + 1):
             share = _jointly_clear(Cell(i, j), left, right)
-            if share * SIDE * SIDE >= LEAST_CLEAR:
+            if share > 0:
                 found.append(Cell(i, j))
                 clear.append(share)
     if not found:
         return []
+    # An overlap on the corner of four cells fills none of them; the margins still show it whole
+    worth = [k for k, share in enumerate(clear) if share * SIDE * SIDE >= LEAST_CLEAR] or [int(np.argmax(clear))]
+    found, clear = [found[k] for k in worth], [clear[k] for k in worth]
     where, clear_share = np.array([(c.i, c.j) for c in found], float), np.array(clear)
     chosen = [int(np.argmax(clear_share))]
     distance = np.hypot(*(where - where[chosen[0]]).T)

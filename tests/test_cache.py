@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -86,13 +88,22 @@ def test_a_new_entry_pushes_old_ones_out_when_the_limit_is_reached(tmp_path: Pat
     assert 2 == len(list(cache.entries()))
 
 
+def test_an_entry_just_used_is_not_pushed_out(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, limit=0)
+    paths = [cache.folder({"kind": "scene", "k": k}, kilobyte) for k in range(3)]
+    assert all(path.exists() for path in paths)
+
+
 def test_an_unwritable_cache_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="cache folder cannot be used"):
         Cache(tmp_path / "file").folder({"kind": "scene"}, lambda _: None)
 
 
-def test_what_a_killed_process_left_is_swept_when_the_cache_is_emptied(tmp_path: Path) -> None:
-    (tmp_path / "scene" / ".unfinished-x").mkdir(parents=True)
+def test_what_a_killed_process_left_is_swept_but_not_what_a_living_one_fills(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        gone.wait()
+    for owner in (gone.pid, os.getpid()):
+        (tmp_path / "scene" / f".unfinished-{owner}-x").mkdir(parents=True)
     Cache(tmp_path).prune(0)
-    assert [] == list((tmp_path / "scene").iterdir())
+    assert [f".unfinished-{os.getpid()}-x"] == [p.name for p in (tmp_path / "scene").iterdir()]

@@ -132,6 +132,8 @@ def test_missing_weights_are_one_sentence_before_any_image_is_read(
         (["match", "no/such/left", "no/such/right", "-o", "t.geojson"], 1, "no/such/left"),
         (["match", "a", "b", "-o", "t.geojson", "--matcher", "magic"], 1, "There is no matcher 'magic'"),
         (["match", "a"], 2, "Missing"),
+        (["match", "a", "b", "-o", "t.geojson", "--resolution", "0"], 2, "0"),
+        (["match", "a", "b", "-o", "t.geojson", "--matcher", "sift", "--device", "gpu"], 1, "gpu"),
         (["match", "a", "b", "-o", "t.geojson", "--window", "30"], 2, "window must be a multiple of 4"),
         (["run", "a", "-o", "out", "--model", "spline"], 2, "spline"),
         (["match", "a", "b", "-o", "t.geojson", "--matcher", "sift", "--weights", __file__], 2, "has no use for it"),

@@ -62,7 +62,7 @@ def ties(n: int = 5, crs: str = "EPSG:32633", at: tuple[float, float] = (399960.
 
 
 def written(tmp_path: Path, points: TiePoints) -> dict[str, object]:
-    export.write_geojson(points, tmp_path / "ties.geojson")
+    export.write_geojson(points, str(tmp_path / "ties.geojson"))  # a plain name will do
     return json.loads((tmp_path / "ties.geojson").read_text())
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sentinel_match import batch, matchers, pipeline
+from sentinel_match import batch, matchers, pipeline, raster
 from sentinel_match.cache import Cache
-from sentinel_match.errors import MissingBand, NoGeoreference, NoMatch, NoOverlap, NothingClear
+from sentinel_match.errors import MissingBand, NoGeoreference, NoMatch, NoOverlap, NothingClear, TooFine
 from sentinel_match.pairing import Filters
 from sentinel_match.pipeline import Options, match_scenes
 from sentinel_match.safe import read_scene
@@ -91,9 +91,7 @@ def test_products_of_neighbouring_zones_are_matched_on_the_left_ones_grid(tmp_pa
     # The same ground in zone 32 and in zone 33, whose grids are turned against one another by several degrees
     from pyproj import Transformer
 
-    ground = Landscape(seed=7, crs="EPSG:32633") if "crs" in Landscape.__dataclass_fields__ else None
-    if ground is None:
-        pytest.skip("the invented landscape is defined in one zone")
+    ground = Landscape(seed=7, crs="EPSG:32633")
     corner = Transformer.from_crs("EPSG:32633", "EPSG:32632", always_xy=True).transform(310_000, 5_600_000)
     origin = tuple(round(v / 60) * 60 for v in corner)
     left = read_scene(
@@ -104,6 +102,52 @@ def test_products_of_neighbouring_zones_are_matched_on_the_left_ones_grid(tmp_pa
     )
     ties = match_scenes(left, right, quick())
     assert np.abs(np.median(ties.shift[ties.inlier], axis=0)).max() < 0.5
+
+
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3857"])
+def test_a_left_raster_whose_units_are_no_metres_still_gives_metres(
+    products: dict[str, Scene], tmp_path: Path, crs: str
+) -> None:
+    import rasterio
+    from rasterio.warp import Resampling, calculate_default_transform, reproject
+
+    paths = []
+    for name in ("spring", "autumn"):
+        source = raster.read(products[name], "B04")
+        rows, cols = source.valid.shape
+        bounds = source.geobox.boundingbox
+        transform, width, height = calculate_default_transform("EPSG:32633", crs, cols, rows, *bounds)
+        out = np.zeros((height, width), np.float32)
+        reproject(
+            np.where(source.valid, source.pixels, np.nan).astype(np.float32),
+            out,
+            src_transform=source.geobox.affine,
+            src_crs="EPSG:32633",
+            dst_transform=transform,
+            dst_crs=crs,
+            src_nodata=np.nan,
+            dst_nodata=np.nan,
+            resampling=Resampling.cubic,
+        )
+        paths.append(tmp_path / f"{name}.tif")
+        facts = {"count": 1, "dtype": "float32", "crs": crs, "transform": transform, "nodata": np.nan}
+        with rasterio.open(paths[-1], "w", driver="GTiff", width=width, height=height, **facts) as file:
+            file.write(out, 1)
+    ties = match_scenes(read_scene(paths[0]), read_scene(paths[1]), quick())
+    assert "EPSG:32633" == ties.crs
+    assert np.abs(np.median(ties.shift[ties.inlier], axis=0) - TRUTH).max() < 1.0
+
+
+def test_a_resolution_finer_than_the_image_is_refused(products: dict[str, Scene]) -> None:
+    with pytest.raises(TooFine, match=r"--resolution 5\.0 is finer"):
+        match_scenes(products["spring"], products["autumn"], quick(resolution=5.0))
+
+
+def test_a_point_that_contradicts_the_model_has_no_score(products: dict[str, Scene]) -> None:
+    ties = match_scenes(products["spring"], products["autumn"], quick())
+    beyond = ties.residual_m > ties.summary["tolerance_m"] + 0.001
+    assert (ties.score[beyond] == 0).all()
+    assert (ties.score[ties.inlier] >= 0.9).all()
 
 
 def test_scenes_that_do_not_meet_are_refused(products: dict[str, Scene]) -> None:
@@ -154,6 +198,44 @@ def test_a_run_keeps_what_is_done_and_redoes_what_changed(tmp_path: Path) -> Non
     assert ["matched"] == [o.status for o in other.outcomes]
     next(iter(files)).write_text("{")  # a result that was harmed is not kept
     assert ["matched"] == [o.status for o in batch.run([archive], out, quick(seed=1), Filters(), cache, quiet).outcomes]
+
+
+def test_a_moved_georeference_is_another_input(tmp_path: Path, products: dict[str, Scene]) -> None:
+    import rasterio
+
+    archive, out, cache = tmp_path / "archive", tmp_path / "out", Cache(tmp_path / "cache")
+    archive.mkdir()
+    for name in ("spring", "autumn"):
+        raster.write(raster.read(products[name], "B04"), archive / f"{name}.tif")
+    # The georeference in a side file: the image itself stays as it is
+    with rasterio.open(archive / "autumn.tif") as file:
+        pixels, a = file.read(1, masked=True).filled(0), file.transform
+    (archive / "autumn.tif").unlink()
+    facts = {"width": pixels.shape[1], "height": pixels.shape[0], "count": 1, "dtype": "float32", "nodata": 0}
+    with (
+        pytest.warns(rasterio.errors.NotGeoreferencedWarning),
+        rasterio.open(archive / "autumn.tif", "w", driver="GTiff", **facts) as file,
+    ):
+        file.write(pixels, 1)
+    for east in (0, 20):
+        numbers = ", ".join(str(v) for v in (a.c + east, a.a, 0, a.f, 0, a.e))
+        side = f"<PAMDataset><SRS>EPSG:32633</SRS><GeoTransform>{numbers}</GeoTransform></PAMDataset>"
+        (archive / "autumn.tif.aux.xml").write_text(side)
+        (outcome,) = batch.run([archive], out, quick(), Filters(), cache, quiet).outcomes
+        assert "matched" == outcome.status, outcome.error
+        sign = 1 if "autumn" in outcome.right else -1
+        assert abs(sign * outcome.summary["median_dx_m"] - TRUTH[0] - east) < 0.5
+
+
+def test_a_pair_that_failed_is_not_tried_again(tmp_path: Path) -> None:
+    archive, out, cache = tmp_path / "archive", tmp_path / "out", Cache(tmp_path / "cache")
+    write_product(archive, GROUND, date="2021-05-20", pixels=720)
+    write_product(archive, Landscape(seed=99), date="2021-06-11", pixels=720)
+    said: list[str] = []
+    for _ in range(2):
+        (outcome,) = batch.run([archive], out, quick(), Filters(), cache, lambda *what: said.append(what[0])).outcomes
+        assert "No match between" in outcome.error
+    assert 3 == said.count("read")  # begun, left and right, in the first run only
 
 
 def test_one_bad_product_never_ends_a_run(tmp_path: Path) -> None:

@@ -142,5 +142,10 @@ def test_hold_out_sees_the_error_of_too_poor_a_model() -> None:
     assert rich["rmse"] < 1e-4
 
 
+def test_hold_out_of_points_on_one_line_is_empty() -> None:
+    line = ORIGIN + np.linspace(0, 20_000, 60)[:, None] * (0, 1)
+    assert {} == verify.hold_out("affine", line, line, np.ones(60), cell=2500)
+
+
 def test_hold_out_of_points_in_one_place_is_empty() -> None:
     assert {} == verify.hold_out("affine", points(50, side=10), points(50, side=10), np.ones(50), cell=1e6)

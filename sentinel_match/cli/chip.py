@@ -20,7 +20,7 @@ from sentinel_match.cli import options
     help=".tif (cloud-optimised GeoTIFF), .png or .jpg, all with georeference.",
 )
 @click.option("--band", help="Band (default: B04, else the first there is).")
-@click.option("--resolution", type=float, help="Metres per pixel (default: native).")
+@click.option("--resolution", type=options.METRES, help="Metres per pixel (default: native).")
 @click.option("--reflectance", is_flag=True, help="True reflectance without masks, instead of what the matcher sees.")
 @options.mask_options
 @options.cache_options

@@ -22,11 +22,16 @@ def demo(ctx: click.Context, /, folder: Path, **values: Any) -> None:
     """
     from sentinel_match import batch, testing
     from sentinel_match.cli.run import report
+    from sentinel_match.errors import OutputError
     from sentinel_match.pairing import Filters
     from sentinel_match.pipeline import Options
     from sentinel_match.safe import read_scene
 
     cache = options.make_cache(values)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(folder, error.strerror or str(error)) from error
     if not ctx.obj:
         click.echo(f"inventing an archive in {folder / 'archive'}", err=True)
     truths = testing.write_archive(folder / "archive")
@@ -34,6 +39,8 @@ def demo(ctx: click.Context, /, folder: Path, **values: Any) -> None:
     with options.progress(quiet=ctx.obj) as tell:
         result = batch.run([folder / "archive"], folder / "out", Options(), Filters(mixed_levels=True), cache, tell)
     report(result, folder / "out", as_json=False)
+    for scene in {r.right.id for r in result.pairing.refused if r.right and "clear in both" in r.reason}:
+        click.echo(f"not paired: {scene}, under cloud")
     click.echo("")
     for outcome in result.outcomes:
         if outcome.summary:

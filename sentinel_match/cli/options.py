@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from sentinel_match.pipeline import Options, Tell
 
 F = TypeVar("F", bound="Callable[..., Any]")
+
+METRES = click.FloatRange(0.01, 10_000)
 
 archives = click.argument("archives", nargs=-1, required=True, type=click.Path(path_type=Path))
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -48,7 +51,13 @@ cache_options = together(
 
 mask_options = together(
     click.option("--mask", type=click.Path(path_type=Path), help="Raster (non-zero) or polygons to exclude, any CRS."),
-    click.option("--dilate", default=60.0, show_default=True, help="Metres by which cloud and shadow masks grow."),
+    click.option(
+        "--dilate",
+        type=click.FloatRange(0, 10_000),
+        default=60.0,
+        show_default=True,
+        help="Metres by which cloud and shadow masks grow.",
+    ),
     click.option("--keep-water", is_flag=True, help="Match on water too."),
     click.option("--drop-snow", is_flag=True, help="Do not match on snow."),
     click.option(
@@ -63,7 +72,7 @@ mask_options = together(
 
 match_options = together(
     click.option("--band", help="Band of both scenes (default: B04, else the first both have)."),
-    click.option("--resolution", type=float, help="Metres per pixel (default: native)."),
+    click.option("--resolution", type=METRES, help="Metres per pixel (default: native)."),
     click.option("--matcher", "matcher_name", help="See `sentinel-match matchers` (default: aliked+lightglue)."),
     click.option(
         "--weights",
@@ -80,10 +89,16 @@ match_options = together(
     click.option(
         "--candidates", default=20_000, show_default=True, type=click.IntRange(1), help="Grid points measured a pair."
     ),
-    click.option("--window", default=64, show_default=True, help="Side of the correlation window in pixels."),
+    click.option(
+        "--window",
+        type=click.IntRange(16, 512),
+        default=64,
+        show_default=True,
+        help="Side of the correlation window in pixels.",
+    ),
     click.option("--radius", default=4, show_default=True, help="Search radius of the correlation in pixels."),
-    click.option("--device", default="cpu", show_default=True, help="cpu, or cuda where there is one."),
-    click.option("--seed", default=0, show_default=True, help="Of the robust fit."),
+    click.option("--device", default="cpu", show_default=True, help="cpu, cuda, or auto: cuda where there is one."),
+    click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the robust fit."),
     mask_options,
     cache_options,
 )
@@ -157,13 +172,18 @@ def make_options(values: dict[str, Any]) -> Options:
 
     name, files, device = values.pop("matcher_name"), values.pop("weights"), values.pop("device")
     kind = matchers.matcher_class(name or matchers.DEFAULT)
-    extra: dict[str, object] = {"device": device} if kind.weights else {}
+    takes_device = "device" in {f.name for f in dataclasses.fields(cast("Any", kind))}
+    extra: dict[str, object] = {"device": device} if takes_device else {}
     for file in files:
         fitting = [w for w in kind.weights if file.name in {w.file, *w.aliases}] or list(kind.weights)[:1]
         if not fitting or fitting[0].option in extra:
             raise click.UsageError(f"--weights {file}: {kind.name} has no use for it")
         extra[fitting[0].option] = file
     matcher = matchers.create(name or matchers.DEFAULT, **extra)
+    if device != "cpu":
+        from sentinel_match.models import device as resolve
+
+        device = str(resolve(device))
     masking = make_masking(values)
     from sentinel_match.pipeline import Options
     from sentinel_match.refine import Refinement
@@ -227,13 +247,17 @@ def print_summary(left: str, right: str, summary: Any) -> None:
     """The figures of one pair, in words a user cannot misread."""
     s, proof = summary, summary["hold_out"]
     scatter = f"NMAD {s['nmad_x_px']:.3f} px in x, {s['nmad_y_px']:.3f} px in y"
-    unseen = f"RMSE {proof['rmse']:.2f} m, CE90 {proof['ce90']:.2f} m" if proof else "too few points to hold any out"
+    unseen = f"RMSE {proof['rmse']:.2f} m, CE90 {proof['ce90']:.2f} m over the believed points" if proof else "too few"
     rows = [
         ["tie points", f"{s['inliers']:,} believed of {s['points']:,} measured ({s['candidates']:,} tried)"],
         ["shift, right minus left", f"{s['median_dx_m']:+.2f} m east, {s['median_dy_m']:+.2f} m north (median)"],
-        ["scatter around the model", f"{scatter}; {100 * s['share_below_half_px']:.1f} % below half a pixel"],
-        ["at points not fitted", unseen],
+        ["scatter around the model", scatter],
+        [
+            "below half a pixel",
+            f"{100 * s['share_below_half_px_of_all_measured']:.1f} % of all measured points",
+        ],
+        ["cross-validated", unseen],
         ["coverage", f"{s['km_cells']:,} cells of 1 km; {s['jointly_clear_km2']:,.0f} km² clear in both"],
-        ["model", s["model"]["kind"]],
+        ["model", f"{s['model']['kind']}, {s['band']} at {s['gsd_m']:g} m"],
     ]
     print_table(f"{left} (left) and {right} (right)", ["", ""], rows)

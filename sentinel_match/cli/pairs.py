@@ -35,7 +35,8 @@ def pairs(
     from sentinel_match.safe import find_scenes
 
     catalogue = find_scenes(archives)
-    pairing = pair_scenes(catalogue.scenes, options.make_filters(values))
+    scenes = [scene for scene in catalogue.scenes if scene.bands]
+    pairing = pair_scenes(scenes, options.make_filters(values))
     collection = pairs_geojson(pairing)
     if geojson:
         export.write_collection(collection, geojson)
@@ -43,12 +44,14 @@ def pairs(
         click.echo(export.dumps(collection))
     else:
         rows = [[k, p.id, f"{p.score:.2f}", "; ".join(p.reasons)] for k, p in enumerate(pairing.pairs, 1)]
-        options.print_table(f"{len(rows)} pairs of {len(catalogue.scenes)} scenes", ["", "pair", "score", "why"], rows)
+        options.print_table(f"{len(rows)} pairs of {len(scenes)} scenes", ["", "pair", "score", "why"], rows)
         if show_refused:
             refusals = [[r.left.id, r.right.id if r.right else None, r.reason] for r in pairing.refused]
             options.print_table(f"{len(refusals)} refused", ["left", "right", "why not"], refusals)
         elif pairing.refused and not ctx.obj:
             click.echo(f"{len(pairing.refused)} refused; --refused says why", err=True)
+    if len(scenes) < len(catalogue.scenes):
+        click.echo(f"left out: {len(catalogue.scenes) - len(scenes)} scenes of which no image is here", err=True)
     for refused in catalogue.refused:
         click.echo(f"refused: {refused.error}", err=True)
     if catalogue.refused:

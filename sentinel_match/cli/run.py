@@ -44,9 +44,19 @@ def report(result: Run, output: Path, *, as_json: bool) -> None:
     if as_json:
         click.echo((output / "run.json").read_text(encoding="utf-8"), nl=False)
     else:
-        columns = ["pair", "", "tie points", "east m", "north m", "NMAD px", "CE90 m", "km cells"]
+        columns = [
+            "pair",
+            "outcome",
+            "band",
+            "tie points",
+            "east m",
+            "north m",
+            "NMAD x y px",
+            "CE90 m",
+            "1 km cells hit",
+        ]
         title = f"{len(result.outcomes)} pairs of {len(result.catalogue.scenes)} scenes"
-        options.print_table(title, columns, [_row(o) for o in result.outcomes], right=columns[2:])
+        options.print_table(title, columns, [_row(o) for o in result.outcomes], right=columns[3:])
     for refused in result.catalogue.refused:
         click.echo(f"refused: {refused.error}", err=True)
     for outcome in result.outcomes:
@@ -63,10 +73,11 @@ def _row(outcome: Outcome) -> list[object]:
     return [
         outcome.id,
         outcome.status,
+        f"{s['band']} {s['gsd_m']:g} m",
         f"{s['inliers']:,}",
         f"{s['median_dx_m']:+.2f}",
         f"{s['median_dy_m']:+.2f}",
         f"{s['nmad_x_px']:.3f} {s['nmad_y_px']:.3f}",
-        s["hold_out"].get("ce90"),
+        f"{s['hold_out']['ce90']:.2f}" if s["hold_out"] else None,
         s["km_cells"],
     ]
