@@ -10,11 +10,11 @@ Every point is measured twice. Forward: the left window stays, the right one is 
 and then re-centred. Backward: the roles are swapped and the windows moved by a quarter of their side, so that the
 second measurement shares only part of its pixels with the first; false peaks do not survive that.
 
-Figures behind the constants (tests/benchmarks/refine.py; grids of 22,298 points on the T33UUU pair at 10 m and 21,385 on
-T36UYA B01 at 60 m): windows of 32, 48, 64, 96, 128 px leave an NMAD per axis of 0.085, 0.065, 0.055, 0.044, 0.038 px over
-the best 10,000 points of T33UUU for 2.8, 5.4, 7.4, 15, 25 CPU seconds; a low-pass of 0.1, 0.2, 0.3 cycles per pixel gives
-16,016, 19,386 and more points there, and on T36UYA 99.3, 100, 98.7 % of the best 600 within half a pixel. The bias
-against known shifts is 0.009 px and the same at every sub-pixel phase.
+Figures behind the constants (tests/benchmarks/refine.py; grids of 22,298 points on the T33UUU pair at 10 m and
+21,385 on T36UYA B01 at 60 m): windows of 32, 48, 64, 96, 128 px leave an NMAD per axis of 0.085, 0.065, 0.055,
+0.044, 0.038 px over the best 10,000 points of T33UUU for 2.8, 5.4, 7.4, 15, 25 CPU seconds. A low-pass of 0.1, 0.2,
+0.3 cycles per pixel leaves 0.080, 0.055, 0.068 px there, and on T36UYA 99.3, 100, 98.7 % of the best 600 within half
+a pixel. The bias against known shifts is 0.009 px and the same at every sub-pixel phase.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ SPECTRAL_SIGMA = 0.2
 """Width of the Gaussian low-pass in cycles per pixel: see the module's figures."""
 SIGMA_SCALE = 0.054
 SIGMA_FLOOR = 0.01
-"""sigma = scale · sqrt(1 - q²)/q + floor, in pixels, q the height of the peak. In every bin of q from 0.15 up the NMAD is
-0.8 to 0.95 of it on T33UUU and 0.65 to 0.85 on T36UYA: a little too large rather than too small."""
+"""sigma = scale · sqrt(1 - q²)/q + floor, in pixels, q the height of the peak. In bins of q from 0.2 up the NMAD is
+0.75 to 0.9 of it on T33UUU and 0.7 to 0.85 on T36UYA: a little too large rather than too small."""
 RECENTRED = 2
 """Search radius of a pass whose windows are already centred to half a pixel, in pixels."""
 BLOCK = 1024
