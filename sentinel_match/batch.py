@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 from sentinel_match import __version__, pipeline
 from sentinel_match.cache import digest
-from sentinel_match.errors import DamagedImage, PairError, SentinelMatchError
+from sentinel_match.errors import PairError, SentinelMatchError
 from sentinel_match.export import dumps, write_collection, write_geojson
 from sentinel_match.files import write_text
 from sentinel_match.jp2 import check_size
 from sentinel_match.loaded import VERSION as LOADED
+from sentinel_match.loaded import fingerprint
 from sentinel_match.masks import USED
 from sentinel_match.pairing import Filters, Pairing, pair_scenes, pairs_geojson
 from sentinel_match.safe import Catalogue, Refused, find_scenes
@@ -184,20 +185,14 @@ def _done(folder: Path, recipe: str) -> dict[str, Any] | None:
 
 
 def _depends_on(scene: Scene, band: str, resolution: float | None, hashes: dict[str, str]) -> list[object]:
-    """All of a scene that a result depends on: grids, radiometry, content of files; each file is read once a run."""
+    """All of a scene that a result depends on: grids, radiometry, the content of its files."""
     image = scene.band(band, resolution)
     grids = [g and [list(g.shape), list(g.affine)[:6], str(g.crs)] for g in (image.geobox, scene.geobox)]
     facts: list[object] = [scene.id, image.name, image.index, image.offset, image.quantification, image.nodata, *grids]
-    for asset in (image.asset, *(mask.asset for mask in scene.masks if mask.kind in USED)):
-        if str(asset) not in hashes:
-            try:
-                hashes[str(asset)] = asset.sha256()
-            except DamagedImage as error:
-                if asset is image.asset:
-                    raise
-                # A damaged mask is left out, and says so
-                hashes[str(asset)] = error.reason
-        facts.append(hashes[str(asset)])
+    hashes[str(image.asset)] = image.asset.sha256()
+    masks = [mask.asset for mask in scene.masks if mask.kind in USED]
+    hashes.update((str(asset), fingerprint(asset)) for asset in masks)
+    facts += [hashes[str(asset)] for asset in (image.asset, *masks)]
     return facts
 
 

@@ -116,7 +116,7 @@ def load(
         "bands": [(b.name, b.index, b.offset, b.quantification, b.nodata, hashes[b.asset]) for b in source.bands],
         "grid": [tuple(target.shape), tuple(target.affine)[:6], str(target.crs)],
         "limits": limits,
-        "masks": [(m.kind, _hash(m.asset)) for m in scene.masks if m.kind in masks.USED],
+        "masks": [(m.kind, fingerprint(m.asset)) for m in scene.masks if m.kind in masks.USED],
         "masking": masking.recipe,
     }
 
@@ -138,7 +138,8 @@ def load(
     return loaded
 
 
-def _hash(asset: Asset) -> str:
+def fingerprint(asset: Asset) -> str:
+    """Hash of a side file, or what is wrong with it: a damaged mask is left out, and its result is another one."""
     try:
         return asset.sha256()
     except DamagedImage as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -68,19 +69,30 @@ class Asset:
     def sha256(self) -> str:
         """Hash of the bytes, hexadecimal: the same for the same file, wherever it is kept.
 
+        Read once a process, and again when size or time of the file have changed: every pair of a scene asks for it.
+
         Raises:
             DamagedImage: see :meth:`open`.
         """
-        from hashlib import sha256
-
-        total = sha256()
-        with self.open() as file:
-            while block := file.read(1 << 20):
-                total.update(block)
-        return total.hexdigest()
+        try:
+            status = self.path.stat()
+        except OSError:
+            return _digest(self, 0, 0)  # opening it says what is wrong
+        return _digest(self, status.st_size, status.st_mtime_ns)
 
     def __str__(self) -> str:
         return str(self.path) if self.member is None else f"{self.path}!{self.member}"
+
+
+@lru_cache(maxsize=4096)
+def _digest(asset: Asset, _size: int, _modified: int) -> str:
+    from hashlib import sha256
+
+    total = sha256()
+    with asset.open() as file:
+        while block := file.read(1 << 20):
+            total.update(block)
+    return total.hexdigest()
 
 
 @dataclass(frozen=True)
