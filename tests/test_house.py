@@ -20,7 +20,8 @@ PACKAGE = Path(errors.__file__).parent
 ORDER = re.findall(
     r"\w+",
     """errors files execute scene footprint safe jp2 masks brightness resample raster loaded pair pairing lattice
-    weights models matchers windows refine verify tiepoints judge export cache pipeline batch testing cli""",
+    semantics guide weights models matchers windows refine verify tiepoints judge export cache correspond pipeline
+    batch unposed images evaluate testing cli""",
 )
 
 

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from sentinel_match.errors import UnknownMatcher
 
 if TYPE_CHECKING:
+    from sentinel_match.guide import Guide
     from sentinel_match.weights import Weights
 
 GROUP = "sentinel_match.matchers"
@@ -88,8 +89,14 @@ class Matcher(Protocol):
         """
         ...
 
-    def match(self, left: Arrays, right: Arrays) -> Matches:
-        """Correspondences between two described images. An empty image has none; that is no error."""
+    def match(self, left: Arrays, right: Arrays, guide: Guide | None = None) -> Matches:
+        """Correspondences between two described images. An empty image has none; that is no error.
+
+        Args:
+            left: what ``describe`` kept of the left image.
+            right: and of the right one.
+            guide: where to look and what may correspond; it takes part in the assignment. Anywhere when absent.
+        """
         ...
 
 
