@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sentinel_match.cache import Cache
     from sentinel_match.errors import SentinelMatchError
     from sentinel_match.export import write_geojson
+    from sentinel_match.images import ImageMatcher, visualize_matches
     from sentinel_match.loaded import Loaded, load
     from sentinel_match.masks import Masking
     from sentinel_match.pairing import Filters, pair_scenes
@@ -30,6 +31,7 @@ __version__ = "0.1.0"
 _ROOMS = {
     "Cache": "cache",
     "Filters": "pairing",
+    "ImageMatcher": "images",
     "Loaded": "loaded",
     "Masking": "masks",
     "Options": "pipeline",
@@ -44,12 +46,14 @@ _ROOMS = {
     "pair_scenes": "pairing",
     "read_scene": "safe",
     "run": "batch",
+    "visualize_matches": "images",
     "write_geojson": "export",
 }
 
 __all__ = [
     "Cache",
     "Filters",
+    "ImageMatcher",
     "Loaded",
     "Masking",
     "Options",
@@ -64,6 +68,7 @@ __all__ = [
     "pair_scenes",
     "read_scene",
     "run",
+    "visualize_matches",
     "write_geojson",
 ]
 

@@ -17,7 +17,7 @@ from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from sentinel_match import __version__, pipeline
+from sentinel_match import __version__, pipeline, sides
 from sentinel_match.cache import digest
 from sentinel_match.errors import PairError, SentinelMatchError
 from sentinel_match.export import dumps, write_collection, write_geojson
@@ -29,6 +29,7 @@ from sentinel_match.masks import USED
 from sentinel_match.pairing import Filters, Pairing, pair_scenes, pairs_geojson
 from sentinel_match.safe import Catalogue, Refused, find_scenes
 from sentinel_match.scene import scenes_geojson
+from sentinel_match.source import inputs, source_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -36,8 +37,9 @@ if TYPE_CHECKING:
 
     from sentinel_match.cache import Cache
     from sentinel_match.pair import Pair
-    from sentinel_match.pipeline import Options, Tell
+    from sentinel_match.pipeline import Options
     from sentinel_match.scene import Scene
+    from sentinel_match.sides import Tell
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +139,9 @@ def run(paths: Iterable[Path], out: Path, options: Options, filters: Filters, ca
 def _fault(scene: Scene, options: Options) -> SentinelMatchError | None:
     """Why no pair of this scene can succeed, as far as its metadata tells."""
     try:
-        check_size(scene.band(pipeline.common_band(scene, scene, options.band), options.resolution).asset)
+        for name in inputs(sides.common_band(scene, scene, options.band)):
+            for band in source_of(scene, name, options.resolution).bands:
+                check_size(band.asset)
     except SentinelMatchError as error:
         return error
     return None
@@ -148,9 +152,9 @@ def _one(pair: Pair, folder: Path, options: Options, cache: Cache, tell: Tell, h
     names = (pair.left.id, pair.right.id)
     recipe = ""
     try:
-        band = pipeline.common_band(pair.left, pair.right, options.band)
-        sides = [_depends_on(scene, band, options.resolution, hashes) for scene in (pair.left, pair.right)]
-        recipe = digest({"version": VERSION, "loaded": LOADED, "options": options.recipe, "inputs": sides})
+        band = sides.common_band(pair.left, pair.right, options.band)
+        facts = [_depends_on(scene, band, options.resolution, hashes) for scene in (pair.left, pair.right)]
+        recipe = digest({"version": VERSION, "loaded": LOADED, "options": options.recipe, "inputs": facts})
         done = _done(folder, recipe)
         if done is not None:
             error = str(done.get("error", ""))
@@ -186,13 +190,15 @@ def _done(folder: Path, recipe: str) -> dict[str, Any] | None:
 
 def _depends_on(scene: Scene, band: str, resolution: float | None, hashes: dict[str, str]) -> list[object]:
     """All of a scene that a result depends on: grids, radiometry, the content of its files."""
-    image = scene.band(band, resolution)
-    grids = [g and [list(g.shape), list(g.affine)[:6], str(g.crs)] for g in (image.geobox, scene.geobox)]
-    facts: list[object] = [scene.id, image.name, image.index, image.offset, image.quantification, image.nodata, *grids]
-    hashes[str(image.asset)] = image.asset.sha256()
+    facts: list[object] = [scene.id]
+    images = dict.fromkeys(b for name in inputs(band) for b in source_of(scene, name, resolution).bands)
+    for image in images:
+        grids = [g and [list(g.shape), list(g.affine)[:6], str(g.crs)] for g in (image.geobox, scene.geobox)]
+        facts += [image.name, image.index, image.offset, image.quantification, image.nodata, *grids]
+        hashes[str(image.asset)] = image.asset.sha256()
     masks = [mask.asset for mask in scene.masks if mask.kind in USED]
     hashes.update((str(asset), fingerprint(asset)) for asset in masks)
-    facts += [hashes[str(asset)] for asset in (image.asset, *masks)]
+    facts += [hashes[str(asset)] for asset in (*(image.asset for image in images), *masks)]
     return facts
 
 

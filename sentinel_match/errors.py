@@ -9,7 +9,9 @@
     │   ├── DamagedImage           a JP2 or raster whose pixels cannot be decoded
     │   ├── DecoderMissing         glymur finds no OpenJPEG library
     │   ├── NoGeoreference         an image without a position where one is needed
-    │   └── BadMask                a user's mask that cannot be used
+    │   ├── BadMask                a user's mask that cannot be used
+    │   ├── BadClasses             a user's class map, or the table of its codes, that cannot be used
+    │   └── BadList                a list of pairs that cannot be used
     ├── PairError                  two good inputs that cannot be matched
     │   ├── NoOverlap              their valid footprints do not meet
     │   ├── NothingClear           they meet only under cloud, shadow or no-data
@@ -19,6 +21,7 @@
     │   ├── WeightsMissing         its weights are not on this machine
     │   ├── WeightsDamaged         a weights file that is not the file it should be
     │   └── DeviceMissing          it cannot compute where it was told to
+    ├── ExtraMissing               an optional library that is not installed
     └── OutputError                a result that could not be written
 
 Each is a dataclass: its fields are the facts, ``str()`` is one sentence that says what, which file and what to do.
@@ -139,6 +142,28 @@ class BadMask(InputError):
         return f"The mask {self.path} cannot be used: {self.reason}."
 
 
+@dataclass(eq=False)
+class BadClasses(InputError):
+    """A user's class map, or the table of its codes, that cannot be used."""
+
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"The class map {self.path} cannot be used: {self.reason}."
+
+
+@dataclass(eq=False)
+class BadList(InputError):
+    """A list of pairs that cannot be used."""
+
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"The list of pairs {self.path} cannot be used: {self.reason}."
+
+
 class PairError(SentinelMatchError):
     """Two good inputs that cannot be matched with one another."""
 
@@ -228,6 +253,19 @@ class DeviceMissing(MatcherError):
 
     def __str__(self) -> str:
         return f"The device {self.device!r} cannot be used: {self.reason}."
+
+
+@dataclass(eq=False)
+class ExtraMissing(SentinelMatchError):
+    """An optional library that is not installed."""
+
+    what: str
+    """What needs it, in the plural."""
+    library: str
+    extra: str
+
+    def __str__(self) -> str:
+        return f"{self.what} need {self.library}, which is not installed: pip install 'sentinel-match[{self.extra}]'."
 
 
 @dataclass(eq=False)

@@ -123,6 +123,8 @@ def _features(ties: TiePoints, lonlat: np.ndarray) -> list[dict[str, Any]]:
     }
     digits = {"left_x": 3, "left_y": 3, "right_x": 3, "right_y": 3, "azimuth_deg": 2}
     rounded = {name: np.round(values, digits.get(name, 4)).tolist() for name, values in columns.items()}
+    words = {"method": ties.method, "left_class": ties.left_class, "right_class": ties.right_class}
+    said = {name: values.tolist() for name, values in words.items() if values is not None}
     rounded["azimuth_deg"] = [azimuth % 360 for azimuth in rounded["azimuth_deg"]]
     return [
         {
@@ -133,7 +135,7 @@ def _features(ties: TiePoints, lonlat: np.ndarray) -> list[dict[str, Any]]:
                 "id": k,
                 **{name: values[k] for name, values in rounded.items()},
                 "inlier": bool(ties.inlier[k]),
-                "method": str(ties.method[k]),
+                **{name: values[k] for name, values in said.items()},
             },
         }
         for k, point in enumerate(lonlat.tolist())

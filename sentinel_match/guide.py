@@ -22,7 +22,7 @@ class Guide:
     """Which pairs of positions may correspond, and how likely each is before anybody looks."""
 
     transform: NDArray[np.float64]
-    """(3, 3) homogeneous: pixels of the left image to where the same ground should be in the right one, corner origin."""
+    """(3, 3) homogeneous: left pixels to where the same ground should be in the right image, corner origin."""
     radius: float
     """Pixels of the right image by which that may be wrong."""
     left: Context | None = None
@@ -54,3 +54,25 @@ class Guide:
         if self.left is not None and self.right is not None:
             known = self.left.compatibility(left, self.right, right)
         return np.where(self.within(left, right), known, np.float32(-np.inf)).astype(np.float32, copy=False)
+
+    def likeness(self, left: NDArray[Any], right: NDArray[Any]) -> NDArray[np.float32]:
+        """(N,) compatibility of what lies at N pairs of points, as :meth:`bias` has it; 0 where that is not known."""
+        if self.left is None or self.right is None or not len(left):
+            return np.zeros(len(left), np.float32)
+        step = 64  # the diagonals of small squares
+        parts = [
+            self.left.compatibility(left[i : i + step], self.right, right[i : i + step]).diagonal()
+            for i in range(0, len(left), step)
+        ]
+        return np.concatenate(parts)
+
+    def within_cell(self, left: tuple[int, int, int, int], right: tuple[int, int, int, int]) -> Guide:
+        """The same for windows (row, col, height, width) of the two images."""
+        to_left, from_right = np.eye(3), np.eye(3)
+        to_left[:2, 2], from_right[:2, 2] = (left[1], left[0]), (-right[1], -right[0])
+        return Guide(
+            from_right @ self.transform @ to_left,
+            self.radius,
+            self.left and self.left.crop(*left),
+            self.right and self.right.crop(*right),
+        )

@@ -9,17 +9,19 @@ import numpy as np
 from sentinel_match import verify
 from sentinel_match.errors import NoMatch
 from sentinel_match.lattice import crs_name, native_pixels, pixel_size, to_metres
+from sentinel_match.source import inputs, source_of
 from sentinel_match.tiepoints import TiePoints, summarise
-from sentinel_match.windows import SIDE
 
 if TYPE_CHECKING:
-    from sentinel_match.matchers import Matches
+    from sentinel_match.look import Found
     from sentinel_match.raster import Raster
     from sentinel_match.refine import Measured
     from sentinel_match.scene import Scene
 
-COARSE_TOLERANCE = 3.0
-"""Pixels within which unrefined matches agree: ALIKED+LightGlue leaves 0.7 px RMS, LoFTR's cells 8 px."""
+COARSE_TOLERANCE = 2.0
+"""Pixels within which unrefined matches agree: phase leaves 0.2, ALIKED+LightGlue 0.7 px RMS."""
+WITNESS = 64.0
+"""Pixels within which matches are one witness: they share what they look at."""
 TOLERANCE = (0.5, 1.0)
 """Bounds in pixels of the largest residual of an inlier; between them, five times the residual's own NMAD."""
 LEAST_INLIERS = 20
@@ -29,29 +31,55 @@ HOLD_OUT_CELLS = 8
 
 
 def coarse_model(
-    kind: str, found: Matches, a: Raster, b: Raster, scenes: tuple[Scene, Scene], seed: int
+    kind: str, found: Found, a: Raster, b: Raster, radius: float, tolerance: float, seed: int
 ) -> tuple[verify.Model, np.ndarray]:
-    """The model the matches agree on, in metres, and which matches those are.
+    """The model the correspondences agree on, in metres, and which of them do.
+
+    Args:
+        kind: see ``verify.MINIMAL``.
+        found: what a method delivered.
+        a: the left raster.
+        b: the right one.
+        radius: pixels over which wrong correspondences spread.
+        tolerance: pixels within which a correspondence agrees.
+        seed: of the robust fit.
 
     Raises:
-        NoMatch: so few agree that chance would do as well.
+        ValueError: so few agree that chance would do as well; in words for the user.
     """
-    gsd, ids = pixel_size(a), (scenes[0].id, scenes[1].id)
+    gsd = pixel_size(a)
     # A richer model than the points can carry would extrapolate wildly: similarity wants more than one cell of them
     if len(found) < 4 * verify.MINIMAL[kind]:
-        raise NoMatch(*ids, f"the matcher found {len(found)} correspondences")
+        raise ValueError(f"the matcher found {len(found)} correspondences")
     p, q = to_metres(a, found.left), to_metres(b, found.right)
-    sigma = np.full(len(found), gsd)
-    tolerance = COARSE_TOLERANCE * gsd
-    try:
-        model = verify.robust_fit(kind, p, q, sigma, tolerance=tolerance, quality=found.score, seed=seed)
-    except ValueError as error:
-        raise NoMatch(*ids, str(error)) from error
-    reach = SIDE / 2 * gsd
-    count, chance = verify.agreement(p, q, model, tolerance, reach)
+    # Small against the tolerance: the fit then narrows to a third of it, and neighbours that err alike cannot bend it
+    sigma = np.full(len(found), 0.1 * tolerance * gsd)
+    model = verify.robust_fit(kind, p, q, sigma, tolerance=tolerance * gsd, quality=found.score, seed=seed)
+    witnesses = verify.apart(p, found.score, WITNESS * gsd)
+    count, chance = verify.agreement(p[witnesses], q[witnesses], model, tolerance * gsd, radius * gsd)
     if chance > verify.CHANCE:
-        raise NoMatch(*ids, f"{count} of {len(found)} correspondences agree, which chance alone would do")
-    return model, np.hypot(*(q - model(p)).T) <= tolerance
+        raise ValueError(f"{count} of {len(witnesses)} independent correspondences agree, which chance alone would do")
+    return model, np.hypot(*(q - model(p)).T) <= tolerance * gsd
+
+
+def confirms(model: verify.Model, found: Found, a: Raster, b: Raster, radius: float) -> bool:
+    """Whether correspondences that had no part in a model agree with it more than chance would have them.
+
+    Args:
+        model: left metres to right metres.
+        found: what another method delivered.
+        a: the left raster.
+        b: the right one.
+        radius: pixels over which wrong correspondences spread.
+    """
+    from scipy.stats import binom
+
+    gsd = pixel_size(a)
+    p, q = to_metres(a, found.left), to_metres(b, found.right)
+    witnesses = verify.apart(p, found.score, WITNESS * gsd) if len(found) else np.empty(0, np.intp)
+    near = np.hypot(*(q - model(p)).T)[witnesses] <= COARSE_TOLERANCE * gsd
+    by_chance = min((COARSE_TOLERANCE / radius) ** 2, 1.0)
+    return bool(binom.sf(near.sum() - 1, len(witnesses), by_chance) <= verify.CHANCE)
 
 
 def tie_points(
@@ -74,22 +102,23 @@ def tie_points(
     if ok.sum() < LEAST_INLIERS:
         raise NoMatch(*ids, f"only {ok.sum()} of {len(measured)} points could be measured to sub-pixel")
     p, q = to_metres(a, measured.left[ok]), to_metres(b, measured.right[ok])
-    sigma, quality = measured.sigma[ok] * gsd, measured.quality[ok]
+    sigma, quality, view = measured.sigma[ok] * gsd, measured.distinct[ok], measured.view[ok]
     try:
-        model = verify.robust_fit(kind, p, q, sigma, tolerance=TOLERANCE[1] * gsd, quality=quality, seed=seed)
+        model = verify.robust_fit(kind, p, q, sigma, tolerance=TOLERANCE[1] * gsd, quality=-sigma, seed=seed)
     except ValueError as error:
         raise NoMatch(*ids, str(error)) from error
-    best = quality >= np.median(quality)
+    best = sigma <= np.median(sigma)
     spread = 1.4826 * float(np.median(np.abs(q - model(p))[best]))
     tolerance = float(np.clip(5 * spread, TOLERANCE[0] * gsd, TOLERANCE[1] * gsd))
-    verified = verify.verify(model, p, q, quality, tolerance=tolerance, reach=radius * gsd)
+    verified = verify.verify(model, p, q, quality, tolerance=tolerance, reach=radius * gsd, kind=view)
     inlier = verified.inlier
-    _, chance = verify.agreement(p, q, model, tolerance, radius * gsd)
+    witnesses = verify.apart(p, -sigma, WITNESS * gsd)
+    _, chance = verify.agreement(p[witnesses], q[witnesses], model, tolerance, radius * gsd)
     if inlier.sum() < LEAST_INLIERS or chance > verify.CHANCE:
         raise NoMatch(*ids, f"only {inlier.sum()} of {len(p)} measured points agree on a {kind}")
     extent = float(np.ptp(p[inlier], axis=0).max())
     proof = verify.hold_out(kind, p[inlier], q[inlier], sigma[inlier], cell=max(extent / HOLD_OUT_CELLS, gsd))
-    bands = [scene.band(band, gsd) for scene in scenes]
+    grids = [source_of(scene, inputs(band)[0], gsd).grid for scene in scenes]
     crs = a.geobox.crs
     summary = summarise(p, q, q - model(p), inlier, gsd)
     summary |= {
@@ -105,8 +134,8 @@ def tie_points(
         gsd=gsd,
         left_xy=p,
         right_xy=q,
-        left_px=native_pixels(p, crs, bands[0].geobox),
-        right_px=native_pixels(q, crs, bands[1].geobox),
+        left_px=native_pixels(p, crs, grids[0]),
+        right_px=native_pixels(q, crs, grids[1]),
         sigma_m=sigma,
         score=verified.score,
         residual_m=verified.residual,

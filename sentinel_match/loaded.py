@@ -1,4 +1,4 @@
-"""All that a matcher sees of a scene, made once whatever pairs it is in: normalised pixels, validity, reasons."""
+"""What a matcher sees of a scene, made once whatever pairs it is in: normalised pixels, validity, reasons, classes."""
 
 from __future__ import annotations
 
@@ -18,22 +18,25 @@ from odc.geo.geobox import GeoBox
 
 from sentinel_match import masks
 from sentinel_match.brightness import bright, white_level
+from sentinel_match.classes import classify
 from sentinel_match.errors import DamagedImage, OutputError
 from sentinel_match.masks import Masked, Masking, Reason
-from sentinel_match.raster import Raster, source_of
+from sentinel_match.raster import Raster
 from sentinel_match.resample import block_mean, strips
 from sentinel_match.safe.header import ground_resolution
+from sentinel_match.source import Source, source_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
-    from sentinel_match.raster import Source
+    from sentinel_match.classes import ClassMap
     from sentinel_match.resample import Pixels
     from sentinel_match.scene import Asset, Scene
+    from sentinel_match.source import Computed
 
-VERSION = 1
+VERSION = 2
 """Part of every recipe: raise it whenever other pixels are made from the same files."""
 
 PERCENTILES = (0.5, 99.5)
@@ -56,6 +59,8 @@ class Loaded:
     """float16 memory map, 0..1 between the limits, 0 where there is no data; masked pixels keep what they show."""
     reasons: NDArray[np.uint8]
     """(rows, cols) memory map of :class:`~sentinel_match.masks.Reason`; valid is where it is 0."""
+    classes: NDArray[np.uint8]
+    """(rows, cols) memory map of :class:`~sentinel_match.classes.Class`; all unknown where nothing tells them."""
     limits: tuple[float, float]
     """Reflectance that became 0 and 1; (0, 0) for a scene without any data."""
     removed: Mapping[str, float]
@@ -63,7 +68,9 @@ class Loaded:
     nodata: float
     """Share of the grid without data."""
     clouds: str
-    """Where clouds are known from: ``SCL``, ``CLASSI``, ``CLOUDS``, ``CLDPRB``, ``brightness``, or empty."""
+    """Where clouds are known from: see :attr:`sentinel_match.masks.Masked.clouds`; or ``brightness``."""
+    classes_from: str
+    """Where the classes are known from: ``SCL``, ``CLASSI``, the name of the user's map, or empty."""
     notes: tuple[str, ...]
     """What a user should know of the masks."""
     recipe: Mapping[str, object]
@@ -85,6 +92,7 @@ def load(
     resolution: float | None = None,
     limits: tuple[float, float] | None = None,
     masking: Masking | None = None,
+    classes: ClassMap | None = None,
     cache: Store | None = None,
 ) -> Loaded:
     """Decode, mask and normalise a whole scene on its own lattice, in bounded memory.
@@ -93,16 +101,18 @@ def load(
 
     Args:
         scene: the product.
-        band: see :func:`sentinel_match.raster.read`.
-        resolution: see there.
+        band: a band, an index or a gradient: see :func:`sentinel_match.source.source_of`.
+        resolution: metres (pixels without georeference); default that of the finest file.
         limits: reflectances that become 0 and 1; default the percentiles 0.5 and 99.5 of the clear pixels.
         masking: what to mask.
+        classes: the user's map of classes, which goes before the product's own.
         cache: keeps the result; without one it lives in a temporary folder for as long as the value returned.
 
     Raises:
         MissingBand: the scene has no such band.
         DamagedImage: its file cannot be decoded.
         BadMask: the user's mask cannot be used.
+        BadClasses: the user's class map cannot be used.
         OutputError: the disk is full.
     """
     masking = masking or Masking()
@@ -113,15 +123,17 @@ def load(
         "kind": "scene",
         "version": VERSION,
         "scene": scene.id,
+        "input": band.upper(),
         "bands": [(b.name, b.index, b.offset, b.quantification, b.nodata, hashes[b.asset]) for b in source.bands],
         "grid": [tuple(target.shape), tuple(target.affine)[:6], str(target.crs)],
         "limits": limits,
         "masks": [(m.kind, fingerprint(m.asset)) for m in scene.masks if m.kind in masks.USED],
         "masking": masking.recipe,
+        "classes": classes.recipe if classes else None,
     }
 
     def make(folder: Path) -> None:
-        _make(folder, scene, source, target, masking, limits)
+        _make(folder, scene, source, target, masking, classes, limits)
 
     if cache is not None:
         return _opened(cache.folder(recipe, make), target, recipe)
@@ -147,7 +159,13 @@ def fingerprint(asset: Asset) -> str:
 
 
 def _make(
-    folder: Path, scene: Scene, source: Source, target: GeoBox, masking: Masking, limits: tuple[float, float] | None
+    folder: Path,
+    scene: Scene,
+    source: Source | Computed,
+    target: GeoBox,
+    masking: Masking,
+    classes: ClassMap | None,
+    limits: tuple[float, float] | None,
 ) -> None:
     """Fill a folder with what :func:`_opened` reads.
 
@@ -159,7 +177,8 @@ def _make(
         write = _npy(stack, scratch, shape, np.float32)
         for _, strip in strips(source.read, source.grid, target):
             write(strip)
-    masked = _masked(scratch, scene, source, target, masking)
+    ground = classify(scene, _mask_grid(target), classes)
+    masked = _masked(scratch, scene, source, target, masking, ground.reasons() if classes and classes.gate else None)
     size = _mask_size(target)
     low, high = limits or _limits(scratch, masked.codes, size)
     scale = 1 / (high - low) if high > low else 0.0
@@ -168,8 +187,11 @@ def _make(
         write_pixels = _npy(stack, folder / "pixels.npy", shape, np.float16)
         write_valid = _npy(stack, folder / "valid.npy", shape, np.bool_)
         write_reasons = _npy(stack, folder / "reasons.npy", shape, np.uint8)
+        write_classes = _npy(stack, folder / "classes.npy", shape, np.uint8)
         for top, strip in _rows(scratch, -(-512 // size) * size):
-            codes = _enlarged(masked.codes[top // size : -(-(top + len(strip)) // size)], size, strip.shape)
+            blocks = slice(top // size, -(-(top + len(strip)) // size))
+            codes = _enlarged(masked.codes[blocks], size, strip.shape)
+            write_classes(_enlarged(ground.codes[blocks], size, strip.shape))
             unknown = np.isnan(strip)
             codes[unknown] = Reason.NODATA
             strip[unknown] = low
@@ -184,21 +206,25 @@ def _make(
         "removed": {r.name.lower(): int(counts[r]) / int(known) for r in Reason if r > Reason.NODATA and counts[r]},
         "nodata": int(counts[Reason.NODATA]) / int(counts.sum()),
         "clouds": masked.clouds,
-        "notes": masked.notes,
+        "classes_from": ground.origin,
+        "notes": (*masked.notes, *ground.notes),
     }
     (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
 
 
 def _opened(folder: Path, target: GeoBox, recipe: Mapping[str, object]) -> Loaded:
-    pixels, valid, reasons = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("pixels", "valid", "reasons"))
+    names = ("pixels", "valid", "reasons", "classes")
+    pixels, valid, reasons, classes = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in names)
     facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
     return Loaded(
         Raster(pixels, valid, target),
         reasons,
+        classes,
         limits=tuple(facts["limits"]),
         removed=facts["removed"],
         nodata=facts["nodata"],
         clouds=facts["clouds"],
+        classes_from=facts["classes_from"],
         notes=tuple(facts["notes"]),
         recipe=recipe,
     )
@@ -234,14 +260,28 @@ def _mask_size(target: GeoBox) -> int:
     return max(1, round(MASK_METRES / _metres(target)))
 
 
-def _masked(scratch: Path, scene: Scene, source: Source, target: GeoBox, masking: Masking) -> Masked:
-    """Reasons on the grid of the masks, whose pixels are blocks of the target's."""
+def _mask_grid(target: GeoBox) -> GeoBox:
+    """The grid of masks and classes, whose pixels are blocks of the target's."""
     size, metres = _mask_size(target), _metres(target)
     affine = target.affine if target.crs is not None else Affine.scale(metres, -metres)
     shape = (-(-target.shape.y // size), -(-target.shape.x // size))
-    masked = masks.reasons(scene, GeoBox(shape, affine * Affine.scale(size), target.crs), masking)
+    return GeoBox(shape, affine * Affine.scale(size), target.crs)
+
+
+def _masked(
+    scratch: Path,
+    scene: Scene,
+    source: Source | Computed,
+    target: GeoBox,
+    masking: Masking,
+    classes: NDArray[np.uint8] | None,
+) -> Masked:
+    """Reasons on the grid of the masks."""
+    size, metres, grid = _mask_size(target), _metres(target), _mask_grid(target)
+    masked = masks.reasons(scene, grid, masking, classes)
     judged = masking.brightness and Reason.BRIGHT not in masking.keep and not masked.clouds
-    white = white_level(scene, source.bands[0]) if judged else None
+    # Of what is computed nothing says how bright cloud is
+    white = white_level(scene, source.bands[0]) if judged and isinstance(source, Source) else None
     if white is None:
         return masked
     times = max(1, round(BRIGHT_METRES / (metres * size)))
@@ -252,7 +292,7 @@ def _masked(scratch: Path, scene: Scene, source: Source, target: GeoBox, masking
         return replace(
             masked, notes=(*masked.notes, "most of it is bright: snow or cloud, so nothing is masked for that")
         )
-    cloud = masks.dilate(_enlarged(cores, times, shape), masking.dilate / (metres * size))
+    cloud = masks.dilate(_enlarged(cores, times, (grid.shape.y, grid.shape.x)), masking.dilate / (metres * size))
     cloud &= masked.codes == Reason.VALID
     codes = np.where(cloud, np.uint8(Reason.BRIGHT), masked.codes)
     return Masked(codes, "brightness", (*masked.notes, "bright areas are taken for cloud"))

@@ -124,12 +124,12 @@ class Masked:
     codes: NDArray[np.uint8]
     """(rows, cols), values of :class:`Reason`."""
     clouds: str
-    """Where clouds are known from: ``SCL``, ``CLASSI``, ``CLOUDS``, ``CLDPRB``, or empty when from nowhere."""
+    """Where clouds are known from: ``SCL``, ``CLASSI``, ``CLOUDS``, ``CLDPRB``, ``classes`` (the user's), or empty."""
     notes: tuple[str, ...] = field(default=())
     """What a user should know: masks that were absent or damaged."""
 
 
-def reasons(scene: Scene, geobox: GeoBox, masking: Masking) -> Masked:
+def reasons(scene: Scene, geobox: GeoBox, masking: Masking, classes: NDArray[np.uint8] | None = None) -> Masked:
     """What the product's masks and the user's say of each pixel of a grid.
 
     The best cloud mask that can be read is taken: SCL, else MSK_CLASSI, else MSK_CLOUDS. One that is damaged is left
@@ -139,11 +139,17 @@ def reasons(scene: Scene, geobox: GeoBox, masking: Masking) -> Masked:
         scene: the product.
         geobox: any grid; without a CRS no mask can be placed on it.
         masking: what to mask.
+        classes: (rows, cols) :class:`Reason` by the user's map of classes, where the product itself says nothing.
 
     Raises:
         BadMask: the user's mask cannot be used.
     """
     said, clouds, notes = _product(scene, geobox, masking)
+    if classes is not None:
+        clouds = clouds or ("classes" if Reason.CLOUD in classes else "")
+        said = np.where(said == Reason.VALID, classes, said)
+    if not clouds:
+        notes.append("no cloud mask")
     for note in notes:
         log.warning("%s: %s", scene.id, note)
     metres = ground_resolution(geobox)
@@ -190,7 +196,7 @@ def _product(scene: Scene, geobox: GeoBox, masking: Masking) -> tuple[NDArray[np
             clouds = clouds or "CLDPRB"
         except (ValueError, DamagedImage) as error:
             notes.append(f"without the cloud probability: {getattr(error, 'reason', 'the product has none')}")
-    return said, clouds, notes if clouds else [*notes, "no cloud mask"]
+    return said, clouds, notes
 
 
 def _rank(mask: Mask) -> tuple[int, float]:
@@ -253,11 +259,12 @@ def _nearest(mask: Mask, geobox: GeoBox, index: int = 1, outside: int = 0) -> ND
     if mask.geobox is None or geobox.crs is None:
         raise DamagedImage(str(mask.asset), "it has no georeference")
     out = np.full(geobox.shape, outside, np.uint8)
-    _reproject(read_rasterio(mask.asset, index=index).astype(np.uint8), mask.geobox, out, geobox, Resampling.nearest)
+    place(read_rasterio(mask.asset, index=index).astype(np.uint8), mask.geobox, out, geobox, Resampling.nearest)
     return out
 
 
-def _reproject(source: NDArray[Any], grid: GeoBox, out: NDArray[Any], geobox: GeoBox, how: Resampling) -> None:
+def place(source: NDArray[Any], grid: GeoBox, out: NDArray[Any], geobox: GeoBox, how: Resampling) -> None:
+    """Put a raster on another grid; what it does not reach stays as it is."""
     reproject(
         source,
         out,
@@ -298,7 +305,7 @@ def _user(path: Path, geobox: GeoBox) -> NDArray[np.bool_]:
         raise BadMask(path, error.reason) from error
     excluded = (pixels != 0) & np.isfinite(pixels) & (pixels != header.nodata)
     out = np.zeros(geobox.shape, np.uint8)
-    _reproject(excluded.astype(np.uint8), header.geobox, out, geobox, Resampling.max)
+    place(excluded.astype(np.uint8), header.geobox, out, geobox, Resampling.max)
     return out > 0
 
 

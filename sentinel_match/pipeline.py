@@ -1,50 +1,56 @@
 """The straight line, for one pair of scenes: read this first.
 
-    load ×2 ─▶ match cells ─▶ coarse model ─▶ refine matches and grid ─▶ verify ─▶ TiePoints
+    load ×2 ─▶ correspond ─▶ coarse model ─▶ refine matches and grid ─▶ verify ─▶ TiePoints
 
-The matcher says where the right image shows the left one, to a few pixels, in a handful of cells (learned where it is
-hard). Phase correlation then measures the shift at its matches and on a regular grid over the whole overlap (classical
-where it must be precise). A robust model, no richer than the geometry allows, decides what is believed.
+``correspond`` says where the right image shows the left one, in a handful of cells, by one method or by the cascade
+``auto``. Phase correlation then measures the shift at its matches and on a regular grid over the whole overlap. A
+robust model, no richer than the geometry allows, decides what is believed.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sentinel_match import judge, matchers, raster, refine, windows
-from sentinel_match.errors import MissingBand, NoGeoreference, NoOverlap, NothingClear, TooFine
-from sentinel_match.execute import in_threads
+from sentinel_match import classes, judge, matchers, refine, verify, windows
+from sentinel_match.correspond import correspond
+from sentinel_match.errors import NoGeoreference, NoMatch, NoOverlap, NothingClear
 from sentinel_match.lattice import (
-    covering,
     jointly_valid,
-    metric,
+    pixel_size,
     same_lattice,
     to_metres,
     to_pixels,
 )
-from sentinel_match.loaded import load
+from sentinel_match.look import Method
 from sentinel_match.masks import Masking
+from sentinel_match.semantics import Semantics, by_class
+from sentinel_match.sides import common_band, hidden, load_pair
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from sentinel_match.cache import Cache
-    from sentinel_match.loaded import Loaded
-    from sentinel_match.raster import Raster
+    from sentinel_match.look import Found
+    from sentinel_match.refine import Measured
     from sentinel_match.scene import Scene
+    from sentinel_match.sides import Tell
     from sentinel_match.tiepoints import TiePoints
 
-VERSION = 1
+VERSION = 2
 """Of everything here that changes a result: part of every recipe."""
 
-BANDS = ("B04", "B08", "B03", "B02", "B8A", "B11", "B12", "B05", "B06", "B07", "B01", "B09", "TCI", "1")
-"""Which band is compared when nobody says: red first, as Sen2Like does; then by resolution and texture."""
-Tell = Callable[[str, int, int], None]
-"""Called with (what is being done, how many are done, of how many)."""
+UPRIGHT = 0.05
+"""Rotation (radians) and stretching beyond which windows of the two images cannot be compared as they are: 0.05 moves
+the rim of a window of 64 pixels by 1.6. Then the matches stay as they were found."""
+UNREFINED = {"phase": 0.2, "sift": 0.4}
+UNREFINED_OTHER = 0.7
+"""Standard deviation per axis in pixels of matches that refinement could not improve, by method: measured between
+seasons for phase, and for SIFT and ALIKED+LightGlue on T33UUU."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +58,16 @@ class Options:
     """Everything about matching one pair that a user may choose."""
 
     band: str | None = None
-    """Band of both scenes; the first of ``BANDS`` that both have when not given."""
+    """Band, index or gradient of both scenes, or several with commas: see :func:`sentinel_match.source.source_of`; the
+    first of ``BANDS`` that both have when not given."""
     resolution: float | None = None
     """Metres per pixel; the coarser of the two native ones when not given."""
     matcher: matchers.Matcher | None = None
-    """The default of ``matchers.create`` when not given."""
+    """``auto``, the cascade of ``correspond``, when not given."""
+    guided: bool = True
+    """Whether the matcher looks only where the georeference says; ``auto`` and ``phase`` always do."""
+    reach: float = 500.0
+    """Metres by which the georeference may be off."""
     model: str | None = None
     """A kind of ``verify.MINIMAL``; similarity on a common lattice and affine elsewhere when not given."""
     cells: int = 8
@@ -64,24 +75,26 @@ class Options:
     candidates: int = 20_000
     """About this many grid points are measured, whatever the size of the overlap."""
     masking: Masking = field(default_factory=Masking)
+    semantics: Semantics = field(default_factory=Semantics)
     refinement: refine.Refinement = field(default_factory=refine.Refinement)
     seed: int = 0
+
+    def method(self, kind: str) -> Method:
+        """How ``correspond`` shall look, for a kind of model."""
+        return Method(self.matcher, self.guided, self.reach, self.cells, kind, self.seed, self.refinement.device)
 
     @property
     def recipe(self) -> Mapping[str, object]:
         """What a result depends on besides the inputs, JSON-able."""
-        matcher = self.matcher or matchers.create()
         return {
             "version": VERSION,
             "band": self.band,
             "resolution": self.resolution,
-            "matcher": {"name": matcher.name, **matcher.recipe},
-            "model": self.model,
-            "cells": self.cells,
+            "method": self.method(self.model or "").recipe,
             "candidates": self.candidates,
             "masking": self.masking.recipe,
+            "semantics": self.semantics.recipe,
             "refinement": {k: v for k, v in vars(self.refinement).items() if k != "device"},
-            "seed": self.seed,
         }
 
 
@@ -111,10 +124,10 @@ def match_scenes(
         MissingBand: they have no band in common, or lack the one asked for.
         NoOverlap, NothingClear, NoMatch: there is nothing to match, and why.
         DamagedImage: pixels cannot be decoded.
+        BadMask, BadClasses: the user's mask or map of classes cannot be used.
         WeightsMissing, WeightsDamaged: the matcher cannot run.
     """
     options = options or Options()
-    matcher = options.matcher or matchers.create()
     clock = clock or Clock()
     band = common_band(left, right, options.band)
     footprints = []
@@ -126,143 +139,98 @@ def match_scenes(
         raise NoOverlap(left.id, right.id)
 
     with clock("read"):
-        (a, of_left), (b, of_right), aligned = load_pair(left, right, band, options, cache, tell)
-        clear = jointly_valid(a, b)
+        a, b = load_pair(left, right, band, options.resolution, options.masking, options.semantics, cache, tell)
+        clear = jointly_valid(a.raster, b.raster)
         if not clear.any():
-            raise NothingClear(left.id, right.id, hidden(of_left, of_right))
-
+            raise NothingClear(left.id, right.id, hidden(a.loaded, b.loaded))
+    kind = options.model or ("similarity" if same_lattice(a.raster.geobox, b.loaded.raster.geobox) else "affine")
     with clock("match"):
-        cells = windows.choose(a, b, options.cells)
-        found = match_cells((a, of_left), (b, of_right), cells, matcher, cache, tell)
-    kind = options.model or ("similarity" if aligned else "affine")
-    with clock("verify"):
-        coarse, believed = judge.coarse_model(kind, found, a, b, (left, right), options.seed)
+        found = correspond(a.side, b.side, options.method(kind), cache, tell)
+        if found.model is None:
+            raise NoMatch(left.id, right.id, found.why)
+        coarse, agreeing = found.model, int(found.believed.sum())
 
     with clock("refine"):
         grid = refine.grid(clear, options.candidates)
-        at = np.concatenate([found.left[believed], grid])
-        expected = np.concatenate([found.right[believed], to_pixels(b, coarse(to_metres(a, grid)))])
-        tell("refine", 0, len(at))
-        measured = refine.measure(a, b, at, expected, options.refinement)
-        tell("refine", len(at), len(at))
+        found = thinned(found, float(np.sqrt(clear.sum() / max(len(grid), 1))))
+        if np.abs(coarse.matrix[:2, :2] - np.eye(2)).max() > UPRIGHT:
+            grid = grid[:0]
+        there = to_pixels(b.raster, coarse(to_metres(a.raster, grid)))
+        places = np.concatenate([found.left[found.believed], grid])
+        expected = np.concatenate([found.right[found.believed], there])
+        tell("refine", 0, len(places))
+        if len(grid):
+            measured = refine.measure(a.side.images, b.side.images, places, expected, options.refinement)
+        else:
+            measured = refine.Measured.nothing(places, expected)
+        measured = keep_matches(measured, found)
+        tell("refine", len(places), len(places))
 
     with clock("verify"):
-        ties = judge.tie_points(kind, measured, a, b, (left, right), band, options.refinement.radius, options.seed)
-    method = np.where(np.arange(len(at)) < believed.sum(), matcher.name, "phase")[measured.ok]
+        ties = judge.tie_points(
+            kind, measured, a.raster, b.raster, (left, right), band, options.refinement.radius, options.seed
+        )
+    method = np.concatenate([found.method[found.believed], np.full(len(grid), "grid", "U64")])[measured.ok]
+    lies = [side.classes_at(p) for side, p in ((a, measured.left), (b, measured.right))]
+    of_left, of_right = (None if c is None else c[measured.ok] for c in lies)
     summary = {
         **ties.summary,
         "by_method": {str(m): int((ties.inlier & (method == m)).sum()) for m in dict.fromkeys(method)},
         "matcher": {
-            "name": matcher.name,
-            "cells": len(cells),
+            "name": options.method(kind).name,
+            "cells": found.cells,
             "matches": len(found),
-            "agreeing": int(believed.sum()),
+            "agreeing": agreeing,
+            "verdict": found.why or "agrees with itself",
         },
-        "candidates": len(at),
-        "jointly_clear_km2": round(float(clear.sum()) * abs(a.geobox.affine.a * a.geobox.affine.e) / 1e6, 2),
+        "regions": windows.by_cell(a.raster, to_pixels(a.raster, ties.left_xy)[ties.inlier], method[ties.inlier]),
+        "candidates": len(places),
+        "jointly_clear_km2": round(float(clear.sum()) * pixel_size(a.raster) ** 2 / 1e6, 2),
         "band": band,
         "masks": {
-            side: {"clouds_from": loaded.clouds or None, "removed": dict(loaded.removed), "notes": loaded.notes}
-            for side, loaded in (("left", of_left), ("right", of_right))
+            side: {"clouds_from": of.clouds or None, "removed": dict(of.removed), "notes": of.notes}
+            for side, of in (("left", a.loaded), ("right", b.loaded))
         },
     }
+    if of_left is not None and of_right is not None:
+        summary["classes"] = {
+            "from": {"left": a.loaded.classes_from, "right": b.loaded.classes_from},
+            "counts": by_class(of_left, of_right, ties.inlier),
+        }
+        names = [np.array([classes.Class(c).name.lower() for c in codes]) for codes in (of_left, of_right)]
+        ties = replace(ties, left_class=names[0], right_class=names[1])
     return replace(ties, method=method, summary=summary)
 
 
-def common_band(left: Scene, right: Scene, wanted: str | None) -> str:
-    """The band to compare: the one asked for, or the first of ``BANDS`` that both have.
+def thinned(found: Found, spacing: float) -> Found:
+    """Believed matches no closer together than points of the grid; the others are believed no longer.
 
-    Raises:
-        MissingBand: there is none.
+    Args:
+        found: may be far denser in the few cells that were looked at.
+        spacing: of the grid, pixels.
     """
-    if wanted is not None:
-        left.band(wanted)  # both must have it
-        return right.band(wanted).name
-    have = [{b.name for b in scene.bands} for scene in (left, right)]
-    both = [name for name in BANDS if all(name in names for names in have)]
-    if both:
-        return both[0]
-    here, there = (left, right) if not have[0] else (right, left)
-    wanted = "/".join(sorted(have[there is right])) or BANDS[0]
-    raise MissingBand(here.id, wanted, tuple(sorted(have[here is right])))
+    believed = np.zeros(len(found), bool)
+    index = np.flatnonzero(found.believed)
+    believed[index[verify.apart(found.left[index], found.score[index], spacing)]] = True
+    return replace(found, believed=believed)
 
 
-def load_pair(
-    left: Scene, right: Scene, band: str, options: Options, cache: Cache | None, tell: Tell
-) -> tuple[tuple[Raster, Loaded], tuple[Raster, Loaded], bool]:
-    """Both scenes on the left one's lattice, each with what was loaded, and whether that needed no warp."""
-    native = [scene.band(band).resolution for scene in (left, right)]
-    resolution = options.resolution or max(native)
-    for scene, metres in zip((left, right), native, strict=True):
-        if resolution < 0.99 * metres:
-            raise TooFine(scene.id, band, metres, resolution)
-    tell("read", 0, 2)
-    a = load(left, band, resolution=resolution, masking=options.masking, cache=cache)
-    tell("read", 1, 2)
-    b = load(right, band, resolution=resolution, masking=options.masking, cache=cache)
-    tell("read", 2, 2)
-    ground = metric(a.raster.geobox)
-    reference = a.raster if ground is a.raster.geobox else raster.warp(a.raster, ground)
-    if same_lattice(ground, b.raster.geobox):
-        return (reference, a), (b.raster, b), True
-    try:
-        grid = covering(ground, b.raster.geobox, windows.MARGIN)
-    except ValueError as error:
-        raise NoOverlap(left.id, right.id) from error
-    return (reference, a), (raster.warp(b.raster, grid), b), False
+def keep_matches(measured: Measured, found: Found) -> Measured:
+    """Where a believed match could not be measured any better, it stays as it was found.
 
-
-def match_cells(
-    left: tuple[Raster, Loaded],
-    right: tuple[Raster, Loaded],
-    cells: list[windows.Cell],
-    matcher: matchers.Matcher,
-    cache: Cache | None,
-    tell: Tell,
-) -> matchers.Matches:
-    """Correspondences of all cells, in pixels of the two rasters."""
-
-    def one(cell: windows.Cell) -> matchers.Matches:
-        sides = []
-        for image, loaded in (left, right):
-            row, col, height, width = cell.window(image.geobox)
-            view = image.crop(row, col, height, width)
-            recipe = {
-                "kind": "features",
-                "scene": loaded.recipe,
-                "grid": [str(image.geobox.crs), list(view.geobox.affine)[:6], [height, width]],
-                "matcher": {"name": matcher.name, **matcher.recipe},
-            }
-
-            def describe(view: Raster = view) -> matchers.Arrays:
-                return matcher.describe(np.asarray(view.pixels, np.float32), np.asarray(view.valid))
-
-            features = describe() if cache is None else cache.arrays(recipe, describe)
-            sides.append((features, np.array([col, row], float)))
-        (features_a, origin_a), (features_b, origin_b) = sides
-        m = matcher.match(features_a, features_b)
-        inside = cell.holds(m.left + origin_a, left[0].geobox)
-        return matchers.Matches((m.left + origin_a)[inside], (m.right + origin_b)[inside], m.score[inside])
-
-    parts: list[matchers.Matches] = []
-    for part in in_threads(one, cells):
-        tell(f"match ({matcher.name})", len(parts), len(cells))
-        parts.append(part)
-    tell(f"match ({matcher.name})", len(cells), len(cells))
-    if not parts:
-        return matchers.Matches.none()
-    return matchers.Matches(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("left", "right", "score")))
-
-
-def hidden(a: Loaded, b: Loaded) -> str:
-    """What hides each image, for a message: ``left: nodata 40 %; right: cloud 98 %``."""
-    sides = []
-    for side, loaded in (("left", a), ("right", b)):
-        shares = {"nodata": loaded.nodata, **loaded.removed}
-        sides.append(
-            f"{side}: " + (", ".join(f"{k} {100 * v:.0f} %" for k, v in shares.items() if v >= 0.005) or "clear")
-        )
-    return "; ".join(sides)
+    Args:
+        measured: the believed matches first, then the grid.
+        found: what they were found by.
+    """
+    n = int(found.believed.sum())
+    bare = np.flatnonzero(~measured.ok[:n])
+    chosen = np.flatnonzero(found.believed)[bare]
+    arrays = {name: getattr(measured, name).copy() for name in ("left", "right", "sigma", "distinct", "ok", "view")}
+    arrays["left"][bare], arrays["right"][bare] = found.left[chosen], found.right[chosen]
+    arrays["distinct"][bare], arrays["ok"][bare] = found.score[chosen], True
+    arrays["sigma"][bare] = [UNREFINED.get(name, UNREFINED_OTHER) for name in found.method[chosen]]
+    arrays["view"][bare] = found.method[chosen]
+    return replace(measured, **arrays)
 
 
 class Clock:

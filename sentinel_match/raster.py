@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rasterio
-from affine import Affine
-from odc.geo.geobox import GeoBox
 from rasterio.errors import NotGeoreferencedWarning
 
 from sentinel_match.errors import DamagedImage, NoGeoreference, OutputError
-from sentinel_match.jp2 import Window, check_size, read_rasterio
-from sentinel_match.resample import on_lattice, strips
-from sentinel_match.safe.header import ground_resolution, read_header
+from sentinel_match.jp2 import Window, read_rasterio
+from sentinel_match.resample import strips
 from sentinel_match.scene import Asset
+from sentinel_match.source import around, inside, source_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
 
     from sentinel_match.resample import Pixels
-    from sentinel_match.scene import Band, Scene
+    from sentinel_match.scene import Scene
 
 
 DRIVERS = {".tif": "COG", ".tiff": "COG", ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
@@ -69,7 +67,7 @@ def read(
 
     Args:
         scene: the product.
-        band: ``B04``, …; ``TCI`` and ``RGB`` (the first three bands of a loose image) are the mean of their channels.
+        band: a band, an index or a gradient: see :func:`sentinel_match.source.source_of`.
         resolution: metres (pixels without georeference), see :func:`~sentinel_match.resample.on_lattice`; default that
             of the finest file.
         geobox: the grid itself, instead of a resolution, in any CRS.
@@ -101,12 +99,12 @@ def warp(raster: Raster, geobox: GeoBox) -> Raster:
     if raster.geobox.crs is None:
         raise NoGeoreference("An image to warp")
 
-    def part(window: Window) -> Pixels:
-        inside = _inside(window, raster.valid.shape)
-        piece = raster.crop(inside.row, inside.col, inside.height, inside.width)
-        return _around(np.where(piece.valid, piece.pixels, np.float32(np.nan)), inside, window)
+    def read_part(window: Window) -> Pixels:
+        part = inside(window, raster.valid.shape)
+        piece = raster.crop(part.row, part.col, part.height, part.width)
+        return around(np.where(piece.valid, piece.pixels, np.float32(np.nan)), part, window)
 
-    return _collected(strips(part, raster.geobox, geobox), geobox)
+    return _collected(strips(read_part, raster.geobox, geobox), geobox)
 
 
 def write(raster: Raster, path: Path, limits: tuple[float, float] | None = None) -> None:
@@ -179,55 +177,6 @@ def _picture(raster: Raster, limits: tuple[float, float] | None) -> NDArray[Any]
     return picture
 
 
-@dataclass(frozen=True)
-class Source:
-    """Reflectance of one band, or the mean of three channels, window by window."""
-
-    bands: tuple[Band, ...]
-    grid: GeoBox
-    """Of the file; plain pixels without a CRS, where it has no georeference."""
-
-    def target(self, resolution: float | None) -> GeoBox:
-        """The grid of the band at a resolution; its own where that differs by less than 0.1 %."""
-        own = resolution is None or math.isclose(resolution, ground_resolution(self.grid), rel_tol=1e-3)
-        return self.grid if own or resolution is None else on_lattice(self.grid, resolution)
-
-    def read(self, window: Window) -> Pixels:
-        """Any window of the grid; NaN outside the file and where all channels are no-data."""
-        inside = _inside(window, tuple(self.grid.shape))
-        total = np.zeros((inside.height, inside.width), np.float32)
-        known = np.zeros(total.shape, np.bool_)
-        for band in self.bands if total.size else ():
-            numbers = read_rasterio(band.asset, inside, index=band.index)
-            known |= np.isfinite(numbers) if band.nodata is None else np.isfinite(numbers) & (numbers != band.nodata)
-            total += (numbers.astype(np.float32) + np.float32(band.offset)) / np.float32(band.quantification)
-        total /= len(self.bands)
-        total[~known] = np.nan
-        return _around(total, inside, window)
-
-
-def source_of(scene: Scene, name: str, resolution: float | None = None) -> Source:
-    """What to read for a band of that name: see :func:`read`.
-
-    Raises:
-        MissingBand, DamagedImage: see :func:`read`.
-    """
-    if name.upper() == "RGB" and all(b.name != "TCI" for b in scene.bands):
-        bands = tuple(scene.band(channel) for channel in ("1", "2", "3"))
-    else:
-        bands = (scene.band("TCI" if name.upper() == "RGB" else name, resolution),)
-    first = bands[0]
-    check_size(first.asset)
-    try:
-        header = read_header(first.asset.gdal)
-    except ValueError as error:
-        raise DamagedImage(str(first.asset), f"it cannot be opened ({error})") from error
-    if first.name == "TCI" and header.count >= 3:
-        # The plain mean (the I of HSI), because loose files store their channels in either order.
-        bands = tuple(replace(first, index=first.index + i) for i in range(3))
-    return Source(bands, first.geobox or GeoBox(header.shape, Affine.scale(1, -1), None))
-
-
 def _collected(parts: Iterable[tuple[int, Pixels]], target: GeoBox) -> Raster:
     shape = (target.shape.y, target.shape.x)
     pixels, valid = np.zeros(shape, np.float32), np.zeros(shape, np.bool_)
@@ -236,21 +185,3 @@ def _collected(parts: Iterable[tuple[int, Pixels]], target: GeoBox) -> Raster:
         valid[rows] = np.isfinite(strip)
         np.copyto(pixels[rows], strip, where=valid[rows])
     return Raster(pixels, valid, target)
-
-
-def _inside(window: Window, shape: tuple[int, ...]) -> Window:
-    """The part of a window that is inside an image."""
-    (top, bottom), (left, right) = (
-        (min(max(s.start, 0), n), min(max(s.stop, 0), n)) for s, n in zip(window.roi, shape, strict=True)
-    )
-    return Window(top, left, bottom - top, right - left)
-
-
-def _around(pixels: Pixels, inside: Window, window: Window) -> Pixels:
-    """The whole window, with NaN around the part of it inside the image."""
-    if inside == window:
-        return pixels
-    whole = np.full((window.height, window.width), np.nan, np.float32)
-    if pixels.size:
-        whole[Window(inside.row - window.row, inside.col - window.col, inside.height, inside.width).roi] = pixels
-    return whole

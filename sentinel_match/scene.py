@@ -184,10 +184,14 @@ class Scene:
     def band(self, name: str, resolution: float | None = None) -> Band:
         """The band of that name: the finest file, or the coarsest that is still at least as fine as ``resolution``.
 
+        In a loose raster a number is the place in the file, whatever the band there is called.
+
         Raises:
             MissingBand: no file of that band is present.
         """
         found = sorted((b for b in self.bands if b.name == name.upper()), key=lambda b: b.resolution)
+        if not found and not self.level:
+            found = [b for b in self.bands if str(b.index) == name]
         if not found:
             raise MissingBand(self.id, name, tuple(dict.fromkeys(b.name for b in self.bands)))
         fine = [b for b in found if resolution is not None and b.resolution <= resolution * 1.001]

@@ -47,7 +47,11 @@ class TiePoints:
     """(N,) distance to the fitted model, metres."""
     inlier: NDArray[np.bool_]
     method: NDArray[np.str_]
-    """(N,) ``aliked+lightglue`` …: found by a matcher, then refined; ``phase``: measured on the grid."""
+    """(N,) ``phase``, ``aliked+lightglue`` …: found by that matcher, then refined; ``grid``: measured on the grid."""
+    left_class: NDArray[np.str_] | None = None
+    """(N,) what lies there in the left image, ``vegetation``; ``None`` where nothing says so."""
+    right_class: NDArray[np.str_] | None = None
+    """(N,) in the right image."""
     summary: Mapping[str, Any] = field(default_factory=dict)
     """What :func:`summarise` says, and what the pipeline adds (model, masks, hold-out)."""
 

@@ -182,6 +182,7 @@ def verify(
     *,
     tolerance: float,
     reach: float,
+    kind: NDArray[np.str_] | None = None,
     least_score: float = 0.9,
 ) -> Verified:
     """Judge measured correspondences by a model: probability, residual, inlier.
@@ -190,14 +191,19 @@ def verify(
         model: the robust fit.
         left: (N, 2) points.
         right: (N, 2) points.
-        quality: (N,) height of the correlation peak.
+        quality: (N,) how distinct the correlation peak is.
         tolerance: largest residual of an inlier, same unit as the points.
         reach: radius within which the search could have found a wrong peak, same unit; larger than ``tolerance``.
+        kind: (N,) what each was measured by; qualities of different kinds are not compared.
         least_score: smallest probability of an inlier.
     """
     residual = np.hypot(*(right - model(left)).T)
-    # A point that contradicts the model is wrong whatever its peak
-    score = np.where(residual <= tolerance, probability(residual, quality, tolerance, reach), 0.0)
+    score = np.zeros(len(left))
+    kinds = np.zeros(len(left), int) if kind is None else kind
+    for one in np.unique(kinds):
+        own = kinds == one
+        score[own] = probability(residual[own], quality[own], tolerance, reach)
+    score[residual > tolerance] = 0  # a point that contradicts the model is wrong whatever its peak
     return Verified(model, residual, score, (residual <= tolerance) & (score >= least_score), tolerance)
 
 
@@ -314,3 +320,16 @@ def _solve(kind: str, p: NDArray[np.float64], q: NDArray[np.float64], w: NDArray
         if kind == "homography":
             matrix[:, 2, :2] = s[6:].T
     return matrix
+
+
+def apart(points: Points, score: NDArray[np.float64], distance: float) -> NDArray[np.intp]:
+    """The best point of every square of a side, by index: neighbours that share pixels are one witness, not many.
+
+    Args:
+        points: (N, 2).
+        score: (N,) which of a square is kept.
+        distance: side of the squares, same unit as the points.
+    """
+    order = np.argsort(-score, kind="stable")
+    _, first = np.unique(np.floor(points[order] / distance).astype(np.int64), axis=0, return_index=True)
+    return np.sort(order[first])

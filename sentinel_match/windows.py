@@ -35,9 +35,14 @@ class Cell:
     j: int
     """Row of cells, counted south from the CRS origin."""
 
-    def window(self, geobox: GeoBox) -> tuple[int, int, int, int]:
-        """(row, col, height, width) in pixels of a raster on the lattice, cut with the raster; margins included."""
-        row0, col0 = origin_of(geobox)
+    def window(self, geobox: GeoBox, aside: tuple[int, int] = (0, 0)) -> tuple[int, int, int, int]:
+        """(row, col, height, width) in pixels of a raster on the lattice, cut with the raster; margins included.
+
+        Args:
+            geobox: of the raster.
+            aside: rows and columns by which its content is expected to lie elsewhere.
+        """
+        row0, col0 = np.subtract(origin_of(geobox), aside)
         top, left = self.j * SIDE - MARGIN - row0, self.i * SIDE - MARGIN - col0
         bottom, right = top + SIDE + 2 * MARGIN, left + SIDE + 2 * MARGIN
         rows, cols = geobox.shape
@@ -99,3 +104,28 @@ def _jointly_clear(cell: Cell, left: Raster, right: Raster) -> float:
         sample[np.ix_(keep_r, keep_c)] = raster.valid[np.ix_(rows[keep_r], cols[keep_c])]
         samples.append(sample)
     return float((samples[0] & samples[1]).mean())
+
+
+def by_cell(image: Raster, points: np.ndarray, label: np.ndarray) -> list[dict[str, object]]:
+    """Which method supplied the points of each region, cell by cell.
+
+    Args:
+        image: the raster the points lie in.
+        points: (N, 2) x, y in its pixels.
+        label: (N,) method of each.
+
+    Returns:
+        ``bounds`` (west, south, east, north in the raster's CRS) of a cell and ``methods``, their counts; only cells
+        with points.
+    """
+    row0, col0 = origin_of(image.geobox)
+    affine = image.geobox.affine
+    where = np.floor((points + np.array([col0, row0])) / SIDE).astype(int)
+    cells, index = np.unique(where, axis=0, return_inverse=True)
+    found: list[dict[str, object]] = []
+    for k, (i, j) in enumerate(cells.tolist()):
+        corners = [affine * (x * SIDE - col0, y * SIDE - row0) for x, y in ((i, j + 1), (i + 1, j))]
+        names, counts = np.unique(label[index.ravel() == k], return_counts=True)
+        methods = dict(zip(names.tolist(), counts.tolist(), strict=True))
+        found.append({"bounds": [round(v, 3) for corner in corners for v in corner], "methods": methods})
+    return found

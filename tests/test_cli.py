@@ -180,7 +180,8 @@ def test_a_config_file_sets_defaults_and_the_command_line_wins(archive: Path, tm
     assert "B99" in call("--config", config, "run", archive, "-o", out).stderr
     assert 0 == call("--config", config, "run", archive, "-o", out, "--band", "B04").exit_code
     options = json.loads((out / "run.json").read_text())["options"]
-    assert ("sift", 2, "B04") == (options["matcher"]["name"], options["cells"], options["band"])
+    method = options["method"]
+    assert (["sift"], 2, "B04") == ([m["name"] for m in method["matchers"]], method["cells"], options["band"])
 
 
 @pytest.mark.parametrize(

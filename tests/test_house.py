@@ -19,9 +19,9 @@ PACKAGE = Path(errors.__file__).parent
 # From the words to the whole: a room imports only rooms before it
 ORDER = re.findall(
     r"\w+",
-    """errors files execute scene footprint safe jp2 masks brightness resample raster loaded pair pairing lattice
-    semantics guide weights models matchers windows refine verify tiepoints judge export cache correspond pipeline
-    batch unposed images evaluate testing cli""",
+    """errors files execute scene footprint safe jp2 masks brightness classes resample source raster loaded pair
+    pairing lattice semantics guide weights models verify correlation matchers windows refine tiepoints judge export
+    cache view unposed look correspond sides pipeline batch images evaluate testing cli""",
 )
 
 

@@ -18,6 +18,7 @@ from odc.geo.geobox import GeoBox
 from PIL import Image
 
 from sentinel_match.cache import Cache
+from sentinel_match.classes import Class, ClassMap
 from sentinel_match.errors import BadMask, DamagedImage
 from sentinel_match.loaded import load
 from sentinel_match.masks import Masking, Reason
@@ -159,13 +160,73 @@ def test_an_image_without_georeference_is_loaded_too(tmp_path: Path) -> None:
     assert (seen.reasons[50:100, 50:100] == Reason.BRIGHT).all()
 
 
+# Classes
+
+
+def test_classes_are_those_of_the_product_on_the_grid_of_the_pixels(product: Scene) -> None:
+    for resolution in (10, 20, 60, 35):
+        seen = load(product, resolution=resolution)
+        assert ("SCL", seen.raster.valid.shape, np.uint8) == (seen.classes_from, seen.classes.shape, seen.classes.dtype)
+        assert np.isin(seen.reasons[seen.classes == Class.CLOUD], (Reason.CLOUD, Reason.NODATA)).mean() > 0.99
+        assert 0.3 < (seen.classes == Class.VEGETATION).mean()
+
+
+def test_without_any_class_all_is_unknown(tmp_path: Path) -> None:
+    seen = load(plain(tmp_path / "a.tif", np.full((300, 200), 0.1)))
+    assert ("", False) == (seen.classes_from, bool(seen.classes.any()))
+
+
+def cover(path: Path, codes: np.ndarray) -> Path:
+    """A map of 20 m pixels where :func:`plain` has 10 m."""
+    rows, cols = codes.shape
+    with rasterio.open(path, "w", width=cols, height=rows, count=1, dtype="uint8", crs="EPSG:32633",
+                       transform=Affine(20, 0, 300_000, 0, -20, 5_900_040)) as file:  # fmt: skip
+        file.write(codes.astype(np.uint8), 1)
+    return path
+
+
+def test_cloud_in_a_users_map_is_masked_like_the_products_own(tmp_path: Path) -> None:
+    codes = np.full((150, 100), 4)
+    codes[50:80, 40:60], codes[120:], codes[:3, :3] = 9, 5, 1
+    path = cover(tmp_path / "scl.tif", codes)
+    one = plain(tmp_path / "a.tif", np.random.default_rng(0).uniform(0.05, 0.15, (300, 200)))
+    seen = load(one, classes=ClassMap(path), masking=Masking(dilate=40))
+    assert ("scl.tif", "classes", ()) == (seen.classes_from, seen.clouds, seen.notes)
+    assert {"cloud", "defective"} == seen.removed.keys()
+    assert [Reason.CLOUD, Reason.CLOUD, Reason.VALID] == seen.reasons[[130, 97, 93], 100].tolist()
+    assert Class.CLOUD == seen.classes[130, 100]
+    assert Class.VEGETATION == seen.classes[97, 100]  # which the mask's margin is on
+    opened = load(one, classes=ClassMap(path, gate=False))
+    assert opened.raster.valid.all()
+    np.testing.assert_array_equal(seen.classes, opened.classes)
+    kept = load(one, classes=ClassMap(path), masking=Masking(keep=frozenset({Reason.CLOUD, Reason.DEFECTIVE})))
+    assert kept.raster.valid.all()
+
+
+def test_another_map_or_input_is_another_recipe(tmp_path: Path) -> None:
+    one = plain(tmp_path / "a.tif", np.random.default_rng(0).uniform(0.05, 0.15, (120, 100)))
+    maps = [ClassMap(cover(tmp_path / f"{k}.tif", np.full((60, 50), k)), "scl") for k in (4, 5)]
+    loaded = [load(one), load(one, "B04-gradient"), *(load(one, classes=m) for m in maps)]
+    assert 4 == len({json.dumps(seen.recipe, sort_keys=True) for seen in loaded})
+
+
+def test_a_computed_input_is_normalised_between_its_own_percentiles(product: Scene) -> None:
+    seen, raw = (get(product, "B04-gradient", resolution=20) for get in (load, read))
+    low, high = seen.limits
+    expected = np.where(raw.valid, np.clip((raw.pixels - low) / (high - low), 0, 1), 0)
+    np.testing.assert_allclose(expected, seen.raster.pixels, atol=5e-4)
+    assert np.percentile(raw.pixels[seen.raster.valid], (0.5, 99.5)) == pytest.approx(seen.limits, rel=0.05)
+
+
 # Keeping
 
 
 def test_without_a_cache_the_files_go_with_the_value(product: Scene) -> None:
     seen = load(product, resolution=60)
     folder = Path(seen.raster.pixels.filename).parent  # type: ignore[union-attr]
-    assert ["facts.json", "pixels.npy", "reasons.npy", "valid.npy"] == sorted(f.name for f in folder.iterdir())
+    assert ["classes.npy", "facts.json", "pixels.npy", "reasons.npy", "valid.npy"] == sorted(
+        f.name for f in folder.iterdir()
+    )
     del seen
     gc.collect()
     assert not folder.exists()
@@ -177,9 +238,9 @@ def test_a_cached_scene_is_made_once(product: Scene, tmp_path: Path) -> None:
     made = {f: f.stat().st_mtime_ns for f in tmp_path.rglob("*.npy")}
     again = load(product, cache=cache)
     assert made == {f: f.stat().st_mtime_ns for f in tmp_path.rglob("*.npy")}
-    assert 3 == len(made)
+    assert 4 == len(made)
     np.testing.assert_array_equal(first.raster.pixels, again.raster.pixels)
-    for name in ("limits", "removed", "nodata", "clouds", "notes", "recipe"):
+    for name in ("limits", "removed", "nodata", "clouds", "classes_from", "notes", "recipe"):
         assert getattr(first, name) == getattr(again, name)
 
 

@@ -23,19 +23,29 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
 from sentinel_match.errors import DeviceMissing, UnknownMatcher, WeightsDamaged
-from sentinel_match.matchers import Matcher, Matches, create, lightglue, matcher_class, names
-from sentinel_match.matchers.lightglue import AlikedLightGlue, SuperPointLightGlue
+from sentinel_match.guide import Guide
+from sentinel_match.matchers import Matcher, Matches, create, disk, matcher_class, names
+from sentinel_match.matchers.aliked import AlikedLightGlue
+from sentinel_match.matchers.disk import DiskLightGlue
 from sentinel_match.matchers.loftr import CELL, LoFTR
-from sentinel_match.matchers.sift import Sift
+from sentinel_match.matchers.sift import STRANGER, Sift
+from sentinel_match.matchers.superpoint import SuperPointLightGlue
 from sentinel_match.matchers.validity import filled, inside
-from sentinel_match.models import aliked, device
-from sentinel_match.models.peaks import peaks
+from sentinel_match.matchers.xfeat import XFeatLighterGlue
+from sentinel_match.models import aliked, device, lightglue
+from sentinel_match.models.peaks import parabola, peaks
 from sentinel_match.models.superpoint import SuperPoint, sample
 from sentinel_match.models.tensors import fill, read
 from sentinel_match.testing import check_matcher
-from sentinel_match.weights import ALIKED_N16ROT, verified
+from sentinel_match.weights import ALIKED_N16ROT, DISK_DEPTH, XFEAT, verified
 
 SMALL = [Sift(), AlikedLightGlue(max_keypoints=384, device="cpu")]
+LEARNED = [
+    SMALL[1],
+    DiskLightGlue(max_keypoints=256, device="cpu"),
+    XFeatLighterGlue(max_keypoints=512, device="cpu"),
+]
+SPARSE = [SMALL[0], *LEARNED]
 
 
 def texture(rows: int = 160, cols: int = 192, seed: int = 0) -> np.ndarray:
@@ -73,9 +83,9 @@ def loftr(tmp_path_factory: pytest.TempPathFactory) -> LoFTR:
     return LoFTR(min_score=0.0, weights_file=path)
 
 
-@pytest.fixture(params=["sift", "aliked", "superpoint", "loftr"])
+@pytest.fixture(params=["sift", "aliked", "disk", "xfeat", "superpoint", "loftr"])
 def any_matcher(request: pytest.FixtureRequest) -> Matcher:
-    known = {"sift": SMALL[0], "aliked": SMALL[1]}
+    known = dict(zip(("sift", "aliked", "disk", "xfeat"), SPARSE, strict=True))
     return known.get(request.param) or request.getfixturevalue(request.param)
 
 
@@ -89,7 +99,7 @@ def test_the_table_of_matchers_loads_no_network() -> None:
         "print(len(found), time.perf_counter() - start < 0.5, sorted({'torch', 'kornia', 'cv2'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "4 True []" == done.stdout.strip()
+    assert f"{len(names())} True []" == done.stdout.strip()
 
 
 def test_built_ins_are_registered_under_their_own_names() -> None:
@@ -98,7 +108,7 @@ def test_built_ins_are_registered_under_their_own_names() -> None:
 
 
 def test_an_unknown_matcher_names_the_known_ones() -> None:
-    with pytest.raises(UnknownMatcher, match=r"no matcher 'superglue': the known ones are aliked\+lightglue, loftr"):
+    with pytest.raises(UnknownMatcher, match=r"no matcher 'superglue': the known ones are aliked\+lightglue, disk"):
         create("superglue")
 
 
@@ -205,6 +215,68 @@ def test_the_best_are_chosen_after_the_mask() -> None:
         assert 50 == len(matcher.describe(image, valid)["keypoints"])
 
 
+@pytest.mark.parametrize("matcher", SPARSE, ids=lambda m: m.name)
+def test_what_a_mask_hides_changes_nothing(matcher: Matcher) -> None:
+    image, other = texture(), texture(seed=1)
+    valid = everywhere(image)
+    valid[40:90, 70:130] = False
+    both = [matcher.describe(np.where(valid, image, hidden).astype(np.float32), valid) for hidden in (0.0, other)]
+    assert len(both[0]["keypoints"]) > 50
+    assert all(np.array_equal(both[0][name], both[1][name]) for name in both[0])
+
+
+# What a guide does
+
+
+def moved(x: float, y: float) -> np.ndarray:
+    return np.array([[1, 0, x], [0, 1, y], [0, 0, 1.0]])
+
+
+def like_fields() -> tuple[np.ndarray, np.ndarray]:
+    """A grid of fields that are all alike, and the same with every field 23 pixels further right and 17 higher."""
+    left = np.tile(texture(40, 40, seed=5), (5, 6))
+    return left, np.roll(left, (23, -17), (1, 0))
+
+
+@pytest.mark.parametrize("matcher", SPARSE, ids=lambda m: m.name)
+def test_the_prior_tells_like_fields_apart(matcher: Matcher) -> None:
+    left, right = (matcher.describe(image, everywhere(image)) for image in like_fields())
+    guide = Guide(moved(24, -18), 8)
+    free, found = matcher.match(left, right), matcher.match(left, right, guide)
+    lost, good = (np.hypot(*(m.right - m.left - (23, -17)).T) < 1.5 for m in (free, found))
+    assert good.sum() > 40
+    assert good.mean() > 0.7
+    assert lost.sum() < good.sum() / 10
+    assert np.hypot(*(found.right - guide.expected(found.left)).T).max() <= 8
+
+
+@pytest.mark.parametrize("matcher", SPARSE, ids=lambda m: m.name)
+def test_a_guide_that_allows_everything_changes_nothing_and_a_wrong_one_finds_nothing(matcher: Matcher) -> None:
+    image = texture()
+    left, right = matcher.describe(image, everywhere(image)), matcher.describe(image[8:, 5:], everywhere(image[8:, 5:]))
+    free, same = matcher.match(left, right), matcher.match(left, right, Guide(moved(90, 50), np.inf))
+    assert all(np.array_equal(getattr(free, name), getattr(same, name)) for name in ("left", "right", "score"))
+    shift = free.right - free.left
+    assert (np.abs(shift - (-5, -8)).max(1) < 1).mean() > 0.8
+    wrong = matcher.match(left, right, Guide(moved(25, -8), 6))
+    assert np.abs(wrong.right - wrong.left - (-5, -8)).max(1, initial=99).min() > 20
+    assert 0 == len(matcher.match(left, right, Guide(moved(1000, 0), 6)))
+
+
+def test_the_ratio_of_sift_is_taken_among_what_is_in_reach() -> None:
+    def side(xs: list[float], angles: list[float]) -> dict[str, np.ndarray]:
+        found = np.array([[np.cos(a), np.sin(a)] for a in angles], np.float32)
+        return {"keypoints": np.array([[x, 5] for x in xs], np.float32), "descriptors": found}
+
+    left = side([0, 50], [0.0, 1.5])
+    twins = side([0, 20, 50], [0.1, 0.1, 1.5])
+    assert [[50.0, 5.0]] == Sift().match(left, twins).left.tolist()
+    assert [0.0, 50.0] == Sift().match(left, twins, Guide(np.eye(3), 10)).left[:, 0].tolist()
+    assert [50.0] == Sift().match(left, twins, Guide(np.eye(3), 30)).left[:, 0].tolist()
+    alone = side([0, 50], [STRANGER, 1.5])  # nobody else is there, and it is no more alike than anything
+    assert [50.0] == Sift().match(left, alone, Guide(np.eye(3), 10)).left[:, 0].tolist()
+
+
 # Where the centre of the first pixel is
 
 
@@ -297,7 +369,7 @@ def test_a_plateau_has_no_peak() -> None:
 def test_the_peak_of_a_paraboloid_is_found_exactly(x: float, y: float) -> None:
     rows, cols = torch.meshgrid(torch.arange(-2.0, 3.0), torch.arange(-2.0, 3.0), indexing="ij")
     around = 9 - (cols - x) ** 2 - 2 * (rows - y) ** 2
-    found = aliked.refine(torch.tensor([[10, 20]]), around[None])
+    found = parabola(torch.tensor([[10, 20]]), around[None])
     torch.testing.assert_close(torch.tensor([[10 + x, 20 + y]]), found, atol=1e-5, rtol=0)
 
 
@@ -316,6 +388,54 @@ def test_aliked_gives_kornias_numbers() -> None:
         torch.testing.assert_close(descriptors, aliked.describe(network, maps, points), atol=1e-4, rtol=0)
 
 
+def test_disk_and_xfeat_find_what_kornia_finds() -> None:
+    image = texture(160, 192)
+    tensor = torch.from_numpy(image)[None, None].expand(1, 3, -1, -1)
+    networks = kornia.feature.DISK(), kornia.feature.XFeat(top_k=9999, detection_threshold=0.01)
+    fill(networks[0], read(verified(DISK_DEPTH)), verified(DISK_DEPTH))
+    fill(networks[1].net, read(verified(XFEAT)), verified(XFEAT))
+    with torch.inference_mode():
+        theirs = networks[0](tensor)[0].keypoints, networks[1].eval().detectAndCompute(tensor)[0]["keypoints"]
+    leans = (np.array(disk.LEAN), np.zeros(2))
+    for kind, expected, lean in zip((DiskLightGlue, XFeatLighterGlue), theirs, leans, strict=True):
+        ours = np.floor(kind(max_keypoints=9999).describe(image, everywhere(image))["keypoints"] + lean).astype(int)
+        inner = ((expected >= 4) & (expected < torch.tensor([188, 156]))).all(1)
+        assert len(ours) > 100
+        assert {tuple(p) for p in expected[inner].int().tolist()} == {tuple(p) for p in ours.tolist()}
+
+
+@pytest.mark.parametrize("features", ["superpoint", "xfeat"])
+def test_lightglue_gives_kornias_matches(features: str) -> None:
+    torch.manual_seed(2)
+    shape = {**kornia.feature.LightGlue.features[features], "weights": None, "flash": False, "filter_threshold": 0.0}
+    options = {**shape, "depth_confidence": -1, "width_confidence": -1}
+    network = kornia.feature.LightGlue(features=None, **options).eval()
+    torch.backends.cuda.enable_flash_sdp(True)  # kornia switches it off for everybody
+    sides = [
+        lightglue.Side(torch.rand(n, 2) * 99, torch.rand(n, shape["input_dim"]) - 0.5, torch.tensor([99, 99]))
+        for n in (70, 80)
+    ]
+    data = [
+        {"keypoints": s.points[None], "descriptors": s.descriptors[None], "image_size": s.size[None]} for s in sides
+    ]
+    with torch.inference_mode():
+        theirs = network({"image0": data[0], "image1": data[1]})
+        pairs, score = lightglue.assign(network, *sides)
+        again = lightglue.assign(network, *sides, torch.zeros(70, 80))
+        bias = torch.full((70, 80), -torch.inf).fill_diagonal_(0.0)
+        bias[:, 20:] = bias[30:] = -torch.inf
+        alone = lightglue.assign(network, *sides, bias)
+        nobody = lightglue.assign(network, *sides, torch.full((70, 80), -torch.inf))
+    assert len(pairs) > 5
+    assert torch.equal(theirs["matches"][0], pairs)
+    assert torch.equal(theirs["scores"][0], score)
+    assert torch.equal(pairs, again[0])
+    assert [[i, i] for i in range(20)] == alone[0].tolist()  # the only candidate: all that is left is matchability
+    assert (alone[1] > 0).all()
+    assert alone[1].isfinite().all()
+    assert 0 == len(nobody[0])
+
+
 def test_half_floats_keep_every_match() -> None:
     image = texture(256, 256)
     matcher = AlikedLightGlue(max_keypoints=384)
@@ -330,11 +450,11 @@ def test_superpoint_and_its_lightglue_load_under_the_authors_names(superpoint: S
     image = texture()
     arrays = superpoint.describe(image, everywhere(image))
     assert (100, 2) == arrays["keypoints"].shape
-    assert {0.5} == set((arrays["keypoints"] % 1).ravel().tolist())
+    assert 2 < len(set((arrays["keypoints"] % 1).ravel().tolist()))  # refined within the pixel
     assert (100, 256) == arrays["descriptors"].shape
     matches = superpoint.match(arrays, arrays)
     assert (len(matches), 2) == matches.left.shape == matches.right.shape
-    network = lightglue._lightglue(superpoint.lightglue_file, 256, "cpu")
+    network = lightglue.load(superpoint.lightglue_file, "superpoint", "cpu")
     saved = read(superpoint.lightglue_file)
     assert torch.equal(saved["self_attn.3.Wqkv.weight"], network.transformers[3].self_attn.Wqkv.weight)
     assert torch.equal(saved["cross_attn.8.to_v.bias"], network.transformers[8].cross_attn.to_v.bias)
@@ -353,7 +473,7 @@ def test_weights_of_another_network_are_refused(superpoint: SuperPointLightGlue)
 
 
 def test_loading_lightglue_leaves_the_attention_of_others_alone() -> None:
-    lightglue._lightglue.cache_clear()
+    lightglue.load.cache_clear()
     image = texture(64, 64)
     arrays = SMALL[1].describe(image, everywhere(image))
     SMALL[1].match(arrays, arrays)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sentinel_match import batch, matchers, pipeline, raster
+from sentinel_match import batch, matchers, raster, sides
 from sentinel_match.cache import Cache
 from sentinel_match.errors import MissingBand, NoGeoreference, NoMatch, NoOverlap, NothingClear, TooFine
 from sentinel_match.pairing import Filters
@@ -55,10 +55,22 @@ def test_the_known_displacement_is_recovered_to_a_twentieth_of_a_pixel(products:
 
 
 def test_learned_matching_recovers_it_too_and_says_who_found_what(products: dict[str, Scene]) -> None:
-    ties = match_scenes(products["spring"], products["autumn"], Options(cells=1, candidates=1000))
+    learned = Options(matcher=matchers.create("aliked+lightglue"), cells=1, candidates=1000)
+    ties = match_scenes(products["spring"], products["autumn"], learned)
     assert np.abs(np.median(ties.shift[ties.inlier], axis=0) - TRUTH).max() < 0.5
-    assert {"aliked+lightglue", "phase"} == set(ties.method)
+    assert {"aliked+lightglue", "grid"} == set(ties.method)
     assert ties.summary["by_method"]["aliked+lightglue"] > 20
+
+
+def test_the_cascade_says_who_found_and_who_confirmed_and_which_method_supplied_each_region(
+    products: dict[str, Scene],
+) -> None:
+    ties = match_scenes(products["spring"], products["autumn"], Options(cells=2, candidates=1000))
+    assert np.abs(np.median(ties.shift[ties.inlier], axis=0) - TRUTH).max() < 0.5
+    assert "phase, confirmed by sift" == ties.summary["matcher"]["verdict"]
+    assert {"phase", "grid"} <= set(ties.method)
+    counted = [sum(region["methods"].values()) for region in ties.summary["regions"]]
+    assert ties.inlier.sum() == sum(counted)
 
 
 def test_native_pixels_are_those_of_each_band(products: dict[str, Scene]) -> None:
@@ -280,4 +292,4 @@ def test_a_scenes_features_are_made_once_whatever_its_pairs(products: dict[str, 
 
 
 def test_common_band_prefers_red(products: dict[str, Scene]) -> None:
-    assert "B04" == pipeline.common_band(products["spring"], products["autumn"], None)
+    assert "B04" == sides.common_band(products["spring"], products["autumn"], None)

@@ -70,7 +70,7 @@ def test_predicted_sigma_is_the_scatter_that_noise_causes() -> None:
 def test_a_displacement_beyond_the_search_is_not_ok() -> None:
     image = texture()
     measured = measure(as_raster(image), as_raster(displaced(image, 12, 0)), GRID, GRID)
-    assert measured.ok.mean() < 0.05
+    assert measured.ok.mean() < 0.15  # each of three attempts may be fooled
 
 
 def test_an_expectation_brings_a_large_displacement_into_the_search() -> None:

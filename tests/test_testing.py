@@ -23,9 +23,11 @@ from lxml import etree
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.spatial.distance import cdist
 from skimage.registration import phase_cross_correlation
 
 from sentinel_match.errors import OutputError
+from sentinel_match.guide import Guide
 from sentinel_match.matchers import Arrays, Matches
 from sentinel_match.testing import (
     Landscape,
@@ -535,23 +537,31 @@ class Sift:
         found = np.zeros((0, 128), np.float32) if descriptors is None else descriptors[kept]
         return {"points" if self.fault == "dense half" else "keypoints": where, "descriptors": found}
 
-    def match(self, left: Arrays, right: Arrays) -> Matches:
+    def match(self, left: Arrays, right: Arrays, guide: Guide | None = None) -> Matches:
         a, b = (np.asarray(side.get("keypoints", side.get("points"))) for side in (left, right))
         if not (len(a) and len(b)):
             if self.fault == "inventive":
                 return Matches(np.ones((3, 2)), np.ones((3, 2)), np.ones(3))
             return Matches.none()
-        pairs = cv2.BFMatcher(crossCheck=True).match(left["descriptors"], right["descriptors"])
-        pairs = sorted(pairs, key=lambda m: m.distance)[: len(pairs) // 2]
-        left_points = a[[m.queryIdx for m in pairs]]
-        right_points = b[[m.trainIdx for m in pairs]]
+        distance = cdist(left["descriptors"], right["descriptors"])
+        if guide is not None and self.fault not in {"stubborn", "filter"}:
+            distance -= guide.bias(a, b)
+        i, j = np.arange(len(a)), distance.argmin(1)
+        i = i[(distance.argmin(0)[j] == i) & np.isfinite(distance[i, j])]
+        i = i[np.argsort(distance[i, j[i]], kind="stable")][: len(i) // 2]
+        left_points, right_points = a[i], b[j[i]]
+        if guide is not None and self.fault == "filter":
+            near = np.isfinite(guide.bias(left_points, right_points).diagonal())
+            left_points, right_points = left_points[near], right_points[near]
+        if guide is not None and self.fault == "fussy":
+            left_points, right_points = left_points[1:], right_points[1:]
         shift = {"dense half": (-0.5, -0.5), "wrong": (40.0, 0.0), "biased": (0.3, 0.0)}.get(self.fault, (0.0, 0.0))
         if self.fault == "dense half":
             left_points = left_points + shift
         right_points = np.minimum(right_points + shift, 320 if self.fault == "wrong" else np.inf)
         if self.fault == "single":
             right_points = right_points.astype(np.float32)
-        return Matches(left_points, right_points, np.full(len(pairs), 2.0 if self.fault == "sure" else 0.5))
+        return Matches(left_points, right_points, np.full(len(left_points), 2.0 if self.fault == "sure" else 0.5))
 
 
 def test_a_right_matcher_keeps_the_contract() -> None:
@@ -571,6 +581,9 @@ def test_a_right_matcher_keeps_the_contract() -> None:
         ("biased", "measures a shift"),
         ("single", "not float64"),
         ("sure", "score is not"),
+        ("stubborn", "out of the guide's reach"),
+        ("fussy", "with a guide that allows everything"),
+        ("filter", r"in a grid of like fields \d+ of \d+ matches are right with a guide"),
     ],
 )
 def test_a_wrong_matcher_is_told_what_is_wrong(fault: str, complaint: str) -> None:

@@ -24,6 +24,8 @@ COMMANDS = {
     "pairs": "Which acquisitions to compare, ranked, with the reason of each choice and refusal.",
     "run": "Everything: from archives to tie points, no parameter chosen.",
     "match": "Tie points between two products, or any two georeferenced rasters.",
+    "evaluate": "How good methods are, measured on pairs whose truth is known.",
+    "images": "Match pictures of which nothing is known: no position, no angle.",
     "chip": "What the matcher sees of a scene, as a georeferenced image.",
     "matchers": "Which matchers there are, their licences, and where their weights are.",
     "cache": "What the cache holds, and how to empty it.",

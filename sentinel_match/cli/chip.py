@@ -40,12 +40,12 @@ def chip(
     That is: normalised to 0..1 between the scene's own limits, with masked pixels as no-data.
     """
     masking, cache = options.make_masking(values), options.make_cache(values)
-    from sentinel_match import pipeline, raster
+    from sentinel_match import raster, sides
     from sentinel_match.loaded import load
     from sentinel_match.safe import read_scene
 
     found = read_scene(scene)
-    name = pipeline.common_band(found, found, band)
+    name = sides.common_band(found, found, band)
     if reflectance:
         image = raster.read(found, name, resolution=resolution)
         said = "reflectance"

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
     from sentinel_match.cache import Cache
     from sentinel_match.masks import Masking
+    from sentinel_match.matchers import Matcher
     from sentinel_match.pairing import Filters
-    from sentinel_match.pipeline import Options, Tell
+    from sentinel_match.pipeline import Options
+    from sentinel_match.sides import Tell
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -71,9 +73,19 @@ mask_options = together(
 )
 
 match_options = together(
-    click.option("--band", help="Band of both scenes (default: B04, else the first both have)."),
+    click.option(
+        "--band",
+        help="Band, index (NDVI, NDWI, NDSI, PCA) or either with -gradient; several with commas "
+        "(default: B04, else the first both have).",
+    ),
     click.option("--resolution", type=METRES, help="Metres per pixel (default: native)."),
-    click.option("--matcher", "matcher_name", help="See `sentinel-match matchers` (default: aliked+lightglue)."),
+    click.option(
+        "--matcher",
+        "matcher_name",
+        default="auto",
+        show_default=True,
+        help="One of `sentinel-match matchers`, or auto: phase, checked and helped by others.",
+    ),
     click.option(
         "--weights",
         multiple=True,
@@ -85,6 +97,22 @@ match_options = together(
         type=click.Choice(["translation", "similarity", "affine", "homography"]),
         help="Transform the points must agree on (default: similarity on a common lattice, else affine).",
     ),
+    click.option(
+        "--reach",
+        type=METRES,
+        default=500.0,
+        show_default=True,
+        help="Metres by which the georeference may be off.",
+    ),
+    click.option("--no-prior", is_flag=True, help="Trust no georeference: search everywhere, at every rotation."),
+    click.option(
+        "--classes",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        help="Raster of land cover classes (default: a product's own SCL); twice: the left's and the right's.",
+    ),
+    click.option("--class-table", help="What its codes mean: scl, worldcover, or a CSV of code,class."),
+    click.option("--no-semantics", is_flag=True, help="Let classes neither guide the matching nor mask it."),
     click.option("--cells", default=8, show_default=True, type=click.IntRange(1), help="Cells given to the matcher."),
     click.option(
         "--candidates", default=20_000, show_default=True, type=click.IntRange(1), help="Grid points measured a pair."
@@ -168,10 +196,47 @@ def make_options(values: dict[str, Any]) -> Options:
 
     The matcher is made first: what it lacks is known before any image is read.
     """
+    name, files, device = values.pop("matcher_name"), values.pop("weights"), values.pop("device")
+    if device != "cpu":
+        from sentinel_match.models import device as resolve
+
+        device = str(resolve(device))
+    matcher = _make_matcher(name, files, device)
+    masking = make_masking(values)
+    from sentinel_match.pipeline import Options
+    from sentinel_match.refine import Refinement
+    from sentinel_match.semantics import Semantics
+
+    wanted, maps, table = not values.pop("no_semantics"), values.pop("classes"), values.pop("class_table")
+    try:
+        refinement = Refinement(window=values.pop("window"), radius=values.pop("radius"), device=device)
+        semantics = Semantics(reweight=wanted, gate=wanted, maps=tuple(maps), table=table)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    names = ("band", "resolution", "reach", "model", "cells", "candidates", "seed")
+    return Options(
+        matcher=matcher,
+        guided=not values.pop("no_prior"),
+        masking=masking,
+        semantics=semantics,
+        refinement=refinement,
+        **{n: values.pop(n) for n in names},
+    )
+
+
+def _make_matcher(name: str, files: Sequence[Path], device: str) -> Matcher | None:
+    """The matcher of that name, with the user's weights; ``None`` for ``auto``.
+
+    Raises:
+        UnknownMatcher, WeightsMissing, WeightsDamaged: see :func:`sentinel_match.matchers.create`.
+    """
     from sentinel_match import matchers
 
-    name, files, device = values.pop("matcher_name"), values.pop("weights"), values.pop("device")
-    kind = matchers.matcher_class(name or matchers.DEFAULT)
+    if name == "auto":
+        if files:
+            raise click.UsageError(f"--weights {files[0]}: say which --matcher shall use it")
+        return None
+    kind = matchers.matcher_class(name)
     takes_device = "device" in {f.name for f in dataclasses.fields(cast("Any", kind))}
     extra: dict[str, object] = {"device": device} if takes_device else {}
     for file in files:
@@ -179,21 +244,7 @@ def make_options(values: dict[str, Any]) -> Options:
         if not fitting or fitting[0].option in extra:
             raise click.UsageError(f"--weights {file}: {kind.name} has no use for it")
         extra[fitting[0].option] = file
-    matcher = matchers.create(name or matchers.DEFAULT, **extra)
-    if device != "cpu":
-        from sentinel_match.models import device as resolve
-
-        device = str(resolve(device))
-    masking = make_masking(values)
-    from sentinel_match.pipeline import Options
-    from sentinel_match.refine import Refinement
-
-    try:
-        refinement = Refinement(window=values.pop("window"), radius=values.pop("radius"), device=device)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-    names = ("band", "resolution", "model", "cells", "candidates", "seed")
-    return Options(matcher=matcher, masking=masking, refinement=refinement, **{n: values.pop(n) for n in names})
+    return matchers.create(name, **extra)
 
 
 @contextmanager

@@ -2,12 +2,13 @@
 
 J. Sun et al.: LoFTR: Detector-Free Local Feature Matching with Transformers, CVPR 2021,
 https://arxiv.org/abs/2104.00680. The network looks at both images at once, so describing an image only keeps its
-pixels; matching is where the time goes, and its memory grows with the square of the image's area.
+pixels; matching is where the time goes, and its memory grows with the square of the image's area. A guide takes part
+in the coarse confidence (``models.loftr``); without one the network is run by kornia as it is.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path  # noqa: TC003 - whoever asks for the type hints of the fields must find it
@@ -21,10 +22,13 @@ from sentinel_match.matchers.validity import filled, inside
 from sentinel_match.weights import LOFTR_OUTDOOR, Weights, sha256, verified
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    import torch
     from numpy.typing import NDArray
+    from torch import Tensor
 
+    from sentinel_match.guide import Guide
     from sentinel_match.matchers import Arrays
 
 MARGIN = 4
@@ -91,28 +95,51 @@ class LoFTR:
             "scale": np.array([cols / size[0], rows / size[1]]),
         }
 
-    def match(self, left: Arrays, right: Arrays) -> Matches:
-        """Matches of coarse cells, refined in the right image; see :meth:`sentinel_match.matchers.Matcher.match`."""
+    def match(self, left: Arrays, right: Arrays, guide: Guide | None = None) -> Matches:
+        """Matches of coarse cells, refined in the right image; see :meth:`sentinel_match.matchers.Matcher.match`.
+
+        With a guide, ``score`` is the confidence among the cells in reach; where there is but one, it says nothing.
+        """
         import torch
+
+        from sentinel_match.models.loftr import anywhere, guided
 
         if not left["allowed"].any() or not right["allowed"].any():
             return Matches.none()
         device = models.device(self.device)
         network = _loftr(verified(LOFTR_OUTDOOR, self.weights_file), str(device))
 
-        def image(arrays: Arrays) -> torch.Tensor:
-            return models.tensor(arrays["pixels"], device).float()[None, None]
-
-        def mask(arrays: Arrays) -> torch.Tensor:
-            return models.tensor(arrays["allowed"], device)[None]
+        def side(arrays: Arrays) -> tuple[Tensor, Tensor]:
+            return models.tensor(arrays["pixels"], device).float(), models.tensor(arrays["allowed"], device)
 
         with torch.inference_mode():
-            found = network({"image0": image(left), "image1": image(right), "mask0": mask(left), "mask1": mask(right)})
-        score = found["confidence"].cpu().numpy().astype(np.float64)
+            if guide is None:
+                found = anywhere(network, side(left), side(right))
+            else:
+                found = guided(network, side(left), side(right), _bias(guide, left, right, device))
+        score = found[2].cpu().numpy().astype(np.float64)
         # kornia keeps LoFTR's own frame, whose origin is the outer corner: nothing to add, unlike every other matcher.
-        points = [found[f"keypoints{i}"].cpu().numpy().astype(np.float64) for i in (0, 1)]
-        good = (score > self.min_score) & _on(left, points[0]) & _on(right, points[1])
-        return Matches(points[0][good] * left["scale"], points[1][good] * right["scale"], score[good])
+        a, b = (points.cpu().numpy().astype(np.float64) for points in found[:2])
+        good = (score > self.min_score) & _on(left, a) & _on(right, b)
+        a, b, score = a[good] * left["scale"], b[good] * right["scale"], score[good]
+        if guide is not None:  # a cell can be in reach, and what was found in it not
+            near = np.hypot(*(guide.expected(a) - b).T) <= guide.radius
+            a, b, score = a[near], b[near], score[near]
+        return Matches(a, b, score)
+
+
+def _bias(guide: Guide, left: Arrays, right: Arrays, device: torch.device) -> Callable[[slice], Tensor]:
+    # A match lies up to half a cell from where its cell stands, in x and in y
+    wide = replace(guide, radius=guide.radius + float(np.hypot(*right["scale"])) * CELL / 2)
+    cells, others = _cells(left), _cells(right)
+    return lambda block: models.tensor(wide.bias(cells[block], others), device)
+
+
+def _cells(arrays: Arrays) -> NDArray[np.float64]:
+    """(N, 2) x, y of the coarse cells in the image's own pixels, row by row."""
+    rows, cols = (np.arange(0, size, CELL) for size in arrays["pixels"].shape)
+    x, y = np.meshgrid(cols, rows)
+    return np.asarray(np.column_stack([x.ravel(), y.ravel()]) * arrays["scale"], np.float64)
 
 
 def _on(arrays: Arrays, points: NDArray[np.float64]) -> NDArray[np.bool_]:

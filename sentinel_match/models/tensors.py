@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 DERIVED = frozenset({"dkd.hw_grid", "confidence_thresholds"})
 """Tensors that kornia's ALIKED and LightGlue compute for themselves: no file holds them, none is missed."""
 
+WITHIN = ("state_dict", "extractor")
+"""Where LoFTR's and DISK's authors put the tensors of a file."""
+
 
 def read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a weights file, on the CPU, by name; a ``state_dict`` within is unpacked. No code in it can run.
+    """The tensors of a weights file, on the CPU, by name, unpacked where they are ``WITHIN``. No code in it can run.
 
     Raises:
         WeightsDamaged: torch cannot read it as tensors alone.
@@ -28,8 +31,9 @@ def read(path: Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle, end of file: whatever a foreign file provokes
         raise WeightsDamaged(path, f"torch cannot read it as tensors ({type(error).__name__})") from error
-    content = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not content or not all(isinstance(value, torch.Tensor) for value in content.values()):
+    if isinstance(content, dict):
+        content = next((content[name] for name in WITHIN if name in content), content)
+    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise WeightsDamaged(path, "it holds something other than named tensors")
     return dict(content)
 

@@ -31,6 +31,8 @@ class Header:
     """Number of bands."""
     nodata: float | None
     tags: Mapping[str, str]
+    descriptions: tuple[str, ...] = ()
+    """What the file calls its bands; empty where it does not."""
 
     @property
     def resolution(self) -> float:
@@ -53,7 +55,8 @@ def read_header(path: str) -> Header:
             with rasterio.open(path) as source:
                 placed = source.crs is not None and not source.transform.is_identity
                 geobox = GeoBox.from_rio(source) if placed else None
-                header = Header(source.shape, geobox, source.count, source.nodata, source.tags())
+                said = tuple(text or "" for text in source.descriptions)
+                header = Header(source.shape, geobox, source.count, source.nodata, source.tags(), said)
     except RasterioError as error:
         raise ValueError(str(error)) from error
     if header.count == 0:

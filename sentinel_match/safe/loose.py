@@ -24,6 +24,9 @@ BAND = r"B\d[\dA]|TCI|AOT|WVP"
 SENTINEL2 = re.compile(rf"(?:L2A_)?(?P<tile>{TILE})_(?P<time>\d{{8}}T\d{{6}})_(?P<band>{BAND})(?:_[126]0m)?")
 """Stem of an image copied out of a compact product: ``T36UXA_20180904T083549_TCI``."""
 
+DESCRIBED = re.compile(r"\s*(B\d{1,2}|B8A|ND[VWS]I)(?!\w)", re.I)
+"""Beginning of a band's description that says which one it is."""
+
 NOT_A_SCENE = re.compile(
     r"(?:.*_)?(?:MSK_\w+|PVI|SCL|CLD|SNW)(?:_[126]0m)?|.*[-_](?:ql|quicklook|preview|thumbnail)", re.I
 )
@@ -33,8 +36,10 @@ NOT_A_SCENE = re.compile(
 def read_loose(path: Path) -> Scene:
     """One raster file as a scene: without level, offset and quantification, because nothing states them.
 
-    Its bands are ``1``, ``2``, …; an image named as Sentinel-2 names them has one band of that name, the tile, the
-    start of the datatake as its time, and no-data 0 unless the file says otherwise.
+    Its bands are ``1``, ``2``, …, or what the file calls them where that is a Sentinel-2 band or an index (``B8`` and
+    GDAL's own ``B8, central wavelength 842 nm`` are ``B08``) and no other is called so. An image named as Sentinel-2
+    names them has one band of that name, the tile, the start of the datatake as its time, and no-data 0 unless the file
+    says otherwise.
 
     Raises:
         NotAProduct: GDAL cannot open it.
@@ -45,7 +50,7 @@ def read_loose(path: Path) -> Scene:
         raise NotAProduct(path, what_it_is_instead(path)) from None
     copied = SENTINEL2.fullmatch(path.stem)
     single = copied["band"] if copied else path.stem if re.fullmatch(BAND, path.stem) else None
-    names = [single] if single else [str(i + 1) for i in range(header.count)]
+    names = [single] if single else _names(header.descriptions)
     nodata = 0.0 if copied and header.nodata is None else header.nodata
     asset = Asset(path, size=path.stat().st_size)
     footprint, notes = _footprint(header.geobox)
@@ -65,6 +70,13 @@ def read_loose(path: Path) -> Scene:
         position=None if header.geobox else _exif_position(header.tags),
         notes=notes,
     )
+
+
+def _names(descriptions: tuple[str, ...]) -> list[str]:
+    """Names of the bands of a file, from what it calls them."""
+    said = [DESCRIBED.match(text) for text in descriptions]
+    called = [re.sub(r"^B(\d)$", r"B0\1", match[1].upper()) if match else "" for match in said]
+    return [name if name and called.count(name) == 1 else str(i + 1) for i, name in enumerate(called)]
 
 
 def _footprint(geobox: GeoBox | None) -> tuple[Footprint | None, tuple[str, ...]]:

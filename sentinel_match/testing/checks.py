@@ -14,6 +14,7 @@ from odc.geo.geobox import GeoBox
 from scipy.ndimage import binary_dilation
 from scipy.spatial import cKDTree
 
+from sentinel_match.guide import Guide
 from sentinel_match.testing.landscape import Landscape
 
 if TYPE_CHECKING:
@@ -92,7 +93,8 @@ def check_matcher(matcher: Matcher) -> None:
     """Try a matcher on invented images.
 
     It finds known shifts, whole and sub-pixel; detects nothing on or beside invalid pixels; finds nothing in an empty
-    image; puts the centre of the first pixel at (0.5, 0.5); and a pickled copy of it does exactly the same.
+    image; puts the centre of the first pixel at (0.5, 0.5); looks where a guide says and nowhere else; and a pickled
+    copy of it does exactly the same.
 
     Raises:
         MatcherContractError: what it does instead.
@@ -103,6 +105,8 @@ def check_matcher(matcher: Matcher) -> None:
     _check_validity(matcher)
     _check_empty(matcher)
     _check_convention(matcher)
+    _check_guide(matcher)
+    _check_ambiguity(matcher)
 
 
 def _check_description(matcher: Matcher) -> None:
@@ -216,6 +220,49 @@ def _check_offset(matcher: Matcher, offset: NDArray[np.float64], tolerance: floa
         )
 
 
+def _check_guide(matcher: Matcher) -> None:
+    """Out of reach is nothing, in reach is what is right, and a guide that allows everything changes nothing."""
+    pair = example_pair((23.0, -11.0))
+    left, right = (_describe(matcher, *side) for side in ((pair.left, pair.left_valid), (pair.right, pair.right_valid)))
+    free = _matched(matcher, left, right, pair)
+    for prior, radius in ((pair.shift, 8.0), ((pair.shift[0] - 40, pair.shift[1]), 8.0), ((90.0, 90.0), np.inf)):
+        guide = Guide(_moved(prior), radius)
+        found = _matched(matcher, left, right, pair, guide)
+        beyond = np.hypot(*(found.right - guide.expected(found.left)).T) > radius + 0.01
+        if beyond.any():
+            raise MatcherContractError(f"{matcher.name}: {beyond.sum()} matches lie out of the guide's reach")
+        if np.isinf(radius) and not (np.array_equal(free.left, found.left) and np.array_equal(free.right, found.right)):
+            raise MatcherContractError(f"{matcher.name} finds other matches with a guide that allows everything")
+        if prior == pair.shift:
+            _check_shift(matcher, found, pair)
+
+
+def _check_ambiguity(matcher: Matcher) -> None:
+    """A grid of fields that are all alike, moved by about half a field: nobody can tell which is which but the guide.
+
+    A matcher that only drops what lies out of reach when it is done has nothing left here.
+    """
+    field = example_pair().left[100:140, 60:100]
+    left = np.tile(field, (8, 8))
+    shift = (23, -17)
+    right = np.roll(left, shift, (1, 0))
+    valid = np.ones(left.shape, bool)
+    pair = ExamplePair(left, valid, right, valid, shift)
+    described = _describe(matcher, left, valid), _describe(matcher, right, valid)
+    guide = Guide(_moved((shift[0] + 2, shift[1] - 1)), 8.0)
+    lost, found = (_matched(matcher, *described, pair, g) for g in (None, guide))
+    without, good = (np.abs(pair.error(matches)).max(axis=1, initial=0.0) < GROSS for matches in (lost, found))
+    if good.sum() < max(FEWEST, without.sum()) or good.mean() < 0.5:
+        raise MatcherContractError(
+            f"{matcher.name}: in a grid of like fields {good.sum()} of {len(found)} matches are right with a guide, "
+            f"{without.sum()} of {len(lost)} without one"
+        )
+
+
+def _moved(shift: tuple[float, float]) -> NDArray[np.float64]:
+    return np.array([[1.0, 0.0, shift[0]], [0.0, 1.0, shift[1]], [0.0, 0.0, 1.0]])
+
+
 def _check_pickling(matcher: Matcher) -> None:
     try:
         copy: Matcher = pickle.loads(pickle.dumps(matcher))  # noqa: S301
@@ -248,9 +295,9 @@ def _match(matcher: Matcher, pair: ExamplePair) -> Matches:
     return _matched(matcher, left, _describe(matcher, pair.right, pair.right_valid), pair)
 
 
-def _matched(matcher: Matcher, left: Arrays, right: Arrays, pair: ExamplePair) -> Matches:
+def _matched(matcher: Matcher, left: Arrays, right: Arrays, pair: ExamplePair, guide: Guide | None = None) -> Matches:
     """The matches, after a look at their form."""
-    matches = matcher.match(left, right)
+    matches = matcher.match(left, right, guide)
     count = len(matches)
     for name, points, image in (("left", matches.left, pair.left), ("right", matches.right, pair.right)):
         if points.shape != (count, 2) or points.dtype != np.float64:

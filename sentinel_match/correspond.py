@@ -1,0 +1,189 @@
+"""From two images to correspondences that are believed: one method, or the cascade ``auto``.
+
+The cascade starts with what is cheap and precise. ``phase`` looks at every cell under the geographic prior. A second
+method that shares nothing with it, ``sift``, looks at the clearest cells under the same prior, and must find the same
+model. Where cells stay empty or the two do not agree, ``aliked+lightglue`` is asked too: it holds where phase has too
+little texture, and decides where the others contradict each other. Two methods with two answers and no third is no
+match, never a guess. Where nothing is found under the prior, or none is wanted, both images are searched whole and at
+every rotation (``unposed``); what that finds is checked by ``phase`` window by window.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sentinel_match import matchers, verify, windows
+from sentinel_match.guide import Guide
+from sentinel_match.lattice import origin_of, pixel_size, to_metres
+from sentinel_match.look import CASCADE, Found, Method, Pair, Side, made
+from sentinel_match.matchers.phase import REACH, Phase
+from sentinel_match.unposed import Search, relate
+from sentinel_match.view import View
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from sentinel_match.cache import Cache
+    from sentinel_match.raster import Raster
+
+log = logging.getLogger(__name__)
+
+FIRST, WITNESS, LEARNED = CASCADE
+NEAREST = 8.0
+"""Least radius of a prior in pixels: below it nothing could be told from chance."""
+OVERVIEW = 1024
+"""Pixels of the longer side at which a prior is narrowed."""
+DENSE = 12_000
+"""About this many points of ``phase`` are wanted, 8 to 16 pixels apart."""
+WITNESSED = 2
+"""Cells, the clearest ones, that the witness looks at."""
+EMPTY = 0.02
+"""A cell with agreeing points on less than this share of the grid of ``phase`` counts as empty."""
+PRECISE = 1.0
+"""Pixels within which a point of the cascade must lie of the model: what it delivers is meant to be right to that."""
+
+
+def correspond(
+    left: Side,
+    right: Side,
+    method: Method | None = None,
+    cache: Cache | None = None,
+    tell: Callable[[str, int, int], None] = lambda _what, _done, _of: None,
+) -> Found:
+    """Correspondences between two images on one lattice, and the model they agree on.
+
+    Args:
+        left: the reference.
+        right: the other image: same CRS, same pixels, a whole number of them apart; its extent may differ.
+        method: how to look.
+        cache: where descriptions of cells are kept for other pairs.
+        tell: hears of progress.
+
+    Returns:
+        Everything delivered; where nothing is believed ``model`` is ``None`` and ``why`` says the reason.
+    """
+    method = method or Method()
+    a, b = left.first, right.first
+    prior = None
+    if method.guided:
+        aside = np.eye(3)
+        aside[:2, 2] = np.subtract(origin_of(a.geobox), origin_of(b.geobox))[::-1]
+        prior = Guide(aside, max(method.reach / pixel_size(a), NEAREST), left.context, right.context)
+        prior = _narrowed(left, right, prior)
+    pair = Pair(left, right, method, cache, tell, prior, windows.choose(a, b, method.cells))
+    if method.matcher is not None:
+        return pair.judged(pair.look(method.matcher, pair.cells))
+    if method.guided:
+        found = _cascade(pair)
+        if found.model is not None:
+            return found
+        searched = _searched(pair, (WITNESS,))
+        if searched.model is None:
+            return found
+        log.warning("the georeference is off by more than %g m: %s", method.reach, searched.why)
+        return searched
+    return _searched(pair, (WITNESS, LEARNED))
+
+
+def _narrowed(left: Side, right: Side, prior: Guide) -> Guide:
+    """The prior, corrected by a look at both whole images at low resolution where it could be far off."""
+    if prior.radius <= REACH:
+        return prior
+    a, b = ({"pixels": side.first.pixels, "valid": side.first.valid} for side in (left, right))
+    longest = max(*left.first.valid.shape, *right.first.valid.shape)
+    least = 2 ** int(np.ceil(np.log2(max(1, longest / OVERVIEW))))
+    return Phase(spacing=16).narrowed(a, b, prior, least)
+
+
+def _cascade(pair: Pair) -> Found:
+    """``auto``: see the module."""
+    area = sum(float(np.prod(cell.window(pair.left.first.geobox)[2:])) for cell in pair.cells)
+    spacing = int(np.clip(8 * round(np.sqrt(area / DENSE) / 8), 8, 16))
+    dense = pair.judged(pair.look(Phase(spacing=spacing, device=pair.method.device), pair.cells))
+    sure = pair.judged(pair.look(matchers.create(WITNESS), pair.cells[:WITNESSED]))
+    opinions = [dense, sure]
+    confirmed = dense.model is not None and pair.confirms(dense.model, sure)
+    poor = [cell for cell in pair.cells if not confirmed or _empty(cell, dense, pair.left.first)]
+    learned = made(LEARNED, pair.method.device)
+    if poor and learned is not None:
+        asked = poor if confirmed or dense.model is None else poor[: max(WITNESSED, len(poor) // 2)]
+        opinions.append(pair.judged(pair.look(learned, asked)))
+    return _united(pair, opinions)
+
+
+def _searched(pair: Pair, names: Sequence[str]) -> Found:
+    """Both images whole, at every rotation, by the first of some methods that finds anything."""
+    a, b = pair.left.first, pair.right.first
+    here, there = (View.of(image.pixels, np.asarray(image.valid)) for image in (a, b))
+    kind, found = pair.method.model or "similarity", pair.nothing("no method could be asked")
+    for name in names:
+        matcher = made(name, pair.method.device)
+        if matcher is None:
+            continue
+        pair.tell(f"search ({name})", 0, 1)
+        search = Search(matcher, OVERVIEW, model=kind, windows=pair.method.cells, seed=pair.method.seed)
+        relation = relate(here, there, search)
+        left, right = (k[relation.pairs[:, side]] for side, k in enumerate(relation.keypoints))
+        seen = len(relation.keypoints[0]), len(relation.keypoints[1])
+        method = np.full(len(left), name, "U64")
+        found = Found(left, right, relation.score, method, seen, relation.inlier, None, f"{name}: {relation.why}")
+        if relation.model is not None:
+            p, q = to_metres(a, left[relation.inlier]), to_metres(b, right[relation.inlier])
+            said = f"{name} without a prior, turned by {relation.angle:.1f} degrees, confirmed by {FIRST}"
+            return replace(found, model=verify.fit(kind, p, q), why=said)
+    return found
+
+
+def _united(pair: Pair, opinions: list[Found]) -> Found:
+    """All that was found, under the one model that most independent methods support."""
+    opinions = [o for o in opinions if len(o)]
+    if not opinions:
+        return pair.nothing("no method found a correspondence")
+    names = [str(o.method[0]) for o in opinions]
+    supporters = [
+        [k for k, o in enumerate(opinions) if o is one or pair.confirms(one.model, o)] if one.model else []
+        for one in opinions
+    ]
+    everything = Found(
+        left=np.concatenate([o.left for o in opinions]),
+        right=np.concatenate([o.right for o in opinions]),
+        score=np.concatenate([o.score for o in opinions]),
+        method=np.concatenate([o.method for o in opinions]),
+        seen=(sum(o.seen[0] for o in opinions), sum(o.seen[1] for o in opinions)),
+        believed=np.zeros(sum(len(o) for o in opinions), bool),
+        cells=len(pair.cells),
+    )
+    most = max(len(s) for s in supporters)
+    if most == 0:
+        said = "; ".join(f"{name}: {o.why}" for name, o in zip(names, opinions, strict=True))
+        return replace(everything, why=said)
+    best = next(k for k, s in enumerate(supporters) if len(s) == most)
+    against = [names[k] for k, o in enumerate(opinions) if o.model and k not in supporters[best]]
+    if against and most == 1:
+        said = " and ".join([names[best], *against])
+        return replace(everything, why=f"{said} find different shifts, and nothing decides between them")
+    chosen = np.isin(everything.method, [names[k] for k in supporters[best]])
+    judged = pair.judged(_only(everything, chosen), PRECISE)
+    believed = np.zeros(len(everything), bool)
+    believed[chosen] = judged.believed
+    backers = " and ".join(names[k] for k in supporters[best] if k != best)
+    why = judged.why or (f"{names[best]}, confirmed by {backers}" if backers else f"{names[best]} alone")
+    return replace(everything, believed=believed, model=judged.model, why=why)
+
+
+def _only(found: Found, chosen: NDArray[np.bool_]) -> Found:
+    arrays = {name: getattr(found, name)[chosen] for name in ("left", "right", "score", "method", "believed")}
+    return replace(found, **arrays)
+
+
+def _empty(cell: windows.Cell, found: Found, image: Raster) -> bool:
+    """Whether hardly any believed point lies in a cell."""
+    row, col, height, width = cell.window(image.geobox)
+    clear = np.asarray(image.valid[row : row + height : 8, col : col + width : 8]).sum()
+    return bool(cell.holds(found.left[found.believed], image.geobox).sum() < EMPTY * clear)

@@ -1,0 +1,102 @@
+"""Figures of an evaluation: what is believed on each set, and how far the transforms are off."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sentinel_match.errors import OutputError
+from sentinel_match.evaluate.summary import ALL, summarise
+from sentinel_match.files import whole
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from matplotlib.figure import Figure
+
+    from sentinel_match.evaluate.protocol import Record
+
+BARS = (
+    ("believed_correct_1", "correct points (1 px)"),
+    ("believed_precision_1", "precision at 1 px"),
+    ("believed_coverage", "coverage"),
+)
+REACH = 10.0
+"""Pixels shown of the corner errors."""
+
+
+def draw(folder: Path, records: Sequence[Record]) -> tuple[Path, ...]:
+    """Draw ``sets.png`` (bars per set and method) and ``corners.png`` (share of pairs over corner error).
+
+    Raises:
+        OutputError: matplotlib is not installed (extra ``plot``), or a file cannot be written.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+    except ImportError as error:
+        reason = "matplotlib draws it and is not installed: pip install 'sentinel-match[plot]'"
+        raise OutputError(folder / "sets.png", reason) from error
+    paths = []
+    for name, figure in (("sets.png", _bars(records)), ("corners.png", _corners(records))):
+        FigureCanvasAgg(figure)
+        with whole(folder / name) as path:
+            figure.savefig(path, dpi=120)
+        paths.append(folder / name)
+    return tuple(paths)
+
+
+def _bars(records: Sequence[Record]) -> Figure:
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
+    rows = [s for s in summarise(records) if not s.stratum]
+    methods, sets = list(dict.fromkeys(s.method for s in rows)), list(dict.fromkeys(s.set for s in rows))
+    sets = [*(s for s in sets if s != ALL), ALL]
+    value = {(s.method, s.set): s for s in rows}
+    height = 1.2 + len(sets) * (0.16 * len(methods) + 0.12)
+    figure = Figure(figsize=(12, height), layout="constrained")
+    axes = figure.subplots(1, len(BARS), sharey=True)
+    step = 0.85 / len(methods)
+    colours = colormaps["tab20"](np.arange(len(methods)) % 20)
+    for axis, (field, title) in zip(axes, BARS, strict=True):
+        for k, method in enumerate(methods):
+            at = np.arange(len(sets)) - 0.425 + (k + 0.5) * step
+            numbers = [getattr(value[method, s], field) if (method, s) in value else np.nan for s in sets]
+            bars = axis.barh(at, np.nan_to_num(numbers), step * 0.95, color=colours[k], label=method)
+            if field == "believed_correct_1":
+                axis.bar_label(bars, [f"{n:,.0f}" for n in numbers], padding=2, fontsize=7)
+        axis.set_title(title, fontsize=10)
+        axis.grid(axis="x", alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_yticks(np.arange(len(sets)), sets)
+    axes[0].invert_yaxis()
+    axes[0].margins(x=0.15)
+    for axis in axes[1:]:
+        axis.set_xlim(0, 1)
+    figure.suptitle("What is believed, mean over all pairs of a set, failures included", fontsize=11)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
+    return figure
+
+
+def _corners(records: Sequence[Record]) -> Figure:
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
+    pairs = [r for r in records if r.kind == "pair"]
+    methods = list(dict.fromkeys(r.method for r in pairs))
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axis = figure.subplots()
+    for k, method in enumerate(methods):
+        error = np.sort([r.corner_believed for r in pairs if r.method == method])
+        share = np.arange(1, len(error) + 1) / len(error)
+        seen = error <= REACH
+        x, y = np.r_[0, error[seen], REACH], np.r_[0, share[seen], share[seen][-1] if seen.any() else 0]
+        style = ("-", "--", ":")[k // 10 % 3]
+        axis.step(x, y, where="post", label=method, color=colormaps["tab10"](k % 10), linestyle=style)
+    axis.set(xlim=(0, REACH), ylim=(0, 1.02), xlabel="mean corner error, pixels", ylabel="share of all pairs")
+    axis.set_title("Pairs whose believed transform is at most so far off; the rest failed", fontsize=10)
+    axis.grid(alpha=0.3)
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside right upper", fontsize=8)
+    return figure

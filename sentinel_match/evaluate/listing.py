@@ -1,0 +1,188 @@
+"""Which pairs to evaluate, and what is known of each: from a CSV, or from archives."""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from sentinel_match.errors import BadList, InputError
+from sentinel_match.evaluate.displaced import warp_matrix
+from sentinel_match.pairing import Filters, pair_scenes
+from sentinel_match.safe import find_scenes, read_scene
+from sentinel_match.scene import Mask
+from sentinel_match.sides import common_band
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from sentinel_match.pair import Pair
+    from sentinel_match.scene import Scene
+
+REQUIRED = ("set", "place", "left", "right", "band", "dx_px", "dy_px")
+OPTIONAL = ("left_classes", "right_classes", "warp", "hidden")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One pair to evaluate, of which no pixel has been read."""
+
+    name: str
+    set: str
+    """Where it is from; figures are given for each set."""
+    place: str
+    """The ground it shows: pairs of one place are no independent evidence."""
+    left: Scene
+    right: Scene
+    band: str
+    """What both are compared in; several joined by ``+``."""
+    shift: tuple[float, float] = (0.0, 0.0)
+    """Pixels (x right, y down) by which the right content lies beside its georeference."""
+    warp: str = "none"
+    """What is done to the right image besides displacing it: see :func:`displaced.warp_matrix`."""
+    hidden: bool = False
+    """No clear ground is shared, so that the right answer is "no match"."""
+    strata: tuple[tuple[str, str], ...] = ()
+    """Further facts, by which figures are given apart."""
+
+
+def read_list(path: Path) -> tuple[Listed, ...]:
+    """Pairs of a CSV file.
+
+    Columns ``set, place, left, right, band, dx_px, dy_px``; files relative to the list's folder. Optional:
+    ``left_classes`` and ``right_classes`` (rasters of SCL codes), ``warp``, ``hidden`` (``yes``: no clear ground is
+    shared). Every other column is a stratum.
+
+    Raises:
+        BadList: it is not there, or a column, a number or a file is missing; the line is named.
+        NotAProduct: an image cannot be opened.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            rows, columns = list(reader), reader.fieldnames or []
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BadList(path, f"it cannot be read ({error})") from error
+    absent = [name for name in REQUIRED if name not in columns]
+    if absent:
+        raise BadList(path, f"it has no column {', '.join(absent)} (needed are {', '.join(REQUIRED)})")
+    if not rows:
+        raise BadList(path, "it lists no pair")
+    return unique(_listed(path, number, row) for number, row in enumerate(rows, 2))
+
+
+def list_archives(
+    paths: Iterable[Path], filters: Filters, band: str | None
+) -> tuple[tuple[Listed, ...], tuple[InputError, ...]]:
+    """Pairs proposed from archives, the georeference taken for the truth, and what could not be read.
+
+    Args:
+        paths: products, zips, rasters, or folders of them.
+        filters: of the choice of pairs.
+        band: of both scenes; the first both have when not given.
+
+    Raises:
+        MissingBand: a pair has no band in common, or lacks the one asked for.
+    """
+    catalogue = find_scenes(paths)
+    pairing = pair_scenes([scene for scene in catalogue.scenes if scene.bands], filters)
+    listed = (
+        Listed(
+            name=pair.id,
+            set="archives",
+            place=pair.left.tile or pair.left.name,
+            left=pair.left,
+            right=pair.right,
+            band=band or common_band(pair.left, pair.right, None),
+            strata=tuple(_facts(pair)),
+        )
+        for pair in pairing.pairs
+        if pair.overlap is not None
+    )
+    return unique(listed), tuple(r.error for r in catalogue.refused if isinstance(r.error, InputError))
+
+
+def unique(listed: Iterable[Listed]) -> tuple[Listed, ...]:
+    """The same pairs, each under a name of its own."""
+    seen: dict[str, int] = {}
+    named = []
+    for pair in listed:
+        seen[pair.name] = seen.get(pair.name, 0) + 1
+        named.append(pair if seen[pair.name] == 1 else replace(pair, name=f"{pair.name} ({seen[pair.name]})"))
+    return tuple(named)
+
+
+def warped(listed: Iterable[Listed], warps: Iterable[str]) -> tuple[Listed, ...]:
+    """Every pair once as it is listed, and once more for each warp; a warp of the list itself stays as it is.
+
+    Raises:
+        ValueError: there is no such warp.
+    """
+    extra = [warp for warp in dict.fromkeys(warps) if warp != "none"]
+    for warp in extra:
+        warp_matrix(warp, (2, 2), 0, "")
+    result = []
+    for pair in listed:
+        result.append(pair)
+        if pair.warp == "none" and not pair.hidden:
+            result += [replace(pair, name=f"{pair.name} {warp}", warp=warp) for warp in extra]
+    return tuple(result)
+
+
+def season_gap(days: float) -> str:
+    """Stratum of docs/evaluation.md, 1.2, for days apart within the year."""
+    return "0-30 d" if days <= 30 else "31-90 d" if days <= 90 else "91-182 d"
+
+
+def _listed(path: Path, number: int, row: Mapping[str | None, str | None]) -> Listed:
+    values = {name: (value or "").strip() for name, value in row.items() if name is not None and isinstance(value, str)}
+    try:
+        shift = float(values["dx_px"]), float(values["dy_px"])
+    except (KeyError, ValueError):
+        raise BadList(path, f"line {number}: dx_px and dy_px must be numbers") from None
+    if not all(map(math.isfinite, shift)):
+        raise BadList(path, f"line {number}: dx_px and dy_px must be finite")
+    left, right = (_scene(path, number, values, side) for side in ("left", "right"))
+    warp = f" {values['warp']}" if values.get("warp", "none") not in {"", "none"} else ""
+    try:
+        warp_matrix(values.get("warp") or "none", (2, 2), 0, "")
+    except ValueError as error:
+        raise BadList(path, f"line {number}: {error}") from error
+    return Listed(
+        name=f"{values['set']}/{left.name}__{right.name} {values.get('band', '')}{warp}",
+        set=values["set"],
+        place=values.get("place", ""),
+        left=left,
+        right=right,
+        band=values.get("band") or common_band(left, right, None),
+        shift=shift,
+        warp=values.get("warp") or "none",
+        hidden=values.get("hidden", "").lower() in {"yes", "true", "1"},
+        strata=tuple((k, v) for k, v in values.items() if k not in {*REQUIRED, *OPTIONAL} and v),
+    )
+
+
+def _scene(path: Path, number: int, values: Mapping[str, str], side: str) -> Scene:
+    """A side's image, with its classes as the mask of clouds."""
+    files = [path.parent / values[key] if values.get(key) else None for key in (side, f"{side}_classes")]
+    if files[0] is None:
+        raise BadList(path, f"line {number} names no {side} image")
+    for file in files:
+        if file is not None and not file.exists():
+            raise BadList(path, f"line {number}: there is no file {file}")
+    scene = read_scene(files[0])
+    if files[1] is None:
+        return scene
+    classes = read_scene(files[1]).bands[0]
+    return replace(scene, masks=(*scene.masks, Mask("SCL", classes.asset, classes.geobox)))
+
+
+def _facts(pair: Pair) -> Iterable[tuple[str, str]]:
+    if pair.day_of_year_gap is not None:
+        yield "season_gap", season_gap(pair.day_of_year_gap)
+    covers = [c for c in (pair.left.cloud_cover, pair.right.cloud_cover) if c is not None]
+    if covers:
+        worse = max(covers)
+        yield "cloud", "0-5 %" if worse <= 5 else "5-20 %" if worse <= 20 else "20-50 %" if worse <= 50 else "50-100 %"

@@ -1,0 +1,227 @@
+"""A pair as methods are given it: both images on one lattice, the right one displaced, and the truth."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sentinel_match import raster as rasters
+from sentinel_match.errors import NoGeoreference, NoOverlap, NothingClear
+from sentinel_match.evaluate import displaced
+from sentinel_match.evaluate.metrics import Box, common_box, covisible
+from sentinel_match.lattice import covering, metric, same_lattice
+from sentinel_match.loaded import load
+from sentinel_match.look import Side
+from sentinel_match.masks import Masking, Reason
+from sentinel_match.raster import Raster
+from sentinel_match.safe.header import ground_resolution
+from sentinel_match.semantics import Semantics
+from sentinel_match.source import inputs, source_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
+
+    from sentinel_match.cache import Cache
+    from sentinel_match.evaluate.displaced import Matrix
+    from sentinel_match.evaluate.listing import Listed
+    from sentinel_match.scene import Scene
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How listed pairs become samples."""
+
+    displacement: float = 3.0
+    """Pixels by which the right content is moved at most, each axis; at least 1."""
+    resolution: float | None = None
+    """Metres per pixel; the coarser of the two native ones when not given."""
+    masking: Masking = field(default_factory=Masking)
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One image of a sample, with all that may be known of it."""
+
+    images: tuple[Raster, ...]
+    """One per band, on one grid; valid where nothing masks them."""
+    known: NDArray[np.bool_]
+    """(rows, cols), where there is data, whatever lies on it."""
+    classes: NDArray[np.uint8] | None
+    """(rows, cols) values of :class:`~sentinel_match.classes.Class`; ``None`` where nothing tells."""
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """(rows, cols), valid in every band."""
+        return np.asarray(np.logical_and.reduce([image.valid for image in self.images]), np.bool_)
+
+    @property
+    def geobox(self) -> GeoBox:
+        """Grid of every band."""
+        return self.images[0].geobox
+
+    def side(self, *, masks: bool = True, semantics: bool = True) -> Side:
+        """What a method sees of it."""
+        valid = self.valid if masks else self.known
+        images = tuple(Raster(i.pixels, valid, i.geobox) for i in self.images)
+        classes = self.classes if semantics else None
+        return Side(images, None if classes is None else Semantics().context(classes), {})
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A pair with its truth."""
+
+    name: str
+    set: str
+    place: str
+    strata: Mapping[str, str]
+    left: View
+    right: View
+    truth: Matrix
+    """(3, 3) homogeneous, pixels of the left images to pixels of the right ones, corner origin."""
+    kind: str = "pair"
+    """``pair``; ``hidden``, which shares no clear ground; or a control, ``identity`` or ``unrelated``."""
+    warped: bool = False
+
+    @cached_property
+    def box(self) -> Box:
+        """The part of the left image that the right one reaches."""
+        return common_box(self.left.valid.shape, self.right.valid.shape, self.truth)
+
+    @cached_property
+    def covisible(self) -> NDArray[np.bool_]:
+        """(rows, cols) of the left image: ground valid in both."""
+        return covisible(self.left.valid, self.right.valid, self.truth)
+
+    @property
+    def prior(self) -> Matrix:
+        """(3, 3), where the georeference alone puts left pixels in the right image."""
+        return _georeference(self.left.geobox, self.right.geobox)
+
+
+def prepare(listed: Listed, how: Preparation, cache: Cache | None = None) -> Sample:
+    """Read both images of a pair, and displace the right one.
+
+    The geobox of the right image stays, so the prior is wrong by the displacement.
+
+    Args:
+        listed: the pair.
+        how: displacement, resolution, masks.
+        cache: keeps the decoded scenes.
+
+    Raises:
+        NoGeoreference, NoOverlap, MissingBand, DamagedImage, BadMask: it cannot be read.
+        NothingClear: nothing is clear in both, and the list does not say so.
+        ValueError: its warp is none.
+    """
+    scenes = listed.left, listed.right
+    for scene in scenes:
+        if scene.geobox is None:
+            raise NoGeoreference(str(scene.path))
+    names = inputs(listed.band)
+    resolution = how.resolution or max(
+        ground_resolution(source_of(scene, name).target(None)) for scene in scenes for name in names
+    )
+    left, right = (_view(scene, names, resolution, how.masking, cache) for scene in scenes)
+    ground = metric(left.geobox)
+    left = left if left.geobox is ground else _onto(left, ground)
+    if not same_lattice(ground, right.geobox):
+        try:
+            right = _onto(right, covering(ground, right.geobox, 0))
+        except ValueError as error:
+            raise NoOverlap(listed.left.id, listed.right.id) from error
+    drawn = displaced.displacement(how.displacement, how.seed, listed.name)
+    # Away from where the georeference already errs, or the two would cancel and "no shift" be nearly right
+    dx, dy = (math.copysign(d, s) if s else d for d, s in zip(drawn, listed.shift, strict=True))
+    change = _translation(dx, dy) @ displaced.warp_matrix(listed.warp, right.known.shape, how.seed, listed.name)
+    truth = change @ _translation(*listed.shift) @ _georeference(ground, right.geobox)
+    sample = Sample(
+        name=listed.name,
+        set=listed.set,
+        place=listed.place,
+        strata={**dict(listed.strata), **({"warp": listed.warp} if listed.warp != "none" else {})},
+        left=left,
+        right=_moved(right, change),
+        truth=truth,
+        kind="hidden" if listed.hidden else "pair",
+        warped=listed.warp != "none",
+    )
+    if not listed.hidden and not sample.covisible.any():
+        raise NothingClear(listed.left.id, listed.right.id, "after displacement")
+    return sample
+
+
+def identity(sample: Sample, how: Preparation) -> Sample:
+    """The control in which the right image is the left one, displaced: anything but perfect is an error."""
+    change = _translation(*displaced.displacement(how.displacement, how.seed, sample.name))
+    return replace(sample, right=_moved(sample.left, change), truth=change, kind="identity", strata={}, warped=False)
+
+
+def unrelated(sample: Sample) -> Sample:
+    """The control whose images show no common ground: the right one mirrored, and shifted along the mirror by half.
+
+    A glide reflection keeps every statistic of the image and leaves no place as it was; no transform that verification
+    accepts, and no descriptor, sees through it.
+    """
+
+    def turned(array: NDArray[Any]) -> NDArray[Any]:
+        return np.ascontiguousarray(np.roll(array[:, ::-1], array.shape[0] // 2, axis=0))
+
+    right = sample.right
+    images = tuple(Raster(turned(i.pixels), turned(i.valid), i.geobox) for i in right.images)
+    mirrored = View(images, turned(right.known), None if right.classes is None else turned(right.classes))
+    return replace(sample, right=mirrored, kind="unrelated", strata={})
+
+
+def _view(scene: Scene, names: tuple[str, ...], resolution: float, masking: Masking, cache: Cache | None) -> View:
+    bands = [load(scene, name, resolution=resolution, masking=masking, cache=cache) for name in names]
+    known = np.asarray(np.logical_and.reduce([np.asarray(b.reasons) != Reason.NODATA for b in bands]), np.bool_)
+    # Copies: what was loaded without a cache is gone with the value returned
+    images = tuple(
+        Raster(np.array(b.raster.pixels, np.float32), np.array(b.raster.valid), b.raster.geobox) for b in bands
+    )
+    return View(images, known, np.array(bands[0].classes) if np.any(bands[0].classes) else None)
+
+
+def _onto(view: View, geobox: GeoBox) -> View:
+    """On another grid; classes and what is known by the nearest pixel."""
+    from odc.geo.warp import rio_reproject
+
+    def labels(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        result = np.zeros(geobox.shape, np.uint8)
+        rio_reproject(array, result, view.geobox, geobox, "nearest")
+        return result
+
+    return View(
+        tuple(rasters.warp(image, geobox) for image in view.images),
+        labels(view.known.astype(np.uint8)) > 0,
+        None if view.classes is None else labels(view.classes),
+    )
+
+
+def _moved(view: View, change: Matrix) -> View:
+    # What masks hide is moved as well: without masks a method sees the clouds where they really lie
+    shown = [displaced.moved(Raster(i.pixels, view.known, i.geobox), change) for i in view.images]
+    valid = displaced.moved_validity(view.valid, change)
+    return View(
+        tuple(Raster(image.pixels, valid, image.geobox) for image in shown),
+        shown[0].valid,
+        None if view.classes is None else displaced.moved_labels(view.classes, change),
+    )
+
+
+def _georeference(left: GeoBox, right: GeoBox) -> Matrix:
+    both = ~right.affine * left.affine
+    return np.array([[both.a, both.b, both.c], [both.d, both.e, both.f], [0, 0, 1.0]])
+
+
+def _translation(x: float, y: float) -> Matrix:
+    return np.array([[1, 0, x], [0, 1, y], [0, 0, 1.0]])

@@ -1,0 +1,195 @@
+"""What the records say together: means over all pairs, failures included, with intervals over places."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sentinel_match.evaluate.metrics import auc, bootstrap
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from sentinel_match.evaluate.protocol import Record
+
+PIXELS = (1.0, 3.0, 5.0)
+"""Thresholds of corner errors."""
+MODELS = ("translation", "similarity", "affine", "homography", "believed")
+RIGHT = 1.5
+"""Corner error in pixels up to which a believed model is right: less than the smallest displacement, two axes of 1.2 px
+each, so the georeference alone never is."""
+ALL = "all"
+PERFECT = (0.95, 0.5)
+"""Between an image and itself: least precision at 1 px of what is believed, largest corner error in pixels. Scattered
+blobs keep SIFT from a whole: 0.98 on an invented landscape, with the model right to 0.02 px."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One method on one group of pairs."""
+
+    method: str
+    set: str
+    """Or ``all``."""
+    stratum: str
+    """``season_gap=0-30 d``; empty for the whole set."""
+    pairs: int
+    places: int
+    failed: int
+    """Pairs on which it raised an error."""
+    no_match: int
+    """Pairs on which it said itself that there is no match."""
+    matches: float
+    """Mean delivered."""
+    correct_1: float
+    precision_1: float
+    precision_1_low: float
+    """Of the 95 % interval over places; NaN with a single place."""
+    precision_1_high: float
+    precision_3: float
+    precision_5: float
+    matching_score_3: float
+    coverage: float
+    coverage_low: float
+    coverage_high: float
+    shuffled_3: float
+    believed: float
+    believed_correct_1: float
+    believed_precision_1: float
+    """Mean over all pairs; a pair without a believed match counts 0."""
+    believed_precision_1_low: float
+    believed_precision_1_high: float
+    believed_precision_1_matched: float
+    """Mean over the pairs in which it believes a model; NaN where there is none."""
+    believed_coverage: float
+    auc: tuple[tuple[float, ...], ...]
+    """Of the corner error, for each of ``MODELS`` at each of ``PIXELS``."""
+    success: float
+    """Share of the pairs whose believed model is right, see ``RIGHT``."""
+    wrong: float
+    """Share of the pairs whose believed model is not right: a wrong answer, where "no match" is none."""
+    median_rmse_m: float
+    median_shift_error_m: float
+    """Over all pairs, a failure being infinite."""
+    cpu_seconds: float
+    """Mean a pair."""
+    wall_seconds: float
+
+
+@dataclass(frozen=True)
+class Control:
+    """How a method did where the right answer is known beforehand."""
+
+    method: str
+    identical: int
+    """Pairs of an image with itself, displaced."""
+    perfect: int
+    """Of those: as right as ``PERFECT`` asks."""
+    unrelated: int
+    """Pairs without common ground."""
+    refused: int
+    """Of those: "no match" was said."""
+    hidden: int
+    """Pairs of the list in which no clear ground is shared."""
+    hidden_wrong: int
+    """Of those: a model was believed that is not right."""
+    shuffled_3: float
+    """Mean precision at 3 px of its matches in random order: the share that chance gives."""
+
+
+def summarise(records: Sequence[Record], seed: int = 0) -> tuple[Summary, ...]:
+    """For each method: over everything, each set and each stratum; controls and hidden pairs are left out."""
+    pairs = [r for r in records if r.kind == "pair"]
+    rows = []
+    for method in dict.fromkeys(r.method for r in pairs):
+        own = [r for r in pairs if r.method == method]
+        for name, stratum, chosen in _groups(own):
+            rows.append(_summary(method, name, stratum, chosen, seed))
+    return tuple(rows)
+
+
+def controls(records: Sequence[Record]) -> tuple[Control, ...]:
+    """One row per method."""
+    rows = []
+    for method in dict.fromkeys(r.method for r in records):
+        identity, unrelated, hidden, pairs = (
+            [r for r in records if r.method == method and r.kind == kind]
+            for kind in ("identity", "unrelated", "hidden", "pair")
+        )
+        shuffled = [r.shuffled_3 for r in pairs]
+        rows.append(
+            Control(
+                method=method,
+                identical=len(identity),
+                perfect=sum(r.believed_precision_1 >= PERFECT[0] and r.corner_believed < PERFECT[1] for r in identity),
+                unrelated=len(unrelated),
+                refused=sum(r.status == "no match" for r in unrelated),
+                hidden=len(hidden),
+                hidden_wrong=sum(r.status == "matched" and r.corner_believed >= RIGHT for r in hidden),
+                shuffled_3=float(np.mean(shuffled)) if shuffled else float("nan"),
+            )
+        )
+    return tuple(rows)
+
+
+def _groups(records: Sequence[Record]) -> Iterator[tuple[str, str, list[Record]]]:
+    yield ALL, "", list(records)
+    for name in dict.fromkeys(r.set for r in records):
+        yield name, "", [r for r in records if r.set == name]
+    for facts in sorted({(k, v) for r in records for k, v in r.strata.items()}):
+        yield ALL, "=".join(facts), [r for r in records if r.strata.get(facts[0]) == facts[1]]
+
+
+def _summary(method: str, name: str, stratum: str, records: Sequence[Record], seed: int) -> Summary:
+    places = [r.place for r in records]
+
+    def column(value: Callable[[Record], float]) -> np.ndarray:
+        return np.array([value(r) for r in records], np.float64)
+
+    def mean(value: Callable[[Record], float]) -> float:
+        values = column(value)
+        return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+
+    believed = [r.believed_precision_1 for r in records if r.status == "matched"]
+    corners = [column(lambda r, m=model: getattr(r, f"corner_{m}")) for model in MODELS]  # type: ignore[misc]
+    intervals = [
+        bootstrap(column(value), places, seed)
+        for value in (lambda r: r.precision_1, lambda r: r.coverage, lambda r: r.believed_precision_1)
+    ]
+    return Summary(
+        method=method,
+        set=name,
+        stratum=stratum,
+        pairs=len(records),
+        places=len(set(places)),
+        failed=sum(r.status == "failed" for r in records),
+        no_match=sum(r.status == "no match" for r in records),
+        matches=mean(lambda r: r.matches),
+        correct_1=mean(lambda r: r.correct_1),
+        precision_1=mean(lambda r: r.precision_1),
+        precision_1_low=intervals[0][0],
+        precision_1_high=intervals[0][1],
+        precision_3=mean(lambda r: r.precision_3),
+        precision_5=mean(lambda r: r.precision_5),
+        matching_score_3=mean(lambda r: r.matching_score_3),
+        coverage=mean(lambda r: r.coverage),
+        coverage_low=intervals[1][0],
+        coverage_high=intervals[1][1],
+        shuffled_3=mean(lambda r: r.shuffled_3),
+        believed=mean(lambda r: r.believed),
+        believed_correct_1=mean(lambda r: r.believed_correct_1),
+        believed_precision_1=mean(lambda r: r.believed_precision_1),
+        believed_precision_1_low=intervals[2][0],
+        believed_precision_1_high=intervals[2][1],
+        believed_precision_1_matched=float(np.mean(believed)) if believed else float("nan"),
+        believed_coverage=mean(lambda r: r.believed_coverage),
+        auc=tuple(tuple(auc(c, PIXELS)) for c in corners),
+        success=float((corners[-1] < RIGHT).mean()),
+        wrong=mean(lambda r: r.status == "matched" and r.corner_believed >= RIGHT),
+        median_rmse_m=float(np.median(column(lambda r: r.rmse_m))),
+        median_shift_error_m=float(np.median(column(lambda r: r.shift_error_m))),
+        cpu_seconds=mean(lambda r: r.cpu_seconds),
+        wall_seconds=mean(lambda r: r.wall_seconds),
+    )

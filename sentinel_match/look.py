@@ -1,0 +1,216 @@
+"""One look at a pair: what a single method finds in some cells, and what of it can be believed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sentinel_match import judge, matchers, windows
+from sentinel_match.errors import WeightsDamaged, WeightsMissing
+from sentinel_match.execute import in_threads
+from sentinel_match.lattice import origin_of
+from sentinel_match.matchers import Matches
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from sentinel_match import verify
+    from sentinel_match.cache import Cache
+    from sentinel_match.guide import Guide
+    from sentinel_match.raster import Raster
+    from sentinel_match.semantics import Context
+
+AUTO = "auto"
+CASCADE = ("phase", "sift", "aliked+lightglue")
+"""Of ``auto``: what starts, what checks it, and what is asked where those do not suffice."""
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One image of a pair, ready to be matched."""
+
+    images: tuple[Raster, ...]
+    """One per band or index, on one lattice with one validity."""
+    context: Context | None = None
+    """What lies where; ``None`` = not known or not wanted."""
+    recipe: Mapping[str, object] = field(default_factory=dict)
+    """What it was made from; empty = keep nothing in the cache."""
+
+    @property
+    def first(self) -> Raster:
+        """The image whose grid and validity stand for all."""
+        return self.images[0]
+
+
+@dataclass(frozen=True)
+class Method:
+    """How to look."""
+
+    matcher: matchers.Matcher | None = None
+    """``None`` = ``auto``, the cascade."""
+    guided: bool = True
+    """Take the georeference as the prior."""
+    reach: float = 500.0
+    """Metres by which the georeference may be off; never less than ``NEAREST`` pixels."""
+    cells: int = 8
+    """At most this many cells of 512 pixels are looked at."""
+    model: str | None = None
+    """Kind of transform, see ``verify.MINIMAL``; similarity when not given."""
+    seed: int = 0
+    device: str = "auto"
+    """Of the matchers that ``auto`` makes."""
+
+    @property
+    def name(self) -> str:
+        """``auto``, or the matcher's."""
+        return self.matcher.name if self.matcher else AUTO
+
+    @property
+    def recipe(self) -> Mapping[str, object]:
+        """Everything a result depends on, JSON-able."""
+        chosen = (self.matcher,) if self.matcher else tuple(made(n, self.device) for n in CASCADE)
+        return {
+            "matchers": [{"name": m.name, **m.recipe} for m in chosen if m],
+            **{k: v for k, v in vars(self).items() if k not in {"matcher", "device"}},
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What a method says of a pair."""
+
+    left: NDArray[np.float64]
+    """(N, 2) x, y in pixels of the left raster, corner origin: everything that was delivered."""
+    right: NDArray[np.float64]
+    """(N, 2) in pixels of the right raster."""
+    score: NDArray[np.float64]
+    """(N,) the method's own probability that each is right."""
+    method: NDArray[np.str_]
+    """(N,) name of the matcher."""
+    seen: tuple[int, int]
+    """Keypoints, or points of the grid, that were looked at in the left and the right image."""
+    believed: NDArray[np.bool_]
+    """(N,) agree with the model; all ``False`` where there is none."""
+    model: verify.Model | None = None
+    """Left metres to right metres; ``None`` = no match."""
+    why: str = ""
+    """Why there is no match, or who confirmed it."""
+    cells: int = 0
+    """Cells that were looked at."""
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Two sides, the way they are looked at, and what all methods share."""
+
+    left: Side
+    right: Side
+    method: Method
+    cache: Cache | None
+    tell: Callable[[str, int, int], None]
+    prior: Guide | None
+    cells: Sequence[windows.Cell]
+
+    def nothing(self, why: str) -> Found:
+        """No correspondence at all."""
+        none = Matches.none()
+        return Found(
+            none.left, none.right, none.score, np.empty(0, "U64"), (0, 0), np.empty(0, bool), None, why, len(self.cells)
+        )
+
+    @property
+    def radius(self) -> float:
+        """Pixels over which wrong correspondences spread."""
+        return windows.SIDE / 2 if self.prior is None else self.prior.radius
+
+    def confirms(self, model: verify.Model, found: Found) -> bool:
+        """Whether a method that had no part in a model supports it."""
+        return judge.confirms(model, found, self.left.first, self.right.first, self.radius)
+
+    def look(self, matcher: matchers.Matcher, cells: Sequence[windows.Cell]) -> Found:
+        """What one matcher finds in some cells, in pixels of the two rasters; nothing is judged yet."""
+        parts, count = [], [0, 0]
+        for k, (matches, seen) in enumerate(in_threads(lambda cell: self._cell(matcher, cell), list(cells))):
+            self.tell(f"match ({matcher.name})", k, len(cells))
+            parts.append(matches)
+            count = [count[0] + seen[0], count[1] + seen[1]]
+        self.tell(f"match ({matcher.name})", len(cells), len(cells))
+        parts = parts or [Matches.none()]
+        left, right, score = (np.concatenate([getattr(p, name) for p in parts]) for name in ("left", "right", "score"))
+        believed, method = np.zeros(len(score), bool), np.full(len(score), matcher.name, "U64")
+        return Found(left, right, score, method, (count[0], count[1]), believed, cells=len(cells))
+
+    def _cell(self, matcher: matchers.Matcher, cell: windows.Cell) -> tuple[Matches, tuple[int, int]]:
+        a, b = self.left.first, self.right.first
+        frames = [cell.window(image.geobox) for image in (a, b)]
+        if self.prior is not None:
+            # Where the right image's content lies far from where it should, its window goes along
+            row, col, height, width = frames[0]
+            middle = np.array([[col + width / 2, row + height / 2]])
+            lattice = np.subtract(origin_of(a.geobox), origin_of(b.geobox))[::-1]
+            far = self.prior.expected(middle)[0] - middle[0] - lattice
+            # In coarse steps: cells that lie a little off serve other pairs too, and their margins make up for it
+            cols, rows = (windows.MARGIN // 2 * np.round(far / (windows.MARGIN // 2))).astype(int)
+            frames[1] = cell.window(b.geobox, (int(rows), int(cols)))
+        origins = [np.array([frame[1], frame[0]], float) for frame in frames]
+        guide = self.prior.within_cell(frames[0], frames[1]) if self.prior is not None else None
+        found, seen = [], [0, 0]
+        for images in zip(self.left.images, self.right.images, strict=True):
+            described = [
+                self._described(matcher, side, image, frame)
+                for side, image, frame in zip((self.left, self.right), images, frames, strict=True)
+            ]
+            found.append(matcher.match(described[0], described[1], guide))
+            for k, arrays in enumerate(described):
+                seen[k] += len(arrays["keypoints"]) if "keypoints" in arrays else int(arrays["valid"].sum()) // 64
+        left, right, score = (np.concatenate([getattr(m, name) for m in found]) for name in ("left", "right", "score"))
+        inside = cell.holds(left + origins[0], a.geobox)
+        matches = Matches((left + origins[0])[inside], (right + origins[1])[inside], score[inside])
+        return matches, (seen[0], seen[1])
+
+    def _described(
+        self, matcher: matchers.Matcher, side: Side, image: Raster, frame: tuple[int, int, int, int]
+    ) -> matchers.Arrays:
+        view = image.crop(*frame)
+
+        def describe() -> matchers.Arrays:
+            return matcher.describe(np.asarray(view.pixels, np.float32), np.asarray(view.valid))
+
+        if self.cache is None or not side.recipe:
+            return describe()
+        recipe = {
+            "kind": "features",
+            "scene": side.recipe,
+            "image": next(k for k, other in enumerate(side.images) if other is image),
+            "grid": [str(image.geobox.crs), list(view.geobox.affine)[:6], list(frame[2:])],
+            "matcher": {"name": matcher.name, **matcher.recipe},
+        }
+        return self.cache.arrays(recipe, describe)
+
+    def judged(self, found: Found, tolerance: float = judge.COARSE_TOLERANCE) -> Found:
+        """The same with the model its correspondences agree on, or with the reason why there is none."""
+        kind = self.method.model or "similarity"
+        try:
+            model, believed = judge.coarse_model(
+                kind, found, self.left.first, self.right.first, self.radius, tolerance, self.method.seed
+            )
+        except ValueError as error:
+            return replace(found, why=str(error))
+        return replace(found, model=model, believed=believed)
+
+
+def made(name: str, device: str) -> matchers.Matcher | None:
+    """A matcher of the cascade; ``None`` where its weights are not here."""
+    kind = matchers.matcher_class(name)
+    options = {"device": device} if "device" in getattr(kind, "__dataclass_fields__", {}) else {}
+    try:
+        return matchers.create(name, **options)
+    except (WeightsMissing, WeightsDamaged):
+        return None

@@ -1,0 +1,224 @@
+"""``phase``: dense correlation under the geographic prior, no weights, precise, and hard to beat where the prior holds.
+
+Windows on a grid are compared by the orientation of their gradients (``correlation``), each around the position the
+prior expects. Weak texture wants larger windows: instead of correlating those, the surfaces of neighbouring grid
+points are averaged, which adds up what they agree on for a hundredth of the price. Each point takes the smallest
+support that is sure of its peak. A prior that may be further off than a window can see is first narrowed on reduced
+images.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from sentinel_match import models, verify
+from sentinel_match.guide import Guide
+from sentinel_match.matchers import Matches
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from sentinel_match.correlation import Peaks
+    from sentinel_match.matchers import Arrays
+    from sentinel_match.weights import Weights
+
+SUPPORTS = (0.0, 24.0, 48.0)
+"""Standard deviations in pixels of the averages over neighbouring surfaces. Between February and July 0, 16, 32 and
+48 px find 260, 0, 1761 and 2472 of 3,364 grid points at 95 % precision."""
+REACH = 16
+"""Largest displacement searched at one resolution, in pixels: a quarter of the window."""
+NEAR = 8
+"""Pixels by which the prior may still be off once it was narrowed."""
+LOGIT = {0.0: (1.62, 4.57, -2.89), 24.0: (-0.07, 6.24, -5.50), 48.0: (0.62, 6.55, -5.81)}
+"""By support, the log-odds that a peak is right (within 1 px): constant, factors of the logarithms of its height and of
+the strongest other extremum. Fitted to eleven pairs of 60 to 120 m, six of them cloudy and unmasked; of what it calls
+90 to 95 % sure on ten other pairs, 99.7 % was right, of 95 to 99 % sure 99.9 %: rather too little sure than too much.
+"""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Orientation correlation on a grid."""
+
+    window: int = 64
+    """Side of the correlated windows in pixels."""
+    spacing: int = 8
+    """Pixels between neighbouring points."""
+    min_score: float = 0.5
+    """Lowest probability of a match, 0..1."""
+    min_clear: float = 0.4
+    """Least share of the tapered window that must be valid in both images."""
+    device: str = "auto"
+    """``cpu``, ``cuda``, or ``auto`` = CUDA where there is some."""
+
+    name: ClassVar[str] = "phase"
+    summary: ClassVar[str] = "dense correlation around the georeferenced position, no weights; needs georeference"
+    weights: ClassVar[tuple[Weights, ...]] = ()
+
+    @property
+    def recipe(self) -> Mapping[str, object]:
+        """Everything a result depends on; the device is no part of it."""
+        return {"matcher": self.name, "version": 1, **{k: v for k, v in vars(self).items() if k != "device"}}
+
+    def check(self) -> None:
+        """Nothing is needed but torch."""
+
+    def describe(self, pixels: NDArray[np.float32], valid: NDArray[np.bool_]) -> Arrays:
+        """The image itself; see :meth:`sentinel_match.matchers.Matcher.describe`.
+
+        Returns:
+            ``pixels`` (rows, cols) float16 and ``valid`` (rows, cols).
+        """
+        known = valid & np.isfinite(pixels)
+        return {"pixels": np.where(known, pixels, 0).astype(np.float16), "valid": known}
+
+    def match(self, left: Arrays, right: Arrays, guide: Guide | None = None) -> Matches:
+        """Grid points of the left image, found in the right one; see :meth:`sentinel_match.matchers.Matcher.match`.
+
+        Without a guide the images are taken to show the same place, displaced by up to half their side.
+        """
+        if not left["valid"].any() or not right["valid"].any():
+            return Matches.none()
+        guide = guide or Guide(np.eye(3), max(right["valid"].shape) / 2)
+        while guide.radius > REACH:
+            narrower = self.narrowed(left, right, guide)
+            if narrower is guide:
+                break
+            guide = narrower
+        points, found, score = self._dense(left, right, guide)
+        likely = score >= self.min_score
+        known = guide.likeness(points[likely], found[likely])
+        score[likely] = 1 / (1 + np.exp(-known) * (1 / np.clip(score[likely], 1e-6, 1 - 1e-6) - 1))
+        likely = score >= self.min_score
+        return Matches(points[likely], found[likely], score[likely])
+
+    def narrowed(self, left: Arrays, right: Arrays, guide: Guide, least: int = 1) -> Guide:
+        """A guide with a smaller radius, where reduced images agree on where the right one lies; else the same.
+
+        Args:
+            left: ``pixels`` and ``valid`` of the left image, (rows, cols).
+            right: of the right one.
+            guide: may be further off than one window can see.
+            least: smallest reduction to look at, in pixels.
+        """
+        size = max(least, 2 ** int(np.ceil(np.log2(max(guide.radius / REACH, 1)))))
+        if size == 1:
+            return guide
+        shrink = np.diag([1 / size, 1 / size, 1.0])
+        small = Guide(shrink @ guide.transform @ np.linalg.inv(shrink), guide.radius / size)
+        points, found, score = self._dense(reduced(left, size), reduced(right, size), small)
+        model = _agreed(points, found, score, self.window, small.radius)
+        if model is None:
+            return guide
+        about = np.eye(3)
+        about[:2, 2] = model.origin
+        homogeneous = np.linalg.inv(shrink) @ about @ model.matrix @ np.linalg.inv(about) @ shrink
+        return replace(guide, transform=homogeneous, radius=float(np.clip(2 * size, NEAR, guide.radius)))
+
+    def _dense(
+        self, left: Arrays, right: Arrays, guide: Guide
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Left points, right points and probabilities of a regular grid."""
+        import torch
+
+        from sentinel_match.correlation import Correlator, part, peaks
+
+        rows, cols = (np.arange(self.spacing // 2, n, self.spacing) for n in left["valid"].shape)
+        x, y = np.meshgrid(cols, rows)
+        grid = np.column_stack([x.ravel(), y.ravel()]).astype(np.float64)
+        expected = guide.expected(grid)
+        valid = left["valid"][y.ravel(), x.ravel()]
+        if not valid.any():
+            return np.empty((0, 2)), np.empty((0, 2)), np.empty(0)
+        device, radius = models.device(self.device), max(3, int(np.ceil(min(guide.radius, REACH))) + 1)
+        margin = self.window // 2 + 2
+        here, there = (
+            part([arrays["pixels"]], arrays["valid"], at[valid], margin, "orientation", device)
+            for arrays, at in ((left, grid), (right, np.round(expected)))
+        )
+        correlator = Correlator(here, there, self.window, "orientation")
+        height, clear = correlator.surfaces(grid[valid], expected[valid], radius)
+        side = 2 * radius + 1
+        field = torch.zeros((len(grid), side, side), device=device)
+        weight = torch.zeros(len(grid), device=device)
+        field[torch.from_numpy(valid).to(device)] = height * clear[:, None, None]
+        weight[torch.from_numpy(valid).to(device)] = clear
+        field, weight = field.view(len(rows), len(cols), -1), weight.view(len(rows), len(cols), 1)
+        score, shift = np.zeros(len(grid)), np.zeros((len(grid), 2))
+        for support in SUPPORTS:
+            mean = _averaged(field, support / self.spacing) / _averaged(weight, support / self.spacing).clamp_min(1e-6)
+            top = peaks(mean.reshape(-1, side, side))
+            sure = _probability(top, support) * top.inside
+            better = sure > score if support else np.ones(len(grid), bool)
+            score[better], shift[better] = sure[better], top.shift[better]
+        enough = weight.flatten().cpu().numpy() >= self.min_clear
+        found = expected + shift
+        enough &= np.hypot(*shift.T) <= guide.radius
+        return grid[enough], found[enough], score[enough]
+
+
+def _probability(top: Peaks, support: float) -> NDArray[np.float64]:
+    constant, height, ratio = LOGIT[support]
+    logit = constant + height * np.log(top.quality.clip(1e-3)) + ratio * np.log(top.second.clip(1e-3))
+    return np.asarray(1 / (1 + np.exp(-logit)))
+
+
+def _averaged(field, sigma: float):  # type: ignore[no-untyped-def]
+    """Gaussian average over the first two axes of (rows, cols, K)."""
+    import torch
+
+    if not sigma:
+        return field
+    reach = int(np.ceil(2.5 * sigma))
+    steps = torch.arange(-reach, reach + 1, device=field.device)
+    kernel = torch.exp(-0.5 * (steps / sigma) ** 2)
+    kernel = kernel / kernel.sum()
+    for axis in (0, 1):
+        moved = field.movedim(axis, -1)
+        flat = moved.reshape(-1, 1, moved.shape[-1])
+        moved = torch.nn.functional.conv1d(flat, kernel[None, None], padding=reach).view(moved.shape)
+        field = moved.movedim(-1, axis)
+    return field
+
+
+def reduced(arrays: Arrays, size: int) -> Arrays:
+    """An image in pixels of ``size`` x ``size``, each the mean of its valid ones where at least half are.
+
+    Args:
+        arrays: ``pixels`` and ``valid``, (rows, cols); memory maps are read strip by strip.
+        size: pixels along one side of a new one; what does not fill one is left out.
+    """
+    rows, cols = (n // size for n in arrays["valid"].shape)
+    pixels, valid = np.zeros((rows, cols), np.float32), np.zeros((rows, cols), bool)
+    for top in range(0, rows, 64):
+        stop = min(top + 64, rows)
+        strip = np.s_[top * size : stop * size, : cols * size]
+        known = np.asarray(arrays["valid"][strip]).reshape(stop - top, size, cols, size)
+        shown = np.asarray(arrays["pixels"][strip], np.float32).reshape(known.shape)
+        count = known.sum((1, 3))
+        pixels[top:stop] = np.where(known, shown, 0).sum((1, 3)) / np.maximum(count, 1)
+        valid[top:stop] = 2 * count >= size**2
+    return {"pixels": pixels, "valid": valid}
+
+
+def _agreed(
+    points: NDArray[np.float64], found: NDArray[np.float64], score: NDArray[np.float64], window: int, radius: float
+) -> verify.Model | None:
+    """The similarity that windows apart from each other agree on, or the translation, or none."""
+    keep = verify.apart(points, score, window)
+    points, found, score = points[keep], found[keep], score[keep]
+    for kind in ("similarity", "translation"):
+        if len(points) <= 2 * verify.MINIMAL[kind]:
+            continue
+        try:
+            model = verify.robust_fit(kind, points, found, np.ones(len(points)), tolerance=2.0, quality=score)
+        except ValueError:
+            continue
+        if verify.agreement(points, found, model, 2.0, radius)[1] <= verify.CHANCE:
+            return model
+    return None

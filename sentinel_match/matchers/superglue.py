@@ -1,0 +1,139 @@
+"""``superpoint+superglue``: SuperPoint keypoints, assigned by SuperGlue; a user brings both weights.
+
+P.-E. Sarlin, D. DeTone, T. Malisiewicz, A. Rabinovich: SuperGlue: Learning Feature Matching with Graph Neural Networks,
+CVPR 2020, https://arxiv.org/abs/1911.11763. Options are those its authors take outdoors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path  # noqa: TC003 - whoever asks for the type hints of the fields must find it
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from sentinel_match import models
+from sentinel_match.matchers import Matches, superpoint
+from sentinel_match.weights import SUPERPOINT, Weights, announce, sha256, verified
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from sentinel_match.guide import Guide
+    from sentinel_match.matchers import Arrays
+    from sentinel_match.models.superglue import SuperGlue
+
+SUPERGLUE_OUTDOOR = Weights(
+    file="superglue_outdoor.pth",
+    matcher="superpoint+superglue",
+    sha256="2f5f5e9bb3febf07b69df633c4c3ff7a17f8af26a023aae2b9303d22339195bd",
+    size=48_233_807,
+    licence="Magic Leap, non-commercial research only",
+    licence_url="https://github.com/magicleap/SuperGluePretrainedNetwork/blob/master/LICENSE",
+    urls=("https://github.com/magicleap/SuperGluePretrainedNetwork/raw/master/models/weights/superglue_outdoor.pth",),
+    option="superglue_file",
+    notice=(
+        "SuperGlue's weights are licensed by Magic Leap, Inc. for academic or non-profit, non-commercial research use "
+        "only and may not be passed on; by using them you accept "
+        "https://github.com/magicleap/SuperGluePretrainedNetwork/blob/master/LICENSE"
+    ),
+)
+
+
+@dataclass(frozen=True)
+class SuperPointSuperGlue:
+    """SuperPoint keypoints, assigned by SuperGlue; the licence of the weights of both is non-commercial."""
+
+    max_keypoints: int = 2048
+    """The best so many of an image are kept; the authors take 1024 indoors."""
+    detection_threshold: float = 0.005
+    """Lowest probability of a keypoint, 0..1."""
+    nms_radius: int = 3
+    """A keypoint is the best within so many pixels, 1 or more, in rows and columns; the authors take 4 indoors."""
+    min_score: float = 0.2
+    """Lowest probability of a match, 0..1."""
+    device: str = "auto"
+    """``cpu``, ``cuda``, or ``auto`` = CUDA where there is some."""
+    weights_file: Path | None = None
+    """SuperPoint tensors of your own."""
+    superglue_file: Path | None = None
+    """SuperGlue tensors of your own: ``superglue_indoor.pth``, or what you trained."""
+
+    name: ClassVar[str] = "superpoint+superglue"
+    summary: ClassVar[str] = "SuperPoint keypoints, assigned by SuperGlue; weights for non-commercial research only"
+    weights: ClassVar[tuple[Weights, ...]] = (replace(SUPERPOINT, matcher="superpoint+superglue"), SUPERGLUE_OUTDOOR)
+
+    @property
+    def recipe(self) -> Mapping[str, object]:
+        """Everything a result depends on; the device is no part of it."""
+        return {
+            "matcher": self.name,
+            "version": 1,
+            "max_keypoints": self.max_keypoints,
+            "detection_threshold": self.detection_threshold,
+            "nms_radius": self.nms_radius,
+            "min_score": self.min_score,
+            "weights": [sha256(path) for path in self._files()],
+        }
+
+    def check(self) -> None:
+        """Fail now if the weights are absent or wrong; see :meth:`sentinel_match.matchers.Matcher.check`."""
+        self._files()
+
+    def describe(self, pixels: NDArray[np.float32], valid: NDArray[np.bool_]) -> Arrays:
+        """Keypoints and descriptors; see :func:`sentinel_match.matchers.superpoint.detect`."""
+        return superpoint.detect(self, self._files()[0], pixels, valid)
+
+    def match(self, left: Arrays, right: Arrays, guide: Guide | None = None) -> Matches:
+        """Mutual best matches; see :meth:`sentinel_match.matchers.Matcher.match`.
+
+        The bias of the guide is added to the scores before the transport, the dustbins stay as they are: where nothing
+        is in reach, a keypoint has no partner. ``score`` is the transport's probability.
+        """
+        if not len(left["keypoints"]) or not len(right["keypoints"]):
+            return Matches.none()
+        import torch
+
+        from sentinel_match.models.superglue import normalised
+
+        device = models.device(self.device)
+        network = _network(self._files()[1], str(device))
+
+        def side(arrays: Arrays) -> tuple[Tensor, Tensor, Tensor]:
+            centred = models.tensor(arrays["keypoints"] - np.float32(0.5), device)  # as it was trained
+            return (
+                normalised(centred, models.tensor(arrays["image_size"], device)),
+                models.tensor(arrays["scores"], device).float(),
+                models.tensor(arrays["descriptors"], device).float(),
+            )
+
+        bias = None if guide is None else models.tensor(guide.bias(left["keypoints"], right["keypoints"]), device)
+        with torch.inference_mode():
+            probability = network(side(left), side(right), bias).exp().cpu().numpy()
+        rows, partner = np.arange(len(probability)), probability.argmax(1)
+        score = probability[rows, partner].clip(0, 1).astype(np.float64)  # the last step is over the columns
+        good = (probability.argmax(0)[partner] == rows) & (score > self.min_score)
+        return Matches(
+            left["keypoints"][good].astype(np.float64),
+            right["keypoints"][partner[good]].astype(np.float64),
+            score[good],
+        )
+
+    def _files(self) -> tuple[Path, Path]:
+        network, superglue = self.weights
+        return verified(network, self.weights_file), verified(superglue, self.superglue_file)
+
+
+@lru_cache(maxsize=2)
+def _network(path: Path, device: str) -> SuperGlue:
+    from sentinel_match.models.superglue import SuperGlue
+    from sentinel_match.models.tensors import fill, read
+
+    announce(SUPERGLUE_OUTDOOR)
+    network = SuperGlue()
+    fill(network, read(path), path)
+    return network.to(device)

@@ -1,0 +1,87 @@
+"""LoFTR under a prior: kornia's network, with what is known of the pair added to the likeness of its coarse cells.
+
+J. Sun et al.: LoFTR: Detector-Free Local Feature Matching with Transformers, CVPR 2021,
+https://arxiv.org/abs/2104.00680; numbered equations are the paper's. kornia's own forward takes no prior, so its parts
+are called here in its order; with a bias of zero the result is kornia's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+BLOCK = 256
+"""Left cells whose bias is asked for at a time: 100 x 100 cells squared are 100 million numbers."""
+
+
+def anywhere(network: Any, left: tuple[Tensor, Tensor], right: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
+    """Kornia's own forward.
+
+    Args:
+        network: ``kornia.feature.LoFTR`` in inference mode.
+        left: image (rows, cols), 0..1, and mask of the same shape, ``True`` where a cell may lie.
+        right: the same.
+
+    Returns:
+        (N, 2) x, y in the left image, (N, 2) in the right one, both in LoFTR's frame, and (N,) confidence.
+    """
+    given = {f"image{i}": image[None, None] for i, (image, _) in enumerate((left, right))}
+    given |= {f"mask{i}": mask[None] for i, (_, mask) in enumerate((left, right))}
+    found = network(given)
+    return found["keypoints0"], found["keypoints1"], found["confidence"]
+
+
+def guided(
+    network: Any,
+    left: tuple[Tensor, Tensor],
+    right: tuple[Tensor, Tensor],
+    bias: Callable[[slice], Tensor],
+) -> tuple[Tensor, ...]:
+    """Matches of coarse cells that may be the same, refined in the right image.
+
+    Args:
+        network: ``kornia.feature.LoFTR`` with dual softmax, in inference mode.
+        left: as in ``anywhere``.
+        right: the same.
+        bias: given a slice of the L left cells, row by row of the image, the (l, S) numbers to be added to the
+            similarity of those with all right cells; -inf forbids a pair.
+
+    Returns:
+        As ``anywhere``. A cell with nothing in reach has no match.
+    """
+    coarse_step, fine_step = network.config["resolution"]
+    (coarse_a, fine_a), (coarse_b, fine_b) = (
+        network.extract_features(image[None, None]).values() for image, _ in (left, right)
+    )
+    masks = [mask[None, ::coarse_step, ::coarse_step].flatten(1) for _, mask in (left, right)]
+    data: dict[str, Any] = {"bs": 1, "stride_c": coarse_step, "stride_f": fine_step}
+    data |= {"hw0_c": coarse_a.shape[2:], "hw1_c": coarse_b.shape[2:]}
+    a, b = network.loftr_coarse(*(c.flatten(2).transpose(1, 2).contiguous() for c in (coarse_a, coarse_b)), *masks)
+
+    similarity = torch.einsum("nlc,nsc->nls", a, b).div_(a.shape[2] * network.coarse_matching.temperature)  # (1)
+    for start in range(0, similarity.shape[1], BLOCK):
+        block = slice(start, start + BLOCK)
+        similarity[0, block] += bias(block)
+    similarity[0, ~masks[0][0]] = -torch.inf
+    similarity[0, :, ~masks[1][0]] = -torch.inf
+    data |= network.coarse_matching.get_coarse_match(_dual_softmax(similarity), data)
+
+    patches = network.fine_preprocess(fine_a, fine_b, a, b, data)
+    if len(data["b_ids"]):
+        patches = network.loftr_fine(*patches)
+    network.fine_matching(*patches, data)
+    return data["mkpts0_f"], data["mkpts1_f"], data["mconf"]
+
+
+def _dual_softmax(similarity: Tensor) -> Tensor:
+    """The product of the softmax over rows and that over columns (2), in place; 0 where a row or column is all -inf."""
+    rows, columns = (
+        similarity.logsumexp(axis, keepdim=True).clamp(min=torch.finfo(similarity.dtype).min) for axis in (2, 1)
+    )
+    return similarity.mul_(2).sub_(rows).sub_(columns).exp_()

@@ -1,0 +1,143 @@
+"""Two scenes made ready to be compared: which band, on which lattice, what is valid and what lies where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sentinel_match import classes, raster, windows
+from sentinel_match.errors import MissingBand, NoOverlap, TooFine
+from sentinel_match.lattice import covering, metric, same_lattice
+from sentinel_match.loaded import load
+from sentinel_match.look import Side
+from sentinel_match.raster import Raster
+from sentinel_match.safe.header import ground_resolution
+from sentinel_match.semantics import at
+from sentinel_match.source import inputs, source_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
+
+    from sentinel_match.cache import Cache
+    from sentinel_match.loaded import Loaded
+    from sentinel_match.masks import Masking
+    from sentinel_match.scene import Scene
+    from sentinel_match.semantics import Semantics
+
+BANDS = ("B04", "B08", "B03", "B02", "B8A", "B11", "B12", "B05", "B06", "B07", "B01", "B09", "TCI", "1")
+"""Which band is compared when nobody says: red first, as Sen2Like does; then by resolution and texture."""
+Tell = Callable[[str, int, int], None]
+"""Called with (what is being done, how many are done, of how many)."""
+
+
+def common_band(left: Scene, right: Scene, wanted: str | None) -> str:
+    """What to compare: what was asked for, or the first of ``BANDS`` that both have.
+
+    Raises:
+        MissingBand: there is none.
+    """
+    if wanted is not None:
+        names = inputs(wanted)
+        for scene in (left, right):
+            for name in names:
+                source_of(scene, name)  # both must have it
+        return ",".join(names)
+    have = [{b.name for b in scene.bands} for scene in (left, right)]
+    both = [name for name in BANDS if all(name in names for names in have)]
+    if both:
+        return both[0]
+    here, there = (left, right) if not have[0] else (right, left)
+    wanted = "/".join(sorted(have[there is right])) or BANDS[0]
+    raise MissingBand(here.id, wanted, tuple(sorted(have[here is right])))
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """One scene of a pair on the pair's lattice, and what it was made from."""
+
+    side: Side
+    loaded: Loaded
+    """Of the first band."""
+    classes: NDArray[np.uint8] | None
+    """(rows, cols) of what lies where; ``None`` where nothing says so."""
+
+    @property
+    def raster(self) -> Raster:
+        """The image whose grid and validity stand for all bands."""
+        return self.side.first
+
+    def classes_at(self, points: NDArray[np.float64]) -> NDArray[np.uint8] | None:
+        """(N,) class under each pixel position, where classes are known at all."""
+        return None if self.classes is None else at(self.classes, points)
+
+
+def load_pair(
+    left: Scene,
+    right: Scene,
+    band: str,
+    resolution: float | None,
+    masking: Masking,
+    semantics: Semantics,
+    cache: Cache | None,
+    tell: Tell,
+) -> tuple[Prepared, Prepared]:
+    """Both scenes on the left one's lattice; the right one is warped only where it is on another.
+
+    Raises:
+        TooFine: more resolution asked for than an image has.
+        NoOverlap: the grids do not meet.
+    """
+    names = inputs(band)
+    native = [max(ground_resolution(source_of(s, name).grid) for name in names) for s in (left, right)]
+    resolution = resolution or max(native)
+    for scene, metres in zip((left, right), native, strict=True):
+        if resolution < 0.99 * metres:
+            raise TooFine(scene.id, band, metres, resolution)
+    loaded = []
+    for k, scene in enumerate((left, right)):
+        tell("read", k, 2)
+        given = semantics.map_of(k)
+        loaded.append([
+            load(scene, name, resolution=resolution, masking=masking, classes=given, cache=cache) for name in names
+        ])
+    tell("read", 2, 2)
+    here, there = loaded[0][0].raster.geobox, loaded[1][0].raster.geobox
+    ground = metric(here)
+    if same_lattice(ground, there):
+        grid = there
+    else:
+        try:
+            grid = covering(ground, there, windows.MARGIN)
+        except ValueError as error:
+            raise NoOverlap(left.id, right.id) from error
+    return prepared(loaded[0], ground, semantics), prepared(loaded[1], grid, semantics)
+
+
+def prepared(loaded: list[Loaded], grid: GeoBox, semantics: Semantics) -> Prepared:
+    """Bands of one scene on a grid, valid where all are."""
+    own = loaded[0].raster.geobox
+    images = [one.raster if grid == own else raster.warp(one.raster, grid) for one in loaded]
+    if len(images) > 1:
+        valid = np.logical_and.reduce([np.asarray(image.valid) for image in images])
+        images = [Raster(image.pixels, valid, image.geobox) for image in images]
+    known = loaded[0].classes if loaded[0].classes_from else None
+    if known is not None and grid != own:
+        known = classes.reproject(known, own, grid)
+    context = semantics.context(known) if known is not None else None
+    recipe = {"of": [one.recipe for one in loaded]}
+    return Prepared(Side(tuple(images), context, recipe), loaded[0], known)
+
+
+def hidden(a: Loaded, b: Loaded) -> str:
+    """What hides each image, for a message: ``left: nodata 40 %; right: cloud 98 %``."""
+    sides = []
+    for side, loaded in (("left", a), ("right", b)):
+        shares = {"nodata": loaded.nodata, **loaded.removed}
+        sides.append(
+            f"{side}: " + (", ".join(f"{k} {100 * v:.0f} %" for k, v in shares.items() if v >= 0.005) or "clear")
+        )
+    return "; ".join(sides)

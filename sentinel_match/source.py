@@ -1,0 +1,263 @@
+"""What is read for a name: one band, the mean of colours, or what is computed from several, window by window.
+
+Indices are made of true reflectance, (DN + offset) / quantification: of raw numbers they would differ by season.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING, TypeAlias
+
+import cv2
+import numpy as np
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from sentinel_match.errors import DamagedImage, MissingBand
+from sentinel_match.jp2 import Window, check_size, read_rasterio
+from sentinel_match.resample import Pixels, on_lattice, strips
+from sentinel_match.safe.header import ground_resolution, read_header
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from sentinel_match.scene import Band, Scene
+
+INDICES = {"NDVI": ("B08", "B04"), "NDWI": ("B03", "B08"), "NDSI": ("B03", "B11")}
+"""Normalised differences, (first - second) / (first + second): Rouse et al. 1974; McFeeters 1996; Hall et al. 1995."""
+COMPONENT = "PCA"
+"""First principal component: of the four 10 m bands, of a true-colour image's channels, else of all bands there are."""
+TEN_METRES = ("B02", "B03", "B04", "B08")
+GRADIENT = "-gradient"
+"""Suffix of any name: the magnitude of its gradient, which an inverted contrast leaves as it is."""
+CHANNELS = {"TCI", "RGB"}
+NOT_GROUND = {"TCI", "AOT", "WVP", "SCL"}
+"""Images of a product that are no reflectance."""
+SAMPLE = (5, 256)
+"""The component is that of 5 x 5 windows of 256 pixels: a fifth of a tile's JPEG 2000 tiles are decoded for it."""
+
+Formula: TypeAlias = "Callable[[NDArray[np.float32]], Pixels]"
+"""(K, rows, cols) values of the parts to (rows, cols)."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Reflectance of one band, or the mean of three channels, window by window."""
+
+    bands: tuple[Band, ...]
+    grid: GeoBox
+    """Of the file; plain pixels without a CRS, where it has no georeference."""
+
+    def target(self, resolution: float | None) -> GeoBox:
+        """The grid of the band at a resolution; its own where that differs by less than 0.1 %."""
+        return _at(self.grid, resolution)
+
+    def read(self, window: Window) -> Pixels:
+        """Any window of the grid; NaN outside the file and where all channels are no-data."""
+        part = inside(window, tuple(self.grid.shape))
+        total = np.zeros((part.height, part.width), np.float32)
+        known = np.zeros(total.shape, np.bool_)
+        for band in self.bands if total.size else ():
+            numbers = read_rasterio(band.asset, part, index=band.index)
+            known |= np.isfinite(numbers) if band.nodata is None else np.isfinite(numbers) & (numbers != band.nodata)
+            total += (numbers.astype(np.float32) + np.float32(band.offset)) / np.float32(band.quantification)
+        total /= len(self.bands)
+        total[~known] = np.nan
+        return around(total, part, window)
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What a formula makes of several sources on one grid, window by window."""
+
+    parts: tuple[Source | Computed, ...]
+    grid: GeoBox
+    """The coarsest part's, or that at the resolution asked for: finer parts come to it by block means."""
+    formula: Formula
+    margin: int = 0
+    """Pixels around a window that the formula needs to see."""
+
+    @property
+    def bands(self) -> tuple[Band, ...]:
+        """All that is read."""
+        return tuple(band for part in self.parts for band in part.bands)
+
+    def target(self, resolution: float | None) -> GeoBox:
+        """See :meth:`Source.target`."""
+        return _at(self.grid, resolution)
+
+    def read(self, window: Window) -> Pixels:
+        """Any window of the grid; NaN outside and wherever a part it depends on is not known."""
+        part, m = inside(window, tuple(self.grid.shape)), self.margin
+        if not part.height * part.width:
+            return around(np.zeros((part.height, part.width), np.float32), part, window)
+        wide = Window(part.row - m, part.col - m, part.height + 2 * m, part.width + 2 * m)
+        made = self.formula(self.stack(wide))
+        return around(made[m : m + part.height, m : m + part.width], part, window)
+
+    def stack(self, window: Window) -> NDArray[np.float32]:
+        """(K, rows, cols) of all parts on the grid."""
+        return np.stack([self._on_grid(source, window) for source in self.parts])
+
+    def _on_grid(self, source: Source | Computed, window: Window) -> Pixels:
+        if source.grid == self.grid:
+            return source.read(window)
+        part = inside(window, tuple(self.grid.shape))
+        rows = [strip for _, strip in strips(source.read, source.grid, self.grid[part.roi])]
+        return around(np.vstack(rows), part, window)
+
+
+def source_of(scene: Scene, name: str, resolution: float | None = None) -> Source | Computed:
+    """What to read for a name.
+
+    Args:
+        scene: the product.
+        name: a band (``B04``; ``1`` in a loose raster); ``TCI`` or ``RGB`` (the first three bands of a loose image),
+            the mean of their channels; ``NDVI``, ``NDWI``, ``NDSI``; ``PCA``, see :data:`COMPONENT`, with the sign that
+            makes bright ground bright; any of these with ``-gradient``, the magnitude of the gradient per pixel. A band
+            of that name in the file goes before a computed one.
+        resolution: metres; where a band is there in several, the coarsest file that is fine enough is read, and
+            indices and gradients are computed at this resolution. Default: that of the coarsest band needed.
+
+    Raises:
+        MissingBand: the scene has no such band, or not all that an index needs.
+        DamagedImage: a file cannot be opened, or is shorter than it should be.
+    """
+    if name.lower().endswith(GRADIENT):
+        of = source_of(scene, name[: -len(GRADIENT)], resolution)
+        return Computed((of,), of.target(resolution), _gradient, margin=1)
+    name = name.upper()
+    if any(band.name == name for band in scene.bands):
+        return _band(scene, name, resolution)
+    if name in INDICES:
+        missing = [needed for needed in INDICES[name] if needed not in _names(scene)]
+        if missing:
+            raise MissingBand(scene.id, f"{missing[0]} for {name}", available(scene))
+        return _computed(tuple(_band(scene, b, resolution) for b in INDICES[name]), resolution, _normalised_difference)
+    if name == COMPONENT:
+        parts = _of_component(scene, resolution)
+        if len(parts) < 2:
+            raise MissingBand(scene.id, "besides the one for PCA", available(scene))
+        made = _computed(parts, resolution, _normalised_difference)
+        return replace(made, formula=_first_component(made))
+    return _band(scene, name, resolution)
+
+
+def inputs(text: str) -> tuple[str, ...]:
+    """The names in a list like ``B04,b08,NDVI-gradient``, as :func:`source_of` takes them, each once.
+
+    Raises:
+        ValueError: there is none.
+    """
+    names = [part.strip() for part in text.split(",") if part.strip()]
+    if not names:
+        raise ValueError(f"{text!r} names no band")
+    tidy = [n[: -len(GRADIENT)].upper() + GRADIENT if n.lower().endswith(GRADIENT) else n.upper() for n in names]
+    return tuple(dict.fromkeys(tidy))
+
+
+def available(scene: Scene) -> tuple[str, ...]:
+    """The names that can be read: bands, then what can be computed of them (each also with ``-gradient``)."""
+    names = _names(scene)
+    made = [name for name, needed in INDICES.items() if {*needed} <= {*names} and name not in names]
+    reflectance = [n for n in names if n not in NOT_GROUND]
+    return (*names, *made, *([COMPONENT] if len(reflectance) > 1 or "TCI" in names else []))
+
+
+def _names(scene: Scene) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(band.name for band in scene.bands))
+
+
+def _at(grid: GeoBox, resolution: float | None) -> GeoBox:
+    own = resolution is None or math.isclose(resolution, ground_resolution(grid), rel_tol=1e-3)
+    return grid if own or resolution is None else on_lattice(grid, resolution)
+
+
+def _band(scene: Scene, name: str, resolution: float | None) -> Source:
+    if name == "RGB" and "TCI" not in _names(scene):
+        bands = tuple(scene.band(channel) for channel in ("1", "2", "3"))
+    else:
+        bands = (scene.band("TCI" if name == "RGB" else name, resolution),)
+    first = bands[0]
+    check_size(first.asset)
+    try:
+        header = read_header(first.asset.gdal)
+    except ValueError as error:
+        raise DamagedImage(str(first.asset), f"it cannot be opened ({error})") from error
+    if first.name == "TCI" and header.count >= 3:
+        # The plain mean (the I of HSI), because loose files store their channels in either order.
+        bands = tuple(replace(first, index=first.index + i) for i in range(3))
+    return Source(bands, first.geobox or GeoBox(header.shape, Affine.scale(1, -1), None))
+
+
+def _computed(parts: tuple[Source, ...], resolution: float | None, formula: Formula) -> Computed:
+    coarsest = max(parts, key=lambda part: ground_resolution(part.grid))
+    return Computed(parts, coarsest.target(resolution), formula)
+
+
+def _of_component(scene: Scene, resolution: float | None) -> tuple[Source, ...]:
+    names = [name for name in _names(scene) if name not in NOT_GROUND]
+    if len(names) < 2 and "TCI" in _names(scene):
+        colours = _band(scene, "TCI", resolution)
+        return tuple(replace(colours, bands=(channel,)) for channel in colours.bands)
+    chosen = TEN_METRES if {*TEN_METRES} <= {*names} else names
+    return tuple(_band(scene, name, resolution) for name in chosen)
+
+
+def _normalised_difference(parts: NDArray[np.float32]) -> Pixels:
+    """NaN where the sum is not positive: dark water has negative reflectance, and a ratio of noise says nothing."""
+    first, second = parts
+    total = first + second
+    known = total > 0
+    index = np.full(total.shape, np.nan, np.float32)
+    np.divide(first - second, total, out=index, where=known)
+    return np.asarray(index.clip(-1, 1))
+
+
+def _gradient(parts: NDArray[np.float32]) -> Pixels:
+    """Sobel's magnitude in units per pixel; NaN where any of the 3 x 3 is."""
+    pixels = parts[0]
+    dx, dy = (cv2.Sobel(pixels, cv2.CV_32F, *order, scale=1 / 8) for order in ((1, 0), (0, 1)))
+    whole = cv2.erode(np.isfinite(pixels).astype(np.uint8), np.ones((3, 3), np.uint8))
+    return np.where(whole > 0, np.hypot(dx, dy), np.nan).astype(np.float32)
+
+
+def _first_component(of: Computed) -> Formula:
+    """Weights of the parts are found at the first read, so that naming an image decodes nothing."""
+
+    @cache
+    def weights() -> NDArray[np.float32]:
+        count, side = SAMPLE
+        rows, cols = of.grid.shape
+        tops, lefts = (np.linspace(0, max(0, n - side), count).astype(int) for n in (rows, cols))
+        windows = [Window(t, s, min(side, rows), min(side, cols)) for t in tops.tolist() for s in lefts.tolist()]
+        values = np.hstack([of.stack(window).reshape(len(of.parts), -1) for window in windows])
+        values = values[:, np.isfinite(values).all(0)]
+        if values.shape[1] < 2:
+            return np.full(len(of.parts), 1 / len(of.parts), np.float32)
+        axis = np.linalg.eigh(np.cov(values))[1][:, -1]
+        return np.asarray(axis * (1 if axis.sum() >= 0 else -1), np.float32)
+
+    return lambda parts: np.asarray(np.tensordot(weights(), parts, 1), np.float32)
+
+
+def inside(window: Window, shape: tuple[int, ...]) -> Window:
+    """The part of a window that is inside an image."""
+    (top, bottom), (left, right) = (
+        (min(max(s.start, 0), n), min(max(s.stop, 0), n)) for s, n in zip(window.roi, shape, strict=True)
+    )
+    return Window(top, left, bottom - top, right - left)
+
+
+def around(pixels: Pixels, part: Window, window: Window) -> Pixels:
+    """The whole window, with NaN around the part of it inside the image."""
+    if part == window:
+        return pixels
+    whole = np.full((window.height, window.width), np.nan, np.float32)
+    if pixels.size:
+        whole[Window(part.row - window.row, part.col - window.col, part.height, part.width).roi] = pixels
+    return whole

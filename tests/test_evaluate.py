@@ -1,0 +1,403 @@
+"""Evaluation: pairs, known displacements, the protocol with its controls, the report, the command."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from click.testing import CliRunner
+from odc.geo.geobox import GeoBox
+
+from sentinel_match import refine, verify
+from sentinel_match.cli import main
+from sentinel_match.look import Found, Method
+from sentinel_match.errors import BadList, NoMatch, OutputError
+from sentinel_match.evaluate import (
+    Preparation,
+    controls,
+    displaced,
+    figures,
+    metrics,
+    parse_method,
+    prepare,
+    protocol,
+    read_list,
+    report,
+    run,
+    samples,
+    summarise,
+    warped,
+)
+from sentinel_match.raster import Raster
+from sentinel_match.testing import Landscape
+
+PLACE = GeoBox((320, 320), Affine(10, 0, 500_000, 0, -10, 5_000_000), "EPSG:32633")
+HOW = Preparation(displacement=3.0, seed=4)
+
+
+def image(season: str = "summer", displacement: tuple[float, float] = (0.0, 0.0), place: GeoBox = PLACE) -> Raster:
+    pixels = Landscape(3).render(place, season, displacement=displacement)
+    low, high = np.percentile(pixels, (0.5, 99.5))
+    return Raster(np.clip((pixels - low) / (high - low), 0, 1), np.ones(place.shape, bool), place)
+
+
+def store(path: Path, raster: Raster, **facts: object) -> Path:
+    rows, cols = raster.pixels.shape
+    numbers = np.where(raster.valid, 1 + 4000 * raster.pixels, 0).astype(np.uint16)
+    profile = {"driver": "GTiff", "height": rows, "width": cols, "count": 1, "dtype": "uint16", "nodata": 0}
+    with rasterio.open(path, "w", crs=str(raster.geobox.crs), transform=raster.geobox.affine, **profile) as file:
+        file.write(numbers, 1)
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Spring and summer of one ground, its classes, and a list."""
+    out = tmp_path_factory.mktemp("evaluate")
+    store(out / "left.tif", image("spring"))
+    # The ground is shown 3 m east and 7 m north of where it is: content moves by (+0.3, -0.7) px
+    store(out / "right.tif", image("summer", (3.0, 7.0)))
+    classes = Landscape(3).classes(PLACE)
+    profile = {"driver": "GTiff", "height": 320, "width": 320, "count": 1, "dtype": "uint8", "crs": "EPSG:32633"}
+    with rasterio.open(out / "classes.tif", "w", transform=PLACE.affine, **profile) as file:
+        file.write(classes, 1)
+    write_list(out / "pairs.csv", {})
+    return out
+
+
+def write_list(path: Path, changes: dict[str, str], drop: str | None = None) -> Path:
+    row = {"set": "invented", "place": "here", "left": "left.tif", "right": "right.tif", "band": "1"}
+    row |= {"dx_px": "0.3", "dy_px": "-0.7", "season_gap": "31-90 d", **changes}
+    if drop:
+        del row[drop]
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, row)
+        writer.writeheader()
+        writer.writerow(row)
+    return path
+
+
+def measured_against(truth: np.ndarray, left: Raster, right: Raster) -> np.ndarray:
+    """Median (x, y) difference of phase correlation to the truth, around points well inside."""
+    at = np.array([(x, y) for x in range(80, 240, 12) for y in range(80, 240, 12)], float)
+    found = refine.measure(left, right, at, metrics.project(truth, at))
+    assert found.ok.sum() > 50
+    return np.median((found.right - metrics.project(truth, found.left))[found.ok], axis=0)
+
+
+@pytest.mark.parametrize("shift", [(0.25, -0.7), (-2.5, 1.2), (2.8, 2.3)])
+def test_content_is_where_the_truth_says_to_a_fiftieth_of_a_pixel(shift: tuple[float, float]) -> None:
+    ground = image()
+    matrix = np.array([[1, 0, shift[0]], [0, 1, shift[1]], [0, 0, 1]])
+    apart = measured_against(matrix, ground, displaced.moved(ground, matrix))
+    assert np.abs(apart).max() < 0.02
+
+
+def test_a_moved_image_agrees_with_the_ground_rendered_there() -> None:
+    # independent of any resampling: the landscape itself is displaced by (+12 m, -21 m), which is (1.2, 2.1) px
+    matrix = np.array([[1, 0, 1.2], [0, 1, 2.1], [0, 0, 1]])
+    made, real = displaced.moved(image(), matrix), image(displacement=(12.0, -21.0))
+    assert np.abs(measured_against(np.eye(3), real, made)).max() < 0.02
+    assert np.abs(measured_against(matrix, image(), real)).max() < 0.02
+
+
+@pytest.mark.parametrize("warp", ["rotation:90", "rotation:180"])
+def test_quarter_turns_are_exact(warp: str) -> None:
+    ground = image()
+    matrix = displaced.warp_matrix(warp, ground.valid.shape, 0, "")
+    turned = displaced.moved(ground, matrix)
+    inner = np.s_[8:-8, 8:-8]
+    expected = np.rot90(ground.pixels, -1 if warp.endswith("90") else 2)
+    assert np.abs(expected - turned.pixels)[inner].max() < 1e-3
+    assert turned.valid[inner].all()
+
+
+@pytest.mark.parametrize("warp", ["rotation:15", "rotation:45", "scale:0.7", "scale:1.4", "affine", "perspective"])
+def test_a_warp_shows_at_each_place_what_the_truth_says(warp: str) -> None:
+    rows, cols = np.mgrid[0:320, 0:320] + 0.5
+    slope = Raster((rows / 640 + cols / 320).astype(np.float32), np.ones((320, 320), bool), PLACE)
+    matrix = displaced.warp_matrix(warp, (320, 320), 5, "pair")
+    made = displaced.moved(slope, matrix)
+    y, x = np.nonzero(made.valid)
+    back = metrics.project(np.linalg.inv(matrix), np.column_stack([x, y]) + 0.5)
+    assert made.valid.mean() > 0.3
+    assert np.abs(back[:, 1] / 640 + back[:, 0] / 320 - made.pixels[y, x]).max() < 1e-3
+
+
+def test_an_unknown_warp_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"no warp 'spiral'.*rotation:DEGREES"):
+        displaced.warp_matrix("spiral", (4, 4), 0, "")
+
+
+def test_pieces_meet_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
+    matrix = displaced.warp_matrix("rotation:15", (320, 320), 0, "")
+    whole = displaced.moved(image(), matrix)
+    monkeypatch.setattr(displaced, "BLOCK", 100)
+    pieces = displaced.moved(image(), matrix)
+    assert np.array_equal(whole.valid, pieces.valid)
+    assert np.abs(whole.pixels - pieces.pixels).max() < 1e-5
+
+
+def test_a_moved_pixel_is_valid_only_far_from_anything_invalid() -> None:
+    ground = image()
+    hole = np.ones((320, 320), bool)
+    hole[100:110, 150:160] = False
+    poisoned = Raster(np.where(hole, ground.pixels, 50).astype(np.float32), hole, PLACE)
+    matrix = np.array([[1, 0, 1.5], [0, 1, 0.4], [0, 0, 1]])
+    made, clean = displaced.moved(poisoned, matrix), displaced.moved(ground, matrix)
+    y, x = np.nonzero(~made.valid[20:-20, 20:-20])
+    assert (97, 112, 148, 163) == (y.min() + 20, y.max() + 20, x.min() + 20, x.max() + 20)
+    assert not made.valid[100:111, 151:162].any()
+    assert not made.valid[:3].any()
+    # the 50 under the mask leaks nowhere
+    assert np.abs(made.pixels - clean.pixels)[made.valid].max() < 0.02
+
+
+def test_displacements_are_seeded_bounded_and_never_whole() -> None:
+    drawn = np.array([displaced.displacement(3.0, 1, f"pair {k}") for k in range(200)])
+    assert displaced.displacement(3.0, 1, "pair 7") == tuple(drawn[7])
+    assert not np.array_equal(displaced.displacement(3.0, 2, "pair 7"), drawn[7])
+    assert np.abs(drawn).max() < 3
+    assert np.abs(drawn - np.round(drawn)).min() >= 0.2 - 1e-9
+    assert np.abs(drawn).min() >= 1.2 - 1e-9
+
+
+def test_labels_move_with_the_pixels() -> None:
+    labels = np.zeros((20, 20), np.uint8)
+    labels[5, 7] = 6
+    there = displaced.moved_labels(labels, np.array([[1, 0, 2.2], [0, 1, -1.3], [0, 0, 1]]))
+    assert (6, 1) == (there[4, 9], np.count_nonzero(there))
+
+
+def test_the_truth_of_a_sample_holds_with_list_shift_and_displacement(folder: Path, tmp_path: Path) -> None:
+    # one season on both sides: between spring and summer the lit slopes change, and correlation sees 0.06 px
+    store(tmp_path / "left.tif", image("summer"))
+    (tmp_path / "right.tif").symlink_to(folder / "right.tif")
+    (listed,) = read_list(write_list(tmp_path / "pairs.csv", {}))
+    sample = prepare(listed, HOW)
+    assert np.abs(measured_against(sample.truth, sample.left.images[0], sample.right.images[0])).max() < 0.02
+    prior = sample.prior[:2, 2]
+    assert np.hypot(*(sample.truth[:2, 2] - prior)) > 1
+    assert sample.right.geobox == PLACE
+
+
+def test_a_tile_half_a_pixel_off_the_lattice_is_brought_to_it(tmp_path: Path) -> None:
+    off = GeoBox((300, 300), Affine(10, 0, 500_105, 0, -10, 4_999_895), "EPSG:32633")
+    store(tmp_path / "right.tif", image("summer", place=off))
+    store(tmp_path / "left.tif", image("summer"))
+    (listed,) = read_list(write_list(tmp_path / "pairs.csv", {"dx_px": "0", "dy_px": "0"}))
+    sample = prepare(listed, HOW)
+    assert np.abs(measured_against(sample.truth, sample.left.images[0], sample.right.images[0])).max() < 0.02
+
+
+def test_classes_of_a_list_mask_and_inform_and_can_be_left_out(folder: Path) -> None:
+    path = write_list(folder / "classes.csv", {"left_classes": "classes.tif", "right_classes": "classes.tif"})
+    sample = prepare(read_list(path)[0], HOW)
+    assert sample.left.side().context is not None
+    assert sample.left.side(semantics=False).context is None
+    bare = sample.left.side(masks=False).images[0]
+    assert np.array_equal(sample.left.known, bare.valid)
+
+
+@pytest.mark.parametrize(
+    ("changes", "drop", "said"),
+    [
+        ({}, "dx_px", "no column dx_px"),
+        ({"dx_px": "much"}, None, "line 2: dx_px and dy_px must be numbers"),
+        ({"dx_px": "nan"}, None, "line 2: .* finite"),
+        ({"right": "absent.tif"}, None, "line 2: there is no file"),
+        ({"left": ""}, None, "line 2 names no left image"),
+        ({"warp": "spiral"}, None, "line 2: there is no warp"),
+    ],
+)
+def test_a_list_that_cannot_be_used_says_where(
+    folder: Path, changes: dict[str, str], drop: str | None, said: str
+) -> None:
+    with pytest.raises(BadList, match=said):
+        read_list(write_list(folder / "broken.csv", changes, drop))
+
+
+def test_an_empty_or_absent_list_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty.csv").write_text("set,place,left,right,band,dx_px,dy_px\n")
+    with pytest.raises(BadList, match="lists no pair"):
+        read_list(tmp_path / "empty.csv")
+    with pytest.raises(BadList, match="cannot be read"):
+        read_list(tmp_path / "absent.csv")
+
+
+def test_warps_multiply_the_pairs_and_keep_names_apart(folder: Path) -> None:
+    listed = warped(read_list(folder / "pairs.csv"), ["rotation:45", "rotation:45", "none"])
+    assert ["none", "rotation:45"] == [pair.warp for pair in listed]
+    assert 2 == len({pair.name for pair in listed})
+
+
+def test_methods_are_written_with_switches() -> None:
+    tested = parse_method("sift:unguided:nomasks")
+    assert ("sift", False, False, True) == (tested.method.name, tested.method.guided, tested.masks, tested.semantics)
+    assert ("auto", True, True, False) == (
+        (auto := parse_method("auto:nosemantics")).method.name,
+        auto.method.guided,
+        auto.masks,
+        auto.semantics,
+    )
+    with pytest.raises(ValueError, match="no switch 'quick'"):
+        parse_method("sift:quick")
+
+
+@pytest.fixture(scope="module")
+def sample(folder: Path) -> samples.Sample:
+    return prepare(read_list(folder / "pairs.csv")[0], HOW)
+
+
+def answer(
+    sample: samples.Sample, left: np.ndarray, right: np.ndarray, believed: np.ndarray, matrix: np.ndarray | None
+) -> protocol.Answer:
+    model = None if matrix is None else verify.Model("translation", matrix, np.zeros(2))
+    n = len(left)
+    found = Found(
+        left, right, np.ones(n), np.full(n, "x"), (2 * n, n), believed, model, "" if model else "nothing agrees"
+    )
+    return protocol.Answer("x", found)
+
+
+def test_a_perfect_answer_gets_perfect_marks_and_shuffled_it_gets_none(sample: samples.Sample) -> None:
+    left = metrics.check_points(sample.covisible)
+    right = metrics.project(sample.truth, left)
+    east, south = sample.truth[:2, 2] * 10
+    truth = np.array([[1, 0, east], [0, 1, -south], [0, 0, 1.0]])
+    record = protocol.judge(sample, answer(sample, left, right, np.ones(len(left), bool), truth))
+    assert ("matched", 1.0, 1.0, 0.5) == (record.status, record.precision_1, record.coverage, record.matching_score_3)
+    assert 0 == pytest.approx(record.corner_homography, abs=1e-6)
+    assert 0 == pytest.approx(record.corner_believed, abs=1e-6)
+    assert 0 == pytest.approx(record.rmse_m, abs=1e-6)
+    assert record.shuffled_3 < 0.01
+
+
+def test_a_wrong_model_is_measured_in_metres_and_a_missing_one_is_infinite(sample: samples.Sample) -> None:
+    left = metrics.check_points(sample.covisible)
+    half = np.arange(len(left)) % 2 == 0
+    right = metrics.project(sample.truth, left) + np.where(half[:, None], 0, (0, 2.0))
+    east, south = sample.truth[:2, 2] * 10
+    off = np.array([[1, 0, east + 30], [0, 1, -south + 40], [0, 0, 1.0]])
+    record = protocol.judge(sample, answer(sample, left, right, half, off))
+    assert (50.0, 50.0, 5.0) == pytest.approx((record.rmse_m, record.shift_error_m, record.corner_believed))
+    assert (0.5, 1.0, 1.0) == pytest.approx(
+        (record.precision_1, record.precision_3, record.believed_precision_1), abs=0.01
+    )
+    silent = protocol.judge(sample, answer(sample, left[:0], right[:0], half[:0], None))
+    assert ("no match", "nothing agrees", 0.0, 0.0) == (
+        silent.status,
+        silent.reason,
+        silent.precision_1,
+        silent.coverage,
+    )
+    assert all(map(math.isinf, (silent.corner_translation, silent.corner_believed, silent.rmse_m)))
+
+
+def failing(left: samples.Side, right: samples.Side, method: Method) -> Found:
+    raise NoMatch("left", "right", "this one always fails")
+
+
+def test_a_method_that_raises_is_a_failure_with_a_reason_and_the_others_go_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = protocol.correspond
+    monkeypatch.setattr(protocol, "correspond", lambda a, b, m: failing(a, b, m) if m.cells == 1 else honest(a, b, m))
+    broken = parse_method("sift")
+    broken = replace(broken, label="broken", method=replace(broken.method, cells=1))
+    records = run(read_list(folder / "pairs.csv"), [broken, parse_method("sift")], HOW)
+    mine = [r for r in records if r.method == "broken"]
+    assert {"failed"} == {r.status for r in mine}
+    assert "this one always fails" in mine[0].reason
+    own = {s.method: s for s in summarise(records) if s.set == "all" and not s.stratum}
+    assert (0.0, 0.0, 1) == (own["broken"].precision_1, own["broken"].auc[-1][1], own["broken"].failed)
+    assert own["sift"].precision_3 > 0.5
+    # the controls of the same run
+    by_name = {c.method: c for c in controls(records)}
+    sift = by_name["sift"]
+    assert (1, 1, 1, 1) == (sift.identical, sift.perfect, sift.unrelated, sift.refused)
+    assert sift.shuffled_3 < 0.05
+    # georeference without an image: never within a pixel, so it is no answer
+    assert 0.0 == own["prior"].precision_1
+    assert (0.0, 0.0, 1.0) == (own["prior"].coverage, own["prior"].success, own["prior"].wrong)
+    assert own["prior"].median_shift_error_m > 10
+
+
+def test_records_survive_being_written_and_read_back(folder: Path, tmp_path: Path) -> None:
+    listed = read_list(folder / "pairs.csv")
+    first = run(listed, [], HOW, keep=lambda key, record: report.keep(tmp_path, key, record))
+    diary = tmp_path / report.DIARY
+    diary.write_text(diary.read_text() + '{"key": "cut sho')
+    calls: list[str] = []
+    again = run(listed, [], HOW, done=report.kept(tmp_path), keep=lambda key, _: calls.append(key))
+    assert (first, []) == (again, calls)
+    other = run(listed, [], replace(HOW, seed=5), done=report.kept(tmp_path), keep=lambda key, _: calls.append(key))
+    assert len(other) == len(calls)
+
+
+def evaluated(folder: Path, out: Path, *arguments: str) -> tuple[int, str, str]:
+    command = ["-q", "evaluate", str(folder / "pairs.csv"), "-o", str(out), "--cache", str(out / "cache"), *arguments]
+    done = CliRunner().invoke(main, command)
+    return done.exit_code, done.stdout, done.stderr
+
+
+def test_the_command_measures_reports_draws_and_goes_on(folder: Path, tmp_path: Path) -> None:
+    code, said, complaints = evaluated(folder, tmp_path, "--method", "sift", "--json", "--figures")
+    assert (0, "") == (code, complaints)
+    sift = next(s for s in json.loads(said)["summary"] if s["method"] == "sift" and s["set"] == "invented")
+    assert 1 == sift["pairs"]
+    assert sift["precision_3"] > 0.5
+    rows = list(csv.DictReader((tmp_path / "records.csv").read_text().splitlines()))
+    assert {("prior", "pair"), ("sift", "pair"), ("sift", "identity"), ("sift", "unrelated")} <= {
+        (r["method"], r["kind"]) for r in rows
+    }
+    assert "31-90 d" == rows[0]["stratum season_gap"]
+    for name in ("sets.png", "corners.png"):
+        assert cv2.imread(str(tmp_path / name)).std() > 1
+    lines = len((tmp_path / report.DIARY).read_text().splitlines())
+    code, said, _ = evaluated(folder, tmp_path, "--method", "sift")
+    assert (0, lines) == (code, len((tmp_path / report.DIARY).read_text().splitlines()))
+    assert "identity" in said
+
+
+def test_a_method_whose_weights_are_absent_is_not_available_and_never_zero(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SENTINEL_MATCH_WEIGHTS", str(tmp_path / "none"))
+    code, _, complaints = evaluated(folder, tmp_path, "--method", "superpoint+lightglue")
+    assert 0 == code
+    assert "not available: superpoint+lightglue" in complaints
+    rows = [
+        r
+        for r in csv.DictReader((tmp_path / "summary.csv").read_text().splitlines())
+        if r["method"] == "superpoint+lightglue"
+    ]
+    assert [("not available", "")] == [(r["status"], r["precision_1"]) for r in rows]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--method", "no-such"), "no matcher 'no-such'"),
+        (("--method", "sift:quick"), "no switch 'quick'"),
+        (("--warp", "spiral"), "no warp 'spiral'"),
+    ],
+)
+def test_wrong_usage_is_one_sentence(folder: Path, tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+    code, _, complaints = evaluated(folder, tmp_path, *arguments)
+    assert code
+    assert said in complaints
+
+
+def test_figures_without_matplotlib_say_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib.backends.backend_agg", None)
+    with pytest.raises(OutputError, match=r"sentinel-match\[plot\]"):
+        figures.draw(tmp_path, [])

@@ -1,0 +1,256 @@
+"""The small face: pictures in, matches out; and the command that does many."""
+
+from __future__ import annotations
+
+import doctest
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from click.testing import CliRunner, Result
+
+from sentinel_match import images
+from sentinel_match.cli import main
+from sentinel_match.errors import ExtraMissing, NotAProduct, UnknownMatcher
+from sentinel_match.images import ImageMatcher, visualize_matches
+from sentinel_match.matchers.sift import Sift
+from sentinel_match.safe import read_scene
+from sentinel_match.testing.checks import example_pair
+
+PAIR = example_pair(shift=(7.3, -4.6), size=256)
+UPRIGHT = ImageMatcher("sift", max_keypoints=700, rotations=(0.0,))
+
+
+def write(path: Path, pixels: np.ndarray, **profile: object) -> Path:
+    """A raster without any georeference."""
+    data = np.round(pixels * 250 + 1).astype(np.uint8)
+    data = data[None] if data.ndim == 2 else np.moveaxis(data, 2, 0)
+    shape = {"count": len(data), "height": data.shape[1], "width": data.shape[2]}
+    with (
+        pytest.warns(rasterio.errors.NotGeoreferencedWarning),
+        rasterio.open(path, "w", dtype="uint8", transform=Affine.identity(), **shape, **profile) as file,
+    ):
+        file.write(data)
+    return path
+
+
+def call(*words: object) -> Result:
+    return CliRunner().invoke(main, ["-q", "images", "--matcher", "sift", "--no-rotation", *[str(w) for w in words]])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write(tmp_path / "left.png", PAIR.left, driver="PNG")
+    write(tmp_path / "right.png", PAIR.right, driver="PNG")
+    return tmp_path
+
+
+def test_the_example_of_the_module_runs() -> None:
+    done = doctest.testmod(images)
+    assert 0 == done.failed
+    assert done.attempted > 4
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "float", "rgb", "nan"])
+def test_arrays_of_any_kind_are_normalised_alike(kind: str) -> None:
+    a, b = PAIR.left, PAIR.right
+    if kind == "nan":
+        a = np.where(np.arange(256) < 20, np.nan, a)
+    made = {
+        "uint8": lambda x: (x * 255).astype(np.uint8),
+        "uint16": lambda x: (x * 3000 + 1000).astype(np.uint16),
+        "rgb": lambda x: np.repeat((x * 255).astype(np.uint8)[..., None], 3, 2),
+    }.get(kind, lambda x: x)
+    found = UPRIGHT.match_images(made(a), made(b))
+    assert found.matrix is not None
+    assert found.matrix[:2, 2] == pytest.approx([7.3, -4.6], abs=0.3)
+    assert ((256, 256), (256, 256)) == found.sizes
+
+
+def test_a_mask_keeps_points_away_and_extremes_out_of_the_normalisation() -> None:
+    left = PAIR.left.copy()
+    left[:, :80] = 1e6
+    valid = np.ones(left.shape, bool)
+    valid[:, :80] = False
+    found = UPRIGHT.match_images(left, PAIR.right, valid=(valid, None))
+    assert found.keypoints0[:, 0].min() > 80
+    assert found.inlier.sum() > 30
+
+
+def test_paths_and_scenes_are_the_same_images(folder: Path) -> None:
+    by_path = UPRIGHT.match_images(folder / "left.png", str(folder / "right.png"))
+    by_scene = UPRIGHT.match_images(read_scene(folder / "left.png"), read_scene(folder / "right.png"))
+    assert np.array_equal(by_path.left, by_scene.left)
+    assert by_path.matrix is not None
+    assert by_path.matrix[:2, 2] == pytest.approx([7.3, -4.6], abs=0.3)
+
+
+def test_jp2_and_jpeg_in_colour_without_a_crs_are_read(tmp_path: Path) -> None:
+    a = write(tmp_path / "a.jp2", np.repeat(PAIR.left[..., None], 3, 2), driver="JP2OpenJPEG", QUALITY="100")
+    b = write(tmp_path / "b.jpg", np.repeat(PAIR.right[..., None], 3, 2), driver="JPEG", QUALITY=95)
+    found = UPRIGHT.match_images(a, b)
+    assert found.matrix is not None
+    assert found.matrix[:2, 2] == pytest.approx([7.3, -4.6], abs=0.3)
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_points_of_an_image_set_upright_are_its_own(turns: int) -> None:
+    turned = np.rot90(PAIR.right, -turns)
+    found = UPRIGHT.match_images(PAIR.left, turned, quarter_turns=(0, turns))
+    x, y = (found.left[found.inlier] + (7.3, -4.6)).T
+    expected = [(x, y), (256 - y, x), (256 - x, 256 - y), (y, 256 - x)][turns]
+    assert found.inlier.sum() > 60
+    assert np.median(np.hypot(*(found.right[found.inlier] - np.column_stack(expected)).T)) < 0.5
+
+
+def test_sizes_agree_on_where_things_are() -> None:
+    for size in (180, (200, 150), None):
+        matrix = ImageMatcher("sift", max_keypoints=700, resize=size, rotations=(0.0,)).match_images(
+            PAIR.left, PAIR.right
+        ).matrix  # fmt: skip
+        assert matrix is not None
+        assert matrix @ (128, 128, 1) == pytest.approx([135.3, 123.4, 1], abs=1)
+
+
+def test_the_file_loads_as_superglue_says(tmp_path: Path) -> None:
+    found = UPRIGHT.match_images(PAIR.left, PAIR.right)
+    found.save(tmp_path / "a_b_matches.npz")
+    npz = np.load(tmp_path / "a_b_matches.npz")
+    assert {"keypoints0", "keypoints1", "matches", "match_confidence"} <= set(npz.files)
+    assert (len(found.keypoints0), 2) == npz["keypoints0"].shape
+    assert (len(found.keypoints0),) == npz["matches"].shape == npz["match_confidence"].shape
+    assert len(found.score) == np.sum(npz["matches"] > -1)
+    matched = npz["matches"] > -1
+    assert np.allclose(found.right, npz["keypoints1"][npz["matches"][matched]], atol=1e-4)
+    assert "(0.5, 0.5) its centre" in str(npz["pixel_convention"])
+    assert [] == [p.name for p in tmp_path.iterdir() if p.name.startswith(".")]
+
+
+def test_keypoints_of_a_shifted_image_shift_with_it(tmp_path: Path) -> None:
+    matcher = ImageMatcher(Sift(max_keypoints=4000))
+    matcher.extract(PAIR.left[:-24, :-16], tmp_path / "a.npz")
+    matcher.extract(PAIR.left[24:, 16:], tmp_path / "b.npz")
+    with np.load(tmp_path / "a.npz") as a, np.load(tmp_path / "b.npz") as b:
+        assert [240, 232] == a["image_size"].tolist()
+        here, there = a["keypoints"], b["keypoints"] + (16, 24)
+        inside = (here > (40, 48)).all(1) & (here < (200, 190)).all(1)
+        nearest = np.hypot(*(here[inside, None] - there[None]).T).min(0)
+    assert inside.sum() > 50
+    assert (nearest < 0.5).mean() > 0.6  # CLAHE's blocks lie differently over the two
+
+
+def test_the_figure_draws_sure_matches_green_and_unsure_ones_red(tmp_path: Path) -> None:
+    found = UPRIGHT.match_images(PAIR.left, PAIR.right)
+    for confidence, (strong, weak) in {1.0: (1, 0), 0.0: (0, 1)}.items():
+        one = np.flatnonzero(found.matches0 >= 0)[:1]
+        only = np.full(len(found.matches0), -1)
+        only[one] = found.matches0[one]
+        drawn = images.ImageMatches(
+            found.keypoints0, found.keypoints1, only, np.full(len(only), confidence), only >= 0, found.model,
+            found.angle, found.sizes,
+        )  # fmt: skip
+        figure = visualize_matches(PAIR.left, PAIR.right, drawn, tmp_path / "m.png")
+        figure.canvas.draw()
+        axes = figure.axes[0]
+        middle = (drawn.left[0] + drawn.right[0] + (256 * 1.02, 0)) / 2
+        x, y = axes.transData.transform(middle)
+        picture = np.asarray(figure.canvas.buffer_rgba())
+        near = picture[len(picture) - round(y) - 2 : len(picture) - round(y) + 2, round(x) - 2 : round(x) + 2, :3]
+        colour = near.reshape(-1, 3)[np.ptp(near.reshape(-1, 3), axis=1).argmax()].astype(int)
+        assert colour[strong] - colour[weak] > 60
+        assert "1 believed of 1 matches" in axes.get_title()
+        assert "confidence" == figure.axes[1].get_ylabel()
+    assert (tmp_path / "m.png").stat().st_size > 10_000
+
+
+def test_a_figure_without_matplotlib_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = UPRIGHT.match_images(PAIR.left, PAIR.right)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ExtraMissing, match=r"sentinel-match\[plot\]"):
+        visualize_matches(PAIR.left, PAIR.right, found)
+
+
+def test_an_option_the_matcher_lacks_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="sift has no confidence"):
+        ImageMatcher("sift", confidence=0.5)
+    with pytest.raises(UnknownMatcher):
+        ImageMatcher("nothing")
+
+
+def test_what_cannot_be_an_image_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="an image is"):
+        UPRIGHT.match_images(np.zeros(5), PAIR.right)
+    with pytest.raises(ValueError, match="the mask is"):
+        UPRIGHT.match_images(PAIR.left, PAIR.right, valid=(np.ones((2, 2), bool), None))
+    (tmp_path / "page.png").write_text("<html>")
+    with pytest.raises(NotAProduct):
+        UPRIGHT.match_images(tmp_path / "page.png", PAIR.right)
+
+
+def test_a_bad_file_in_a_list_ends_nothing_and_shows_in_the_status(folder: Path) -> None:
+    (folder / "page.png").write_text("<html>")
+    (folder / "list.txt").write_text("page.png left.png\n# a comment\nleft.png, right.png, 0, 0\n")
+    done = call("--pairs", folder / "list.txt", "--input-dir", folder, "-o", folder / "out", "--viz")
+    summary = json.loads((folder / "out" / "summary.json").read_text())
+    assert 1 == done.exit_code
+    assert ["failed", "matched"] == [s["status"] for s in summary.values()]
+    assert "page.png" in summary["page_left_matches"]["why"]
+    assert {"left_right_matches.npz", "left_right_matches.png", "summary.json"} == {
+        p.name for p in (folder / "out").iterdir()
+    }
+
+
+def test_what_is_done_the_same_way_is_kept(folder: Path) -> None:
+    words = (folder / "left.png", folder / "right.png", "-o", folder / "out")
+
+    def status(*more: object) -> str:
+        done = call(*words, *more)
+        assert 0 == done.exit_code, done.output
+        return str(json.loads((folder / "out" / "summary.json").read_text())["left_right_matches"]["status"])
+
+    assert ["matched", "kept", "matched", "matched"] == [
+        status("--max-keypoints", 700),
+        status("--max-keypoints", 700),
+        status("--max-keypoints", 700, "--force"),
+        status("--max-keypoints", 600),
+    ]
+    assert "matched" == status("--max-keypoints", 600, "--resize", "200x180")
+
+
+def test_two_images_of_a_folder_by_number(folder: Path) -> None:
+    chosen = ("--input-dir", folder, "-o", folder / "out", "--indexes-of-images")
+    done = call(*chosen, 0, 1)
+    assert 0 == done.exit_code
+    assert "   0 left.png\n   1 right.png" in done.stderr
+    assert "numbered from 0" in call(*chosen, 0, 2).stderr
+
+
+def test_a_list_is_shuffled_by_its_seed_and_cut(folder: Path) -> None:
+    from sentinel_match.cli.images import _pairs
+
+    (folder / "list.txt").write_text("\n".join(f"{k}.png {k + 1}.png" for k in range(20)))
+    values = {"input_dir": None, "listing": folder / "list.txt", "indexes_of_images": (), "seed": 3}
+    first, again = (_pairs((), values | {"shuffle": True, "max_length": 5}) for _ in range(2))
+    plain = _pairs((), values | {"shuffle": False, "max_length": 5})
+    assert 5 == len(first)
+    assert first == again != plain
+
+
+@pytest.mark.parametrize("line", ["alone.png", "a.png b.png 1", "a.png b.png 0 9"])
+def test_a_line_that_is_no_pair_is_named(folder: Path, line: str) -> None:
+    (folder / "list.txt").write_text(f"left.png right.png\n{line}\n")
+    done = call("--pairs", folder / "list.txt", "-o", folder / "out")
+    assert 1 == done.exit_code
+    assert "line 2 is not two names" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [("--resize", "big"), ("--resize", "1x2x3"), ("--resize", "0"), ("--confidence", "0.5")]
+)
+def test_wrong_usage_is_said(folder: Path, words: tuple[str, ...]) -> None:
+    done = call(folder / "left.png", folder / "right.png", "-o", folder / "out", *words)
+    assert 2 == done.exit_code

@@ -1,0 +1,208 @@
+"""LoFTR under a prior: kornia's numbers without one, the written-out confidence with one, and nothing out of reach."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import kornia.feature
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+
+from sentinel_match.errors import WeightsDamaged, WeightsMissing
+from sentinel_match.guide import Guide
+from sentinel_match.matchers import Matches, create
+from sentinel_match.matchers.loftr import CELL, LoFTR, _loftr
+from sentinel_match.models.loftr import guided
+from sentinel_match.testing import check_matcher
+
+
+def texture(rows: int = 160, cols: int = 192, seed: int = 0) -> np.ndarray:
+    noise = gaussian_filter(np.random.default_rng(seed).random((rows, cols)), 1.5)
+    return ((noise - noise.min()) / np.ptp(noise)).astype(np.float32)
+
+
+def everywhere(image: np.ndarray) -> np.ndarray:
+    return np.ones(image.shape, bool)
+
+
+def moved(x: float, y: float) -> np.ndarray:
+    return np.array([[1, 0, x], [0, 1, y], [0, 0, 1.0]])
+
+
+def misses(found: Matches, guide: Guide) -> np.ndarray:
+    return np.hypot(*(found.right - guide.expected(found.left)).T)
+
+
+@pytest.fixture(scope="session")
+def loftr(tmp_path_factory: pytest.TempPathFactory) -> LoFTR:
+    """A LoFTR that learnt nothing, saved as the authors save theirs."""
+    path = tmp_path_factory.mktemp("loftr") / "loftr.ckpt"
+    torch.manual_seed(1)
+    tensors = kornia.feature.LoFTR(pretrained=None).state_dict()
+    torch.save({"state_dict": {f"matcher.{name}": tensor for name, tensor in tensors.items()}}, path)
+    return LoFTR(min_score=0.0, weights_file=path, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def network(loftr: LoFTR) -> kornia.feature.LoFTR:
+    assert loftr.weights_file
+    return _loftr(loftr.weights_file, "cpu")
+
+
+def side(image: np.ndarray, allowed: np.ndarray | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.from_numpy(image), torch.from_numpy(everywhere(image) if allowed is None else allowed)
+
+
+def test_without_a_guide_the_numbers_are_kornias(loftr: LoFTR, network: kornia.feature.LoFTR) -> None:
+    left, right = (loftr.describe(texture(seed=s), everywhere(texture())) for s in (0, 1))
+    given = {f"image{i}": torch.tensor(a["pixels"]).float()[None, None] for i, a in enumerate((left, right))}
+    given |= {f"mask{i}": torch.tensor(a["allowed"])[None] for i, a in enumerate((left, right))}
+    with torch.inference_mode():
+        expected = {name: found.numpy() for name, found in network(given).items()}
+    found = loftr.match(left, right)
+    assert len(found) > 3
+    kept = np.isin(expected["confidence"].astype(np.float64), found.score)
+    assert np.array_equal(expected["keypoints0"][kept].astype(np.float64), found.left)
+    assert np.array_equal(expected["keypoints1"][kept].astype(np.float64), found.right)
+    assert np.array_equal(expected["confidence"][kept].astype(np.float64), found.score)
+
+
+@pytest.mark.parametrize("shape", [(160, 192), (150, 181)])
+def test_a_guide_that_allows_everything_changes_nothing(loftr: LoFTR, shape: tuple[int, int]) -> None:
+    left = loftr.describe(texture(), everywhere(texture()))
+    right = loftr.describe(texture(*shape, seed=1), np.ones(shape, bool))
+    free, wide = loftr.match(left, right), loftr.match(left, right, Guide(np.eye(3), np.inf))
+    assert len(free) > 3
+    np.testing.assert_allclose(wide.left, free.left)
+    np.testing.assert_allclose(wide.right, free.right, atol=1e-3)
+    np.testing.assert_allclose(wide.score, free.score, rtol=1e-3)
+
+
+def test_the_guided_confidence_is_the_dual_softmax_of_what_is_in_reach(network: kornia.feature.LoFTR) -> None:
+    left, right, rng = texture(96, 104), texture(88, 112, seed=1), np.random.default_rng(2)
+    bias = np.where(rng.random((12 * 13, 11 * 14)) < 0.7, -np.inf, rng.normal(0, 2, (12 * 13, 11 * 14)))
+    bias[40:60] = -np.inf
+    bias[:, 70:80] = -np.inf
+    allowed = everywhere(left)
+    allowed[32:48, 40:64] = False
+    with torch.inference_mode():
+        at_left, at_right, found = guided(
+            network, side(left, allowed), side(right), lambda block: torch.from_numpy(bias[block]).float()
+        )
+        maps = [network.extract_features(torch.from_numpy(i)[None, None])["coarse"] for i in (left, right)]
+        masks = [torch.from_numpy(m[None, ::8, ::8].reshape(1, -1)) for m in (allowed, everywhere(right))]
+        a, b = (
+            t[0].double().numpy() for t in network.loftr_coarse(*(m.flatten(2).transpose(1, 2) for m in maps), *masks)
+        )
+    score = (a / 16) @ (b / 16).T / 0.1 + bias
+    score[~masks[0][0].numpy()] = -np.inf
+    likely = np.exp(score - score[np.isfinite(score)].max())
+    rows, columns = likely.sum(1, keepdims=True), likely.sum(0, keepdims=True)
+    expected = likely / np.where(rows > 0, rows, 1) * likely / np.where(columns > 0, columns, 1)
+    assert len(found) > 5
+    assert found.isfinite().all()
+    for (x, y), (u, v), confidence in zip(at_left.tolist(), at_right.tolist(), found.tolist(), strict=True):
+        i = round(y) // 8 * 13 + round(x) // 8
+        j = expected[i].argmax()
+        assert i == expected[:, j].argmax()
+        assert max(abs(u - j % 14 * 8), abs(v - j // 14 * 8)) <= 4
+        assert confidence == pytest.approx(expected[i, j], rel=1e-4)
+
+
+def test_a_guide_restricts_before_the_best_is_chosen(loftr: LoFTR) -> None:
+    left, right = (loftr.describe(texture(seed=s), everywhere(texture())) for s in (0, 1))
+    free = loftr.match(left, right)
+    for x, y, radius in ((16, -24, 12.0), (3.7, 4.1, 30.0)):
+        guide = Guide(moved(x, y), radius)
+        found = loftr.match(left, right, guide)
+        assert len(found) > max(3, (misses(free, guide) <= radius).sum())
+        assert misses(found, guide).max() <= radius
+
+
+def test_the_guide_speaks_of_the_images_own_pixels(loftr: LoFTR) -> None:
+    small = replace(loftr, max_side=96)
+    left, right = (small.describe(texture(320, 384, seed=s), np.ones((320, 384), bool)) for s in (0, 1))
+    assert [4.0, 4.0] == left["scale"].tolist()
+    guide = Guide(moved(64, 32), 40.0)
+    found = small.match(left, right, guide)
+    assert len(found) > 3
+    assert [0.0] == np.unique(found.left % (4 * CELL)).tolist()
+    assert misses(found, guide).max() <= 40
+
+
+def test_images_of_different_size_are_guided_too(loftr: LoFTR) -> None:
+    left = loftr.describe(texture(), everywhere(texture()))
+    right = loftr.describe(texture(117, 205, seed=1), np.ones((117, 205), bool))
+    guide = Guide(moved(10, -20), 12.0)
+    found = loftr.match(left, right, guide)
+    assert len(found) > 3
+    assert misses(found, guide).max() <= 12
+
+
+def test_cells_with_nothing_in_reach_have_no_match_and_make_no_nan(loftr: LoFTR) -> None:
+    arrays = loftr.describe(texture(), everywhere(texture()))
+    assert 0 == len(loftr.match(arrays, arrays, Guide(moved(1000, 0), 50.0)))
+    half = loftr.match(arrays, arrays, Guide(moved(96, 0), 16.0))
+    assert len(half) > 2
+    assert half.left[:, 0].max() < 112
+    for numbers in (half.left, half.right, half.score):
+        assert np.isfinite(numbers).all()
+
+
+def test_no_guided_match_lies_on_or_beside_a_mask(loftr: LoFTR) -> None:
+    image = texture()
+    valid = everywhere(image)
+    valid[50:110, 60:120] = False
+    image[~valid] = 1.0
+    masked, whole = loftr.describe(image, valid), loftr.describe(texture(seed=1), everywhere(image))
+    for pair, points in (((masked, whole), "left"), ((whole, masked), "right")):
+        at = getattr(loftr.match(*pair, Guide(np.eye(3), 30.0)), points)
+        assert len(at) > 2
+        assert np.maximum(np.array([60, 50]) - at, at - np.array([120, 110])).max(1).min() >= 3
+
+
+def test_a_higher_threshold_keeps_the_better_ones(loftr: LoFTR) -> None:
+    left, right = (loftr.describe(texture(96, 112, s), np.ones((96, 112), bool)) for s in (0, 1))
+    for guide in (None, Guide(np.eye(3), 30.0)):
+        every = loftr.match(left, right, guide)
+        for least in np.quantile(every.score, (0.25, 0.75)):
+            kept = replace(loftr, min_score=float(least)).match(left, right, guide)
+            assert np.array_equal(every.left[every.score > least], kept.left)
+
+
+def test_guides_in_several_threads_do_not_mix(loftr: LoFTR) -> None:
+    left, right = (loftr.describe(texture(96, 112, s), np.ones((96, 112), bool)) for s in (0, 1))
+    guides = [None, *(Guide(moved(8 * k, 0), 10.0) for k in range(3))]
+    alone = [loftr.match(left, right, guide) for guide in guides]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda guide: loftr.match(left, right, guide), guides))
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_allclose(other.left, one.left)
+        np.testing.assert_allclose(other.right, one.right, atol=1e-3)
+
+
+def test_absent_weights_name_the_file_and_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("XDG_CACHE_HOME", "TORCH_HOME", "SENTINEL_MATCH_WEIGHTS"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    with pytest.raises(WeightsMissing, match=r"^loftr needs the weights loftr_outdoor\.ckpt .* --download loftr'"):
+        create("loftr")
+
+
+def test_a_wrong_file_is_refused_in_one_sentence(loftr: LoFTR, tmp_path: Path) -> None:
+    path = tmp_path / "other.ckpt"
+    torch.save({"state_dict": {"matcher.weight": torch.zeros(3)}}, path)
+    arrays = loftr.describe(texture(), everywhere(texture()))
+    with pytest.raises(WeightsDamaged, match=r"other\.ckpt are refused: \d+ tensors do not fit the network, first no"):
+        replace(loftr, weights_file=path).match(arrays, arrays, Guide(np.eye(3), 10.0))
+
+
+@pytest.mark.peer
+def test_real_loftr_keeps_the_contract() -> None:
+    if "SENTINEL_MATCH_LOFTR" not in os.environ:
+        pytest.skip("set SENTINEL_MATCH_LOFTR to loftr_outdoor.ckpt")
+    check_matcher(LoFTR(weights_file=Path(os.environ["SENTINEL_MATCH_LOFTR"])))

@@ -1,0 +1,154 @@
+"""Two images of which nothing is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sentinel_match.matchers.sift import Sift
+from sentinel_match.testing.checks import example_pair
+from sentinel_match.unposed import Search, View, relate
+from sentinel_match.view import reduced, turned
+
+SIFT = Sift(max_keypoints=700)
+PAIR = example_pair(shift=(7.3, -4.6), size=256)
+MAP = np.array([[1, 0, 7.3], [0, 1, -4.6], [0, 0, 1]])
+
+
+def turned_pair(degrees: float) -> tuple[View, View, np.ndarray]:
+    """The example with its right image turned clockwise, and the map from the left image to it."""
+    turn = turned(View.of(PAIR.right, PAIR.right_valid), degrees)
+    return View.of(PAIR.left, PAIR.left_valid), View.of(turn.pixels, turn.valid), np.linalg.inv(turn.matrix) @ MAP
+
+
+def moved(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    there = np.column_stack([points, np.ones(len(points))]) @ matrix.T
+    return there[:, :2] / there[:, 2:]
+
+
+@pytest.mark.parametrize("degrees", [15, 30, 90, 135, 180, -60])
+def test_a_turned_image_is_found_with_its_angle_and_points_in_its_own_pixels(degrees: int) -> None:
+    left, right, truth = turned_pair(degrees)
+    found = relate(left, right, Search(SIFT))
+    assert found.model is not None
+    grid = np.stack(np.meshgrid([20.0, 128, 236], [20.0, 128, 236]), -1).reshape(-1, 2)
+    assert np.hypot(*(found.model(grid) - moved(truth, grid)).T).max() < 0.5
+    assert found.angle is not None
+    assert (found.angle - degrees + 180) % 360 == pytest.approx(180, abs=0.2)
+    p, q = (found.keypoints[i][found.pairs[found.inlier, i]] for i in (0, 1))
+    error = np.hypot(*(q - moved(truth, p)).T)
+    assert len(error) > 60
+    assert np.median(error) < 0.5
+    assert (error < 1).mean() > 0.85
+
+
+@pytest.mark.parametrize("model", ["translation", "affine", "homography"])
+def test_the_model_is_the_one_asked_for(model: str) -> None:
+    left, right, truth = turned_pair(0)
+    found = relate(left, right, Search(SIFT, model=model))
+    assert found.model is not None
+    assert model == found.model.kind
+    middle = np.array([[128.0, 128.0]])
+    assert found.model(middle) == pytest.approx(moved(truth, middle), abs=0.5)
+
+
+def test_unrelated_images_have_no_model() -> None:
+    other = example_pair(size=256, seed=11)
+    found = relate(View.of(PAIR.left, PAIR.left_valid), View.of(other.right, other.right_valid), Search(SIFT))
+    assert found.model is None
+    assert found.angle is None
+    assert not found.inlier.any()
+    assert "their windows do not" in found.why
+    assert 8 == len(found.agreeing)
+
+
+def test_an_empty_image_matches_nothing() -> None:
+    empty = View.of(np.zeros((200, 200), np.float32), np.zeros((200, 200), bool))
+    for left, right in ((empty, View.of(PAIR.right, PAIR.right_valid)), (View.of(PAIR.left, PAIR.left_valid), empty)):
+        assert relate(left, right, Search(SIFT)).model is None
+
+
+def test_an_upright_pair_is_not_turned_any_further() -> None:
+    left, right, _ = turned_pair(0)
+    assert [0.0] == list(relate(left, right, Search(SIFT)).agreeing)
+
+
+def test_no_point_lies_on_what_is_masked() -> None:
+    left, right, _ = turned_pair(30)
+    left.valid[:, :90] = False
+    try:
+        found = relate(left, right, Search(SIFT))
+    finally:
+        left.valid[:, :90] = True
+    assert found.model is not None
+    assert found.keypoints[0][:, 0].min() > 90
+
+
+def test_big_images_are_matched_again_in_windows_at_full_resolution() -> None:
+    left, right, truth = turned_pair(90)
+    coarse = relate(left, right, Search(SIFT, size=190))
+    fine = relate(left, right, Search(SIFT, size=190, windows=2))
+    assert coarse.model is not None
+    assert fine.model is not None
+    errors = []
+    for found in (coarse, fine):
+        p, q = (found.keypoints[i][found.pairs[found.inlier, i]] for i in (0, 1))
+        errors.append(np.median(np.hypot(*(q - moved(truth, p)).T)))
+    assert fine.inlier.sum() > coarse.inlier.sum()
+    assert errors[1] < errors[0]
+
+
+def test_a_guided_pass_gathers_more_than_the_sweep() -> None:
+    left, right, _ = turned_pair(25)
+    guided = relate(left, right, Search(SIFT))
+    agreed = max(guided.agreeing.values())
+    assert guided.inlier.sum() > 1.1 * agreed
+
+
+@given(st.floats(-400, 400), st.integers(30, 60), st.integers(30, 60))
+@settings(max_examples=30)
+def test_turning_shows_what_its_matrix_says(degrees: float, rows: int, cols: int) -> None:
+    y, x = np.mgrid[:rows, :cols] + 0.5
+    ramp = ((x + 2 * y) / (cols + 2 * rows)).astype(np.float32)
+    view = turned(View.of(ramp, np.ones((rows, cols), bool)), degrees)
+    v, u = np.nonzero(cv2.erode(view.valid.astype(np.uint8), np.ones((5, 5)), borderValue=0))
+    source = view.whence(np.column_stack([u, v]) + 0.5)
+    expected = (source @ (1, 2)) / (cols + 2 * rows)
+    assert np.abs(expected - view.pixels[v, u]).max() < 2e-3
+
+
+@pytest.mark.parametrize("size", [100, (60, 120), 77, 31, None])
+def test_reducing_shows_what_its_matrix_says(size: Any) -> None:
+    y, x = np.mgrid[:240, :250] + 0.5
+    ramp = ((x + 2 * y) / 730).astype(np.float32)
+    view = reduced(View.of(ramp, np.ones(ramp.shape, bool)), size)
+    v, u = np.nonzero(view.valid)
+    expected = (view.whence(np.column_stack([u, v]) + 0.5) @ (1, 2)) / 730
+    error = expected - view.pixels[v, u]
+    assert abs(error.mean()) < 1e-4
+    assert np.abs(error).max() < 1e-3
+
+
+@pytest.mark.real
+def test_real_dates_are_found_at_any_angle_and_other_ground_is_not(shared: Path) -> None:
+    def crop(name: str, row: int, col: int) -> View:
+        image = cv2.imread(str(shared / "tci_gray_107m" / f"{name}_TCI.jpg"), cv2.IMREAD_GRAYSCALE)
+        part = image[row : row + 300, col : col + 300].astype(np.float32) / 255
+        return View.of(part, part > 0.01)
+
+    left, right = crop("T36UYA_20190606T083601", 200, 200), crop("T36UYA_20160621T084012", 230, 190)
+    for degrees in (100,):
+        turn = turned(right, degrees)
+        found = relate(left, View.of(turn.pixels, turn.valid), Search(SIFT))
+        truth = np.linalg.inv(turn.matrix) @ np.array([[1, 0, 10], [0, 1, -30], [0, 0, 1.0]])
+        middle = np.array([[150.0, 150]])
+        assert found.model is not None
+        assert np.hypot(*(found.model(middle) - moved(truth, middle)).T)[0] < 1
+    elsewhere = crop("T36UXA_20180830T083601", 0, 500)
+    assert relate(left, elsewhere, Search(SIFT)).model is None
