@@ -244,11 +244,12 @@ def _given(scene: Scene, geobox: GeoBox, given: ClassMap) -> Classified:
         raise BadClasses(path, error.reason) from error
     if codes.dtype.kind not in "iu":
         raise BadClasses(path, f"classes are whole numbers, and its values are {codes.dtype}")
-    known = {int(code) for code in np.unique(codes)} - ({int(header.nodata)} if header.nodata is not None else set())
+    nodata = None if header.nodata is None or np.isnan(header.nodata) else int(header.nodata)
+    known = {int(code) for code in np.unique(codes)} - {nodata}
     table = _table(given, known)
     strange = sorted(known - table.keys())
-    if header.nodata is not None:
-        table = {**table, int(header.nodata): Class.UNKNOWN}
+    if nodata is not None:
+        table = {**table, nodata: Class.UNKNOWN}
     note = f"{path.name}: {', '.join(map(str, strange))} not in the table of classes, so unknown"
     grid = header.geobox[window.roi]
     return Classified(_placed(_coded(codes, table), grid, geobox), path.name, (note,) if strange else ())

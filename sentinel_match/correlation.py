@@ -168,7 +168,9 @@ class Correlator:
             here, there = (torch.from_numpy(p[i : i + self.batch]).to(self.device) for p in (at, to))
             whole = there.round()
             a, b = self._windows(0, here), self._windows(1, whole)
-            return self._surfaces(*((b, a) if swap else (a, b)), radius, (whole - there).float())
+            return self._surfaces(
+                *((b, a) if swap else (a, b)), radius, (there - whole if swap else whole - there).float()
+            )
 
         pieces = list(in_threads(piece, range(0, len(at), self.batch)))
         return Surfaces(*(torch.cat(t) for t in zip(*pieces, strict=True)))

@@ -19,7 +19,8 @@ import numpy as np
 from sentinel_match import matchers, verify, windows
 from sentinel_match.guide import Guide
 from sentinel_match.lattice import origin_of, pixel_size, to_metres
-from sentinel_match.look import CASCADE, Found, Method, Pair, Side, made
+from sentinel_match.look import CASCADE, PRECISE, Found, Method, Pair, Side, made
+from sentinel_match.matchers import WITNESS as SHARED
 from sentinel_match.matchers.phase import REACH, Phase
 from sentinel_match.unposed import Search, relate
 from sentinel_match.view import View
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sentinel_match.cache import Cache
+    from sentinel_match.matchers import Matcher
     from sentinel_match.raster import Raster
 
 log = logging.getLogger(__name__)
@@ -45,8 +47,8 @@ WITNESSED = 2
 """Cells, the clearest ones, that the witness looks at."""
 EMPTY = 0.02
 """A cell with agreeing points on less than this share of the grid of ``phase`` counts as empty."""
-PRECISE = 1.0
-"""Pixels within which a point of the cascade must lie of the model: what it delivers is meant to be right to that."""
+LONE = 1e-9
+"""Largest chance (as ``verify.CHANCE``) of a model that no other method confirms."""
 
 
 def correspond(
@@ -75,30 +77,31 @@ def correspond(
         aside = np.eye(3)
         aside[:2, 2] = np.subtract(origin_of(a.geobox), origin_of(b.geobox))[::-1]
         prior = Guide(aside, max(method.reach / pixel_size(a), NEAREST), left.context, right.context)
-        prior = _narrowed(left, right, prior)
+        prior = _narrowed(left, right, prior, method.device)
     pair = Pair(left, right, method, cache, tell, prior, windows.choose(a, b, method.cells))
+    cascade = [m for m in (made(name, method.device) for name in (WITNESS, LEARNED)) if m]
+    if method.everywhere or not (method.guided or method.matcher):
+        return _searched(pair, [method.matcher] if method.matcher else cascade)
     if method.matcher is not None:
         return pair.judged(pair.look(method.matcher, pair.cells))
-    if method.guided:
-        found = _cascade(pair)
-        if found.model is not None:
-            return found
-        searched = _searched(pair, (WITNESS,))
-        if searched.model is None:
-            return found
-        log.warning("the georeference is off by more than %g m: %s", method.reach, searched.why)
-        return searched
-    return _searched(pair, (WITNESS, LEARNED))
+    found = _cascade(pair)
+    if found.model is not None:
+        return found
+    searched = _searched(pair, cascade[:1])
+    if searched.model is None:
+        return found
+    log.warning("the georeference is off, beyond what was searched within %g m: %s", method.reach, searched.why)
+    return searched
 
 
-def _narrowed(left: Side, right: Side, prior: Guide) -> Guide:
+def _narrowed(left: Side, right: Side, prior: Guide, device: str) -> Guide:
     """The prior, corrected by a look at both whole images at low resolution where it could be far off."""
     if prior.radius <= REACH:
         return prior
     a, b = ({"pixels": side.first.pixels, "valid": side.first.valid} for side in (left, right))
     longest = max(*left.first.valid.shape, *right.first.valid.shape)
     least = 2 ** int(np.ceil(np.log2(max(1, longest / OVERVIEW))))
-    return Phase(spacing=16).narrowed(a, b, prior, least)
+    return Phase(spacing=16, device=device).narrowed(a, b, prior, max(least, 2))
 
 
 def _cascade(pair: Pair) -> Found:
@@ -109,7 +112,7 @@ def _cascade(pair: Pair) -> Found:
     sure = pair.judged(pair.look(matchers.create(WITNESS), pair.cells[:WITNESSED]))
     opinions = [dense, sure]
     confirmed = dense.model is not None and pair.confirms(dense.model, sure)
-    poor = [cell for cell in pair.cells if not confirmed or _empty(cell, dense, pair.left.first)]
+    poor = [cell for cell in pair.cells if not confirmed or _empty(cell, dense, pair.left.first, spacing)]
     learned = made(LEARNED, pair.method.device)
     if poor and learned is not None:
         asked = poor if confirmed or dense.model is None else poor[: max(WITNESSED, len(poor) // 2)]
@@ -117,17 +120,17 @@ def _cascade(pair: Pair) -> Found:
     return _united(pair, opinions)
 
 
-def _searched(pair: Pair, names: Sequence[str]) -> Found:
+def _searched(pair: Pair, methods: Sequence[Matcher]) -> Found:
     """Both images whole, at every rotation, by the first of some methods that finds anything."""
     a, b = pair.left.first, pair.right.first
     here, there = (View.of(image.pixels, np.asarray(image.valid)) for image in (a, b))
     kind, found = pair.method.model or "similarity", pair.nothing("no method could be asked")
-    for name in names:
-        matcher = made(name, pair.method.device)
-        if matcher is None:
-            continue
+    for matcher in methods:
+        name = matcher.name
         pair.tell(f"search ({name})", 0, 1)
-        search = Search(matcher, OVERVIEW, model=kind, windows=pair.method.cells, seed=pair.method.seed)
+        search = Search(
+            matcher, OVERVIEW, model=kind, windows=pair.method.cells, seed=pair.method.seed, device=pair.method.device
+        )
         relation = relate(here, there, search)
         left, right = (k[relation.pairs[:, side]] for side, k in enumerate(relation.keypoints))
         seen = len(relation.keypoints[0]), len(relation.keypoints[1])
@@ -158,12 +161,16 @@ def _united(pair: Pair, opinions: list[Found]) -> Found:
         seen=(sum(o.seen[0] for o in opinions), sum(o.seen[1] for o in opinions)),
         believed=np.zeros(sum(len(o) for o in opinions), bool),
         cells=len(pair.cells),
+        witness=np.concatenate([np.full(len(o), SHARED) if o.witness is None else o.witness for o in opinions]),
+        radius=min(o.radius for o in opinions),
     )
     most = max(len(s) for s in supporters)
     if most == 0:
         said = "; ".join(f"{name}: {o.why}" for name, o in zip(names, opinions, strict=True))
         return replace(everything, why=said)
     best = next(k for k, s in enumerate(supporters) if len(s) == most)
+    if most == 1 and opinions[best].chance > LONE:
+        return replace(everything, why=f"{names[best]} alone found a shift, and nothing confirms it")
     against = [names[k] for k, o in enumerate(opinions) if o.model and k not in supporters[best]]
     if against and most == 1:
         said = " and ".join([names[best], *against])
@@ -178,12 +185,13 @@ def _united(pair: Pair, opinions: list[Found]) -> Found:
 
 
 def _only(found: Found, chosen: NDArray[np.bool_]) -> Found:
-    arrays = {name: getattr(found, name)[chosen] for name in ("left", "right", "score", "method", "believed")}
-    return replace(found, **arrays)
+    names = ("left", "right", "score", "method", "believed")
+    witness = None if found.witness is None else found.witness[chosen]
+    return replace(found, witness=witness, **{name: getattr(found, name)[chosen] for name in names})
 
 
-def _empty(cell: windows.Cell, found: Found, image: Raster) -> bool:
+def _empty(cell: windows.Cell, found: Found, image: Raster, spacing: int) -> bool:
     """Whether hardly any believed point lies in a cell."""
     row, col, height, width = cell.window(image.geobox)
-    clear = np.asarray(image.valid[row : row + height : 8, col : col + width : 8]).sum()
+    clear = np.asarray(image.valid[row : row + height : spacing, col : col + width : spacing]).sum()
     return bool(cell.holds(found.left[found.believed], image.geobox).sum() < EMPTY * clear)

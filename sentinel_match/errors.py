@@ -112,7 +112,10 @@ class NoGeoreference(InputError):
     path: str
 
     def __str__(self) -> str:
-        return f"{self.path} has no georeference (CRS and transform), so its position on the ground is unknown."
+        return (
+            f"{self.path} has no georeference (CRS and transform), so its position on the ground is unknown; "
+            "`sentinel-match images` compares images without one."
+        )
 
 
 @dataclass(eq=False)

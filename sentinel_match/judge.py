@@ -9,6 +9,7 @@ import numpy as np
 from sentinel_match import verify
 from sentinel_match.errors import NoMatch
 from sentinel_match.lattice import crs_name, native_pixels, pixel_size, to_metres
+from sentinel_match.matchers import WITNESS
 from sentinel_match.source import inputs, source_of
 from sentinel_match.tiepoints import TiePoints, summarise
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 COARSE_TOLERANCE = 2.0
 """Pixels within which unrefined matches agree: phase leaves 0.2, ALIKED+LightGlue 0.7 px RMS."""
-WITNESS = 64.0
-"""Pixels within which matches are one witness: they share what they look at."""
 TOLERANCE = (0.5, 1.0)
 """Bounds in pixels of the largest residual of an inlier; between them, five times the residual's own NMAD."""
 LEAST_INLIERS = 20
@@ -31,16 +30,15 @@ HOLD_OUT_CELLS = 8
 
 
 def coarse_model(
-    kind: str, found: Found, a: Raster, b: Raster, radius: float, tolerance: float, seed: int
-) -> tuple[verify.Model, np.ndarray]:
-    """The model the correspondences agree on, in metres, and which of them do.
+    kind: str, found: Found, a: Raster, b: Raster, tolerance: float, seed: int
+) -> tuple[verify.Model, np.ndarray, float]:
+    """The model the correspondences agree on, in metres, which of them do, and how many as good chance would give.
 
     Args:
         kind: see ``verify.MINIMAL``.
         found: what a method delivered.
         a: the left raster.
         b: the right one.
-        radius: pixels over which wrong correspondences spread.
         tolerance: pixels within which a correspondence agrees.
         seed: of the robust fit.
 
@@ -55,14 +53,19 @@ def coarse_model(
     # Small against the tolerance: the fit then narrows to a third of it, and neighbours that err alike cannot bend it
     sigma = np.full(len(found), 0.1 * tolerance * gsd)
     model = verify.robust_fit(kind, p, q, sigma, tolerance=tolerance * gsd, quality=found.score, seed=seed)
-    witnesses = verify.apart(p, found.score, WITNESS * gsd)
-    count, chance = verify.agreement(p[witnesses], q[witnesses], model, tolerance * gsd, radius * gsd)
+    witnesses = _witnesses(p, found, gsd)
+    count, chance = verify.agreement(p[witnesses], q[witnesses], model, tolerance * gsd, found.radius * gsd)
     if chance > verify.CHANCE:
         raise ValueError(f"{count} of {len(witnesses)} independent correspondences agree, which chance alone would do")
-    return model, np.hypot(*(q - model(p)).T) <= tolerance * gsd
+    return model, np.hypot(*(q - model(p)).T) <= tolerance * gsd, chance
 
 
-def confirms(model: verify.Model, found: Found, a: Raster, b: Raster, radius: float) -> bool:
+def _witnesses(p: np.ndarray, found: Found, gsd: float) -> np.ndarray:
+    distance = WITNESS if found.witness is None else found.witness
+    return verify.apart(p, found.score, distance * gsd)
+
+
+def confirms(model: verify.Model, found: Found, a: Raster, b: Raster) -> bool:
     """Whether correspondences that had no part in a model agree with it more than chance would have them.
 
     Args:
@@ -70,15 +73,14 @@ def confirms(model: verify.Model, found: Found, a: Raster, b: Raster, radius: fl
         found: what another method delivered.
         a: the left raster.
         b: the right one.
-        radius: pixels over which wrong correspondences spread.
     """
     from scipy.stats import binom
 
     gsd = pixel_size(a)
     p, q = to_metres(a, found.left), to_metres(b, found.right)
-    witnesses = verify.apart(p, found.score, WITNESS * gsd) if len(found) else np.empty(0, np.intp)
+    witnesses = _witnesses(p, found, gsd)
     near = np.hypot(*(q - model(p)).T)[witnesses] <= COARSE_TOLERANCE * gsd
-    by_chance = min((COARSE_TOLERANCE / radius) ** 2, 1.0)
+    by_chance = min((COARSE_TOLERANCE / found.radius) ** 2, 1.0)
     return bool(binom.sf(near.sum() - 1, len(witnesses), by_chance) <= verify.CHANCE)
 
 
@@ -102,7 +104,7 @@ def tie_points(
     if ok.sum() < LEAST_INLIERS:
         raise NoMatch(*ids, f"only {ok.sum()} of {len(measured)} points could be measured to sub-pixel")
     p, q = to_metres(a, measured.left[ok]), to_metres(b, measured.right[ok])
-    sigma, quality, view = measured.sigma[ok] * gsd, measured.distinct[ok], measured.view[ok]
+    sigma, quality, refined = measured.sigma[ok] * gsd, measured.distinct[ok], measured.refined[ok]
     try:
         model = verify.robust_fit(kind, p, q, sigma, tolerance=TOLERANCE[1] * gsd, quality=-sigma, seed=seed)
     except ValueError as error:
@@ -110,10 +112,12 @@ def tie_points(
     best = sigma <= np.median(sigma)
     spread = 1.4826 * float(np.median(np.abs(q - model(p))[best]))
     tolerance = float(np.clip(5 * spread, TOLERANCE[0] * gsd, TOLERANCE[1] * gsd))
-    verified = verify.verify(model, p, q, quality, tolerance=tolerance, reach=radius * gsd, kind=view)
+    verified = verify.verify(model, p, q, quality, tolerance=tolerance, reach=radius * gsd, chosen=~refined)
     inlier = verified.inlier
-    witnesses = verify.apart(p, -sigma, WITNESS * gsd)
-    _, chance = verify.agreement(p[witnesses], q[witnesses], model, tolerance, radius * gsd)
+    # Matches that were kept for their agreement are no evidence for it
+    fair = np.flatnonzero(refined if refined.any() else np.ones(len(p), bool))
+    fair = fair[verify.apart(p[fair], -sigma[fair], WITNESS * gsd)]
+    _, chance = verify.agreement(p[fair], q[fair], model, tolerance, radius * gsd)
     if inlier.sum() < LEAST_INLIERS or chance > verify.CHANCE:
         raise NoMatch(*ids, f"only {inlier.sum()} of {len(p)} measured points agree on a {kind}")
     extent = float(np.ptp(p[inlier], axis=0).max())

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from sentinel_match.semantics import Context
 
 AUTO = "auto"
+PRECISE = 1.0
+"""Pixels within which a point of ``phase``, or of the cascade, must lie of the model: such points are right to that."""
 CASCADE = ("phase", "sift", "aliked+lightglue")
 """Of ``auto``: what starts, what checks it, and what is asked where those do not suffice."""
 
@@ -54,6 +56,8 @@ class Method:
     """``None`` = ``auto``, the cascade."""
     guided: bool = True
     """Take the georeference as the prior."""
+    everywhere: bool = False
+    """Take none: search both images whole and at every rotation."""
     reach: float = 500.0
     """Metres by which the georeference may be off; never less than ``NEAREST`` pixels."""
     cells: int = 8
@@ -101,6 +105,12 @@ class Found:
     """Why there is no match, or who confirmed it."""
     cells: int = 0
     """Cells that were looked at."""
+    witness: NDArray[np.float64] | None = None
+    """(N,) pixels within which correspondences share what they looked at."""
+    radius: float = np.inf
+    """Pixels over which wrong ones spread."""
+    chance: float = np.inf
+    """How many models as good chance alone would give."""
 
     def __len__(self) -> int:
         return len(self.score)
@@ -125,14 +135,14 @@ class Pair:
             none.left, none.right, none.score, np.empty(0, "U64"), (0, 0), np.empty(0, bool), None, why, len(self.cells)
         )
 
-    @property
-    def radius(self) -> float:
-        """Pixels over which wrong correspondences spread."""
-        return windows.SIDE / 2 if self.prior is None else self.prior.radius
+    def radius(self, matcher: matchers.Matcher) -> float:
+        """Pixels over which a matcher's wrong correspondences spread: those it can reach of those the prior allows."""
+        allowed = windows.SIDE / 2 if self.prior is None else self.prior.radius
+        return min(allowed, float(getattr(matcher, "farthest", np.inf)))
 
     def confirms(self, model: verify.Model, found: Found) -> bool:
         """Whether a method that had no part in a model supports it."""
-        return judge.confirms(model, found, self.left.first, self.right.first, self.radius)
+        return judge.confirms(model, found, self.left.first, self.right.first)
 
     def look(self, matcher: matchers.Matcher, cells: Sequence[windows.Cell]) -> Found:
         """What one matcher finds in some cells, in pixels of the two rasters; nothing is judged yet."""
@@ -144,8 +154,17 @@ class Pair:
         self.tell(f"match ({matcher.name})", len(cells), len(cells))
         parts = parts or [Matches.none()]
         left, right, score = (np.concatenate([getattr(p, name) for p in parts]) for name in ("left", "right", "score"))
-        believed, method = np.zeros(len(score), bool), np.full(len(score), matcher.name, "U64")
-        return Found(left, right, score, method, (count[0], count[1]), believed, cells=len(cells))
+        return Found(
+            left,
+            right,
+            score,
+            method=np.full(len(score), matcher.name, "U64"),
+            seen=(count[0], count[1]),
+            believed=np.zeros(len(score), bool),
+            cells=len(cells),
+            witness=np.concatenate([p.witnesses for p in parts]),
+            radius=self.radius(matcher),
+        )
 
     def _cell(self, matcher: matchers.Matcher, cell: windows.Cell) -> tuple[Matches, tuple[int, int]]:
         a, b = self.left.first, self.right.first
@@ -160,7 +179,9 @@ class Pair:
             cols, rows = (windows.MARGIN // 2 * np.round(far / (windows.MARGIN // 2))).astype(int)
             frames[1] = cell.window(b.geobox, (int(rows), int(cols)))
         origins = [np.array([frame[1], frame[0]], float) for frame in frames]
-        guide = self.prior.within_cell(frames[0], frames[1]) if self.prior is not None else None
+        guide = None
+        if self.prior is not None:
+            guide = replace(self.prior.within_cell(frames[0], frames[1]), radius=self.radius(matcher))
         found, seen = [], [0, 0]
         for images in zip(self.left.images, self.right.images, strict=True):
             described = [
@@ -169,10 +190,11 @@ class Pair:
             ]
             found.append(matcher.match(described[0], described[1], guide))
             for k, arrays in enumerate(described):
-                seen[k] += len(arrays["keypoints"]) if "keypoints" in arrays else int(arrays["valid"].sum()) // 64
+                seen[k] += _looked_at(arrays, getattr(matcher, "spacing", 8))
         left, right, score = (np.concatenate([getattr(m, name) for m in found]) for name in ("left", "right", "score"))
         inside = cell.holds(left + origins[0], a.geobox)
-        matches = Matches((left + origins[0])[inside], (right + origins[1])[inside], score[inside])
+        witness = np.concatenate([m.witnesses for m in found])[inside]
+        matches = Matches((left + origins[0])[inside], (right + origins[1])[inside], score[inside], witness)
         return matches, (seen[0], seen[1])
 
     def _described(
@@ -194,16 +216,26 @@ class Pair:
         }
         return self.cache.arrays(recipe, describe)
 
-    def judged(self, found: Found, tolerance: float = judge.COARSE_TOLERANCE) -> Found:
+    def judged(self, found: Found, tolerance: float | None = None) -> Found:
         """The same with the model its correspondences agree on, or with the reason why there is none."""
         kind = self.method.model or "similarity"
+        if tolerance is None:
+            tolerance = PRECISE if len(found) and (found.method == CASCADE[0]).all() else judge.COARSE_TOLERANCE
         try:
-            model, believed = judge.coarse_model(
-                kind, found, self.left.first, self.right.first, self.radius, tolerance, self.method.seed
+            model, believed, chance = judge.coarse_model(
+                kind, found, self.left.first, self.right.first, tolerance, self.method.seed
             )
         except ValueError as error:
             return replace(found, why=str(error))
-        return replace(found, model=model, believed=believed)
+        return replace(found, model=model, believed=believed, chance=chance)
+
+
+def _looked_at(arrays: matchers.Arrays, spacing: int) -> int:
+    """Keypoints of a described image, or points of the grid of a method without any."""
+    if "keypoints" in arrays:
+        return len(arrays["keypoints"])
+    area = next((arrays[name] for name in ("valid", "allowed") if name in arrays), np.empty((0, 0)))
+    return int(np.asarray(area[spacing // 2 :: spacing, spacing // 2 :: spacing]).sum())
 
 
 def made(name: str, device: str) -> matchers.Matcher | None:

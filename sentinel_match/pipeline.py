@@ -65,7 +65,7 @@ class Options:
     matcher: matchers.Matcher | None = None
     """``auto``, the cascade of ``correspond``, when not given."""
     guided: bool = True
-    """Whether the matcher looks only where the georeference says; ``auto`` and ``phase`` always do."""
+    """Whether to look only where the georeference says, or everywhere and at every rotation."""
     reach: float = 500.0
     """Metres by which the georeference may be off."""
     model: str | None = None
@@ -81,7 +81,16 @@ class Options:
 
     def method(self, kind: str) -> Method:
         """How ``correspond`` shall look, for a kind of model."""
-        return Method(self.matcher, self.guided, self.reach, self.cells, kind, self.seed, self.refinement.device)
+        return Method(
+            self.matcher,
+            guided=self.guided,
+            everywhere=not self.guided,
+            reach=self.reach,
+            cells=self.cells,
+            model=kind,
+            seed=self.seed,
+            device=self.refinement.device,
+        )
 
     @property
     def recipe(self) -> Mapping[str, object]:
@@ -171,8 +180,7 @@ def match_scenes(
             kind, measured, a.raster, b.raster, (left, right), band, options.refinement.radius, options.seed
         )
     method = np.concatenate([found.method[found.believed], np.full(len(grid), "grid", "U64")])[measured.ok]
-    lies = [side.classes_at(p) for side, p in ((a, measured.left), (b, measured.right))]
-    of_left, of_right = (None if c is None else c[measured.ok] for c in lies)
+    lies = [side.classes_at(p)[measured.ok] for side, p in ((a, measured.left), (b, measured.right))]
     summary = {
         **ties.summary,
         "by_method": {str(m): int((ties.inlier & (method == m)).sum()) for m in dict.fromkeys(method)},
@@ -192,12 +200,12 @@ def match_scenes(
             for side, of in (("left", a.loaded), ("right", b.loaded))
         },
     }
-    if of_left is not None and of_right is not None:
+    if any(codes.any() for codes in lies):
         summary["classes"] = {
             "from": {"left": a.loaded.classes_from, "right": b.loaded.classes_from},
-            "counts": by_class(of_left, of_right, ties.inlier),
+            "counts": by_class(lies[0], lies[1], ties.inlier),
         }
-        names = [np.array([classes.Class(c).name.lower() for c in codes]) for codes in (of_left, of_right)]
+        names = [np.array([classes.Class(c).name.lower() for c in codes]) for codes in lies]
         ties = replace(ties, left_class=names[0], right_class=names[1])
     return replace(ties, method=method, summary=summary)
 
@@ -225,10 +233,13 @@ def keep_matches(measured: Measured, found: Found) -> Measured:
     n = int(found.believed.sum())
     bare = np.flatnonzero(~measured.ok[:n])
     chosen = np.flatnonzero(found.believed)[bare]
-    arrays = {name: getattr(measured, name).copy() for name in ("left", "right", "sigma", "distinct", "ok", "view")}
+    arrays = {
+        name: getattr(measured, name).copy() for name in ("left", "right", "sigma", "distinct", "ok", "refined", "view")
+    }
     arrays["left"][bare], arrays["right"][bare] = found.left[chosen], found.right[chosen]
     arrays["distinct"][bare], arrays["ok"][bare] = found.score[chosen], True
     arrays["sigma"][bare] = [UNREFINED.get(name, UNREFINED_OTHER) for name in found.method[chosen]]
+    arrays["refined"][bare] = False
     arrays["view"][bare] = found.method[chosen]
     return replace(measured, **arrays)
 

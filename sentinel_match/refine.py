@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from sentinel_match import verify
 from sentinel_match.correlation import Correlator, Points, part, peaks
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ SIGMA_FLOOR = 0.01
 ORIENTATION_SIGMA = {1: (0.053, 0.5), 2: (0.026, 0.75)}
 """sigma = scale / q ** power for orientation, by how many times the window is larger: on three winter and spring to
 summer pairs at 107 m the NMAD in bins of q from 0.1 to 0.35 is within a tenth of it."""
+ORIENTATION_FLOOR = 0.1
+"""Pixels: what shadows that turn with the sun shift the gradients by, and averaging does not remove. Twice what they
+shift intensity by in the invented landscape, so where both can be measured intensity has the say."""
 RECENTRED = 2
 """Search radius of a pass whose windows are already centred to half a pixel, in pixels."""
 BLOCK = 1024
@@ -87,6 +91,8 @@ class Measured:
     """(N,) distance between forward and backward measurement, pixels."""
     ok: NDArray[np.bool_]
     """(N,) measured inside the search, on clear ground, forward and backward agreeing."""
+    refined: NDArray[np.bool_]
+    """(N,) measured here; ``False`` = kept as a matcher found it."""
     view: NDArray[np.str_]
     """(N,) what was correlated, and how large the window was: ``intensity 64``."""
 
@@ -97,7 +103,7 @@ class Measured:
     def nothing(left: Points, right: Points) -> Measured:
         """Points of which none could be measured."""
         zero, no = np.zeros(len(left)), np.zeros(len(left), bool)
-        return Measured(left, right, zero, zero, zero, zero, no, np.full(len(left), "", "U16"))
+        return Measured(left, right, zero, zero, zero, zero, no, no, np.full(len(left), "", "U16"))
 
 
 def measure(
@@ -125,6 +131,8 @@ def measure(
     measured = _attempt(*images, at, expected, options, *ATTEMPTS[0])
     for view, times in ATTEMPTS[1:]:
         again = np.flatnonzero(~(measured.ok & (measured.distinct >= SURE)))
+        # Large windows side by side see the same: a quarter of a window apart is close enough
+        again = again[verify.apart(at[again], measured.distinct[again], options.window * times / 4)]
         better = _attempt(*images, at[again], expected[again], options, view, times)
         replaced = better.ok & (~measured.ok[again] | (better.distinct > measured.distinct[again]))
         for name in ("right", "sigma", "quality", "distinct", "backward", "ok", "view"):
@@ -167,7 +175,9 @@ def _attempt(
         ok[index] = found.inside & second.inside & (clear >= options.min_clear)
     ok &= (backward <= options.max_backward) & (distinct >= DISTINCT)
     sigma = predicted_sigma(quality, view, times)
-    return Measured(at, at + shift, sigma, quality, distinct, backward, ok, np.full(n, f"{view} {window}", "U16"))
+    return Measured(
+        at, at + shift, sigma, quality, distinct, backward, ok, np.ones(n, bool), np.full(n, f"{view} {window}", "U16")
+    )
 
 
 def predicted_sigma(quality: NDArray[np.float64], view: str = "intensity", times: int = 1) -> NDArray[np.float64]:
@@ -176,7 +186,7 @@ def predicted_sigma(quality: NDArray[np.float64], view: str = "intensity", times
     if view == "intensity":
         return np.asarray(SIGMA_SCALE * np.sqrt(1 - q**2) / q + SIGMA_FLOOR)
     scale, power = ORIENTATION_SIGMA[times]
-    return np.asarray(scale / q**power)
+    return np.asarray(np.hypot(scale / q**power, ORIENTATION_FLOOR))
 
 
 def _blocks(points: Points) -> Iterator[NDArray[np.intp]]:

@@ -70,9 +70,9 @@ class Prepared:
         """The image whose grid and validity stand for all bands."""
         return self.side.first
 
-    def classes_at(self, points: NDArray[np.float64]) -> NDArray[np.uint8] | None:
-        """(N,) class under each pixel position, where classes are known at all."""
-        return None if self.classes is None else at(self.classes, points)
+    def classes_at(self, points: NDArray[np.float64]) -> NDArray[np.uint8]:
+        """(N,) class under each pixel position; unknown everywhere where nothing says so."""
+        return np.zeros(len(points), np.uint8) if self.classes is None else at(self.classes, points)
 
 
 def load_pair(

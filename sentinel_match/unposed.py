@@ -53,7 +53,7 @@ CANDIDATES = 3
 LEAST_WINDOWS = 6
 """And so many of them."""
 SEEN = 0.25
-"""Least share of the windows of ``phase``, of those both images show, that must find the candidate right."""
+"""Least share of the ground both images show that agreeing windows of ``phase`` must look at."""
 APART = 32.0
 """Pixels, as matched: a network sees about as much around a point, so within it matches are right or wrong together."""
 REACH = 12.0
@@ -77,6 +77,8 @@ class Search:
     """Images that were reduced are matched again at full resolution in so many windows, spread over what both show."""
     seed: int = 0
     """Of the robust fit."""
+    device: str = "auto"
+    """Of ``phase``, which checks what was found."""
 
     @property
     def recipe(self) -> Mapping[str, object]:
@@ -149,7 +151,7 @@ def relate(left: View, right: View, search: Search) -> Relation:
         attempts |= ring
         for candidate in sorted(ring.values(), key=lambda t: t.rank)[:CANDIDATES]:
             if candidate.model is not None and np.isfinite(candidate.chance):
-                model = _overlaid(a, b, candidate.model)
+                model = _overlaid(a, b, candidate.model, search.device)
                 if model is not None:
                     best = candidate
                     break
@@ -174,13 +176,14 @@ def relate(left: View, right: View, search: Search) -> Relation:
     return Relation(best.keypoints, best.pairs, best.score, best.inlier, best.model, angle, agreeing)
 
 
-def _overlaid(left: View, right: View, model: Model) -> Model | None:
+def _overlaid(left: View, right: View, model: Model, device: str) -> Model | None:
     """The model as ``phase`` has it, with the right view laid over the left one; ``None`` if it sees other ground.
 
     Args:
         left: a view.
         right: a view.
         model: a candidate, image pixels to image pixels.
+        device: where ``phase`` shall compute.
     """
     to_right = np.linalg.inv(right.matrix) @ homogeneous(model) @ left.matrix
     rows, cols = left.valid.shape
@@ -188,19 +191,20 @@ def _overlaid(left: View, right: View, model: Model) -> Model | None:
     source = filled(np.asarray(right.pixels, np.float32), right.valid) if right.valid.any() else right.pixels
     pixels = cv2.warpPerspective(source, centred, (cols, rows), flags=cv2.INTER_CUBIC).astype(np.float32)
     valid = cv2.warpPerspective(right.valid.astype(np.float32), centred, (cols, rows), flags=cv2.INTER_LINEAR) > 0.999
-    phase = Phase(spacing=16)
+    phase = Phase(spacing=16, device=device)
     both = left.valid & valid
     here, there = phase.describe(np.asarray(left.pixels, np.float32), both), phase.describe(pixels, both)
     found = phase.match(here, there, Guide(np.eye(3), REACH))
-    keep = verify.apart(found.left, found.score, phase.window) if len(found) else np.empty(0, np.intp)
+    keep = verify.apart(found.left, found.score, found.witnesses)
     p, q = found.left[keep], found.right[keep]
     if len(p) < LEAST_WINDOWS:
         return None
     sigma = np.full(len(p), SIGMA)
     small = verify.robust_fit(model.kind, p, q, sigma, tolerance=TOLERANCE, quality=found.score[keep])
     count, chance = verify.agreement(p, q, small, TOLERANCE / 2, REACH)
-    windows = both[phase.window // 2 :: phase.window, phase.window // 2 :: phase.window].sum()
-    if chance > verify.CHANCE / (CANDIDATES * len(ROTATIONS)) or count < SEEN * windows or count < LEAST_WINDOWS:
+    agrees = np.hypot(*(q - small(p)).T) <= TOLERANCE / 2
+    seen = float((found.witnesses[keep][agrees] ** 2).sum()) / max(float(both.sum()), 1.0)
+    if chance > verify.CHANCE / (CANDIDATES * len(ROTATIONS)) or seen < SEEN or count < LEAST_WINDOWS:
         return None
     whole = right.matrix @ to_right @ homogeneous(small) @ np.linalg.inv(left.matrix)
     return verify.Model(model.kind, whole / whole[2, 2], np.zeros(2))
@@ -246,6 +250,9 @@ def _attempt(parts: list[_Part], scale: tuple[float, float], search: Search, rea
         search: how to look.
         reach: radius in pixels of the right image over which wrong matches spread.
     """
+    if not parts:
+        none, empty = np.empty((0, 2)), np.empty(0)
+        return _Attempt((none, none), np.empty((0, 2), np.intp), empty, None, empty.astype(bool), np.inf)
     before = np.cumsum([[0, 0], *([len(p), len(q)] for p, q, _, _ in parts)], axis=0)
     keypoints = np.vstack([p for p, _, _, _ in parts]), np.vstack([q for _, q, _, _ in parts])
     pairs = np.vstack([pairs + before[k] for k, (_, _, pairs, _) in enumerate(parts)])
@@ -307,7 +314,7 @@ def _windows(left: View, right: View, model: Model, count: int, radius: float) -
         chosen.append(int(np.argmax(share * (np.min(apart, axis=0) if apart else 1))))
     for y, x in starts[chosen].tolist():
         a = left.cut(y, x, WINDOW, WINDOW)
-        there = model(a.corners)
+        there = right.where(model(a.corners))
         low, high = np.floor(there.min(0) - radius).astype(int), np.ceil(there.max(0) + radius).astype(int)
         yield a, right.cut(low[1], low[0], high[1] - low[1], high[0] - low[0])
 
@@ -316,7 +323,7 @@ def _shared(left: View, right: View, model: Model, row: int, col: int) -> float:
     """Share of a window that is valid in both images, from a sample."""
     y, x = (n.ravel() for n in np.mgrid[row : row + WINDOW : 16, col : col + WINDOW : 16])
     x, y = (n[(y < left.valid.shape[0]) & (x < left.valid.shape[1])] for n in (x, y))
-    there = np.floor(model(np.column_stack([x, y]) + 0.5)).astype(int)
+    there = np.floor(right.where(model(left.whence(np.column_stack([x, y]) + 0.5)))).astype(int)
     inside = (there >= 0).all(1) & (there[:, 0] < right.valid.shape[1]) & (there[:, 1] < right.valid.shape[0])
     u, v = there[inside].T
     return float((left.valid[y[inside], x[inside]] & right.valid[v, u]).sum()) / (WINDOW / 16) ** 2

@@ -182,7 +182,7 @@ def verify(
     *,
     tolerance: float,
     reach: float,
-    kind: NDArray[np.str_] | None = None,
+    chosen: NDArray[np.bool_] | None = None,
     least_score: float = 0.9,
 ) -> Verified:
     """Judge measured correspondences by a model: probability, residual, inlier.
@@ -194,15 +194,13 @@ def verify(
         quality: (N,) how distinct the correlation peak is.
         tolerance: largest residual of an inlier, same unit as the points.
         reach: radius within which the search could have found a wrong peak, same unit; larger than ``tolerance``.
-        kind: (N,) what each was measured by; qualities of different kinds are not compared.
+        chosen: (N,) kept for agreeing with a model: they say nothing of the others, and their quality is their score.
         least_score: smallest probability of an inlier.
     """
     residual = np.hypot(*(right - model(left)).T)
-    score = np.zeros(len(left))
-    kinds = np.zeros(len(left), int) if kind is None else kind
-    for one in np.unique(kinds):
-        own = kinds == one
-        score[own] = probability(residual[own], quality[own], tolerance, reach)
+    score = quality.astype(np.float64)
+    fair = np.ones(len(left), bool) if chosen is None else ~chosen
+    score[fair] = probability(residual[fair], quality[fair], tolerance, reach)
     score[residual > tolerance] = 0  # a point that contradicts the model is wrong whatever its peak
     return Verified(model, residual, score, (residual <= tolerance) & (score >= least_score), tolerance)
 
@@ -322,14 +320,23 @@ def _solve(kind: str, p: NDArray[np.float64], q: NDArray[np.float64], w: NDArray
     return matrix
 
 
-def apart(points: Points, score: NDArray[np.float64], distance: float) -> NDArray[np.intp]:
+def apart(points: Points, score: NDArray[np.float64], distance: float | NDArray[np.float64]) -> NDArray[np.intp]:
     """The best point of every square of a side, by index: neighbours that share pixels are one witness, not many.
 
     Args:
         points: (N, 2).
         score: (N,) which of a square is kept.
-        distance: side of the squares, same unit as the points.
+        distance: side of the squares, same unit as the points; (N,) where points looked differently far around. Then
+            those that looked least far come first, and a wider one counts only in a square without any.
     """
-    order = np.argsort(-score, kind="stable")
-    _, first = np.unique(np.floor(points[order] / distance).astype(np.int64), axis=0, return_index=True)
-    return np.sort(order[first])
+    sides = np.broadcast_to(np.asarray(distance, float), len(points))
+    chosen = np.empty(0, np.intp)
+    for side in np.unique(sides):
+        cell = np.floor(points / side).astype(np.int64)
+        taken = {tuple(c) for c in cell[chosen].tolist()}
+        own = np.flatnonzero(sides == side)
+        own = own[np.argsort(-score[own], kind="stable")]
+        _, first = np.unique(cell[own], axis=0, return_index=True)
+        fresh = [k for k in own[first].tolist() if tuple(cell[k].tolist()) not in taken]
+        chosen = np.concatenate([chosen, np.array(fresh, np.intp)])
+    return np.sort(chosen)

@@ -72,7 +72,7 @@ def reduced(view: View, size: int | tuple[int, int] | None) -> View:
     ratio = (1.0, 1.0) if wanted is None else (max(1.0, cols / wanted[0]), max(1.0, rows / wanted[1]))
     if isinstance(size, int):
         ratio = (max(ratio), max(ratio))
-    block = int(min(ratio) + 1e-9)
+    block = min(int(min(ratio) + 1e-9), rows, cols)
     step = max(1, 1024 // block) * block
     tall, wide = rows // block * block, cols // block * block
     strips = [

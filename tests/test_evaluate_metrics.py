@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -150,7 +151,7 @@ def two_views(noise: float = 0.0, seed: int = 1) -> tuple[pose.PosePair, np.ndar
     for K, P in ((K0, ground), (K1, ground @ T[:3, :3].T + T[:3, 3])):
         image = P @ K.T
         seen.append(image[:, :2] / image[:, 2:] + rng.normal(0, noise, (200, 2)))
-    return pose.PosePair("a", "b", (0, 0), K0, K1, T), *seen
+    return pose.PosePair(Path("a"), Path("b"), (0, 0), K0, K1, T), *seen
 
 
 def superglue_epipolar(kpts0, kpts1, T_0to1, K0, K1):
@@ -179,7 +180,7 @@ def test_exact_points_give_the_exact_pose_and_noise_costs() -> None:
     assert (1.0, 0.5, 200) == (exact.precision, exact.matching_score, exact.matches)
     assert 0.0 == pytest.approx(exact.error, abs=1e-3)
     noisy = [pose.judge_pose(*two_views(noise=20.0, seed=k), keypoints=200) for k in range(4)]
-    clean, worse = pose.summarise_pose([exact]), pose.summarise_pose(noisy)
+    (clean,), (worse,) = pose.summarise_pose([exact]), pose.summarise_pose(noisy)
     assert (100.0, 100.0, 100.0) == pytest.approx(clean.auc, abs=0.1)
     assert worse.auc[0] < 60
     assert worse.precision < 60
@@ -190,7 +191,7 @@ def test_a_pose_from_too_few_points_is_infinitely_wrong_and_counts() -> None:
     none = pose.judge_pose(pair, left[:0], right[:0], keypoints=0)
     assert (math.inf, 0.0, 0.0, 0) == (none.error, none.precision, none.matching_score, none.matches)
     assert math.isinf(pose.pose_error(pair, left[:4], right[:4]))
-    both = pose.summarise_pose([none, pose.judge_pose(pair, left, right, 200)])
+    (both,) = pose.summarise_pose([none, pose.judge_pose(pair, left, right, 200)])
     assert 50.0 == pytest.approx(both.auc[2], abs=0.1)
 
 
@@ -211,11 +212,24 @@ def test_a_pair_file_has_38_fields_a_line(tmp_path) -> None:
     assert np.array_equal(pair.pose, read.pose)
 
 
+def line(**changes: object) -> str:
+    """A line of a pair file, of which some matrix or name is another."""
+    pair, *_ = two_views()
+    known = {"names": "a b", "turns": "0 0", "K0": pair.K_left, "K1": pair.K_right, "T": pair.pose} | changes
+    return " ".join(v if isinstance(v, str) else " ".join(map(str, np.ravel(v))) for v in known.values()) + "\n"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("a b 0 0 1 2 3\n", "line 1 has 7 fields"),
+        (line() + line(names="a"), "line 2 has 37 fields"),
         ("a b 0 0 " + "x " * 34 + "\n", "no number"),
+        (line(turns="0 half"), "no number"),
+        (line(T=np.full((4, 4), np.nan)), "not finite"),
+        (line(K1=np.zeros((3, 3))), "without a focal length"),
+        (line(T=np.diag([1, 1, -1, 1])), "no rotation"),
+        (line(T=np.eye(4)), "in one place"),
         ("\n", "lists no pair"),
     ],
 )
@@ -224,5 +238,15 @@ def test_a_broken_pair_file_is_refused_in_one_sentence(tmp_path, text: str, said
     file.write_text(text)
     with pytest.raises(BadList, match=said):
         pose.read_pose_pairs(file)
+
+
+def test_a_pair_file_that_is_not_there_is_refused_in_one_sentence(tmp_path) -> None:
     with pytest.raises(BadList, match="cannot be read"):
         pose.read_pose_pairs(tmp_path / "absent.txt")
+
+
+def test_the_tolerance_of_a_pose_is_a_pixel_of_the_images_as_matched() -> None:
+    # noise of 1.5 px is 0.375 px in images reduced four times: all matches enter the fit
+    pair, left, right = two_views(noise=1.5)
+    errors = [pose.pose_error(pair, left, right, scales) for scales in ((1.0, 1.0), (4.0, 4.0))]
+    assert errors[1] < errors[0]

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from odc.geo.geobox import GeoBox
 
-from sentinel_match import batch, matchers, raster, sides
+from sentinel_match import batch, lattice, matchers, raster, sides
 from sentinel_match.cache import Cache
 from sentinel_match.errors import MissingBand, NoGeoreference, NoMatch, NoOverlap, NothingClear, TooFine
+from sentinel_match.look import Found
 from sentinel_match.pairing import Filters
-from sentinel_match.pipeline import Options, match_scenes
+from sentinel_match.pipeline import Options, keep_matches, match_scenes, thinned
+from sentinel_match.refine import Measured
 from sentinel_match.safe import read_scene
 from sentinel_match.scene import Scene
+from sentinel_match.semantics import Semantics
 from sentinel_match.testing import Landscape, truncate, write_product
+from sentinel_match.view import View, turned
 
 GROUND = Landscape(seed=7)
 TRUTH = (6.4, 18.1)
@@ -293,3 +299,118 @@ def test_a_scenes_features_are_made_once_whatever_its_pairs(products: dict[str, 
 
 def test_common_band_prefers_red(products: dict[str, Scene]) -> None:
     assert "B04" == sides.common_band(products["spring"], products["autumn"], None)
+
+
+@pytest.fixture(scope="module")
+def classified(tmp_path_factory: pytest.TempPathFactory) -> tuple[Scene, Scene]:
+    """Two L2A products with two bands each: they know what lies where."""
+    folder = tmp_path_factory.mktemp("l2a")
+    facts = {"level": "L2A", "bands": ("B04", "B08"), "pixels": 480}
+    return (
+        read_scene(write_product(folder, GROUND, date="2021-05-20", **facts)),
+        read_scene(write_product(folder, GROUND, date="2021-09-17", displacement=TRUTH, **facts)),
+    )
+
+
+def test_every_tie_point_tells_its_classes_and_the_summary_counts_them(classified: tuple[Scene, Scene]) -> None:
+    ties = match_scenes(*classified, quick())
+    assert ties.left_class is not None
+    assert ties.right_class is not None
+    assert [len(ties.inlier)] * 2 == [len(ties.left_class), len(ties.right_class)]
+    assert {"left": "SCL", "right": "SCL"} == ties.summary["classes"]["from"]
+    counts = ties.summary["classes"]["counts"]
+    assert len(ties.inlier) == sum(one["points"] for one in counts.values())
+    assert ties.inlier.sum() == sum(one["inliers"] for one in counts.values())
+    alike = ties.left_class == ties.right_class
+    assert alike.sum() == sum(one["points"] for name, one in counts.items() if " > " not in name)
+    fields = (ties.left_class == "vegetation") & (ties.right_class == "bare")
+    assert fields.sum() == counts["vegetation > bare"]["points"]
+
+
+def test_a_map_of_classes_tells_the_classes_of_products_that_have_none(
+    products: dict[str, Scene], tmp_path: Path
+) -> None:
+    import rasterio
+
+    box = products["spring"].band("B04").geobox
+    codes = np.full(box.shape, 10, np.uint8)  # WorldCover: trees
+    codes[:, box.shape[1] // 2 :] = 80  # and water
+    path = tmp_path / "worldcover.tif"
+    facts = {"count": 1, "dtype": "uint8", "crs": str(box.crs), "transform": box.affine}
+    with rasterio.open(path, "w", driver="GTiff", width=box.shape[1], height=box.shape[0], **facts) as file:
+        file.write(codes, 1)
+    wanted = Semantics(maps=(path,), table="worldcover")
+    ties = match_scenes(products["spring"], products["autumn"], quick(semantics=wanted))
+    assert ties.left_class is not None
+    middle = box.affine.c + 10 * (box.shape[1] // 2)
+    sure = np.abs(ties.left_xy[:, 0] - middle) > 20
+    expected = np.where(ties.left_xy[:, 0] < middle, "vegetation", "water")
+    assert np.array_equal(expected[sure], ties.left_class[sure])
+
+
+@pytest.mark.parametrize("band", ["B04,B08", "NDVI"])
+def test_several_bands_and_an_index_find_the_same_shift(classified: tuple[Scene, Scene], band: str) -> None:
+    ties = match_scenes(*classified, quick(band=band))
+    assert [band, band] == [ties.band, ties.summary["band"]]
+    assert ties.inlier.sum() > 200
+    assert np.abs(np.median(ties.shift[ties.inlier], axis=0) - TRUTH).max() < 1.0
+
+
+def test_a_turned_image_gives_the_matches_as_they_were_found(products: dict[str, Scene], tmp_path: Path) -> None:
+    left, right = (raster.read(products[name], "B04") for name in ("spring", "autumn"))
+    low, high = np.percentile(right.pixels, (1, 99))
+    turn = turned(View.of(((right.pixels - low) / (high - low)).clip(0.01, 1), right.valid), 30)
+    grid = GeoBox(turn.valid.shape, right.geobox.affine, right.geobox.crs)
+    raster.write(left, tmp_path / "left.tif")
+    raster.write(raster.Raster(turn.pixels, turn.valid, grid), tmp_path / "turned.tif")
+    scenes = [read_scene(tmp_path / name) for name in ("left.tif", "turned.tif")]
+    ties = match_scenes(*scenes, Options(guided=False, candidates=1000))
+    assert "turned by 30." in ties.summary["matcher"]["verdict"] or "by 29.9" in ties.summary["matcher"]["verdict"]
+    assert "grid" not in ties.method
+    assert ties.inlier.sum() > 20
+    unturned = turn.whence(lattice.transformed(~grid.affine, ties.right_xy[ties.inlier]))
+    shown = lattice.transformed(right.geobox.affine, unturned)
+    error = shown - ties.left_xy[ties.inlier] - TRUTH
+    assert np.hypot(*np.median(error, axis=0)) < 5
+    assert np.hypot(*error.T).max() < 25
+
+
+def example_found(count: int = 40) -> Found:
+    """Matches on a line, 2 pixels apart, the later the surer; every fourth is not believed."""
+    left = np.column_stack([np.arange(count) * 2.0, np.full(count, 5.0)])
+    method = np.array(["phase", "sift", "says"])[np.arange(count) % 3]
+    score, believed = np.linspace(0.1, 0.9, count), np.arange(count) % 4 != 0
+    return Found(left, left + (3.0, 1.0), score, method, (count, count), believed)
+
+
+def test_matches_are_thinned_to_the_surest_of_each_square_and_none_is_lost() -> None:
+    found = example_found()
+    thin = thinned(found, 16.0)
+    assert len(found) == len(thin)
+    assert found.left is thin.left
+    expected = [
+        max(k for k in np.flatnonzero(found.believed) if found.left[k, 0] // 16 == square) for square in range(5)
+    ]
+    assert expected == np.flatnonzero(thin.believed).tolist()
+    nothing = thinned(replace(found, believed=np.zeros(40, bool)), 16.0)
+    assert not nothing.believed.any()
+
+
+def test_a_match_that_could_not_be_measured_stays_as_it_was_found() -> None:
+    found = example_found()
+    n, grid = int(found.believed.sum()), 7
+    points = np.concatenate([found.left[found.believed], np.full((grid, 2), 50.0)])
+    ok = np.arange(n + grid) % 2 == 0
+    nothing = Measured.nothing(points, points + 9)
+    kept = keep_matches(replace(nothing, ok=ok, sigma=np.full(len(ok), 0.05)), found)
+    bare = np.flatnonzero(~ok[:n])
+    origin = np.flatnonzero(found.believed)[bare]
+    assert kept.ok[:n].all()
+    assert ok[n:].tolist() == kept.ok[n:].tolist()
+    assert np.array_equal(found.right[origin], kept.right[bare])
+    assert np.array_equal(found.score[origin], kept.distinct[bare])
+    sigma = {"phase": 0.2, "sift": 0.4, "says": 0.7}
+    assert [sigma[name] for name in found.method[origin]] == kept.sigma[bare].tolist()
+    assert found.method[origin].tolist() == kept.view[bare].tolist()
+    assert np.array_equal((points + 9)[ok], kept.right[ok])
+    assert (kept.sigma[ok] == 0.05).all()

@@ -65,7 +65,7 @@ def test_unrelated_images_have_no_model() -> None:
     assert found.angle is None
     assert not found.inlier.any()
     assert "their windows do not" in found.why
-    assert 8 == len(found.agreeing)
+    assert 16 == len(found.agreeing)
 
 
 def test_an_empty_image_matches_nothing() -> None:

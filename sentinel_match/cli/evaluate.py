@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from sentinel_match.cli import options
+from sentinel_match.matchers import DEFAULT
 
 if TYPE_CHECKING:
-    from sentinel_match.evaluate import Listed, Tested
+    from collections.abc import Callable
+
+    from sentinel_match.evaluate import Listed
     from sentinel_match.evaluate.report import Unavailable
+
+T = TypeVar("T")
+
+OF_POSES = {"poses", "input_dir", "resize"}
+WITH_POSES = OF_POSES | {"output", "methods", "limit", "device", "as_json"}
+"""What has an effect there."""
 
 
 @click.command()
-@click.argument("sources", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.argument("sources", nargs=-1, type=click.Path(exists=True, path_type=Path))
 @click.option(
     "-o", "--output", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of results."
 )
@@ -25,7 +35,26 @@ if TYPE_CHECKING:
     multiple=True,
     default=("auto",),
     show_default=True,
-    help="auto or a matcher, with switches: sift:unguided:nomasks:nosemantics. Again for more.",
+    help="auto or a matcher, with switches: sift:unguided:nomasks:nosemantics. Again for more. "
+    "With --poses: matchers, without switches (default: aliked+lightglue).",
+)
+@click.option(
+    "--poses",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Instead of SOURCES, pairs of photographs with their cameras, 38 fields a line as SuperGlue has them: "
+    "two names, the quarter turns that set each upright, K0, K1, T_0to1.",
+)
+@click.option(
+    "--input-dir",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="With --poses: where the names are (default: beside the file).",
+)
+@click.option(
+    "--resize",
+    type=click.IntRange(16),
+    default=1024,
+    show_default=True,
+    help="With --poses: longer side in pixels as matched; published: 640 indoor, 1600 outdoor.",
 )
 @click.option(
     "--warp",
@@ -35,7 +64,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--displacement",
-    type=click.FloatRange(1, 1000),
+    type=click.FloatRange(2, 1000),
     default=3.0,
     show_default=True,
     help="Pixels by which right images are moved at most, each axis.",
@@ -74,14 +103,28 @@ def evaluate(
     hidden, and any strata), or archives, whose georeference is then the truth. Every right image is displaced by a
     known part of a pixel and more. OUTPUT gets records.csv, summary.csv and controls.csv; run it again after changing
     the list or the methods: pairs already measured are kept. Delete OUTPUT after changing the code of a method.
+
+    With --poses, how well the cameras' relative pose comes out of the matches; OUTPUT gets poses.csv. Exits with 1 if
+    an image could not be read; the pair counts as one without a pose.
     """
+    listing, folder, resize = (values.pop(name) for name in ("poses", "input_dir", "resize"))
+    _usage(ctx, sources, listing)
+    if device != "cpu":
+        from sentinel_match.models import device as resolve
+
+        device = str(resolve(device))
+    if listing is not None:
+        if ctx.get_parameter_source("methods") is ParameterSource.DEFAULT:
+            methods = (DEFAULT,)
+        _poses(ctx, listing, folder, limit, output, methods, resize, device, as_json=as_json)
+        return
     cache, masking, filters = options.make_cache(values), options.make_masking(values), options.make_filters(values)
     from sentinel_match import evaluate as room
     from sentinel_match.evaluate import figures as pictures
     from sentinel_match.evaluate import report
     from sentinel_match.export import dumps
 
-    tested, missing = _methods(methods, device, seed)
+    tested, missing = _available(methods, lambda name: room.parse_method(name, device, seed))
     if len(sources) == 1 and sources[0].suffix.lower() == ".csv":
         listed = room.read_list(sources[0])
     else:
@@ -98,7 +141,7 @@ def evaluate(
     with options.progress(quiet=ctx.obj) as tell:
         records = room.run(
             listed,
-            tested,
+            tuple(tested.values()),
             how,
             cache=cache,
             tell=tell,
@@ -117,24 +160,81 @@ def evaluate(
     )
     options.print_table(title, report.TABLE, report.table(summaries), right=report.TABLE[2:])
     options.print_table("Controls", report.CONTROLS, report.control_table(controls))
+    _finish(ctx, missing, output)
+
+
+def _usage(ctx: click.Context, sources: tuple[Path, ...], listing: Path | None) -> None:
+    """Refuse what is asked for and would have no effect."""
+    if bool(sources) == (listing is not None):
+        raise click.UsageError("give SOURCES or --poses")
+    for option in ctx.command.params:
+        given = ctx.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE
+        idle = option.name in OF_POSES if listing is None else option.name not in WITH_POSES
+        if given and idle and isinstance(option, click.Option):
+            raise click.UsageError(f"{option.opts[0]} has no effect {'without' if listing is None else 'with'} --poses")
+
+
+def _poses(
+    ctx: click.Context,
+    listing: Path,
+    folder: Path | None,
+    limit: int | None,
+    output: Path,
+    methods: tuple[str, ...],
+    resize: int,
+    device: str,
+    *,
+    as_json: bool,
+) -> None:
+    """Camera poses from photographs."""
+    from sentinel_match.evaluate import pose, report
+    from sentinel_match.export import dumps
+    from sentinel_match.images import ImageMatcher
+
+    for name in methods:
+        if name == "auto" or ":" in name:
+            raise click.UsageError(
+                f"{name}: photographs have no georeference; --poses takes matchers, without switches"
+            )
+    pairs = pose.read_pose_pairs(listing, folder)[:limit]
+    matchers, missing = _available(methods, lambda name: ImageMatcher(name, device, resize, rotations=(0.0,)))
+    records: list[pose.PoseRecord] = []
+    with options.progress(quiet=ctx.obj) as tell:
+        for k, pair in enumerate(pairs):
+            tell(f"pair {pair.left.name} {pair.right.name}", k, len(pairs))
+            records += [pose.run_pair(pair, name, matcher) for name, matcher in matchers.items()]
+            report.write_poses(output, records, missing)
+    if as_json:
+        click.echo(dumps(report.poses_as_json(records, missing)))
+    else:
+        title = f"Camera poses of {len(pairs)} pairs, percent"
+        options.print_table(title, report.POSES, report.pose_table(pose.summarise_pose(records)), report.POSES[1:])
+    for record in records:
+        if record.status == "failed":
+            click.echo(f"failed: {record.method}: {record.left} {record.right}: {record.reason}", err=True)
+    _finish(ctx, missing, output)
+    if not matchers or any(record.status == "failed" for record in records):
+        ctx.exit(1)
+
+
+def _finish(ctx: click.Context, missing: list[Unavailable], output: Path) -> None:
     for method in missing:
         click.echo(f"not available: {method.method}: {method.reason}", err=True)
     if not ctx.obj:
         click.echo(f"wrote {output}", err=True)
 
 
-def _methods(names: tuple[str, ...], device: str, seed: int) -> tuple[list[Tested], list[Unavailable]]:
-    """Methods that can run, and those whose weights or device are not here."""
+def _available(names: tuple[str, ...], make: Callable[[str], T]) -> tuple[dict[str, T], list[Unavailable]]:
+    """Methods that can run by name, and those whose weights or device are not here."""
     from sentinel_match.errors import DeviceMissing, WeightsDamaged, WeightsMissing
-    from sentinel_match.evaluate import parse_method
     from sentinel_match.evaluate.report import Unavailable
 
-    tested: list[Tested] = []
+    made: dict[str, T] = {}
     missing: list[Unavailable] = []
 
     def sort(name: str) -> None:
         try:
-            tested.append(parse_method(name, device, seed))
+            made[name] = make(name)
         except (WeightsMissing, WeightsDamaged, DeviceMissing) as error:
             missing.append(Unavailable(name, str(error)))
         except ValueError as error:
@@ -142,7 +242,7 @@ def _methods(names: tuple[str, ...], device: str, seed: int) -> tuple[list[Teste
 
     for name in dict.fromkeys(names):
         sort(name)
-    return tested, missing
+    return made, missing
 
 
 def _limited(listed: tuple[Listed, ...], limit: int | None) -> list[Listed]:

@@ -39,7 +39,7 @@ IMAGES = {".jp2", ".tif", ".tiff", ".jpg", ".jpeg", ".png"}
 @click.option("--matcher", default="aliked+lightglue", show_default=True, help="See `sentinel-match matchers`.")
 @click.option("--max-keypoints", type=click.IntRange(1), help="Of each image (default: the matcher's).")
 @click.option("--keypoint-threshold", type=float, help="Lowest score of a keypoint (default: the matcher's).")
-@click.option("--nms-radius", type=click.IntRange(0), help="Pixels to the next keypoint (default: the matcher's).")
+@click.option("--nms-radius", type=click.IntRange(1), help="Pixels to the next keypoint (default: the matcher's).")
 @click.option("--confidence", type=click.FloatRange(0, 1), help="Lowest of a match (default: the matcher's).")
 @click.option("--no-rotation", is_flag=True, help="Both images are upright: try no other angle.")
 @click.option(
@@ -105,12 +105,13 @@ def _one(
         bands = [[b.asset.sha256() for b in scene.bands] for scene in scenes]
         recipe = json.dumps([matcher.recipe, bands, turns], default=str, sort_keys=True)
         done = None if force else _done(target, digest({"recipe": recipe}))
-        if done is not None:
+        figure = target.with_suffix(".png")
+        if done is not None and (figure.exists() or not viz):
             return {"status": "kept" if done["matrix"] else "no match", **done}
         result = matcher.match_images(*scenes, quarter_turns=turns)
         result.save(target, digest({"recipe": recipe}))
         if viz:
-            visualize_matches(matcher.view(scenes[0]), matcher.view(scenes[1]), result, target.with_suffix(".png"))
+            visualize_matches(matcher.view(scenes[0]), matcher.view(scenes[1]), result, figure)
     except OutputError:
         raise
     except InputError as error:

@@ -104,7 +104,11 @@ match_options = together(
         show_default=True,
         help="Metres by which the georeference may be off.",
     ),
-    click.option("--no-prior", is_flag=True, help="Trust no georeference: search everywhere, at every rotation."),
+    click.option(
+        "--no-prior",
+        is_flag=True,
+        help="Trust no georeference: search both images whole, at every rotation. Their footprints must still overlap.",
+    ),
     click.option(
         "--classes",
         multiple=True,
@@ -112,7 +116,11 @@ match_options = together(
         help="Raster of land cover classes (default: a product's own SCL); twice: the left's and the right's.",
     ),
     click.option("--class-table", help="What its codes mean: scl, worldcover, or a CSV of code,class."),
-    click.option("--no-semantics", is_flag=True, help="Let classes neither guide the matching nor mask it."),
+    click.option(
+        "--no-semantics",
+        is_flag=True,
+        help="Let classes not guide the matching, nor your own map mask it (a product's masks stay).",
+    ),
     click.option("--cells", default=8, show_default=True, type=click.IntRange(1), help="Cells given to the matcher."),
     click.option(
         "--candidates", default=20_000, show_default=True, type=click.IntRange(1), help="Grid points measured a pair."
@@ -301,6 +309,7 @@ def print_summary(left: str, right: str, summary: Any) -> None:
     unseen = f"RMSE {proof['rmse']:.2f} m, CE90 {proof['ce90']:.2f} m over the believed points" if proof else "too few"
     rows = [
         ["tie points", f"{s['inliers']:,} believed of {s['points']:,} measured ({s['candidates']:,} tried)"],
+        ["found by", s["matcher"]["verdict"]],
         ["shift, right minus left", f"{s['median_dx_m']:+.2f} m east, {s['median_dy_m']:+.2f} m north (median)"],
         ["scatter around the model", scatter],
         [

@@ -37,7 +37,7 @@ class Listed:
     left: Scene
     right: Scene
     band: str
-    """What both are compared in; several joined by ``+``."""
+    """What both are compared in; several with commas."""
     shift: tuple[float, float] = (0.0, 0.0)
     """Pixels (x right, y down) by which the right content lies beside its georeference."""
     warp: str = "none"

@@ -7,6 +7,7 @@ matches are a precision of 0, no result is an error of infinity, and what is not
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -162,10 +163,12 @@ def coverage(both: NDArray[np.bool_], correct: Points, box: Box, cells: int = CE
         0 to 1; NaN where no cell counts.
     """
     x_edges, y_edges = np.linspace(box[0], box[2], cells + 1), np.linspace(box[1], box[3], cells + 1)
-    y, x = np.nonzero(both)
-    share, _, _ = np.histogram2d(y + 0.5, x + 0.5, bins=(y_edges, x_edges)) if box[2] > box[0] else (np.zeros(1), 0, 0)
+    if box[2] <= box[0]:
+        return float("nan")
+    rows, cols = (np.round(edges).astype(int) for edges in (y_edges, x_edges))
+    share = np.array([[both[t:b, a:z].sum() for a, z in pairwise(cols)] for t, b in pairwise(rows)])
     counts = share >= 0.5 * np.diff(y_edges).mean() * np.diff(x_edges).mean()
-    if box[2] <= box[0] or not counts.any():
+    if not counts.any():
         return float("nan")
     hits, _, _ = np.histogram2d(correct[:, 1], correct[:, 0], bins=(y_edges, x_edges))
     return float((hits[counts] > 0).mean())

@@ -1,4 +1,4 @@
-"""Relative pose of two cameras, judged as SuperGlue's ``match_pairs.py`` does.
+"""Relative pose of two cameras, measured as SuperGlue's ``match_pairs.py`` does.
 
 P.-E. Sarlin et al.: SuperGlue, CVPR 2020, section 5.2 and its supplement; formulas as in docs/evaluation.md, 1.1.
 Positions are in the frame of the intrinsics: for the published pair files x, y count from the centre of the first
@@ -7,27 +7,37 @@ pixel, half a pixel less than everywhere else in this package.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sentinel_match.errors import BadList
+from sentinel_match.errors import BadList, SentinelMatchError
 from sentinel_match.evaluate.metrics import auc
+from sentinel_match.view import reduced, turned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from sentinel_match.images import ImageMatcher
+    from sentinel_match.matchers import Arrays
+    from sentinel_match.view import View
+
+log = logging.getLogger(__name__)
 
 Points = NDArray[np.float64]
 
 EPIPOLAR = 5e-4
 """Symmetric epipolar distance, normalised coordinates, below which a match is correct."""
 RANSAC_PIXELS = 1.0
-"""Divided by the mean focal length: the threshold of the essential matrix."""
+"""Of the images as matched; divided by their mean focal length: the threshold of the essential matrix."""
 CONFIDENCE = 0.99999
 DEGREES = (5.0, 10.0, 20.0)
+CELL = 8
+"""A method without keypoints looks at one cell of so many pixels each way where others have a keypoint."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,59 +57,113 @@ class PosePair:
 
 @dataclass(frozen=True)
 class PoseRecord:
-    """What came of one pair."""
+    """What one method made of one pair."""
 
-    error: float
+    method: str
+    left: str
+    right: str
+    status: str
+    """``matched``, or ``failed``: an image could not be read, or the method raised an error."""
+    error: float = float("inf")
     """Degrees, the larger of rotation and translation direction; infinity where no pose was found."""
-    precision: float
+    precision: float = 0.0
     """Share of the matches that fit the true epipolar geometry; 0 without matches."""
-    matching_score: float
+    matching_score: float = 0.0
     """The same per keypoint of the left image."""
-    matches: int
+    matches: int = 0
+    keypoints: int = 0
+    """Of the left image."""
+    reason: str = ""
+    """Why it failed, one sentence."""
 
 
 @dataclass(frozen=True)
 class PoseSummary:
-    """What came of a whole file, in percent as published."""
+    """What one method made of a whole file, in percent as published."""
 
+    method: str
     pairs: int
+    failed: int
+    """Of those; they count as any pair without a pose does."""
     auc: tuple[float, ...]
     """At ``DEGREES``."""
     precision: float
     matching_score: float
+    matches: float
+    """Mean a pair."""
 
 
-def read_pose_pairs(path: Path) -> tuple[PosePair, ...]:
+def read_pose_pairs(path: Path, folder: Path | None = None) -> tuple[PosePair, ...]:
     """Pairs of a file with 38 fields a line: name0 name1 rot0 rot1 K0 (9) K1 (9) T_0to1 (16), matrices row by row.
 
     Args:
-        path: text file; image names are relative to its folder.
+        path: text file.
+        folder: of the images; that of the file when not given.
 
     Raises:
         BadList: the file is not there, empty, or a line is not of that form.
     """
+    folder = folder or path.parent
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise BadList(path, f"it cannot be read ({error})") from error
-    pairs = []
-    for number, line in enumerate(lines, 1):
-        fields = line.split()
-        if not fields:
-            continue
-        if len(fields) != 38:
-            raise BadList(path, f"line {number} has {len(fields)} fields, and a pose needs 38")
-        try:
-            numbers = np.array(fields[4:], float)
-            turns = int(fields[2]) % 4, int(fields[3]) % 4
-        except ValueError as error:
-            raise BadList(path, f"line {number} holds something that is no number ({error})") from error
-        K_left, K_right = numbers[:9].reshape(3, 3), numbers[9:18].reshape(3, 3)
-        names = path.parent / fields[0], path.parent / fields[1]
-        pairs.append(PosePair(*names, turns, K_left, K_right, numbers[18:].reshape(4, 4)))
+    pairs = [_pose_pair(path, number, line.split(), folder) for number, line in enumerate(lines, 1) if line.strip()]
     if not pairs:
         raise BadList(path, "it lists no pair")
     return tuple(pairs)
+
+
+def _pose_pair(path: Path, number: int, fields: Sequence[str], folder: Path) -> PosePair:
+    if len(fields) != 38:
+        raise BadList(path, f"line {number} has {len(fields)} fields, and a pose needs 38")
+    try:
+        numbers = np.array(fields[4:], float)
+        turns = int(fields[2]) % 4, int(fields[3]) % 4
+    except ValueError as error:
+        raise BadList(path, f"line {number} holds something that is no number ({error})") from error
+    K_left, K_right, pose = numbers[:9].reshape(3, 3), numbers[9:18].reshape(3, 3), numbers[18:].reshape(4, 4)
+    if not np.isfinite(numbers).all():
+        raise BadList(path, f"line {number} holds a number that is not finite")
+    if min(K_left[0, 0], K_left[1, 1], K_right[0, 0], K_right[1, 1]) <= 0:
+        raise BadList(path, f"line {number} has a camera without a focal length")
+    R = pose[:3, :3]
+    if np.abs(R @ R.T - np.eye(3)).max() > 0.01 or np.linalg.det(R) < 0:
+        raise BadList(path, f"line {number} has a pose that is no rotation")
+    if not pose[:3, 3].any():
+        raise BadList(path, f"line {number} has both cameras in one place, where no direction can be measured")
+    return PosePair(folder / fields[0], folder / fields[1], turns, K_left, K_right, pose)
+
+
+def run_pair(pair: PosePair, label: str, matcher: ImageMatcher) -> PoseRecord:
+    """Match one pair and judge all that the method delivers; what goes wrong is a failed record, never raised.
+
+    Nothing verifies or guides the matches: agreement on one transform of the plane would favour flat scenes.
+
+    Args:
+        pair: two images with their cameras.
+        label: of the method in the record.
+        matcher: whose method, size, band and masks are used.
+    """
+    names = str(pair.left), str(pair.right)
+    try:
+        a, left = _described(matcher, pair.left, pair.turns[0])
+        b, right = _described(matcher, pair.right, pair.turns[1])
+        found = matcher.search.matcher.match(left, right)
+        keypoints = len(left["keypoints"]) if "keypoints" in left else int(a.valid.sum()) // CELL**2
+        p, q = a.whence(found.left) - 0.5, b.whence(found.right) - 0.5
+        return judge_pose(pair, p, q, keypoints, label, (a.scale, b.scale))
+    except SentinelMatchError as error:
+        return PoseRecord(label, *names, "failed", reason=str(error))
+    except Exception as error:  # whatever one pair meets, the others are still to be measured
+        log.exception("%s on %s and %s", label, *names)
+        return PoseRecord(label, *names, "failed", reason=f"unexpected {type(error).__name__}: {error}")
+
+
+def _described(matcher: ImageMatcher, path: Path, quarters: int) -> tuple[View, Arrays]:
+    """An image reduced and upright, and what the method keeps of it."""
+    view = turned(reduced(matcher.view(path), matcher.resize), -90 * quarters)
+    return view, matcher.search.matcher.describe(view.pixels, view.valid)
 
 
 def epipolar_distance(pair: PosePair, left: Points, right: Points) -> NDArray[np.float64]:
@@ -118,10 +182,16 @@ def epipolar_distance(pair: PosePair, left: Points, right: Points) -> NDArray[np
     return np.asarray(product**2 * (1 / (Ep[:, :2] ** 2).sum(1) + 1 / (Etq[:, :2] ** 2).sum(1)))
 
 
-def pose_error(pair: PosePair, left: Points, right: Points) -> float:
+def pose_error(pair: PosePair, left: Points, right: Points, scales: tuple[float, float] = (1.0, 1.0)) -> float:
     """Degrees between the pose that the matches give and the true one: the larger of rotation and direction.
 
     The essential matrix comes from OpenCV's RANSAC; the sign of the translation, which it leaves open, is folded away.
+
+    Args:
+        pair: with the true pose.
+        left: (N, 2) in the left image as stored, frame of ``K_left``.
+        right: (N, 2).
+        scales: pixels of each image as stored per pixel of it as matched.
 
     Returns:
         0 to 180; infinity where no pose was found.
@@ -130,7 +200,9 @@ def pose_error(pair: PosePair, left: Points, right: Points) -> float:
 
     if len(left) < 5:
         return float("inf")
-    focal = np.mean([pair.K_left[0, 0], pair.K_left[1, 1], pair.K_right[0, 0], pair.K_right[1, 1]])
+    focal = np.mean([
+        K[k, k] / scale for K, scale in zip((pair.K_left, pair.K_right), scales, strict=True) for k in (0, 1)
+    ])
     p, q = _normalised(left, pair.K_left), _normalised(right, pair.K_right)
     cv2.setRNGSeed(0)
     candidates, mask = cv2.findEssentialMat(
@@ -147,7 +219,14 @@ def pose_error(pair: PosePair, left: Points, right: Points) -> float:
     return error
 
 
-def judge_pose(pair: PosePair, left: Points, right: Points, keypoints: int) -> PoseRecord:
+def judge_pose(
+    pair: PosePair,
+    left: Points,
+    right: Points,
+    keypoints: int,
+    method: str = "",
+    scales: tuple[float, float] = (1.0, 1.0),
+) -> PoseRecord:
     """Error, precision and matching score of one pair's matches.
 
     Args:
@@ -155,18 +234,41 @@ def judge_pose(pair: PosePair, left: Points, right: Points, keypoints: int) -> P
         left: (N, 2) in the left image as stored, frame of ``K_left``.
         right: (N, 2).
         keypoints: of the left image.
+        method: who found them.
+        scales: pixels of each image as stored per pixel of it as matched.
     """
     correct = int((epipolar_distance(pair, left, right) < EPIPOLAR).sum()) if len(left) else 0
-    share = correct / len(left) if len(left) else 0.0
-    score = correct / keypoints if keypoints else 0.0
-    return PoseRecord(pose_error(pair, left, right), share, score, len(left))
+    return PoseRecord(
+        method=method,
+        left=str(pair.left),
+        right=str(pair.right),
+        status="matched",
+        error=pose_error(pair, left, right, scales),
+        precision=correct / len(left) if len(left) else 0.0,
+        matching_score=correct / keypoints if keypoints else 0.0,
+        matches=len(left),
+        keypoints=keypoints,
+    )
 
 
-def summarise_pose(records: Sequence[PoseRecord]) -> PoseSummary:
-    """AUC over all pairs, failures included; means of precision and matching score; in percent."""
-    areas = auc([r.error for r in records], DEGREES)
-    means = (float(np.mean([getattr(r, name) for r in records])) for name in ("precision", "matching_score"))
-    return PoseSummary(len(records), tuple(100 * a for a in areas), *(100 * m for m in means))
+def summarise_pose(records: Sequence[PoseRecord]) -> tuple[PoseSummary, ...]:
+    """For each method: AUC over all pairs, failures included; means of precision and matching score; in percent."""
+    rows = []
+    for method in dict.fromkeys(r.method for r in records):
+        own = [r for r in records if r.method == method]
+        precision, score, matches = np.mean([(r.precision, r.matching_score, r.matches) for r in own], axis=0)
+        rows.append(
+            PoseSummary(
+                method=method,
+                pairs=len(own),
+                failed=sum(r.status == "failed" for r in own),
+                auc=tuple(100 * area for area in auc([r.error for r in own], DEGREES)),
+                precision=100 * float(precision),
+                matching_score=100 * float(score),
+                matches=float(matches),
+            )
+        )
+    return tuple(rows)
 
 
 def _normalised(points: Points, K: NDArray[np.float64]) -> Points:

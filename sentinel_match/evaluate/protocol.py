@@ -33,7 +33,8 @@ log = logging.getLogger(__name__)
 
 PRIOR = "prior"
 """The control that answers with the georeference and looks at no image."""
-SWITCHES = ("unguided", "nomasks", "nosemantics")
+SWITCHES = ("unguided", "everywhere", "nomasks", "nosemantics")
+"""``unguided``: the same cells, but nothing is known of where in them; ``everywhere``: no prior at all, any angle."""
 SEEDS = 3
 """Of RANSAC for the models fitted to what a method delivers: the median corner error counts."""
 FIT_AT_MOST = 1000
@@ -121,7 +122,13 @@ def parse_method(text: str, device: str = "cpu", seed: int = 0) -> Tested:
     if name != "auto":
         takes_device = "device" in getattr(matchers.matcher_class(name), "__dataclass_fields__", {})
         matcher = matchers.create(name, **({"device": device} if takes_device else {}))
-    method = Method(matcher=matcher, guided="unguided" not in switches, seed=seed, device=device)
+    method = Method(
+        matcher=matcher,
+        guided=not {"unguided", "everywhere"} & {*switches},
+        everywhere="everywhere" in switches or (matcher is None and "unguided" in switches),
+        seed=seed,
+        device=device,
+    )
     return Tested(text, method, "nomasks" not in switches, "nosemantics" not in switches)
 
 
@@ -163,7 +170,11 @@ def run(
         missing = [w for w in wanted if w[2] not in done]
         if not missing:
             continue
-        sample = prepare(pair, how, cache)
+        try:
+            sample = prepare(pair, how, cache)
+        except PairError as error:
+            log.warning("%s is left out: %s", pair.name, error)
+            continue
         samples = {"own": sample}
         for kind, method, key in missing:
             if kind not in samples:

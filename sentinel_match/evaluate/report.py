@@ -4,6 +4,7 @@ OUT/records.jsonl    one line a record as soon as it is there, with its key
 OUT/records.csv      one row per method and sample
 OUT/summary.csv      one row per method, set and stratum
 OUT/controls.csv     identity, unrelated, hidden and shuffled
+OUT/poses.csv        of camera poses: one row per method and pair
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from sentinel_match.errors import OutputError
+from sentinel_match.evaluate.pose import DEGREES, summarise_pose
 from sentinel_match.evaluate.protocol import Record
 from sentinel_match.evaluate.summary import MODELS, PIXELS, Control, Summary, controls, summarise
 from sentinel_match.files import write_text
@@ -24,6 +26,8 @@ from sentinel_match.files import write_text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
+
+    from sentinel_match.evaluate.pose import PoseRecord, PoseSummary
 
 DIARY = "records.jsonl"
 
@@ -75,11 +79,24 @@ def write(folder: Path, records: Sequence[Record], missing: Sequence[Unavailable
     Raises:
         OutputError: a file cannot be written.
     """
-    absent = [{"method": m.method, "status": "not available", "reason": m.reason} for m in missing]
+    absent = _absent(missing)
     rows = [record_row(r) for r in records]
     write_text(folder / "records.csv", _csv([*rows, *absent]))
     write_text(folder / "summary.csv", _csv([*map(summary_row, summarise(records, seed)), *absent]))
     write_text(folder / "controls.csv", _csv([*map(vars, controls(records)), *absent]))
+
+
+def write_poses(folder: Path, records: Sequence[PoseRecord], missing: Sequence[Unavailable] = ()) -> None:
+    """Write ``poses.csv``: degrees of error (``inf`` where there is no pose), shares, counts, reasons.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    write_text(folder / "poses.csv", _csv([*map(vars, records), *_absent(missing)]))
+
+
+def _absent(missing: Iterable[Unavailable]) -> list[dict[str, Any]]:
+    return [{"method": m.method, "status": "not available", "reason": m.reason} for m in missing]
 
 
 def record_row(record: Record) -> dict[str, Any]:
@@ -106,6 +123,33 @@ def as_json(records: Sequence[Record], missing: Sequence[Unavailable], seed: int
         "controls": [vars(c) for c in controls(records)],
         "not_available": {m.method: m.reason for m in missing},
     }
+
+
+def poses_as_json(records: Sequence[PoseRecord], missing: Sequence[Unavailable]) -> dict[str, Any]:
+    """Everything but the single records of camera poses, JSON-able."""
+    rows = []
+    for s in summarise_pose(records):
+        areas = {f"auc_{degrees:g}": area for degrees, area in zip(DEGREES, s.auc, strict=True)}
+        rows.append({k: v for k, v in vars(s).items() if k != "auc"} | areas)
+    return {"summary": rows, "not_available": {m.method: m.reason for m in missing}}
+
+
+POSES = ("method", "pairs", "failed", *(f"AUC@{degrees:g}°" for degrees in DEGREES), "precision", "score", "matches")
+"""In percent, as SuperGlue's ``match_pairs.py`` prints them; score is the matching score."""
+
+
+def pose_table(rows: Iterable[PoseSummary]) -> list[list[object]]:
+    """Rows of ``POSES``."""
+    return [
+        [
+            s.method,
+            s.pairs,
+            s.failed,
+            *(f"{v:.2f}" for v in (*s.auc, s.precision, s.matching_score)),
+            f"{s.matches:,.0f}",
+        ]
+        for s in rows
+    ]
 
 
 TABLE = (

@@ -72,7 +72,7 @@ class View:
         valid = self.valid if masks else self.known
         images = tuple(Raster(i.pixels, valid, i.geobox) for i in self.images)
         classes = self.classes if semantics else None
-        return Side(images, None if classes is None else Semantics().context(classes), {})
+        return Side(images, None if classes is None else Semantics(gate=masks).context(classes), {})
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 GROUP = "sentinel_match.matchers"
 DEFAULT = "aliked+lightglue"
+WITNESS = 64.0
+"""Pixels within which correspondences share what they look at, unless their method says otherwise."""
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 """What ``describe`` keeps of one image: named arrays, cacheable as they are."""
@@ -44,9 +46,16 @@ class Matches:
     """(N, 2) x, y in the right image."""
     score: NDArray[np.float64]
     """(N,) confidence, 0 to 1."""
+    support: NDArray[np.float64] | None = None
+    """(N,) side in pixels of what each looked at; closer ones are no independent witnesses. Unknown = ``WITNESS``."""
 
     def __len__(self) -> int:
         return len(self.score)
+
+    @property
+    def witnesses(self) -> NDArray[np.float64]:
+        """(N,) pixels within which correspondences share what they looked at."""
+        return np.full(len(self), WITNESS) if self.support is None else self.support
 
     @staticmethod
     def none() -> Matches:

@@ -32,6 +32,10 @@ SUPPORTS = (0.0, 24.0, 48.0)
 48 px find 260, 0, 1761 and 2472 of 3,364 grid points at 95 % precision."""
 REACH = 16
 """Largest displacement searched at one resolution, in pixels: a quarter of the window."""
+FEWEST = 1.5
+"""A reduced image must be so many windows high and wide."""
+SURE = 0.9
+"""A point this sure looks no further around."""
 NEAR = 8
 """Pixels by which the prior may still be off once it was narrowed."""
 LOGIT = {0.0: (1.62, 4.57, -2.89), 24.0: (-0.07, 6.24, -5.50), 48.0: (0.62, 6.55, -5.81)}
@@ -56,6 +60,8 @@ class Phase:
     device: str = "auto"
     """``cpu``, ``cuda``, or ``auto`` = CUDA where there is some."""
 
+    farthest: ClassVar[float] = REACH
+    """Pixels: beyond it this method cannot find anything, right or wrong."""
     name: ClassVar[str] = "phase"
     summary: ClassVar[str] = "dense correlation around the georeferenced position, no weights; needs georeference"
     weights: ClassVar[tuple[Weights, ...]] = ()
@@ -64,6 +70,10 @@ class Phase:
     def recipe(self) -> Mapping[str, object]:
         """Everything a result depends on; the device is no part of it."""
         return {"matcher": self.name, "version": 1, **{k: v for k, v in vars(self).items() if k != "device"}}
+
+    def __post_init__(self) -> None:
+        if self.window < 32 or self.window % 4:
+            raise ValueError(f"window must be a multiple of 4 and at least 32, not {self.window}")
 
     def check(self) -> None:
         """Nothing is needed but torch."""
@@ -80,50 +90,72 @@ class Phase:
     def match(self, left: Arrays, right: Arrays, guide: Guide | None = None) -> Matches:
         """Grid points of the left image, found in the right one; see :meth:`sentinel_match.matchers.Matcher.match`.
 
-        Without a guide the images are taken to show the same place, displaced by up to half their side.
+        Without a guide the images are taken to show the same place, displaced by as much as reduced images can tell. A
+        prior that is further off than ``REACH`` and cannot be narrowed finds nothing.
         """
         if not left["valid"].any() or not right["valid"].any():
             return Matches.none()
-        guide = guide or Guide(np.eye(3), max(right["valid"].shape) / 2)
-        while guide.radius > REACH:
-            narrower = self.narrowed(left, right, guide)
-            if narrower is guide:
-                break
-            guide = narrower
-        points, found, score = self._dense(left, right, guide)
-        likely = score >= self.min_score
+        farthest = REACH * min(*left["valid"].shape, *right["valid"].shape) / (FEWEST * self.window)
+        if guide is None or not np.isfinite(guide.radius):
+            anywhere = Guide(np.eye(3), farthest)
+            guide = anywhere if guide is None else replace(anywhere, left=guide.left, right=guide.right)
+        if guide.radius > REACH:
+            guide = self.narrowed(left, right, guide)
+        if guide.radius > REACH:
+            return Matches.none()
+        points, found, score, support = self._dense(left, right, guide)
+        col, row = np.floor(found).astype(int).T
+        rows, cols = right["valid"].shape
+        likely = (score >= self.min_score) & (col >= 0) & (row >= 0) & (col < cols) & (row < rows)
+        likely[likely] = right["valid"][row[likely], col[likely]]
         known = guide.likeness(points[likely], found[likely])
         score[likely] = 1 / (1 + np.exp(-known) * (1 / np.clip(score[likely], 1e-6, 1 - 1e-6) - 1))
-        likely = score >= self.min_score
-        return Matches(points[likely], found[likely], score[likely])
+        likely &= score >= self.min_score
+        return Matches(points[likely], found[likely], score[likely], self._witness(support[likely]))
 
-    def narrowed(self, left: Arrays, right: Arrays, guide: Guide, least: int = 1) -> Guide:
+    def narrowed(self, left: Arrays, right: Arrays, guide: Guide, least: int = 2) -> Guide:
         """A guide with a smaller radius, where reduced images agree on where the right one lies; else the same.
 
         Args:
             left: ``pixels`` and ``valid`` of the left image, (rows, cols).
             right: of the right one.
             guide: may be further off than one window can see.
-            least: smallest reduction to look at, in pixels.
+            least: smallest reduction to look at, a power of two.
         """
-        size = max(least, 2 ** int(np.ceil(np.log2(max(guide.radius / REACH, 1)))))
-        if size == 1:
-            return guide
+        shortest = min(*left["valid"].shape, *right["valid"].shape)
+        largest = max(least, 2 ** int(np.ceil(np.log2(max(guide.radius / REACH, 1)))))
+        size = largest
+        # From coarse, which reaches everywhere, to fine, which has more windows
+        while size >= least:
+            if shortest / size >= FEWEST * self.window:
+                narrower = self._narrowed(left, right, guide, size)
+                if narrower is not None:
+                    return narrower
+            size //= 2
+        return guide
+
+    def _narrowed(self, left: Arrays, right: Arrays, guide: Guide, size: int) -> Guide | None:
         shrink = np.diag([1 / size, 1 / size, 1.0])
-        small = Guide(shrink @ guide.transform @ np.linalg.inv(shrink), guide.radius / size)
-        points, found, score = self._dense(reduced(left, size), reduced(right, size), small)
-        model = _agreed(points, found, score, self.window, small.radius)
+        small = Guide(shrink @ guide.transform @ np.linalg.inv(shrink), min(guide.radius / size, REACH))
+        points, found, score, support = self._dense(reduced(left, size), reduced(right, size), small)
+        likely = score >= self.min_score
+        points, found, score, support = points[likely], found[likely], score[likely], support[likely]
+        model = agreed(points, found, score, self._witness(support), small.radius)
         if model is None:
-            return guide
+            return None
         about = np.eye(3)
         about[:2, 2] = model.origin
         homogeneous = np.linalg.inv(shrink) @ about @ model.matrix @ np.linalg.inv(about) @ shrink
-        return replace(guide, transform=homogeneous, radius=float(np.clip(2 * size, NEAR, guide.radius)))
+        return replace(guide, transform=homogeneous, radius=float(np.clip(2 * size, NEAR, REACH)))
+
+    def _witness(self, support: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Pixels within which points are one witness: the window, and twice what it was averaged over on both sides."""
+        return self.window + 2.7 * support
 
     def _dense(
         self, left: Arrays, right: Arrays, guide: Guide
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Left points, right points and probabilities of a regular grid."""
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Left points, right points, probabilities and supports of a regular grid."""
         import torch
 
         from sentinel_match.correlation import Correlator, part, peaks
@@ -134,8 +166,11 @@ class Phase:
         expected = guide.expected(grid)
         valid = left["valid"][y.ravel(), x.ravel()]
         if not valid.any():
-            return np.empty((0, 2)), np.empty((0, 2)), np.empty(0)
-        device, radius = models.device(self.device), max(3, int(np.ceil(min(guide.radius, REACH))) + 1)
+            return np.empty((0, 2)), np.empty((0, 2)), np.empty(0), np.empty(0)
+        device, radius = (
+            models.device(self.device),
+            max(3, min(int(np.ceil(min(guide.radius, REACH))) + 1, self.window // 2 - 2)),
+        )
         margin = self.window // 2 + 2
         here, there = (
             part([arrays["pixels"]], arrays["valid"], at[valid], margin, "orientation", device)
@@ -149,17 +184,21 @@ class Phase:
         field[torch.from_numpy(valid).to(device)] = height * clear[:, None, None]
         weight[torch.from_numpy(valid).to(device)] = clear
         field, weight = field.view(len(rows), len(cols), -1), weight.view(len(rows), len(cols), 1)
-        score, shift = np.zeros(len(grid)), np.zeros((len(grid), 2))
+        score, shift, used = np.zeros(len(grid)), np.zeros((len(grid), 2)), np.zeros(len(grid))
         for support in SUPPORTS:
             mean = _averaged(field, support / self.spacing) / _averaged(weight, support / self.spacing).clamp_min(1e-6)
             top = peaks(mean.reshape(-1, side, side))
             sure = _probability(top, support) * top.inside
-            better = sure > score if support else np.ones(len(grid), bool)
-            score[better], shift[better] = sure[better], top.shift[better]
+            better = (sure > score) & (score < SURE) if support else np.ones(len(grid), bool)
+            score[better], shift[better], used[better] = sure[better], top.shift[better], support
+            if not support:
+                own = top.shift
+        # Where a window's own peak is the one its neighbours agree on, it is a witness by itself
+        used[np.hypot(*(shift - own).T) < 0.5] = 0
         enough = weight.flatten().cpu().numpy() >= self.min_clear
         found = expected + shift
         enough &= np.hypot(*shift.T) <= guide.radius
-        return grid[enough], found[enough], score[enough]
+        return grid[enough], found[enough], score[enough], used[enough]
 
 
 def _probability(top: Peaks, support: float) -> NDArray[np.float64]:
@@ -206,19 +245,31 @@ def reduced(arrays: Arrays, size: int) -> Arrays:
     return {"pixels": pixels, "valid": valid}
 
 
-def _agreed(
-    points: NDArray[np.float64], found: NDArray[np.float64], score: NDArray[np.float64], window: int, radius: float
+def agreed(
+    points: NDArray[np.float64],
+    found: NDArray[np.float64],
+    score: NDArray[np.float64],
+    witness: NDArray[np.float64],
+    radius: float,
 ) -> verify.Model | None:
-    """The similarity that windows apart from each other agree on, or the translation, or none."""
-    keep = verify.apart(points, score, window)
+    """The similarity that independent windows agree on, or the translation, or none.
+
+    Args:
+        points: (N, 2) in the left image, pixels.
+        found: (N, 2) in the right one.
+        score: (N,) probability of each.
+        witness: (N,) pixels within which points are one witness.
+        radius: that was searched, pixels.
+    """
+    keep = verify.apart(points, score, witness)
     points, found, score = points[keep], found[keep], score[keep]
     for kind in ("similarity", "translation"):
         if len(points) <= 2 * verify.MINIMAL[kind]:
             continue
         try:
-            model = verify.robust_fit(kind, points, found, np.ones(len(points)), tolerance=2.0, quality=score)
+            model = verify.robust_fit(kind, points, found, np.full(len(points), 0.1), tolerance=1.0, quality=score)
         except ValueError:
             continue
-        if verify.agreement(points, found, model, 2.0, radius)[1] <= verify.CHANCE:
+        if verify.agreement(points, found, model, 1.0, radius)[1] <= verify.CHANCE:
             return model
     return None

@@ -29,6 +29,8 @@ MARGIN = 4
 CLAHE = 4.0
 """Clip limit of the contrast equalisation in 8 x 8 blocks; across seasons it finds a third more of the truth."""
 
+TEMPERATURE = 0.1
+"""What a cosine of descriptors must be divided by to be a log-probability: LoFTR's, for a dual softmax."""
 STRANGER = 0.65
 """Distance of two descriptors that stands for the second best where the guide leaves but one candidate: with the
 default ratio that one is nearer than 0.55. Of different things one pair in a hundred is nearer than 0.58 to 0.63; of
@@ -100,14 +102,14 @@ class Sift:
     def match(self, left: Arrays, right: Arrays, guide: Guide | None = None) -> Matches:
         """Mutual nearest neighbours that pass the ratio test; see :meth:`sentinel_match.matchers.Matcher.match`.
 
-        A guide's bias is added to the similarity, the cosine of two descriptors, so nearest and second nearest are
-        those in reach. Where only one is, there is no ratio: it stands against ``STRANGER`` instead.
+        A guide's bias, times ``TEMPERATURE``, is added to the similarity, the cosine of two descriptors, so nearest and
+        second nearest are those in reach. Where only one is, there is no ratio: it stands against ``STRANGER`` instead.
         """
         if min(len(left["keypoints"]), len(right["keypoints"])) < 2:
             return Matches.none()
         similarity = left["descriptors"].astype(np.float32) @ right["descriptors"].astype(np.float32).T
         if guide is not None:
-            similarity += guide.bias(left["keypoints"], right["keypoints"])
+            similarity += TEMPERATURE * guide.bias(left["keypoints"], right["keypoints"])
         partner = similarity.argmax(1)
         rows = np.arange(len(partner))
         mutual = (similarity.argmax(0)[partner] == rows) & np.isfinite(similarity[rows, partner])

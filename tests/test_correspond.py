@@ -1,0 +1,408 @@
+"""From two images to correspondences that are believed, on invented ground whose displacement is known."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from sentinel_match import correspond as room
+from sentinel_match import lattice, matchers, windows
+from sentinel_match.cache import Cache
+from sentinel_match.classes import Class
+from sentinel_match.correspond import LEARNED, WITNESS, correspond
+from sentinel_match.errors import WeightsMissing
+from sentinel_match.guide import Guide
+from sentinel_match.look import Found, Method, Side
+from sentinel_match.matchers import Arrays, Matches, create
+from sentinel_match.matchers.phase import Phase
+from sentinel_match.matchers.sift import Sift
+from sentinel_match.raster import Raster
+from sentinel_match.semantics import Context
+from sentinel_match.testing import Landscape
+from sentinel_match.view import View, turned
+from sentinel_match.weights import Weights
+
+SHIFT = (7.3, -4.6)
+GROUND = Landscape(seed=7)
+QUICK = Phase(spacing=16, device="cpu")
+
+
+def box(rows: int = 320, cols: int = 320, row: int = 96, col: int = 96) -> GeoBox:
+    """Pixels of 10 m, counted from the corner of a cell: by default the middle of one."""
+    corner = 60 * windows.SIDE + col, 1000 * windows.SIDE - row
+    return GeoBox((rows, cols), Affine(10, 0, 10 * corner[0], 0, -10, 10 * corner[1]), "EPSG:32633")
+
+
+def image(
+    season: Any = "summer",
+    shift: tuple[float, float] = (0.0, 0.0),
+    grid: GeoBox | None = None,
+    band: str = "B04",
+    ground: Landscape = GROUND,
+) -> Raster:
+    """What shows the ground (x, y) pixels further right and down than it is."""
+    grid = grid or box()
+    pixels = ground.render(grid, season, band, displacement=(10 * shift[0], -10 * shift[1]))
+    low, high = np.percentile(pixels, (1, 99))
+    return Raster(((pixels - low) / (high - low)).clip(0, 1), np.ones(grid.shape, bool), grid)
+
+
+SUMMER, AUTUMN = Side((image(),)), Side((image("autumn", SHIFT),))
+ELSEWHERE = Side((image(ground=Landscape(seed=99)),))
+
+
+def miss(found: Found, left: Side, right: Side, shift: tuple[float, float] = SHIFT) -> np.ndarray:
+    """(N,) pixels by which each correspondence misses the truth."""
+    p, q = lattice.to_metres(left.first, found.left), lattice.to_metres(right.first, found.right)
+    return np.hypot(*((q - p) / (10, -10) - shift).T)
+
+
+def off(found: Found, left: Side, shift: tuple[float, float] = SHIFT) -> float:
+    """Pixels by which the model misses the truth at worst, over the image."""
+    assert found.model is not None, found.why
+    rows, cols = left.first.valid.shape
+    corners = lattice.to_metres(left.first, np.array([[0, 0], [cols, 0], [0, rows], [cols, rows]], float))
+    return float(np.hypot(*(found.model.shift(corners) / (10, -10) - shift).T).max())
+
+
+@pytest.fixture
+def unlearned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without the weights of the learned method, which also makes tests quick."""
+    monkeypatch.setattr(room, "made", lambda name, device: None if name == LEARNED else room.matchers.create(name))
+
+
+# One method, or several
+
+
+def test_the_cascade_is_right_where_it_believes_and_says_who_confirmed() -> None:
+    found = correspond(SUMMER, AUTUMN)
+    assert "phase, confirmed by sift" == found.why
+    assert off(found, SUMMER) < 0.3
+    error = miss(found, SUMMER, AUTUMN)
+    assert found.believed.sum() > 500
+    assert error[found.believed].max() < 1.3
+    assert (error[found.believed] < 1).mean() > 0.99
+    assert {"phase", "sift"} == set(found.method[found.believed])
+    assert 1 == found.cells
+
+
+@pytest.mark.parametrize("matcher", [QUICK, Sift()], ids=lambda m: m.name)
+def test_a_single_method_answers_for_itself(matcher: matchers.Matcher) -> None:
+    found = correspond(SUMMER, AUTUMN, Method(matcher))
+    assert {matcher.name} == set(found.method)
+    assert "" == found.why
+    assert off(found, SUMMER) < 0.5
+    assert (miss(found, SUMMER, AUTUMN)[found.believed] < 2.3).all()
+    assert found.believed.sum() > 100
+    assert min(found.seen) >= len(found) / 2
+
+
+def test_the_same_images_give_the_same_answer() -> None:
+    first, second = (correspond(SUMMER, AUTUMN, Method(QUICK)) for _ in range(2))
+    assert np.array_equal(first.right, second.right)
+    assert np.array_equal(first.believed, second.believed)
+
+
+def test_swapping_the_sides_turns_the_shift_around() -> None:
+    back = correspond(AUTUMN, SUMMER, Method(QUICK))
+    assert off(back, AUTUMN, (-SHIFT[0], -SHIFT[1])) < 0.3
+
+
+def test_other_ground_is_no_match_and_says_why(unlearned: None) -> None:
+    found = correspond(SUMMER, ELSEWHERE)
+    assert found.model is None
+    assert not found.believed.any()
+    assert "chance alone would do" in found.why
+
+
+def test_other_ground_that_fools_one_method_is_no_match(unlearned: None) -> None:
+    found = correspond(SUMMER, Side((image(ground=Landscape(seed=136)),)))
+    assert found.model is None, found.why
+
+
+@pytest.mark.parametrize("matcher", [QUICK, Sift()], ids=lambda m: m.name)
+def test_other_ground_is_no_match_for_a_single_method_either(matcher: matchers.Matcher) -> None:
+    found = correspond(SUMMER, ELSEWHERE, Method(matcher))
+    assert found.model is None
+    assert not found.believed.any()
+    assert found.why
+
+
+def test_progress_is_told_of_every_method_from_none_to_all(unlearned: None) -> None:
+    heard: list[tuple[str, int, int]] = []
+    correspond(SUMMER, AUTUMN, tell=lambda *what: heard.append(what))
+    assert ["match (phase)", "match (sift)"] == list(dict.fromkeys(what for what, _, _ in heard))
+    assert {("match (phase)", 0, 1), ("match (phase)", 1, 1), ("match (sift)", 1, 1)} <= set(heard)
+
+
+# Masks
+
+
+@pytest.mark.parametrize("method", [Method(), Method(guided=False), Method(QUICK)], ids=["auto", "unguided", "phase"])
+def test_what_is_wholly_hidden_matches_nothing(method: Method, unlearned: None) -> None:
+    raster = SUMMER.first
+    hidden = Side((Raster(raster.pixels, np.zeros_like(raster.valid), raster.geobox),))
+    for left, right in ((hidden, AUTUMN), (AUTUMN, hidden), (hidden, hidden)):
+        found = correspond(left, right, method)
+        assert found.model is None
+        assert found.why
+        assert not found.believed.any()
+
+
+def test_no_correspondence_lies_on_what_is_hidden(unlearned: None) -> None:
+    valid = np.ones(box().shape, bool)
+    valid[100:300, 150:400] = False
+    rasters = SUMMER.first, AUTUMN.first
+    poisoned = np.where(valid, rasters[0].pixels, np.float32(0.9))
+    left = Side((Raster(poisoned, valid, rasters[0].geobox),))
+    found = correspond(left, AUTUMN)
+    x, y = found.left.astype(int).T
+    assert valid[y, x].all()
+    assert off(found, left) < 0.3
+    assert "phase, confirmed by sift" == found.why
+
+
+# Who decides when methods disagree
+
+
+@dataclass(frozen=True)
+class Says:
+    """A plug-in that finds the ground displaced by what it was told, whatever the images show."""
+
+    x: float
+    y: float
+
+    name: ClassVar[str] = "says"
+    summary: ClassVar[str] = "always the same"
+    weights: ClassVar[tuple[Weights, ...]] = ()
+
+    @property
+    def recipe(self) -> Mapping[str, object]:
+        return {"x": self.x, "y": self.y}
+
+    def check(self) -> None:
+        return
+
+    def describe(self, pixels: np.ndarray, valid: np.ndarray) -> Arrays:
+        rows, cols = valid.shape
+        x, y = np.meshgrid(np.arange(40.5, cols - 40, 24), np.arange(40.5, rows - 40, 24))
+        return {"keypoints": np.column_stack([x.ravel(), y.ravel()])}
+
+    def match(self, left: Arrays, right: Arrays, guide: Guide | None = None) -> Matches:
+        points = left["keypoints"]
+        expected = guide.expected(points) if guide else points
+        return Matches(points, expected + (self.x, self.y), np.full(len(points), 0.9))
+
+
+def plug_in(monkeypatch: pytest.MonkeyPatch, witness: Says, learned: Says | None) -> None:
+    """Other methods under the names of the cascade."""
+
+    def create(name: str, **_: object) -> matchers.Matcher:
+        chosen: Any = {WITNESS: witness, LEARNED: learned}[name]
+        if chosen is None:
+            raise WeightsMissing(name, "learned.pth", "any licence", "fetch them")
+        named: matchers.Matcher = type("Named", (Says,), {"name": name})(chosen.x, chosen.y)
+        return named
+
+    monkeypatch.setattr(matchers, "create", create)
+
+
+def test_two_methods_that_contradict_each_other_and_no_third_are_no_match(monkeypatch: pytest.MonkeyPatch) -> None:
+    plug_in(monkeypatch, Says(30, 10), None)
+    found = correspond(SUMMER, AUTUMN, Method(reach=100))
+    assert found.model is None
+    assert not found.believed.any()
+    assert "phase and sift find different shifts, and nothing decides between them" == found.why
+    assert {"phase", "sift"} == set(found.method)
+
+
+def test_a_third_method_decides_between_two_that_contradict_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    plug_in(monkeypatch, Says(30, 10), Says(*SHIFT))
+    found = correspond(SUMMER, AUTUMN, Method(reach=100))
+    assert "phase, confirmed by aliked+lightglue" == found.why
+    assert off(found, SUMMER) < 0.3
+    assert not found.believed[found.method == WITNESS].any()
+
+
+def test_three_methods_with_three_answers_are_no_match(monkeypatch: pytest.MonkeyPatch) -> None:
+    plug_in(monkeypatch, Says(30, 10), Says(-25, 15))
+    found = correspond(SUMMER, AUTUMN, Method(reach=100))
+    assert found.model is None
+    assert "find different shifts" in found.why
+
+
+def test_a_method_that_is_alone_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "made", lambda *_: None)
+    blind = type("Blind", (Says,), {"name": WITNESS, "match": lambda *_: Matches.none()})(0, 0)
+    monkeypatch.setattr(matchers, "create", lambda *_, **__: blind)
+    found = correspond(SUMMER, AUTUMN)
+    assert "phase alone" == found.why
+    assert off(found, SUMMER) < 0.3
+
+
+# A georeference that is wrong, or not wanted
+
+
+def rotated(side: Side, degrees: float) -> tuple[Side, View]:
+    """The image turned clockwise under a georeference that knows nothing of it."""
+    turn = turned(View.of(side.first.pixels, side.first.valid), degrees)
+    return Side((Raster(turn.pixels.astype(np.float32), turn.valid, box(*turn.valid.shape)),)), turn
+
+
+def turned_miss(found: Found, turn: View) -> np.ndarray:
+    return np.hypot(*(turn.whence(found.right) - found.left - SHIFT).T)
+
+
+def test_a_turned_image_is_found_and_the_user_is_warned(unlearned: None, caplog: pytest.LogCaptureFixture) -> None:
+    right, turn = rotated(AUTUMN, 30)
+    with caplog.at_level(logging.WARNING):
+        found = correspond(SUMMER, right)
+    assert found.model is not None
+    assert "sift without a prior, turned by 30." in found.why or "turned by 29.9" in found.why
+    assert ["the georeference is off, beyond what was searched within 500 m: " + found.why] == caplog.messages
+    error = turned_miss(found, turn)[found.believed]
+    assert len(error) > 50
+    assert np.median(error) < 0.7
+
+
+def test_without_a_prior_a_quarter_turn_is_found_and_nobody_is_warned(
+    unlearned: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    right, turn = rotated(AUTUMN, 90)
+    found = correspond(SUMMER, right, Method(guided=False))
+    assert found.model is not None
+    assert "turned by 90.0 degrees" in found.why or "turned by 89.9" in found.why
+    assert [] == caplog.messages
+    assert np.median(turned_miss(found, turn)[found.believed]) < 0.7
+
+
+def test_reach_is_in_metres_and_beyond_it_the_search_warns(unlearned: None, caplog: pytest.LogCaptureFixture) -> None:
+    far = (60.0, -10.0)
+    grid = box(400, 400, 56, 56)
+    left, right = Side((image(grid=grid),)), Side((image("autumn", far, grid),))
+    near = correspond(left, right, Method(reach=1000))
+    assert off(near, left, far) < 0.5
+    assert [] == caplog.messages
+    searched = correspond(left, right, Method(reach=100))
+    assert off(searched, left, far) < 0.7
+    assert ["the georeference is off, beyond what was searched within 100 m: " + searched.why] == caplog.messages
+    assert correspond(left, right, Method(QUICK, reach=100)).model is None
+
+
+def test_a_single_method_never_searches_without_a_prior(caplog: pytest.LogCaptureFixture) -> None:
+    found = correspond(SUMMER, rotated(AUTUMN, 90)[0], Method(QUICK))
+    assert found.model is None
+    assert [] == caplog.messages
+
+
+# Cells, bands, extents, classes
+
+
+@dataclass(frozen=True)
+class Counted(Says):
+    """Says, and keeps the size of what it was shown."""
+
+    name: ClassVar[str] = "counted"
+    shown: ClassVar[list[tuple[int, ...]]] = []
+
+    def describe(self, pixels: np.ndarray, valid: np.ndarray) -> Arrays:
+        self.shown.append(pixels.shape)
+        return super().describe(pixels, valid)
+
+
+def test_a_cell_is_described_once_whatever_pairs_its_scene_is_in(tmp_path: Path) -> None:
+    grid, cache, Counted.shown[:] = box(512, 1024, 0, 0), Cache(tmp_path), []
+    sides = [Side((image(season, grid=grid),), recipe={"season": season}) for season in ("summer", "autumn", "winter")]
+    method = Method(Counted(0, 0))
+    fresh = correspond(sides[0], sides[1], method, cache)
+    assert 4 == len(Counted.shown)
+    kept = correspond(sides[0], sides[1], method, cache)
+    assert 4 == len(Counted.shown)
+    assert np.array_equal(fresh.right, kept.right)
+    correspond(sides[2], sides[0], method, cache)
+    assert 6 == len(Counted.shown)
+    correspond(sides[2], sides[0], Method(Counted(1, 0)), cache)  # another method
+    assert 10 == len(Counted.shown)
+    assert ["features"] * 10 == [entry.kind for entry in cache.entries()]
+
+
+def test_a_side_without_recipe_keeps_nothing(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    correspond(SUMMER, AUTUMN, Method(Says(0, 0)), cache)
+    assert [] == list(cache.entries())
+
+
+def test_bands_are_kept_apart_in_the_cache_and_add_up(tmp_path: Path) -> None:
+    left, right = (
+        Side(tuple(image(s, d, band=b) for b in ("B04", "B08")), recipe={"season": s})
+        for s, d in (("summer", (0.0, 0.0)), ("autumn", SHIFT))
+    )
+    cache = Cache(tmp_path)
+    single = correspond(SUMMER, AUTUMN, Method(QUICK))
+    double = correspond(left, right, Method(QUICK), cache)
+    assert 4 == len(list(cache.entries()))
+    assert double.seen[0] == 2 * single.seen[0]
+    assert len(double) > 1.5 * len(single)
+    assert off(double, left) < 0.3
+    again = correspond(left, right, Method(QUICK), cache)
+    assert np.array_equal(double.right, again.right)
+
+
+def test_the_extents_may_differ(unlearned: None) -> None:
+    left = Side((image(grid=box(400, 340, 60, 70)),))
+    right = Side((image("autumn", SHIFT, grid=box(360, 420, 97, 33)),))
+    for method in (Method(QUICK), Method()):
+        found = correspond(left, right, method)
+        assert off(found, left) < 0.4
+        error = miss(found, left, right)
+        assert (error[found.believed] < 2.3).all()
+        assert ((found.left >= 0) & (found.left <= (340, 400))).all()
+
+
+def test_every_correspondence_is_found_in_one_cell_only() -> None:
+    grid = box(300, 600, 100, 200)
+    left, right = Side((image(grid=grid),)), Side((image("autumn", SHIFT, grid),))
+    found = correspond(left, right, Method(QUICK))
+    assert found.cells > 1
+    assert len(found) == len(np.unique(found.left, axis=0))
+    x, _ = found.left.T
+    border = windows.SIDE - 200  # where two cells meet
+    assert (np.abs(x - border) < 32).sum() > 30
+
+
+def test_at_most_so_many_cells_are_looked_at() -> None:
+    grid = box(300, 600, 100, 200)
+    left, right = Side((image(grid=grid),)), Side((image("autumn", SHIFT, grid),))
+    found = correspond(left, right, Method(QUICK, cells=1))
+    assert 1 == found.cells
+    places = np.floor((found.left + lattice.origin_of(grid)[::-1]) / windows.SIDE)
+    assert 1 == len(np.unique(places, axis=0))
+
+
+@pytest.mark.parametrize("matcher", [QUICK, Sift(max_keypoints=600)], ids=lambda m: m.name)
+def test_classes_are_cut_like_the_images_they_belong_to(matcher: matchers.Matcher) -> None:
+    grid = box(300, 700, 100, 100)
+    lies = np.full(grid.shape, Class.VEGETATION, np.uint8)
+    cloud = lies.copy()
+    cloud[:, 400:480] = Class.CLOUD
+    left, right = image(grid=grid), image("autumn", SHIFT, grid)
+    for cloudy in (0, 1):
+        contexts = [Context(cloud if k == cloudy else lies) for k in (0, 1)]
+        found = correspond(Side((left,), contexts[0]), Side((right,), contexts[1]), Method(matcher))
+        assert off(found, Side((left,))) < 0.5
+        x = (found.left, found.right)[cloudy][:, 0]
+        assert not ((x >= 400) & (x < 480)).any()
+        assert ((x >= 360) & (x < 400)).sum() > 4
+        assert ((x >= 480) & (x < 520)).sum() > 4
+
+
+def test_the_matcher_of_the_cascade_is_the_registered_one() -> None:
+    assert [Phase, Sift] == [type(create(name)) for name in (room.FIRST, room.WITNESS)]
