@@ -13,7 +13,7 @@ import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from sentinel_match import refine, verify
+from sentinel_match import correlation, refine, verify
 from sentinel_match.lattice import jointly_valid, to_metres, to_pixels
 from sentinel_match.loaded import load
 from sentinel_match.raster import Raster
@@ -58,6 +58,7 @@ def best(found: refine.Measured, residual: np.ndarray, count: int) -> str:
     return f"best {count}: NMAD {nmad(e[:, 0]):.3f} {nmad(e[:, 1]):.3f} px, {share:.2f} % < 0.5 px"
 
 
+refine.ATTEMPTS = refine.ATTEMPTS[:1]  # intensity alone
 for name in PAIRS:
     a, b = rasters(name)
     count = 10_000 if name == "T33UUU" else 600
@@ -65,12 +66,12 @@ for name in PAIRS:
         found, residual, cpu = measured(name, a, b, window=window, radius=4)
         figures = best(found, residual, count)
         print(f"{name} window {window}: {found.ok.sum()} ok of {len(found)}, {figures}, {cpu:.1f} CPU-s")
-    usual = refine.SPECTRAL_SIGMA
+    usual = correlation.SPECTRAL_SIGMA["intensity"]
     for sigma in (0.1, 0.15, 0.2, 0.25, 0.3):
-        refine.SPECTRAL_SIGMA = sigma
+        correlation.SPECTRAL_SIGMA["intensity"] = sigma
         found, residual, cpu = measured(name, a, b)
         print(f"{name} low-pass {sigma}: {found.ok.sum()} ok, {best(found, residual, count)}")
-    refine.SPECTRAL_SIGMA = usual
+    correlation.SPECTRAL_SIGMA["intensity"] = usual
     found, residual, _ = measured(name, a, b)
     for low, high in ((0.15, 0.2), (0.2, 0.3), (0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (0.6, 0.7), (0.7, 1.0)):
         chosen = found.ok & (found.quality >= low) & (found.quality < high) & (np.hypot(*residual.T) < 1)
