@@ -41,12 +41,11 @@ NEAREST = 8.0
 """Least radius of a prior in pixels: below it nothing could be told from chance."""
 OVERVIEW = 1024
 """Pixels of the longer side at which a prior is narrowed."""
-DENSE = 12_000
-"""About this many points of ``phase`` are wanted, 8 to 16 pixels apart."""
 WITNESSED = 2
 """Cells, the clearest ones, that the witness looks at."""
 EMPTY = 0.02
 """A cell with agreeing points on less than this share of the grid of ``phase`` counts as empty."""
+NOWHERE = np.empty((0, 2))
 LONE = 1e-9
 """Largest chance (as ``verify.CHANCE``) of a model that no other method confirms."""
 
@@ -106,13 +105,12 @@ def _narrowed(left: Side, right: Side, prior: Guide, device: str) -> Guide:
 
 def _cascade(pair: Pair) -> Found:
     """``auto``: see the module."""
-    area = sum(float(np.prod(cell.window(pair.left.first.geobox)[2:])) for cell in pair.cells)
-    spacing = int(np.clip(8 * round(np.sqrt(area / DENSE) / 8), 8, 16))
-    dense = pair.judged(pair.look(Phase(spacing=spacing, device=pair.method.device), pair.cells))
+    phase = Phase(device=pair.method.device)
+    dense = pair.judged(pair.look(phase, pair.cells))
     sure = pair.judged(pair.look(matchers.create(WITNESS), pair.cells[:WITNESSED]))
     opinions = [dense, sure]
     confirmed = dense.model is not None and pair.confirms(dense.model, sure)
-    poor = [cell for cell in pair.cells if not confirmed or _empty(cell, dense, pair.left.first, spacing)]
+    poor = [cell for cell in pair.cells if not confirmed or _empty(cell, dense, pair.left.first, phase.spacing)]
     learned = made(LEARNED, pair.method.device)
     if poor and learned is not None:
         asked = poor if confirmed or dense.model is None else poor[: max(WITNESSED, len(poor) // 2)]
@@ -133,9 +131,10 @@ def _searched(pair: Pair, methods: Sequence[Matcher]) -> Found:
         )
         relation = relate(here, there, search)
         left, right = (k[relation.pairs[:, side]] for side, k in enumerate(relation.keypoints))
-        seen = len(relation.keypoints[0]), len(relation.keypoints[1])
         method = np.full(len(left), name, "U64")
-        found = Found(left, right, relation.score, method, seen, relation.inlier, None, f"{name}: {relation.why}")
+        found = Found(
+            left, right, relation.score, method, relation.keypoints, relation.inlier, None, f"{name}: {relation.why}"
+        )
         if relation.model is not None:
             p, q = to_metres(a, left[relation.inlier]), to_metres(b, right[relation.inlier])
             said = f"{name} without a prior, turned by {relation.angle:.1f} degrees, confirmed by {FIRST}"
@@ -158,7 +157,10 @@ def _united(pair: Pair, opinions: list[Found]) -> Found:
         right=np.concatenate([o.right for o in opinions]),
         score=np.concatenate([o.score for o in opinions]),
         method=np.concatenate([o.method for o in opinions]),
-        seen=(sum(o.seen[0] for o in opinions), sum(o.seen[1] for o in opinions)),
+        seen=(
+            np.concatenate([o.seen[0] for o in opinions]),
+            np.concatenate([o.seen[1] for o in opinions if all(len(other.seen[1]) for other in opinions)] or [NOWHERE]),
+        ),
         believed=np.zeros(sum(len(o) for o in opinions), bool),
         cells=len(pair.cells),
         witness=np.concatenate([np.full(len(o), SHARED) if o.witness is None else o.witness for o in opinions]),

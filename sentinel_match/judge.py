@@ -14,6 +14,8 @@ from sentinel_match.source import inputs, source_of
 from sentinel_match.tiepoints import TiePoints, summarise
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from sentinel_match.look import Found
     from sentinel_match.raster import Raster
     from sentinel_match.refine import Measured
@@ -43,12 +45,12 @@ def coarse_model(
         seed: of the robust fit.
 
     Raises:
-        ValueError: so few agree that chance would do as well; in words for the user.
+        NoModel: so few agree that chance would do as well; in words for the user.
     """
     gsd = pixel_size(a)
     # A richer model than the points can carry would extrapolate wildly: similarity wants more than one cell of them
     if len(found) < 4 * verify.MINIMAL[kind]:
-        raise ValueError(f"the matcher found {len(found)} correspondences")
+        raise verify.NoModel(f"the matcher found {len(found)} correspondences")
     p, q = to_metres(a, found.left), to_metres(b, found.right)
     # Small against the tolerance: the fit then narrows to a third of it, and neighbours that err alike cannot bend it
     sigma = np.full(len(found), 0.1 * tolerance * gsd)
@@ -56,7 +58,9 @@ def coarse_model(
     witnesses = _witnesses(p, found, gsd)
     count, chance = verify.agreement(p[witnesses], q[witnesses], model, tolerance * gsd, found.radius * gsd)
     if chance > verify.CHANCE:
-        raise ValueError(f"{count} of {len(witnesses)} independent correspondences agree, which chance alone would do")
+        raise verify.NoModel(
+            f"{count} of {len(witnesses)} independent correspondences agree, which chance alone would do"
+        )
     return model, np.hypot(*(q - model(p)).T) <= tolerance * gsd, chance
 
 
@@ -84,6 +88,20 @@ def confirms(model: verify.Model, found: Found, a: Raster, b: Raster) -> bool:
     return bool(binom.sf(near.sum() - 1, len(witnesses), by_chance) <= verify.CHANCE)
 
 
+def probabilities(model: verify.Model, found: Found, a: Raster, b: Raster) -> NDArray[np.float64]:
+    """(N,) how likely each correspondence is right, by its method's own score and the model that was found.
+
+    Scores of different methods mean different things; the share of those that agree, among as good ones of the same
+    method, means the same for all (:func:`verify.probability`).
+    """
+    gsd, score = pixel_size(a), found.score.astype(np.float64)
+    residual = np.hypot(*(to_metres(b, found.right) - model(to_metres(a, found.left))).T) / gsd
+    for name in np.unique(found.method):
+        own = found.method == name
+        score[own] = verify.probability(residual[own], score[own], COARSE_TOLERANCE, found.radius)
+    return score
+
+
 def tie_points(
     kind: str,
     measured: Measured,
@@ -107,7 +125,7 @@ def tie_points(
     sigma, quality, refined = measured.sigma[ok] * gsd, measured.distinct[ok], measured.refined[ok]
     try:
         model = verify.robust_fit(kind, p, q, sigma, tolerance=TOLERANCE[1] * gsd, quality=-sigma, seed=seed)
-    except ValueError as error:
+    except verify.NoModel as error:
         raise NoMatch(*ids, str(error)) from error
     best = sigma <= np.median(sigma)
     spread = 1.4826 * float(np.median(np.abs(q - model(p))[best]))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sentinel_match import judge, matchers, windows
+from sentinel_match import judge, matchers, verify, windows
 from sentinel_match.errors import WeightsDamaged, WeightsMissing
 from sentinel_match.execute import in_threads
 from sentinel_match.lattice import origin_of
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from sentinel_match import verify
     from sentinel_match.cache import Cache
     from sentinel_match.guide import Guide
     from sentinel_match.raster import Raster
@@ -95,8 +94,9 @@ class Found:
     """(N,) the method's own probability that each is right."""
     method: NDArray[np.str_]
     """(N,) name of the matcher."""
-    seen: tuple[int, int]
-    """Keypoints, or points of the grid, that were looked at in the left and the right image."""
+    seen: tuple[NDArray[np.float64], NDArray[np.float64]]
+    """(K, 2) and (L, 2): keypoints, or points of the grid, that were looked at in the left and the right image; none
+    in the right one where a method may answer with any position."""
     believed: NDArray[np.bool_]
     """(N,) agree with the model; all ``False`` where there is none."""
     model: verify.Model | None = None
@@ -132,7 +132,15 @@ class Pair:
         """No correspondence at all."""
         none = Matches.none()
         return Found(
-            none.left, none.right, none.score, np.empty(0, "U64"), (0, 0), np.empty(0, bool), None, why, len(self.cells)
+            none.left,
+            none.right,
+            none.score,
+            np.empty(0, "U64"),
+            (none.left, none.right),
+            np.empty(0, bool),
+            None,
+            why,
+            len(self.cells),
         )
 
     def radius(self, matcher: matchers.Matcher) -> float:
@@ -146,11 +154,11 @@ class Pair:
 
     def look(self, matcher: matchers.Matcher, cells: Sequence[windows.Cell]) -> Found:
         """What one matcher finds in some cells, in pixels of the two rasters; nothing is judged yet."""
-        parts, count = [], [0, 0]
+        parts, looked = [], [(np.empty((0, 2)), np.empty((0, 2)))]
         for k, (matches, seen) in enumerate(in_threads(lambda cell: self._cell(matcher, cell), list(cells))):
             self.tell(f"match ({matcher.name})", k, len(cells))
             parts.append(matches)
-            count = [count[0] + seen[0], count[1] + seen[1]]
+            looked.append(seen)
         self.tell(f"match ({matcher.name})", len(cells), len(cells))
         parts = parts or [Matches.none()]
         left, right, score = (np.concatenate([getattr(p, name) for p in parts]) for name in ("left", "right", "score"))
@@ -159,14 +167,16 @@ class Pair:
             right,
             score,
             method=np.full(len(score), matcher.name, "U64"),
-            seen=(count[0], count[1]),
+            seen=(np.concatenate([s[0] for s in looked]), np.concatenate([s[1] for s in looked])),
             believed=np.zeros(len(score), bool),
             cells=len(cells),
             witness=np.concatenate([p.witnesses for p in parts]),
             radius=self.radius(matcher),
         )
 
-    def _cell(self, matcher: matchers.Matcher, cell: windows.Cell) -> tuple[Matches, tuple[int, int]]:
+    def _cell(
+        self, matcher: matchers.Matcher, cell: windows.Cell
+    ) -> tuple[Matches, tuple[NDArray[np.float64], NDArray[np.float64]]]:
         a, b = self.left.first, self.right.first
         frames = [cell.window(image.geobox) for image in (a, b)]
         if self.prior is not None:
@@ -182,7 +192,8 @@ class Pair:
         guide = None
         if self.prior is not None:
             guide = replace(self.prior.within_cell(frames[0], frames[1]), radius=self.radius(matcher))
-        found, seen = [], [0, 0]
+        found: list[Matches] = []
+        seen: tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]] = ([], [])
         for images in zip(self.left.images, self.right.images, strict=True):
             described = [
                 self._described(matcher, side, image, frame)
@@ -190,12 +201,15 @@ class Pair:
             ]
             found.append(matcher.match(described[0], described[1], guide))
             for k, arrays in enumerate(described):
-                seen[k] += _looked_at(arrays, getattr(matcher, "spacing", 8))
+                if k == 0 or "keypoints" in arrays:
+                    seen[k].append(_looked_at(arrays, getattr(matcher, "spacing", 8)) + origins[k])
         left, right, score = (np.concatenate([getattr(m, name) for m in found]) for name in ("left", "right", "score"))
         inside = cell.holds(left + origins[0], a.geobox)
         witness = np.concatenate([m.witnesses for m in found])[inside]
         matches = Matches((left + origins[0])[inside], (right + origins[1])[inside], score[inside], witness)
-        return matches, (seen[0], seen[1])
+        here = np.concatenate(seen[0])
+        there = np.concatenate(seen[1]) if seen[1] else np.empty((0, 2))
+        return matches, (here[cell.holds(here, a.geobox)], there)
 
     def _described(
         self, matcher: matchers.Matcher, side: Side, image: Raster, frame: tuple[int, int, int, int]
@@ -225,17 +239,19 @@ class Pair:
             model, believed, chance = judge.coarse_model(
                 kind, found, self.left.first, self.right.first, tolerance, self.method.seed
             )
-        except ValueError as error:
+        except verify.NoModel as error:
             return replace(found, why=str(error))
         return replace(found, model=model, believed=believed, chance=chance)
 
 
-def _looked_at(arrays: matchers.Arrays, spacing: int) -> int:
-    """Keypoints of a described image, or points of the grid of a method without any."""
+def _looked_at(arrays: matchers.Arrays, spacing: int) -> NDArray[np.float64]:
+    """(K, 2) keypoints of a described image, or points of the grid of a method without any."""
     if "keypoints" in arrays:
-        return len(arrays["keypoints"])
+        return np.asarray(arrays["keypoints"], np.float64)
     area = next((arrays[name] for name in ("valid", "allowed") if name in arrays), np.empty((0, 0)))
-    return int(np.asarray(area[spacing // 2 :: spacing, spacing // 2 :: spacing]).sum())
+    rows, cols = np.nonzero(np.asarray(area[spacing // 2 :: spacing, spacing // 2 :: spacing]))
+    grid = (spacing // 2 + spacing * np.column_stack([cols, rows])).astype(np.float64)
+    return np.asarray(grid * arrays.get("scale", 1.0))
 
 
 def made(name: str, device: str) -> matchers.Matcher | None:

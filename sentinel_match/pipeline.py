@@ -172,7 +172,7 @@ def match_scenes(
             measured = refine.measure(a.side.images, b.side.images, places, expected, options.refinement)
         else:
             measured = refine.Measured.nothing(places, expected)
-        measured = keep_matches(measured, found)
+        measured = keep_matches(measured, replace(found, score=judge.probabilities(coarse, found, a.raster, b.raster)))
         tell("refine", len(places), len(places))
 
     with clock("verify"):

@@ -262,7 +262,7 @@ def _attempt(parts: list[_Part], scale: tuple[float, float], search: Search, rea
     tolerance, sigma = TOLERANCE * scale[1], np.full(len(score), SIGMA * scale[1])
     try:
         model = verify.robust_fit(search.model, p, q, sigma, tolerance=tolerance, quality=score, seed=search.seed)
-    except ValueError:  # too few of them, or all on one spot
+    except verify.NoModel:  # too few of them, or all on one spot
         return nothing
     if not _plausible(model, p):
         return nothing

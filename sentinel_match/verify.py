@@ -29,6 +29,10 @@ CHANCE = 1e-3
 """Largest accepted probability that unrelated images show this many agreeing points (see :func:`agreement`)."""
 
 
+class NoModel(ValueError):
+    """Points that determine no model, or none to believe; in words for the user."""
+
+
 @dataclass(frozen=True, eq=False)
 class Model:
     """A transform of the plane from the left frame to the right one."""
@@ -75,17 +79,17 @@ def fit(kind: str, left: Points, right: Points, weight: NDArray[np.float64] | No
         weight: (N,) inverse variances; all one when absent.
 
     Raises:
-        ValueError: too few points or a degenerate arrangement.
+        NoModel: too few points or a degenerate arrangement.
     """
     w = np.ones(len(left)) if weight is None else weight
     if np.count_nonzero(w) < MINIMAL[kind]:
-        raise ValueError(f"a {kind} needs {MINIMAL[kind]} points, not {np.count_nonzero(w)}")
+        raise NoModel(f"a {kind} needs {MINIMAL[kind]} points, not {np.count_nonzero(w)}")
     origin = np.average(left, axis=0, weights=w)
     p, q = left - origin, right - origin
     scale = float(np.sqrt(np.average((p**2).sum(1), weights=w))) or 1.0
     matrix = _solve(kind, p[None] / scale, q[None] / scale, w[None])[0]
     if not np.isfinite(matrix).all():
-        raise ValueError(f"these points do not determine a {kind}")
+        raise NoModel(f"these points do not determine a {kind}")
     rescale = np.diag([scale, scale, 1.0])
     return Model(kind, rescale @ matrix @ np.linalg.inv(rescale), origin)
 
@@ -112,11 +116,11 @@ def robust_fit(
         seed: of the sampling; the same seed gives the same model.
 
     Raises:
-        ValueError: fewer points than the kind needs, or all arrangements degenerate.
+        NoModel: fewer points than the kind needs, or all arrangements degenerate.
     """
     n, k = len(left), MINIMAL[kind]
     if n < k:
-        raise ValueError(f"a {kind} needs {k} points, not {n}")
+        raise NoModel(f"a {kind} needs {k} points, not {n}")
     rng = np.random.default_rng(seed)
     pool = np.arange(n) if quality is None else np.argsort(-quality, kind="stable")[: max(n // 2, min(n, 50), k)]
     origin = left[pool].mean(0)
@@ -137,7 +141,7 @@ def robust_fit(
     rescale = np.diag([scale, scale, 1.0])
     model = Model(kind, rescale @ models[int(np.argmin(cost))] @ np.linalg.inv(rescale), origin)
     if not np.isfinite(model.matrix).all():
-        raise ValueError(f"these points do not determine a {kind}")
+        raise NoModel(f"these points do not determine a {kind}")
     for cut in np.geomspace(tolerance, max(tolerance / 3, 3 * float(np.median(sigma))), 6):
         u = np.hypot(*(right - model(left)).T) / cut
         weight = np.where(u < 1, (1 - u**2) ** 2, 0.0) / sigma**2
@@ -268,7 +272,7 @@ def hold_out(
             return {}
         try:
             model = fit(kind, left[train], right[train], sigma[train] ** -2.0)
-        except ValueError:  # the half lies on one line
+        except NoModel:  # the half lies on one line
             return {}
         errors.append(right[~train] - model(left[~train]))
     error = np.concatenate(errors)

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import kornia.feature
 import pytest
+import torch
 from hypothesis import settings
+
+from sentinel_match.matchers.loftr import LoFTR
+from sentinel_match.matchers.superpoint import SuperPointLightGlue
+from sentinel_match.models.superpoint import SuperPoint
 
 settings.register_profile("house", deadline=None)  # a busy machine is no failure
 settings.load_profile("house")
@@ -33,3 +40,28 @@ def shared() -> Path:
     if not (folder / "safe_pair_T33UUU_B04").is_dir():
         pytest.skip(f"no real Sentinel-2 data in {folder}; set SENTINEL_MATCH_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def superpoint(tmp_path_factory: pytest.TempPathFactory) -> SuperPointLightGlue:
+    """Networks of the right shape that learnt nothing, saved under the authors' names."""
+    folder = tmp_path_factory.mktemp("superpoint")
+    torch.manual_seed(0)
+    torch.save(SuperPoint().state_dict(), folder / "points.pth")
+    tensors = kornia.feature.LightGlue(features=None, input_dim=256).state_dict()
+    del tensors["confidence_thresholds"]
+    old = {re.sub(r"^transformers\.(\d)\.(\w+)\.", r"\2.\1.", name): tensor for name, tensor in tensors.items()}
+    torch.save({**old, "log_assignment.0.r": torch.zeros(1)}, folder / "glue.pth")
+    return SuperPointLightGlue(
+        max_keypoints=100, min_score=0.0, weights_file=folder / "points.pth", lightglue_file=folder / "glue.pth"
+    )
+
+
+@pytest.fixture(scope="session")
+def loftr(tmp_path_factory: pytest.TempPathFactory) -> LoFTR:
+    """A LoFTR that learnt nothing, saved as the authors save theirs."""
+    path = tmp_path_factory.mktemp("loftr") / "loftr.ckpt"
+    torch.manual_seed(1)
+    tensors = kornia.feature.LoFTR(pretrained=None).state_dict()
+    torch.save({"state_dict": {f"matcher.{name}": tensor for name, tensor in tensors.items()}}, path)
+    return LoFTR(min_score=0.0, weights_file=path)

@@ -234,6 +234,8 @@ def test_a_run_that_is_stopped_leaves_nothing_half_written_and_the_next_goes_on(
         "--cache",
         str(cache),
     ]
+    # A shell that runs the tests in the background has its children ignore Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ) as run:
         assert run.stderr is not None
         for line in run.stderr:

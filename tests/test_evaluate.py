@@ -19,7 +19,7 @@ from odc.geo.geobox import GeoBox
 
 from sentinel_match import refine, verify
 from sentinel_match.cli import main
-from sentinel_match.errors import BadList, NoMatch, OutputError
+from sentinel_match.errors import BadList, ExtraMissing, NoMatch
 from sentinel_match.evaluate import (
     Preparation,
     controls,
@@ -273,7 +273,14 @@ def answer(
     model = None if matrix is None else verify.Model("translation", matrix, np.zeros(2))
     n = len(left)
     found = Found(
-        left, right, np.ones(n), np.full(n, "x"), (2 * n, n), believed, model, "" if model else "nothing agrees"
+        left,
+        right,
+        np.ones(n),
+        np.full(n, "x"),
+        (np.repeat(left, 2, axis=0), right),
+        believed,
+        model,
+        "" if model else "nothing agrees",
     )
     return protocol.Answer("x", found)
 
@@ -413,5 +420,5 @@ def test_wrong_usage_is_one_sentence(folder: Path, tmp_path: Path, arguments: tu
 
 def test_figures_without_matplotlib_say_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.backends.backend_agg", None)
-    with pytest.raises(OutputError, match=r"sentinel-match\[plot\]"):
+    with pytest.raises(ExtraMissing, match=r"sentinel-match\[plot\]"):
         figures.draw(tmp_path, [])

@@ -45,15 +45,28 @@ def test_matching_score_is_per_keypoint_and_none_is_zero() -> None:
     assert 0.0 == metrics.matching_score(np.empty(0), 0)
 
 
+ALL = np.ones((99, 99), bool)
+
+
 def test_recall_counts_only_keypoints_with_a_mutual_partner() -> None:
     ours = points((10, 10), (20, 10), (30, 10), (80, 80))
     # the second has two candidates, of which the nearer is mutual; the fourth has none within 3 px
     theirs = points((10.5, 10), (20, 11), (21, 12), (30, 10), (90, 90))
-    assert 1 / 3 == metrics.recall((ours, theirs), ours[:1], theirs[:1], EYE)
-    assert 1.0 == metrics.recall((ours, theirs), ours[:3], theirs[[0, 1, 3]], EYE)
-    assert 0.0 == metrics.recall((ours, theirs), ours[:1], theirs[3:4], EYE)
-    assert math.isnan(metrics.recall((ours[3:], theirs[4:]), ours[:0], theirs[:0], EYE))
-    assert math.isnan(metrics.recall((ours[:0], theirs), ours[:0], theirs[:0], EYE))
+    assert 1 / 3 == metrics.recall((ours, theirs), ours[:1], theirs[:1], EYE, ALL)
+    assert 1.0 == metrics.recall((ours, theirs), ours[:3], theirs[[0, 1, 3]], EYE, ALL)
+    assert 0.0 == metrics.recall((ours, theirs), ours[:1], theirs[3:4], EYE, ALL)
+    assert math.isnan(metrics.recall((ours[3:], theirs[4:]), ours[:0], theirs[:0], EYE, ALL))
+    assert math.isnan(metrics.recall((ours[:0], theirs), ours[:0], theirs[:0], EYE, ALL))
+
+
+def test_recall_of_a_method_that_may_answer_anywhere_is_of_covisible_points() -> None:
+    ours, none = points((10, 10), (20, 10), (30, 10), (80, 80)), np.empty((0, 2))
+    both = ALL.copy()
+    both[70:, 70:] = False
+    moved = ours + (0.5, 0)
+    assert 1.0 == metrics.recall((ours, none), ours[:3], moved[:3], EYE, both)
+    assert 1 / 3 == metrics.recall((ours, none), ours[:2] + 0.4, points((10.4, 10.4), (27, 10)), EYE, both)
+    assert math.isnan(metrics.recall((ours, none), none, none, EYE, ~ALL))
 
 
 def test_covisible_ground_is_valid_in_both_where_the_truth_says() -> None:

@@ -380,7 +380,7 @@ def example_found(count: int = 40) -> Found:
     left = np.column_stack([np.arange(count) * 2.0, np.full(count, 5.0)])
     method = np.array(["phase", "sift", "says"])[np.arange(count) % 3]
     score, believed = np.linspace(0.1, 0.9, count), np.arange(count) % 4 != 0
-    return Found(left, left + (3.0, 1.0), score, method, (count, count), believed)
+    return Found(left, left + (3.0, 1.0), score, method, (left, left), believed)
 
 
 def test_matches_are_thinned_to_the_surest_of_each_square_and_none_is_lost() -> None:

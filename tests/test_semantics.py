@@ -162,7 +162,8 @@ def test_a_look_alike_of_another_class_wins_without_semantics_and_never_with_it(
     _, there = matched(None, None)
     assert (right.at(there) == Class.WATER).mean() > 0.9
     here, there = matched(left, right)
-    edge = abs(there[:, 0] - 128) < 10  # where wood and lake share the context
+    # Where wood and lake share the context, and where the context leaves the image, classes say less
+    edge = (abs(there[:, 0] - 128) < 10) | (there[:, 0] > 246)
     assert not (right.at(there[~edge]) == Class.WATER).any()
     right_place = np.hypot(*(there - here).T) < 2
     assert right_place.sum() > 20

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sentinel_match.errors import OutputError
+from sentinel_match.errors import ExtraMissing
 from sentinel_match.evaluate.summary import ALL, summarise
 from sentinel_match.files import whole
 
@@ -31,13 +31,13 @@ def draw(folder: Path, records: Sequence[Record]) -> tuple[Path, ...]:
     """Draw ``sets.png`` (bars per set and method) and ``corners.png`` (share of pairs over corner error).
 
     Raises:
-        OutputError: matplotlib is not installed (extra ``plot``), or a file cannot be written.
+        ExtraMissing: matplotlib is not installed.
+        OutputError: a file cannot be written.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
-    except ImportError as error:
-        reason = "matplotlib draws it and is not installed: pip install 'sentinel-match[plot]'"
-        raise OutputError(folder / "sets.png", reason) from error
+    except ImportError:
+        raise ExtraMissing("Figures", "matplotlib", "plot") from None
     paths = []
     for name, figure in (("sets.png", _bars(records)), ("corners.png", _corners(records))):
         FigureCanvasAgg(figure)

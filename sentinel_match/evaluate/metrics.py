@@ -67,18 +67,22 @@ def recall(
     left: Points,
     right: Points,
     truth: NDArray[np.float64],
+    both: NDArray[np.bool_],
     threshold: float = 3.0,
 ) -> float:
     """Share of the matchable keypoints that were matched correctly.
 
     A keypoint of image 0 is matchable if it and a keypoint of image 1 are each other's nearest under the truth, and
-    nearer than the threshold (ground-truth matches of the MegaDepth evaluation in glue-factory, 3 px).
+    nearer than the threshold (ground-truth matches of the MegaDepth evaluation in glue-factory, 3 px). Where a method
+    has no keypoints in image 1, because it may answer with any position, a point of image 0 is matchable where its
+    ground is covisible, and a match counts for the point nearest to it.
 
     Args:
         keypoints: of image 0 and image 1, (N, 2) and (M, 2).
         left: (K, 2) matches, a subset of the keypoints of image 0 (another position counts for none).
         right: (K, 2).
         truth: (3, 3).
+        both: (rows, cols) of image 0, its covisible pixels.
         threshold: pixels of image 1.
 
     Returns:
@@ -87,19 +91,23 @@ def recall(
     from scipy.spatial import cKDTree
 
     ours, theirs = keypoints
-    if not len(ours) or not len(theirs):
+    if not len(ours):
         return float("nan")
-    moved = project(truth, ours)
-    distance, nearest = cKDTree(theirs).query(moved)
-    _, back = cKDTree(moved).query(theirs)
-    matchable = (distance < threshold) & (back[nearest] == np.arange(len(ours)))
+    if len(theirs):
+        moved = project(truth, ours)
+        distance, nearest = cKDTree(theirs).query(moved)
+        _, back = cKDTree(moved).query(theirs)
+        matchable = (distance < threshold) & (back[nearest] == np.arange(len(ours)))
+    else:
+        cols, rows = np.floor(ours).astype(int).T
+        matchable = both[rows.clip(0, both.shape[0] - 1), cols.clip(0, both.shape[1] - 1)]
     if not matchable.any():
         return float("nan")
     correct = left[errors(left, right, truth) < threshold]
     if not len(correct):
         return 0.0
     apart, which = cKDTree(ours).query(correct)
-    hit = np.unique(which[apart < 1e-3])
+    hit = np.unique(which[apart < 1e-3] if len(theirs) else which)
     return float(matchable[hit].sum() / matchable.sum())
 
 

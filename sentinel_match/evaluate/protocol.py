@@ -74,6 +74,7 @@ class Record:
     looked_left: int = 0
     """Keypoints, grid points or coarse cells."""
     looked_right: int = 0
+    """0 where a method may answer with any position."""
     matches: int = 0
     """Delivered."""
     correct_1: int = 0
@@ -82,6 +83,8 @@ class Record:
     precision_3: float = 0.0
     precision_5: float = 0.0
     matching_score_3: float = 0.0
+    recall_3: float = float("nan")
+    """Of the matchable keypoints, see :func:`metrics.recall`; NaN where there is none."""
     coverage: float = 0.0
     """Of the covisible cells, by delivered matches less than a pixel wrong; NaN where there is no covisible cell."""
     largest_gap: float = float("inf")
@@ -226,14 +229,15 @@ def judge(sample: Sample, answer: Answer) -> Record:
         record,
         status="no match" if found.model is None else "matched",
         reason=found.why if found.model is None else "",
-        looked_left=found.seen[0],
-        looked_right=found.seen[1],
+        looked_left=len(found.seen[0]),
+        looked_right=len(found.seen[1]),
         matches=len(error),
         correct_1=int((error < 1).sum()),
         precision_1=metrics.precision(error, 1),
         precision_3=metrics.precision(error, 3),
         precision_5=metrics.precision(error, 5),
-        matching_score_3=metrics.matching_score(error, found.seen[0]),
+        matching_score_3=metrics.matching_score(error, len(found.seen[0])),
+        recall_3=metrics.recall(found.seen, found.left, found.right, sample.truth, both),
         coverage=metrics.coverage(both, found.left[error < 1], box),
         largest_gap=metrics.largest_gap(both, found.left[error < 1], box),
         shuffled_3=metrics.precision(shuffled, 3),
@@ -276,7 +280,7 @@ def _prior(sample: Sample) -> Found:
     to = metrics.project(sample.prior, at)
     everything = np.ones(len(at), bool)
     model = verify.Model("translation", np.eye(3), np.zeros(2))
-    return Found(at, to, np.ones(len(at)), np.full(len(at), PRIOR), (len(at), len(at)), everything, model, "")
+    return Found(at, to, np.ones(len(at)), np.full(len(at), PRIOR), (at, to), everything, model, "")
 
 
 def _believed(found: Found, sample: Sample) -> Callable[[Points], Points] | None:
@@ -295,7 +299,7 @@ def _corner(kind: str, found: Found, sample: Sample) -> float:
     for seed in range(SEEDS):
         try:
             model = verify.robust_fit(kind, left, right, sigma, tolerance=FIT_TOLERANCE, quality=score, seed=seed)
-        except ValueError:  # too few, or all on one line
+        except verify.NoModel:  # too few, or all on one line
             model = None
         errors.append(metrics.corner_error(model, sample.truth, sample.box))
     return float(np.median(errors))

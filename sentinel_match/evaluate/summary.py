@@ -51,6 +51,8 @@ class Summary:
     precision_3: float
     precision_5: float
     matching_score_3: float
+    recall_3: float
+    """Over the pairs in which anything is matchable."""
     coverage: float
     coverage_low: float
     coverage_high: float
@@ -174,6 +176,7 @@ def _summary(method: str, name: str, stratum: str, records: Sequence[Record], se
         precision_3=mean(lambda r: r.precision_3),
         precision_5=mean(lambda r: r.precision_5),
         matching_score_3=mean(lambda r: r.matching_score_3),
+        recall_3=mean(lambda r: r.recall_3),
         coverage=mean(lambda r: r.coverage),
         coverage_low=intervals[1][0],
         coverage_high=intervals[1][1],
