@@ -71,11 +71,11 @@ def correspond(
     """
     method = method or Method()
     a, b = left.first, right.first
-    prior = None
+    aside = np.eye(3)
+    aside[:2, 2] = np.subtract(origin_of(a.geobox), origin_of(b.geobox))[::-1]
+    radius = max(method.reach / pixel_size(a), NEAREST) if method.guided else np.inf
+    prior = Guide(aside, radius, left.context, right.context)
     if method.guided:
-        aside = np.eye(3)
-        aside[:2, 2] = np.subtract(origin_of(a.geobox), origin_of(b.geobox))[::-1]
-        prior = Guide(aside, max(method.reach / pixel_size(a), NEAREST), left.context, right.context)
         prior = _narrowed(left, right, prior, method.device)
     pair = Pair(left, right, method, cache, tell, prior, windows.choose(a, b, method.cells))
     cascade = [m for m in (made(name, method.device) for name in (WITNESS, LEARNED)) if m]

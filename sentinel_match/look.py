@@ -125,7 +125,8 @@ class Pair:
     method: Method
     cache: Cache | None
     tell: Callable[[str, int, int], None]
-    prior: Guide | None
+    prior: Guide
+    """Of infinite radius where nothing is known but what lies where."""
     cells: Sequence[windows.Cell]
 
     def nothing(self, why: str) -> Found:
@@ -145,8 +146,7 @@ class Pair:
 
     def radius(self, matcher: matchers.Matcher) -> float:
         """Pixels over which a matcher's wrong correspondences spread: those it can reach of those the prior allows."""
-        allowed = windows.SIDE / 2 if self.prior is None else self.prior.radius
-        return min(allowed, float(getattr(matcher, "farthest", np.inf)))
+        return min(self.prior.radius, windows.SIDE / 2, float(getattr(matcher, "farthest", np.inf)))
 
     def confirms(self, model: verify.Model, found: Found) -> bool:
         """Whether a method that had no part in a model supports it."""
@@ -179,19 +179,18 @@ class Pair:
     ) -> tuple[Matches, tuple[NDArray[np.float64], NDArray[np.float64]]]:
         a, b = self.left.first, self.right.first
         frames = [cell.window(image.geobox) for image in (a, b)]
-        if self.prior is not None:
-            # Where the right image's content lies far from where it should, its window goes along
-            row, col, height, width = frames[0]
-            middle = np.array([[col + width / 2, row + height / 2]])
-            lattice = np.subtract(origin_of(a.geobox), origin_of(b.geobox))[::-1]
-            far = self.prior.expected(middle)[0] - middle[0] - lattice
-            # In coarse steps: cells that lie a little off serve other pairs too, and their margins make up for it
-            cols, rows = (windows.MARGIN // 2 * np.round(far / (windows.MARGIN // 2))).astype(int)
-            frames[1] = cell.window(b.geobox, (int(rows), int(cols)))
+        # Where the right image's content lies far from where it should, its window goes along
+        row, col, height, width = frames[0]
+        middle = np.array([[col + width / 2, row + height / 2]])
+        lattice = np.subtract(origin_of(a.geobox), origin_of(b.geobox))[::-1]
+        far = self.prior.expected(middle)[0] - middle[0] - lattice
+        # In coarse steps: cells that lie a little off serve other pairs too, and their margins make up for it
+        cols, rows = (windows.MARGIN // 2 * np.round(far / (windows.MARGIN // 2))).astype(int)
+        frames[1] = cell.window(b.geobox, (int(rows), int(cols)))
         origins = [np.array([frame[1], frame[0]], float) for frame in frames]
-        guide = None
-        if self.prior is not None:
-            guide = replace(self.prior.within_cell(frames[0], frames[1]), radius=self.radius(matcher))
+        guide = self.prior.within_cell(frames[0], frames[1])
+        if np.isfinite(guide.radius):
+            guide = replace(guide, radius=self.radius(matcher))
         found: list[Matches] = []
         seen: tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]] = ([], [])
         for images in zip(self.left.images, self.right.images, strict=True):

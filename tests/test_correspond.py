@@ -418,3 +418,18 @@ def test_classes_are_cut_like_the_images_they_belong_to(matcher: matchers.Matche
 
 def test_the_matcher_of_the_cascade_is_the_registered_one() -> None:
     assert [Phase, Sift] == [type(create(name)) for name in (room.FIRST, room.WITNESS)]
+
+
+def test_what_lies_where_takes_part_even_where_no_position_is_known() -> None:
+    """All left ground is water, all right ground too, but for a strip: no point may be matched into the strip."""
+    left, right = image(), image(shift=SHIFT)
+    water = np.full(box().shape, Class.WATER, np.uint8)
+    strip = water.copy()
+    strip[:, 120:200] = Class.BARE
+    plain = correspond(Side((left,)), Side((right,)), Method(Sift(), guided=False))
+    told = correspond(Side((left,), Context(water)), Side((right,), Context(strip)), Method(Sift(), guided=False))
+
+    def in_strip(found: Found) -> int:
+        return int(((found.right[:, 0] > 135) & (found.right[:, 0] < 185)).sum())
+
+    assert 0 == in_strip(told) < in_strip(plain)
