@@ -170,9 +170,10 @@ def match_scenes(
         tell("refine", 0, len(places))
         if len(grid):
             measured = refine.measure(a.side.images, b.side.images, places, expected, options.refinement)
-        else:
+        else:  # nothing is measured again: what a match is worth, its company says
             measured = refine.Measured.nothing(places, expected)
-        measured = keep_matches(measured, replace(found, score=judge.probabilities(coarse, found, a.raster, b.raster)))
+            found = replace(found, score=judge.probabilities(coarse, found, a.raster, b.raster))
+        measured = keep_matches(measured, found)
         tell("refine", len(places), len(places))
 
     with clock("verify"):
