@@ -59,7 +59,7 @@ class NotAProduct(InputError):
     """What it is instead, as the end of a sentence."""
 
     def __str__(self) -> str:
-        return f"{self.path} is not a Sentinel-2 product: {self.reason}."
+        return f"{self.path} is neither a Sentinel-2 product nor another image: {self.reason}."
 
 
 @dataclass(eq=False)
@@ -83,7 +83,7 @@ class MissingBand(InputError):
 
     def __str__(self) -> str:
         have = ", ".join(self.available) or "none at all"
-        return f"{self.product} has no band {self.band} (it has {have}): choose one with --band, or download it again."
+        return f"{self.product} has no band {self.band} (it has {have}): choose one of these, or download it again if it should have it."
 
 
 @dataclass(eq=False)

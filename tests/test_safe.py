@@ -168,7 +168,7 @@ def test_a_wrong_path_is_one_clear_sentence(make: Callable[[Path], Path], said: 
     path = make(tmp_path)
     with pytest.raises(NotAProduct) as caught:
         read_scene(path)
-    assert str(caught.value).startswith(f"{path} is not a Sentinel-2 product: {said}")
+    assert str(caught.value).startswith(f"{path} is neither a Sentinel-2 product nor another image: {said}")
     assert str(caught.value).count(". ") == 0
 
 

@@ -86,7 +86,10 @@ def images(ctx: click.Context, /, names: tuple[Path, ...], output: Path, **value
     options.print_table(
         f"{len(rows)} pairs", ["pair", "outcome", "matches", "believed", "angle", "why"], rows, ["matches", "believed"]
     )
-    if any(s["status"] in {"failed", "no match"} for s in summary.values()):
+    lost = any(s["status"] == "no match" for s in summary.values())
+    if lost and not ctx.obj and values["matcher"] != "phase":
+        click.echo("images that lie nearly on each other already: try --matcher phase", err=True)
+    if lost or any(s["status"] == "failed" for s in summary.values()):
         ctx.exit(1)
 
 

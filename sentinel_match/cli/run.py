@@ -63,7 +63,7 @@ def report(result: Run, output: Path, *, as_json: bool) -> None:
         if outcome.status == "failed":
             click.echo(f"failed: {outcome.id}: {outcome.error}", err=True)
     if not result.outcomes:
-        click.echo("no pair to match; `sentinel-match pairs ARCHIVES --refused` says why", err=True)
+        click.echo("no pair to match: see above, and `sentinel-match pairs ARCHIVES --refused`", err=True)
 
 
 def _row(outcome: Outcome) -> list[object]:
