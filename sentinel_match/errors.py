@@ -83,7 +83,7 @@ class MissingBand(InputError):
 
     def __str__(self) -> str:
         have = ", ".join(self.available) or "none at all"
-        return f"{self.product} has no band {self.band} (it has {have}): choose one of these, or download it again if it should have it."
+        return f"{self.product} has no band {self.band} (it has {have}): choose one of its own, or download it again."
 
 
 @dataclass(eq=False)

@@ -136,7 +136,7 @@ def evaluate(
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     if not listed:
-        raise click.ClickException("No pair to evaluate: see `sentinel-match pairs ARCHIVES --refused`. A list of pairs must end in .csv.")
+        raise click.ClickException("No pair; `sentinel-match pairs ARCHIVES --refused` says why; a list ends in .csv.")
     how = room.Preparation(displacement, resolution, masking, seed)
     with options.progress(quiet=ctx.obj) as tell:
         records = room.run(

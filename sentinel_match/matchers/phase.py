@@ -63,7 +63,7 @@ class Phase:
     farthest: ClassVar[float] = REACH
     """Pixels: beyond it this method cannot find anything, right or wrong."""
     name: ClassVar[str] = "phase"
-    summary: ClassVar[str] = "dense correlation of images that lie nearly on each other, by georeference or not; no weights"
+    summary: ClassVar[str] = "dense correlation of images that nearly lie on each other (georeference); no weights"
     weights: ClassVar[tuple[Weights, ...]] = ()
 
     @property
