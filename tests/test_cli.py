@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from sentinel_match.cli import COMMANDS, main
 from sentinel_match.testing import Landscape, truncate, write_product
 
-QUICK = ["--matcher", "sift", "--cells", "2", "--candidates", "2000"]
+QUICK = ["--matcher", "sift", "--cells", "2", "--candidates", "1000"]
 
 
 def call(*words: object) -> Result:

@@ -142,7 +142,8 @@ def test_no_method_makes_a_shift_of_unrelated_ground(name: str, request: pytest.
     """Networks that learnt nothing deliver nonsense with conviction, which is the hardest to refuse."""
     untrained = name in {"superpoint", "loftr"}
     matcher = request.getfixturevalue(name) if untrained else create(name)
-    for seed in (99, 136, 5):
+    slow = name in {"aliked+lightglue", "disk+lightglue", "loftr"}
+    for seed in (136,) if slow else (99, 136, 5):
         found = correspond(SUMMER, Side((image(ground=Landscape(seed=seed)),)), Method(matcher))
         assert found.model is None
         assert "chance alone would do" in found.why or "the matcher found" in found.why
