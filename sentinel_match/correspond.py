@@ -1,18 +1,18 @@
 """From two images to correspondences that are believed: one method, or the cascade ``auto``.
 
-The cascade starts with what is cheap and precise. ``phase`` looks at every cell under the geographic prior. A second
-method that shares nothing with it, ``sift``, looks at the clearest cells under the same prior, and must find the same
-model. Where cells stay empty or the two do not agree, ``aliked+lightglue`` is asked too: it holds where phase has too
-little texture, and decides where the others contradict each other. Two methods with two answers and no third is no
-match, never a guess. Where nothing is found under the prior, or none is wanted, both images are searched whole and at
-every rotation (``unposed``); what that finds is checked by ``phase`` window by window.
+The cascade starts with what is cheap and precise. ``phase`` looks at every cell under the geographic prior; where it
+finds little, ``evergreen`` looks too, and each point keeps the surer of the two. A method that shares nothing with
+them, ``sift``, looks at the clearest cells under the same prior, and must find the same model. Where it does not,
+``aliked+lightglue`` is asked: it decides where the others contradict each other. Two methods with two answers and no
+third is no match, never a guess. Where nothing is found under the prior, or none is wanted, both images are searched
+whole and at every rotation (``unposed``); what that finds is checked by ``phase`` window by window.
 """
 
 from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -36,15 +36,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FIRST, WITNESS, LEARNED = CASCADE
+FIRST, WITNESS, HELPER, LAST = CASCADE
 NEAREST = 8.0
 """Least radius of a prior in pixels: below it nothing could be told from chance."""
 OVERVIEW = 1024
 """Pixels of the longer side at which a prior is narrowed."""
 WITNESSED = 2
 """Cells, the clearest ones, that the witness looks at."""
-EMPTY = 0.02
-"""A cell with agreeing points on less than this share of the grid of ``phase`` counts as empty."""
+THIN = 0.5
+"""A cell with agreeing points on less than this share of the grid of ``phase`` counts as thin."""
 NOWHERE = np.empty((0, 2))
 LONE = 1e-9
 """Largest chance (as ``verify.CHANCE``) of a model that no other method confirms."""
@@ -78,7 +78,7 @@ def correspond(
     if method.guided:
         prior = _narrowed(left, right, prior, method.device)
     pair = Pair(left, right, method, cache, tell, prior, windows.choose(a, b, method.cells))
-    cascade = [m for m in (made(name, method.device) for name in (WITNESS, LEARNED)) if m]
+    cascade = [m for m in (made(name, method.device) for name in (WITNESS, LAST)) if m]
     if method.everywhere or not (method.guided or method.matcher):
         return _searched(pair, [method.matcher] if method.matcher else cascade)
     if method.matcher is not None:
@@ -107,15 +107,36 @@ def _cascade(pair: Pair) -> Found:
     """``auto``: see the module."""
     phase = Phase(device=pair.method.device)
     dense = pair.judged(pair.look(phase, pair.cells))
-    sure = pair.judged(pair.look(matchers.create(WITNESS), pair.cells[:WITNESSED]))
-    opinions = [dense, sure]
-    confirmed = dense.model is not None and pair.confirms(dense.model, sure)
-    poor = [cell for cell in pair.cells if not confirmed or _empty(cell, dense, pair.left.first, phase.spacing)]
-    learned = made(LEARNED, pair.method.device)
-    if poor and learned is not None:
-        asked = poor if confirmed or dense.model is None else poor[: max(WITNESSED, len(poor) // 2)]
-        opinions.append(pair.judged(pair.look(learned, asked)))
+    thin = [cell for cell in pair.cells if _thin(cell, dense, pair.left.first, phase.spacing)]
+    helper = made(HELPER, pair.method.device)
+    if thin and helper is not None:
+        dense = pair.judged(_surer(dense, pair.look(helper, thin)))
+    opinions = [dense, pair.judged(pair.look(matchers.create(WITNESS), pair.cells[:WITNESSED]))]
+    last = made(LAST, pair.method.device)
+    if last is not None and not (dense.model is not None and pair.confirms(dense.model, opinions[1])):
+        asked = pair.cells if dense.model is None else pair.cells[: max(WITNESSED, len(pair.cells) // 2)]
+        opinions.append(pair.judged(pair.look(last, asked)))
     return _united(pair, opinions)
+
+
+def _surer(one: Found, other: Found) -> Found:
+    """Both, but where both answer for one point of the grid, the surer answer alone."""
+    both = replace(
+        one,
+        left=np.concatenate([one.left, other.left]),
+        right=np.concatenate([one.right, other.right]),
+        score=np.concatenate([one.score, other.score]),
+        method=np.concatenate([one.method, other.method]),
+        believed=np.concatenate([one.believed, other.believed]),
+        witness=np.concatenate([_witness(one), _witness(other)]),
+    )
+    order = np.argsort(-both.score, kind="stable")
+    _, first = np.unique(both.left[order], axis=0, return_index=True)
+    return _only(both, np.sort(order[first]))
+
+
+def _witness(found: Found) -> NDArray[np.float64]:
+    return np.full(len(found), SHARED) if found.witness is None else found.witness
 
 
 def _searched(pair: Pair, methods: Sequence[Matcher]) -> Found:
@@ -147,7 +168,8 @@ def _united(pair: Pair, opinions: list[Found]) -> Found:
     opinions = [o for o in opinions if len(o)]
     if not opinions:
         return pair.nothing("no method found a correspondence")
-    names = [str(o.method[0]) for o in opinions]
+    # Dense methods correlate alike: together they are one voice
+    names = [" and ".join(sorted(set(o.method.tolist()), key=CASCADE.index)) for o in opinions]
     supporters = [
         [k for k, o in enumerate(opinions) if o is one or pair.confirms(one.model, o)] if one.model else []
         for one in opinions
@@ -163,7 +185,7 @@ def _united(pair: Pair, opinions: list[Found]) -> Found:
         ),
         believed=np.zeros(sum(len(o) for o in opinions), bool),
         cells=len(pair.cells),
-        witness=np.concatenate([np.full(len(o), SHARED) if o.witness is None else o.witness for o in opinions]),
+        witness=np.concatenate([_witness(o) for o in opinions]),
         radius=min(o.radius for o in opinions),
     )
     most = max(len(s) for s in supporters)
@@ -177,7 +199,7 @@ def _united(pair: Pair, opinions: list[Found]) -> Found:
     if against and most == 1:
         said = " and ".join([names[best], *against])
         return replace(everything, why=f"{said} find different shifts, and nothing decides between them")
-    chosen = np.isin(everything.method, [names[k] for k in supporters[best]])
+    chosen = np.repeat([k in supporters[best] for k in range(len(opinions))], [len(o) for o in opinions])
     judged = pair.judged(_only(everything, chosen), PRECISE)
     believed = np.zeros(len(everything), bool)
     believed[chosen] = judged.believed
@@ -186,14 +208,14 @@ def _united(pair: Pair, opinions: list[Found]) -> Found:
     return replace(everything, believed=believed, model=judged.model, why=why)
 
 
-def _only(found: Found, chosen: NDArray[np.bool_]) -> Found:
+def _only(found: Found, chosen: NDArray[Any]) -> Found:
     names = ("left", "right", "score", "method", "believed")
     witness = None if found.witness is None else found.witness[chosen]
     return replace(found, witness=witness, **{name: getattr(found, name)[chosen] for name in names})
 
 
-def _empty(cell: windows.Cell, found: Found, image: Raster, spacing: int) -> bool:
-    """Whether hardly any believed point lies in a cell."""
+def _thin(cell: windows.Cell, found: Found, image: Raster, spacing: int) -> bool:
+    """Whether believed points lie on a small part of a cell only."""
     row, col, height, width = cell.window(image.geobox)
     clear = np.asarray(image.valid[row : row + height : spacing, col : col + width : spacing]).sum()
-    return bool(cell.holds(found.left[found.believed], image.geobox).sum() < EMPTY * clear)
+    return bool(cell.holds(found.left[found.believed], image.geobox).sum() < THIN * clear)

@@ -21,6 +21,9 @@
     │   ├── WeightsMissing         its weights are not on this machine
     │   ├── WeightsDamaged         a weights file that is not the file it should be
     │   └── DeviceMissing          it cannot compute where it was told to
+    ├── TrainingError
+    │   ├── NothingToLearn         no ground that is seen twice
+    │   └── BadCheckpoint          a training that cannot be taken up again
     ├── ExtraMissing               an optional library that is not installed
     └── OutputError                a result that could not be written
 
@@ -256,6 +259,31 @@ class DeviceMissing(MatcherError):
 
     def __str__(self) -> str:
         return f"The device {self.device!r} cannot be used: {self.reason}."
+
+
+class TrainingError(SentinelMatchError):
+    """Training cannot begin or go on."""
+
+
+@dataclass(eq=False)
+class NothingToLearn(TrainingError):
+    """No ground that is seen twice."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"There is nothing to learn from: {self.reason}; training needs two dates of a place, georeferenced."
+
+
+@dataclass(eq=False)
+class BadCheckpoint(TrainingError):
+    """A training that cannot be taken up again."""
+
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path} cannot be taken up again: {self.reason}."
 
 
 @dataclass(eq=False)

@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 AUTO = "auto"
 PRECISE = 1.0
 """Pixels within which a point of ``phase``, or of the cascade, must lie of the model: such points are right to that."""
-CASCADE = ("phase", "sift", "aliked+lightglue")
-"""Of ``auto``: what starts, what checks it, and what is asked where those do not suffice."""
+CASCADE = ("phase", "sift", "evergreen", "aliked+lightglue")
+"""Of ``auto``: what starts, what checks it, what helps where little was found, and what is asked if nothing is
+confirmed."""
+DENSE = ("phase", "evergreen")
+"""Those that look at every point of one grid. They correlate alike, so one is no witness of the other."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,7 +236,7 @@ class Pair:
         """The same with the model its correspondences agree on, or with the reason why there is none."""
         kind = self.method.model or "similarity"
         if tolerance is None:
-            tolerance = PRECISE if len(found) and (found.method == CASCADE[0]).all() else judge.COARSE_TOLERANCE
+            tolerance = PRECISE if len(found) and np.isin(found.method, DENSE).all() else judge.COARSE_TOLERANCE
         try:
             model, believed, chance = judge.coarse_model(
                 kind, found, self.left.first, self.right.first, tolerance, self.method.seed

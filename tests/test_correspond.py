@@ -17,7 +17,7 @@ from sentinel_match import correspond as room
 from sentinel_match import lattice, matchers, windows
 from sentinel_match.cache import Cache
 from sentinel_match.classes import Class
-from sentinel_match.correspond import LEARNED, WITNESS, correspond
+from sentinel_match.correspond import HELPER, LAST, WITNESS, correspond
 from sentinel_match.errors import WeightsMissing
 from sentinel_match.guide import Guide
 from sentinel_match.look import Found, Method, Side
@@ -76,7 +76,9 @@ def off(found: Found, left: Side, shift: tuple[float, float] = SHIFT) -> float:
 @pytest.fixture
 def unlearned(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without the weights of the learned method, which also makes tests quick."""
-    monkeypatch.setattr(room, "made", lambda name, device: None if name == LEARNED else room.matchers.create(name))
+    monkeypatch.setattr(
+        room, "made", lambda name, device: None if name in {HELPER, LAST} else room.matchers.create(name)
+    )
 
 
 # One method, or several
@@ -219,7 +221,7 @@ def plug_in(monkeypatch: pytest.MonkeyPatch, witness: Says, learned: Says | None
     """Other methods under the names of the cascade."""
 
     def create(name: str, **_: object) -> matchers.Matcher:
-        chosen: Any = {WITNESS: witness, LEARNED: learned}[name]
+        chosen: Any = {WITNESS: witness, HELPER: None, LAST: learned}[name]
         if chosen is None:
             raise WeightsMissing(name, "learned.pth", "any licence", "fetch them")
         named: matchers.Matcher = type("Named", (Says,), {"name": name})(chosen.x, chosen.y)

@@ -21,7 +21,7 @@ ORDER = re.findall(
     r"\w+",
     """errors files execute scene footprint safe jp2 masks brightness classes resample source raster loaded pair
     pairing lattice semantics guide weights models verify correlation matchers windows refine tiepoints judge export
-    cache view unposed look correspond sides pipeline batch images evaluate testing cli""",
+    cache view unposed look correspond sides pipeline batch images evaluate train testing cli""",
 )
 
 

@@ -259,7 +259,7 @@ def test_support_from_the_neighbours_finds_what_single_windows_cannot(monkeypatc
     pair = replace(pair, left=weak[0], right=weak[1])
     phase = Phase(device="cpu")
     supported = matched(pair, HERE, phase)
-    monkeypatch.setattr(room, "SUPPORTS", (0.0,))
+    monkeypatch.setattr(room, "LOGIT", {0.0: room.LOGIT[0.0]})
     alone = matched(pair, HERE, phase)
     assert right(pair, supported).sum() > 2 * right(pair, alone).sum()
     assert right(pair, supported).mean() > 0.8

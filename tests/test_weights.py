@@ -56,10 +56,10 @@ def put(path: Path, content: bytes = CONTENT) -> Path:
 @pytest.mark.parametrize("known", ALL, ids=lambda w: w.file)
 def test_every_registered_file_is_pinned_licensed_and_fetchable(known: Weights) -> None:
     assert 64 == len(bytes.fromhex(known.sha256)) * 2
-    assert known.size > 1_000_000
+    assert known.size > 100_000
     assert known.licence
     assert all(url.startswith("https://") for url in (known.licence_url, *known.urls))
-    assert known.urls
+    assert known.urls or (known.package and known.package.module == "sentinel_match")
 
 
 def test_the_first_place_that_has_a_file_counts(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ COMMANDS = {
     "match": "Tie points between two products, or any two georeferenced rasters.",
     "evaluate": "How good methods are, measured on pairs whose truth is known.",
     "images": "Match pictures of which nothing is known: no position, no angle.",
+    "train": "Train the network of a method on your own archives, or teach the shipped one your ground.",
     "chip": "What the matcher sees of a scene, as a georeferenced image.",
     "matchers": "Which matchers there are, their licences, and where their weights are.",
     "cache": "What the cache holds, and how to empty it.",

@@ -6,11 +6,12 @@ Each detects in a room of its own; the assignment, and the guide's part in it, i
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
 from sentinel_match import models
+from sentinel_match.errors import WeightsDamaged
 from sentinel_match.matchers import Matches
 from sentinel_match.weights import Weights, sha256, verified
 
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    import torch
     from numpy.typing import NDArray
     from torch import Tensor
 
     from sentinel_match.guide import Guide
     from sentinel_match.matchers import Arrays
+    from sentinel_match.models.lightglue import Side
 
 MARGIN = 4
 """Pixels kept clear of keypoints beside invalid pixels and the border; SuperPoint's authors drop 4 at the border."""
@@ -132,29 +135,45 @@ def match(matcher: Learned, features: str, left: Arrays, right: Arrays, guide: G
         left: from ``describe``.
         right: from ``describe``.
         guide: its bias is added to the similarity of every two keypoints.
+
+    Raises:
+        WeightsDamaged: LightGlue's weights are of none, or for another detector.
     """
     if not len(left["keypoints"]) or not len(right["keypoints"]):
         return Matches.none()
+    from sentinel_match.models.lightglue import load
+
+    path = files(matcher)[1]
+    network = load(path, features, str(models.device(matcher.device)))
+    if network.conf.input_dim != (channels := left["descriptors"].shape[1]):
+        raise WeightsDamaged(path, f"they assign {network.conf.input_dim} channels where the keypoints have {channels}")
+    return matched(network, matcher.min_score, left, right, guide)
+
+
+def matched(network: Any, min_score: float, left: Arrays, right: Arrays, guide: Guide | None) -> Matches:
+    """As ``match``, by a network that is there; neither side is empty."""
     import torch
 
-    from sentinel_match.models.lightglue import Side, assign, load
+    from sentinel_match.models.lightglue import assign
 
-    device = models.device(matcher.device)
-    network = load(files(matcher)[1], features, str(device))
-
-    def side(arrays: Arrays) -> Side:
-        return Side(
-            models.tensor(arrays["keypoints"] - np.float32(0.5), device),
-            models.tensor(arrays["descriptors"], device).float(),
-            models.tensor(arrays["image_size"], device),
-        )
-
+    device = next(network.parameters()).device
     bias = None if guide is None else models.tensor(guide.bias(left["keypoints"], right["keypoints"]), device)
     with torch.inference_mode():
-        pairs, score = assign(network, side(left), side(right), bias, matcher.min_score)
+        pairs, score = assign(network, side(left, device), side(right, device), bias, min_score)
     a, b = pairs.cpu().numpy().T
     return Matches(
         left["keypoints"][a].astype(np.float64),
         right["keypoints"][b].astype(np.float64),
         score.cpu().numpy().astype(np.float64),
+    )
+
+
+def side(arrays: Arrays, device: torch.device) -> Side:
+    """What ``describe`` gave, as LightGlue takes it."""
+    from sentinel_match.models.lightglue import Side
+
+    return Side(
+        models.tensor(arrays["keypoints"] - np.float32(0.5), device),
+        models.tensor(arrays["descriptors"], device).float(),
+        models.tensor(arrays["image_size"], device),
     )

@@ -1,10 +1,8 @@
 """``phase``: dense correlation under the geographic prior, no weights, precise, and hard to beat where the prior holds.
 
 Windows on a grid are compared by the orientation of their gradients (``correlation``), each around the position the
-prior expects. Weak texture wants larger windows: instead of correlating those, the surfaces of neighbouring grid
-points are averaged, which adds up what they agree on for a hundredth of the price. Each point takes the smallest
-support that is sure of its peak. A prior that may be further off than a window can see is first narrowed on reduced
-images.
+prior expects, and neighbouring ones help each other (``dense``). A prior that may be further off than a window can see
+is first narrowed on reduced images.
 """
 
 from __future__ import annotations
@@ -16,32 +14,28 @@ import numpy as np
 
 from sentinel_match import models, verify
 from sentinel_match.guide import Guide
-from sentinel_match.matchers import Matches
+from sentinel_match.matchers import Matches, dense
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from sentinel_match.correlation import Peaks
     from sentinel_match.matchers import Arrays
     from sentinel_match.weights import Weights
 
-SUPPORTS = (0.0, 24.0, 48.0)
-"""Standard deviations in pixels of the averages over neighbouring surfaces. Between February and July 0, 16, 32 and
-48 px find 260, 0, 1761 and 2472 of 3,364 grid points at 95 % precision."""
 REACH = 16
 """Largest displacement searched at one resolution, in pixels: a quarter of the window."""
 FEWEST = 1.5
 """A reduced image must be so many windows high and wide."""
-SURE = 0.9
-"""A point this sure looks no further around."""
 NEAR = 8
 """Pixels by which the prior may still be off once it was narrowed."""
 LOGIT = {0.0: (1.62, 4.57, -2.89), 24.0: (-0.07, 6.24, -5.50), 48.0: (0.62, 6.55, -5.81)}
-"""By support, the log-odds that a peak is right (within 1 px): constant, factors of the logarithms of its height and of
-the strongest other extremum. Fitted to eleven pairs of 60 to 120 m, six of them cloudy and unmasked; of what it calls
-90 to 95 % sure on ten other pairs, 99.7 % was right, of 95 to 99 % sure 99.9 %: rather too little sure than too much.
+"""By support, the standard deviation in pixels of the average over neighbouring surfaces: the log-odds that a peak is
+right (within 1 px), see ``dense.answered``. Between February and July supports of 0, 16, 32 and 48 px find 260, 0, 1761
+and 2472 of 3,364 grid points at 95 % precision. Fitted to eleven pairs of 60 to 120 m, six of them cloudy and unmasked;
+of what it calls 90 to 95 % sure on ten other pairs, 99.7 % was right, of 95 to 99 % sure 99.9 %: rather too little sure
+than too much.
 """
 
 
@@ -95,23 +89,15 @@ class Phase:
         """
         if not left["valid"].any() or not right["valid"].any():
             return Matches.none()
-        farthest = REACH * min(*left["valid"].shape, *right["valid"].shape) / (FEWEST * self.window)
         if guide is None or not np.isfinite(guide.radius):
-            anywhere = Guide(np.eye(3), farthest)
+            anywhere = Guide(np.eye(3), farthest(left, right, self.window))
             guide = anywhere if guide is None else replace(anywhere, left=guide.left, right=guide.right)
         if guide.radius > REACH:
             guide = self.narrowed(left, right, guide)
         if guide.radius > REACH:
             return Matches.none()
         points, found, score, support = self._dense(left, right, guide)
-        col, row = np.floor(found).astype(int).T
-        rows, cols = right["valid"].shape
-        likely = (score >= self.min_score) & (col >= 0) & (row >= 0) & (col < cols) & (row < rows)
-        likely[likely] = right["valid"][row[likely], col[likely]]
-        known = guide.likeness(points[likely], found[likely])
-        score[likely] = 1 / (1 + np.exp(-known) * (1 / np.clip(score[likely], 1e-6, 1 - 1e-6) - 1))
-        likely &= score >= self.min_score
-        return Matches(points[likely], found[likely], score[likely], self._witness(support[likely]))
+        return dense.likely(points, found, score, self._witness(support), right["valid"], guide, self.min_score)
 
     def narrowed(self, left: Arrays, right: Arrays, guide: Guide, least: int = 2) -> Guide:
         """A guide with a smaller radius, where reduced images agree on where the right one lies; else the same.
@@ -156,73 +142,16 @@ class Phase:
         self, left: Arrays, right: Arrays, guide: Guide
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Left points, right points, probabilities and supports of a regular grid."""
-        import torch
-
-        from sentinel_match.correlation import Correlator, part, peaks
-
-        rows, cols = (np.arange(self.spacing // 2, n, self.spacing) for n in left["valid"].shape)
-        x, y = np.meshgrid(cols, rows)
-        grid = np.column_stack([x.ravel(), y.ravel()]).astype(np.float64)
-        expected = guide.expected(grid)
-        valid = left["valid"][y.ravel(), x.ravel()]
-        if not valid.any():
-            return np.empty((0, 2)), np.empty((0, 2)), np.empty(0), np.empty(0)
-        device, radius = (
-            models.device(self.device),
-            max(3, min(int(np.ceil(min(guide.radius, REACH))) + 1, self.window // 2 - 2)),
-        )
-        margin = self.window // 2 + 2
-        here, there = (
-            part([arrays["pixels"]], arrays["valid"], at[valid], margin, "orientation", device)
-            for arrays, at in ((left, grid), (right, np.round(expected)))
-        )
-        correlator = Correlator(here, there, self.window, "orientation")
-        height, clear = correlator.surfaces(grid[valid], expected[valid], radius)
-        side = 2 * radius + 1
-        field = torch.zeros((len(grid), side, side), device=device)
-        weight = torch.zeros(len(grid), device=device)
-        field[torch.from_numpy(valid).to(device)] = height * clear[:, None, None]
-        weight[torch.from_numpy(valid).to(device)] = clear
-        field, weight = field.view(len(rows), len(cols), -1), weight.view(len(rows), len(cols), 1)
-        score, shift, used = np.zeros(len(grid)), np.zeros((len(grid), 2)), np.zeros(len(grid))
-        for support in SUPPORTS:
-            mean = _averaged(field, support / self.spacing) / _averaged(weight, support / self.spacing).clamp_min(1e-6)
-            top = peaks(mean.reshape(-1, side, side))
-            sure = _probability(top, support) * top.inside
-            better = (sure > score) & (score < SURE) if support else np.ones(len(grid), bool)
-            score[better], shift[better], used[better] = sure[better], top.shift[better], support
-            if not support:
-                own = top.shift
-        # Where a window's own peak is the one its neighbours agree on, it is a witness by itself
-        used[np.hypot(*(shift - own).T) < 0.5] = 0
-        enough = weight.flatten().cpu().numpy() >= self.min_clear
-        found = expected + shift
-        enough &= np.hypot(*shift.T) <= guide.radius
-        return grid[enough], found[enough], score[enough], used[enough]
+        grid = dense.Grid(self.spacing, self.window, "orientation")
+        here, there = (dense.Samples([arrays["pixels"]], arrays["valid"]) for arrays in (left, right))
+        guide = replace(guide, radius=min(guide.radius, REACH))
+        found = dense.surfaces(here, there, left["valid"], guide, grid, models.device(self.device))
+        return dense.answered(found, guide, self.min_clear, self.spacing, LOGIT)
 
 
-def _probability(top: Peaks, support: float) -> NDArray[np.float64]:
-    constant, height, ratio = LOGIT[support]
-    logit = constant + height * np.log(top.quality.clip(1e-3)) + ratio * np.log(top.second.clip(1e-3))
-    return np.asarray(1 / (1 + np.exp(-logit)))
-
-
-def _averaged(field, sigma: float):  # type: ignore[no-untyped-def]
-    """Gaussian average over the first two axes of (rows, cols, K)."""
-    import torch
-
-    if not sigma:
-        return field
-    reach = int(np.ceil(2.5 * sigma))
-    steps = torch.arange(-reach, reach + 1, device=field.device)
-    kernel = torch.exp(-0.5 * (steps / sigma) ** 2)
-    kernel = kernel / kernel.sum()
-    for axis in (0, 1):
-        moved = field.movedim(axis, -1)
-        flat = moved.reshape(-1, 1, moved.shape[-1])
-        moved = torch.nn.functional.conv1d(flat, kernel[None, None], padding=reach).view(moved.shape)
-        field = moved.movedim(-1, axis)
-    return field
+def farthest(left: Arrays, right: Arrays, window: int = 64) -> float:
+    """Pixels by which two images of one place may be displaced so that reduced ones still tell."""
+    return float(REACH * min(*left["valid"].shape, *right["valid"].shape) / (FEWEST * window))
 
 
 def reduced(arrays: Arrays, size: int) -> Arrays:

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from sentinel_match import models
+from sentinel_match.errors import WeightsDamaged
 from sentinel_match.matchers import Matches, superpoint
 from sentinel_match.weights import SUPERPOINT, Weights, announce, sha256, verified
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import torch
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -96,44 +98,64 @@ class SuperPointSuperGlue:
         """
         if not len(left["keypoints"]) or not len(right["keypoints"]):
             return Matches.none()
-        import torch
-
-        from sentinel_match.models.superglue import normalised
-
-        device = models.device(self.device)
-        network = _network(self._files()[1], str(device))
-
-        def side(arrays: Arrays) -> tuple[Tensor, Tensor, Tensor]:
-            centred = models.tensor(arrays["keypoints"] - np.float32(0.5), device)  # as it was trained
-            return (
-                normalised(centred, models.tensor(arrays["image_size"], device)),
-                models.tensor(arrays["scores"], device).float(),
-                models.tensor(arrays["descriptors"], device).float(),
-            )
-
-        bias = None if guide is None else models.tensor(guide.bias(left["keypoints"], right["keypoints"]), device)
-        with torch.inference_mode():
-            probability = network(side(left), side(right), bias).exp().cpu().numpy()
-        rows, partner = np.arange(len(probability)), probability.argmax(1)
-        score = probability[rows, partner].clip(0, 1).astype(np.float64)  # the last step is over the columns
-        good = (probability.argmax(0)[partner] == rows) & (score > self.min_score)
-        return Matches(
-            left["keypoints"][good].astype(np.float64),
-            right["keypoints"][partner[good]].astype(np.float64),
-            score[good],
-        )
+        path = self._files()[1]
+        network = _network(path, str(models.device(self.device)))
+        if network.shape.width != (channels := left["descriptors"].shape[1]):
+            raise WeightsDamaged(path, f"they assign {network.shape.width} channels where keypoints have {channels}")
+        return matched(network, self.min_score, left, right, guide)
 
     def _files(self) -> tuple[Path, Path]:
         network, superglue = self.weights
         return verified(network, self.weights_file), verified(superglue, self.superglue_file)
 
 
-@lru_cache(maxsize=2)
-def _network(path: Path, device: str) -> SuperGlue:
-    from sentinel_match.models.superglue import SuperGlue
+def matched(network: SuperGlue, min_score: float, left: Arrays, right: Arrays, guide: Guide | None) -> Matches:
+    """As ``match``, by a network that is there; neither side is empty."""
+    import torch
+
+    device = network.bin_score.device
+    bias = None if guide is None else models.tensor(guide.bias(left["keypoints"], right["keypoints"]), device)
+    with torch.inference_mode():
+        probability = network(side(left, device), side(right, device), bias).exp().cpu().numpy()
+    rows, partner = np.arange(len(probability)), probability.argmax(1)
+    score = probability[rows, partner].clip(0, 1).astype(np.float64)  # the last step is over the columns
+    good = (probability.argmax(0)[partner] == rows) & (score > min_score)
+    return Matches(
+        left["keypoints"][good].astype(np.float64),
+        right["keypoints"][partner[good]].astype(np.float64),
+        score[good],
+    )
+
+
+def side(arrays: Arrays, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """What ``describe`` gave, as SuperGlue takes it."""
+    from sentinel_match.models.superglue import normalised
+
+    centred = models.tensor(arrays["keypoints"] - np.float32(0.5), device)  # as it was trained
+    return (
+        normalised(centred, models.tensor(arrays["image_size"], device)),
+        models.tensor(arrays["scores"], device).float(),
+        models.tensor(arrays["descriptors"], device).float(),
+    )
+
+
+def load(path: Path) -> SuperGlue:
+    """The network of a weights file, for inference; its shape is that of the tensors.
+
+    Raises:
+        WeightsDamaged: they are of no SuperGlue.
+    """
+    from sentinel_match.models.superglue import ORIGINAL, SuperGlue, shape_of
     from sentinel_match.models.tensors import fill, read
 
-    announce(SUPERGLUE_OUTDOOR)
-    network = SuperGlue()
-    fill(network, read(path), path)
-    return network.to(device)
+    tensors = read(path)
+    network = SuperGlue(shape_of(tensors))
+    if network.shape == ORIGINAL:
+        announce(SUPERGLUE_OUTDOOR)
+    fill(network, tensors, path)
+    return network
+
+
+@lru_cache(maxsize=2)
+def _network(path: Path, device: str) -> SuperGlue:
+    return load(path).to(device)

@@ -40,7 +40,7 @@ class SuperPointLightGlue:
     weights_file: Path | None = None
     """SuperPoint tensors of your own."""
     lightglue_file: Path | None = None
-    """LightGlue tensors of your own, for 256 channels."""
+    """LightGlue tensors of your own, for as many channels as SuperPoint gives."""
 
     name: ClassVar[str] = "superpoint+lightglue"
     summary: ClassVar[str] = "SuperPoint keypoints, matched by LightGlue; weights for non-commercial research only"
@@ -75,8 +75,15 @@ def detect(options: lightglue.Detector, weights: Path, pixels: NDArray[np.float3
 
     Returns:
         ``keypoints`` (N, 2) float32 x, y, corner origin, best first; ``scores`` (N,) float32,
-        probabilities; ``descriptors`` (N, 256) float16; ``image_size`` (2,) width, height.
+        probabilities; ``descriptors`` (N, channels) float16; ``image_size`` (2,) width, height.
     """
+    return described(_network(weights, str(models.device(options.device))), options, pixels, valid)
+
+
+def described(
+    network: SuperPoint, options: lightglue.Detector, pixels: NDArray[np.float32], valid: NDArray[np.bool_]
+) -> Arrays:
+    """As ``detect``, by a network that is there."""
     import torch
 
     from sentinel_match.models.peaks import parabola, peaks
@@ -84,25 +91,40 @@ def detect(options: lightglue.Detector, weights: Path, pixels: NDArray[np.float3
 
     allowed = inside(pixels, valid, lightglue.MARGIN)
     if not allowed.any():
-        return lightglue.nothing(pixels, 256)
-    device, radius = models.device(options.device), options.nms_radius
-    network = _network(weights, str(device))
+        return lightglue.nothing(pixels, network.shape.channels)
+    device, radius = next(network.parameters()).device, options.nms_radius
     with torch.inference_mode():
-        score, descriptors = network(models.tensor(filled(pixels, valid), device).float()[None, None])
+        image = models.tensor(filled(pixels, valid), device).float()[None, None]
+        score, descriptors = network(image, models.tensor(valid, device).float()[None, None])
         area = models.tensor(allowed, device)
         points, around = peaks(score[0], area, radius, options.detection_threshold, options.max_keypoints)
         if not len(points):
-            return lightglue.nothing(pixels, 256)
+            return lightglue.nothing(pixels, network.shape.channels)
         keypoints = parabola(points, around.log()) + 0.5
         return lightglue.described(pixels, keypoints, around[:, radius, radius], sample(descriptors[0], keypoints))
 
 
-@lru_cache(maxsize=2)
-def _network(path: Path, device: str) -> SuperPoint:
-    from sentinel_match.models.superpoint import SuperPoint
+def load(path: Path) -> SuperPoint:
+    """The network of a weights file, for inference; its shape is that of the tensors.
+
+    Raises:
+        WeightsDamaged: they are of no SuperPoint.
+    """
+    from sentinel_match.models.superpoint import ORIGINAL, SuperPoint, shape_of
     from sentinel_match.models.tensors import fill, read
 
-    announce(SUPERPOINT)
-    network = SuperPoint()
-    fill(network, read(path), path)
-    return network.to(device)
+    tensors = read(path)
+    network = SuperPoint(shape_of(tensors))
+    if network.shape == ORIGINAL:
+        announce(SUPERPOINT)
+    fill(network, tensors, path)
+    return network
+
+
+@lru_cache(maxsize=2)
+def _network(path: Path, device: str) -> SuperPoint:
+    import torch
+
+    from sentinel_match.models.superpoint import fused
+
+    return fused(load(path)).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]

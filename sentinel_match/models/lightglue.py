@@ -19,7 +19,7 @@ from kornia.feature.lightglue import filter_matches, normalize_keypoints, sigmoi
 from sentinel_match.models.tensors import fill, read
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from torch import Tensor
@@ -42,8 +42,7 @@ def assign(
 ) -> tuple[Tensor, Tensor]:
     """Who belongs to whom: mutually best, over a least score.
 
-    Without a bias these are the numbers of the network's own ``forward``. A bias is added to the similarity, so the
-    two softmaxes share the probability out among the candidates that are in reach.
+    Without a bias these are the numbers of the network's own ``forward``.
 
     Args:
         network: kornia's, in inference mode; shared between threads, and left as it is.
@@ -55,16 +54,7 @@ def assign(
     Returns:
         (K, 2) indices into left and right, and (K,) probabilities.
     """
-    found = [network.input_proj(side.descriptors[None]) for side in (left, right)]
-    places = [network.posenc(normalize_keypoints(side.points[None], side.size[None])) for side in (left, right)]
-    for layer in network.transformers:
-        found = layer(*found, *places)
-    head = network.log_assignment[-1]
-    a, b = (head.final_proj(x) / x.shape[-1] ** 0.25 for x in found)
-    similarity = torch.einsum("bmd,bnd->bmn", a, b)
-    if bias is not None:
-        similarity = similarity + bias
-    score = sigmoid_log_double_softmax(similarity, *(head.matchability(x) for x in found))
+    *_, score = assignments(network, left, right, bias, layers=1)
     if bias is not None:  # a softmax over nothing at all is not a number
         score[0, :-1, :-1].masked_fill_(bias.isneginf(), -torch.inf)
     partner, _, probability, _ = filter_matches(score, min_score)
@@ -72,25 +62,93 @@ def assign(
     return torch.stack((matched.nonzero()[:, 0], partner[0, matched]), 1), probability[0, matched]
 
 
+def assignments(network: Any, left: Side, right: Side, bias: Tensor | None, layers: int) -> Iterator[Tensor]:
+    """What the last layers make of two images, each by its own head.
+
+    A bias is added to the similarity, so the two softmaxes share the probability out among the candidates in reach.
+
+    Args:
+        network: kornia's.
+        left: at least one point.
+        right: and here too.
+        bias: (N, M) log-probabilities.
+        layers: how many of the last.
+
+    Yields:
+        (1, N + 1, M + 1) log-probabilities; the last row and column are of no match.
+    """
+    found = [network.input_proj(side.descriptors[None]) for side in (left, right)]
+    places = [network.posenc(normalize_keypoints(side.points[None], side.size[None])) for side in (left, right)]
+    silent = len(network.transformers) - layers
+    for k, (layer, head) in enumerate(zip(network.transformers, network.log_assignment, strict=True)):
+        found = layer(*found, *places)
+        if k >= silent:
+            a, b = (head.final_proj(x) / x.shape[-1] ** 0.25 for x in found)
+            similarity = torch.einsum("bmd,bnd->bmn", a, b)
+            if bias is not None:
+                similarity = similarity + bias
+            yield sigmoid_log_double_softmax(similarity, *(head.matchability(x) for x in found))
+
+
 @lru_cache(maxsize=4)
 def load(path: Path, features: str, device: str) -> Any:
     """A network from its weights file, ready to use; the same one for everybody who asks.
 
     Args:
-        path: in the naming of kornia, of the authors' first release, or of LighterGlue's.
-        features: what it was trained for, a key of ``LightGlue.features``: that is its shape.
+        path: see ``fresh``.
+        features: see ``fresh``.
         device: as torch names it.
 
     Raises:
         WeightsDamaged: the file does not fit such a network.
     """
-    options = {**LightGlue.features[features], "features": None, "weights": None, "flash": False}
+    return fresh(path, features).to(device)
+
+
+def fresh(path: Path, features: str) -> Any:
+    """A network from its weights file, for nobody else, on the CPU.
+
+    Args:
+        path: in the naming of kornia, of the authors' first release, or of LighterGlue's.
+        features: what it was trained for, a key of ``LightGlue.features``: that is its shape. A network for SuperPoint
+            has the shape of its tensors, for there are SuperPoints of several widths.
+
+    Raises:
+        WeightsDamaged: the file does not fit such a network.
+    """
+    tensors = _renamed(read(path))
+    shape = LightGlue.features[features] if features != "superpoint" else _shape_of(tensors)
+    network = new(**shape)
+    fill(network, tensors, path)
+    return network
+
+
+def new(**shape: Any) -> Any:
+    """A network of kornia's, without its short cuts.
+
+    Args:
+        shape: options of ``LightGlue``.
+    """
+    options = {**shape, "features": None, "weights": None, "flash": False}
     options |= {"depth_confidence": -1, "width_confidence": -1}
     flash = torch.backends.cuda.flash_sdp_enabled()  # type: ignore[no-untyped-call]
     network: Any = LightGlue(**options)
     torch.backends.cuda.enable_flash_sdp(flash)  # kornia has just switched it off for everybody in this process
-    fill(network, _renamed(read(path)), path)
-    return network.to(device)
+    return network
+
+
+def _shape_of(tensors: Mapping[str, Tensor]) -> dict[str, int]:
+    """Options of the network that some tensors are of; those of the authors' where they are of none."""
+    wanted = ("transformers.0.self_attn.out_proj.weight", "posenc.Wr.weight")
+    if any(name not in tensors for name in wanted):
+        return dict(LightGlue.features["superpoint"])
+    width, frequencies = (len(tensors[name]) for name in wanted)
+    return {
+        "input_dim": tensors["input_proj.weight"].shape[1] if "input_proj.weight" in tensors else width,
+        "descriptor_dim": width,
+        "n_layers": len({name.split(".")[1] for name in tensors if name.startswith("transformers.")}),
+        "num_heads": width // (2 * frequencies),
+    }
 
 
 def _renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""SuperGlue, written from the paper; it takes the tensors of the authors' ``superglue_outdoor.pth`` or ``_indoor.pth``.
+"""SuperGlue, written from the paper: for the authors' ``superglue_outdoor.pth`` or ``_indoor.pth``, and narrower ones.
 
 P.-E. Sarlin, D. DeTone, T. Malisiewicz, A. Rabinovich: SuperGlue: Learning Feature Matching with Graph Neural Networks,
 CVPR 2020, https://arxiv.org/abs/1911.11763. Sections and equations in the comments are the paper's.
@@ -8,36 +8,61 @@ from __future__ import annotations
 
 from itertools import pairwise
 from math import log
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
-WIDTH = 256
-"""Channels of a descriptor (appendix, network architecture)."""
 HEADS = 4
-LAYERS = 18
-"""Layers of attention, within an image and across in turn."""
 ITERATIONS = 100
 """Steps of Sinkhorn's algorithm."""
+
+
+class Shape(NamedTuple):
+    """How wide and deep a SuperGlue is."""
+
+    encoder: tuple[int, ...] = (32, 64, 128, 256, 256)
+    """Channels of the layers that embed a position; the last is those of a descriptor (appendix)."""
+    layers: int = 18
+    """Of attention, within an image and across in turn."""
+
+    @property
+    def width(self) -> int:
+        """Channels of a descriptor."""
+        return self.encoder[-1]
+
+
+ORIGINAL = Shape()
+"""The authors' own."""
+COMPACT = Shape((32, 64, 128), 8)
+"""What is trained here: a ninth of the weights."""
+
+
+def shape_of(tensors: Mapping[str, Tensor]) -> Shape:
+    """The shape of the network that some tensors are of; the original where they are of none."""
+    # Convolutions, not norms
+    encoder = [len(t) for name, t in tensors.items() if name.startswith("kenc.encoder.") and t.ndim == 3]
+    layers = {name.split(".")[2] for name in tensors if name.startswith("gnn.layers.")}
+    return Shape(tuple(encoder), len(layers)) if encoder and layers else ORIGINAL
 
 
 class SuperGlue(nn.Module):
     """Attention within and between two sets of keypoints, and the transport that assigns one to the other."""
 
-    def __init__(self) -> None:
+    def __init__(self, shape: Shape = ORIGINAL) -> None:
         super().__init__()
+        self.shape = shape
         self.kenc = nn.Module()
-        self.kenc.encoder = _perceptron((3, 32, 64, 128, 256, WIDTH))
+        self.kenc.encoder = _perceptron((3, *shape.encoder))
         self.gnn = nn.Module()
-        self.gnn.layers = nn.ModuleList(Layer() for _ in range(LAYERS))
-        self.final_proj = nn.Conv1d(WIDTH, WIDTH, 1)
+        self.gnn.layers = nn.ModuleList(Layer(shape.width) for _ in range(shape.layers))
+        self.final_proj = nn.Conv1d(shape.width, shape.width, 1)
         self.bin_score = nn.Parameter(torch.tensor(1.0))
 
     def forward(
@@ -46,15 +71,30 @@ class SuperGlue(nn.Module):
         right: tuple[Tensor, Tensor, Tensor],
         bias: Tensor | None = None,
     ) -> Tensor:
-        """Logarithm of the probability that a left and a right keypoint are the same.
-
-        Args:
-            left: keypoints (N, 2) from ``normalised``, their scores (N,) as probabilities, descriptors (N, 256).
-            right: the same of M keypoints.
-            bias: (N, M), added to the scores before the transport; -inf forbids a pair, no keypoint has to have one.
+        """Logarithm of the probability that a left and a right keypoint are the same: ``assignment`` less its bins.
 
         Returns:
             (N, M); what is missing to 1 in the sum of a row or column is the probability of no partner.
+        """
+        return self.assignment(left, right, bias)[:-1, :-1]
+
+    def assignment(
+        self,
+        left: tuple[Tensor, Tensor, Tensor],
+        right: tuple[Tensor, Tensor, Tensor],
+        bias: Tensor | None = None,
+        iterations: int = ITERATIONS,
+    ) -> Tensor:
+        """Logarithm of the probability that a left and a right keypoint are the same, or have no partner.
+
+        Args:
+            left: keypoints (N, 2) from ``normalised``, their scores (N,) as probabilities, descriptors (N, width).
+            right: the same of M keypoints.
+            bias: (N, M), added to the scores before the transport; -inf forbids a pair, no keypoint has to have one.
+            iterations: of Sinkhorn's algorithm.
+
+        Returns:
+            (N + 1, M + 1); the last row and column are of no partner.
         """
         a, b = (self._embedded(*side) for side in (left, right))
         for k, layer in enumerate(self.gnn.get_submodule("layers").children()):
@@ -62,8 +102,8 @@ class SuperGlue(nn.Module):
             sources = (a, b) if k % 2 == 0 else (b, a)
             a, b = a + layer(a, sources[0]), b + layer(b, sources[1])
         a, b = self.final_proj(a), self.final_proj(b)
-        scores = a[0].T @ b[0] / WIDTH**0.5  # (7); the authors' tensors expect the division
-        return transport(scores if bias is None else scores + bias, self.bin_score)
+        scores = a[0].T @ b[0] / self.shape.width**0.5  # (7); the authors' tensors expect the division
+        return with_bins(scores if bias is None else scores + bias, self.bin_score, iterations)
 
     def _embedded(self, points: Tensor, scores: Tensor, descriptors: Tensor) -> Tensor:
         position = torch.cat((points, scores[:, None]), 1).T[None]
@@ -74,15 +114,15 @@ class SuperGlue(nn.Module):
 class Layer(nn.Module):
     """One message to every keypoint of an image: what it attends to in a source, in four ways (3)-(5)."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.attn = nn.Module()
-        self.attn.proj = nn.ModuleList(nn.Conv1d(WIDTH, WIDTH, 1) for _ in range(3))
-        self.attn.merge = nn.Conv1d(WIDTH, WIDTH, 1)
-        self.mlp = _perceptron((2 * WIDTH, 2 * WIDTH, WIDTH))
+        self.attn.proj = nn.ModuleList(nn.Conv1d(width, width, 1) for _ in range(3))
+        self.attn.merge = nn.Conv1d(width, width, 1)
+        self.mlp = _perceptron((2 * width, 2 * width, width))
 
     def forward(self, x: Tensor, source: Tensor) -> Tensor:
-        """What is added to (1, 256, N) for having looked at (1, 256, M)."""
+        """What is added to (1, width, N) for having looked at (1, width, M)."""
         projections = self.attn.get_submodule("proj").children()
         # The authors' tensors deal channels to the heads in turn, like cards
         query, key, value = (
@@ -113,6 +153,15 @@ def normalised(points: Tensor, size: Tensor) -> Tensor:
 
 
 def transport(scores: Tensor, dustbin: Tensor, iterations: int = ITERATIONS) -> Tensor:
+    """Sinkhorn's algorithm in log space: ``with_bins``, without them.
+
+    Returns:
+        (N, M) logarithms of the assignment.
+    """
+    return with_bins(scores, dustbin, iterations)[:-1, :-1]
+
+
+def with_bins(scores: Tensor, dustbin: Tensor, iterations: int) -> Tensor:
     """Sinkhorn's algorithm in log space, with a dustbin for what has no partner (3.2, (8)-(10)).
 
     Each keypoint has a mass of 1, the dustbin of either side has that of all keypoints of the other.
@@ -123,16 +172,14 @@ def transport(scores: Tensor, dustbin: Tensor, iterations: int = ITERATIONS) -> 
         iterations: steps, each once over the rows and once over the columns.
 
     Returns:
-        (N, M) logarithms of the assignment, without the dustbins.
+        (N + 1, M + 1) logarithms of the assignment.
     """
     n, m = scores.shape
-    with_bins = functional.pad(scores, (0, 1, 0, 1))
-    with_bins[n] = dustbin
-    with_bins[:, m] = dustbin
+    all_ = torch.cat((torch.cat((scores, dustbin.expand(n, 1)), 1), dustbin.expand(1, m + 1)))
     rows, columns = scores.new_zeros(n + 1), scores.new_zeros(m + 1)
     rows[n], columns[m] = log(m), log(n)
     u, v = torch.zeros_like(rows), torch.zeros_like(columns)
     for _ in range(iterations):
-        u = rows - (with_bins + v).logsumexp(1)
-        v = columns - (with_bins + u[:, None]).logsumexp(0)
-    return (with_bins + u[:, None] + v)[:n, :m]
+        u = rows - (all_ + v).logsumexp(1)
+        v = columns - (all_ + u[:, None]).logsumexp(0)
+    return all_ + u[:, None] + v

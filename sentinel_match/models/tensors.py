@@ -27,6 +27,8 @@ def read(path: Path) -> dict[str, Tensor]:
     Raises:
         WeightsDamaged: torch cannot read it as tensors alone.
     """
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle, end of file: whatever a foreign file provokes
@@ -38,6 +40,16 @@ def read(path: Path) -> dict[str, Tensor]:
     return dict(content)
 
 
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return {name: t.float() if t.is_floating_point() else t for name, t in load_file(path).items()}
+    except (SafetensorError, OSError) as error:
+        raise WeightsDamaged(path, f"it is no safetensors file ({error})") from error
+
+
 def fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     """Fill a network with tensors that must fit it exactly, name by name and shape by shape, and set it to inference.
 
@@ -45,7 +57,7 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
         WeightsDamaged: a tensor is missing, superfluous or of another shape.
     """
     wanted = network.state_dict()
-    wrong = [f"no {name}" for name in wanted if name not in tensors and name not in DERIVED]
+    wrong = [f"no {name}" for name in wanted if name not in tensors and name not in DERIVED and not _counts(name)]
     wrong += [f"an unknown {name}" for name in tensors if name not in wanted]
     wrong += [
         f"{name} of shape {tuple(tensors[name].shape)} for {tuple(tensor.shape)}"
@@ -56,3 +68,8 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
         raise WeightsDamaged(path, f"{len(wrong)} tensors do not fit the network, first {wrong[0]}")
     network.load_state_dict(dict(tensors), strict=False)
     network.eval().requires_grad_(requires_grad=False)
+
+
+def _counts(name: str) -> bool:
+    """Whether a tensor counts the batches of a training: no weight, and many files leave it out."""
+    return name.endswith("num_batches_tracked")

@@ -21,9 +21,11 @@ from sentinel_match.correlation import Correlator, part, peaks
 from sentinel_match.errors import PairError
 from sentinel_match.evaluate.listing import read_list
 from sentinel_match.evaluate.samples import Preparation, prepare
-from sentinel_match.matchers.phase import SUPPORTS, _averaged
+from sentinel_match.matchers.phase import LOGIT
+from sentinel_match.models.field import averaged
 
 SPACING, WINDOW, RADIUS = 16, 64, 8
+SUPPORTS = tuple(LOGIT)
 
 
 def at_precision(error: np.ndarray, distinct: np.ndarray, least: float = 0.95) -> int:
@@ -68,7 +70,7 @@ def main(pairs: Path, sets: list[str]) -> None:
             weight = clear.view(len(rows), len(cols), 1)
             said = []
             for support in SUPPORTS:
-                mean = _averaged(field, support / SPACING) / _averaged(weight, support / SPACING).clamp_min(1e-6)
+                mean = averaged(field, support / SPACING) / averaged(weight, support / SPACING).clamp_min(1e-6)
                 top = peaks(mean.reshape(height.shape))
                 use = top.inside & (clear.numpy() > 0.4)
                 error = np.hypot(*(top.shift - aside).T)[use]

@@ -1,6 +1,7 @@
 """The cross-season sets of the shared data as georeferenced GeoTIFFs, and their pairs for `sentinel-match evaluate`.
 
-python tests/benchmarks/seasons.py SHARED OUT        SHARED is the folder with README.md; writes OUT/pairs.csv
+python tests/benchmarks/seasons.py SHARED OUT            SHARED is the folder with README.md; writes OUT/pairs.csv
+python tests/benchmarks/seasons.py SHARED OUT unseen     only ground that the shipped networks were not trained on
 sentinel-match evaluate OUT/pairs.csv -o OUT/result --method auto --method sift --method sift:unguided
 
 Truth is what SHARED/README.md states. The georeference holds within 0.1 px, but for the early dates 2016-03-30 and
@@ -73,11 +74,17 @@ COLUMNS = (
 )
 
 
+HELD_OUT = 0.35
+"""Eastern part of a place that `sentinel-match train` keeps out."""
+NORTH_OF_33TWL = 833
+"""Rows of 33TWM that its southern neighbour does not show."""
+
+
 class Sets:
     """Writes images and collects rows."""
 
-    def __init__(self, shared: Path, out: Path) -> None:
-        self.shared, self.out = shared, out
+    def __init__(self, shared: Path, out: Path, *, unseen: bool = False) -> None:
+        self.shared, self.out, self.unseen = shared, out, unseen
         self.rows: list[dict[str, object]] = []
 
     def write(
@@ -91,6 +98,11 @@ class Sets:
     ) -> str:
         """A GeoTIFF of (bands, rows, cols); its name relative to the list."""
         path = self.out / f"{name}.tif"
+        if self.unseen and (name.split("/", 1)[0] in {"tci_gray", "b01", "tci_rgb"} or "33TWL" in name):
+            start = pixels.shape[2] - round(HELD_OUT * pixels.shape[2])
+            pixels, transform = pixels[:, :, start:], transform * Affine.translation(start, 0)
+        elif self.unseen and "33TWM" in name:
+            pixels = pixels[:, :NORTH_OF_33TWL]
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             count, rows, cols = pixels.shape
@@ -288,10 +300,10 @@ def arosics(sets: Sets) -> None:
         )
 
 
-def main(shared: Path, out: Path) -> None:
+def main(shared: Path, out: Path, *, unseen: bool) -> None:
     """Write all sets and the list."""
-    sets = Sets(shared, out)
-    for make in (tci_gray, b01, tci_rgb, portugal, bouconne, l2a, arosics):
+    sets = Sets(shared, out, unseen=unseen)
+    for make in (tci_gray, b01, tci_rgb, portugal, *(() if unseen else (bouconne,)), l2a, arosics):
         make(sets)
     with (out / "pairs.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, restval="")
@@ -304,4 +316,4 @@ def main(shared: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), unseen="unseen" in sys.argv[3:])

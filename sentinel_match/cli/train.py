@@ -1,0 +1,166 @@
+"""``sentinel-match train``."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sentinel_match.cli import options
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sentinel_match.train.places import Ground
+
+NETWORKS = ("evergreen", "superpoint", "lightglue", "superglue")
+ASSIGN = ("lightglue", "superglue")
+"""Those that learn from the keypoints of another."""
+
+
+@click.command()
+@options.archives
+@click.option(
+    "-o", "--output", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the network."
+)
+@click.option("--network", type=click.Choice(NETWORKS), default="evergreen", show_default=True, help="What to train.")
+@click.option(
+    "--start",
+    default="shipped",
+    show_default=True,
+    help="Weights to begin with: shipped, scratch, or a file that `train` has written.",
+)
+@click.option(
+    "--keypoints",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="SuperPoint whose keypoints lightglue and superglue learn to assign (default: shipped).",
+)
+@click.option("--steps", type=click.IntRange(1), help="Batches to learn from [default: 1000; 2000 but for evergreen].")
+@click.option("--batch", type=click.IntRange(1), help="Pairs of crops in each [default: 8; 4 to learn to assign].")
+@click.option(
+    "--rate",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Learning rate [default from scratch: 3e-3 evergreen, 2e-3 superpoint, else 1e-3; otherwise a third].",
+)
+@click.option("--every", type=click.IntRange(1), default=250, show_default=True, help="Steps between checkpoints.")
+@click.option(
+    "--hold-out",
+    "names",
+    multiple=True,
+    metavar="PLACE",
+    help="Keep a place out of training whole, and judge by it; again for more. Names are in the table of places.",
+)
+@click.option(
+    "--share",
+    type=click.FloatRange(0, 0.9),
+    default=0.35,
+    show_default=True,
+    help="Eastern part of every other place that is kept out as well, where it is large enough.",
+)
+@click.option("--bands", help="Bands to learn from, with commas [default: B02,B03,B04,B08,B11, or all of a raster].")
+@click.option("--resolution", type=options.METRES, help="Metres per pixel (default: native).")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, or auto: cuda where there is one.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of crops and new networks.")
+@options.as_json
+@options.mask_options
+@options.cache_options
+@click.pass_context
+def train(
+    ctx: click.Context,
+    /,
+    archives: tuple[Path, ...],
+    output: Path,
+    network: str,
+    start: str,
+    keypoints: Path | None,
+    steps: int | None,
+    batch: int | None,
+    rate: float | None,
+    every: int,
+    names: tuple[str, ...],
+    share: float,
+    bands: str | None,
+    resolution: float | None,
+    device: str,
+    seed: int,
+    as_json: bool,
+    **values: Any,
+) -> None:
+    """Train the network of a method on your own archives, or teach the shipped one your ground.
+
+    ARCHIVES show the same places on several dates; their georeference, corrected by the measured shift, is the truth.
+    Part of the ground is kept out, and what the network finds there before and after is printed. OUTPUT gets
+    evergreen.safetensors, its card evergreen.md, curves.csv, and a checkpoint: the same command goes on where it was
+    stopped. Then: sentinel-match run ARCHIVES -o OUT --matcher evergreen --weights OUTPUT/evergreen.safetensors
+
+    Keypoints are learned first, by superpoint, and then who belongs to whom, by lightglue or superglue.
+    """
+    from sentinel_match import models
+    from sentinel_match.errors import InputError
+    from sentinel_match.train import gather, hold_out
+    from sentinel_match.train.card import Card
+    from sentinel_match.train.loop import Schedule, learn
+    from sentinel_match.train.networks import KINDS, begun
+
+    if keypoints is not None and network not in ASSIGN:
+        raise click.UsageError(f"--keypoints is for {' and '.join(ASSIGN)}; {network} takes none")
+    where, kind = models.device(device), KINDS[network]
+    prepared, origin = begun(network, start, keypoints, batch=batch or kind.batch, seed=seed, device=where)
+    cache, masking = options.make_cache(values), options.make_masking(values)
+    wanted = tuple(b.strip() for b in (bands or "").split(",") if b.strip())
+    with options.progress(quiet=ctx.obj) as tell:
+        places, refused = gather(archives, wanted, resolution, masking, cache, tell)
+    for error in refused:
+        click.echo(f"refused: {error}", err=True)
+    try:
+        ground = hold_out(places, share, names)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    task = prepared(ground)
+    schedule = Schedule(steps or kind.steps, rate or (kind.rate if start == "scratch" else kind.rate / 3), every=every)
+    card = Card(network, ground, schedule, task.recipe, origin, "sentinel-match " + shlex.join(sys.argv[1:]))
+    if not as_json and not ctx.obj:
+        _print_places(ground, task.crops.names, task.judged_by)
+    before = {} if start == "scratch" else task.examine()
+    output.mkdir(parents=True, exist_ok=True)
+    with options.progress(quiet=ctx.obj) as tell:
+        progress = learn(
+            task, schedule, output, where, tell, written=lambda path, now: card.write(task.network, path, now)
+        )
+    after = {k: v for k, v in progress.curve[-1].items() if k in kind.units}
+    if as_json:
+        from sentinel_match.export import dumps
+
+        click.echo(dumps({"weights": str(output / f"{network}.safetensors"), "before": before, "after": after}))
+    else:
+        _print_figures(kind.units, before, after)
+    if refused and any(isinstance(e, InputError) for e in refused):
+        ctx.exit(1)
+
+
+def _print_places(ground: Ground, trained: set[str], judged: set[str]) -> None:
+    uses = (("learned from", trained), ("judged by", judged))
+    rows = [
+        [
+            place.name,
+            f"{place.gsd:g}",
+            len(place.scenes),
+            ", ".join(dict.fromkeys(p.band for p in place.pictures)),
+            " and ".join(words for words, named in uses if place.name in named) or "too small",
+        ]
+        for place in ground.places
+    ]
+    options.print_table("Places", ["place", "m/px", "scenes", "bands", ""], rows, right=["m/px", "scenes"])
+
+
+def _print_figures(
+    units: Mapping[str, tuple[str, str]], before: Mapping[str, float], after: Mapping[str, float]
+) -> None:
+    rows = [
+        [words, *(pattern.format(figures[k]) if k in figures else "" for figures in (before, after))]
+        for k, (words, pattern) in units.items()
+    ]
+    options.print_table("On held-out ground", ["", "before", "after"], rows, right=["before", "after"])

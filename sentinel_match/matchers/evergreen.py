@@ -1,0 +1,187 @@
+"""``evergreen``: dense matching by features that were trained to look alike in every season, under a prior.
+
+It answers for every point of a grid, as ``phase`` does, but correlates features in place of gradients. It finds more
+where brightness and texture change with the season or hide under haze; ``phase`` measures more exactly where they stay.
+What follows measures again by correlation in any case. The network was trained on Sentinel-2 alone: see ``train`` and
+the card beside its weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from sentinel_match import models
+from sentinel_match.guide import Guide
+from sentinel_match.matchers import Matches, dense
+from sentinel_match.matchers.phase import REACH, Phase, farthest
+from sentinel_match.models.shipped import EVERGREEN
+from sentinel_match.weights import Weights, sha256, verified
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import torch
+    from numpy.typing import NDArray
+
+    from sentinel_match.matchers import Arrays
+
+STRIDE = 2
+"""Pixels along one feature."""
+WINDOW = 32
+"""Side of the correlated windows in features."""
+SURE, FEW, PULL = 0.9, 16, 1.0
+"""Where so many points this sure lie more than so many pixels aside, windows are moved there and correlated again: what
+lies 4.6 to 8 px aside is otherwise measured 0.2 to 0.4 px short of it across seasons."""
+SUPPORTS = (0.0, 24.0, 48.0)
+"""Standard deviations in pixels of the averages over neighbouring surfaces."""
+
+
+@dataclass(frozen=True)
+class Evergreen:
+    """Learned correlation on a grid."""
+
+    spacing: int = 8
+    """Pixels between neighbouring points, a multiple of 4."""
+    min_score: float = 0.5
+    """Lowest probability of a match, 0..1."""
+    min_clear: float = 0.4
+    """Least share of the window that must be valid in both images."""
+    weights_file: Path | None = None
+    """A network of one's own, as ``sentinel-match train`` writes it."""
+    device: str = "auto"
+    """``cpu``, ``cuda``, or ``auto`` = CUDA where there is some."""
+
+    farthest: ClassVar[float] = REACH
+    """Pixels: beyond it this method cannot find anything, right or wrong."""
+    name: ClassVar[str] = "evergreen"
+    summary: ClassVar[str] = "dense, learned on Sentinel-2 across seasons; for images that nearly lie on each other"
+    weights: ClassVar[tuple[Weights, ...]] = (EVERGREEN,)
+
+    @property
+    def recipe(self) -> Mapping[str, object]:
+        """Everything a result depends on; the device is no part of it."""
+        options = {k: v for k, v in vars(self).items() if k not in {"device", "weights_file"}}
+        return {
+            "matcher": self.name,
+            "version": 1,
+            **options,
+            "weights": sha256(verified(EVERGREEN, self.weights_file)),
+        }
+
+    def __post_init__(self) -> None:
+        if self.spacing < 4 or self.spacing % 4:
+            raise ValueError(f"spacing must be a multiple of 4, not {self.spacing}")
+
+    def check(self) -> None:
+        """Fail now if the weights are absent or wrong; see :meth:`sentinel_match.matchers.Matcher.check`."""
+        verified(EVERGREEN, self.weights_file)
+
+    def describe(self, pixels: NDArray[np.float32], valid: NDArray[np.bool_]) -> Arrays:
+        """Features; see :meth:`sentinel_match.matchers.Matcher.describe`.
+
+        Returns:
+            ``features`` (12, rows / 2, cols / 2) float16 and ``sampled``, where they are valid; ``pixels`` (rows, cols)
+            float16, by which a prior is narrowed, and ``valid`` (rows, cols).
+        """
+        arrays = Phase().describe(pixels, valid)
+        device = models.device(self.device)
+        return {**arrays, **described(self._network(), arrays["pixels"], arrays["valid"], device)}
+
+    def match(self, left: Arrays, right: Arrays, guide: Guide | None = None) -> Matches:
+        """Grid points of the left image, found in the right one; see :meth:`sentinel_match.matchers.Matcher.match`.
+
+        Without a guide the images are taken to show the same place, displaced by as much as reduced images can tell. A
+        prior that is further off than ``REACH`` and cannot be narrowed finds nothing.
+        """
+        if not left["valid"].any() or not right["valid"].any():
+            return Matches.none()
+        reached = farthest(left, right)
+        if guide is None or not np.isfinite(guide.radius):
+            anywhere = Guide(np.eye(3), reached)
+            guide = anywhere if guide is None else replace(anywhere, left=guide.left, right=guide.right)
+        if guide.radius > REACH:
+            guide = Phase(device=self.device).narrowed(left, right, guide)
+        if guide.radius > REACH:
+            return Matches.none()
+        return self._dense(left, right, guide)
+
+    def _network(self) -> Any:
+        return _network(verified(EVERGREEN, self.weights_file), str(models.device(self.device)))
+
+    def _dense(self, left: Arrays, right: Arrays, guide: Guide) -> Matches:
+        points, found, score, support = self._looked(left, right, guide)
+        sure = score >= SURE
+        aside = np.median((found - guide.expected(points))[sure], axis=0) if sure.sum() >= FEW else np.zeros(2)
+        if np.hypot(*aside) > PULL:
+            # The taper of a window pulls what it sees to its middle: look again from where most of the ground lies
+            moved = np.eye(3)
+            moved[:2, 2] = aside
+            points, found, score, support = self._looked(left, right, replace(guide, transform=moved @ guide.transform))
+            reached = np.hypot(*(found - guide.expected(points)).T) <= guide.radius
+            points, found, score, support = points[reached], found[reached], score[reached], support[reached]
+        witness = WINDOW * STRIDE + 2.7 * support
+        return dense.likely(points, found, score, witness, right["valid"], guide, self.min_score)
+
+    def _looked(
+        self, left: Arrays, right: Arrays, guide: Guide
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Left points, right points, probabilities and supports of the grid."""
+        grid = dense.Grid(self.spacing, WINDOW, "intensity", STRIDE)
+        here, there = (dense.Samples(list(arrays["features"]), arrays["sampled"]) for arrays in (left, right))
+        surfaces = dense.surfaces(here, there, left["valid"], guide, grid, models.device(self.device))
+        odds = dict(zip(SUPPORTS, self._network().logit.tolist(), strict=True))
+        return dense.answered(surfaces, guide, self.min_clear, self.spacing, odds)
+
+
+def described(network: Any, pixels: NDArray[Any], valid: NDArray[np.bool_], device: torch.device) -> dict[str, Any]:
+    """Features of an image and where they are valid.
+
+    Args:
+        network: of :mod:`sentinel_match.models.evergreen`.
+        pixels: (rows, cols), 0 where not valid.
+        valid: (rows, cols).
+        device: where the network is.
+
+    Returns:
+        ``features`` (12, rows / 2, cols / 2) float16 and ``sampled`` (rows / 2, cols / 2), rounded up.
+    """
+    import torch
+    from torch.nn import functional
+
+    rows, cols = valid.shape
+    with torch.inference_mode():
+        image, known = (
+            functional.pad(models.tensor(array, device).float()[None, None], (0, cols % STRIDE, 0, rows % STRIDE))
+            for array in (pixels, valid)
+        )
+        features = network(image, known)[0].half().cpu().numpy()
+        sampled = (functional.avg_pool2d(known, STRIDE)[0, 0] == 1).cpu().numpy()
+    return {"features": features, "sampled": sampled}
+
+
+@lru_cache(maxsize=4)
+def _network(path: Path, device: str) -> Any:
+    from sentinel_match.models.evergreen import fused
+
+    return fused(load(path)).to(device)
+
+
+def load(path: Path) -> Any:
+    """The network of a weights file, for inference.
+
+    Raises:
+        WeightsDamaged: it does not fit.
+    """
+    from sentinel_match.models.evergreen import Evergreen as Network
+    from sentinel_match.models.tensors import fill, read
+
+    network = Network()
+    # Counts of batches are no weights
+    counts = {name: value for name, value in network.state_dict().items() if name.endswith("num_batches_tracked")}
+    fill(network, {**counts, **read(path)}, path)
+    return network

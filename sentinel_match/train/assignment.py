@@ -1,0 +1,330 @@
+"""What ``lightglue`` and ``superglue`` learn: who belongs to whom among the keypoints of two crops, and who to nobody.
+
+The keypoints are those of a SuperPoint that does not change any more; the truth is where the ground of each lies in
+the other crop. The loss is the negative log-likelihood of the assignment, the dustbins of keypoints without a partner
+included (Lindenberger, Sarlin & Pollefeys 2023, "LightGlue", section 3.4, with a head on every layer; Sarlin, DeTone,
+Malisiewicz & Rabinovich 2020, "SuperGlue", section 3.3). Half of the pairs are guided as the product guides a match:
+what is out of reach of a prior, which is off by some pixels itself, has no part in the assignment, nor in the loss.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+
+from sentinel_match import weights
+from sentinel_match.guide import Guide
+from sentinel_match.matchers import lightglue, superglue, superpoint
+from sentinel_match.models import lightglue as layers
+from sentinel_match.models.shipped import LIGHTGLUE, SUPERGLUE, SUPERPOINT
+from sentinel_match.models.superglue import COMPACT, SuperGlue
+from sentinel_match.models.superpoint import fused
+from sentinel_match.train.crops import Crops
+from sentinel_match.train.loop import seeded
+from sentinel_match.train.mappings import mapped
+from sentinel_match.train.points import AGAIN, TURNED, ZOOM, clear_at, unseen
+from sentinel_match.weights import Weights, verified
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from torch import Tensor, nn
+
+    from sentinel_match.matchers import Arrays, Matches
+    from sentinel_match.models.superpoint import SuperPoint
+    from sentinel_match.train.crops import Batch
+    from sentinel_match.train.loop import Figures
+    from sentinel_match.train.places import Ground
+
+NARROW: dict[str, int] = {"descriptor_dim": 128, "n_layers": 4, "num_heads": 4}
+"""LightGlue's shape here; its authors have 256, 9 and 4."""
+SAME, OTHER = 3.0, 6.0
+"""Pixels within which two keypoints are one, and beyond which they are not; what lies between teaches nothing."""
+GUIDED = 0.5
+"""Share of the pairs with a prior."""
+REACH = 4.0, 64.0
+"""Pixels by which a prior may be wrong, at least and at most."""
+OFF = 0.7
+"""Share of that by which it is wrong, at most: keypoints are not exact either."""
+FEWEST = 2
+"""Keypoints of a crop that teach something: a norm takes the spread of several."""
+FORBIDDEN = -1e4
+"""Log-probability of what is out of reach: minus infinity has no gradient."""
+LARGER = 2.5
+"""Crops are learned from as parts of images up to so many times as wide: a method is given those."""
+SINKHORN = 20
+"""Steps of the transport in training; matching takes a hundred."""
+EXAMINED, LARGE = 24, 320
+"""Pairs of crops by which a network is judged, and their side in pixels."""
+PRIOR = 16.0
+"""Pixels by which the prior may be wrong when a network is judged with one."""
+
+
+def _by_lightglue(network: Any, left: Arrays, right: Arrays, bias: Tensor | None) -> list[Tensor]:
+    device = next(network.parameters()).device
+    a, b = (lightglue.side(arrays, device) for arrays in (left, right))
+    return [score[0] for score in layers.assignments(network, a, b, bias, len(network.transformers))]
+
+
+def _by_superglue(network: SuperGlue, left: Arrays, right: Arrays, bias: Tensor | None) -> list[Tensor]:
+    a, b = (superglue.side(arrays, network.bin_score.device) for arrays in (left, right))
+    return [network.assignment(a, b, bias, SINKHORN)]
+
+
+class Kind(NamedTuple):
+    """A network that assigns keypoints."""
+
+    shipped: Weights
+    new: Callable[[int], Any]
+    """One that has learnt nothing, for descriptors of so many channels."""
+    load: Callable[[Path], Any]
+    assignments: Callable[[Any, Arrays, Arrays, Tensor | None], list[Tensor]]
+    """(N + 1, M + 1) log-probabilities by each head; the last row and column are of no partner."""
+    matched: Callable[[Any, float, Arrays, Arrays, Guide | None], Matches]
+    """As the method matches."""
+    least: float
+    """Probability of a match, at least, as the method has it."""
+
+
+KINDS = {
+    "lightglue": Kind(
+        LIGHTGLUE,
+        lambda channels: layers.new(input_dim=channels, **NARROW),
+        lambda path: layers.fresh(path, "superpoint"),
+        _by_lightglue,
+        lightglue.matched,
+        superpoint.SuperPointLightGlue.min_score,
+    ),
+    "superglue": Kind(
+        SUPERGLUE,
+        lambda channels: SuperGlue(COMPACT._replace(encoder=(*COMPACT.encoder[:-1], channels))),
+        superglue.load,
+        _by_superglue,
+        superglue.matched,
+        superglue.SuperPointSuperGlue.min_score,
+    ),
+}
+
+
+class Truth(NamedTuple):
+    """What is known of two sets of keypoints; what is in none of these is not known."""
+
+    pairs: Tensor
+    """(K, 2) indices of a left and a right one that are the same."""
+    left: Tensor
+    """(N,) bool: has no partner."""
+    right: Tensor
+    """(M,) bool."""
+
+
+class Assignment:
+    """The task of ``lightglue`` and of ``superglue``."""
+
+    def __init__(
+        self,
+        name: str,
+        ground: Ground,
+        points: SuperPoint,
+        network: Any = None,
+        *,
+        batch: int = 4,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        size: int = 320,
+        farthest: float = 32.0,
+        keypoints: int = 384,
+    ) -> None:
+        """Prepare the task.
+
+        Args:
+            name: ``lightglue`` or ``superglue``.
+            ground: what is learned from, and what is kept apart.
+            points: finds and describes the keypoints; it stays as it is.
+            network: where it begins; a new one when not given.
+            batch: pairs of crops a step.
+            seed: of new networks, crops and priors.
+            device: where it computes.
+            size: side of a crop, pixels.
+            farthest: largest displacement, pixels.
+            keypoints: of a crop, at most.
+
+        Raises:
+            NothingToLearn: no ground is large enough.
+        """
+        self.name = name
+        self.device = torch.device(device)
+        self.points = points.to(self.device).eval()
+        state = b"".join(tensor.cpu().numpy().tobytes() for tensor in points.state_dict().values())
+        self._fingerprint = sha256(state).hexdigest()[:12]
+        if network is None:
+            with seeded(seed):
+                network = KINDS[name].new(points.shape.channels)
+        self.network: nn.Module = network.to(self.device)
+        self.crops = Crops(ground, size=size, farthest=farthest, seed=seed, turned=TURNED, zoom=ZOOM, again=AGAIN)
+        self.batch, self.seed, self.size, self.keypoints = batch, seed, size, keypoints
+        kept = unseen(ground, min(LARGE, size), farthest, seed)
+        self.judged_by = {name for crops in kept for name in crops.names}
+        batches = [crops.sample(EXAMINED // 4) for crops in kept for _ in range(2)]
+        self.unseen = [(b, k, *self._described(b, k)) for b in batches for k in range(len(b.left))]
+
+    @property
+    def recipe(self) -> Mapping[str, object]:
+        """See :class:`sentinel_match.train.loop.Task`."""
+        return {
+            "batch": self.batch,
+            "seed": self.seed,
+            "size": self.size,
+            "keypoints": self.keypoints,
+            "points": self._fingerprint,
+            "places": {place.name: len(sources) for place, sources in self.crops.places},
+        }
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Of the network."""
+        return self.network.parameters()
+
+    def state(self) -> dict[str, Any]:
+        """Random generators."""
+        return {"crops": self.crops.state()}
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self.crops.resume(state["crops"])
+
+    def step(self) -> tuple[Tensor, Figures]:
+        """Loss of the next batch, and how many keypoints had a partner."""
+        batch = self.crops.sample(self.batch)
+        losses, partners = [], []
+        for k in range(self.batch):
+            left, right = self._described(batch, k)
+            guide = prior(batch.mapping[k], self.crops.rng) if self.crops.rng.random() < GUIDED else None
+            if min(len(left["keypoints"]), len(right["keypoints"])) < FEWEST:
+                continue
+            truth = known(batch, k, left, right, guide)
+            bias = None
+            if guide is not None:
+                bias = torch.from_numpy(guide.bias(left["keypoints"], right["keypoints"])).clamp_min(FORBIDDEN)
+                bias = bias.to(self.device)
+            heads = KINDS[self.name].assignments(self.network, *enlarged(left, right, self.crops.rng), bias)
+            losses.append(torch.stack([unlikelihood(one.float(), truth) for one in heads]).mean())
+            partners.append(len(truth.pairs))
+        if not losses:
+            losses = [next(self.parameters()).sum() * 0]
+        return torch.stack(losses).mean(), {"partners": float(np.mean(partners)) if partners else 0.0}
+
+    def examine(self) -> Figures:
+        """What the network finds on unseen ground, with a prior and without.
+
+        Returns:
+            ``recall``: share of the keypoints with a partner that are matched to it; ``precision``: share of the
+            matches that are within ``SAME`` pixels of the truth; and ``guided_`` both.
+        """
+        rows = [self._marks(*one, guided=guided) for guided in (False, True) for one in self.unseen]
+        free, guided = (np.sum(half, 0) for half in (rows[: len(self.unseen)], rows[len(self.unseen) :]))
+        figures = {}
+        for prefix, (right, found, there) in (("", free), ("guided_", guided)):
+            figures[f"{prefix}recall"] = float(right / max(there, 1))
+            figures[f"{prefix}precision"] = float(right / found) if found else float("nan")
+        return figures
+
+    def _marks(self, batch: Batch, k: int, left: Arrays, right: Arrays, *, guided: bool) -> tuple[int, int, int]:
+        """Right matches, matches, and keypoints with a partner."""
+        if not len(left["keypoints"]) or not len(right["keypoints"]):
+            return 0, 0, 0
+        guide = Guide(batch.mapping[k].double().numpy(), PRIOR) if guided else None
+        kind = KINDS[self.name]
+        found = kind.matched(self.network, kind.least, left, right, guide)
+        truly = mapped(torch.from_numpy(found.left).float(), batch.mapping[k]).numpy()
+        right_ones = int((np.hypot(*(found.right - truly).T) < SAME).sum())
+        return right_ones, len(found), len(known(batch, k, left, right, None).pairs)
+
+    def _described(self, batch: Batch, k: int) -> tuple[Arrays, Arrays]:
+        options = superpoint.SuperPointLightGlue(max_keypoints=self.keypoints)
+        one, other = (
+            superpoint.described(self.points, options, image[k, 0].numpy(), valid[k, 0].numpy() > 0)
+            for image, valid in ((batch.left, batch.left_valid), (batch.right, batch.right_valid))
+        )
+        return one, other
+
+
+def prior(mapping: Tensor, rng: np.random.Generator) -> Guide:
+    """A prior as a product might have it: of some reach, and wrong by less."""
+    reach = float(np.exp(rng.uniform(*np.log(REACH))))
+    angle, off = rng.uniform(0, 2 * np.pi), OFF * reach * np.sqrt(rng.random())
+    transform = mapping.double().numpy().copy()
+    transform[:2, 2] += off * np.cos(angle), off * np.sin(angle)
+    return Guide(transform, reach)
+
+
+def enlarged(left: Arrays, right: Arrays, rng: np.random.Generator) -> tuple[Arrays, Arrays]:
+    """The keypoints of two crops as if each were the same part of a larger image: positions are relative to that."""
+    size = left["image_size"]
+    whole = (size * LARGER ** rng.random()).astype(np.float32)
+    corner = rng.random(2) * (whole - size)
+    one, other = (
+        {**arrays, "keypoints": (arrays["keypoints"] + corner).astype(np.float32), "image_size": whole}
+        for arrays in (left, right)
+    )
+    return one, other
+
+
+def known(batch: Batch, k: int, left: Arrays, right: Arrays, guide: Guide | None) -> Truth:
+    """Which keypoints of a pair of crops are the same, and which have no partner.
+
+    Those on ground that one of the crops does not show are no partners of anything, whatever lies near by.
+    """
+    a, b = (torch.from_numpy(arrays["keypoints"]) for arrays in (left, right))
+    apart = torch.cdist(mapped(a, batch.mapping[k]), b)
+    back = mapped(b, torch.linalg.inv(batch.mapping[k]))
+    seen = clear_at(batch, k, a)[:, None] & clear_at(batch, k, back)[None]
+    rows = torch.arange(len(a))
+    partner = apart.argmin(1)
+    same = (apart.argmin(0)[partner] == rows) & (apart[rows, partner] < SAME) & seen[rows, partner]
+    pairs = torch.stack([rows[same], partner[same]], 1)
+    if guide is not None:
+        within = torch.from_numpy(guide.within(left["keypoints"], right["keypoints"]))
+        pairs = pairs[within[pairs[:, 0], pairs[:, 1]]]
+    return Truth(pairs, apart.min(1).values > OTHER, apart.min(0).values > OTHER)
+
+
+def unlikelihood(assignment: Tensor, truth: Truth) -> Tensor:
+    """Negative log-likelihood of what is known; partners and their absence count alike.
+
+    Args:
+        assignment: (N + 1, M + 1) log-probabilities; the last row and column are of no partner.
+        truth: of N and M keypoints.
+    """
+    device = assignment.device
+    a, b = truth.pairs.to(device).T
+    parts = [
+        (assignment[a, b], 1.0),
+        (assignment[:-1, -1][truth.left.to(device)], 0.5),
+        (assignment[-1, :-1][truth.right.to(device)], 0.5),
+    ]
+    return -torch.stack([weight * found.sum() / max(len(found), 1) for found, weight in parts]).sum()
+
+
+def begun(name: str, start: str, points: Path | None) -> tuple[SuperPoint, Any, str]:
+    """SuperPoint, the network to begin with, and what they are.
+
+    Args:
+        name: ``lightglue`` or ``superglue``.
+        start: ``scratch``, ``shipped``, or a file of weights.
+        points: SuperPoint's weights; the shipped ones when not given.
+
+    Raises:
+        WeightsMissing, WeightsDamaged: a file is not there, or is none of its network.
+    """
+    path = verified(SUPERPOINT, points)
+    detector = fused(superpoint.load(path))
+    about = f", for the keypoints of {path.name} ({weights.sha256(path)[:12]})"
+    if start == "scratch":
+        return detector, None, start + about
+    path = verified(KINDS[name].shipped, None if start == "shipped" else Path(start))
+    network = KINDS[name].load(path)
+    network.requires_grad_(requires_grad=True)
+    return detector, network, f"{start} ({weights.sha256(path)[:12]}){about}"

@@ -1,0 +1,336 @@
+"""Pairs of crops of one ground, changed as seasons, skies and sensors change it, with the truth of every pixel.
+
+Both crops of a pair are turned, mirrored and scaled alike, and the right one is displaced by a known part of a pixel
+and more, and where a task asks for it, turned and scaled once more: all that is one resampling of the source, so no
+grid that two dates share (of JPEG blocks, of detectors) lines up with anything. Then each side is changed by itself:
+gain, gamma, offset, blur, noise, the surface of some fields, snow, haze, and clouds, half of them known to the mask.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from sentinel_match.errors import NothingToLearn
+from sentinel_match.lattice import origin_of
+from sentinel_match.masks import Reason
+from sentinel_match.train.mappings import about, laid_over, turn
+from sentinel_match.train.places import CELL
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from sentinel_match.train.places import Ground, Picture, Place
+
+ZOOM = 0.55
+"""A crop pixel is this part of a source pixel at least, and one at most."""
+LEAN = np.radians(5)
+"""Standard deviation of the angle between the sides, where they are turned by themselves but not by any angle."""
+REDUCTIONS = (1, 1, 2, 4)
+"""Source pixels are means of so many by so many, where the place is wide enough: one archive teaches 10 to 40 m."""
+SAME_DATE = 0.06
+"""Share of pairs of one scene: what does not change must be found as well."""
+OTHER_BAND = 0.3
+"""Share of pairs of different bands, where a place has several: one date's bands differ like seasons."""
+TRIES = 2000
+
+
+class Batch(NamedTuple):
+    """N pairs of crops."""
+
+    left: Tensor
+    """(N, 1, size, size) float32, 0..1 or a little beyond."""
+    right: Tensor
+    left_valid: Tensor
+    """(N, 1, size, size) 1 = valid as a matcher is told."""
+    right_valid: Tensor
+    clear: Tensor
+    """(N, 1, size, size) of the left crop, 0..1: how much of the ground can be seen in both, known to a mask or not."""
+    shift: Tensor
+    """(N, 2) x, y in crop pixels by which the right content lies beside the left, in the middle of the crops."""
+    mapping: Tensor
+    """(N, 3, 3) left pixels to right ones, homogeneous, corner origin."""
+    ground: Tensor
+    """(N, 3, 3) left pixels to those of the first picture of the place, without its reduction."""
+    place: Tensor
+    """(N,) index among the places that are cut from."""
+    reduction: Tensor
+    """(N,) source pixels along one that was cut."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Source:
+    """A picture ready to be cut."""
+
+    picture: Picture
+    open: NDArray[np.bool_]
+    """Cells that may be used."""
+
+
+class _Pair(NamedTuple):
+    """Two cuts of one ground."""
+
+    left: NDArray[np.float32]
+    """(3, side, side): pixels, where they are known, where they are clear."""
+    right: NDArray[np.float32]
+    aside: NDArray[np.float64]
+    """x, y in cut pixels by which the right content lies beside the left."""
+    middle: NDArray[np.float64]
+    """x, y of the left cut's middle in pixels of the first picture of its place."""
+    place: int
+    reduction: int
+
+
+class Crops:
+    """An endless stream of pairs from the ground that may be used."""
+
+    def __init__(
+        self,
+        ground: Ground,
+        *,
+        size: int = 160,
+        farthest: float = 8.0,
+        seed: int = 0,
+        held_out: bool = False,
+        augment: bool = True,
+        turned: float = 0.0,
+        zoom: float = 1.0,
+        again: float = 0.0,
+    ) -> None:
+        """Prepare the stream.
+
+        Args:
+            ground: places, and what of them is kept apart.
+            size: side of a crop in pixels, even.
+            farthest: largest displacement of a pair in pixels, each axis.
+            seed: of everything random.
+            held_out: cut from the ground that is kept apart, instead of from all other ground.
+            augment: change the sides as seasons do; else only turn, scale and displace.
+            turned: share of pairs whose right side is turned by any angle by itself; the others then lean a little. At
+                0 no side is turned by itself.
+            zoom: the right side may be so many times larger or smaller than the left.
+            again: share of pairs that show one picture twice, so that the changes made here are the only ones.
+
+        Raises:
+            NothingToLearn: no place is large enough.
+        """
+        self.size, self.farthest, self.augment = size, farthest, augment
+        self.turned, self.zoom, self.again = turned, zoom, again
+        self.side = int(np.ceil(size * np.sqrt(2) / 2)) * 2
+        self.places: list[tuple[Place, list[_Source]]] = []
+        for place in ground.places:
+            sources = [_Source(p, ground.cells(p, held_out=held_out)) for p in place.pictures]
+            sources = [s for s in sources if s.open.sum() * CELL**2 >= (self.size * ZOOM) ** 2]
+            if len(sources) > 1:
+                self.places.append((place, sources))
+        if not self.places:
+            kind = "held-out" if held_out else "training"
+            raise NothingToLearn(f"the {kind} ground holds no two pictures of {self.size} x {self.size} pixels")
+        # Many dates teach more than one, but not in proportion
+        weights = np.sqrt([len(place.scenes) for place, _ in self.places])
+        self.weights = weights / weights.sum()
+        self.rng = np.random.default_rng(seed)
+        self.torch = torch.Generator().manual_seed(seed)
+
+    @property
+    def names(self) -> set[str]:
+        """Of the places that are cut from."""
+        return {place.name for place, _ in self.places}
+
+    def state(self) -> dict[str, Any]:
+        """Where the stream is, to go on from there."""
+        return {"numpy": self.rng.bit_generator.state, "torch": self.torch.get_state()}
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on from where a stream was."""
+        self.rng.bit_generator.state = state["numpy"]
+        self.torch.set_state(state["torch"])
+
+    def sample(self, count: int) -> Batch:
+        """The next pairs.
+
+        Raises:
+            NothingToLearn: hardly any ground shows anything.
+        """
+        cuts = [self._cut_pair() for _ in range(count)]
+        left, right = (torch.from_numpy(np.stack(sides)) for sides in list(zip(*cuts, strict=True))[:2])
+        aside = torch.tensor(np.array([c.aside for c in cuts]), dtype=torch.float32)
+        draw = torch.tensor(self.rng.uniform(-1, 1, (count, 2)), dtype=torch.float32) * self.farthest
+        change = self._change(count)
+        own = self._own(change)
+        a = self._warped(left, change, torch.zeros(count, 2), aside * 0)
+        b = self._warped(right, change @ torch.linalg.inv(own), draw, aside)
+        known = [(side[:, 1:2] > 0.999).float() for side in (a, b)]
+        seen = [(side[:, 2:3] > 0.5).float() for side in (a, b)]
+        pixels = [side[:, :1] for side in (a, b)]
+        valid = list(known)
+        for k in (0, 1):
+            if self.augment:
+                pixels[k], veil, masked = self._photographed(pixels[k])
+                seen[k] = seen[k] * (1 - veil)
+                valid[k] = valid[k] * (1 - masked)
+            pixels[k] = pixels[k] * valid[k]
+        middle = self.size / 2
+        mapping = about(middle, own, draw)
+        reduction = torch.tensor([c.reduction for c in cuts])
+        there = torch.tensor(np.array([c.middle for c in cuts]), dtype=torch.float32)
+        return Batch(
+            pixels[0],
+            pixels[1],
+            valid[0],
+            valid[1],
+            seen[0] * valid[0] * laid_over(seen[1] * valid[1], mapping),
+            draw,
+            mapping,
+            about(middle, change * reduction[:, None, None], there - middle),
+            torch.tensor([c.place for c in cuts]),
+            reduction,
+        )
+
+    def _cut_pair(self) -> _Pair:
+        for _ in range(TRIES):
+            index = int(self.rng.choice(len(self.places), p=self.weights))
+            place, sources = self.places[index]
+            one = sources[self.rng.integers(len(sources))]
+            other = self._partner(one, sources)
+            if other is None:
+                continue
+            reduction = int(self.rng.choice(REDUCTIONS))
+            shape = one.picture.geobox.shape
+            if min(shape) < 2 * reduction * self.side:
+                reduction = 1
+            open_ = np.argwhere(one.open)
+            row, col = open_[self.rng.integers(len(open_))] * CELL + self.rng.integers(0, CELL, 2)
+            wide = reduction * self.side
+            corner = np.array([self._begin(row, wide, shape.y), self._begin(col, wide, shape.x)])
+            if not _allowed(one, corner, wide):
+                continue
+            beside = np.subtract(origin_of(one.picture.geobox), origin_of(other.picture.geobox))
+            if not _allowed(other, corner + beside, wide):
+                continue
+            cut = [
+                _cut(source.picture, at, self.side, reduction)
+                for source, at in ((one, corner), (other, corner + beside))
+            ]
+            if all(_shows_something(c) for c in cut):
+                aside = np.subtract(other.picture.shift, one.picture.shift) / reduction
+                first = np.subtract(origin_of(one.picture.geobox), origin_of(place.pictures[0].geobox))
+                middle = (corner + first + wide / 2)[::-1] - one.picture.shift
+                return _Pair(cut[0], cut[1], aside, middle, index, reduction)
+        raise NothingToLearn("hardly any of the ground is free of cloud and no-data on two dates")
+
+    def _begin(self, middle: int, wide: int, length: int) -> int:
+        """First row of a cut around a position: inside the picture where it fits, else centred on the picture."""
+        return int(np.clip(middle - wide // 2, 0, length - wide)) if length >= wide else (length - wide) // 2
+
+    def _partner(self, one: _Source, sources: list[_Source]) -> _Source | None:
+        if self.again and self.rng.random() < self.again:
+            return one
+        same_date, other_band = self.rng.random(2) < (SAME_DATE, OTHER_BAND)
+        fitting = [
+            s
+            for s in sources
+            if s is not one
+            and (s.picture.scene == one.picture.scene) == same_date
+            and (s.picture.band != one.picture.band) == (other_band or same_date)
+        ] or [s for s in sources if s is not one]
+        return fitting[self.rng.integers(len(fitting))] if fitting else None
+
+    def _change(self, count: int) -> Tensor:
+        """(N, 2, 2): crop pixels to source pixels, the same for both sides."""
+        angle = torch.tensor(self.rng.uniform(-np.pi, np.pi, count), dtype=torch.float32)
+        zoom = torch.tensor(np.exp(self.rng.uniform(np.log(ZOOM), 0, count)), dtype=torch.float32)
+        mirror = torch.ones(count, 1, 2)
+        mirror[:, 0, 0] = torch.tensor(self.rng.choice([-1.0, 1.0], count), dtype=torch.float32)
+        return turn(angle) * mirror * zoom[:, None, None]
+
+    def _own(self, change: Tensor) -> Tensor:
+        """(N, 2, 2): left to right crop pixels about the middle; both sides keep to the zooms there are."""
+        count = len(change)
+        if not self.turned and self.zoom == 1:
+            return torch.eye(2).expand(count, 2, 2)
+        any_, lean = self.rng.uniform(-np.pi, np.pi, count), self.rng.normal(0, LEAN, count)
+        angle = torch.tensor(np.where(self.rng.random(count) < self.turned, any_, lean), dtype=torch.float32)
+        factor = torch.tensor(self.zoom ** self.rng.uniform(-1, 1, count), dtype=torch.float32)
+        zoom = torch.linalg.det(change).abs().sqrt()
+        factor = zoom / (zoom / factor).clamp(ZOOM, 1)
+        return torch.as_tensor(turn(angle) * factor[:, None, None])
+
+    def _warped(self, source: Tensor, change: Tensor, shift: Tensor, aside: Tensor) -> Tensor:
+        """(N, 3, size, size): what lies at p - shift in the crop frame, ``aside`` source pixels off."""
+        offsets = torch.arange(self.size) - (self.size - 1) / 2
+        y, x = torch.meshgrid(offsets, offsets, indexing="ij")
+        at = torch.stack([x, y], -1)[None] - shift[:, None, None]
+        at = torch.einsum("nij,nhwj->nhwi", change, at) + aside[:, None, None]
+        at = at / (self.side / 2)
+        shown = functional.grid_sample(
+            source[:, :1], at, mode="bicubic", padding_mode="reflection", align_corners=False
+        )
+        flags = functional.grid_sample(source[:, 1:], at, mode="bilinear", padding_mode="zeros", align_corners=False)
+        return torch.cat([shown, flags], 1)
+
+    def _uniform(self, low: float, high: float, count: int) -> Tensor:
+        return torch.rand(count, 1, 1, 1, generator=self.torch) * (high - low) + low
+
+    def _field(self, count: int, waves: int) -> Tensor:
+        """(N, 1, size, size) smooth noise of unit variance, about."""
+        noise = torch.randn(count, 1, waves, waves, generator=self.torch)
+        return functional.interpolate(noise, size=(self.size, self.size), mode="bicubic", align_corners=False)
+
+    def _photographed(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The same ground on another day; how much of it is veiled, and what of that a mask knows."""
+        n, u = len(pixels), self._uniform
+
+        def some(share: float) -> Tensor:
+            return (torch.rand(n, 1, 1, 1, generator=self.torch) < share).float()
+
+        x = pixels.clamp_min(0) ** u(0.6, 1.6, n) * u(0.4, 1.4, n) + u(-0.1, 0.2, n)
+        blurred = some(0.3)
+        x = blurred * functional.avg_pool2d(functional.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1) + (1 - blurred) * x
+        # Fields ploughed, mown or under snow: another brightness, and less of the old texture
+        changed = torch.sigmoid(6 * self._field(n, 12) - u(4, 14, n)) * some(0.3)
+        x = x * (1 - changed * u(0, 1, n)) + changed * u(-0.3, 0.6, n)
+        inverted = some(0.12)
+        x = x * (1 - 2 * inverted) + inverted
+        veil = (self._field(n, 5) - u(0.5, 2.5, n)).clamp(0, 1) * some(0.35)
+        x = x * (1 - veil) + veil * u(0.6, 1.2, n)
+        x = x + torch.randn(x.shape, generator=self.torch) * u(0, 0.03, n) * some(0.7)
+        masked = (veil > 0.1).float() * some(0.5)
+        return x, veil, masked
+
+
+def _allowed(source: _Source, corner: NDArray[np.int_], wide: int) -> bool:
+    """Whether a square lies in cells that may be used; what is beyond the picture is no ground."""
+    row, col = np.maximum(corner // CELL, 0)
+    rows, cols = (np.maximum(corner + wide, 0) + CELL - 1) // CELL
+    cells = source.open[row:rows, col:cols]
+    return cells.size > 0 and bool(cells.all())
+
+
+def _cut(picture: Picture, corner: NDArray[np.int_], side: int, reduction: int) -> NDArray[np.float32]:
+    """(3, side, side): pixels, where they are known, where they are clear; zero beyond the picture."""
+    wide = side * reduction
+    raster = picture.loaded.raster
+    start, stop = np.maximum(corner, 0), np.minimum(corner + wide, raster.valid.shape)
+    result = np.zeros((3, wide, wide), np.float32)
+    if (start < stop).all():
+        part = np.s_[start[0] : stop[0], start[1] : stop[1]]
+        here = np.s_[start[0] - corner[0] : stop[0] - corner[0], start[1] - corner[1] : stop[1] - corner[1]]
+        known = np.asarray(picture.loaded.reasons[part]) != Reason.NODATA
+        result[0][here] = np.asarray(raster.pixels[part], np.float32) * known
+        result[1][here] = known
+        result[2][here] = raster.valid[part]
+    if reduction > 1:
+        result = result.reshape(3, side, reduction, side, reduction).mean((2, 4))
+        result[1:] = result[1:] > 0.99
+    return result
+
+
+def _shows_something(cut: NDArray[np.float32]) -> bool:
+    known = cut[1] > 0
+    return known.mean() > 0.6 and cut[2].mean() > 0.4 and float(cut[0][known].std()) > 0.02

@@ -1,0 +1,214 @@
+"""Step by step from data to weights: resumable, interruptible, and the same whether it was interrupted or not."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+
+from sentinel_match import files
+from sentinel_match.errors import BadCheckpoint
+from sentinel_match.weights import sha256
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from torch import Tensor, nn
+
+    from sentinel_match.sides import Tell
+    from sentinel_match.train.crops import Crops
+
+Figures = Mapping[str, float]
+WARM_UP = 50
+"""Steps in which the learning rate rises."""
+LEAST_RATE = 0.02
+"""Of the learning rate, where it ends."""
+CHECKPOINT = "checkpoint.pt"
+
+
+class Task(Protocol):
+    """What a network has to learn, and from what."""
+
+    name: str
+    """Of the network, and of its files."""
+
+    @property
+    def network(self) -> nn.Module:
+        """What learns."""
+        ...
+
+    @property
+    def recipe(self) -> Mapping[str, object]:
+        """Everything the result depends on besides the steps; JSON-able."""
+        ...
+
+    @property
+    def crops(self) -> Crops:
+        """What is learned from."""
+        ...
+
+    @property
+    def judged_by(self) -> set[str]:
+        """Names of the places with held-out ground."""
+        ...
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """All that is learned: of the network, and of the loss."""
+        ...
+
+    def step(self) -> tuple[Tensor, Figures]:
+        """Loss of the next batch, and figures for the curves."""
+        ...
+
+    def examine(self) -> Figures:
+        """Figures on ground that training never sees."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """What ``resume`` needs besides the network: random generators, parameters of the loss."""
+        ...
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        ...
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long, and how fast."""
+
+    steps: int = 3000
+    rate: float = 3e-3
+    """Highest learning rate of AdamW (Loshchilov & Hutter 2019), which then falls as half a cosine."""
+    decay: float = 1e-3
+    """Weight decay."""
+    every: int = 250
+    """Steps between two checkpoints."""
+
+    def rate_at(self, step: int) -> float:
+        """Learning rate of one step."""
+        falling = 0.5 * (1 + np.cos(np.pi * min(step / self.steps, 1)))
+        return float(self.rate * min(1, (step + 1) / WARM_UP) * max(LEAST_RATE, falling))
+
+
+@dataclass
+class Progress:
+    """How far a training is."""
+
+    step: int = 0
+    curve: list[dict[str, float]] = field(default_factory=list)
+    """One line per checkpoint: means of the steps since the last, and figures on held-out ground."""
+
+
+def learn(
+    task: Task,
+    schedule: Schedule,
+    folder: Path,
+    device: torch.device,
+    tell: Tell = lambda _what, _done, _of: None,
+    written: Callable[[Path, Progress], object] = lambda _path, _progress: None,
+) -> Progress:
+    """Train until the schedule ends; a folder that holds a checkpoint of the same training goes on from there.
+
+    Args:
+        task: network and data.
+        schedule: how long.
+        folder: gets ``NAME.safetensors``, ``curves.csv`` and ``checkpoint.pt`` at every checkpoint.
+        device: where the network is; on CUDA in mixed precision.
+        tell: hears of progress.
+        written: called with the new weights at every checkpoint.
+
+    Raises:
+        BadCheckpoint: the folder holds that of another training, or one that is damaged.
+        OutputError: the disk is full.
+    """
+    optimiser = torch.optim.AdamW(task.parameters(), schedule.rate, weight_decay=schedule.decay)
+    progress = _taken_up(task, schedule, folder, optimiser)
+    recent: list[Figures] = []
+    while progress.step < schedule.steps:
+        for group in optimiser.param_groups:
+            group["lr"] = schedule.rate_at(progress.step)
+        task.network.train()
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            loss, figures = task.step()
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(list(task.parameters()), 1.0)
+        optimiser.step()
+        recent.append({"loss": float(loss.detach()), **figures})
+        progress.step += 1
+        tell(f"train {task.name}", progress.step, schedule.steps)
+        if progress.step % schedule.every == 0 or progress.step == schedule.steps:
+            task.network.eval()
+            means = {name: float(np.mean([f[name] for f in recent])) for name in recent[0]}
+            progress.curve.append({"step": progress.step, **means, **task.examine()})
+            recent = []
+            _keep(task, schedule, folder, optimiser, progress)
+            written(folder / f"{task.name}.safetensors", progress)
+    return progress
+
+
+def _keep(task: Task, schedule: Schedule, folder: Path, optimiser: torch.optim.Optimizer, progress: Progress) -> None:
+    save(task.network, folder / f"{task.name}.safetensors")
+    lines = io.StringIO()
+    writer = csv.DictWriter(lines, list(progress.curve[-1]), restval="")
+    writer.writeheader()
+    writer.writerows({k: round(v, 5) for k, v in line.items()} for line in progress.curve)
+    files.write_text(folder / "curves.csv", lines.getvalue())
+    state = {
+        "recipe": _recipe(task, schedule),
+        "network": task.network.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "task": task.state(),
+        "step": progress.step,
+        "curve": progress.curve,
+    }
+    with files.whole(folder / CHECKPOINT) as temporary:
+        torch.save(state, temporary)
+
+
+def _recipe(task: Task, schedule: Schedule) -> dict[str, object]:
+    return {"task": task.name, **task.recipe, "schedule": asdict(schedule)}
+
+
+def _taken_up(task: Task, schedule: Schedule, folder: Path, optimiser: torch.optim.Optimizer) -> Progress:
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return Progress()
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:  # zip, pickle, end of file: whatever a damaged file provokes
+        raise BadCheckpoint(path, f"it is damaged ({type(error).__name__}); delete it to begin again") from error
+    recipe = _recipe(task, schedule)
+    other = sorted(k for k in {*recipe, *state["recipe"]} if recipe.get(k) != state["recipe"].get(k))
+    if other:
+        raise BadCheckpoint(path, f"it was made with another {', '.join(other)}; choose another folder, or delete it")
+    task.network.load_state_dict(state["network"])
+    optimiser.load_state_dict(state["optimiser"])
+    task.resume(state["task"])
+    return Progress(state["step"], state["curve"])
+
+
+def save(network: nn.Module, path: Path) -> str:
+    """Write a network's state as safetensors, half precision, and return its SHA-256."""
+    from safetensors.torch import save as serialised
+
+    state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items() if "num_batches" not in k}
+    with files.whole(path) as temporary:
+        temporary.write_bytes(serialised({k: v.half() if v.is_floating_point() else v for k, v in state.items()}))
+    return sha256(path)
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Torch's own random numbers, those of new networks, from a seed; as they were, afterwards."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield

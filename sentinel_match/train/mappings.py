@@ -1,0 +1,40 @@
+"""Mappings between the pixels of two crops: (..., 3, 3) homogeneous and affine, corner origin."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def turn(angle: Tensor) -> Tensor:
+    """(N, 2, 2) that turn by (N,) radians."""
+    cosine, sine = angle.cos(), angle.sin()
+    return torch.stack([torch.stack([cosine, -sine], 1), torch.stack([sine, cosine], 1)], 1)
+
+
+def about(middle: float, linear: Tensor, shift: Tensor) -> Tensor:
+    """(N, 3, 3) that do what (N, 2, 2) do, about the point (middle, middle), and then move by (N, 2) pixels."""
+    point = torch.full((2,), middle)
+    result = torch.eye(3).repeat(len(linear), 1, 1)
+    result[:, :2, :2] = linear
+    result[:, :2, 2] = shift + (point - linear @ point)
+    return result
+
+
+def mapped(points: Tensor, mapping: Tensor) -> Tensor:
+    """(..., P, 2) points x, y by (..., 3, 3) mappings."""
+    return points @ mapping[..., :2, :2].transpose(-1, -2) + mapping[..., None, :2, 2]
+
+
+def laid_over(image: Tensor, mapping: Tensor) -> Tensor:
+    """(N, C, H, W): what an image shows where a mapping leads to from each pixel; 0 where nothing is known."""
+    _, _, rows, cols = image.shape
+    y, x = torch.meshgrid(torch.arange(rows) + 0.5, torch.arange(cols) + 0.5, indexing="ij")
+    at = mapped(torch.stack([x, y], -1).flatten(0, 1), mapping).view(-1, rows, cols, 2)
+    at = 2 * at / torch.tensor([cols, rows]) - 1
+    return functional.grid_sample(image, at, mode="bilinear", padding_mode="zeros", align_corners=False)

@@ -1,0 +1,264 @@
+"""Ground seen on several dates, and the part of it that training never sees.
+
+A place is what lies on one lattice: the dates of a tile, whatever their extents. Ground is held out by where it is on
+the Earth and never by image: a crop that touches held-out ground serves no training, whichever tile, band or date it is
+cut from. That is what makes a figure on held-out ground worth something, for neighbouring tiles overlap, and two
+products of one tile show the same fields.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import shapely
+
+from sentinel_match.correspond import correspond
+from sentinel_match.errors import InputError, NothingToLearn
+from sentinel_match.lattice import crs_name, same_lattice
+from sentinel_match.loaded import load
+from sentinel_match.look import Method, Side
+from sentinel_match.masks import Masking, Reason
+from sentinel_match.matchers.phase import Phase
+from sentinel_match.safe import find_scenes
+from sentinel_match.safe.header import ground_resolution
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
+    from shapely.geometry.base import BaseGeometry
+
+    from sentinel_match.cache import Cache
+    from sentinel_match.loaded import Loaded
+    from sentinel_match.scene import Scene
+    from sentinel_match.sides import Tell
+
+log = logging.getLogger(__name__)
+
+BANDS = ("B02", "B03", "B04", "B08", "B11")
+"""What is learned from where nobody says: other bands are other seasons. Of an image without such bands, all it has."""
+CELL = 8
+"""Pixels along a cell of the map of what training may see."""
+SMALLEST = 256
+"""A side of held-out ground in pixels below which a place is not divided: no crop would fit."""
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One band of one scene."""
+
+    scene: str
+    date: str
+    """YYYY-MM-DD; the scene's name where nothing tells."""
+    band: str
+    loaded: Loaded
+    """What a matcher sees of it."""
+    shift: tuple[float, float] = (0.0, 0.0)
+    """Pixels (x right, y down) by which its content lies beside its georeference, as measured against the place's
+    first scene."""
+
+    @property
+    def geobox(self) -> GeoBox:
+        """Its grid."""
+        return self.loaded.raster.geobox
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Ground on one lattice, in several pictures."""
+
+    name: str
+    pictures: tuple[Picture, ...]
+
+    @property
+    def gsd(self) -> float:
+        """Metres per pixel."""
+        return ground_resolution(self.pictures[0].geobox)
+
+    @property
+    def dates(self) -> tuple[str, ...]:
+        """Of its scenes, sorted, each once."""
+        return tuple(sorted({p.date for p in self.pictures}))
+
+    @property
+    def scenes(self) -> tuple[str, ...]:
+        """Names of its scenes, in their order, each once."""
+        return tuple(dict.fromkeys(p.scene for p in self.pictures))
+
+
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """Places, and the ground that training must not see."""
+
+    places: tuple[Place, ...]
+    held_out: BaseGeometry
+    """In longitude and latitude."""
+
+    def cells(self, picture: Picture, *, held_out: bool) -> NDArray[np.bool_]:
+        """(rows / CELL, cols / CELL): what of a picture may be used.
+
+        Args:
+            picture: of one of the places.
+            held_out: ``True`` = cells of which every part is held out; ``False`` = cells of which none is.
+        """
+        from rasterio.features import rasterize
+        from rasterio.warp import transform_geom
+
+        box = picture.geobox
+        shape = -(-box.shape.y // CELL), -(-box.shape.x // CELL)
+        wanted = self.held_out
+        if held_out:
+            wanted = shapely.difference(_outline(box).buffer(0.1), wanted)
+        if wanted.is_empty:
+            return np.ones(shape, bool)
+        near = transform_geom("EPSG:4326", crs_name(box.crs), shapely.geometry.mapping(wanted))
+        touched = rasterize(
+            [near], shape, transform=box.affine * box.affine.scale(CELL), all_touched=True, dtype="uint8"
+        )
+        return np.asarray(touched == 0)
+
+
+def gather(
+    paths: Iterable[Path],
+    bands: Sequence[str] = (),
+    resolution: float | None = None,
+    masking: Masking | None = None,
+    cache: Cache | None = None,
+    tell: Tell = lambda _what, _done, _of: None,
+) -> tuple[tuple[Place, ...], tuple[InputError, ...]]:
+    """Places among archives: every scene that can be read, on the lattice it has, with its shift measured.
+
+    Args:
+        paths: products, zips, rasters, or folders of them.
+        bands: which; those of ``BANDS`` that a scene has when not given, else all it has.
+        resolution: metres per pixel; native when not given.
+        masking: what counts as cloud.
+        cache: keeps the decoded scenes, which are read from disk again and again.
+        tell: hears of progress.
+
+    Returns:
+        The places, and what could not be read.
+
+    Raises:
+        NothingToLearn: no place has two pictures.
+    """
+    catalogue = find_scenes(paths)
+    refused = [r.error for r in catalogue.refused if isinstance(r.error, InputError)]
+    groups: list[list[Picture]] = []
+    for k, scene in enumerate(catalogue.scenes):
+        tell("read", k, len(catalogue.scenes))
+        if scene.geobox is None:
+            continue
+        try:
+            pictures = _pictures(scene, bands, resolution, masking or Masking(), cache)
+        except InputError as error:
+            refused.append(error)
+            continue
+        if not pictures:
+            continue
+        group = next((g for g in groups if _same_ground(g[0].geobox, pictures[0].geobox)), None)
+        if group is None:
+            groups.append(pictures)
+        else:
+            group += _settled(group[0], pictures)
+    tell("read", len(catalogue.scenes), len(catalogue.scenes))
+    named: dict[str, int] = {}
+    places = []
+    for group in groups:
+        if len(group) < 2:
+            continue
+        name = _name(group)
+        named[name] = named.get(name, 0) + 1
+        places.append(Place(name if named[name] == 1 else f"{name}-{named[name]}", tuple(group)))
+    if not places:
+        raise NothingToLearn("no two pictures among them show the same ground on one grid")
+    return tuple(places), tuple(refused)
+
+
+def hold_out(places: Sequence[Place], share: float, names: Sequence[str] = ()) -> Ground:
+    """Keep ground apart: the named places whole, and the eastern part of every other one that is large enough.
+
+    Args:
+        places: all there are.
+        share: of each place's width, 0..1.
+        names: of places to keep apart whole.
+
+    Raises:
+        ValueError: a name is none of a place.
+    """
+    unknown = sorted(set(names) - {place.name for place in places})
+    if unknown:
+        raise ValueError(f"no place is named {', '.join(unknown)}; there are {', '.join(p.name for p in places)}")
+    parts = []
+    for place in places:
+        boxes = {tuple(p.geobox.affine)[:6] + tuple(p.geobox.shape): p.geobox for p in place.pictures}.values()
+        for box in boxes:
+            wide = round(box.shape.x * share)
+            if place.name in names:
+                parts.append(_outline(box))
+            elif min(wide, box.shape.y) >= SMALLEST:
+                parts.append(_outline(box[:, box.shape.x - wide :]))
+    return Ground(tuple(places), shapely.union_all(parts))
+
+
+def _outline(box: GeoBox) -> BaseGeometry:
+    return shapely.from_wkb(box.footprint("EPSG:4326").geom.wkb)
+
+
+def _same_ground(one: GeoBox, other: GeoBox) -> bool:
+    if not same_lattice(one, other):
+        return False
+    return bool((one.extent & other.extent).area >= 0.5 * min(one.extent.area, other.extent.area))
+
+
+def _pictures(
+    scene: Scene, bands: Sequence[str], resolution: float | None, masking: Masking, cache: Cache | None
+) -> list[Picture]:
+    have = {b.name for b in scene.bands}
+    wanted = [b for b in bands or BANDS if b in have] or ([] if bands else sorted(have))
+    loaded = [(b, load(scene, b, resolution=resolution, masking=masking, cache=cache)) for b in wanted]
+    lattice = loaded[0][1].raster.geobox if loaded else None
+    return [
+        Picture(scene.id, _date(scene), band, one)
+        for band, one in loaded
+        if lattice is not None and same_lattice(lattice, one.raster.geobox) and one.nodata < 0.9
+    ]
+
+
+def _settled(first: Picture, pictures: list[Picture]) -> list[Picture]:
+    """Pictures of one scene with the shift their first one has against another scene, where it can be proven."""
+    method = Method(Phase(spacing=16), cells=4, model="translation")
+    found = correspond(Side((first.loaded.raster,)), Side((pictures[0].loaded.raster,)), method)
+    if found.model is None:
+        log.info("%s: its georeference is taken as it is (%s)", pictures[0].scene, found.why)
+        return pictures
+    east, north = found.model.shift(np.asarray([found.model.origin]))[0]
+    affine = first.geobox.affine
+    return [replace(p, shift=(float(east / affine.a), float(north / affine.e))) for p in pictures]
+
+
+def _date(scene: Scene) -> str:
+    if scene.sensing_time is not None:
+        return f"{scene.sensing_time:%Y-%m-%d}"
+    day = re.search(r"(?<!\d)(20\d\d)(\d\d)(\d\d)(?!\d{2})", scene.id)
+    return "-".join(day.groups()) if day else scene.id
+
+
+def _name(group: Sequence[Picture]) -> str:
+    """What the names of its scenes have in common, or where it is."""
+    tiles = {m[0] for p in group if (m := re.search(r"T?\d{2}[C-X][A-Z]{2}(?![A-Za-z])", p.scene))}
+    if len(tiles) == 1:
+        return tiles.pop()
+    middle = _outline(group[0].geobox).centroid
+    return f"{abs(middle.y):.2f}{'N' if middle.y >= 0 else 'S'}{abs(middle.x):.2f}{'E' if middle.x >= 0 else 'W'}"
+
+
+def unknown_of(picture: Picture, rows: slice, cols: slice) -> NDArray[np.bool_]:
+    """Where a part of a picture has no data at all; clouds do have."""
+    return np.asarray(picture.loaded.reasons[rows, cols] == Reason.NODATA)

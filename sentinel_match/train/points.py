@@ -1,0 +1,289 @@
+"""What ``superpoint`` learns: to find the points that every season shows, and to describe them alike.
+
+Where is taught by labels made once for each place (``labels``): cross-entropy over the 64 pixels of a cell and "none".
+How is taught by what lies at one place on two dates, at any relative angle for a share of the pairs: among all
+descriptors of the other crop the right one must be the most similar, both ways (InfoNCE, van den Oord, Li & Vinyals
+2018, in place of DeTone's hinge). A share of the pairs shows one picture twice, as in the paper, changed by hand only.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from sentinel_match.matchers import superpoint
+from sentinel_match.models.shipped import SUPERPOINT
+from sentinel_match.models.superpoint import CELL, COMPACT, SuperPoint, sample
+from sentinel_match.train.crops import Crops
+from sentinel_match.train.labels import labels
+from sentinel_match.train.loop import seeded
+from sentinel_match.train.mappings import laid_over, mapped
+from sentinel_match.weights import sha256, verified
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    from sentinel_match.matchers import Arrays
+    from sentinel_match.models.superpoint import Shape
+    from sentinel_match.train.crops import Batch
+    from sentinel_match.train.loop import Figures
+    from sentinel_match.train.places import Ground
+
+TURNED, ZOOM, AGAIN = 0.3, 1.3, 0.2
+"""Share of pairs turned by any angle, largest relative scale, share of pairs that show one picture twice."""
+SHARPNESS = 20.0
+"""Factor of the cosine of two descriptors before the softmax."""
+NEIGHBOUR = 6.0
+"""Pixels within which another point is as good an answer: it is no wrong one."""
+NONE = CELL**2
+"""Class of a cell without a point."""
+CLEAR = 0.5
+"""Share of a cell or a point that must be seen in both crops to teach anything."""
+EXAMINED = 24
+"""Pairs of crops by which a network is judged, half of them changed as in training."""
+LARGE = 256
+"""Their side in pixels."""
+STRONGEST = 512
+"""Keypoints of each that count."""
+NEAR = 3.0
+"""Pixels within which a keypoint is found again, and a match is right."""
+
+
+class Points:
+    """The task of ``superpoint``."""
+
+    name = "superpoint"
+
+    def __init__(
+        self,
+        ground: Ground,
+        network: SuperPoint | None = None,
+        *,
+        batch: int = 8,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        size: int = 192,
+        farthest: float = 16.0,
+        shape: Shape = COMPACT,
+    ) -> None:
+        """Prepare the task.
+
+        Args:
+            ground: what is learned from, and what is kept apart.
+            network: where it begins; a new one when not given.
+            batch: pairs of crops a step.
+            seed: of new networks, crops and labels.
+            device: where it computes.
+            size: side of a crop, pixels, a multiple of 8.
+            farthest: largest displacement, pixels.
+            shape: of a new network.
+
+        Raises:
+            NothingToLearn: no ground is large enough.
+        """
+        if network is None:
+            with seeded(seed):
+                network = SuperPoint(shape)
+        self.device = torch.device(device)
+        self.network: SuperPoint = network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.crops = Crops(ground, size=size, farthest=farthest, seed=seed, turned=TURNED, zoom=ZOOM, again=AGAIN)
+        self.batch, self.seed, self.size = batch, seed, size
+        self._labels: dict[tuple[int, int], Tensor] = {}
+        kept = unseen(ground, LARGE, farthest, seed)
+        self.judged_by = {name for crops in kept for name in crops.names}
+        self.unseen = [crops.sample(EXAMINED // 4) for crops in kept for _ in range(2)]
+
+    @property
+    def recipe(self) -> Mapping[str, object]:
+        """See :class:`sentinel_match.train.loop.Task`."""
+        widths, head, channels, _ = self.network.shape
+        return {
+            "batch": self.batch,
+            "seed": self.seed,
+            "size": self.size,
+            "channels": " ".join(map(str, (*widths, head, channels))),
+            "places": {place.name: len(sources) for place, sources in self.crops.places},
+        }
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Of the network."""
+        return self.network.parameters()
+
+    def state(self) -> dict[str, Any]:
+        """Random generators."""
+        return {"crops": self.crops.state()}
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self.crops.resume(state["crops"])
+
+    def step(self) -> tuple[Tensor, Figures]:
+        """Loss of the next batch, and its two parts."""
+        batch = self.crops.sample(self.batch)
+        points = [self._points(batch, k) for k in range(len(batch.left))]
+        back = torch.linalg.inv(batch.mapping)
+        pixels, valid = (torch.cat(p).to(self.device) for p in (batch[:2], batch[2:4]))
+        logits, descriptors = self.network.heads(pixels, valid)
+        wanted = torch.stack([
+            *(classes(at, self.size) for at in points),
+            *(classes(mapped(at, m), self.size) for at, m in zip(points, batch.mapping, strict=True)),
+        ]).to(self.device)
+        clear = functional.avg_pool2d(torch.cat([batch.clear, laid_over(batch.clear, back)]), CELL)[:, 0]
+        weight = (clear > CLEAR).float().to(self.device)
+        each = functional.cross_entropy(logits.float(), wanted, reduction="none")
+        detecting = (each * weight).sum() / weight.sum().clamp_min(1)
+        describing = self._describing(batch, points, *descriptors.float().chunk(2))
+        return detecting + describing, {
+            "detecting": float(detecting.detach()),
+            "describing": float(describing.detach()),
+        }
+
+    def examine(self) -> Figures:
+        """What the network does by itself on unseen ground; see :func:`judged`."""
+        options = superpoint.SuperPointLightGlue(max_keypoints=STRONGEST)
+
+        def describe(pixels: NDArray[np.float32], valid: NDArray[np.bool_]) -> Arrays:
+            return superpoint.described(self.network, options, pixels, valid)
+
+        marks = [mark for batch in self.unseen for mark in judged(batch, describe)]
+        return {name: float(np.mean([getattr(m, name) for m in marks])) for name in Mark._fields}
+
+    def _points(self, batch: Batch, k: int) -> Tensor:
+        """(N, 2) labels within the left crop, surest first."""
+        key = int(batch.place[k]), int(batch.reduction[k])
+        if key not in self._labels:
+            self._labels[key] = torch.from_numpy(labels(self.crops.places[key[0]][0], key[1], self.seed))
+        at = mapped(self._labels[key], torch.linalg.inv(batch.ground[k]))
+        return at[((at > 0) & (at < self.size)).all(1)]
+
+    def _describing(self, batch: Batch, points: list[Tensor], left: Tensor, right: Tensor) -> Tensor:
+        """Contrast of descriptors at corresponding points, one for each cell that both crops show."""
+        losses = []
+        for k, labelled in enumerate(points):
+            here = self._one_each(labelled)
+            x, y = here.long().clamp(0, self.size - 1).T
+            here = here[batch.clear[k, 0, y, x] > CLEAR]
+            there = mapped(here, batch.mapping[k])
+            if len(here) < 2:
+                continue
+            a, b = sample(left[k], here.to(self.device)), sample(right[k], there.to(self.device))
+            alike = SHARPNESS * a @ b.T
+            close = torch.cdist(there, there) < NEIGHBOUR
+            alike = alike.masked_fill((close & ~torch.eye(len(here), dtype=torch.bool)).to(self.device), -torch.inf)
+            own = torch.arange(len(here), device=self.device)
+            losses.append((functional.cross_entropy(alike, own) + functional.cross_entropy(alike.T, own)) / 2)
+        return torch.stack(losses).mean() if losses else left.sum() * 0
+
+    def _one_each(self, labelled: Tensor) -> Tensor:
+        """(cells, 2) a point of every cell: its label, or any."""
+        along = torch.arange(self.size // CELL) * CELL
+        y, x = torch.meshgrid(along, along, indexing="ij")
+        corner = torch.stack([x, y], -1).flatten(0, 1)
+        at = corner + CELL * torch.rand(corner.shape, generator=self.crops.torch)
+        cell = (labelled // CELL).long()
+        at[cell[:, 1] * len(along) + cell[:, 0]] = labelled
+        return at
+
+
+def classes(points: Tensor, size: int) -> Tensor:
+    """(size / 8, size / 8) which pixel of each cell is a point, 0..63 row by row, or 64: none.
+
+    Args:
+        points: (N, 2) x, y, surest first: of two in a cell that one counts; those outside are left out.
+        size: side of the crop.
+    """
+    at = points[((points >= 0) & (points < size)).all(1)].floor().long().flip(0).numpy()
+    result = np.full((size // CELL,) * 2, NONE)
+    result[at[:, 1] // CELL, at[:, 0] // CELL] = at[:, 1] % CELL * CELL + at[:, 0] % CELL
+    return torch.from_numpy(result)
+
+
+def unseen(ground: Ground, size: int, farthest: float, seed: int) -> list[Crops]:
+    """Streams of held-out ground, turned and scaled as in training: as it is, and changed as seasons change it."""
+    return [
+        Crops(
+            ground,
+            size=size,
+            farthest=farthest,
+            seed=seed + 1,
+            held_out=True,
+            augment=changed,
+            turned=TURNED,
+            zoom=ZOOM,
+        )
+        for changed in (False, True)
+    ]
+
+
+class Mark(NamedTuple):
+    """What a detector and its descriptors are worth on a pair."""
+
+    repeated: float
+    """Share of the keypoints on ground that both crops show of which the other has one within ``NEAR`` pixels."""
+    precision: float
+    """Share of the mutual nearest neighbours that lie within ``NEAR`` pixels of the truth."""
+    right: float
+    """How many these are."""
+
+
+def judged(batch: Batch, describe: Any) -> Iterator[Mark]:
+    """What somebody's keypoints and descriptors are worth on each pair of a batch.
+
+    Args:
+        batch: pairs of crops.
+        describe: as a sparse :class:`sentinel_match.matchers.Matcher` does.
+    """
+    back = torch.linalg.inv(batch.mapping)
+    for k in range(len(batch.left)):
+        one, other = (
+            describe(image[k, 0].numpy(), valid[k, 0].numpy() > 0)
+            for image, valid in ((batch.left, batch.left_valid), (batch.right, batch.right_valid))
+        )
+        left, right = (torch.from_numpy(arrays["keypoints"]) for arrays in (one, other))
+        if not len(left) or not len(right):
+            yield Mark(0.0, 0.0, 0.0)
+            continue
+        apart = torch.cdist(mapped(left, batch.mapping[k]), right)
+        seen = [clear_at(batch, k, at) for at in (left, mapped(right, back[k]))]
+        again = [apart.min(axis).values[clear] < NEAR for axis, clear in ((1, seen[0]), (0, seen[1]))]
+        alike = torch.from_numpy(one["descriptors"].astype(np.float32) @ other["descriptors"].astype(np.float32).T)
+        partner = alike.argmax(1)
+        mutual = alike.argmax(0)[partner] == torch.arange(len(left))
+        right_ones = apart[torch.arange(len(left)), partner][mutual] < NEAR
+        found = torch.cat(again)
+        yield Mark(
+            float(found.float().mean()) if len(found) else 0.0,
+            float(right_ones.float().mean()),
+            float(right_ones.sum()),
+        )
+
+
+def clear_at(batch: Batch, k: int, at: Tensor) -> Tensor:
+    """(N,) whether both crops show the ground at some left points."""
+    size = batch.clear.shape[-1]
+    x, y = at.floor().long().clamp(0, size - 1).T
+    return ((at >= 0) & (at < size)).all(1) & (batch.clear[k, 0, y, x] > CLEAR)
+
+
+def begun(start: str) -> tuple[SuperPoint | None, str]:
+    """The network to begin with, and what it is.
+
+    Args:
+        start: ``scratch``, ``shipped``, or a file of weights.
+
+    Raises:
+        WeightsMissing, WeightsDamaged: the file is not there, or is none of this network.
+    """
+    if start == "scratch":
+        return None, start
+    path = verified(SUPERPOINT, None if start == "shipped" else Path(start))
+    network = superpoint.load(path)
+    network.requires_grad_(requires_grad=True)
+    return network, f"{start} ({sha256(path)[:12]})"

@@ -1,0 +1,188 @@
+"""Training: it learns, it goes on where it was stopped, and it says what came of it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from affine import Affine
+from click.testing import CliRunner, Result
+from odc.geo.geobox import GeoBox
+
+from sentinel_match import raster
+from sentinel_match.cli import main
+from sentinel_match.errors import BadCheckpoint, NothingToLearn
+from sentinel_match.matchers.evergreen import Evergreen
+from sentinel_match.models.evergreen import Evergreen as Network
+from sentinel_match.raster import Raster
+from sentinel_match.testing import Landscape
+from sentinel_match.train import Ground, gather, hold_out
+from sentinel_match.train import dense as room
+from sentinel_match.train.dense import Dense, fitted
+from sentinel_match.train.loop import CHECKPOINT, Progress, Schedule, learn, save
+from sentinel_match.weights import sha256
+
+SIZE = {"size": 112, "farthest": 4.0, "batch": 2}
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def few_crops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Judged by four crops of a size that fits the small ground."""
+    monkeypatch.setattr(room, "EXAMINED", 4)
+    monkeypatch.setattr(room, "LARGE", 128)
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("archive")
+    box = GeoBox((420, 1100), Affine(20, 0, 300_000, 0, -20, 5_600_000), "EPSG:32633")
+    for day, season in (("20210520", "spring"), ("20210917", "autumn")):
+        pixels = Landscape(seed=3).render(box, season)
+        raster.write(Raster(pixels, np.ones(pixels.shape, bool), box), folder / f"33UUU_{day}.tif")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ground(archive: Path) -> Ground:
+    return hold_out(gather([archive])[0], 0.4)
+
+
+def call(*words: object) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+def test_some_steps_teach_something(ground: Ground, tmp_path: Path) -> None:
+    task = Dense(ground, **SIZE)
+    before = [float(task.step()[0].detach()) for _ in range(4)]
+    learn(task, Schedule(steps=24, every=24), tmp_path, CPU)
+    after = [float(task.step()[0].detach()) for _ in range(4)]
+    assert np.mean(after) < 0.9 * np.mean(before)
+
+
+def test_an_interrupted_training_ends_as_an_uninterrupted_one(ground: Ground, tmp_path: Path) -> None:
+    schedule = Schedule(steps=4, every=2)
+    whole = learn(Dense(ground, **SIZE), schedule, tmp_path / "whole", CPU)
+
+    def stop(_path: Path, progress: Progress) -> None:
+        if progress.step == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        learn(Dense(ground, **SIZE), schedule, tmp_path / "parts", CPU, written=stop)
+    parts = learn(Dense(ground, **SIZE), schedule, tmp_path / "parts", CPU)
+    assert whole.curve == parts.curve
+    assert sha256(tmp_path / "whole" / "evergreen.safetensors") == sha256(tmp_path / "parts" / "evergreen.safetensors")
+
+
+def test_a_checkpoint_of_another_training_is_refused(ground: Ground, tmp_path: Path) -> None:
+    learn(Dense(ground, **SIZE), Schedule(steps=1, every=1), tmp_path, CPU)
+    with pytest.raises(BadCheckpoint, match="made with another schedule, seed; choose another folder"):
+        learn(Dense(ground, **SIZE, seed=5), Schedule(steps=2, every=1), tmp_path, CPU)
+
+
+def test_a_damaged_checkpoint_is_refused(ground: Ground, tmp_path: Path) -> None:
+    (tmp_path / CHECKPOINT).write_bytes(b"torn")
+    with pytest.raises(BadCheckpoint, match="it is damaged"):
+        learn(Dense(ground, **SIZE), Schedule(steps=1), tmp_path, CPU)
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(ground: Ground, tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, ...]:
+            return (print, ("run",))
+
+    torch.save({"recipe": Evil()}, tmp_path / CHECKPOINT)
+    with pytest.raises(BadCheckpoint, match="it is damaged"):
+        learn(Dense(ground, **SIZE), Schedule(steps=1), tmp_path, CPU)
+
+
+def test_the_weights_that_are_written_match_images(ground: Ground, tmp_path: Path) -> None:
+    learn(Dense(ground, **SIZE), Schedule(steps=1, every=1), tmp_path, CPU)
+    image = np.random.default_rng(0).random((96, 96)).astype(np.float32)
+    matcher = Evergreen(weights_file=tmp_path / "evergreen.safetensors", device="cpu")
+    arrays = matcher.describe(image, image >= 0)
+    matches = matcher.match(arrays, arrays)
+    assert np.abs(matches.left - matches.right).max(initial=0) < 0.1
+
+
+def test_half_precision_loses_nothing_that_matters(tmp_path: Path) -> None:
+    network = Network().eval()
+    save(network, tmp_path / "half.safetensors")
+    image = np.random.default_rng(0).random((1, 1, 64, 64)).astype(np.float32)
+    from sentinel_match.matchers.evergreen import load
+
+    with torch.inference_mode():
+        tensor = torch.from_numpy(image)
+        one, other = (n(tensor, torch.ones_like(tensor)) for n in (network, load(tmp_path / "half.safetensors")))
+    assert (one - other).abs().mean() < 0.01 * one.abs().mean()
+
+
+def test_the_probability_of_being_right_is_fitted() -> None:
+    from sentinel_match.correlation import Peaks
+    from sentinel_match.matchers.dense import probability
+
+    rng = np.random.default_rng(0)
+    quality, second = rng.uniform(0.05, 0.9, 20_000), rng.uniform(0.02, 0.5, 20_000)
+    top = Peaks(np.zeros((20_000, 2)), quality, second, np.ones(20_000, bool))
+    truth = probability(top, (1.0, 3.0, -2.0))
+    factors = fitted(top, rng.random(20_000) < truth)
+    assert np.abs(probability(top, factors) - truth).max() < 0.03
+
+
+def test_the_command_trains_writes_a_card_and_shows_before_and_after(archive: Path, tmp_path: Path) -> None:
+    words = ("train", archive, "-o", tmp_path / "net", "--steps", 2, "--every", 1, "--batch", 2)
+    done = call(*words, "--cache", tmp_path / "cache", "--share", "0.4")
+    assert 0 == done.exit_code, done.output
+    assert "33UUU" in done.stdout
+    assert "learned from and judged by" in done.stdout
+    assert "before" in done.stdout
+    card = (tmp_path / "net" / "evergreen.md").read_text(encoding="utf-8")
+    assert sha256(tmp_path / "net" / "evergreen.safetensors") in card
+    assert "| 33UUU | 20 | 2: 2021-05-20 to 2021-09-17 | 2 | 1 |" in card
+    assert "began from shipped" in card
+    assert (tmp_path / "net" / "curves.csv").read_text().count("\n") == 3
+
+
+def test_the_command_answers_in_json(archive: Path, tmp_path: Path) -> None:
+    words = ("train", archive, "-o", tmp_path / "net", "--steps", 1, "--batch", 1, "--json")
+    done = call(*words, "--cache", tmp_path / "cache", "--share", "0.4")
+    assert 0 == done.exit_code, done.output
+    said = json.loads(done.stdout)
+    assert {"found", "delivered", "precision", "error_px"} == set(said["before"]) == set(said["after"])
+
+
+def test_a_place_that_is_none_is_wrong_usage(archive: Path, tmp_path: Path) -> None:
+    done = call("train", archive, "-o", tmp_path / "net", "--hold-out", "Rome", "--cache", tmp_path / "cache")
+    assert 2 == done.exit_code
+    assert "no place is named Rome; there are 33UUU" in done.output
+
+
+def test_nothing_held_out_is_said_before_anything_is_trained(archive: Path, tmp_path: Path) -> None:
+    done = call("train", archive, "-o", tmp_path / "net", "--share", "0", "--cache", tmp_path / "cache")
+    assert 1 == done.exit_code
+    assert "the held-out ground holds no two pictures" in done.output
+    assert not (tmp_path / "net").exists()
+    with pytest.raises(NothingToLearn):
+        Dense(hold_out(gather([archive])[0], 0), **SIZE)
+
+
+def test_ctrl_c_ends_it_without_a_torn_file(archive: Path, tmp_path: Path) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    out = tmp_path / "net"
+    command = [sys.executable, "-m", "sentinel_match", "train", str(archive), "-o", str(out), "--share", "0.4"]
+    command += ["--start", "scratch", "--batch", "1", "--cache", str(tmp_path / "cache")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stderr is not None
+        assert any("train evergreen" in line for line in run.stderr)
+        run.send_signal(signal.SIGINT)
+        rest = run.stderr.read()
+    assert run.returncode != 0
+    assert "Traceback" not in rest
+    assert not list(out.iterdir())
