@@ -121,18 +121,23 @@ def _cascade(pair: Pair) -> Found:
 
 def _surer(one: Found, other: Found) -> Found:
     """Both, but where both answer for one point of the grid, the surer answer alone."""
-    both = replace(
-        one,
-        left=np.concatenate([one.left, other.left]),
-        right=np.concatenate([one.right, other.right]),
-        score=np.concatenate([one.score, other.score]),
-        method=np.concatenate([one.method, other.method]),
-        believed=np.concatenate([one.believed, other.believed]),
-        witness=np.concatenate([_witness(one), _witness(other)]),
-    )
+    both = _together(one, [one, other])
     order = np.argsort(-both.score, kind="stable")
     _, first = np.unique(both.left[order], axis=0, return_index=True)
     return _only(both, np.sort(order[first]))
+
+
+def _together(base: Found, parts: Sequence[Found]) -> Found:
+    """All correspondences of some, none believed; everything else as ``base`` has it."""
+    return replace(
+        base,
+        left=np.concatenate([p.left for p in parts]),
+        right=np.concatenate([p.right for p in parts]),
+        score=np.concatenate([p.score for p in parts]),
+        method=np.concatenate([p.method for p in parts]),
+        believed=np.zeros(sum(len(p) for p in parts), bool),
+        witness=np.concatenate([_witness(p) for p in parts]),
+    )
 
 
 def _witness(found: Found) -> NDArray[np.float64]:
@@ -174,18 +179,12 @@ def _united(pair: Pair, opinions: list[Found]) -> Found:
         [k for k, o in enumerate(opinions) if o is one or pair.confirms(one.model, o)] if one.model else []
         for one in opinions
     ]
-    everything = Found(
-        left=np.concatenate([o.left for o in opinions]),
-        right=np.concatenate([o.right for o in opinions]),
-        score=np.concatenate([o.score for o in opinions]),
-        method=np.concatenate([o.method for o in opinions]),
+    everything = replace(
+        _together(pair.nothing(""), opinions),
         seen=(
             np.concatenate([o.seen[0] for o in opinions]),
             np.concatenate([o.seen[1] for o in opinions if all(len(other.seen[1]) for other in opinions)] or [NOWHERE]),
         ),
-        believed=np.zeros(sum(len(o) for o in opinions), bool),
-        cells=len(pair.cells),
-        witness=np.concatenate([_witness(o) for o in opinions]),
         radius=min(o.radius for o in opinions),
     )
     most = max(len(s) for s in supporters)

@@ -99,7 +99,6 @@ def train(
     Keypoints are learned first, by superpoint, and then who belongs to whom, by lightglue or superglue.
     """
     from sentinel_match import models
-    from sentinel_match.errors import InputError
     from sentinel_match.train import gather, hold_out
     from sentinel_match.train.card import Card
     from sentinel_match.train.loop import Schedule, learn
@@ -137,7 +136,7 @@ def train(
         click.echo(dumps({"weights": str(output / f"{network}.safetensors"), "before": before, "after": after}))
     else:
         _print_figures(kind.units, before, after)
-    if refused and any(isinstance(e, InputError) for e in refused):
+    if refused:
         ctx.exit(1)
 
 

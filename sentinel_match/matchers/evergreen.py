@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from sentinel_match import models
-from sentinel_match.guide import Guide
 from sentinel_match.matchers import Matches, dense
-from sentinel_match.matchers.phase import REACH, Phase, farthest
+from sentinel_match.matchers.phase import REACH, Phase
 from sentinel_match.models.shipped import EVERGREEN
 from sentinel_match.weights import Weights, sha256, verified
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from sentinel_match.guide import Guide
     from sentinel_match.matchers import Arrays
 
 STRIDE = 2
@@ -98,15 +98,8 @@ class Evergreen:
         Without a guide the images are taken to show the same place, displaced by as much as reduced images can tell. A
         prior that is further off than ``REACH`` and cannot be narrowed finds nothing.
         """
-        if not left["valid"].any() or not right["valid"].any():
-            return Matches.none()
-        reached = farthest(left, right)
-        if guide is None or not np.isfinite(guide.radius):
-            anywhere = Guide(np.eye(3), reached)
-            guide = anywhere if guide is None else replace(anywhere, left=guide.left, right=guide.right)
-        if guide.radius > REACH:
-            guide = Phase(device=self.device).narrowed(left, right, guide)
-        if guide.radius > REACH:
+        guide = Phase(device=self.device).within_reach(left, right, guide)
+        if guide is None:
             return Matches.none()
         return self._dense(left, right, guide)
 
@@ -181,7 +174,5 @@ def load(path: Path) -> Any:
     from sentinel_match.models.tensors import fill, read
 
     network = Network()
-    # Counts of batches are no weights
-    counts = {name: value for name, value in network.state_dict().items() if name.endswith("num_batches_tracked")}
-    fill(network, {**counts, **read(path)}, path)
+    fill(network, read(path), path)
     return network

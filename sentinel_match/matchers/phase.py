@@ -87,17 +87,29 @@ class Phase:
         Without a guide the images are taken to show the same place, displaced by as much as reduced images can tell. A
         prior that is further off than ``REACH`` and cannot be narrowed finds nothing.
         """
-        if not left["valid"].any() or not right["valid"].any():
-            return Matches.none()
-        if guide is None or not np.isfinite(guide.radius):
-            anywhere = Guide(np.eye(3), farthest(left, right, self.window))
-            guide = anywhere if guide is None else replace(anywhere, left=guide.left, right=guide.right)
-        if guide.radius > REACH:
-            guide = self.narrowed(left, right, guide)
-        if guide.radius > REACH:
+        guide = self.within_reach(left, right, guide)
+        if guide is None:
             return Matches.none()
         points, found, score, support = self._dense(left, right, guide)
         return dense.likely(points, found, score, self._witness(support), right["valid"], guide, self.min_score)
+
+    def within_reach(self, left: Arrays, right: Arrays, guide: Guide | None) -> Guide | None:
+        """A prior that windows can search, made or narrowed on reduced images where need be; none if that fails.
+
+        Args:
+            left: ``pixels`` and ``valid`` of the left image, (rows, cols).
+            right: of the right one.
+            guide: what is known; nothing when not given.
+        """
+        if not left["valid"].any() or not right["valid"].any():
+            return None
+        if guide is None or not np.isfinite(guide.radius):
+            shortest = min(*left["valid"].shape, *right["valid"].shape)
+            anywhere = Guide(np.eye(3), REACH * shortest / (FEWEST * self.window))
+            guide = anywhere if guide is None else replace(anywhere, left=guide.left, right=guide.right)
+        if guide.radius > REACH:
+            guide = self.narrowed(left, right, guide)
+        return guide if guide.radius <= REACH else None
 
     def narrowed(self, left: Arrays, right: Arrays, guide: Guide, least: int = 2) -> Guide:
         """A guide with a smaller radius, where reduced images agree on where the right one lies; else the same.
@@ -147,11 +159,6 @@ class Phase:
         guide = replace(guide, radius=min(guide.radius, REACH))
         found = dense.surfaces(here, there, left["valid"], guide, grid, models.device(self.device))
         return dense.answered(found, guide, self.min_clear, self.spacing, LOGIT)
-
-
-def farthest(left: Arrays, right: Arrays, window: int = 64) -> float:
-    """Pixels by which two images of one place may be displaced so that reduced ones still tell."""
-    return float(REACH * min(*left["valid"].shape, *right["valid"].shape) / (FEWEST * window))
 
 
 def reduced(arrays: Arrays, size: int) -> Arrays:

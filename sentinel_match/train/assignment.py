@@ -10,7 +10,6 @@ what is out of reach of a prior, which is off by some pixels itself, has no part
 from __future__ import annotations
 
 from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -23,14 +22,15 @@ from sentinel_match.models import lightglue as layers
 from sentinel_match.models.shipped import LIGHTGLUE, SUPERGLUE, SUPERPOINT
 from sentinel_match.models.superglue import COMPACT, SuperGlue
 from sentinel_match.models.superpoint import fused
-from sentinel_match.train.crops import Crops
-from sentinel_match.train.loop import seeded
+from sentinel_match.train.crops import Crops, unseen
+from sentinel_match.train.loop import seeded, started
 from sentinel_match.train.mappings import mapped
-from sentinel_match.train.points import AGAIN, TURNED, ZOOM, clear_at, unseen
+from sentinel_match.train.points import AGAIN, TURNED, ZOOM, clear_at
 from sentinel_match.weights import Weights, verified
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     from torch import Tensor, nn
 
@@ -166,7 +166,7 @@ class Assignment:
         self.network: nn.Module = network.to(self.device)
         self.crops = Crops(ground, size=size, farthest=farthest, seed=seed, turned=TURNED, zoom=ZOOM, again=AGAIN)
         self.batch, self.seed, self.size, self.keypoints = batch, seed, size, keypoints
-        kept = unseen(ground, min(LARGE, size), farthest, seed)
+        kept = unseen(ground, min(LARGE, size), farthest, seed, turned=TURNED, zoom=ZOOM)
         self.judged_by = {name for crops in kept for name in crops.names}
         batches = [crops.sample(EXAMINED // 4) for crops in kept for _ in range(2)]
         self.unseen = [(b, k, *self._described(b, k)) for b in batches for k in range(len(b.left))]
@@ -322,9 +322,5 @@ def begun(name: str, start: str, points: Path | None) -> tuple[SuperPoint, Any, 
     path = verified(SUPERPOINT, points)
     detector = fused(superpoint.load(path))
     about = f", for the keypoints of {path.name} ({weights.sha256(path)[:12]})"
-    if start == "scratch":
-        return detector, None, start + about
-    path = verified(KINDS[name].shipped, None if start == "shipped" else Path(start))
-    network = KINDS[name].load(path)
-    network.requires_grad_(requires_grad=True)
-    return detector, network, f"{start} ({weights.sha256(path)[:12]}){about}"
+    network, origin = started(start, KINDS[name].shipped, KINDS[name].load)
+    return detector, network, origin + about

@@ -304,6 +304,23 @@ class Crops:
         return x, veil, masked
 
 
+def unseen(ground: Ground, size: int, farthest: float, seed: int, *, turned: float = 0, zoom: float = 1) -> list[Crops]:
+    """Streams of held-out ground: as it is, and changed as seasons change it. See :class:`Crops`."""
+    return [
+        Crops(
+            ground,
+            size=size,
+            farthest=farthest,
+            seed=seed + 1,
+            held_out=True,
+            augment=changed,
+            turned=turned,
+            zoom=zoom,
+        )
+        for changed in (False, True)
+    ]
+
+
 def _allowed(source: _Source, corner: NDArray[np.int_], wide: int) -> bool:
     """Whether a square lies in cells that may be used; what is beyond the picture is no ground."""
     row, col = np.maximum(corner // CELL, 0)

@@ -8,7 +8,6 @@ cloud teach nothing: nobody can see there.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,13 +18,11 @@ from torch.nn import functional
 from sentinel_match.correlation import Peaks
 from sentinel_match.guide import Guide
 from sentinel_match.matchers import dense
-from sentinel_match.matchers.evergreen import STRIDE, SUPPORTS, WINDOW, described, load
+from sentinel_match.matchers.evergreen import STRIDE, SUPPORTS, WINDOW, described
 from sentinel_match.models.evergreen import Evergreen
-from sentinel_match.models.shipped import EVERGREEN
-from sentinel_match.train.crops import Crops
+from sentinel_match.train.crops import Crops, unseen
 from sentinel_match.train.loop import seeded
 from sentinel_match.train.surfaces import SIGMA, peak, phase, template, window
-from sentinel_match.weights import sha256, verified
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -102,10 +99,7 @@ class Dense:
         self.radius = int(np.ceil(farthest / STRIDE)) + 1
         edge = max(int(np.ceil(2.5 * SIGMA)) + self.radius, WINDOW // 2)
         self.grid = torch.arange(edge, size // STRIDE - edge, 4, device=self.device)
-        kept = [
-            Crops(ground, size=LARGE, farthest=farthest, seed=seed + 1, held_out=True, augment=changed)
-            for changed in (False, True)
-        ]
+        kept = unseen(ground, LARGE, farthest, seed)
         self.judged_by = kept[0].names
         self.unseen = [crops.sample(EXAMINED // 4) for crops in kept for _ in range(2)]
 
@@ -169,16 +163,14 @@ class Dense:
             ``found``: share of all clear points within a pixel of the truth; ``delivered``: share delivered as likely;
             ``precision`` of those; ``error_px``: median error of those that are right.
         """
-        peaks = self._examined()
-        for k, support in enumerate(SUPPORTS):
-            top, error = peaks[support]
-            self.network.logit[k] = torch.from_numpy(fitted(top, error < RIGHT))
+        missed = self._examined()
+        for k, top in enumerate(missed.values()):
+            self.network.logit[k] = torch.from_numpy(fitted(top, np.hypot(*top.shift.T) < RIGHT))
         odds = dict(zip(SUPPORTS, self.network.logit.tolist(), strict=True))
-        score, chosen, _ = dense.surest(
-            (s, np.column_stack([error, 0 * error]), dense.probability(top, odds[s]) * top.inside)
-            for s, (top, error) in peaks.items()
+        score, miss, _ = dense.surest(
+            (s, top.shift, dense.probability(top, odds[s]) * top.inside) for s, top in missed.items()
         )
-        error, likely = chosen[:, 0], score >= 0.5
+        error, likely = np.hypot(*miss.T), score >= 0.5
         right = error < RIGHT
         return {
             "found": float(right.mean()),
@@ -187,11 +179,11 @@ class Dense:
             "error_px": float(np.median(error[right])) if right.any() else float("nan"),
         }
 
-    def _examined(self) -> dict[float, tuple[Peaks, NDArray[np.float64]]]:
-        """By support, the peaks at every clear point of the unseen crops, and how far they are from the truth."""
+    def _examined(self) -> dict[float, Peaks]:
+        """By support, the peaks at every clear point of the unseen crops; a shift is what misses the truth."""
         grid = dense.Grid(SPACING, WINDOW, "intensity", STRIDE)
         guide = Guide(np.eye(3), self.farthest * np.sqrt(2))
-        parts: dict[float, list[tuple[Peaks, NDArray[np.float64]]]] = {s: [] for s in SUPPORTS}
+        parts: dict[float, list[Peaks]] = {s: [] for s in SUPPORTS}
         for batch in self.unseen:
             for k in range(len(batch.left)):
                 known = [v[k, 0].numpy() > 0 for v in (batch.left_valid, batch.right_valid)]
@@ -204,13 +196,12 @@ class Dense:
                 clear = functional.avg_pool2d(batch.clear[k], SPACING).flatten().numpy() > CLEAR
                 for support, rows in parts.items():
                     top = found.tops(support, SPACING)
-                    top = Peaks(top.shift[clear], top.quality[clear], top.second[clear], top.inside[clear])
-                    rows.append((top, np.hypot(*(top.shift - batch.shift[k].numpy()).T)))
+                    miss = top.shift - batch.shift[k].numpy()
+                    rows.append(Peaks(miss[clear], top.quality[clear], top.second[clear], top.inside[clear]))
         together = {}
         for support, rows in parts.items():
-            tops, errors = zip(*rows, strict=True)
-            shift, quality, second, inside = (np.concatenate(values) for values in zip(*tops, strict=True))
-            together[support] = Peaks(shift, quality, second, inside), np.concatenate(errors)
+            miss, quality, second, inside = (np.concatenate(values) for values in zip(*rows, strict=True))
+            together[support] = Peaks(miss, quality, second, inside)
         return together
 
     def _features(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -248,20 +239,3 @@ def fitted(top: Peaks, right: NDArray[np.bool_]) -> NDArray[np.float32]:
         bend = (facts * (sure * (1 - sure))[:, None]).T @ facts + DAMPING * np.eye(3)
         factors = factors + np.linalg.solve(bend, slope)
     return factors.astype(np.float32)
-
-
-def begun(start: str) -> tuple[Evergreen | None, str]:
-    """The network to begin with, and what it is.
-
-    Args:
-        start: ``scratch``, ``shipped``, or a file of weights.
-
-    Raises:
-        WeightsMissing, WeightsDamaged: the file is not there, or is none of this network.
-    """
-    if start == "scratch":
-        return None, start
-    path = verified(EVERGREEN, None if start == "shipped" else Path(start))
-    network = load(path)
-    network.requires_grad_(requires_grad=True)
-    return network, f"{start} ({sha256(path)[:12]})"

@@ -7,6 +7,7 @@ import csv
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -14,16 +15,16 @@ import torch
 
 from sentinel_match import files
 from sentinel_match.errors import BadCheckpoint
-from sentinel_match.weights import sha256
+from sentinel_match.weights import sha256, verified
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from torch import Tensor, nn
 
     from sentinel_match.sides import Tell
     from sentinel_match.train.crops import Crops
+    from sentinel_match.weights import Weights
 
 Figures = Mapping[str, float]
 WARM_UP = 50
@@ -194,6 +195,25 @@ def _taken_up(task: Task, schedule: Schedule, folder: Path, optimiser: torch.opt
     optimiser.load_state_dict(state["optimiser"])
     task.resume(state["task"])
     return Progress(state["step"], state["curve"])
+
+
+def started(start: str, shipped: Weights, load: Callable[[Path], Any]) -> tuple[Any, str]:
+    """The network to begin with, ``None`` for a new one, and what it is.
+
+    Args:
+        start: ``scratch``, ``shipped``, or a file of weights.
+        shipped: those that come with the package.
+        load: makes a network of a file.
+
+    Raises:
+        WeightsMissing, WeightsDamaged: the file is not there, or is none of this network.
+    """
+    if start == "scratch":
+        return None, start
+    path = verified(shipped, None if start == "shipped" else Path(start))
+    network = load(path)
+    network.requires_grad_(requires_grad=True)
+    return network, f"{start} ({sha256(path)[:12]})"
 
 
 def save(network: nn.Module, path: Path) -> str:

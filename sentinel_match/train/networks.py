@@ -87,15 +87,20 @@ def begun(name: str, start: str, keypoints: Path | None, **options: Any) -> tupl
     Raises:
         WeightsMissing, WeightsDamaged: a file is not there, or is none of its network.
     """
+    from sentinel_match.models import shipped
+    from sentinel_match.train.loop import started
+
     if name == "evergreen":
+        from sentinel_match.matchers.evergreen import load
         from sentinel_match.train import dense
 
-        evergreen, origin = dense.begun(start)
+        evergreen, origin = started(start, shipped.EVERGREEN, load)
         return partial(dense.Dense, network=evergreen, **options), origin
     if name == "superpoint":
+        from sentinel_match.matchers.superpoint import load
         from sentinel_match.train import points
 
-        superpoint, origin = points.begun(start)
+        superpoint, origin = started(start, shipped.SUPERPOINT, load)
         return partial(points.Points, network=superpoint, **options), origin
     from sentinel_match.train import assignment
 

@@ -21,7 +21,7 @@ from sentinel_match.errors import InputError, NothingToLearn
 from sentinel_match.lattice import crs_name, same_lattice
 from sentinel_match.loaded import load
 from sentinel_match.look import Method, Side
-from sentinel_match.masks import Masking, Reason
+from sentinel_match.masks import Masking
 from sentinel_match.matchers.phase import Phase
 from sentinel_match.safe import find_scenes
 from sentinel_match.safe.header import ground_resolution
@@ -257,8 +257,3 @@ def _name(group: Sequence[Picture]) -> str:
         return tiles.pop()
     middle = _outline(group[0].geobox).centroid
     return f"{abs(middle.y):.2f}{'N' if middle.y >= 0 else 'S'}{abs(middle.x):.2f}{'E' if middle.x >= 0 else 'W'}"
-
-
-def unknown_of(picture: Picture, rows: slice, cols: slice) -> NDArray[np.bool_]:
-    """Where a part of a picture has no data at all; clouds do have."""
-    return np.asarray(picture.loaded.reasons[rows, cols] == Reason.NODATA)

@@ -8,7 +8,6 @@ descriptors of the other crop the right one must be the most similar, both ways 
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,13 +15,11 @@ import torch
 from torch.nn import functional
 
 from sentinel_match.matchers import superpoint
-from sentinel_match.models.shipped import SUPERPOINT
 from sentinel_match.models.superpoint import CELL, COMPACT, SuperPoint, sample
-from sentinel_match.train.crops import Crops
+from sentinel_match.train.crops import Crops, unseen
 from sentinel_match.train.labels import labels
 from sentinel_match.train.loop import seeded
 from sentinel_match.train.mappings import laid_over, mapped
-from sentinel_match.weights import sha256, verified
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -96,7 +93,7 @@ class Points:
         self.crops = Crops(ground, size=size, farthest=farthest, seed=seed, turned=TURNED, zoom=ZOOM, again=AGAIN)
         self.batch, self.seed, self.size = batch, seed, size
         self._labels: dict[tuple[int, int], Tensor] = {}
-        kept = unseen(ground, LARGE, farthest, seed)
+        kept = unseen(ground, LARGE, farthest, seed, turned=TURNED, zoom=ZOOM)
         self.judged_by = {name for crops in kept for name in crops.names}
         self.unseen = [crops.sample(EXAMINED // 4) for crops in kept for _ in range(2)]
 
@@ -205,23 +202,6 @@ def classes(points: Tensor, size: int) -> Tensor:
     return torch.from_numpy(result)
 
 
-def unseen(ground: Ground, size: int, farthest: float, seed: int) -> list[Crops]:
-    """Streams of held-out ground, turned and scaled as in training: as it is, and changed as seasons change it."""
-    return [
-        Crops(
-            ground,
-            size=size,
-            farthest=farthest,
-            seed=seed + 1,
-            held_out=True,
-            augment=changed,
-            turned=TURNED,
-            zoom=ZOOM,
-        )
-        for changed in (False, True)
-    ]
-
-
 class Mark(NamedTuple):
     """What a detector and its descriptors are worth on a pair."""
 
@@ -270,20 +250,3 @@ def clear_at(batch: Batch, k: int, at: Tensor) -> Tensor:
     size = batch.clear.shape[-1]
     x, y = at.floor().long().clamp(0, size - 1).T
     return ((at >= 0) & (at < size)).all(1) & (batch.clear[k, 0, y, x] > CLEAR)
-
-
-def begun(start: str) -> tuple[SuperPoint | None, str]:
-    """The network to begin with, and what it is.
-
-    Args:
-        start: ``scratch``, ``shipped``, or a file of weights.
-
-    Raises:
-        WeightsMissing, WeightsDamaged: the file is not there, or is none of this network.
-    """
-    if start == "scratch":
-        return None, start
-    path = verified(SUPERPOINT, None if start == "shipped" else Path(start))
-    network = superpoint.load(path)
-    network.requires_grad_(requires_grad=True)
-    return network, f"{start} ({sha256(path)[:12]})"

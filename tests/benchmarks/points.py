@@ -22,8 +22,9 @@ from sentinel_match.matchers.sift import Sift
 from sentinel_match.matchers.superpoint import SuperPointLightGlue, described, load
 from sentinel_match.models.superpoint import COMPACT, SuperPoint
 from sentinel_match.train import gather, hold_out
+from sentinel_match.train.crops import unseen
 from sentinel_match.train.loop import seeded
-from sentinel_match.train.points import LARGE, STRONGEST, Mark, judged, unseen
+from sentinel_match.train.points import LARGE, STRONGEST, TURNED, ZOOM, Mark, judged
 
 PAIRS = 60
 """Of each kind."""
@@ -55,7 +56,9 @@ def main() -> None:
         "aliked": AlikedLightGlue(max_keypoints=STRONGEST, device="cpu").describe,
     }
     rng = np.random.default_rng(0)
-    for crops, kind in zip(unseen(ground, LARGE, 16.0, seed=0), ("as they are", "changed as in training"), strict=True):
+    for crops, kind in zip(
+        unseen(ground, LARGE, 16.0, 0, turned=TURNED, zoom=ZOOM), ("as they are", "changed as in training"), strict=True
+    ):
         batches = [crops.sample(6) for _ in range(PAIRS // 6)]
         print(f"{PAIRS} pairs {kind}, of {', '.join(sorted(crops.names))}")
         for name, describe in methods.items():
