@@ -33,10 +33,11 @@ from sentinel_match.matchers.validity import filled, inside
 from sentinel_match.matchers.xfeat import XFeatLighterGlue
 from sentinel_match.models import aliked, device, lightglue
 from sentinel_match.models.peaks import parabola, peaks
+from sentinel_match.models.released import ALIKED_N16ROT, DISK_DEPTH, XFEAT
 from sentinel_match.models.superpoint import SuperPoint, sample
 from sentinel_match.models.tensors import fill, read
 from sentinel_match.testing import check_matcher
-from sentinel_match.weights import ALIKED_N16ROT, DISK_DEPTH, XFEAT, verified
+from sentinel_match.weights import verified
 
 SMALL = [Sift(), AlikedLightGlue(max_keypoints=384, device="cpu")]
 SPARSE = [*SMALL, DiskLightGlue(max_keypoints=256, device="cpu"), XFeatLighterGlue(max_keypoints=512, device="cpu")]

@@ -20,6 +20,7 @@ import torch
 from sentinel_match import weights
 from sentinel_match.errors import WeightsDamaged, WeightsMissing
 from sentinel_match.matchers import create, matcher_class, names
+from sentinel_match.models import released
 from sentinel_match.models.tensors import fill, read
 from sentinel_match.weights import Package, Weights, download, find, notices, sha256, verified
 
@@ -141,7 +142,7 @@ def test_the_default_matcher_needs_nothing_but_what_is_installed(home: Path) -> 
 def test_a_restricted_licence_is_told_before_the_first_use(caplog: pytest.LogCaptureFixture) -> None:
     (notice,) = notices(matcher_class("superpoint+lightglue"))
     assert "non-commercial" in notice
-    weights.announce(weights.SUPERPOINT)
+    weights.announce(released.SUPERPOINT)
     assert [(logging.WARNING, notice)] == [(r.levelno, r.message) for r in caplog.records]
     assert () == notices(matcher_class("aliked+lightglue"))
 

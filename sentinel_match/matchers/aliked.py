@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from sentinel_match import models
 from sentinel_match.matchers import lightglue
 from sentinel_match.matchers.validity import filled, inside
-from sentinel_match.weights import ALIKED_LIGHTGLUE, ALIKED_N16ROT, Weights
+from sentinel_match.models.released import ALIKED_LIGHTGLUE, ALIKED_N16ROT
+from sentinel_match.weights import Weights  # noqa: TC001 - as for Path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -19,7 +19,8 @@ import numpy as np
 from sentinel_match import models
 from sentinel_match.matchers import Matches
 from sentinel_match.matchers.validity import filled, inside
-from sentinel_match.weights import LOFTR_OUTDOOR, Weights, sha256, verified
+from sentinel_match.models.released import LOFTR_OUTDOOR
+from sentinel_match.weights import Weights, sha256, verified
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

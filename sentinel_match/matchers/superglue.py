@@ -16,7 +16,8 @@ import numpy as np
 from sentinel_match import models
 from sentinel_match.errors import WeightsDamaged
 from sentinel_match.matchers import Matches, superpoint
-from sentinel_match.weights import SUPERPOINT, Weights, announce, sha256, verified
+from sentinel_match.models.released import SUPERGLUE_OUTDOOR, SUPERPOINT
+from sentinel_match.weights import Weights, announce, sha256, verified
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,22 +29,6 @@ if TYPE_CHECKING:
     from sentinel_match.guide import Guide
     from sentinel_match.matchers import Arrays
     from sentinel_match.models.superglue import SuperGlue
-
-SUPERGLUE_OUTDOOR = Weights(
-    file="superglue_outdoor.pth",
-    matcher="superpoint+superglue",
-    sha256="2f5f5e9bb3febf07b69df633c4c3ff7a17f8af26a023aae2b9303d22339195bd",
-    size=48_233_807,
-    licence="Magic Leap, non-commercial research only",
-    licence_url="https://github.com/magicleap/SuperGluePretrainedNetwork/blob/master/LICENSE",
-    urls=("https://github.com/magicleap/SuperGluePretrainedNetwork/raw/master/models/weights/superglue_outdoor.pth",),
-    option="superglue_file",
-    notice=(
-        "SuperGlue's weights are licensed by Magic Leap, Inc. for academic or non-profit, non-commercial research use "
-        "only and may not be passed on; by using them you accept "
-        "https://github.com/magicleap/SuperGluePretrainedNetwork/blob/master/LICENSE"
-    ),
-)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, ClassVar
 from sentinel_match import models
 from sentinel_match.matchers import lightglue
 from sentinel_match.matchers.validity import filled, inside
-from sentinel_match.weights import SUPERPOINT, SUPERPOINT_LIGHTGLUE, Weights, announce
+from sentinel_match.models.released import SUPERPOINT, SUPERPOINT_LIGHTGLUE
+from sentinel_match.weights import Weights, announce
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
