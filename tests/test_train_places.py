@@ -18,7 +18,7 @@ from sentinel_match.errors import NothingToLearn
 from sentinel_match.raster import Raster
 from sentinel_match.testing import Landscape
 from sentinel_match.train import Ground, Place, gather, hold_out
-from sentinel_match.train.crops import Crops
+from sentinel_match.train.crops import Crops, unseen
 
 GROUND = Landscape(seed=3)
 SIZE = 96
@@ -118,6 +118,12 @@ def test_a_single_image_teaches_nothing(folder: Path) -> None:
 def test_ground_too_small_for_a_crop_teaches_nothing(places: tuple[Place, ...]) -> None:
     with pytest.raises(NothingToLearn, match="the held-out ground holds no two pictures of 96 x 96 pixels"):
         Crops(hold_out(places, 0), size=SIZE, held_out=True)
+
+
+def test_what_is_held_out_is_judged_by_smaller_crops_where_it_is_narrow(places: tuple[Place, ...]) -> None:
+    as_is, changed = unseen(hold_out(places, 0.4), 256, 4.0, 0)  # 360 columns, where turned crops need 364
+    assert 192 == as_is.size == changed.size
+    assert (2, 1, 192, 192) == as_is.sample(2).left.shape
 
 
 def test_a_crop_shows_the_displacement_it_states(places: tuple[Place, ...]) -> None:

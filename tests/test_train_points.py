@@ -25,7 +25,7 @@ from sentinel_match.models.superpoint import COMPACT, ORIGINAL, Shape, SuperPoin
 from sentinel_match.raster import Raster
 from sentinel_match.testing import Landscape
 from sentinel_match.train import Ground, assignment, gather, hold_out, labels, loop, points
-from sentinel_match.train.assignment import REACH, Assignment, enlarged, known, prior, unlikelihood
+from sentinel_match.train.assignment import OTHER, REACH, SAME, Assignment, enlarged, known, prior, unlikelihood
 from sentinel_match.train.crops import Batch, Crops
 from sentinel_match.train.loop import Progress, Schedule, learn, save, seeded
 from sentinel_match.train.mappings import laid_over, mapped
@@ -164,6 +164,18 @@ def test_a_network_has_the_shape_of_its_tensors() -> None:
     assert 300_000 < sum(p.numel() for p in SuperPoint(COMPACT).parameters()) < 500_000
 
 
+def test_a_compact_network_puts_its_keypoints_on_corners() -> None:
+    image = np.full((96, 120), 0.3, np.float32)
+    image[30:70, 40:90] = 0.7
+    with seeded(0):
+        network = SuperPoint(TINY).eval()
+    options = SuperPointLightGlue(detection_threshold=0.0, device="cpu")
+    found = described(network, options, image, np.ones(image.shape, bool))["keypoints"]
+    for corner in ((40, 30), (90, 30), (40, 70), (90, 70)):
+        assert np.hypot(*(found - corner).T).min() < 2.5  # the structure tensor has them inside by a pixel and a half
+    assert 4 == len(found)  # nothing on edges, nor on even ground
+
+
 def test_what_is_invalid_changes_nothing_far_away() -> None:
     network = SuperPoint(TINY).eval()
     image = torch.rand(1, 1, 160, 256, generator=torch.manual_seed(0))
@@ -228,10 +240,10 @@ def test_partners_show_the_same_ground_and_the_others_have_none(ground: Ground, 
         truth = known(batch, k, left, right, None)
         there = mapped(torch.from_numpy(left["keypoints"]), batch.mapping[k])
         apart = torch.cdist(there, torch.from_numpy(right["keypoints"]))
-        assert (apart[truth.pairs[:, 0], truth.pairs[:, 1]] < 3).all()
+        assert (apart[truth.pairs[:, 0], truth.pairs[:, 1]] < SAME).all()
         assert not truth.left[truth.pairs[:, 0]].any()
         assert not truth.right[truth.pairs[:, 1]].any()
-        assert (apart[truth.left] > 6).all()
+        assert (apart[truth.left] > OTHER).all()
     assert len(truth.pairs) > 3
 
 
@@ -245,8 +257,9 @@ def test_nothing_out_of_reach_is_ever_rewarded(ground: Ground, detector: SuperPo
         bias = guide.bias(left["keypoints"], right["keypoints"])
         assert np.isfinite(bias[tuple(guided.pairs.T.numpy())]).all()
         assert {*map(tuple, guided.pairs.tolist())} <= {*map(tuple, free.pairs.tolist())}
-        dropped += len(free.pairs) - len(guided.pairs)
         assert torch.equal(free.left, guided.left), "out of reach is not without a partner"
+        beside = np.array([[1, 0, REACH[0] - 0.5], [0, 1, 0], [0, 0, 1]]) @ batch.mapping[k].double().numpy()
+        dropped += len(free.pairs) - len(known(batch, k, left, right, Guide(beside, REACH[0])).pairs)
     assert dropped > 0
 
 
@@ -279,12 +292,12 @@ def test_a_sure_and_right_assignment_costs_nothing() -> None:
 @pytest.mark.parametrize("name", ["lightglue", "superglue"])
 def test_assignments_are_learned(name: str, ground: Ground, detector: SuperPoint, tmp_path: Path) -> None:
     task = Assignment(name, ground, detector, **SMALL)
-    before = [float(task.step()[0].detach()) for _ in range(3)]
-    learn(task, Schedule(steps=16, every=16, rate=1e-2), tmp_path, CPU)
+    before = [float(task.step()[0].detach()) for _ in range(6)]
+    learn(task, Schedule(steps=30, every=30, rate=1e-2), tmp_path, CPU)
     task.network.train()
-    after = [float(task.step()[0].detach()) for _ in range(3)]
+    after = [float(task.step()[0].detach()) for _ in range(6)]
     assert np.isfinite(after).all()
-    assert np.mean(after) < 0.9 * np.mean(before)
+    assert np.mean(after) < 0.95 * np.mean(before)
 
 
 # All of them

@@ -119,7 +119,7 @@ def test_a_network_of_ones_own_is_accepted_and_mentioned_once(home: Path, caplog
     assert [f"{own} is not the registered one.pth: its SHA-256 is {sha256(own)}"] == caplog.messages
 
 
-@pytest.mark.parametrize("name", ["loftr", "superpoint+lightglue"])
+@pytest.mark.parametrize("name", ["loftr", "superpoint+superglue"])
 def test_a_matcher_without_weights_says_so_before_anything_heavy_is_loaded(name: str, home: Path) -> None:
     code = (
         "import sys, time; start = time.perf_counter()\n"
@@ -140,11 +140,11 @@ def test_the_default_matcher_needs_nothing_but_what_is_installed(home: Path) -> 
 
 
 def test_a_restricted_licence_is_told_before_the_first_use(caplog: pytest.LogCaptureFixture) -> None:
-    (notice,) = notices(matcher_class("superpoint+lightglue"))
+    notice, _ = notices(matcher_class("superpoint+superglue"))
     assert "non-commercial" in notice
     weights.announce(released.SUPERPOINT)
     assert [(logging.WARNING, notice)] == [(r.levelno, r.message) for r in caplog.records]
-    assert () == notices(matcher_class("aliked+lightglue"))
+    assert () == notices(matcher_class("aliked+lightglue")) == notices(matcher_class("superpoint+lightglue"))
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):

@@ -106,6 +106,8 @@ def train(
 
     if keypoints is not None and network not in ASSIGN:
         raise click.UsageError(f"--keypoints is for {' and '.join(ASSIGN)}; {network} takes none")
+    if network == "superglue" and start == "shipped":
+        raise click.UsageError("there is no superglue in this package to go on from: take --start scratch, or a file")
     where, kind = models.device(device), KINDS[network]
     prepared, origin = begun(network, start, keypoints, batch=batch or kind.batch, seed=seed, device=where)
     cache, masking = options.make_cache(values), options.make_masking(values)

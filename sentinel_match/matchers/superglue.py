@@ -6,7 +6,7 @@ CVPR 2020, https://arxiv.org/abs/1911.11763. Options are those its authors take 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path  # noqa: TC003 - whoever asks for the type hints of the fields must find it
 from typing import TYPE_CHECKING, ClassVar
@@ -52,7 +52,7 @@ class SuperPointSuperGlue:
 
     name: ClassVar[str] = "superpoint+superglue"
     summary: ClassVar[str] = "SuperPoint keypoints, assigned by SuperGlue; weights for non-commercial research only"
-    weights: ClassVar[tuple[Weights, ...]] = (replace(SUPERPOINT, matcher="superpoint+superglue"), SUPERGLUE_OUTDOOR)
+    weights: ClassVar[tuple[Weights, ...]] = (SUPERPOINT, SUPERGLUE_OUTDOOR)
 
     @property
     def recipe(self) -> Mapping[str, object]:

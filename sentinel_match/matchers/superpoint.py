@@ -1,4 +1,4 @@
-"""``superpoint+lightglue``: SuperPoint, whose weights are for non-commercial research only."""
+"""``superpoint+lightglue``: SuperPoint and LightGlue trained here, on Sentinel-2; a user may bring Magic Leap's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, ClassVar
 from sentinel_match import models
 from sentinel_match.matchers import lightglue
 from sentinel_match.matchers.validity import filled, inside
-from sentinel_match.models.released import SUPERPOINT, SUPERPOINT_LIGHTGLUE
+from sentinel_match.models import shipped
+from sentinel_match.models.released import SUPERPOINT
 from sentinel_match.weights import Weights, announce
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SuperPointLightGlue:
-    """SuperPoint keypoints, matched by LightGlue; the licence of SuperPoint's weights is non-commercial."""
+    """SuperPoint keypoints, matched by LightGlue: both small, trained on Sentinel-2 across seasons, and shipped."""
 
     max_keypoints: int = 1536
     """The best so many of an image are kept."""
@@ -39,13 +40,13 @@ class SuperPointLightGlue:
     device: str = "auto"
     """``cpu``, ``cuda``, or ``auto`` = CUDA where there is some."""
     weights_file: Path | None = None
-    """SuperPoint tensors of your own."""
+    """SuperPoint tensors of your own, or Magic Leap's, whose licence is non-commercial."""
     lightglue_file: Path | None = None
     """LightGlue tensors of your own, for as many channels as SuperPoint gives."""
 
     name: ClassVar[str] = "superpoint+lightglue"
-    summary: ClassVar[str] = "SuperPoint keypoints, matched by LightGlue; weights for non-commercial research only"
-    weights: ClassVar[tuple[Weights, ...]] = (SUPERPOINT, SUPERPOINT_LIGHTGLUE)
+    summary: ClassVar[str] = "small keypoint network and LightGlue, trained on Sentinel-2 across seasons"
+    weights: ClassVar[tuple[Weights, ...]] = (shipped.SUPERPOINT, shipped.LIGHTGLUE)
 
     @property
     def recipe(self) -> Mapping[str, object]:
@@ -88,7 +89,7 @@ def described(
     import torch
 
     from sentinel_match.models.peaks import parabola, peaks
-    from sentinel_match.models.superpoint import sample
+    from sentinel_match.models.superpoint import at_corners, sample
 
     allowed = inside(pixels, valid, lightglue.MARGIN)
     if not allowed.any():
@@ -97,11 +98,13 @@ def described(
     with torch.inference_mode():
         image = models.tensor(filled(pixels, valid), device).float()[None, None]
         score, descriptors = network(image, models.tensor(valid, device).float()[None, None])
+        score, place = at_corners(score[0], image[0, 0]) if network.shape.normed else (score[0], score[0].log())
         area = models.tensor(allowed, device)
-        points, around = peaks(score[0], area, radius, options.detection_threshold, options.max_keypoints)
+        points, around = peaks(score, area, radius, options.detection_threshold, options.max_keypoints)
         if not len(points):
             return lightglue.nothing(pixels, network.shape.channels)
-        keypoints = parabola(points, around.log()) + 0.5
+        cols, rows = points.T
+        keypoints = parabola(points, place.unfold(0, 3, 1).unfold(1, 3, 1)[rows - 1, cols - 1]) + 0.5
         return lightglue.described(pixels, keypoints, around[:, radius, radius], sample(descriptors[0], keypoints))
 
 

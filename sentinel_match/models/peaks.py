@@ -54,4 +54,4 @@ def parabola(points: Tensor, around: Tensor) -> Tensor:
     middle = around.shape[-1] // 2
     rows, cols = around[:, :, middle], around[:, middle, :]
     before, peak, after = torch.stack((cols, rows), dim=1)[..., middle - 1 : middle + 2].unbind(-1)
-    return points + (after - before) / (4 * peak - 2 * after - 2 * before)
+    return points + (after - before) / (4 * peak - 2 * after - 2 * before).clamp_min(1e-6)  # equal ones have a middle

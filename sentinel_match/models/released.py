@@ -40,7 +40,7 @@ ALIKED_LIGHTGLUE = _lightglue(
 )
 SUPERPOINT = Weights(
     file="superpoint_v1.pth",
-    matcher="superpoint+lightglue",
+    matcher="superpoint+superglue",
     sha256="52b6708629640ca883673b5d5c097c4ddad37d8048b33f09c8ca0d69db12c40e",
     size=5_206_086,
     licence="Magic Leap, non-commercial research only",
@@ -51,9 +51,6 @@ SUPERPOINT = Weights(
         "only and may not be passed on; by using it you accept "
         "https://github.com/magicleap/SuperPointPretrainedNetwork/blob/master/LICENSE"
     ),
-)
-SUPERPOINT_LIGHTGLUE = _lightglue(
-    "superpoint", "6ff7040d0a497fc6639337946d7538dae07428c18f77a067a0b5a960e7cc551a", 47_500_279
 )
 SUPERGLUE_OUTDOOR = Weights(
     file="superglue_outdoor.pth",

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 CELL = 8
 """Pixels along one side of a cell, after three poolings (3.1)."""
 STAGES = (1, 2, 3, 4)
+ASIDE = 2
+"""Pixels by which the compact network may be wrong about a corner."""
+EVEN = 1e-8
+"""Eigenvalue up to which ground is even: gradients of a ten-thousandth of the range a pixel."""
 
 
 class Shape(NamedTuple):
@@ -127,6 +131,39 @@ def sample(descriptors: Tensor, points: Tensor) -> Tensor:
     grid = (2 * points / size - 1)[None, None]
     found = functional.grid_sample(descriptors[None], grid, mode="bilinear", padding_mode="border", align_corners=False)
     return functional.normalize(found[0, :, 0].T, dim=1)
+
+
+def at_corners(score: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores of the corners of an image, zero elsewhere, and how much each pixel is one.
+
+    The compact network knows which corners last, less exactly where they are: it is taught by the smaller eigenvalue of
+    the structure tensor (Shi & Tomasi 1994, "Good Features to Track"), which is here to say it.
+
+    Args:
+        score: (rows, cols) probabilities.
+        image: (rows, cols), 0..1.
+
+    Returns:
+        (rows, cols) probability that a keypoint lies within ``ASIDE`` pixels, where there is a corner; and (rows, cols)
+        logarithm of the eigenvalue.
+    """
+    smooth = image.new_tensor([0.0545, 0.2442, 0.4026, 0.2442, 0.0545])  # a Gaussian of one pixel
+    blurred = _separable(image[None, None], smooth, smooth)
+    slope, mean = image.new_tensor([-0.5, 0.0, 0.5]), image.new_tensor([0.25, 0.5, 0.25])
+    gx, gy = _separable(blurred, mean, slope), _separable(blurred, slope, mean)
+    xx, yy, xy = (functional.avg_pool2d(g, 5, 1, 2)[0, 0] for g in (gx * gx, gy * gy, gx * gy))
+    least = (xx + yy) / 2 - torch.hypot((xx - yy) / 2, xy)
+    strength = least.clamp_min(1e-12).log()
+    top = functional.max_pool2d(strength[None, None], 3, 1, 1)[0, 0]
+    side = 2 * ASIDE + 1
+    near = functional.avg_pool2d(score[None, None], side, 1, ASIDE)[0, 0] * side**2
+    return near * ((strength == top) & (least > EVEN)), strength
+
+
+def _separable(image: Tensor, along: Tensor, across: Tensor) -> Tensor:
+    rows, cols = len(along) // 2, len(across) // 2
+    padded = functional.pad(image, (cols, cols, rows, rows), mode="replicate")
+    return functional.conv2d(functional.conv2d(padded, along[None, None, :, None]), across[None, None, None])
 
 
 def fused(network: SuperPoint) -> SuperPoint:

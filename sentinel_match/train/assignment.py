@@ -19,17 +19,18 @@ from sentinel_match import weights
 from sentinel_match.guide import Guide
 from sentinel_match.matchers import lightglue, superglue, superpoint
 from sentinel_match.models import lightglue as layers
-from sentinel_match.models.shipped import LIGHTGLUE, SUPERGLUE, SUPERPOINT
+from sentinel_match.models.released import SUPERGLUE_OUTDOOR
+from sentinel_match.models.shipped import LIGHTGLUE, SUPERPOINT
 from sentinel_match.models.superglue import COMPACT, SuperGlue
 from sentinel_match.models.superpoint import fused
 from sentinel_match.train.crops import Crops, unseen
 from sentinel_match.train.loop import seeded, started
 from sentinel_match.train.mappings import mapped
-from sentinel_match.train.points import AGAIN, TURNED, ZOOM, clear_at
+from sentinel_match.train.points import AGAIN, SHARPNESS, TURNED, ZOOM, clear_at
 from sentinel_match.weights import Weights, verified
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from torch import Tensor, nn
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 NARROW: dict[str, int] = {"descriptor_dim": 128, "n_layers": 4, "num_heads": 4}
 """LightGlue's shape here; its authors have 256, 9 and 4."""
-SAME, OTHER = 3.0, 6.0
+SAME, OTHER = 1.5, 4.0
 """Pixels within which two keypoints are one, and beyond which they are not; what lies between teaches nothing."""
 GUIDED = 0.5
 """Share of the pairs with a prior."""
@@ -58,7 +59,7 @@ LARGER = 2.5
 """Crops are learned from as parts of images up to so many times as wide: a method is given those."""
 SINKHORN = 20
 """Steps of the transport in training; matching takes a hundred."""
-EXAMINED, LARGE = 24, 320
+EXAMINED, LARGE = 24, 208
 """Pairs of crops by which a network is judged, and their side in pixels."""
 PRIOR = 16.0
 """Pixels by which the prior may be wrong when a network is judged with one."""
@@ -75,12 +76,43 @@ def _by_superglue(network: SuperGlue, left: Arrays, right: Arrays, bias: Tensor 
     return [network.assignment(a, b, bias, SINKHORN)]
 
 
+def _new_lightglue(channels: int) -> Any:
+    network = layers.new(input_dim=channels, **NARROW)
+    last = [block.ffn[-1] for layer in network.transformers for block in (layer.self_attn, layer.cross_attn)]
+    return _neighbourly(network, last, [head.final_proj for head in network.log_assignment])
+
+
+def _new_superglue(channels: int) -> Any:
+    network = SuperGlue(COMPACT._replace(encoder=(*COMPACT.encoder[:-1], channels)))
+    last = [network.kenc.encoder[-1], *(layer.mlp[-1] for layer in network.gnn.layers)]  # type: ignore[index, union-attr]
+    return _neighbourly(network, last, [network.final_proj])
+
+
+def _neighbourly(network: Any, messages: Sequence[nn.Module], heads: Sequence[nn.Module]) -> Any:
+    """A new network that takes the nearest neighbour: no message changes a keypoint yet, and heads compare descriptors.
+
+    From random weights it takes thousands of steps to come so far. Residual branches that begin at zero: Bachlechner et
+    al. 2021, "ReZero is All You Need".
+    """
+    with torch.no_grad():
+        for layer in messages:
+            layer.weight.zero_()  # type: ignore[operator]
+            layer.bias.zero_()  # type: ignore[operator]
+        for head in heads:
+            width = len(head.bias)  # type: ignore[arg-type]
+            eye = (SHARPNESS * width**0.5) ** 0.5 * torch.eye(width)  # both methods divide by the root of the width
+            head.weight.copy_(eye.view_as(head.weight))  # type: ignore[operator]
+            head.bias.zero_()  # type: ignore[operator]
+    return network
+
+
 class Kind(NamedTuple):
     """A network that assigns keypoints."""
 
-    shipped: Weights
+    weights: Weights
+    """What a file of one's own takes the place of."""
     new: Callable[[int], Any]
-    """One that has learnt nothing, for descriptors of so many channels."""
+    """One that has learnt nothing but to take the nearest neighbour, for descriptors of so many channels."""
     load: Callable[[Path], Any]
     assignments: Callable[[Any, Arrays, Arrays, Tensor | None], list[Tensor]]
     """(N + 1, M + 1) log-probabilities by each head; the last row and column are of no partner."""
@@ -93,15 +125,15 @@ class Kind(NamedTuple):
 KINDS = {
     "lightglue": Kind(
         LIGHTGLUE,
-        lambda channels: layers.new(input_dim=channels, **NARROW),
+        _new_lightglue,
         lambda path: layers.fresh(path, "superpoint"),
         _by_lightglue,
         lightglue.matched,
         superpoint.SuperPointLightGlue.min_score,
     ),
     "superglue": Kind(
-        SUPERGLUE,
-        lambda channels: SuperGlue(COMPACT._replace(encoder=(*COMPACT.encoder[:-1], channels))),
+        SUPERGLUE_OUTDOOR,
+        _new_superglue,
         superglue.load,
         _by_superglue,
         superglue.matched,
@@ -322,5 +354,5 @@ def begun(name: str, start: str, points: Path | None) -> tuple[SuperPoint, Any, 
     path = verified(SUPERPOINT, points)
     detector = fused(superpoint.load(path))
     about = f", for the keypoints of {path.name} ({weights.sha256(path)[:12]})"
-    network, origin = started(start, KINDS[name].shipped, KINDS[name].load)
+    network, origin = started(start, KINDS[name].weights, KINDS[name].load)
     return detector, network, origin + about

@@ -38,6 +38,8 @@ SAME_DATE = 0.06
 OTHER_BAND = 0.3
 """Share of pairs of different bands, where a place has several: one date's bands differ like seasons."""
 TRIES = 2000
+LEAST = 96
+"""Pixels of the side of a crop by which anything can be judged."""
 
 
 class Batch(NamedTuple):
@@ -109,7 +111,7 @@ class Crops:
             size: side of a crop in pixels, even.
             farthest: largest displacement of a pair in pixels, each axis.
             seed: of everything random.
-            held_out: cut from the ground that is kept apart, instead of from all other ground.
+            held_out: cut from the ground kept apart, and two dates alone: one date's bands are too alike to judge by.
             augment: change the sides as seasons do; else only turn, scale and displace.
             turned: share of pairs whose right side is turned by any angle by itself; the others then lean a little. At
                 0 no side is turned by itself.
@@ -123,10 +125,11 @@ class Crops:
         self.turned, self.zoom, self.again = turned, zoom, again
         self.side = int(np.ceil(size * np.sqrt(2) / 2)) * 2
         self.places: list[tuple[Place, list[_Source]]] = []
+        self.seasons = held_out
         for place in ground.places:
             sources = [_Source(p, ground.cells(p, held_out=held_out)) for p in place.pictures]
-            sources = [s for s in sources if s.open.sum() * CELL**2 >= (self.size * ZOOM) ** 2]
-            if len(sources) > 1:
+            sources = [s for s in sources if _room(s, self.side)]
+            if len({s.picture.scene for s in sources}) > held_out and len(sources) > 1:
                 self.places.append((place, sources))
         if not self.places:
             kind = "held-out" if held_out else "training"
@@ -231,14 +234,14 @@ class Crops:
     def _partner(self, one: _Source, sources: list[_Source]) -> _Source | None:
         if self.again and self.rng.random() < self.again:
             return one
-        same_date, other_band = self.rng.random(2) < (SAME_DATE, OTHER_BAND)
+        same_date, other_band = self.rng.random(2) < (0 if self.seasons else SAME_DATE, OTHER_BAND)
         fitting = [
             s
             for s in sources
             if s is not one
             and (s.picture.scene == one.picture.scene) == same_date
             and (s.picture.band != one.picture.band) == (other_band or same_date)
-        ] or [s for s in sources if s is not one]
+        ] or [s for s in sources if s is not one and not (self.seasons and s.picture.scene == one.picture.scene)]
         return fitting[self.rng.integers(len(fitting))] if fitting else None
 
     def _change(self, count: int) -> Tensor:
@@ -305,20 +308,24 @@ class Crops:
 
 
 def unseen(ground: Ground, size: int, farthest: float, seed: int, *, turned: float = 0, zoom: float = 1) -> list[Crops]:
-    """Streams of held-out ground: as it is, and changed as seasons change it. See :class:`Crops`."""
-    return [
-        Crops(
-            ground,
-            size=size,
-            farthest=farthest,
-            seed=seed + 1,
-            held_out=True,
-            augment=changed,
-            turned=turned,
-            zoom=zoom,
-        )
-        for changed in (False, True)
-    ]
+    """Streams of held-out ground, as it is and changed as seasons change it; smaller crops where none is as large."""
+    options = {"farthest": farthest, "seed": seed + 1, "held_out": True, "turned": turned, "zoom": zoom}
+    try:
+        return [Crops(ground, size=size, augment=changed, **options) for changed in (False, True)]  # type: ignore[arg-type]
+    except NothingToLearn:
+        smaller = size * 3 // 4 // 16 * 16
+        if smaller < LEAST:
+            raise
+        return unseen(ground, smaller, farthest, seed, turned=turned, zoom=zoom)
+
+
+def _room(source: _Source, wide: int) -> bool:
+    """Whether a square of so many pixels lies anywhere in cells that may be used."""
+    from scipy.ndimage import minimum_filter
+
+    sides = [min(-(-wide // CELL) + 1, n) for n in source.open.shape]
+    inside = tuple(slice(k // 2, n - k + k // 2 + 1) for k, n in zip(sides, source.open.shape, strict=True))
+    return bool(minimum_filter(source.open, sides)[inside].any())
 
 
 def _allowed(source: _Source, corner: NDArray[np.int_], wide: int) -> bool:

@@ -48,7 +48,7 @@ RIGHT = 1.0
 EXAMINED = 24
 """Pairs of crops by which a network is judged, half of them changed as in training: calm skies alone would make it
 too sure of itself."""
-LARGE = 256
+LARGE = 208
 """Their side in pixels: neighbours must be there to help."""
 CLEAR = 0.9
 """Share of the surroundings of an examined point that can be seen."""

@@ -30,9 +30,9 @@ class Kind(NamedTuple):
 
 _ASSIGNED = {
     "recall": ("keypoints matched to their partner", "{:.1%}"),
-    "precision": ("matches within 3 px", "{:.1%}"),
+    "precision": ("matches within 1.5 px", "{:.1%}"),
     "guided_recall": ("the same with a prior of 16 px", "{:.1%}"),
-    "guided_precision": ("matches within 3 px with it", "{:.1%}"),
+    "guided_precision": ("matches within 1.5 px with it", "{:.1%}"),
 }
 KINDS = {
     "evergreen": Kind(

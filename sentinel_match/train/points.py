@@ -45,7 +45,7 @@ CLEAR = 0.5
 """Share of a cell or a point that must be seen in both crops to teach anything."""
 EXAMINED = 24
 """Pairs of crops by which a network is judged, half of them changed as in training."""
-LARGE = 256
+LARGE = 208
 """Their side in pixels."""
 STRONGEST = 512
 """Keypoints of each that count."""

@@ -23,6 +23,13 @@ def _shipped(name: str, matcher: str, sha256: str, size: int, option: str = "wei
 EVERGREEN = _shipped(
     "evergreen", "evergreen", "601b5925eb0945e79653edb0479210c29339faa79a07f60d94d2ac83b50bc37e", 156818
 )
-SUPERPOINT = _shipped("superpoint", "superpoint+lightglue", "0" * 64, 0)
-LIGHTGLUE = _shipped("lightglue", "superpoint+lightglue", "0" * 64, 0, "lightglue_file")
-SUPERGLUE = _shipped("superglue", "superpoint+superglue", "0" * 64, 0, "superglue_file")
+SUPERPOINT = _shipped(
+    "superpoint", "superpoint+lightglue", "780b3080828a5a5f51b4c83c42c149147b1a2269f6f2d29cecc917f9a77a523e", 934170
+)
+LIGHTGLUE = _shipped(
+    "lightglue",
+    "superpoint+lightglue",
+    "37bc5b37a713b9f07df2396aa3fb43662c698fd80a7bd3356385907ea2ff7cec",
+    2657262,
+    "lightglue_file",
+)
