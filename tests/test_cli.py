@@ -9,12 +9,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 from click.testing import CliRunner, Result
 
-from sentinel_match.cli import COMMANDS, main
+from sentinel_match.cli import COMMANDS, main, options
 from sentinel_match.testing import Landscape, truncate, write_product
 
 QUICK = ["--matcher", "sift", "--cells", "2", "--candidates", "1000"]
@@ -88,6 +89,14 @@ def test_match_prints_the_summary_and_writes_geojson(archive: Path, tmp_path: Pa
     words = call("match", left, right, "-o", ties, *QUICK).stdout
     assert "right minus left" in words
     assert "east" in words
+
+
+def test_weights_of_ones_own_are_told_apart_by_name(tmp_path: Path) -> None:
+    files = [tmp_path / "lightglue_weights.pth", tmp_path / "own_weights.pth"]
+    for file in files:
+        file.write_bytes(b"tensors")
+    matcher: Any = options._make_matcher("superpoint+lightglue", files, "cpu")
+    assert (files[1], files[0]) == (matcher.weights_file, matcher.lightglue_file)
 
 
 def test_chip_writes_what_the_matcher_sees(archive: Path, tmp_path: Path) -> None:

@@ -250,8 +250,8 @@ def _make_matcher(name: str, files: Sequence[Path], device: str) -> Matcher | No
     for file in files:
         known = [w for w in kind.weights if file.name in {w.file, *w.aliases}]
         # A file of one's own says by its name whether it is the second one: superglue.safetensors
-        alike = [w for w in kind.weights if w.option.removesuffix("_file") in file.name]
-        fitting = known or alike or list(kind.weights)[:1]
+        second = [w for w in kind.weights if w.option != "weights_file" and w.option.removesuffix("_file") in file.name]
+        fitting = known or second or list(kind.weights)[:1]
         if not fitting or fitting[0].option in extra:
             raise click.UsageError(f"--weights {file}: {kind.name} has no use for it")
         extra[fitting[0].option] = file
