@@ -122,10 +122,9 @@ class Crops:
             NothingToLearn: no place is large enough.
         """
         self.size, self.farthest, self.augment = size, farthest, augment
-        self.turned, self.zoom, self.again = turned, zoom, again
+        self.turned, self.zoom, self.again, self.held_out = turned, zoom, again, held_out
         self.side = int(np.ceil(size * np.sqrt(2) / 2)) * 2
         self.places: list[tuple[Place, list[_Source]]] = []
-        self.seasons = held_out
         for place in ground.places:
             sources = [_Source(p, ground.cells(p, held_out=held_out)) for p in place.pictures]
             sources = [s for s in sources if _room(s, self.side)]
@@ -234,14 +233,15 @@ class Crops:
     def _partner(self, one: _Source, sources: list[_Source]) -> _Source | None:
         if self.again and self.rng.random() < self.again:
             return one
-        same_date, other_band = self.rng.random(2) < (0 if self.seasons else SAME_DATE, OTHER_BAND)
+        others = [s for s in sources if s is not one and not (self.held_out and s.picture.scene == one.picture.scene)]
+        same_date, other_band = self.rng.random(2) < (SAME_DATE, OTHER_BAND)
+        same_date &= not self.held_out
         fitting = [
             s
-            for s in sources
-            if s is not one
-            and (s.picture.scene == one.picture.scene) == same_date
+            for s in others
+            if (s.picture.scene == one.picture.scene) == same_date
             and (s.picture.band != one.picture.band) == (other_band or same_date)
-        ] or [s for s in sources if s is not one and not (self.seasons and s.picture.scene == one.picture.scene)]
+        ] or others
         return fitting[self.rng.integers(len(fitting))] if fitting else None
 
     def _change(self, count: int) -> Tensor:
