@@ -32,7 +32,8 @@ class SuperPointLightGlue:
     max_keypoints: int = 1536
     """The best so many of an image are kept."""
     detection_threshold: float = 0.0005
-    """Lowest probability of a keypoint, 0..1; LightGlue's authors' value."""
+    """Lowest score of a keypoint, LightGlue's authors' value: Magic Leap's is a probability, the compact network's one
+    times how far the corner stands out from its surroundings."""
     nms_radius: int = 4
     """A keypoint is the best within so many pixels, 1 or more, in rows and columns."""
     min_score: float = 0.1
@@ -77,7 +78,7 @@ def detect(options: lightglue.Detector, weights: Path, pixels: NDArray[np.float3
 
     Returns:
         ``keypoints`` (N, 2) float32 x, y, corner origin, best first; ``scores`` (N,) float32,
-        probabilities; ``descriptors`` (N, channels) float16; ``image_size`` (2,) width, height.
+        probabilities, the compact network's times how far a corner stands out; ``descriptors`` (N, channels) float16; ``image_size`` (2,) width, height.
     """
     return described(_network(weights, str(models.device(options.device))), options, pixels, valid)
 
