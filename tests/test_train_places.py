@@ -111,7 +111,7 @@ def test_an_unknown_place_is_refused_with_the_names_there_are(places: tuple[Plac
 
 
 def test_a_single_image_teaches_nothing(folder: Path) -> None:
-    with pytest.raises(NothingToLearn, match="no two pictures among them show the same ground"):
+    with pytest.raises(NothingToLearn, match="there is one picture only"):
         gather([folder / "elsewhere_20210801.tif"])
 
 

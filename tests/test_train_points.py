@@ -24,7 +24,7 @@ from sentinel_match.models import lightglue, superglue
 from sentinel_match.models.superpoint import COMPACT, ORIGINAL, Shape, SuperPoint, fused, shape_of
 from sentinel_match.raster import Raster
 from sentinel_match.testing import Landscape
-from sentinel_match.train import Ground, assignment, gather, hold_out, labels, loop, points
+from sentinel_match.train import Ground, assignment, gather, hold_out, labels, loop, task
 from sentinel_match.train.assignment import OTHER, REACH, SAME, Assignment, enlarged, known, prior, unlikelihood
 from sentinel_match.train.crops import Batch, Crops
 from sentinel_match.train.loop import Progress, Schedule, learn, save, seeded
@@ -44,9 +44,8 @@ def little_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "WARM_UP", 1)
     monkeypatch.setattr(labels, "WARPS", 16)
     monkeypatch.setattr(labels, "EACH", 4)
-    for room in (points, assignment):
-        monkeypatch.setattr(room, "EXAMINED", 4)
-        monkeypatch.setattr(room, "LARGE", 96)
+    monkeypatch.setattr(task, "EXAMINED", 4)
+    monkeypatch.setattr(task, "LARGE", 96)
     monkeypatch.setattr(assignment, "NARROW", {"descriptor_dim": 16, "n_layers": 2, "num_heads": 2})
     monkeypatch.setattr(assignment, "COMPACT", superglue.Shape((8, 16), 2))
 
@@ -203,11 +202,11 @@ def test_folding_the_norms_changes_nothing() -> None:
 
 
 def test_points_are_learned(ground: Ground, tmp_path: Path) -> None:
-    task = Points(ground, shape=TINY, **SMALL)
-    before = [float(task.step()[0].detach()) for _ in range(3)]
-    learn(task, Schedule(steps=16, every=16, rate=1e-2), tmp_path, CPU)
-    task.network.train()
-    after = [float(task.step()[0].detach()) for _ in range(3)]
+    lesson = Points(ground, shape=TINY, **SMALL)
+    before = [float(lesson.step()[0].detach()) for _ in range(3)]
+    learn(lesson, Schedule(steps=16, every=16, rate=1e-2), tmp_path, CPU)
+    lesson.network.train()
+    after = [float(lesson.step()[0].detach()) for _ in range(3)]
     assert np.mean(after) < 0.85 * np.mean(before)
 
 
@@ -235,8 +234,9 @@ def test_nobody_gets_marks_for_nothing(ground: Ground) -> None:
 
 
 def test_partners_show_the_same_ground_and_the_others_have_none(ground: Ground, detector: SuperPoint) -> None:
-    task = Assignment("lightglue", ground, detector, **SMALL)
-    for batch, k, left, right in task.unseen:
+    lesson = Assignment("lightglue", ground, detector, **SMALL)
+    k = 0
+    for (_, batch), (left, right) in zip(lesson.exams, lesson.unseen, strict=True):
         truth = known(batch, k, left, right, None)
         there = mapped(torch.from_numpy(left["keypoints"]), batch.mapping[k])
         apart = torch.cdist(there, torch.from_numpy(right["keypoints"]))
@@ -248,9 +248,10 @@ def test_partners_show_the_same_ground_and_the_others_have_none(ground: Ground, 
 
 
 def test_nothing_out_of_reach_is_ever_rewarded(ground: Ground, detector: SuperPoint) -> None:
-    task, rng = Assignment("lightglue", ground, detector, **SMALL), np.random.default_rng(0)
+    lesson, rng = Assignment("lightglue", ground, detector, **SMALL), np.random.default_rng(0)
     dropped = 0
-    for batch, k, left, right in task.unseen * 6:
+    k = 0
+    for (_, batch), (left, right) in list(zip(lesson.exams, lesson.unseen, strict=True)) * 6:
         guide = prior(batch.mapping[k], rng)
         assert REACH[0] <= guide.radius <= REACH[1]
         free, guided = (known(batch, k, left, right, g) for g in (None, guide))
@@ -271,7 +272,7 @@ def test_the_prior_is_wrong_by_less_than_it_admits() -> None:
 
 
 def test_crops_are_parts_of_larger_images(ground: Ground, detector: SuperPoint) -> None:
-    _, _, left, right = Assignment("lightglue", ground, detector, **SMALL).unseen[0]
+    left, right = Assignment("lightglue", ground, detector, **SMALL).unseen[0]
     rng = np.random.default_rng(0)
     for one, other in (enlarged(left, right, rng) for _ in range(20)):
         corner = one["keypoints"][0] - left["keypoints"][0]
@@ -291,11 +292,11 @@ def test_a_sure_and_right_assignment_costs_nothing() -> None:
 
 @pytest.mark.parametrize("name", ["lightglue", "superglue"])
 def test_assignments_are_learned(name: str, ground: Ground, detector: SuperPoint, tmp_path: Path) -> None:
-    task = Assignment(name, ground, detector, **SMALL)
-    before = [float(task.step()[0].detach()) for _ in range(6)]
-    learn(task, Schedule(steps=30, every=30, rate=1e-2), tmp_path, CPU)
-    task.network.train()
-    after = [float(task.step()[0].detach()) for _ in range(6)]
+    lesson = Assignment(name, ground, detector, **SMALL)
+    before = [float(lesson.step()[0].detach()) for _ in range(6)]
+    learn(lesson, Schedule(steps=30, every=30, rate=1e-2), tmp_path, CPU)
+    lesson.network.train()
+    after = [float(lesson.step()[0].detach()) for _ in range(6)]
     assert np.isfinite(after).all()
     assert np.mean(after) < 0.95 * np.mean(before)
 
@@ -339,7 +340,7 @@ def test_a_checkpoint_for_other_keypoints_is_refused(ground: Ground, detector: S
 def written(tmp_path: Path, detector: SuperPoint) -> Path:
     """Weights of all three, as training writes them."""
     save(detector, tmp_path / "superpoint.safetensors")
-    for name, kind in assignment.KINDS.items():
+    for name, kind in assignment.ASSIGNERS.items():
         with seeded(2):
             save(kind.new(16), tmp_path / f"{name}.safetensors")
     return tmp_path
@@ -395,7 +396,7 @@ def test_a_lightglue_and_a_superglue_have_the_shapes_of_their_tensors(written: P
         network.conf.n_layers,
         network.conf.num_heads,
     )
-    assert superglue.Shape((8, 16), 2) == superglue.shape_of(assignment.KINDS["superglue"].new(16).state_dict())
+    assert superglue.Shape((8, 16), 2) == superglue.shape_of(assignment.ASSIGNERS["superglue"].new(16).state_dict())
     assert superglue.ORIGINAL == superglue.shape_of(superglue.SuperGlue().state_dict())
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from sentinel_match.cli import options
 
@@ -122,7 +122,7 @@ def train(
         raise click.UsageError(str(error)) from error
     task = prepared(ground)
     schedule = Schedule(steps or kind.steps, rate or (kind.rate if start == "scratch" else kind.rate / 3), every=every)
-    card = Card(network, ground, schedule, task.recipe, origin, "sentinel-match " + shlex.join(sys.argv[1:]))
+    card = Card(network, ground, schedule, task.recipe, task.crops.names, origin, _command(ctx))
     if not as_json and not ctx.obj:
         _print_places(ground, task.crops.names, task.judged_by)
     before = {} if start == "scratch" else task.examine()
@@ -131,7 +131,9 @@ def train(
         progress = learn(
             task, schedule, output, where, tell, written=lambda path, now: card.write(task.network, path, now)
         )
-    after = {k: v for k, v in progress.curve[-1].items() if k in kind.units}
+    after = {
+        k: v for k, v in progress.curve[-1].items() if k.split(" ")[0].split("_low")[0].split("_high")[0] in kind.units
+    }
     if as_json:
         from sentinel_match.export import dumps
 
@@ -140,6 +142,20 @@ def train(
         _print_figures(kind.units, before, after)
     if refused:
         ctx.exit(1)
+
+
+def _command(ctx: click.Context) -> str:
+    """What was asked for, wherever it was said."""
+    words = ["sentinel-match", "train"]
+    for parameter in ctx.command.params:
+        value = ctx.params[parameter.name or ""]
+        if ctx.get_parameter_source(parameter.name or "") is ParameterSource.DEFAULT or value is False:
+            continue
+        for one in value if isinstance(value, tuple) else (value,):
+            words += ([parameter.opts[0]] if isinstance(parameter, click.Option) else []) + [str(one)] * (
+                one is not True
+            )
+    return shlex.join(words)
 
 
 def _print_places(ground: Ground, trained: set[str], judged: set[str]) -> None:
@@ -160,8 +176,15 @@ def _print_places(ground: Ground, trained: set[str], judged: set[str]) -> None:
 def _print_figures(
     units: Mapping[str, tuple[str, str]], before: Mapping[str, float], after: Mapping[str, float]
 ) -> None:
+    from sentinel_match.train.networks import told
+
     rows = [
-        [words, *(pattern.format(figures[k]) if k in figures else "" for figures in (before, after))]
-        for k, (words, pattern) in units.items()
+        [words, *(told(figures, k, pattern) for figures in (before, after))] for k, (words, pattern) in units.items()
+    ]
+    first, *_ = units
+    rows += [
+        [k.replace(first, units[first][0], 1), told(before, k, units[first][1]), told(after, k, units[first][1])]
+        for k in after
+        if k.startswith(f"{first} in ")
     ]
     options.print_table("On held-out ground", ["", "before", "after"], rows, right=["before", "after"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path  # noqa: TC003 - whoever asks for the type hints of the fields must find it
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,7 +10,7 @@ from sentinel_match import models
 from sentinel_match.matchers import lightglue
 from sentinel_match.matchers.validity import filled, inside
 from sentinel_match.models.released import ALIKED_LIGHTGLUE, ALIKED_N16ROT
-from sentinel_match.weights import Weights  # noqa: TC001 - as for Path
+from sentinel_match.weights import Weights, remembered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,7 +95,7 @@ class AlikedLightGlue:
         return lightglue.match(self, "aliked", left, right, guide)
 
 
-@lru_cache(maxsize=2)
+@remembered(2)
 def _network(path: Path, device: str) -> Any:
     from kornia.feature import ALIKED
 

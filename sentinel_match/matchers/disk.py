@@ -7,7 +7,6 @@ https://arxiv.org/abs/2006.13566. kornia runs the network.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path  # noqa: TC003 - whoever asks for the type hints of the fields must find it
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,7 +14,7 @@ from sentinel_match import models
 from sentinel_match.matchers import lightglue
 from sentinel_match.matchers.validity import filled, inside
 from sentinel_match.models.released import DISK_DEPTH, DISK_LIGHTGLUE
-from sentinel_match.weights import Weights  # noqa: TC001 - as for Path
+from sentinel_match.weights import Weights, remembered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -103,7 +102,7 @@ class DiskLightGlue:
         return lightglue.match(self, "disk", left, right, guide)
 
 
-@lru_cache(maxsize=2)
+@remembered(2)
 def _network(path: Path, device: str) -> Any:
     from kornia.feature import DISK
 

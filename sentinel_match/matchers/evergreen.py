@@ -9,7 +9,6 @@ the card beside its weights.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path  # noqa: TC003 - whoever asks for the type hints of the fields must find it
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,7 +18,7 @@ from sentinel_match import models
 from sentinel_match.matchers import Matches, dense
 from sentinel_match.matchers.phase import REACH, Phase
 from sentinel_match.models.shipped import EVERGREEN
-from sentinel_match.weights import Weights, sha256, verified
+from sentinel_match.weights import Weights, remembered, sha256, verified
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -157,7 +156,7 @@ def described(network: Any, pixels: NDArray[Any], valid: NDArray[np.bool_], devi
     return {"features": features, "sampled": sampled}
 
 
-@lru_cache(maxsize=4)
+@remembered(4)
 def _network(path: Path, device: str) -> Any:
     from sentinel_match.models.evergreen import fused
 

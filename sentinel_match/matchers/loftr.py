@@ -9,7 +9,6 @@ in the coarse confidence (``models.loftr``); without one the network is run by k
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path  # noqa: TC003 - whoever asks for the type hints of the fields must find it
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -20,7 +19,7 @@ from sentinel_match import models
 from sentinel_match.matchers import Matches
 from sentinel_match.matchers.validity import filled, inside
 from sentinel_match.models.released import LOFTR_OUTDOOR
-from sentinel_match.weights import Weights, sha256, verified
+from sentinel_match.weights import Weights, remembered, sha256, verified
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -151,7 +150,7 @@ def _on(arrays: Arrays, points: NDArray[np.float64]) -> NDArray[np.bool_]:
     return on
 
 
-@lru_cache(maxsize=1)
+@remembered(1)
 def _loftr(path: Path, device: str) -> Any:
     from kornia.feature import LoFTR as Network
 

@@ -7,7 +7,6 @@ CVPR 2020, https://arxiv.org/abs/1911.11763. Options are those its authors take 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path  # noqa: TC003 - whoever asks for the type hints of the fields must find it
 from typing import TYPE_CHECKING, ClassVar
 
@@ -17,7 +16,7 @@ from sentinel_match import models
 from sentinel_match.errors import WeightsDamaged
 from sentinel_match.matchers import Matches, superpoint
 from sentinel_match.models.released import SUPERGLUE_OUTDOOR, SUPERPOINT
-from sentinel_match.weights import Weights, announce, sha256, verified
+from sentinel_match.weights import Weights, announce, remembered, sha256, verified
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +37,7 @@ class SuperPointSuperGlue:
     max_keypoints: int = 2048
     """The best so many of an image are kept; the authors take 1024 indoors."""
     detection_threshold: float = 0.005
-    """Lowest probability of a keypoint, 0..1."""
+    """Lowest score of a keypoint, as SuperPoint gives it."""
     nms_radius: int = 3
     """A keypoint is the best within so many pixels, 1 or more, in rows and columns; the authors take 4 indoors."""
     min_score: float = 0.2
@@ -141,6 +140,6 @@ def load(path: Path) -> SuperGlue:
     return network
 
 
-@lru_cache(maxsize=2)
+@remembered(2)
 def _network(path: Path, device: str) -> SuperGlue:
     return load(path).to(device)

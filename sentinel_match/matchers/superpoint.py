@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path  # noqa: TC003 - whoever asks for the type hints of the fields must find it
 from typing import TYPE_CHECKING, ClassVar
 
@@ -12,7 +11,7 @@ from sentinel_match.matchers import lightglue
 from sentinel_match.matchers.validity import filled, inside
 from sentinel_match.models import shipped
 from sentinel_match.models.released import SUPERPOINT
-from sentinel_match.weights import Weights, announce
+from sentinel_match.weights import Weights, announce, remembered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,8 +76,9 @@ def detect(options: lightglue.Detector, weights: Path, pixels: NDArray[np.float3
         valid: (rows, cols), ``True`` = usable.
 
     Returns:
-        ``keypoints`` (N, 2) float32 x, y, corner origin, best first; ``scores`` (N,) float32,
-        probabilities, the compact network's times how far a corner stands out; ``descriptors`` (N, channels) float16; ``image_size`` (2,) width, height.
+        ``keypoints`` (N, 2) float32 x, y, corner origin, best first; ``scores`` (N,) float32, probabilities, the
+        compact network's times how far a corner stands out; ``descriptors`` (N, channels) float16; ``image_size`` (2,)
+        width, height.
     """
     return described(_network(weights, str(models.device(options.device))), options, pixels, valid)
 
@@ -120,13 +120,13 @@ def load(path: Path) -> SuperPoint:
 
     tensors = read(path)
     network = SuperPoint(shape_of(tensors))
+    fill(network, tensors, path)
     if network.shape == ORIGINAL:
         announce(SUPERPOINT)
-    fill(network, tensors, path)
     return network
 
 
-@lru_cache(maxsize=2)
+@remembered(2)
 def _network(path: Path, device: str) -> SuperPoint:
     import torch
 

@@ -8,7 +8,6 @@ their things: mirrors say 0.2 px to the right, images of half the size 0.3 px to
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path  # noqa: TC003 - whoever asks for the type hints of the fields must find it
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,7 +15,7 @@ from sentinel_match import models
 from sentinel_match.matchers import lightglue
 from sentinel_match.matchers.validity import filled, inside
 from sentinel_match.models.released import XFEAT, XFEAT_LIGHTERGLUE
-from sentinel_match.weights import Weights  # noqa: TC001 - as for Path
+from sentinel_match.weights import Weights, remembered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -109,7 +108,7 @@ class XFeatLighterGlue:
         return lightglue.match(self, "xfeat", left, right, guide)
 
 
-@lru_cache(maxsize=2)
+@remembered(2)
 def _network(path: Path, device: str) -> Any:
     from kornia.feature import XFeat
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,6 +16,7 @@ from kornia.feature import LightGlue
 from kornia.feature.lightglue import filter_matches, normalize_keypoints, sigmoid_log_double_softmax
 
 from sentinel_match.models.tensors import fill, read
+from sentinel_match.weights import remembered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -90,7 +90,7 @@ def assignments(network: Any, left: Side, right: Side, bias: Tensor | None, laye
             yield sigmoid_log_double_softmax(similarity, *(head.matchability(x) for x in found))
 
 
-@lru_cache(maxsize=4)
+@remembered(4)
 def load(path: Path, features: str, device: str) -> Any:
     """A network from its weights file, ready to use; the same one for everybody who asks.
 

@@ -23,14 +23,14 @@ from sentinel_match.models.released import SUPERGLUE_OUTDOOR
 from sentinel_match.models.shipped import LIGHTGLUE, SUPERPOINT
 from sentinel_match.models.superglue import COMPACT, SuperGlue
 from sentinel_match.models.superpoint import fused
-from sentinel_match.train.crops import Crops, unseen
 from sentinel_match.train.loop import seeded, started
 from sentinel_match.train.mappings import mapped
 from sentinel_match.train.points import AGAIN, SHARPNESS, TURNED, ZOOM, clear_at
+from sentinel_match.train.task import Task, share
 from sentinel_match.weights import Weights, verified
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from torch import Tensor, nn
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from sentinel_match.matchers import Arrays, Matches
     from sentinel_match.models.superpoint import SuperPoint
     from sentinel_match.train.crops import Batch
-    from sentinel_match.train.loop import Figures
     from sentinel_match.train.places import Ground
+    from sentinel_match.train.task import Figures
 
 NARROW: dict[str, int] = {"descriptor_dim": 128, "n_layers": 4, "num_heads": 4}
 """LightGlue's shape here; its authors have 256, 9 and 4."""
@@ -59,8 +59,6 @@ LARGER = 2.5
 """Crops are learned from as parts of images up to so many times as wide: a method is given those."""
 SINKHORN = 20
 """Steps of the transport in training; matching takes a hundred."""
-EXAMINED, LARGE = 24, 208
-"""Pairs of crops by which a network is judged, and their side in pixels."""
 PRIOR = 16.0
 """Pixels by which the prior may be wrong when a network is judged with one."""
 
@@ -106,7 +104,7 @@ def _neighbourly(network: Any, messages: Sequence[nn.Module], heads: Sequence[nn
     return network
 
 
-class Kind(NamedTuple):
+class Assigner(NamedTuple):
     """A network that assigns keypoints."""
 
     weights: Weights
@@ -118,26 +116,26 @@ class Kind(NamedTuple):
     """(N + 1, M + 1) log-probabilities by each head; the last row and column are of no partner."""
     matched: Callable[[Any, float, Arrays, Arrays, Guide | None], Matches]
     """As the method matches."""
-    least: float
-    """Probability of a match, at least, as the method has it."""
+    method: Callable[..., Any]
+    """Whose options are those of the method: how keypoints are found, and how likely a match must be."""
 
 
-KINDS = {
-    "lightglue": Kind(
+ASSIGNERS = {
+    "lightglue": Assigner(
         LIGHTGLUE,
         _new_lightglue,
         lambda path: layers.fresh(path, "superpoint"),
         _by_lightglue,
         lightglue.matched,
-        superpoint.SuperPointLightGlue.min_score,
+        superpoint.SuperPointLightGlue,
     ),
-    "superglue": Kind(
+    "superglue": Assigner(
         SUPERGLUE_OUTDOOR,
         _new_superglue,
         superglue.load,
         _by_superglue,
         superglue.matched,
-        superglue.SuperPointSuperGlue.min_score,
+        superglue.SuperPointSuperGlue,
     ),
 }
 
@@ -153,7 +151,7 @@ class Truth(NamedTuple):
     """(M,) bool."""
 
 
-class Assignment:
+class Assignment(Task):
     """The task of ``lightglue`` and of ``superglue``."""
 
     def __init__(
@@ -163,12 +161,8 @@ class Assignment:
         points: SuperPoint,
         network: Any = None,
         *,
-        batch: int = 4,
-        seed: int = 0,
-        device: torch.device | str = "cpu",
-        size: int = 320,
-        farthest: float = 32.0,
         keypoints: int = 384,
+        **options: Any,
     ) -> None:
         """Prepare the task.
 
@@ -177,55 +171,27 @@ class Assignment:
             ground: what is learned from, and what is kept apart.
             points: finds and describes the keypoints; it stays as it is.
             network: where it begins; a new one when not given.
-            batch: pairs of crops a step.
-            seed: of new networks, crops and priors.
-            device: where it computes.
-            size: side of a crop, pixels.
-            farthest: largest displacement, pixels.
             keypoints: of a crop, at most.
+            options: see :class:`sentinel_match.train.task.Task`.
 
         Raises:
             NothingToLearn: no ground is large enough.
         """
-        self.name = name
-        self.device = torch.device(device)
+        if network is None:
+            with seeded(options.get("seed", 0)):
+                network = ASSIGNERS[name].new(points.shape.channels)
+        options = {"size": 320, "farthest": 32.0, "batch": 4, "turned": TURNED, "zoom": ZOOM, "again": AGAIN} | options
+        super().__init__(network, ground, **options)
+        self.name, self.keypoints = name, keypoints
         self.points = points.to(self.device).eval()
         state = b"".join(tensor.cpu().numpy().tobytes() for tensor in points.state_dict().values())
         self._fingerprint = sha256(state).hexdigest()[:12]
-        if network is None:
-            with seeded(seed):
-                network = KINDS[name].new(points.shape.channels)
-        self.network: nn.Module = network.to(self.device)
-        self.crops = Crops(ground, size=size, farthest=farthest, seed=seed, turned=TURNED, zoom=ZOOM, again=AGAIN)
-        self.batch, self.seed, self.size, self.keypoints = batch, seed, size, keypoints
-        kept = unseen(ground, min(LARGE, size), farthest, seed, turned=TURNED, zoom=ZOOM)
-        self.judged_by = {name for crops in kept for name in crops.names}
-        batches = [crops.sample(EXAMINED // 4) for crops in kept for _ in range(2)]
-        self.unseen = [(b, k, *self._described(b, k)) for b in batches for k in range(len(b.left))]
+        self.unseen = [self._described(exam.batch, 0) for exam in self.exams]
 
     @property
     def recipe(self) -> Mapping[str, object]:
-        """See :class:`sentinel_match.train.loop.Task`."""
-        return {
-            "batch": self.batch,
-            "seed": self.seed,
-            "size": self.size,
-            "keypoints": self.keypoints,
-            "points": self._fingerprint,
-            "places": {place.name: len(sources) for place, sources in self.crops.places},
-        }
-
-    def parameters(self) -> Iterator[nn.Parameter]:
-        """Of the network."""
-        return self.network.parameters()
-
-    def state(self) -> dict[str, Any]:
-        """Random generators."""
-        return {"crops": self.crops.state()}
-
-    def resume(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
-        self.crops.resume(state["crops"])
+        """See :class:`sentinel_match.train.task.Task`."""
+        return {**super().recipe, "keypoints": self.keypoints, "points": self._fingerprint}
 
     def step(self) -> tuple[Tensor, Figures]:
         """Loss of the next batch, and how many keypoints had a partner."""
@@ -241,11 +207,11 @@ class Assignment:
             if guide is not None:
                 bias = torch.from_numpy(guide.bias(left["keypoints"], right["keypoints"])).clamp_min(FORBIDDEN)
                 bias = bias.to(self.device)
-            heads = KINDS[self.name].assignments(self.network, *enlarged(left, right, self.crops.rng), bias)
+            heads = ASSIGNERS[self.name].assignments(self.network, *enlarged(left, right, self.crops.rng), bias)
             losses.append(torch.stack([unlikelihood(one.float(), truth) for one in heads]).mean())
             partners.append(len(truth.pairs))
         if not losses:
-            losses = [next(self.parameters()).sum() * 0]
+            losses = [next(self.network.parameters()).sum() * 0]
         return torch.stack(losses).mean(), {"partners": float(np.mean(partners)) if partners else 0.0}
 
     def examine(self) -> Figures:
@@ -255,31 +221,35 @@ class Assignment:
             ``recall``: share of the keypoints with a partner that are matched to it; ``precision``: share of the
             matches that are within ``SAME`` pixels of the truth; and ``guided_`` both.
         """
-        rows = [self._marks(*one, guided=guided) for guided in (False, True) for one in self.unseen]
-        free, guided = (np.sum(half, 0) for half in (rows[: len(self.unseen)], rows[len(self.unseen) :]))
-        figures = {}
-        for prefix, (right, found, there) in (("", free), ("guided_", guided)):
-            figures[f"{prefix}recall"] = float(right / max(there, 1))
-            figures[f"{prefix}precision"] = float(right / found) if found else float("nan")
+        figures: Figures = {}
+        for prefix in ("", "guided_"):
+            marks = [
+                self._marks(exam.batch, *sides, guided=bool(prefix))
+                for exam, sides in zip(self.exams, self.unseen, strict=True)
+            ]
+            right, found, there = zip(*marks, strict=True)
+            figures |= share(f"{prefix}recall", self.exams, right, there)
+            figures |= share(f"{prefix}precision", self.exams, right, found)
         return figures
 
-    def _marks(self, batch: Batch, k: int, left: Arrays, right: Arrays, *, guided: bool) -> tuple[int, int, int]:
+    def _marks(self, batch: Batch, left: Arrays, right: Arrays, *, guided: bool) -> tuple[int, int, int]:
         """Right matches, matches, and keypoints with a partner."""
         if not len(left["keypoints"]) or not len(right["keypoints"]):
             return 0, 0, 0
-        guide = Guide(batch.mapping[k].double().numpy(), PRIOR) if guided else None
-        kind = KINDS[self.name]
-        found = kind.matched(self.network, kind.least, left, right, guide)
-        truly = mapped(torch.from_numpy(found.left).float(), batch.mapping[k]).numpy()
+        guide = Guide(batch.mapping[0].double().numpy(), PRIOR) if guided else None
+        kind = ASSIGNERS[self.name]
+        found = kind.matched(self.network, kind.method().min_score, left, right, guide)
+        truly = mapped(torch.from_numpy(found.left).float(), batch.mapping[0]).numpy()
         right_ones = int((np.hypot(*(found.right - truly).T) < SAME).sum())
-        return right_ones, len(found), len(known(batch, k, left, right, None).pairs)
+        return right_ones, len(found), len(known(batch, 0, left, right, None).pairs)
 
     def _described(self, batch: Batch, k: int) -> tuple[Arrays, Arrays]:
-        options = superpoint.SuperPointLightGlue(max_keypoints=self.keypoints)
-        one, other = (
-            superpoint.described(self.points, options, image[k, 0].numpy(), valid[k, 0].numpy() > 0)
-            for image, valid in ((batch.left, batch.left_valid), (batch.right, batch.right_valid))
-        )
+        options = ASSIGNERS[self.name].method(max_keypoints=self.keypoints)
+        with torch.autocast(self.device.type, enabled=False):  # keypoints are to be those of matching
+            one, other = (
+                superpoint.described(self.points, options, image[k, 0].numpy(), valid[k, 0].numpy() > 0)
+                for image, valid in ((batch.left, batch.left_valid), (batch.right, batch.right_valid))
+            )
         return one, other
 
 
@@ -340,7 +310,7 @@ def unlikelihood(assignment: Tensor, truth: Truth) -> Tensor:
     return -torch.stack([weight * found.sum() / max(len(found), 1) for found, weight in parts]).sum()
 
 
-def begun(name: str, start: str, points: Path | None) -> tuple[SuperPoint, Any, str]:
+def beginning(name: str, start: str, points: Path | None) -> tuple[SuperPoint, Any, str]:
     """SuperPoint, the network to begin with, and what they are.
 
     Args:
@@ -354,5 +324,5 @@ def begun(name: str, start: str, points: Path | None) -> tuple[SuperPoint, Any, 
     path = verified(SUPERPOINT, points)
     detector = fused(superpoint.load(path))
     about = f", for the keypoints of {path.name} ({weights.sha256(path)[:12]})"
-    network, origin = started(start, KINDS[name].weights, KINDS[name].load)
+    network, origin = started(start, ASSIGNERS[name].weights, ASSIGNERS[name].load)
     return detector, network, origin + about

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sentinel_match import __version__, files
-from sentinel_match.train.networks import KINDS
+from sentinel_match.train.networks import KINDS, told
 from sentinel_match.weights import sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from torch import nn
@@ -29,6 +29,8 @@ class Card:
     ground: Ground
     schedule: Schedule
     recipe: Mapping[str, object]
+    learned: Collection[str]
+    """Names of the places that were learned from."""
     start: str
     """Where it began: ``scratch``, or the SHA-256 of other weights."""
     command: str
@@ -42,6 +44,9 @@ class Card:
         """
         path = weights.with_suffix(".md")
         last = progress.curve[-1]
+        learned = [place for place in self.ground.places if place.name in self.learned]
+        first, *_ = KINDS[self.name].units
+        own = {k.removeprefix(f"{first} in "): v for k, v in last.items() if k.startswith(f"{first} in ")}
         parameters = sum(p.numel() for p in network.parameters())
         lines = [
             f"# {self.name}",
@@ -51,22 +56,23 @@ class Card:
             f"- file: `{weights.name}`, {weights.stat().st_size:,} bytes, half precision, SHA-256 `{sha256(weights)}`",
             f"- {parameters:,} parameters, {progress.step:,} of {self.schedule.steps:,} steps, began from {self.start}",
             f"- made by sentinel_match {__version__}: `{self.command}`",
-            f"- settings: {', '.join(f'{k} {v}' for k, v in self.recipe.items() if not isinstance(v, dict))}",
+            f"- settings: {', '.join(f'{k} {v}' for k, v in self.recipe.items())}",
             "- licence of the weights: Apache-2.0",
-            f"- {CREDIT.format(years=_years(self.ground.places))}",
+            f"- {CREDIT.format(years=_years(learned))}",
             "",
             "## Learned from",
             "",
             "| place | metres per pixel | dates | pictures | bands |",
             "|---|---|---|---|---|",
-            *(_row(place) for place in self.ground.places),
+            *(_row(place) for place in learned),
             "",
             "Truth is the georeference, corrected by the measured shift of each date.",
             f"Held out, by where it is on the Earth: {self._held_out()}",
             "",
-            "## On held-out ground",
+            "## On held-out ground, with 95 % intervals",
             "",
-            *(f"- {words}: {pattern.format(last[k])}" for k, (words, pattern) in KINDS[self.name].units.items()),
+            *(f"- {words}: {told(last, k, pattern)}" for k, (words, pattern) in KINDS[self.name].units.items()),
+            f"- the first, place by place: {', '.join(f'{name} {value:.1%}' for name, value in own.items())}",
             "",
         ]
         files.write_text(path, "\n".join(lines))

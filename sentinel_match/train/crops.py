@@ -2,8 +2,8 @@
 
 Both crops of a pair are turned, mirrored and scaled alike, and the right one is displaced by a known part of a pixel
 and more, and where a task asks for it, turned and scaled once more: all that is one resampling of the source, so no
-grid that two dates share (of JPEG blocks, of detectors) lines up with anything. Then each side is changed by itself:
-gain, gamma, offset, blur, noise, the surface of some fields, snow, haze, and clouds, half of them known to the mask.
+grid that two dates share (of JPEG blocks, of detectors) lines up with anything. Then each side is changed by itself,
+as another day would (``weather``).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from sentinel_match.lattice import origin_of
 from sentinel_match.masks import Reason
 from sentinel_match.train.mappings import about, laid_over, turn
 from sentinel_match.train.places import CELL
+from sentinel_match.train.weather import photographed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -138,6 +139,7 @@ class Crops:
         self.weights = weights / weights.sum()
         self.rng = np.random.default_rng(seed)
         self.torch = torch.Generator().manual_seed(seed)
+        self.drawn = 0
 
     @property
     def names(self) -> set[str]:
@@ -173,7 +175,7 @@ class Crops:
         valid = list(known)
         for k in (0, 1):
             if self.augment:
-                pixels[k], veil, masked = self._photographed(pixels[k])
+                pixels[k], veil, masked = photographed(pixels[k], self.torch)
                 seen[k] = seen[k] * (1 - veil)
                 valid[k] = valid[k] * (1 - masked)
             pixels[k] = pixels[k] * valid[k]
@@ -195,8 +197,12 @@ class Crops:
         )
 
     def _cut_pair(self) -> _Pair:
-        for _ in range(TRIES):
-            index = int(self.rng.choice(len(self.places), p=self.weights))
+        self.drawn += 1
+        for attempt in range(TRIES):
+            # Every place has the same say when a network is judged; one that shows nothing is given up
+            index = (self.drawn + attempt * len(self.places) * 2 // TRIES) % len(self.places)
+            if not self.held_out:
+                index = int(self.rng.choice(len(self.places), p=self.weights))
             place, sources = self.places[index]
             one = sources[self.rng.integers(len(sources))]
             other = self._partner(one, sources)
@@ -277,41 +283,12 @@ class Crops:
         flags = functional.grid_sample(source[:, 1:], at, mode="bilinear", padding_mode="zeros", align_corners=False)
         return torch.cat([shown, flags], 1)
 
-    def _uniform(self, low: float, high: float, count: int) -> Tensor:
-        return torch.rand(count, 1, 1, 1, generator=self.torch) * (high - low) + low
-
-    def _field(self, count: int, waves: int) -> Tensor:
-        """(N, 1, size, size) smooth noise of unit variance, about."""
-        noise = torch.randn(count, 1, waves, waves, generator=self.torch)
-        return functional.interpolate(noise, size=(self.size, self.size), mode="bicubic", align_corners=False)
-
-    def _photographed(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The same ground on another day; how much of it is veiled, and what of that a mask knows."""
-        n, u = len(pixels), self._uniform
-
-        def some(share: float) -> Tensor:
-            return (torch.rand(n, 1, 1, 1, generator=self.torch) < share).float()
-
-        x = pixels.clamp_min(0) ** u(0.6, 1.6, n) * u(0.4, 1.4, n) + u(-0.1, 0.2, n)
-        blurred = some(0.3)
-        x = blurred * functional.avg_pool2d(functional.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1) + (1 - blurred) * x
-        # Fields ploughed, mown or under snow: another brightness, and less of the old texture
-        changed = torch.sigmoid(6 * self._field(n, 12) - u(4, 14, n)) * some(0.3)
-        x = x * (1 - changed * u(0, 1, n)) + changed * u(-0.3, 0.6, n)
-        inverted = some(0.12)
-        x = x * (1 - 2 * inverted) + inverted
-        veil = (self._field(n, 5) - u(0.5, 2.5, n)).clamp(0, 1) * some(0.35)
-        x = x * (1 - veil) + veil * u(0.6, 1.2, n)
-        x = x + torch.randn(x.shape, generator=self.torch) * u(0, 0.03, n) * some(0.7)
-        masked = (veil > 0.1).float() * some(0.5)
-        return x, veil, masked
-
 
 def unseen(ground: Ground, size: int, farthest: float, seed: int, *, turned: float = 0, zoom: float = 1) -> list[Crops]:
     """Streams of held-out ground, as it is and changed as seasons change it; smaller crops where none is as large."""
-    options = {"farthest": farthest, "seed": seed + 1, "held_out": True, "turned": turned, "zoom": zoom}
+    options = {"farthest": farthest, "held_out": True, "turned": turned, "zoom": zoom}
     try:
-        return [Crops(ground, size=size, augment=changed, **options) for changed in (False, True)]  # type: ignore[arg-type]
+        return [Crops(ground, size=size, augment=k > 0, seed=seed + 1 + k, **options) for k in (0, 1)]  # type: ignore[arg-type]
     except NothingToLearn:
         smaller = size * 3 // 4 // 16 * 16
         if smaller < LEAST:

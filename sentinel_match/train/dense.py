@@ -20,19 +20,20 @@ from sentinel_match.guide import Guide
 from sentinel_match.matchers import dense
 from sentinel_match.matchers.evergreen import STRIDE, SUPPORTS, WINDOW, described
 from sentinel_match.models.evergreen import Evergreen
-from sentinel_match.train.crops import Crops, unseen
+from sentinel_match.train.crops import Crops
 from sentinel_match.train.loop import seeded
 from sentinel_match.train.surfaces import SIGMA, peak, phase, template, window
+from sentinel_match.train.task import Exam, Task, exams, share
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
 
     from sentinel_match.train.crops import Batch
-    from sentinel_match.train.loop import Figures
     from sentinel_match.train.places import Ground
+    from sentinel_match.train.task import Figures
 
 WAYS = ("template", "phase", "neighbours")
 """How surfaces are made that are learned from; the last are averages over neighbouring windows, as in matching."""
@@ -45,73 +46,48 @@ EXACT = 1.0
 """Weight of exactness against finding."""
 RIGHT = 1.0
 """Pixels within which a point counts as found."""
-EXAMINED = 24
-"""Pairs of crops by which a network is judged, half of them changed as in training: calm skies alone would make it
-too sure of itself."""
-LARGE = 208
-"""Their side in pixels: neighbours must be there to help."""
+CALIBRATED = 64
+"""Pairs of crops of training ground by which the probability of a match is fitted."""
+STRANGERS = 8
+"""One in so many of them is shown with a stranger."""
 CLEAR = 0.9
 """Share of the surroundings of an examined point that can be seen."""
-DAMPING = 1e-3
+FAITH = 10.0
+"""How firmly the probabilities that a training began with are kept: as by some forty peaks that might be either."""
 SPACING = 8
 """Pixels between the points that are examined, as between those of the method."""
 
 
-class Dense:
+class Dense(Task):
     """The task of ``evergreen``."""
 
     name = "evergreen"
 
-    def __init__(
-        self,
-        ground: Ground,
-        network: Evergreen | None = None,
-        *,
-        batch: int = 8,
-        seed: int = 0,
-        device: torch.device | str = "cpu",
-        size: int = 160,
-        farthest: float = 8.0,
-    ) -> None:
+    def __init__(self, ground: Ground, network: Evergreen | None = None, **options: Any) -> None:
         """Prepare the task.
 
         Args:
             ground: what is learned from, and what is kept apart.
             network: where it begins; a new one when not given.
-            batch: pairs of crops a step.
-            seed: of new networks and crops.
-            device: where it computes.
-            size: side of a crop, pixels.
-            farthest: largest displacement, pixels.
+            options: see :class:`sentinel_match.train.task.Task`.
 
         Raises:
             NothingToLearn: no ground is large enough.
         """
         if network is None:
-            with seeded(seed):
+            with seeded(options.get("seed", 0)):
                 network = Evergreen()
-        self.device = torch.device(device)
-        self.network: Evergreen = network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        super().__init__(network.to(memory_format=torch.channels_last), ground, **options)  # type: ignore[call-overload]
         # How sharply the surfaces are read; learned
         self.sharpness = nn.Parameter(torch.full((len(WAYS),), 2.5, device=self.device))
-        self.crops = Crops(ground, size=size, farthest=farthest, seed=seed)
-        self.batch, self.seed, self.size, self.farthest = batch, seed, size, farthest
-        self.radius = int(np.ceil(farthest / STRIDE)) + 1
+        self.start = network.logit.double().cpu().numpy()
+        self.radius = int(np.ceil(self.farthest / STRIDE)) + 1
         edge = max(int(np.ceil(2.5 * SIGMA)) + self.radius, WINDOW // 2)
-        self.grid = torch.arange(edge, size // STRIDE - edge, 4, device=self.device)
-        kept = unseen(ground, LARGE, farthest, seed)
-        self.judged_by = kept[0].names
-        self.unseen = [crops.sample(EXAMINED // 4) for crops in kept for _ in range(2)]
-
-    @property
-    def recipe(self) -> Mapping[str, object]:
-        """See :class:`sentinel_match.train.loop.Task`."""
-        return {
-            "batch": self.batch,
-            "seed": self.seed,
-            "size": self.size,
-            "places": {place.name: len(sources) for place, sources in self.crops.places},
-        }
+        self.grid = torch.arange(edge, self.size // STRIDE - edge, 4, device=self.device)
+        streams = [
+            Crops(ground, size=self.size, farthest=self.farthest, seed=self.seed + 3 + k, augment=k > 0) for k in (0, 1)
+        ]
+        self.familiar = [exam for stream in streams for exam in exams(stream, CALIBRATED // 2)]
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """Of the network and the sharpness."""
@@ -120,12 +96,12 @@ class Dense:
 
     def state(self) -> dict[str, Any]:
         """Sharpness and random generators."""
-        return {"sharpness": self.sharpness.detach().cpu(), "crops": self.crops.state()}
+        return {**super().state(), "sharpness": self.sharpness.detach().cpu()}
 
     def resume(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
+        super().resume(state)
         self.sharpness.data.copy_(state["sharpness"])
-        self.crops.resume(state["crops"])
 
     def step(self) -> tuple[Tensor, Figures]:
         """Loss of the next batch, and by window the share of points near the truth."""
@@ -156,53 +132,79 @@ class Dense:
             figures[name] = float(near.float().mean())
         return loss, figures
 
+    def calibrate(self) -> None:
+        """Fit the probability of a match on training ground, which leaves the unseen for judging, and unrelated pairs.
+
+        Where all is right nothing tells a high peak from a low one, so pairs of unrelated ground are among them: one in
+        ``STRANGERS``, as heavy as that together.
+        """
+        few = self.familiar[::STRANGERS]
+        strangers = [
+            Exam("", one.batch._replace(right=other.batch.right, right_valid=other.batch.right_valid))
+            for one, other in zip(few, few[1:] + few[:1], strict=True)
+            if len(few) > 1
+        ]
+        related, unrelated = self._peaks(self.familiar), self._peaks(strangers)
+        for k, support in enumerate(SUPPORTS):
+            one, other = related[support][0], unrelated[support][0]
+            right = np.concatenate([np.hypot(*one.shift.T) < RIGHT, np.zeros(len(other.quality), bool)])
+            weight = np.ones(len(right))
+            weight[len(one.quality) :] = len(one.quality) / STRANGERS / max(len(other.quality), 1)
+            both = Peaks(*(np.concatenate(values) for values in zip(one, other, strict=True)))
+            self.network.logit[k] = torch.from_numpy(fitted(both, right, weight, self.start[k]))
+
     def examine(self) -> Figures:
-        """What the method would find on unseen ground; the probability of a match is fitted to the same points.
+        """What the method would find on unseen ground.
 
         Returns:
             ``found``: share of all clear points within a pixel of the truth; ``delivered``: share delivered as likely;
             ``precision`` of those; ``error_px``: median error of those that are right.
         """
-        missed = self._examined()
-        for k, top in enumerate(missed.values()):
-            self.network.logit[k] = torch.from_numpy(fitted(top, np.hypot(*top.shift.T) < RIGHT))
+        missed = self._peaks(self.exams)
         odds = dict(zip(SUPPORTS, self.network.logit.tolist(), strict=True))
         score, miss, _ = dense.surest(
-            (s, top.shift, dense.probability(top, odds[s]) * top.inside) for s, top in missed.items()
+            (s, top.shift, dense.probability(top, odds[s]) * top.inside) for s, (top, _) in missed.items()
         )
+        pair = missed[SUPPORTS[0]][1]
         error, likely = np.hypot(*miss.T), score >= 0.5
         right = error < RIGHT
+
+        def counted(which: NDArray[np.bool_]) -> NDArray[np.int_]:
+            return np.bincount(pair[which], minlength=len(self.exams))
+
         return {
-            "found": float(right.mean()),
-            "delivered": float(likely.mean()),
-            "precision": float(right[likely].mean()) if likely.any() else float("nan"),
+            **share("found", self.exams, counted(right), counted(right | ~right)),
+            "delivered": float(likely.mean()) if len(likely) else float("nan"),
+            **share("precision", self.exams, counted(right & likely), counted(likely)),
             "error_px": float(np.median(error[right])) if right.any() else float("nan"),
         }
 
-    def _examined(self) -> dict[float, Peaks]:
-        """By support, the peaks at every clear point of the unseen crops; a shift is what misses the truth."""
+    def _peaks(self, pairs: Sequence[Exam]) -> dict[float, tuple[Peaks, NDArray[np.int_]]]:
+        """By support, the peaks at every clear point of some pairs, and whose they are; a shift is the error."""
         grid = dense.Grid(SPACING, WINDOW, "intensity", STRIDE)
         guide = Guide(np.eye(3), self.farthest * np.sqrt(2))
-        parts: dict[float, list[Peaks]] = {s: [] for s in SUPPORTS}
-        for batch in self.unseen:
-            for k in range(len(batch.left)):
-                known = [v[k, 0].numpy() > 0 for v in (batch.left_valid, batch.right_valid)]
-                arrays = [
-                    described(self.network, image[k, 0].numpy(), valid, self.device)
-                    for image, valid in zip((batch.left, batch.right), known, strict=True)
-                ]
-                here, there = (dense.Samples(list(a["features"]), a["sampled"]) for a in arrays)
-                found = dense.surfaces(here, there, known[0], guide, grid, self.device)
-                clear = functional.avg_pool2d(batch.clear[k], SPACING).flatten().numpy() > CLEAR
-                for support, rows in parts.items():
-                    top = found.tops(support, SPACING)
-                    miss = top.shift - batch.shift[k].numpy()
-                    rows.append(Peaks(miss[clear], top.quality[clear], top.second[clear], top.inside[clear]))
-        together = {}
-        for support, rows in parts.items():
-            miss, quality, second, inside = (np.concatenate(values) for values in zip(*rows, strict=True))
-            together[support] = Peaks(miss, quality, second, inside)
-        return together
+        nothing = Peaks(np.empty((0, 2)), np.empty(0), np.empty(0), np.empty(0, bool))
+        parts: dict[float, list[Peaks]] = {s: [nothing] for s in SUPPORTS}
+        numbers = []
+        for batch in (exam.batch for exam in pairs):
+            known = [v[0, 0].numpy() > 0 for v in (batch.left_valid, batch.right_valid)]
+            arrays = [
+                described(self.network, image[0, 0].numpy(), valid, self.device)
+                for image, valid in zip((batch.left, batch.right), known, strict=True)
+            ]
+            here, there = (dense.Samples(list(a["features"]), a["sampled"]) for a in arrays)
+            found = dense.surfaces(here, there, known[0], guide, grid, self.device)
+            clear = functional.avg_pool2d(batch.clear[0], SPACING).flatten().numpy() > CLEAR
+            numbers.append(int(clear.sum()))
+            for support, rows in parts.items():
+                top = found.tops(support, SPACING)
+                miss = top.shift - batch.shift[0].numpy()
+                rows.append(Peaks(miss[clear], top.quality[clear], top.second[clear], top.inside[clear]))
+        pair = np.repeat(np.arange(len(numbers)), numbers)
+        return {
+            support: (Peaks(*(np.concatenate(values) for values in zip(*rows, strict=True))), pair)
+            for support, rows in parts.items()
+        }
 
     def _features(self, batch: Batch) -> tuple[Tensor, Tensor]:
         pixels, valid = (torch.cat(p).to(self.device) for p in (batch[:2], batch[2:4]))
@@ -224,18 +226,27 @@ class Dense:
         return wanted / wanted.sum(1, keepdim=True)
 
 
-def fitted(top: Peaks, right: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Logistic regression of "is right" on the logarithms of a peak's height and of the second (Newton, damped).
+def fitted(
+    top: Peaks, right: NDArray[np.bool_], weight: NDArray[np.float64], start: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Logistic regression of "is right" on the logarithms of a peak's height and of the second (Newton's method).
+
+    Args:
+        top: N peaks.
+        right: (N,).
+        weight: (N,) of each.
+        start: (3,) what is kept to where the peaks say little.
 
     Returns:
         (3,) constant and factors, see :func:`sentinel_match.matchers.dense.probability`.
     """
     facts = np.column_stack([np.ones(len(right)), np.log(top.quality.clip(1e-3)), np.log(top.second.clip(1e-3))])
-    facts, right = facts[top.inside], right[top.inside]
-    factors = np.zeros(3)
+    facts, right, weight = facts[top.inside], right[top.inside], weight[top.inside]
+    factors = start.copy()
     for _ in range(30):
         sure = 1 / (1 + np.exp(-np.clip(facts @ factors, -30, 30)))
-        slope = facts.T @ (right - sure) - DAMPING * factors
-        bend = (facts * (sure * (1 - sure))[:, None]).T @ facts + DAMPING * np.eye(3)
-        factors = factors + np.linalg.solve(bend, slope)
-    return factors.astype(np.float32)
+        slope = facts.T @ (weight * (right - sure)) - FAITH * (factors - start)
+        bend = (facts * (weight * sure * (1 - sure))[:, None]).T @ facts + FAITH * np.eye(3)
+        step = np.linalg.solve(bend, slope)
+        factors = factors + step * min(1, 2 / max(np.abs(step).max(), 1e-9))
+    return np.asarray(factors, np.float32)

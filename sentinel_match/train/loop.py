@@ -5,80 +5,31 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from sentinel_match import files
-from sentinel_match.errors import BadCheckpoint
+from sentinel_match.errors import BadCheckpoint, WeightsMissing
 from sentinel_match.weights import sha256, verified
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from torch import Tensor, nn
+    from torch import nn
 
     from sentinel_match.sides import Tell
-    from sentinel_match.train.crops import Crops
+    from sentinel_match.train.task import Figures, Task
     from sentinel_match.weights import Weights
 
-Figures = Mapping[str, float]
 WARM_UP = 50
 """Steps in which the learning rate rises."""
 LEAST_RATE = 0.02
 """Of the learning rate, where it ends."""
 CHECKPOINT = "checkpoint.pt"
-
-
-class Task(Protocol):
-    """What a network has to learn, and from what."""
-
-    name: str
-    """Of the network, and of its files."""
-
-    @property
-    def network(self) -> nn.Module:
-        """What learns."""
-        ...
-
-    @property
-    def recipe(self) -> Mapping[str, object]:
-        """Everything the result depends on besides the steps; JSON-able."""
-        ...
-
-    @property
-    def crops(self) -> Crops:
-        """What is learned from."""
-        ...
-
-    @property
-    def judged_by(self) -> set[str]:
-        """Names of the places with held-out ground."""
-        ...
-
-    def parameters(self) -> Iterator[nn.Parameter]:
-        """All that is learned: of the network, and of the loss."""
-        ...
-
-    def step(self) -> tuple[Tensor, Figures]:
-        """Loss of the next batch, and figures for the curves."""
-        ...
-
-    def examine(self) -> Figures:
-        """Figures on ground that training never sees."""
-        ...
-
-    def state(self) -> dict[str, Any]:
-        """What ``resume`` needs besides the network: random generators, parameters of the loss."""
-        ...
-
-    def resume(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -124,7 +75,7 @@ def learn(
         folder: gets ``NAME.safetensors``, ``curves.csv`` and ``checkpoint.pt`` at every checkpoint.
         device: where the network is; on CUDA in mixed precision.
         tell: hears of progress.
-        written: called with the new weights at every checkpoint.
+        written: called with the new weights at every checkpoint, before it counts as done.
 
     Raises:
         BadCheckpoint: the folder holds that of another training, or one that is damaged.
@@ -149,15 +100,18 @@ def learn(
         if progress.step % schedule.every == 0 or progress.step == schedule.steps:
             task.network.eval()
             means = {name: float(np.mean([f[name] for f in recent])) for name in recent[0]}
+            task.calibrate()
             progress.curve.append({"step": progress.step, **means, **task.examine()})
             recent = []
+            weights = folder / f"{task.name}.safetensors"
+            save(task.network, weights)
+            written(weights, progress)
+            # Last, so that who is stopped before this makes all of it again
             _keep(task, schedule, folder, optimiser, progress)
-            written(folder / f"{task.name}.safetensors", progress)
     return progress
 
 
 def _keep(task: Task, schedule: Schedule, folder: Path, optimiser: torch.optim.Optimizer, progress: Progress) -> None:
-    save(task.network, folder / f"{task.name}.safetensors")
     lines = io.StringIO()
     writer = csv.DictWriter(lines, list(progress.curve[-1]), restval="")
     writer.writeheader()
@@ -176,7 +130,7 @@ def _keep(task: Task, schedule: Schedule, folder: Path, optimiser: torch.optim.O
 
 
 def _recipe(task: Task, schedule: Schedule) -> dict[str, object]:
-    return {"task": task.name, **task.recipe, "schedule": asdict(schedule)}
+    return {"task": task.name, **task.recipe, **asdict(schedule)}
 
 
 def _taken_up(task: Task, schedule: Schedule, folder: Path, optimiser: torch.optim.Optimizer) -> Progress:
@@ -185,10 +139,11 @@ def _taken_up(task: Task, schedule: Schedule, folder: Path, optimiser: torch.opt
         return Progress()
     try:
         state = torch.load(path, weights_only=True, map_location="cpu")
-    except Exception as error:  # zip, pickle, end of file: whatever a damaged file provokes
+        made = dict(state["recipe"])
+    except Exception as error:  # zip, pickle, end of file, another program's: whatever such a file provokes
         raise BadCheckpoint(path, f"it is damaged ({type(error).__name__}); delete it to begin again") from error
     recipe = _recipe(task, schedule)
-    other = sorted(k for k in {*recipe, *state["recipe"]} if recipe.get(k) != state["recipe"].get(k))
+    other = sorted(k for k in {*recipe, *made} if recipe.get(k) != made.get(k))
     if other:
         raise BadCheckpoint(path, f"it was made with another {', '.join(other)}; choose another folder, or delete it")
     task.network.load_state_dict(state["network"])
@@ -210,6 +165,10 @@ def started(start: str, shipped: Weights, load: Callable[[Path], Any]) -> tuple[
     """
     if start == "scratch":
         return None, start
+    if start != "shipped" and not Path(start).is_file():
+        raise WeightsMissing(
+            shipped.matcher, start, shipped.licence, "--start is shipped, scratch, or a file that `train` has written"
+        )
     path = verified(shipped, None if start == "shipped" else Path(start))
     network = load(path)
     network.requires_grad_(requires_grad=True)

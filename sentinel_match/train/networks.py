@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from sentinel_match.train.loop import Task
     from sentinel_match.train.places import Ground
+    from sentinel_match.train.task import Task
 
 
 class Kind(NamedTuple):
@@ -19,7 +19,8 @@ class Kind(NamedTuple):
     about: str
     """What it is for."""
     units: Mapping[str, tuple[str, str]]
-    """Figures on ground that training never sees, in words, and how they are written."""
+    """Figures on ground that training never sees, in words, and how they are written; the first one is told
+    place by place too."""
     steps: int
     """Batches to learn from, where nobody says."""
     batch: int
@@ -31,8 +32,14 @@ class Kind(NamedTuple):
 _ASSIGNED = {
     "recall": ("keypoints matched to their partner", "{:.1%}"),
     "precision": ("matches within 1.5 px", "{:.1%}"),
-    "guided_recall": ("the same with a prior of 16 px", "{:.1%}"),
-    "guided_precision": ("matches within 1.5 px with it", "{:.1%}"),
+    "guided_recall": (
+        "the same with a prior of 16 px",
+        "{:.1%}",
+    ),
+    "guided_precision": (
+        "matches within 1.5 px with it",
+        "{:.1%}",
+    ),
 }
 KINDS = {
     "evergreen": Kind(
@@ -50,8 +57,14 @@ KINDS = {
     "superpoint": Kind(
         "Keypoints of a Sentinel-2 band that every season shows, and descriptors that stay alike.",
         {
-            "repeated": ("keypoints found again within 3 px", "{:.1%}"),
-            "precision": ("mutual nearest neighbours within 3 px", "{:.1%}"),
+            "repeated": (
+                "keypoints found again within 3 px",
+                "{:.1%}",
+            ),
+            "precision": (
+                "mutual nearest neighbours within 3 px",
+                "{:.1%}",
+            ),
             "right": ("how many of a pair of crops", "{:.0f}"),
         },
         steps=2000,
@@ -75,6 +88,15 @@ KINDS = {
 }
 
 
+def told(figures: Mapping[str, float], name: str, pattern: str) -> str:
+    """A figure as people read it, with its interval where it has one; empty where it is none of these."""
+    if name not in figures:
+        return ""
+    low, high = f"{name}_low", f"{name}_high"
+    within = f" ({pattern} to {pattern})".format(figures[low], figures[high]) if low in figures else ""
+    return pattern.format(figures[name]) + within
+
+
 def begun(name: str, start: str, keypoints: Path | None, **options: Any) -> tuple[Callable[[Ground], Task], str]:
     """A training that wants nothing but ground, and what its network is.
 
@@ -95,14 +117,14 @@ def begun(name: str, start: str, keypoints: Path | None, **options: Any) -> tupl
         from sentinel_match.train import dense
 
         evergreen, origin = started(start, shipped.EVERGREEN, load)
-        return partial(dense.Dense, network=evergreen, **options), origin
+        return partial(dense.Dense, network=evergreen, origin=origin, **options), origin
     if name == "superpoint":
         from sentinel_match.matchers.superpoint import load
         from sentinel_match.train import points
 
         superpoint, origin = started(start, shipped.SUPERPOINT, load)
-        return partial(points.Points, network=superpoint, **options), origin
+        return partial(points.Points, network=superpoint, origin=origin, **options), origin
     from sentinel_match.train import assignment
 
-    detector, network, origin = assignment.begun(name, start, keypoints)
-    return lambda ground: assignment.Assignment(name, ground, detector, network, **options), origin
+    detector, network, origin = assignment.beginning(name, start, keypoints)
+    return lambda ground: assignment.Assignment(name, ground, detector, network, origin=origin, **options), origin

@@ -177,7 +177,13 @@ def gather(
         named[name] = named.get(name, 0) + 1
         places.append(Place(name if named[name] == 1 else f"{name}-{named[name]}", tuple(group)))
     if not places:
-        raise NothingToLearn("no two pictures among them show the same ground on one grid")
+        why = "no two pictures among them show the same ground on one grid"
+        if not groups:
+            asked = f" with band {', '.join(bands)}" if bands and catalogue.scenes else ""
+            why = f"there is no georeferenced picture{asked} among them"
+        elif len(groups) == 1:
+            why = "there is one picture only"
+        raise NothingToLearn("; ".join([why, *(str(error).rstrip(".") for error in refused[:3])]))
     return tuple(places), tuple(refused)
 
 

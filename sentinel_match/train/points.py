@@ -16,22 +16,22 @@ from torch.nn import functional
 
 from sentinel_match.matchers import superpoint
 from sentinel_match.models.superpoint import CELL, COMPACT, SuperPoint, sample
-from sentinel_match.train.crops import Crops, unseen
 from sentinel_match.train.labels import labels
 from sentinel_match.train.loop import seeded
 from sentinel_match.train.mappings import laid_over, mapped
+from sentinel_match.train.task import Task, share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from sentinel_match.matchers import Arrays
     from sentinel_match.models.superpoint import Shape
     from sentinel_match.train.crops import Batch
-    from sentinel_match.train.loop import Figures
     from sentinel_match.train.places import Ground
+    from sentinel_match.train.task import Figures
 
 TURNED, ZOOM, AGAIN = 0.3, 1.3, 0.2
 """Share of pairs turned by any angle, largest relative scale, share of pairs that show one picture twice."""
@@ -43,83 +43,43 @@ NONE = CELL**2
 """Class of a cell without a point."""
 CLEAR = 0.5
 """Share of a cell or a point that must be seen in both crops to teach anything."""
-EXAMINED = 24
-"""Pairs of crops by which a network is judged, half of them changed as in training."""
-LARGE = 208
-"""Their side in pixels."""
 STRONGEST = 512
 """Keypoints of each that count."""
 NEAR = 3.0
 """Pixels within which a keypoint is found again, and a match is right."""
 
 
-class Points:
+class Points(Task):
     """The task of ``superpoint``."""
 
     name = "superpoint"
 
     def __init__(
-        self,
-        ground: Ground,
-        network: SuperPoint | None = None,
-        *,
-        batch: int = 8,
-        seed: int = 0,
-        device: torch.device | str = "cpu",
-        size: int = 192,
-        farthest: float = 16.0,
-        shape: Shape = COMPACT,
+        self, ground: Ground, network: SuperPoint | None = None, *, shape: Shape = COMPACT, **options: Any
     ) -> None:
         """Prepare the task.
 
         Args:
             ground: what is learned from, and what is kept apart.
             network: where it begins; a new one when not given.
-            batch: pairs of crops a step.
-            seed: of new networks, crops and labels.
-            device: where it computes.
-            size: side of a crop, pixels, a multiple of 8.
-            farthest: largest displacement, pixels.
             shape: of a new network.
+            options: see :class:`sentinel_match.train.task.Task`; the side of a crop is a multiple of 8.
 
         Raises:
             NothingToLearn: no ground is large enough.
         """
         if network is None:
-            with seeded(seed):
+            with seeded(options.get("seed", 0)):
                 network = SuperPoint(shape)
-        self.device = torch.device(device)
-        self.network: SuperPoint = network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.crops = Crops(ground, size=size, farthest=farthest, seed=seed, turned=TURNED, zoom=ZOOM, again=AGAIN)
-        self.batch, self.seed, self.size = batch, seed, size
+        options = {"size": 192, "farthest": 16.0, "turned": TURNED, "zoom": ZOOM, "again": AGAIN} | options
+        super().__init__(network.to(memory_format=torch.channels_last), ground, **options)  # type: ignore[call-overload]
         self._labels: dict[tuple[int, int], Tensor] = {}
-        kept = unseen(ground, LARGE, farthest, seed, turned=TURNED, zoom=ZOOM)
-        self.judged_by = {name for crops in kept for name in crops.names}
-        self.unseen = [crops.sample(EXAMINED // 4) for crops in kept for _ in range(2)]
 
     @property
     def recipe(self) -> Mapping[str, object]:
-        """See :class:`sentinel_match.train.loop.Task`."""
+        """See :class:`sentinel_match.train.task.Task`."""
         widths, head, channels, _ = self.network.shape
-        return {
-            "batch": self.batch,
-            "seed": self.seed,
-            "size": self.size,
-            "channels": " ".join(map(str, (*widths, head, channels))),
-            "places": {place.name: len(sources) for place, sources in self.crops.places},
-        }
-
-    def parameters(self) -> Iterator[nn.Parameter]:
-        """Of the network."""
-        return self.network.parameters()
-
-    def state(self) -> dict[str, Any]:
-        """Random generators."""
-        return {"crops": self.crops.state()}
-
-    def resume(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
-        self.crops.resume(state["crops"])
+        return {**super().recipe, "channels": " ".join(map(str, (*widths, head, channels)))}
 
     def step(self) -> tuple[Tensor, Figures]:
         """Loss of the next batch, and its two parts."""
@@ -149,8 +109,13 @@ class Points:
         def describe(pixels: NDArray[np.float32], valid: NDArray[np.bool_]) -> Arrays:
             return superpoint.described(self.network, options, pixels, valid)
 
-        marks = [mark for batch in self.unseen for mark in judged(batch, describe)]
-        return {name: float(np.mean([getattr(m, name) for m in marks])) for name in Mark._fields}
+        marks = [mark for exam in self.exams for mark in judged(exam.batch, describe)]
+        ones = np.ones(len(marks))
+        return {
+            **share("repeated", self.exams, [m.repeated for m in marks], ones),
+            **share("precision", self.exams, [m.precision for m in marks], ones),
+            "right": float(np.mean([m.right for m in marks])),
+        }
 
     def _points(self, batch: Batch, k: int) -> Tensor:
         """(N, 2) labels within the left crop, surest first."""
@@ -184,6 +149,7 @@ class Points:
         y, x = torch.meshgrid(along, along, indexing="ij")
         corner = torch.stack([x, y], -1).flatten(0, 1)
         at = corner + CELL * torch.rand(corner.shape, generator=self.crops.torch)
+        labelled = labelled.flip(0)  # of two in a cell the surer one, written last
         cell = (labelled // CELL).long()
         at[cell[:, 1] * len(along) + cell[:, 0]] = labelled
         return at
