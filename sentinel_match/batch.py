@@ -1,6 +1,6 @@
 """Many archives to one folder of results: find, pair, match each pair, keep what is already done.
 
-    OUT/scenes.geojson   OUT/pairs.geojson   OUT/<pair id>/tiepoints.geojson, pair.json   OUT/run.json
+    OUT/scenes.geojson   OUT/pairs.geojson   OUT/<pair id>/tiepoints.geojson, pair.json   OUT/series.json   OUT/run.json
 
 A pair is done when its ``pair.json`` names the recipe that would be used now and its tie points lie beside it unharmed.
 """
@@ -29,6 +29,7 @@ from sentinel_match.masks import USED
 from sentinel_match.pairing import Filters, Pairing, pair_scenes, pairs_geojson
 from sentinel_match.safe import Catalogue, Refused, find_scenes
 from sentinel_match.scene import scenes_geojson
+from sentinel_match.series import link_of, report
 from sentinel_match.source import inputs, source_of
 
 if TYPE_CHECKING:
@@ -39,14 +40,15 @@ if TYPE_CHECKING:
     from sentinel_match.pair import Pair
     from sentinel_match.pipeline import Options
     from sentinel_match.scene import Scene
+    from sentinel_match.series import Link
     from sentinel_match.sides import Tell
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 """Of what ``refine``, ``verify`` and ``judge`` make of the same inputs: raise it when that changes."""
 
-TIES, RECORD = "tiepoints.geojson", "pair.json"
+TIES, RECORD, SERIES = "tiepoints.geojson", "pair.json", "series.json"
 LIBRARIES = (
     "torch",
     "kornia",
@@ -87,6 +89,8 @@ class Run:
     catalogue: Catalogue
     pairing: Pairing
     outcomes: tuple[Outcome, ...]
+    series: tuple[Mapping[str, Any], ...] = ()
+    """Acquisitions that pairs link, three or more: see :func:`sentinel_match.series.report`."""
 
     @property
     def clean(self) -> bool:
@@ -132,8 +136,23 @@ def run(paths: Iterable[Path], out: Path, options: Options, filters: Filters, ca
             outcome = _one(pair, out / pair.id, options, cache, tell, hashes)
         result = replace(result, outcomes=(*result.outcomes, outcome))
         record()  # a run that is stopped has said what it did
+    result = replace(result, series=tuple(_series(result)))
+    if result.series:
+        write_text(out / SERIES, dumps({"series": result.series}) + "\n")
+    else:
+        (out / SERIES).unlink(missing_ok=True)
     record()
     return result
+
+
+def _series(result: Run) -> list[dict[str, Any]]:
+    """Acquisitions adjusted together, those of one CRS at a time: another zone has other axes."""
+    links: dict[str, list[Link]] = {}
+    for outcome in result.outcomes:
+        if outcome.summary:
+            links.setdefault(outcome.summary["crs"], []).append(link_of(outcome.left, outcome.right, outcome.summary))
+    times = {scene.id: scene.sensing_time for scene in result.catalogue.scenes}
+    return [said for own in links.values() for said in report(own, times)]
 
 
 def _fault(scene: Scene, options: Options) -> SentinelMatchError | None:

@@ -154,23 +154,20 @@ class Correlator:
         # A batch whose arrays stay in the cache is several times faster on a CPU
         self.batch = max(1, 64 * 64**2 // window**2) if self.device.type == "cpu" else 4096
 
-    def surfaces(self, at: Points, to: Points, radius: int, *, swap: bool = False) -> Surfaces:
+    def surfaces(self, at: Points, to: Points, radius: int, cut: Points | None = None) -> Surfaces:
         """Agreement of the right windows, centred on ``to``, with the left ones, centred on ``at``.
 
         Args:
             at: (N, 2) whole pixels in the left image.
             to: (N, 2) in the right image; fractions shift the surface, not the window.
             radius: largest displacement.
-            swap: exchange the roles of left and right.
+            cut: (N, 2) whole pixels where the right windows are cut; the nearest to ``to`` when not given.
         """
+        cut = np.round(to) if cut is None else cut
 
         def piece(i: int) -> tuple[Tensor, Tensor]:
-            here, there = (torch.from_numpy(p[i : i + self.batch]).to(self.device) for p in (at, to))
-            whole = there.round()
-            a, b = self._windows(0, here), self._windows(1, whole)
-            return self._surfaces(
-                *((b, a) if swap else (a, b)), radius, (there - whole if swap else whole - there).float()
-            )
+            here, there, whole = (torch.from_numpy(p[i : i + self.batch]).to(self.device) for p in (at, to, cut))
+            return self._surfaces(self._windows(0, here), self._windows(1, whole), radius, (whole - there).float())
 
         pieces = list(in_threads(piece, range(0, len(at), self.batch)))
         return Surfaces(*(torch.cat(t) for t in zip(*pieces, strict=True)))

@@ -109,7 +109,7 @@ def level_geobox(geobox: GeoBox, level: int) -> GeoBox:
 
 
 def check_size(asset: Asset) -> None:
-    """Refuse a file shorter than its product's manifest promises.
+    """Refuse a file shorter than its product's manifest promises, without opening it.
 
     Raises:
         DamagedImage: see above.
@@ -118,11 +118,22 @@ def check_size(asset: Asset) -> None:
         raise DamagedImage(str(asset), f"it has {asset.size:,} of {asset.expected_size:,} bytes")
 
 
+def check(asset: Asset) -> None:
+    """Refuse a file that is not what its product's manifest promises: decoders do not notice a flipped bit.
+
+    Raises:
+        DamagedImage: see above.
+    """
+    check_size(asset)
+    if asset.checksum:
+        asset.sha256()
+
+
 def read_rasterio(
     asset: Asset, window: Window | None = None, level: int = 0, index: int = 1, out: NDArray[Any] | None = None
 ) -> NDArray[Any]:
     """Decode with GDAL, any raster format: see :class:`Reader`. Tiles of the file are decoded in parallel."""
-    check_size(asset)
+    check(asset)
     options = {"overview_level": level - 1} if level else {}
     with ExitStack() as stack:
         stack.enter_context(rasterio.Env(**_GDAL))
@@ -171,7 +182,7 @@ def read_glymur(
     Raises:
         DecoderMissing: no OpenJPEG library is found.
     """
-    check_size(asset)
+    check(asset)
     glymur = _glymur()
     # glymur warns of what it can live with and raises what it cannot, as many types (struct.error for a short header).
     with _on_disk(asset) as path, _silence():

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sentinel_match import verify
+from sentinel_match import choice, proof, verify
 from sentinel_match.errors import NoMatch
 from sentinel_match.lattice import crs_name, native_pixels, pixel_size, to_metres
 from sentinel_match.matchers import WITNESS
 from sentinel_match.source import inputs, source_of
-from sentinel_match.tiepoints import TiePoints, summarise
+from sentinel_match.tiepoints import TiePoints, nmad, summarise
+from sentinel_match.warp import azimuth_of_track
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from sentinel_match.look import Found
@@ -25,10 +28,12 @@ COARSE_TOLERANCE = 2.0
 """Pixels within which unrefined matches agree: phase leaves 0.2, ALIKED+LightGlue 0.7 px RMS."""
 TOLERANCE = (0.5, 1.0)
 """Bounds in pixels of the largest residual of an inlier; between them, five times the residual's own NMAD."""
+FEWEST_BLOCKS = 4
+"""Fewer do not tell how blocks differ."""
+FACTORS, ENOUGH = (0.5, 5.0), 100
+"""Bounds of the correction of predicted standard deviations, and check points that it takes."""
 LEAST_INLIERS = 20
 """Fewer believed points prove nothing about a pair."""
-HOLD_OUT_CELLS = 8
-"""The overlap's longer side is cut into this many cells for the hold-out proof."""
 
 
 def coarse_model(
@@ -78,14 +83,11 @@ def confirms(model: verify.Model, found: Found, a: Raster, b: Raster) -> bool:
         a: the left raster.
         b: the right one.
     """
-    from scipy.stats import binom
-
     gsd = pixel_size(a)
     p, q = to_metres(a, found.left), to_metres(b, found.right)
     witnesses = _witnesses(p, found, gsd)
     near = np.hypot(*(q - model(p)).T)[witnesses] <= COARSE_TOLERANCE * gsd
-    by_chance = min((COARSE_TOLERANCE / found.radius) ** 2, 1.0)
-    return bool(binom.sf(near.sum() - 1, len(witnesses), by_chance) <= verify.CHANCE)
+    return verify.by_chance(int(near.sum()), len(witnesses), COARSE_TOLERANCE / found.radius) <= verify.CHANCE
 
 
 def probabilities(model: verify.Model, found: Found, a: Raster, b: Raster) -> NDArray[np.float64]:
@@ -102,8 +104,46 @@ def probabilities(model: verify.Model, found: Found, a: Raster, b: Raster) -> ND
     return score
 
 
+def _azimuth(scene: Scene) -> float:
+    """Direction of the satellite's track over a scene."""
+    latitude = 0.0 if scene.footprint is None else float(scene.footprint.polygon.centroid.y)
+    return azimuth_of_track(latitude, ascending=scene.orbit_direction == "ASCENDING")
+
+
+def _unit_weight(
+    unseen: NDArray[np.float64], sigma: NDArray[np.float64], weight: NDArray[np.float64], view: NDArray[np.str_]
+) -> dict[str, float]:
+    """By what is correlated: standard deviation of unit weight, by which predicted ones are corrected a posteriori.
+
+    The height of a peak says how noise scatters it; what a season moves, shadows and crops, is seen in the errors at
+    check points alone (Mikhail & Ackermann 1976, "Observations and Least Squares").
+    """
+    factors = {}
+    for name in np.unique(view):
+        own = (view == name) & (weight > 0) & np.isfinite(unseen).all(1)
+        off = np.abs(unseen[own]) / sigma[own, None]
+        factors[str(name)] = float(np.clip(1.4826 * np.median(off), *FACTORS)) if own.sum() >= ENOUGH else 1.0
+    return factors
+
+
+def _sigma_of_shift(residual: NDArray[np.float64], block: NDArray[np.int_]) -> list[float]:
+    """Standard error of a pair's shift, east and north: neighbours err together, so blocks count, not points."""
+    medians = np.array([np.median(residual[block == k], axis=0) for k in np.unique(block)])
+    if len(medians) < FEWEST_BLOCKS:
+        return [nmad(residual[:, k]) for k in (0, 1)]
+    return [1.2533 * nmad(medians[:, k]) / np.sqrt(len(medians)) for k in (0, 1)]
+
+
+def _rounded(figures: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        k: [round(x, 4) for x in v] if isinstance(v, list) else round(v, 4) if isinstance(v, float) else v
+        for k, v in figures.items()
+    }
+
+
 def tie_points(
     kind: str,
+    asked: str | None,
     measured: Measured,
     a: Raster,
     b: Raster,
@@ -114,6 +154,17 @@ def tie_points(
 ) -> TiePoints:
     """The measured points with residual, probability and verdict, in metres.
 
+    Args:
+        kind: of the plane transform that most points agree on.
+        asked: kind of the model a user wants; chosen by what it predicts when ``None``.
+        measured: points of both scenes.
+        a: the left raster.
+        b: the right one.
+        scenes: whose they are.
+        band: what was compared.
+        radius: of the search, pixels.
+        seed: of fits and folds.
+
     Raises:
         NoMatch: too few points survive.
     """
@@ -123,30 +174,51 @@ def tie_points(
         raise NoMatch(*ids, f"only {ok.sum()} of {len(measured)} points could be measured to sub-pixel")
     p, q = to_metres(a, measured.left[ok]), to_metres(b, measured.right[ok])
     sigma, quality, refined = measured.sigma[ok] * gsd, measured.distinct[ok], measured.refined[ok]
+    view = measured.view[ok]
     try:
-        model = verify.robust_fit(kind, p, q, sigma, tolerance=TOLERANCE[1] * gsd, quality=-sigma, seed=seed)
+        plane = verify.robust_fit(kind, p, q, sigma, tolerance=TOLERANCE[1] * gsd, quality=-sigma, seed=seed)
+        weight = choice.consensus(p, q, plane, TOLERANCE[1] * gsd)
+        kinds = choice.TRIED if asked is None else (asked,)
+        chosen = choice.choose(
+            p, q, sigma, weight, azimuth=_azimuth(scenes[0]), kinds=kinds, apart=WITNESS * gsd, seed=seed
+        )
     except verify.NoModel as error:
         raise NoMatch(*ids, str(error)) from error
+    factors = _unit_weight(chosen.unseen, sigma, weight, view)
+    sigma = sigma * np.array([factors[name] for name in view])
+    residual = q - chosen.warp(p)
     best = sigma <= np.median(sigma)
-    spread = 1.4826 * float(np.median(np.abs(q - model(p))[best]))
+    spread = 1.4826 * float(np.median(np.abs(residual)[best]))
     tolerance = float(np.clip(5 * spread, TOLERANCE[0] * gsd, TOLERANCE[1] * gsd))
-    verified = verify.verify(model, p, q, quality, tolerance=tolerance, reach=radius * gsd, chosen=~refined)
-    inlier = verified.inlier
+    off = np.hypot(*residual.T)
+    likely = verify.likely(off, quality, refined, tolerance, radius * gsd)
+    score = np.where(off <= tolerance, likely, 0)  # what contradicts the model is wrong whatever its peak
+    inlier = score >= verify.LEAST_SCORE
     # Matches that were kept for their agreement are no evidence for it
     fair = np.flatnonzero(refined if refined.any() else np.ones(len(p), bool))
-    fair = fair[verify.apart(p[fair], -sigma[fair], WITNESS * gsd)]
-    _, chance = verify.agreement(p[fair], q[fair], model, tolerance, radius * gsd)
+    fair = fair[verify.apart(p[fair], -sigma[fair], measured.witness[ok][fair] * gsd)]
+    unseen = np.hypot(*chosen.unseen[fair].T)
+    if np.isfinite(unseen).any():
+        # What is predicted from other blocks has no parameter left to agree with
+        unseen = unseen[np.isfinite(unseen)]
+        chance = verify.by_chance(int((unseen <= tolerance).sum()), len(unseen), tolerance / (radius * gsd))
+    else:
+        _, chance = verify.agreement(p[fair], q[fair], plane, tolerance, radius * gsd)
     if inlier.sum() < LEAST_INLIERS or chance > verify.CHANCE:
-        raise NoMatch(*ids, f"only {inlier.sum()} of {len(p)} measured points agree on a {kind}")
-    extent = float(np.ptp(p[inlier], axis=0).max())
-    proof = verify.hold_out(kind, p[inlier], q[inlier], sigma[inlier], cell=max(extent / HOLD_OUT_CELLS, gsd))
+        raise NoMatch(*ids, f"only {inlier.sum()} of {len(p)} measured points agree on a {chosen.warp.kind}")
+    # Check points are whatever looks right by itself; those that disagree are counted, not left out
+    checks = likely >= verify.LEAST_SCORE
+    held = proof.held_out(chosen.unseen[checks], inlier[checks], chosen.block[checks], seed)
     grids = [source_of(scene, inputs(band)[0], gsd).grid for scene in scenes]
     crs = a.geobox.crs
-    summary = summarise(p, q, q - model(p), inlier, gsd)
+    summary = summarise(p, q, residual, inlier, gsd)
     summary |= {
-        "model": {"kind": model.kind, "matrix": model.matrix.tolist(), "origin": model.origin.tolist()},
+        "shift_sigma_m": [round(v, 4) for v in _sigma_of_shift(residual[inlier], chosen.block[inlier])],
+        "model": chosen.warp.plain(),
+        "sigma_factors": {name: round(factor, 3) for name, factor in factors.items()},
+        "kinds_tried": {k: round(v, 4) for k, v in chosen.errors.items()},
         "tolerance_m": round(tolerance, 3),
-        "hold_out": {k: v if k == "points" else round(v, 4) for k, v in proof.items()},
+        "hold_out": _rounded(held),
     }
     return TiePoints(
         left=scenes[0],
@@ -159,8 +231,8 @@ def tie_points(
         left_px=native_pixels(p, crs, grids[0]),
         right_px=native_pixels(q, crs, grids[1]),
         sigma_m=sigma,
-        score=verified.score,
-        residual_m=verified.residual,
+        score=score,
+        residual_m=off,
         inlier=inlier,
         method=np.full(len(p), "phase"),
         summary=summary,

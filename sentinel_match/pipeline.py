@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sentinel_match import classes, judge, matchers, refine, verify, windows
+from sentinel_match import classes, judge, matchers, proof, refine, verify, windows
 from sentinel_match.correspond import correspond
+from sentinel_match.coverage import cover
 from sentinel_match.errors import NoGeoreference, NoMatch, NoOverlap, NothingClear
 from sentinel_match.lattice import (
     jointly_valid,
@@ -30,9 +31,12 @@ from sentinel_match.look import Method
 from sentinel_match.masks import Masking
 from sentinel_match.semantics import Semantics, by_class
 from sentinel_match.sides import common_band, hidden, load_pair
+from sentinel_match.warp import Warp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
 
     from sentinel_match.cache import Cache
     from sentinel_match.look import Found
@@ -69,7 +73,8 @@ class Options:
     reach: float = 500.0
     """Metres by which the georeference may be off."""
     model: str | None = None
-    """A kind of ``verify.MINIMAL``; similarity on a common lattice and affine elsewhere when not given."""
+    """A kind of ``warp.KINDS``. When not given, a similarity on a common lattice, an affine elsewhere, must find most
+    points agreeing, and the model is then chosen by what it predicts."""
     cells: int = 8
     """At most this many cells are given to the matcher."""
     candidates: int = 20_000
@@ -152,7 +157,11 @@ def match_scenes(
         clear = jointly_valid(a.raster, b.raster)
         if not clear.any():
             raise NothingClear(left.id, right.id, hidden(a.loaded, b.loaded))
-    kind = options.model or ("similarity" if same_lattice(a.raster.geobox, b.loaded.raster.geobox) else "affine")
+    kind = (
+        options.model
+        if options.model in verify.MINIMAL
+        else ("similarity" if same_lattice(a.raster.geobox, b.loaded.raster.geobox) else "affine")
+    )
     with clock("match"):
         found = correspond(a.side, b.side, options.method(kind), cache, tell)
         if found.model is None:
@@ -162,25 +171,35 @@ def match_scenes(
     with clock("refine"):
         grid = refine.grid(clear, options.candidates)
         found = thinned(found, float(np.sqrt(clear.sum() / max(len(grid), 1))))
-        if np.abs(coarse.matrix[:2, :2] - np.eye(2)).max() > UPRIGHT:
-            grid = grid[:0]
-        there = to_pixels(b.raster, coarse(to_metres(a.raster, grid)))
-        places = np.concatenate([found.left[found.believed], grid])
-        expected = np.concatenate([found.right[found.believed], there])
+        upright = np.abs(coarse.matrix[:2, :2] - np.eye(2)).max() <= UPRIGHT
+        matched = refine.nodes(found.left[found.believed])
+        places, place = np.unique(np.concatenate([matched, grid]), axis=0, return_inverse=True)
+        method = np.full(len(places), "grid", "U64")
+        method[place.ravel()[: len(matched)]] = found.method[found.believed]
         tell("refine", 0, len(places))
-        if len(grid):
-            measured = refine.measure(a.side.images, b.side.images, places, expected, options.refinement)
-        else:  # nothing is measured again: what a match is worth, its company says
-            measured = refine.Measured.nothing(places, expected)
+        if upright:
+            there = to_pixels(b.raster, coarse(to_metres(a.raster, places)))
+            measured = refine.measure(a.side.images, b.side.images, places, there, options.refinement)
+        else:  # windows cannot be compared as they are: what a match is worth, its company says
+            measured = refine.Measured.nothing(places, places)
             found = replace(found, score=judge.probabilities(coarse, found, a.raster, b.raster))
-        measured = keep_matches(measured, found)
+        measured, method = with_matches(measured, method, found, place.ravel()[: len(matched)])
         tell("refine", len(places), len(places))
 
     with clock("verify"):
         ties = judge.tie_points(
-            kind, measured, a.raster, b.raster, (left, right), band, options.refinement.radius, options.seed
+            kind,
+            options.model,
+            measured,
+            a.raster,
+            b.raster,
+            (left, right),
+            band,
+            options.refinement.radius,
+            options.seed,
         )
-    method = np.concatenate([found.method[found.believed], np.full(len(grid), "grid", "U64")])[measured.ok]
+        second = proof.second(a.raster, b.raster, Warp.from_plain(ties.summary["model"]))
+    method = method[measured.ok]
     lies = [side.classes_at(p)[measured.ok] for side, p in ((a, measured.left), (b, measured.right))]
     summary = {
         **ties.summary,
@@ -194,8 +213,11 @@ def match_scenes(
         },
         "regions": windows.by_cell(a.raster, to_pixels(a.raster, ties.left_xy)[ties.inlier], method[ties.inlier]),
         "candidates": len(places),
+        "coverage": cover(clear, to_pixels(a.raster, ties.left_xy)[ties.inlier], pixel_size(a.raster)),
+        "second": second,
         "jointly_clear_km2": round(float(clear.sum()) * pixel_size(a.raster) ** 2 / 1e6, 2),
         "band": band,
+        "crs": ties.crs,
         "masks": {
             side: {"clouds_from": of.clouds or None, "removed": dict(of.removed), "notes": of.notes}
             for side, of in (("left", a.loaded), ("right", b.loaded))
@@ -208,6 +230,7 @@ def match_scenes(
         }
         names = [np.array([classes.Class(c).name.lower() for c in codes]) for codes in lies]
         ties = replace(ties, left_class=names[0], right_class=names[1])
+    summary["verdict"] = proof.verdict(summary)
     return replace(ties, method=method, summary=summary)
 
 
@@ -224,25 +247,31 @@ def thinned(found: Found, spacing: float) -> Found:
     return replace(found, believed=believed)
 
 
-def keep_matches(measured: Measured, found: Found) -> Measured:
-    """Where a believed match could not be measured any better, it stays as it was found.
+def with_matches(
+    measured: Measured, method: NDArray[np.str_], found: Found, place: NDArray[np.intp]
+) -> tuple[Measured, NDArray[np.str_]]:
+    """Where a believed match could not be measured any better, it is added as it was found.
 
     Args:
-        measured: the believed matches first, then the grid.
-        found: what they were found by.
+        measured: places.
+        method: (N,) what made each a place.
+        found: matches.
+        place: (M,) index of the place of each believed match.
     """
-    n = int(found.believed.sum())
-    bare = np.flatnonzero(~measured.ok[:n])
-    chosen = np.flatnonzero(found.believed)[bare]
-    arrays = {
-        name: getattr(measured, name).copy() for name in ("left", "right", "sigma", "distinct", "ok", "refined", "view")
-    }
-    arrays["left"][bare], arrays["right"][bare] = found.left[chosen], found.right[chosen]
-    arrays["distinct"][bare], arrays["ok"][bare] = found.score[chosen], True
-    arrays["sigma"][bare] = [UNREFINED.get(name, UNREFINED_OTHER) for name in found.method[chosen]]
-    arrays["refined"][bare] = False
-    arrays["view"][bare] = found.method[chosen]
-    return replace(measured, **arrays)
+    bare = np.flatnonzero(found.believed)[~measured.ok[place]]
+    added = refine.Measured(
+        left=found.left[bare],
+        right=found.right[bare],
+        sigma=np.array([UNREFINED.get(name, UNREFINED_OTHER) for name in found.method[bare]]),
+        quality=np.zeros(len(bare)),
+        distinct=found.score[bare].astype(np.float64),
+        ok=np.ones(len(bare), bool),
+        refined=np.zeros(len(bare), bool),
+        view=found.method[bare],
+        witness=np.full(len(bare), matchers.WITNESS) if found.witness is None else found.witness[bare],
+    )
+    joined = {f.name: np.concatenate([getattr(m, f.name) for m in (measured, added)]) for f in fields(refine.Measured)}
+    return refine.Measured(**joined), np.concatenate([method, found.method[bare]])
 
 
 class Clock:

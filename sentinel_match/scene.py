@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 from sentinel_match.errors import DamagedImage, MissingBand
 
 if TYPE_CHECKING:
+    import hashlib
     from collections.abc import Iterable, Iterator
     from datetime import datetime
 
@@ -72,7 +73,7 @@ class Asset:
         Read once a process, and again when size or time of the file have changed: every pair of a scene asks for it.
 
         Raises:
-            DamagedImage: see :meth:`open`.
+            DamagedImage: see :meth:`open`; or the bytes are not those that the manifest promises.
         """
         try:
             status = self.path.stat()
@@ -86,13 +87,37 @@ class Asset:
 
 @lru_cache(maxsize=4096)
 def _digest(asset: Asset, _size: int, _modified: int) -> str:
-    from hashlib import sha256
+    import hashlib
 
-    total = sha256()
+    # A manifest that is wrong about the size describes another file
+    same = asset.size is None or asset.expected_size in {None, asset.size}
+    total, promise = hashlib.sha256(), promised(asset.checksum) if same else None
     with asset.open() as file:
         while block := file.read(1 << 20):
             total.update(block)
+            if promise:
+                promise[0].update(block)
+    if promise and promise[0].hexdigest() != promise[1]:
+        raise DamagedImage(
+            str(asset),
+            f"its bytes are not those its manifest promises ({promise[0].name.upper()}); download it again, or delete "
+            "manifest.safe if you changed the file yourself",
+        )
     return total.hexdigest()
+
+
+def promised(checksum: str | None) -> tuple[hashlib._Hash, str] | None:
+    """A hash to fill and the digest it should have; ``None`` where a manifest promises none that can be checked.
+
+    Args:
+        checksum: as :attr:`Asset.checksum` has it.
+    """
+    import hashlib
+
+    method, _, digest = (checksum or "").partition(":")
+    known = {"MD5": "md5", "SHA3-256": "sha3_256", "SHA-256": "sha256"}.get(method)
+    filled = hashlib.new(known, usedforsecurity=False) if known else None
+    return (filled, digest) if filled and len(digest) == 2 * filled.digest_size else None
 
 
 @dataclass(frozen=True)

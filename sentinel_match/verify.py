@@ -10,13 +10,9 @@ it by chance. That ratio, made monotone in the correlation's quality (isotonic r
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 Points = NDArray[np.float64]
 """(N, 2) x, y in one common frame (metres, or pixels)."""
@@ -25,6 +21,8 @@ MINIMAL = {"translation": 1, "similarity": 2, "affine": 3, "homography": 4}
 """Points that determine each model, from the most constrained to the least."""
 RANSAC_TRIALS = 500
 """With half of the points wrong, 500 minimal sets of an affine model miss every clean one once in 10^28."""
+LEAST_SCORE = 0.9
+"""Smallest probability of an inlier."""
 CHANCE = 1e-3
 """Largest accepted probability that unrelated images show this many agreeing points (see :func:`agreement`)."""
 
@@ -53,20 +51,6 @@ class Model:
     def shift(self, at: Points) -> Points:
         """Displacement right minus left at left points."""
         return self(at) - at
-
-
-@dataclass(frozen=True, eq=False)
-class Verified:
-    """What is believed of a set of correspondences."""
-
-    model: Model
-    residual: NDArray[np.float64]
-    """(N,) distance of the right point to the model's prediction, in the frame's unit."""
-    score: NDArray[np.float64]
-    """(N,) probability that the correspondence is right, 0 to 1; 0 beyond the tolerance."""
-    inlier: NDArray[np.bool_]
-    tolerance: float
-    """Largest residual of an inlier, in the frame's unit."""
 
 
 def fit(kind: str, left: Points, right: Points, weight: NDArray[np.float64] | None = None) -> Model:
@@ -178,35 +162,38 @@ def agreement(left: Points, right: Points, model: Model, tolerance: float, reach
     return count, float(np.exp(min(log_sets + binom.logsf(count - k - 1, n - k, by_chance), 700)))
 
 
-def verify(
-    model: Model,
-    left: Points,
-    right: Points,
-    quality: NDArray[np.float64],
-    *,
-    tolerance: float,
-    reach: float,
-    chosen: NDArray[np.bool_] | None = None,
-    least_score: float = 0.9,
-) -> Verified:
-    """Judge measured correspondences by a model: probability, residual, inlier.
+def by_chance(agreeing: int, of: int, share: float) -> float:
+    """Probability that unrelated correspondences agree so often with what had no part in them.
 
     Args:
-        model: the robust fit.
-        left: (N, 2) points.
-        right: (N, 2) points.
-        quality: (N,) how distinct the correlation peak is.
-        tolerance: largest residual of an inlier, same unit as the points.
-        reach: radius within which the search could have found a wrong peak, same unit; larger than ``tolerance``.
-        chosen: (N,) kept for agreeing with a model: they say nothing of the others, and their quality is their score.
-        least_score: smallest probability of an inlier.
+        agreeing: how many do.
+        of: how many could.
+        share: tolerance as a share of the radius over which wrong ones spread.
     """
-    residual = np.hypot(*(right - model(left)).T)
+    from scipy.stats import binom
+
+    return float(binom.sf(agreeing - 1, of, min(share**2, 1.0)))
+
+
+def likely(
+    residual: NDArray[np.float64],
+    quality: NDArray[np.float64],
+    measured: NDArray[np.bool_],
+    tolerance: float,
+    reach: float,
+) -> NDArray[np.float64]:
+    """(N,) probability that each correspondence is right by its own quality, whether it agrees with a model or not.
+
+    Args:
+        residual: (N,) distance to the model, in the frame's unit.
+        quality: (N,) how distinct the correlation peak is; of others, their score.
+        measured: (N,) has such a peak. The others were kept for agreeing: they say nothing of these.
+        tolerance: largest residual of an inlier, same unit.
+        reach: radius within which the search could have found a wrong peak, same unit; larger than ``tolerance``.
+    """
     score = quality.astype(np.float64)
-    fair = np.ones(len(left), bool) if chosen is None else ~chosen
-    score[fair] = probability(residual[fair], quality[fair], tolerance, reach)
-    score[residual > tolerance] = 0  # a point that contradicts the model is wrong whatever its peak
-    return Verified(model, residual, score, (residual <= tolerance) & (score >= least_score), tolerance)
+    score[measured] = probability(residual[measured], quality[measured], tolerance, reach)
+    return score
 
 
 def probability(
@@ -239,51 +226,6 @@ def probability(
     for group, value in zip(groups, smooth, strict=True):
         score[group] = value
     return np.clip(score, 0, 1)
-
-
-def hold_out(
-    kind: str, left: Points, right: Points, sigma: NDArray[np.float64], *, cell: float, seed: int = 0
-) -> Mapping[str, float]:
-    """Errors at points the fit has not seen: half of the spatial cells fit, the other half judge, then the reverse.
-
-    Neighbouring windows share pixels, so single points held out would be judged by their neighbours; whole cells
-    are not.
-
-    Args:
-        kind: see :func:`fit`.
-        left: (N, 2) believed points.
-        right: (N, 2) believed points.
-        sigma: (N,) standard deviations, same unit.
-        cell: side of a spatial cell, same unit.
-        seed: of the split.
-
-    Returns:
-        ``points``, ``bias_x``, ``bias_y`` (mean error), ``rmse`` (2-D), ``ce90`` (90 % of the points err less), in the
-        points' unit; empty when the points do not suffice.
-    """
-    where = np.floor(left / cell).astype(np.int64)
-    _, index = np.unique(where, axis=0, return_inverse=True)
-    cells = int(index.max()) + 1 if len(index) else 0
-    half = np.random.default_rng(seed).permutation(cells) < (cells + 1) // 2
-    errors = []
-    for side in (half, ~half):
-        train = side[index.ravel()] if cells else np.empty(0, bool)
-        if train.sum() < MINIMAL[kind] or train.all():
-            return {}
-        try:
-            model = fit(kind, left[train], right[train], sigma[train] ** -2.0)
-        except NoModel:  # the half lies on one line
-            return {}
-        errors.append(right[~train] - model(left[~train]))
-    error = np.concatenate(errors)
-    distance = np.hypot(*error.T)
-    return {
-        "points": len(error),
-        "bias_x": float(error[:, 0].mean()),
-        "bias_y": float(error[:, 1].mean()),
-        "rmse": float(np.sqrt((distance**2).mean())),
-        "ce90": float(np.percentile(distance, 90)),
-    }
 
 
 def _solve(kind: str, p: NDArray[np.float64], q: NDArray[np.float64], w: NDArray[np.float64]) -> NDArray[np.float64]:

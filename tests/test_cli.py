@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
@@ -97,6 +99,38 @@ def test_weights_of_ones_own_are_told_apart_by_name(tmp_path: Path) -> None:
         file.write_bytes(b"tensors")
     matcher: Any = options._make_matcher("superpoint+lightglue", files, "cpu")
     assert (files[1], files[0]) == (matcher.weights_file, matcher.lightglue_file)
+
+
+def test_a_figure_that_is_required_and_not_reached_is_exit_status_one(archive: Path, tmp_path: Path) -> None:
+    left, right = sorted(archive.iterdir())
+    ties = tmp_path / "ties.geojson"
+    met = call("match", left, right, "-o", ties, *QUICK, "--require", "CE90=20m", "--require", "POINTS=100")
+    assert (0, "") == (met.exit_code, "".join(s for s in met.stderr.splitlines() if "not met" in s))
+    ties.unlink()
+    missed = call("match", left, right, "-o", ties, *QUICK, "--require", "CE95=0.001px")
+    assert 1 == missed.exit_code
+    assert "not met: CE95<=0.001px is required, and it is 0." in missed.stderr
+    assert ties.exists()
+    run = call("run", archive, "-o", tmp_path / "out", *QUICK, "--require", "POINTS=1000000")
+    assert 1 == run.exit_code
+    assert "not met: " in run.stderr
+    assert 2 == call("match", left, right, "-o", ties, "--require", "CE90=3").exit_code
+
+
+def test_three_acquisitions_are_adjusted_as_one_series(archive: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "archive", tmp_path / "out"
+    shutil.copytree(archive, folder)
+    write_product(folder, Landscape(7), date="2021-07-19", pixels=720, displacement=(-5.0, 3.0))
+    done = call("run", folder, "-o", out, *QUICK)
+    assert 0 == done.exit_code, done.output
+    (series,) = json.loads((out / "series.json").read_text())["series"]
+    assert 3 == len(series["acquisitions"]) == len(series["pairs"])
+    found = {row["sensing_time"][5:7]: (row["dx_m"], row["dy_m"]) for row in series["acquisitions"]}
+    for month, truth in (("09", (6.4, 18.1)), ("07", (-5.0, 3.0))):
+        assert np.allclose(np.subtract(found[month], found["05"]), truth, atol=0.6)
+    (loop,) = series["loops"]
+    assert np.hypot(*loop["closure_m"]) < 1
+    assert "1 triangles close to" in done.stdout.replace("\n", " ")
 
 
 def test_chip_writes_what_the_matcher_sees(archive: Path, tmp_path: Path) -> None:

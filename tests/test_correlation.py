@@ -72,8 +72,8 @@ def test_a_displacement_is_found_at_every_phase_without_bias(view: str, truth: t
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_swapping_left_and_right_turns_the_surface_around(view: str) -> None:
-    both = correlator([GROUND], [example_pair((2.4, -1.3), size=224).right], view)
-    there, back = both.surfaces(GRID, GRID, 5), both.surfaces(GRID, GRID, 5, swap=True)
+    sides = [GROUND], [example_pair((2.4, -1.3), size=224).right]
+    there, back = (correlator(*pair, view).surfaces(GRID, GRID, 5) for pair in (sides, sides[::-1]))
     assert torch.allclose(there.height.flip(1, 2), back.height, atol=1e-5)
     assert torch.equal(there.clear, back.clear)
 
@@ -87,12 +87,12 @@ def test_a_fractional_expectation_shifts_the_surface_by_just_that(view: str, x: 
     assert np.abs(top.quality - 1).max() < 0.07
 
 
-def test_a_fractional_expectation_is_as_good_when_left_and_right_swap() -> None:
+def test_where_the_right_window_is_cut_moves_no_peak_far() -> None:
     both = correlator([GROUND], [example_pair((2.4, -1.3), size=224).right], "intensity")
-    there = peaks(both.surfaces(GRID, GRID + (2.3, -1.6), 4).height)
-    back = peaks(both.surfaces(GRID, GRID + (2.3, -1.6), 4, swap=True).height)
-    assert np.abs(there.shift - (0.1, 0.3)).max() < 0.2
-    assert np.allclose(-there.shift, back.shift, atol=1e-3)
+    to = GRID + (2.3, -1.6)
+    low, high = (peaks(both.surfaces(GRID, to, 4, cut).height).shift for cut in (np.floor(to), np.ceil(to)))
+    assert np.abs(low - (0.1, 0.3)).max() < 0.25
+    assert np.abs(low - high).max() < 0.15
 
 
 @pytest.mark.parametrize("view", VIEWS)

@@ -20,7 +20,8 @@ PACKAGE = Path(errors.__file__).parent
 ORDER = re.findall(
     r"\w+",
     """errors files execute scene footprint safe jp2 masks brightness classes resample source raster loaded pair
-    pairing lattice semantics guide weights models verify correlation matchers windows refine tiepoints judge export
+    pairing lattice semantics guide weights models verify warp choice coverage correlation matchers windows refine
+    tiepoints series proof judge export
     cache view unposed look correspond sides pipeline batch images evaluate train testing cli""",
 )
 

@@ -15,7 +15,7 @@ from sentinel_match.cache import Cache
 from sentinel_match.errors import MissingBand, NoGeoreference, NoMatch, NoOverlap, NothingClear, TooFine
 from sentinel_match.look import Found
 from sentinel_match.pairing import Filters
-from sentinel_match.pipeline import Options, keep_matches, match_scenes, thinned
+from sentinel_match.pipeline import Options, match_scenes, thinned, with_matches
 from sentinel_match.refine import Measured
 from sentinel_match.safe import read_scene
 from sentinel_match.scene import Scene
@@ -399,21 +399,22 @@ def test_matches_are_thinned_to_the_surest_of_each_square_and_none_is_lost() -> 
     assert not nothing.believed.any()
 
 
-def test_a_match_that_could_not_be_measured_stays_as_it_was_found() -> None:
+def test_a_match_that_could_not_be_measured_is_added_as_it_was_found() -> None:
     found = example_found()
-    n, grid = int(found.believed.sum()), 7
-    points = np.concatenate([found.left[found.believed], np.full((grid, 2), 50.0)])
-    ok = np.arange(n + grid) % 2 == 0
-    nothing = Measured.nothing(points, points + 9)
-    kept = keep_matches(replace(nothing, ok=ok, sigma=np.full(len(ok), 0.05)), found)
-    bare = np.flatnonzero(~ok[:n])
-    origin = np.flatnonzero(found.believed)[bare]
-    assert kept.ok[:n].all()
-    assert ok[n:].tolist() == kept.ok[n:].tolist()
-    assert np.array_equal(found.right[origin], kept.right[bare])
-    assert np.array_equal(found.score[origin], kept.distinct[bare])
+    n = int(found.believed.sum())
+    place = np.arange(n) // 2  # two matches share a place
+    places = np.full((n // 2 + 8, 2), 50.0)
+    ok = np.arange(len(places)) % 2 == 0
+    nothing = replace(Measured.nothing(places, places + 9), ok=ok)
+    measured, method = with_matches(nothing, np.full(len(places), "grid", "U64"), found, place)
+    origin = np.flatnonzero(found.believed)[~ok[place]]
+    added = slice(len(places), None)
+    assert len(places) + len(origin) == len(measured) == len(method)
+    assert ok.tolist() == measured.ok[: len(places)].tolist()
+    assert measured.ok[added].all()
+    assert not measured.refined[added].any()
+    assert np.array_equal(found.right[origin], measured.right[added])
+    assert np.array_equal(found.score[origin], measured.distinct[added])
     sigma = {"phase": 0.2, "sift": 0.4, "says": 0.7}
-    assert [sigma[name] for name in found.method[origin]] == kept.sigma[bare].tolist()
-    assert found.method[origin].tolist() == kept.view[bare].tolist()
-    assert np.array_equal((points + 9)[ok], kept.right[ok])
-    assert (kept.sigma[ok] == 0.05).all()
+    assert [sigma[name] for name in found.method[origin]] == measured.sigma[added].tolist()
+    assert found.method[origin].tolist() == measured.view[added].tolist() == method[added].tolist()

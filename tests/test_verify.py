@@ -1,4 +1,4 @@
-"""Robust models, probabilities and the hold-out proof."""
+"""Robust models and probabilities."""
 
 from __future__ import annotations
 
@@ -123,29 +123,15 @@ def test_a_better_peak_is_never_less_probable() -> None:
     assert (np.diff(score[np.argsort(quality, kind="stable")]) >= 0).all()
 
 
-def test_hold_out_finds_the_noise_and_no_bias() -> None:
-    rng, left = np.random.default_rng(6), points(2000)
-    right = moved("similarity", left) + rng.normal(0, 2.0, left.shape)
-    proof = verify.hold_out("similarity", left, right, np.full(2000, 2.0), cell=2500)
-    assert 2000 == proof["points"]
-    assert abs(proof["rmse"] - 2.0 * np.sqrt(2)) < 0.15
-    assert abs(proof["ce90"] - 2.0 * 2.146) < 0.2
-    assert max(abs(proof["bias_x"]), abs(proof["bias_y"])) < 0.2
+def test_agreement_with_what_had_no_part_in_them_is_by_chance_as_often_as_the_areas_say() -> None:
+    assert verify.by_chance(50, 200, 0.5) > 0.4  # a quarter of 200
+    assert verify.by_chance(150, 200, 0.5) < 1e-20
+    assert 1.0 == verify.by_chance(0, 200, 0.5)
 
 
-def test_hold_out_sees_the_error_of_too_poor_a_model() -> None:
-    left = points(1000)
-    right = verify.Model("affine", np.array([[1.001, 0, 0], [0, 1, 0], [0, 0, 1]]), ORIGIN)(left)
-    poor = verify.hold_out("translation", left, right, np.ones(1000), cell=2500)
-    rich = verify.hold_out("affine", left, right, np.ones(1000), cell=2500)
-    assert poor["rmse"] > 3
-    assert rich["rmse"] < 1e-4
-
-
-def test_hold_out_of_points_on_one_line_is_empty() -> None:
-    line = ORIGIN + np.linspace(0, 20_000, 60)[:, None] * (0, 1)
-    assert {} == verify.hold_out("affine", line, line, np.ones(60), cell=2500)
-
-
-def test_hold_out_of_points_in_one_place_is_empty() -> None:
-    assert {} == verify.hold_out("affine", points(50, side=10), points(50, side=10), np.ones(50), cell=1e6)
+def test_points_that_were_kept_for_agreeing_say_nothing_of_the_others() -> None:
+    residual = np.concatenate([np.zeros(50), np.full(150, 20.0)])
+    measured = np.arange(200) >= 50
+    score = verify.likely(residual, np.full(200, 0.7), measured, 5.0, 40.0)
+    assert (score[:50] == 0.7).all()
+    assert (score[50:] < 0.1).all()

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from sentinel_match.cli import options
+from sentinel_match.cli import options, terminal
 
 
 @click.command()
@@ -36,7 +36,7 @@ def demo(ctx: click.Context, /, folder: Path, **values: Any) -> None:
         click.echo(f"inventing an archive in {folder / 'archive'}", err=True)
     truths = testing.write_archive(folder / "archive")
     displacement = {read_scene(t.path).id: t.displacement for t in truths if not t.flaw}
-    with options.progress(quiet=ctx.obj) as tell:
+    with terminal.progress(quiet=ctx.obj) as tell:
         result = batch.run([folder / "archive"], folder / "out", Options(), Filters(mixed_levels=True), cache, tell)
     report(result, folder / "out", as_json=False)
     for scene in {r.right.id for r in result.pairing.refused if r.right and "clear in both" in r.reason}:

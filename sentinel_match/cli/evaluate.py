@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from sentinel_match.cli import options
+from sentinel_match.cli import options, terminal
 from sentinel_match.matchers import DEFAULT
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def evaluate(
     if not listed:
         raise click.ClickException("No pair; `sentinel-match pairs ARCHIVES --refused` says why; a list ends in .csv.")
     how = room.Preparation(displacement, resolution, masking, seed)
-    with options.progress(quiet=ctx.obj) as tell:
+    with terminal.progress(quiet=ctx.obj) as tell:
         records = room.run(
             listed,
             tuple(tested.values()),
@@ -158,8 +158,8 @@ def evaluate(
     title = (
         "Believed: correct points, precision at 1 px, coverage. Delivered: correct of all, precision. Transforms: AUC"
     )
-    options.print_table(title, report.TABLE, report.table(summaries), right=report.TABLE[2:])
-    options.print_table("Controls", report.CONTROLS, report.control_table(controls))
+    terminal.print_table(title, report.TABLE, report.table(summaries), right=report.TABLE[2:])
+    terminal.print_table("Controls", report.CONTROLS, report.control_table(controls))
     _finish(ctx, missing, output)
 
 
@@ -199,7 +199,7 @@ def _poses(
     pairs = pose.read_pose_pairs(listing, folder)[:limit]
     matchers, missing = _available(methods, lambda name: ImageMatcher(name, device, resize, rotations=(0.0,)))
     records: list[pose.PoseRecord] = []
-    with options.progress(quiet=ctx.obj) as tell:
+    with terminal.progress(quiet=ctx.obj) as tell:
         for k, pair in enumerate(pairs):
             tell(f"pair {pair.left.name} {pair.right.name}", k, len(pairs))
             records += [pose.run_pair(pair, name, matcher) for name, matcher in matchers.items()]
@@ -208,7 +208,7 @@ def _poses(
         click.echo(dumps(report.poses_as_json(records, missing)))
     else:
         title = f"Camera poses of {len(pairs)} pairs, percent"
-        options.print_table(title, report.POSES, report.pose_table(pose.summarise_pose(records)), report.POSES[1:])
+        terminal.print_table(title, report.POSES, report.pose_table(pose.summarise_pose(records)), report.POSES[1:])
     for record in records:
         if record.status == "failed":
             click.echo(f"failed: {record.method}: {record.left} {record.right}: {record.reason}", err=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sentinel_match.cli import options
+from sentinel_match.cli import terminal
 
 if TYPE_CHECKING:
     from sentinel_match.images import ImageMatcher
@@ -83,7 +83,7 @@ def images(ctx: click.Context, /, names: tuple[Path, ...], output: Path, **value
     rows = [
         [n, s["status"], s.get("matches"), s.get("believed"), s.get("angle"), s.get("why")] for n, s in summary.items()
     ]
-    options.print_table(
+    terminal.print_table(
         f"{len(rows)} pairs", ["pair", "outcome", "matches", "believed", "angle", "why"], rows, ["matches", "believed"]
     )
     lost = any(s["status"] == "no match" for s in summary.values())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sentinel_match.cli import options
+from sentinel_match.cli import options, terminal
 
 if TYPE_CHECKING:
     from sentinel_match.weights import Weights
@@ -32,7 +32,7 @@ def matchers(ctx: click.Context, /, as_json: bool, download: str | None) -> None
     for k, row in enumerate(rows):
         first = k == 0 or rows[k - 1]["matcher"] != row["matcher"]
         cells.append([row["matcher"] if first else "", row["state"], row["file"], row["licence"], row["where"]])
-    options.print_table("", ["matcher", "", "weights", "licence", "where, or what to do"], cells)
+    terminal.print_table("", ["matcher", "", "weights", "licence", "where, or what to do"], cells)
 
 
 def status(name: str) -> list[dict[str, str]]:

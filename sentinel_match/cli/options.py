@@ -1,30 +1,47 @@
-"""Options that several commands share, and how the terminal shows progress."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
 import dataclasses
-import sys
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from rich.table import Table
+    from collections.abc import Callable, Sequence
 
     from sentinel_match.cache import Cache
     from sentinel_match.masks import Masking
     from sentinel_match.matchers import Matcher
     from sentinel_match.pairing import Filters
     from sentinel_match.pipeline import Options
-    from sentinel_match.sides import Tell
+    from sentinel_match.proof import Requirement
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
 METRES = click.FloatRange(0.01, 10_000)
+BENDS = ("polynomial2", "polynomial3", "track", "field")
+
+
+def _required(_ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]) -> tuple[Requirement, ...]:
+    from sentinel_match.proof import requirement
+
+    try:
+        return tuple(requirement(text) for text in texts)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+require = click.option(
+    "--require",
+    "required",
+    multiple=True,
+    callback=_required,
+    metavar="FIGURE",
+    help="A figure that every pair must reach, or exit with 1: CE90=3m, CE95=0.3px, RMSE=, GROSS=1%, POINTS=1000, "
+    "CELLS=400, COVERAGE=50%; again for more.",
+)
 
 archives = click.argument("archives", nargs=-1, required=True, type=click.Path(path_type=Path))
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -94,8 +111,8 @@ match_options = together(
     ),
     click.option(
         "--model",
-        type=click.Choice(["translation", "similarity", "affine", "homography"]),
-        help="Transform the points must agree on (default: similarity on a common lattice, else affine).",
+        type=click.Choice(["translation", "similarity", "affine", "homography", *BENDS]),
+        help="How the images may differ (default: the simplest that predicts unseen ground as well as any).",
     ),
     click.option(
         "--reach",
@@ -128,9 +145,9 @@ match_options = together(
     click.option(
         "--window",
         type=click.IntRange(16, 512),
-        default=64,
+        default=32,
         show_default=True,
-        help="Side of the correlation window in pixels.",
+        help="Side of a correlation window in pixels; neighbours are averaged.",
     ),
     click.option("--radius", default=4, show_default=True, help="Search radius of the correlation in pixels."),
     click.option("--device", default="cpu", show_default=True, help="cpu, cuda, or auto: cuda where there is one."),
@@ -258,69 +275,6 @@ def _make_matcher(name: str, files: Sequence[Path], device: str) -> Matcher | No
     return matchers.create(name, **extra)
 
 
-@contextmanager
-def progress(*, quiet: bool) -> Iterator[Tell]:
-    """What long work calls to be seen on stderr: a bar on a terminal, a line per stage elsewhere."""
-    if quiet:
-        yield lambda _what, _done, _of: None
-        return
-    if not sys.stderr.isatty():
-        last = [""]
-
-        def line(what: str, done: int, of: int) -> None:
-            if what != last[0]:
-                last[0] = what
-                click.echo(what if not what.startswith("pair ") else f"[{done + 1}/{of}] {what}", err=True)
-
-        yield line
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bars:
-        overall = bars.add_task("", visible=False)
-        current = bars.add_task("", total=1)
-
-        def show(what: str, done: int, of: int) -> None:
-            if what.startswith("pair "):
-                bars.update(overall, description=what, completed=done, total=of, visible=True)
-            else:
-                bars.update(current, description=what, completed=done, total=max(of, 1))
-
-        yield show
-
-
-def print_table(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[str] = ()
-) -> None:
-    """A table on stdout, as wide as the terminal, or as wide as it needs in a pipe."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table: Table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
-    for name in columns:
-        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
-    Console(width=None if sys.stdout.isatty() else 200, soft_wrap=False, highlight=False).print(table)
-
-
-def print_summary(left: str, right: str, summary: Any) -> None:
-    """The figures of one pair, in words a user cannot misread."""
-    s, proof = summary, summary["hold_out"]
-    scatter = f"NMAD {s['nmad_x_px']:.3f} px in x, {s['nmad_y_px']:.3f} px in y"
-    unseen = f"RMSE {proof['rmse']:.2f} m, CE90 {proof['ce90']:.2f} m over the believed points" if proof else "too few"
-    rows = [
-        ["tie points", f"{s['inliers']:,} believed of {s['points']:,} measured ({s['candidates']:,} tried)"],
-        ["found by", s["matcher"]["verdict"]],
-        ["shift, right minus left", f"{s['median_dx_m']:+.2f} m east, {s['median_dy_m']:+.2f} m north (median)"],
-        ["scatter around the model", scatter],
-        [
-            "below half a pixel",
-            f"{100 * s['share_below_half_px_of_all_measured']:.1f} % of all measured points",
-        ],
-        ["cross-validated", unseen],
-        ["coverage", f"{s['km_cells']:,} cells of 1 km; {s['jointly_clear_km2']:,.0f} km² clear in both"],
-        ["model", f"{s['model']['kind']}, {s['band']} at {s['gsd_m']:g} m"],
-    ]
-    print_table(f"{left} (left) and {right} (right)", ["", ""], rows)
+def unmet(required: Sequence[Requirement], summary: Any) -> list[str]:
+    """The requirements that a pair does not meet, a sentence each."""
+    return [said for one in required if (said := one.failed(summary))]

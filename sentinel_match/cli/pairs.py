@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from sentinel_match.cli import options
+from sentinel_match.cli import options, terminal
 
 
 @click.command()
@@ -44,10 +44,10 @@ def pairs(
         click.echo(export.dumps(collection))
     else:
         rows = [[k, p.id, f"{p.score:.2f}", "; ".join(p.reasons)] for k, p in enumerate(pairing.pairs, 1)]
-        options.print_table(f"{len(rows)} pairs of {len(scenes)} scenes", ["", "pair", "score", "why"], rows)
+        terminal.print_table(f"{len(rows)} pairs of {len(scenes)} scenes", ["", "pair", "score", "why"], rows)
         if show_refused:
             refusals = [[r.left.id, r.right.id if r.right else None, r.reason] for r in pairing.refused]
-            options.print_table(f"{len(refusals)} refused", ["left", "right", "why not"], refusals)
+            terminal.print_table(f"{len(refusals)} refused", ["left", "right", "why not"], refusals)
         elif pairing.refused and not ctx.obj:
             click.echo(f"{len(pairing.refused)} refused; --refused says why", err=True)
     if len(scenes) < len(catalogue.scenes):

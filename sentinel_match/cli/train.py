@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from sentinel_match.cli import options
+from sentinel_match.cli import options, terminal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -112,7 +112,7 @@ def train(
     prepared, origin = begun(network, start, keypoints, batch=batch or kind.batch, seed=seed, device=where)
     cache, masking = options.make_cache(values), options.make_masking(values)
     wanted = tuple(b.strip() for b in (bands or "").split(",") if b.strip())
-    with options.progress(quiet=ctx.obj) as tell:
+    with terminal.progress(quiet=ctx.obj) as tell:
         places, refused = gather(archives, wanted, resolution, masking, cache, tell)
     for error in refused:
         click.echo(f"refused: {error}", err=True)
@@ -127,7 +127,7 @@ def train(
         _print_places(ground, task.crops.names, task.judged_by)
     before = {} if start == "scratch" else task.examine()
     output.mkdir(parents=True, exist_ok=True)
-    with options.progress(quiet=ctx.obj) as tell:
+    with terminal.progress(quiet=ctx.obj) as tell:
         progress = learn(
             task, schedule, output, where, tell, written=lambda path, now: card.write(task.network, path, now)
         )
@@ -170,7 +170,7 @@ def _print_places(ground: Ground, trained: set[str], judged: set[str]) -> None:
         ]
         for place in ground.places
     ]
-    options.print_table("Places", ["place", "m/px", "scenes", "bands", ""], rows, right=["m/px", "scenes"])
+    terminal.print_table("Places", ["place", "m/px", "scenes", "bands", ""], rows, right=["m/px", "scenes"])
 
 
 def _print_figures(
@@ -187,4 +187,4 @@ def _print_figures(
         for k in after
         if k.startswith(f"{first} in ")
     ]
-    options.print_table("On held-out ground", ["", "before", "after"], rows, right=["before", "after"])
+    terminal.print_table("On held-out ground", ["", "before", "after"], rows, right=["before", "after"])

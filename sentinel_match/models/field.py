@@ -12,16 +12,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def averaged(field: Tensor, sigma: float) -> Tensor:
+def averaged(field: Tensor, sigma: float, reach: int | None = None) -> Tensor:
     """Gaussian average over the first two axes; the field itself for 0.
 
     Args:
         field: (rows, cols, K).
         sigma: standard deviation in steps of the grid.
+        reach: steps beyond which nothing counts; 2.5 standard deviations when not given.
     """
     if not sigma:
         return field
-    reach = math.ceil(2.5 * sigma)
+    reach = math.ceil(2.5 * sigma) if reach is None else reach
     steps = torch.arange(-reach, reach + 1, device=field.device)
     kernel = torch.exp(-0.5 * (steps / sigma) ** 2)
     kernel = kernel / kernel.sum()

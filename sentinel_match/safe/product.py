@@ -28,7 +28,7 @@ from sentinel_match.safe.metadata import (
     read_tile_metadata,
 )
 from sentinel_match.safe.tiles import tile_geobox
-from sentinel_match.scene import Asset, Band, Mask, Scene
+from sentinel_match.scene import Asset, Band, Mask, Scene, promised
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -79,8 +79,11 @@ def read_product(archive: Archive, root: str, only: str | None = None) -> list[S
         BrokenProduct: its metadata is absent, damaged or hostile.
     """
     files = tuple(member for member in archive.sizes if member.startswith(root))
-    metadata = read_product_metadata(archive, _main_file(archive, root, files))
     promises, notes = _promises(archive, root)
+    main = _main_file(archive, root, files)
+    for member in (main, *(file for file in files if TILE_XML.fullmatch(PurePosixPath(file).name))):
+        _unharmed(archive, member, promises.get(member))
+    metadata = read_product_metadata(archive, main)
     product = Product(archive, root, files, metadata, promises)
     refined = _refinement(product)
     name = metadata.name or re.sub(r"(\.SAFE|\.zip)+$", "", _folder(archive, root), flags=re.IGNORECASE)
@@ -120,6 +123,24 @@ def _promises(archive: Archive, root: str) -> tuple[dict[str, Promise], tuple[st
     except BrokenProduct as error:
         return {}, (f"no file size can be checked: {error.reason}",)
     return {root + name: promise for name, promise in promises.items()}, ()
+
+
+def _unharmed(archive: Archive, member: str, promise: Promise | None) -> None:
+    """Refuse metadata of the right size with other bytes: one flipped bit makes another offset of the reflectance.
+
+    A manifest that is wrong about the size, too, describes another file, as that of a repacked product does.
+    """
+    check = promised(promise.checksum) if promise and promise.size == archive.sizes[member] else None
+    if check is None:
+        return
+    check[0].update(archive.read(member))
+    if check[0].hexdigest() != check[1]:
+        method = check[0].name.upper()
+        raise BrokenProduct(
+            archive.path,
+            f"the bytes of {member} are not those its manifest promises ({method}): download it again, or delete "
+            "manifest.safe if you changed the file yourself",
+        )
 
 
 def _refinement(product: Product) -> dict[str, bool | None]:

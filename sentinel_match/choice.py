@@ -1,0 +1,216 @@
+"""Which model the points bear out: the simplest that predicts ground it has not seen.
+
+Spatial blocks are held out in turn, and the simplest kind is taken that is not worse than the best one by more than a
+standard error (Breiman et al. 1984; Roberts et al. 2017, "Cross-validation strategies for data with temporal, spatial,
+hierarchical, or phylogenetic structure"). The residuals of the points a model was fitted to say nothing: more
+parameters always make them smaller.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from sentinel_match import verify
+from sentinel_match.verify import MINIMAL, Model, NoModel, Points
+from sentinel_match.warp import BENDS, Bend, Warp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+TRIED = ("translation", "similarity", "affine", *BENDS)
+"""Kinds that compete. A homography has no reason in an orthoimage; a user may ask for it."""
+FOLDS = 5
+BLOCKS = 8
+"""The longer side of the points is cut into so many blocks, which are held out whole: neighbours share pixels."""
+SUPPORT = 12
+"""Independent points for each parameter of a bend: with fewer it is not tried."""
+STIFFNESS = (0.01, 0.1, 1.0)
+"""Weights of the penalty on second differences that compete, as shares of what the points weigh."""
+INTERVALS = 10
+"""Most knots of a spline along the longer side; three times as many along the track."""
+
+
+class Chosen(NamedTuple):
+    """A model, and how it was chosen."""
+
+    warp: Warp
+    unseen: NDArray[np.float64]
+    """(N, 2) what each point says less what this kind predicts from the other blocks; NaN where nothing is held out."""
+    block: NDArray[np.int_]
+    """(N,) the block that each point was held out with."""
+    errors: Mapping[str, float]
+    """Root mean square error per axis of each kind that was tried, on ground that it was not fitted to."""
+
+
+class _Trial(NamedTuple):
+    """A kind in the competition."""
+
+    kind: str
+    fit: Callable[[NDArray[np.bool_]], Warp]
+    """From the points of a mask."""
+
+
+def choose(
+    left: Points,
+    right: Points,
+    sigma: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    *,
+    azimuth: float = 0.0,
+    kinds: Sequence[str] = TRIED,
+    apart: float = 0.0,
+    seed: int = 0,
+) -> Chosen:
+    """The simplest model that predicts unseen ground as well as any.
+
+    Args:
+        left: (N, 2) points.
+        right: (N, 2) the same ground in the right frame.
+        sigma: (N,) standard deviation per axis, same unit.
+        weight: (N,) 0 to 1, by how much a point is believed; see :func:`consensus`.
+        azimuth: of the satellite's track, radians clockwise from north.
+        kinds: that compete, from simple to rich; only one: that one.
+        apart: points closer than this share what they saw: parameters are counted against as many squares.
+        seed: of the folds.
+
+    Raises:
+        NoModel: the points do not determine even the simplest kind.
+    """
+    cells = np.unique(np.floor(left[weight > 0] / apart), axis=0) if apart > 0 else left[weight > 0]
+    trials = [t for kind in kinds for t in _trials(kind, left, right, weight / sigma**2, azimuth, len(cells))]
+    everything = np.ones(len(left), bool)
+    if not trials:
+        raise NoModel(f"{len(cells)} independent points are too few for a {kinds[0]}")
+    block, fold = _blocks(left, seed)
+    scores: dict[str, NDArray[np.float64]] = {}
+    best: dict[str, tuple[_Trial, NDArray[np.float64]]] = {}
+    for trial in trials:
+        error = _unseen(trial, left, right, fold)
+        score = _by_block((error**2).sum(1), weight, block)
+        if len(score) > 1 and (trial.kind not in scores or score.mean() < scores[trial.kind].mean()):
+            scores[trial.kind], best[trial.kind] = score, (trial, error)
+    if not scores:  # all in one block: nothing can be held out
+        return Chosen(trials[0].fit(everything), np.full(left.shape, np.nan), block, {})
+    least = min(scores.values(), key=lambda score: float(score.mean()))
+    kind = next(k for k in kinds if k in scores and _no_worse(scores[k], least))
+    errors = {k: float(np.sqrt(score.mean() / 2)) for k, score in scores.items()}
+    return Chosen(best[kind][0].fit(everything), best[kind][1], block, errors)
+
+
+def _no_worse(score: NDArray[np.float64], least: NDArray[np.float64]) -> bool:
+    """Whether the difference over the same blocks is within its standard error."""
+    worse = score - least
+    return bool(worse.mean() <= worse.std(ddof=1) / np.sqrt(len(worse)))
+
+
+def consensus(left: Points, right: Points, model: Model, tolerance: float) -> NDArray[np.float64]:
+    """(N,) how far each point is believed, by the company it keeps: Tukey's biweight about the median of its block.
+
+    A model that is too simple for the ground must not decide which points a richer one may see.
+
+    Args:
+        left: (N, 2) points.
+        right: (N, 2) points.
+        model: robustly fitted to them.
+        tolerance: beyond it a point says nothing.
+    """
+    residual = right - model(left)
+    block, _ = _blocks(left, 0)
+    centre = np.zeros_like(residual)
+    for k in np.unique(block):
+        own = block == k
+        if own.sum() >= SUPPORT:
+            centre[own] = np.median(residual[own], axis=0)
+    off = np.hypot(*(residual - centre).T)
+    cut = float(np.clip(4.685 * 1.4826 * np.median(off), tolerance / 3, tolerance))
+    return np.asarray(np.where(off < cut, (1 - (off / cut) ** 2) ** 2, 0.0))
+
+
+def _trials(
+    kind: str,
+    left: Points,
+    right: Points,
+    inverse: NDArray[np.float64],
+    azimuth: float,
+    independent: int,
+) -> list[_Trial]:
+    """The ways to fit a kind, none where the points do not suffice; ``inverse`` are their weights."""
+    if kind in MINIMAL:
+
+        def plane(chosen: NDArray[np.bool_]) -> Warp:
+            return Warp(verify.fit(kind, left[chosen], right[chosen], inverse[chosen]))
+
+        return [_Trial(kind, plane)] if independent >= 2 * MINIMAL[kind] else []
+    shape = _shape(kind, left[inverse > 0], azimuth, independent)
+    if shape is None:
+        return []
+    basis = shape.basis(left)
+
+    def bent(chosen: NDArray[np.bool_], stiffness: float) -> Warp:
+        flat = verify.fit("affine", left[chosen], right[chosen], inverse[chosen])
+        weighted = basis[chosen] * inverse[chosen, None]
+        gram = weighted.T @ basis[chosen]
+        scale = float(np.trace(gram)) / len(gram)
+        gram += stiffness * scale * shape.penalty() + 1e-9 * scale * np.eye(len(gram))
+        rest = right[chosen] - flat(left[chosen])
+        return Warp(flat, replace(shape, coefficients=np.linalg.solve(gram, weighted.T @ rest)))
+
+    return [_Trial(kind, partial(bent, stiffness=s)) for s in ((0.0,) if kind.startswith("polynomial") else STIFFNESS)]
+
+
+def _shape(kind: str, known: Points, azimuth: float, independent: int) -> Bend | None:
+    """A bend without its coefficients; ``None`` where the points do not bear one."""
+    if len(known) < MINIMAL["affine"]:
+        return None
+    extent = np.ptp(known, axis=0)
+    if extent.min() <= 0:
+        return None
+    shape = Bend(kind, known.min(0), float(extent.max()), extent, azimuth=azimuth)
+    bearable = independent // SUPPORT
+    if kind == "track":
+        shape = replace(shape, intervals=(min(bearable - 3, 3 * INTERVALS), 0))
+    elif kind == "field":
+        share = extent / extent.max()
+        most = np.sqrt(bearable / share.min())
+        across, along = (int(min(most * s - 3, INTERVALS)) for s in share)
+        shape = replace(shape, intervals=(across, along))
+    else:
+        return shape if bearable >= shape.basis(known[:1]).shape[1] else None
+    return shape if min(n for n in shape.intervals[: 1 if kind == "track" else 2]) >= 1 else None
+
+
+def _unseen(trial: _Trial, left: Points, right: Points, fold: NDArray[np.int_]) -> NDArray[np.float64]:
+    """(N, 2) errors of fits that have not seen the fold of a point; NaN where there is none."""
+    error = np.full(left.shape, np.nan)
+    for k in np.unique(fold):
+        held = fold == k
+        if held.all():
+            break
+        try:
+            error[held] = right[held] - trial.fit(~held)(left[held])
+        except (NoModel, np.linalg.LinAlgError):
+            return np.full(left.shape, np.nan)
+    return error
+
+
+def _by_block(error: NDArray[np.float64], weight: NDArray[np.float64], block: NDArray[np.int_]) -> NDArray[np.float64]:
+    """Weighted mean over each block; none where nothing is known."""
+    known = np.isfinite(error) & (weight > 0)
+    total = np.bincount(block[known], weight[known])
+    return np.asarray(np.bincount(block[known], (weight * error)[known])[total > 0] / total[total > 0])
+
+
+def _blocks(points: Points, seed: int) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
+    """(N,) block and fold of each point."""
+    side = max(float(np.ptp(points, axis=0).max()) / BLOCKS, 1e-9)
+    cell = np.minimum(np.floor((points - points.min(0)) / side), BLOCKS - 1).astype(int)
+    _, block = np.unique(cell, axis=0, return_inverse=True)
+    block = block.ravel()
+    folds = np.random.default_rng(seed).permutation(block.max() + 1) % FOLDS
+    return block, folds[block]

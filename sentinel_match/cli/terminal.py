@@ -1,0 +1,103 @@
+"""What the terminal shows: progress on stderr, tables on stdout."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rich.table import Table
+
+    from sentinel_match.sides import Tell
+
+
+@contextmanager
+def progress(*, quiet: bool) -> Iterator[Tell]:
+    """What long work calls to be seen on stderr: a bar on a terminal, a line per stage elsewhere."""
+    if quiet:
+        yield lambda _what, _done, _of: None
+        return
+    if not sys.stderr.isatty():
+        last = [""]
+
+        def line(what: str, done: int, of: int) -> None:
+            if what != last[0]:
+                last[0] = what
+                click.echo(what if not what.startswith("pair ") else f"[{done + 1}/{of}] {what}", err=True)
+
+        yield line
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        overall = bars.add_task("", visible=False)
+        current = bars.add_task("", total=1)
+
+        def show(what: str, done: int, of: int) -> None:
+            if what.startswith("pair "):
+                bars.update(overall, description=what, completed=done, total=of, visible=True)
+            else:
+                bars.update(current, description=what, completed=done, total=max(of, 1))
+
+        yield show
+
+
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[str] = ()
+) -> None:
+    """A table on stdout, as wide as the terminal, or as wide as it needs in a pipe."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table: Table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    for name in columns:
+        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    Console(width=None if sys.stdout.isatty() else 200, soft_wrap=False, highlight=False).print(table)
+
+
+def print_summary(left: str, right: str, summary: Any) -> None:
+    """The figures of one pair, in words a user cannot misread."""
+    s, held = summary, summary["hold_out"]
+    rows = [
+        ["tie points", f"{s['inliers']:,} believed of {s['points']:,} measured ({s['candidates']:,} tried)"],
+        ["found by", s["matcher"]["verdict"]],
+        ["shift, right minus left", f"{s['median_dx_m']:+.2f} m east, {s['median_dy_m']:+.2f} m north (median)"],
+        ["model", f"{s['model']['kind']}, {s['band']} at {s['gsd_m']:g} m"],
+        ["scatter around it", f"NMAD {s['nmad_x_px']:.3f} px in x, {s['nmad_y_px']:.3f} px in y"],
+        ["unseen check points", _checked(held) if held else "too few"],
+        ["second estimator", _second(s["second"])],
+        ["coverage", _covered(s)],
+        ["verdict", s["verdict"]],
+    ]
+    print_table(f"{left} (left) and {right} (right)", ["", ""], rows)
+
+
+def _checked(held: Any) -> str:
+    low, high = held["ce90_interval"]
+    gross = f"{100 * held['gross_share']:.1f} % of {held['points']:,} grossly wrong"
+    bias = f"bias {held['bias_x']:+.2f} east, {held['bias_y']:+.2f} m north"
+    return f"CE90 {held['ce90']:.2f} m ({low:.2f} to {high:.2f}), CE95 {held['ce95']:.2f} m, {bias}; {gross}"
+
+
+def _second(second: Any) -> str:
+    if "agrees" not in second:
+        return f"no answer: the images are alike in {second['answers']} of {second['looks']} windows"
+    said = [
+        f"{second[f'{when}_dx_m']:+.2f} m east, {second[f'{when}_dy_m']:+.2f} m north {words}"
+        for when, words in (("before", "before correction"), ("after", "after"))
+    ]
+    return f"{second['estimator']} in {second['answers']} windows: {'; '.join(said)}"
+
+
+def _covered(s: Any) -> str:
+    share, beyond = s["coverage"]["share"], s["coverage"]["extrapolated_share"]
+    said = f"{s['km_cells']:,} cells of 1 km; {share:.0%} of {s['jointly_clear_km2']:,.0f} km² clear in both"
+    return f"{said}; over {beyond:.0%} the model extrapolates" if beyond else said

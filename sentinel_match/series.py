@@ -1,0 +1,229 @@
+"""A series of acquisitions: one offset for each, from the shifts of the pairs between them, and what does not close.
+
+A pair measures the difference of two offsets, right minus left. More pairs than acquisitions over-determine them, so
+least squares (Mikhail & Ackermann 1976, "Observations and Least Squares") gives each offset with its standard
+deviation, the residual of each pair, and round every triangle of pairs a closure that should be zero. Offsets are
+relative: zero is the median of all acquisitions that are linked, so one that disagrees stands out against the others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from sentinel_match.tiepoints import nmad
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+LEAST = 3
+"""Acquisitions that make a series: two have one pair, which nothing can contradict."""
+FLOOR_PX = 0.02
+"""Standard deviation of a pair's shift that no number of points removes: shadows and crops move with the season."""
+CUT = 3.0
+"""Residuals beyond so many standard deviations count less and less (Huber 1964), and are named."""
+APART_PX = 0.05
+"""An acquisition disagrees when it lies further from the others than this and than ``CUT`` standard deviations."""
+ROUNDS = 30
+
+
+class Link(NamedTuple):
+    """What one pair says of a series."""
+
+    left: str
+    """Name of an acquisition."""
+    right: str
+    shift: tuple[float, float]
+    """Right minus left, metres east and north."""
+    sigma: tuple[float, float]
+    """Standard deviation of it, metres."""
+    gsd: float
+    """Metres per pixel at which it was measured."""
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """Acquisitions that pairs link, adjusted together; N acquisitions and M pairs."""
+
+    names: tuple[str, ...]
+    offset: NDArray[np.float64]
+    """(N, 2) metres east and north by which each acquisition shows the ground off the median of all."""
+    sigma: NDArray[np.float64]
+    """(N, 2) its standard deviation, metres."""
+    pairs: NDArray[np.int64]
+    """(N,) pairs that each takes part in."""
+    apart: NDArray[np.bool_]
+    """(N, 2) whether it disagrees with the others, east and north."""
+    links: tuple[Link, ...]
+    residual: NDArray[np.float64]
+    """(M, 2) what a pair measured less what the offsets say, metres."""
+    doubtful: NDArray[np.bool_]
+    """(M,) whether a pair contradicts the others."""
+    unit: tuple[float, float]
+    """Standard deviation of unit weight, east and north: 1 where pairs contradict each other as much as their own
+    uncertainty lets one expect; at least 1 is used for ``sigma``. 1 where nothing is over-determined."""
+    gsd: float
+    """Metres per pixel, the median of the pairs."""
+
+    @property
+    def redundancy(self) -> int:
+        """How many pairs there are beyond those that link the acquisitions."""
+        return len(self.links) - len(self.names) + 1
+
+
+class Loop(NamedTuple):
+    """Three acquisitions of which each two are a pair."""
+
+    names: tuple[str, str, str]
+    closure: tuple[float, float]
+    """Shift from the first to the second to the third and back, metres: zero where nothing is wrong."""
+
+
+def adjust(links: Sequence[Link]) -> list[Series]:
+    """Offsets of the acquisitions of each set that pairs link, the largest set first.
+
+    Args:
+        links: pairs; shifts of one set must be in one frame (one CRS).
+
+    Returns:
+        One entry per set of at least ``LEAST`` acquisitions.
+    """
+    sets = [s for s in _linked(links) if len({n for link in s for n in link[:2]}) >= LEAST]
+    return sorted((_adjusted(s) for s in sets), key=lambda s: -len(s.names))
+
+
+def loops(links: Sequence[Link]) -> list[Loop]:
+    """Every triangle of pairs, and by how much it does not close, the worst first."""
+    shift = {(link.left, link.right): np.asarray(link.shift) for link in links}
+    shift |= {(right, left): -value for (left, right), value in shift.items()}
+    neighbours: dict[str, set[str]] = {}
+    for a, b in shift:
+        neighbours.setdefault(a, set()).add(b)
+    found = [
+        Loop((a, b, c), _two(shift[a, b] + shift[b, c] + shift[c, a]))
+        for a in sorted(neighbours)
+        for b, c in combinations(sorted(n for n in neighbours[a] if n > a), 2)
+        if c in neighbours[b]
+    ]
+    return sorted(found, key=lambda loop: -float(np.hypot(*loop.closure)))
+
+
+def _linked(links: Sequence[Link]) -> list[list[Link]]:
+    """The links of each connected set."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    names = sorted({n for link in links for n in link[:2]})
+    index = {n: k for k, n in enumerate(names)}
+    ends = np.array([[index[link.left], index[link.right]] for link in links]).reshape(-1, 2)
+    graph = coo_array((np.ones(len(ends)), ends.T), shape=(len(names),) * 2)
+    count, label = connected_components(graph, directed=False)
+    return [[link for link, end in zip(links, ends, strict=True) if label[end[0]] == k] for k in range(count)]
+
+
+def _adjusted(links: list[Link]) -> Series:
+    names = tuple(sorted({n for link in links for n in link[:2]}))
+    index = {n: k for k, n in enumerate(names)}
+    ends = np.array([[index[link.left], index[link.right]] for link in links])
+    design = np.zeros((len(links), len(names)))
+    design[np.arange(len(links)), ends[:, 0]], design[np.arange(len(links)), ends[:, 1]] = -1, 1
+    shift = np.array([link.shift for link in links])
+    gsd = float(np.median([link.gsd for link in links]))
+    expected = np.hypot([link.sigma for link in links], FLOOR_PX * np.array([[link.gsd] for link in links]))
+    columns = [_solved(design, shift[:, k], expected[:, k]) for k in (0, 1)]
+    offset, sigma, residual, unit, strange = (np.stack(c, -1) for c in zip(*columns, strict=True))
+    offset -= np.median(offset, axis=0)
+    scatter = np.array([nmad(offset[:, k]) for k in (0, 1)])
+    apart = np.asarray(np.abs(offset) > np.maximum(CUT * np.hypot(sigma, scatter), APART_PX * gsd))
+    pairs = np.bincount(ends.ravel(), minlength=len(names))
+    return Series(
+        names, offset, sigma, pairs, apart, tuple(links), residual, np.asarray(strange.any(1)), _two(unit), gsd
+    )
+
+
+def _two(values: NDArray[np.float64]) -> tuple[float, float]:
+    return float(values[0]), float(values[1])
+
+
+def _solved(
+    design: NDArray[np.float64], shift: NDArray[np.float64], expected: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], float, NDArray[np.bool_]]:
+    """Offsets, their standard deviations, residuals, that of unit weight, and which pairs contradict the others."""
+    weight = expected**-2.0
+    down = np.ones(len(shift))
+    free = len(shift) - design.shape[1] + 1
+    for _ in range(ROUNDS):
+        root = np.sqrt(weight * down)
+        offset = np.linalg.lstsq(design * root[:, None], shift * root, rcond=None)[0]
+        residual = shift - design @ offset
+        off = np.abs(residual) / expected
+        unit = max(1.0, 1.4826 * float(np.median(off)) * np.sqrt(len(shift) / free)) if free else 1.0
+        renewed = np.minimum(1, CUT * unit / np.maximum(off, 1e-12))
+        if np.allclose(renewed, down, atol=1e-6):
+            break
+        down = renewed
+    covariance = np.linalg.pinv((design * (weight * down)[:, None]).T @ design, hermitian=True)
+    sigma = unit * np.sqrt(np.clip(np.diag(covariance), 0, None))
+    variance = float((down * (residual / expected) ** 2).sum() / free) if free else 1.0
+    return np.asarray(offset), np.asarray(sigma), residual, float(np.sqrt(variance)), off > CUT * unit
+
+
+def link_of(left: str, right: str, summary: Mapping[str, Any]) -> Link:
+    """What the tie points of a pair say, from their summary."""
+    sigma = summary["shift_sigma_m"]
+    shift = (float(summary["median_dx_m"]), float(summary["median_dy_m"]))
+    return Link(left, right, shift, (float(sigma[0]), float(sigma[1])), float(summary["gsd_m"]))
+
+
+def report(links: Sequence[Link], times: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What ``series.json`` says of each series, in metres and pixels.
+
+    Args:
+        links: pairs.
+        times: when each acquisition was taken.
+    """
+    return [
+        {
+            "gsd_m": series.gsd,
+            "datum": "the median offset of these acquisitions",
+            "unit_weight": [round(u, 3) for u in series.unit],
+            "redundancy": series.redundancy,
+            "acquisitions": [
+                {
+                    "id": name,
+                    "sensing_time": times.get(name),
+                    "dx_m": round(float(series.offset[k, 0]), 3),
+                    "dy_m": round(float(series.offset[k, 1]), 3),
+                    "sigma_dx_m": round(float(series.sigma[k, 0]), 3),
+                    "sigma_dy_m": round(float(series.sigma[k, 1]), 3),
+                    "dx_px": round(float(series.offset[k, 0]) / series.gsd, 4),
+                    "dy_px": round(float(series.offset[k, 1]) / series.gsd, 4),
+                    "pairs": int(series.pairs[k]),
+                    "disagrees": bool(series.apart[k].any()),
+                }
+                for k, name in enumerate(series.names)
+            ],
+            "pairs": [
+                {
+                    "left": link.left,
+                    "right": link.right,
+                    "dx_m": round(link.shift[0], 3),
+                    "dy_m": round(link.shift[1], 3),
+                    "residual_dx_m": round(float(series.residual[k, 0]), 3),
+                    "residual_dy_m": round(float(series.residual[k, 1]), 3),
+                    "contradicts": bool(series.doubtful[k]),
+                }
+                for k, link in enumerate(series.links)
+            ],
+            "loops": [
+                {"acquisitions": loop.names, "closure_m": [round(v, 3) for v in loop.closure]}
+                for loop in loops(series.links)
+            ],
+        }
+        for series in adjust(links)
+    ]

@@ -1,0 +1,168 @@
+"""A transform from one image to the other: of the plane, and bent where the errors of the platform have a shape.
+
+Sentinel-2's own errors have shapes: jitter of the platform along the track, terrain that an old height model placed
+wrongly. Each bend is linear in its parameters: polynomials, and cubic B-splines over the plane or along the track
+(Eilers & Marx 1996, "Flexible Smoothing with B-splines and Penalties").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sentinel_match.verify import MINIMAL, Model, Points
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+BENDS = ("polynomial2", "polynomial3", "track", "field")
+"""Kinds beyond a plane transform, from stiff to pliant: surfaces of second and third degree, a curve along the track,
+and a smooth surface."""
+KINDS = (*MINIMAL, *BENDS)
+INCLINATION = np.radians(98.62)
+"""Of Sentinel-2's orbit (ESA, Sentinel-2 User Handbook, 2015)."""
+TURNS = 14.3
+"""Revolutions a day: while the satellite moves, the ground turns away under it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Bend:
+    """A displacement that varies smoothly over the plane; zero on average."""
+
+    kind: str
+    """One of ``BENDS``."""
+    origin: NDArray[np.float64]
+    """(2,) lower corner of the fitted points."""
+    span: float
+    """Longer side of their extent: coordinates are divided by it. Beyond the extent the rim goes on unchanged."""
+    extent: NDArray[np.float64]
+    """(2,) of the fitted points, same unit."""
+    intervals: tuple[int, int] = (0, 0)
+    """Between the knots of a spline along x and y, or along the track (and 0)."""
+    azimuth: float = 0.0
+    """Direction of the track, radians clockwise from north."""
+    coefficients: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 2)))
+    """(K, 2) of the basis, in the unit of the points."""
+
+    def basis(self, at: Points) -> NDArray[np.float64]:
+        """(N, K) value of each basis function at points."""
+        p = np.clip(at - self.origin, 0, self.extent) / self.span
+        if self.kind.startswith("polynomial"):
+            x, y = 2 * p.T - 1
+            degree = int(self.kind[-1])
+            return np.stack([x**i * y**j for i, j in product(range(degree + 1), repeat=2) if 1 < i + j <= degree], -1)
+        if self.kind == "track":
+            return _splines(_along(p, self.azimuth, self.extent / self.span), self.intervals[0])
+        share = np.maximum(self.extent / self.span, 1e-9)
+        across, along = (_splines(p[:, k] / share[k], self.intervals[k]) for k in (0, 1))
+        return np.asarray((along[:, :, None] * across[:, None, :]).reshape(len(p), -1))
+
+    def penalty(self) -> NDArray[np.float64]:
+        """(K, K) what roughness costs."""
+        if self.kind == "track":
+            second = np.diff(np.eye(self.intervals[0] + 3), 2, axis=0)
+            return np.asarray(second.T @ second)
+        if self.kind == "field":
+            eyes = [np.eye(n + 3) for n in self.intervals]
+            rough = [(d := np.diff(eye, 2, axis=0)).T @ d for eye in eyes]
+            return np.asarray(np.kron(eyes[1], rough[0]) + np.kron(rough[1], eyes[0]))
+        return np.zeros((self.basis(self.origin[None]).shape[1],) * 2)
+
+    def __call__(self, at: Points) -> Points:
+        """(N, 2) displacement at points."""
+        pieces = np.array_split(at, max(1, len(at) // 50_000))
+        return np.concatenate([self.basis(piece) @ self.coefficients for piece in pieces])
+
+
+@dataclass(frozen=True, eq=False)
+class Warp:
+    """A transform from the left frame to the right one: of the plane, and bent."""
+
+    plane: Model
+    bend: Bend | None = None
+
+    @property
+    def kind(self) -> str:
+        """One of ``KINDS``."""
+        return self.plane.kind if self.bend is None else self.bend.kind
+
+    def __call__(self, left: Points) -> Points:
+        """Where left points lie in the right frame."""
+        moved = self.plane(left)
+        return moved if self.bend is None else moved + self.bend(left)
+
+    def shift(self, at: Points) -> Points:
+        """Displacement right minus left at left points."""
+        return self(at) - at
+
+    def back(self, right: Points) -> Points:
+        """Where right points lie in the left frame: the inverse, by fixed-point iteration."""
+        left = right - self.plane.shift(right)
+        for _ in range(20):
+            step = self(left) - right
+            left = left - step
+            if np.abs(step).max(initial=0) < 1e-6:
+                break
+        return left
+
+    def plain(self) -> dict[str, Any]:
+        """JSON-able: everything that evaluates it."""
+        plane = {"matrix": self.plane.matrix.tolist(), "origin": self.plane.origin.tolist()}
+        if self.bend is None:
+            return {"kind": self.kind, **plane}
+        bend = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in vars(self.bend).items() if k != "kind"}
+        return {"kind": self.kind, "plane": self.plane.kind, **plane, "bend": bend}
+
+    @staticmethod
+    def from_plain(value: Mapping[str, Any]) -> Warp:
+        """What ``plain`` has made."""
+        plane = Model(value.get("plane", value["kind"]), np.array(value["matrix"]), np.array(value["origin"]))
+        if "bend" not in value:
+            return Warp(plane)
+        arrays = {k: np.array(value["bend"][k], float) for k in ("origin", "extent", "coefficients")}
+        intervals = tuple(int(n) for n in value["bend"]["intervals"])
+        return Warp(
+            plane,
+            Bend(
+                value["kind"],
+                span=float(value["bend"]["span"]),
+                azimuth=float(value["bend"]["azimuth"]),
+                intervals=(intervals[0], intervals[1]),
+                **arrays,
+            ),
+        )
+
+
+def azimuth_of_track(latitude: float, *, ascending: bool = False) -> float:
+    """Direction in which Sentinel-2 flies over the ground, radians clockwise from north.
+
+    Args:
+        latitude: degrees, up to the orbit's own 81.4.
+        ascending: northward; images by day are taken southward.
+    """
+    north = np.cos(np.radians(np.clip(latitude, -81, 81)))
+    inertial = np.arcsin(np.clip(np.cos(INCLINATION) / north, -1, 1))  # negative: west of north
+    east = np.sin(inertial) - north / TURNS
+    heading = np.arctan2(east, np.cos(inertial))
+    return float(heading if ascending else np.pi - heading)
+
+
+def _splines(t: NDArray[np.float64], intervals: int) -> NDArray[np.float64]:
+    """(N, intervals + 3) cubic B-splines on evenly spaced knots over 0..1."""
+    from scipy.interpolate import BSpline
+
+    knots = np.arange(-3, intervals + 4) / intervals
+    inside = np.clip(t, 0, 1 - 1e-12)
+    return np.asarray(BSpline.design_matrix(inside, knots, 3).toarray())
+
+
+def _along(p: NDArray[np.float64], azimuth: float, extent: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N,) position along the track, 0..1 over the extent."""
+    way = np.array([np.sin(azimuth), np.cos(azimuth)])
+    corners = np.array(list(product((0, extent[0]), (0, extent[1])))) @ way
+    return np.asarray((p @ way - corners.min()) / max(np.ptp(corners), 1e-9))

@@ -1,0 +1,205 @@
+"""Runs that are killed, run out of disk, may not write, or share a cache: nothing half-written, nothing different."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from click.testing import CliRunner
+
+from sentinel_match.cli import main
+from sentinel_match.testing import Landscape, write_product
+
+QUICK = ["--matcher", "phase", "--candidates", "500"]
+LIMITED = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2)
+from sentinel_match.cli import main
+main()
+"""
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("archive")
+    for date, aside in (("2021-05-20", (0.0, 0.0)), ("2021-09-17", (6.4, 18.1))):
+        write_product(folder, Landscape(7), date=date, pixels=360, displacement=aside)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What an undisturbed run says."""
+    out = tmp_path_factory.mktemp("whole")
+    assert 0 == CliRunner().invoke(main, [str(a) for a in arguments(archive, out, out / "cache")]).exit_code
+    return written(out)
+
+
+def arguments(archive: Path, out: Path, cache: Path) -> list[object]:
+    return ["run", archive, "-o", out, *QUICK, "--cache", cache]
+
+
+def started(*command: object) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, *map(str, command)], stderr=subprocess.PIPE, text=True, env=os.environ)
+
+
+def written(out: Path) -> dict[str, Any]:
+    """The tie points of the only pair, without when and how long."""
+    (path,) = out.rglob("tiepoints.geojson")
+    told: dict[str, Any] = json.loads(path.read_text())
+    return {"features": told["features"], "shift": told["summary"]["median_dx_m"], "model": told["summary"]["model"]}
+
+
+def unharmed(out: Path) -> None:
+    """Every file that is there is whole, and nothing else is."""
+    for path in out.rglob("*"):
+        if path.suffix in {".json", ".geojson"}:
+            json.loads(path.read_text())
+        else:
+            assert path.is_dir(), f"{path} was left behind"
+
+
+@pytest.mark.parametrize("stage", ["pair", "read", "match", "refine"])
+def test_a_run_killed_in_any_stage_goes_on_to_what_an_undisturbed_one_says(
+    archive: Path, tmp_path: Path, whole: dict[str, Any], stage: str
+) -> None:
+    out, cache = tmp_path / "out", tmp_path / "cache"
+    with started("-m", "sentinel_match", *arguments(archive, out, cache)) as run:
+        assert run.stderr is not None
+        for line in run.stderr:
+            if stage in line:
+                break
+        run.send_signal(signal.SIGKILL)
+    assert -signal.SIGKILL == run.returncode
+    assert not list(out.rglob("tiepoints.geojson"))
+    unharmed(out)
+    with started("-m", "sentinel_match", *arguments(archive, out, cache)) as again:
+        assert again.stderr is not None
+        again.stderr.read()
+    assert 0 == again.returncode
+    assert whole == written(out)
+
+
+@pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="no limit on file sizes here")
+@pytest.mark.parametrize("size", [0, 2_000, 300_000])
+def test_a_disk_that_is_full_is_said_and_nothing_half_written_stays(
+    archive: Path, tmp_path: Path, whole: dict[str, Any], size: int
+) -> None:
+    out, cache = tmp_path / "out", tmp_path / "cache"
+    with started("-c", LIMITED, size, *arguments(archive, out, cache)) as run:
+        assert run.stderr is not None
+        said = run.stderr.read()
+    assert 1 == run.returncode
+    assert "File too large" in said
+    assert "Traceback" not in said
+    unharmed(out)
+    assert 0 == CliRunner().invoke(main, [str(a) for a in arguments(archive, out, cache)]).exit_code
+    assert whole == written(out)
+
+
+def test_two_runs_at_once_on_one_cache_say_the_same(archive: Path, tmp_path: Path, whole: dict[str, Any]) -> None:
+    cache, outs = tmp_path / "cache", [tmp_path / "one", tmp_path / "two"]
+    runs = [started("-m", "sentinel_match", *arguments(archive, out, cache)) for out in outs]
+    for run in runs:
+        _, said = run.communicate()
+        assert 0 == run.returncode, said
+    assert [whole, whole] == [written(out) for out in outs]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written_is_one_sentence(archive: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir(mode=0o500)
+    done = CliRunner().invoke(main, [str(a) for a in arguments(archive, out / "deep", tmp_path / "cache")])
+    assert 1 == done.exit_code
+    assert "Permission denied" in done.stderr
+
+
+PIXELS = np.random.default_rng(0).uniform(500, 3000, (160, 160)).astype(np.float32)
+AT = Affine(10, 0, 600_000, 0, -10, 5_000_000)
+
+
+def raster(path: Path, pixels: np.ndarray, at: Affine = AT, crs: str | None = "EPSG:32633", **about: Any) -> Path:
+    rows, cols = pixels.shape
+    options = {"driver": "GTiff", "width": cols, "height": rows, "count": 1, "dtype": pixels.dtype, "nodata": 0}
+    with rasterio.open(path, "w", crs=crs, transform=at, **(options | about)) as target:
+        target.write(pixels, 1)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("pixels", "about", "sentence"),
+    [
+        (np.full_like(PIXELS, np.nan), {}, "nowhere is it clear"),
+        (np.zeros_like(PIXELS), {}, "nowhere is it clear"),
+        (np.full_like(PIXELS, 1000), {}, ""),
+        (np.where(PIXELS > 600, np.nan, PIXELS), {}, ""),
+        (np.where(PIXELS > 600, np.inf, PIXELS), {}, ""),
+        (PIXELS, {"at": AT * Affine.translation(159, 159)}, ""),
+        (PIXELS, {"at": AT * Affine.translation(160, 0)}, "overlap"),
+        (PIXELS, {"at": AT * Affine.translation(10_000, 0)}, "overlap"),
+        (PIXELS, {"crs": "EPSG:32634"}, "overlap"),
+        (PIXELS[:1, :1], {}, ""),
+        (PIXELS[:, :3], {}, ""),
+    ],
+    ids=[
+        "NaN",
+        "nodata",
+        "constant",
+        "NaN dots",
+        "infinite",
+        "one pixel",
+        "beside",
+        "afar",
+        "other zone",
+        "1x1",
+        "3x160",
+    ],
+)
+def test_images_without_content_never_match(
+    tmp_path: Path, pixels: np.ndarray, about: dict[str, Any], sentence: str
+) -> None:
+    left = raster(tmp_path / "left.tif", PIXELS)
+    right = raster(tmp_path / "right.tif", pixels.astype(np.float32), **about)
+    out = tmp_path / "ties.geojson"
+    for pair in ((left, right), (right, left)):
+        done = CliRunner().invoke(main, ["match", *map(str, pair), "-o", str(out), *QUICK])
+        assert 1 == done.exit_code, done.output
+        assert sentence in done.stderr
+        assert "Traceback" not in done.stderr
+        assert not out.exists()
+    assert not list(tmp_path.glob("*.geojson*"))
+
+
+def test_a_raster_without_crs_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.warns(rasterio.errors.NotGeoreferencedWarning):
+        bare = raster(tmp_path / "bare.tif", PIXELS, Affine.identity(), None)
+    named = raster(tmp_path / "named.tif", PIXELS)
+    done = CliRunner().invoke(main, ["match", str(bare), str(named), "-o", str(tmp_path / "t.geojson")])
+    assert 1 == done.exit_code
+    assert "georeference" in done.stderr
+
+
+def test_a_batch_goes_on_beside_products_of_every_damage(archive: Path, tmp_path: Path, whole: dict[str, Any]) -> None:
+    folder, out = tmp_path / "archive", tmp_path / "out"
+    shutil.copytree(archive, folder)
+    for k, harm in enumerate((b"", b"<!DOCTYPE html>", bytes(5000))):
+        broken = write_product(folder, Landscape(7), date=f"2021-06-{10 + k}", pixels=360)
+        next(broken.rglob("*_B04*.jp2")).write_bytes(harm)
+    (folder / "S2A_MSIL1C_20210101T000000_N0300_R022_T33UUU_20210101T000000.zip").write_bytes(b"<html></html>")
+    done = CliRunner().invoke(main, [str(a) for a in arguments(folder, out, tmp_path / "cache")])
+    assert 1 == done.exit_code
+    assert "Traceback" not in done.stderr
+    assert whole == written(out)

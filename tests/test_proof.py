@@ -1,0 +1,166 @@
+"""The proof: errors at check points, a second estimator, the verdict, and figures that a user requires."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from sentinel_match import proof, verify
+from sentinel_match.raster import Raster
+from sentinel_match.testing import Landscape
+from sentinel_match.warp import Warp
+
+SIDE, GSD = 640, 10.0
+GROUND = Landscape(seed=7)
+
+
+def image(east: float = 0.0, north: float = 0.0) -> Raster:
+    """The invented ground, shown some metres off."""
+    place = GeoBox((SIDE, SIDE), Affine(GSD, 0, 399960, 0, -GSD, 5700000), "EPSG:32633")
+    pixels = GROUND.render(place, "summer", "B04", displacement=(east, north))
+    low, high = np.percentile(pixels, (0.5, 99.5))
+    return Raster(((pixels - low) / (high - low)).clip(0, 1).astype(np.float32), np.ones(place.shape, bool), place)
+
+
+def shifted(east: float, north: float) -> Warp:
+    matrix = np.eye(3)
+    matrix[:2, 2] = east, north
+    return Warp(verify.Model("translation", matrix, np.zeros(2)))
+
+
+def errors(n: int = 4000, sigma: float = 1.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return rng.normal(0, sigma, (n, 2)), rng.integers(0, 64, n)
+
+
+def test_circular_errors_of_a_normal_distribution_are_its_own() -> None:
+    error, block = errors()
+    said = proof.held_out(error, np.ones(len(error), bool), block)
+    assert abs(said["ce90"] - 2.146) < 0.08  # sqrt(-2 ln 0.1)
+    assert abs(said["ce95"] - 2.448) < 0.08
+    assert abs(said["rmse"] - np.sqrt(2)) < 0.05
+    assert max(abs(said["bias_x"]), abs(said["bias_y"])) < 0.06
+    assert said["ce95_interval"][0] < said["ce95"] < said["ce95_interval"][1]
+
+
+def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
+    held = 0
+    for seed in range(100):
+        error, block = errors(800, seed=seed)
+        low, high = proof.held_out(error, np.ones(len(error), bool), block, seed)["ce90_interval"]
+        held += low <= 2.146 <= high
+    assert held >= 88
+
+
+def test_neighbours_that_err_together_widen_the_interval() -> None:
+    error, block = errors()
+    together = error + np.random.default_rng(1).normal(0, 1, (64, 2))[block]
+    wide, narrow = (np.ptp(proof.held_out(e, np.ones(len(e), bool), block)["ce90_interval"]) for e in (together, error))
+    assert wide > 2 * narrow
+
+
+def test_gross_errors_are_counted_and_not_left_out() -> None:
+    error, block = errors()
+    error[:400] += 30
+    said = proof.held_out(error, np.arange(4000) >= 400, block)
+    assert 0.1 == said["gross_share"]
+    assert said["ce95"] > 25
+    assert said["rmse"] < 1.6
+
+
+def test_without_check_points_there_is_no_figure() -> None:
+    nothing = np.full((5, 2), np.nan)
+    assert {} == proof.held_out(nothing, np.ones(5, bool), np.zeros(5, int))
+
+
+@pytest.mark.parametrize(("east", "north"), [(0.0, 0.0), (6.4, 18.1), (-13.7, 4.2)])
+def test_the_second_estimator_sees_the_shift_before_and_nothing_after(east: float, north: float) -> None:
+    said = proof.second(image(), image(east, north), shifted(east, north))
+    assert np.allclose([said["before_dx_m"], said["before_dy_m"]], [east, north], atol=0.5)
+    assert np.allclose([said["after_dx_m"], said["after_dy_m"]], 0, atol=0.5)
+    assert said["agrees"]
+
+
+def test_the_second_estimator_contradicts_a_wrong_model() -> None:
+    said = proof.second(image(), image(6.4, 18.1), shifted(6.4, 21.1))
+    assert not said["agrees"]
+    assert abs(said["after_dy_m"] + 3) < 0.5
+
+
+def test_the_second_estimator_has_no_answer_between_unlike_images() -> None:
+    other = image()
+    noise = np.random.default_rng(0).random(other.pixels.shape).astype(np.float32)
+    said = proof.second(image(), Raster(noise, other.valid, other.geobox), shifted(0, 0))
+    assert "agrees" not in said
+    assert said["answers"] < proof.FEWEST <= said["looks"]
+
+
+def test_the_second_estimator_stays_off_masked_ground() -> None:
+    one = image()
+    hidden = Raster(one.pixels, np.zeros_like(one.valid), one.geobox)
+    assert 0 == proof.second(one, hidden, shifted(0, 0))["answers"]
+    assert 0 == proof.second(hidden, one, shifted(0, 0))["looks"]
+
+
+def summary(ce95: float, low: float, high: float, **more: object) -> dict[str, object]:
+    held = {"ce90": ce95 * 0.9, "ce95": ce95, "ce95_interval": [low, high], "rmse": ce95 / 2, "gross_share": 0.02}
+    return {"hold_out": held, "gsd_m": 10.0, "median_shift_m": 19.3, "inliers": 500, "km_cells": 40, **more}
+
+
+def test_the_verdict_names_the_state_before_and_after_and_both_bounds() -> None:
+    said = proof.verdict(summary(1.5, 1.4, 1.6))
+    assert "lie 19.30 m (1.93 px) apart" in said
+    assert "95 % of unseen check points err less than 1.50 m (0.15 px)" in said
+    assert "meets 0.3 px (Sentinel-2's own requirement) and 0.2 px" in said
+    assert "misses" not in said
+
+
+def test_a_bound_inside_the_interval_is_left_open_and_one_below_is_missed() -> None:
+    said = proof.verdict(summary(2.9, 2.7, 3.2))
+    assert "may or may not meet 0.3 px" in said
+    assert "misses 0.2 px" in said
+
+
+def test_no_check_points_prove_nothing() -> None:
+    assert "prove a correction" in proof.verdict({"hold_out": {}, "gsd_m": 10.0, "median_shift_m": 1.0})
+
+
+def test_a_second_opinion_that_differs_is_in_the_verdict() -> None:
+    second = {"agrees": False, "after_dx_m": 0.1, "after_dy_m": -3.0}
+    assert "BUT a second estimator sees +0.10 m east, -3.00 m north remain" in proof.verdict(
+        summary(1.5, 1.4, 1.6, second=second)
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("CE90=3m", ""),
+        ("ce95=0.3px", ""),
+        ("CE95=0.2px", "CE95<=0.2px is required, and it is 0.25px"),
+        ("RMSE=1m", "RMSE<=1m is required, and it is 1.25m"),
+        ("GROSS=1%", "GROSS<=1% is required, and it is 2%"),
+        ("POINTS=400", ""),
+        ("POINTS=1000", "POINTS>=1000 is required, and it is 500"),
+        ("COVERAGE=50%", "COVERAGE>=50% is required, and there is no such figure: the points do not suffice"),
+    ],
+)
+def test_a_requirement_is_met_or_says_why_not(text: str, said: str) -> None:
+    assert said == proof.requirement(text).failed(summary(2.5, 2.4, 2.6))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("CE90", "is no requirement: write one of CE90"),
+        ("SHIFT=3m", "is no requirement"),
+        ("CE90=3", "CE90 is in m or px"),
+        ("POINTS=3m", "POINTS is in plain numbers"),
+        ("CE90=1.2.3m", "1.2.3 is no number"),
+    ],
+)
+def test_what_is_no_requirement_is_refused_in_words(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        proof.requirement(text)
