@@ -31,6 +31,9 @@ def matchers(ctx: click.Context, /, as_json: bool, download: str | None) -> None
     cells = []
     for k, row in enumerate(rows):
         first = k == 0 or rows[k - 1]["matcher"] != row["matcher"]
+        if first and row["file"] != "none":
+            cells.append([row["matcher"], "", "", "", matcher_class(row["matcher"]).summary])
+            first = False
         cells.append([row["matcher"] if first else "", row["state"], row["file"], row["licence"], row["where"]])
     terminal.print_table("", ["matcher", "", "weights", "licence", "where, or what to do"], cells)
 

@@ -44,7 +44,11 @@ def pairs(
         click.echo(export.dumps(collection))
     else:
         rows = [[k, p.id, f"{p.score:.2f}", "; ".join(p.reasons)] for k, p in enumerate(pairing.pairs, 1)]
-        terminal.print_table(f"{len(rows)} pairs of {len(scenes)} scenes", ["", "pair", "score", "why"], rows)
+        terminal.print_table(
+            f"{terminal.counted(len(rows), 'pair')} of {terminal.counted(len(scenes), 'scene')}",
+            ["", "pair", "score", "why"],
+            rows,
+        )
         if show_refused:
             refusals = [[r.left.id, r.right.id if r.right else None, r.reason] for r in pairing.refused]
             terminal.print_table(f"{len(refusals)} refused", ["left", "right", "why not"], refusals)

@@ -47,7 +47,7 @@ def scenes(ctx: click.Context, /, archives: tuple[Path, ...], as_json: bool, geo
             for s in catalogue.scenes
         ]
         columns = ["scene", "level", "base", "tile", "date", "orbit", "cloud %", "km²", "bands", "notes"]
-        terminal.print_table(f"{len(rows)} scenes", columns, rows, right=("cloud %", "km²"))
+        terminal.print_table(terminal.counted(len(rows), "scene"), columns, rows, right=("cloud %", "km²"))
     if not ctx.obj:
         for d in catalogue.duplicates:
             click.echo(f"left out: {d.scene.id} is the same acquisition as {d.replaced_by.id}", err=True)

@@ -51,16 +51,30 @@ def progress(*, quiet: bool) -> Iterator[Tell]:
 def print_table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[str] = ()
 ) -> None:
-    """A table on stdout, as wide as the terminal, or as wide as it needs in a pipe."""
+    """A table on stdout, as wide as the terminal, or as wide as it needs in a pipe; without rows its title alone."""
     from rich.console import Console
     from rich.table import Table
+
+    if not rows:
+        click.echo(title)
+        return
 
     table: Table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
     for name in columns:
         table.add_column(name, justify="right" if name in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
-    Console(width=None if sys.stdout.isatty() else 200, soft_wrap=False, highlight=False).print(table)
+    console = Console(width=None if sys.stdout.isatty() else 200, soft_wrap=False, highlight=False)
+    with console.capture() as captured:
+        console.print(table)
+    click.echo(
+        "\n".join(line.rstrip() for line in captured.get().splitlines()), color=True if sys.stdout.isatty() else None
+    )
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """``1 pair``, ``2 pairs``."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def print_summary(left: str, right: str, summary: Any) -> None:
@@ -68,9 +82,9 @@ def print_summary(left: str, right: str, summary: Any) -> None:
     s, held = summary, summary["hold_out"]
     rows = [
         ["tie points", f"{s['inliers']:,} believed of {s['points']:,} measured ({s['candidates']:,} tried)"],
-        ["found by", s["matcher"]["verdict"]],
+        ["found by", f"{s['matcher']['name']}: {s['matcher']['verdict']}"],
         ["shift, right minus left", f"{s['median_dx_m']:+.2f} m east, {s['median_dy_m']:+.2f} m north (median)"],
-        ["model", f"{s['model']['kind']}, {s['band']} at {s['gsd_m']:g} m"],
+        ["model", f"{s['model']['kind']}, measured in band {s['band']} at {s['gsd_m']:g} m a pixel"],
         ["scatter around it", f"NMAD {s['nmad_x_px']:.3f} px in x, {s['nmad_y_px']:.3f} px in y"],
         ["unseen check points", _checked(held) if held else "too few"],
         ["second estimator", _second(s["second"])],
