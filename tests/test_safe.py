@@ -391,6 +391,36 @@ def test_masks_previews_and_sidecars_are_no_scenes(tmp_path: Path) -> None:
     assert (["T33UUU_20180904T083549_B04"], ()) == (ids(catalogue), catalogue.refused)
 
 
+@pytest.mark.parametrize(
+    ("name", "taken"),
+    [
+        ("field_20190825", "2019-08-25T00:00:00"),
+        ("2019-08-25-ndvi", "2019-08-25T00:00:00"),
+        ("scene 20190825T083601 red", "2019-08-25T08:36:01"),
+        ("20190825_20190830", None),
+        ("20191340", None),
+        ("1201908259", None),
+        ("20190231", None),
+        ("field", None),
+    ],
+)
+def test_the_name_of_any_raster_may_say_when_it_was_taken(tmp_path: Path, name: str, taken: str | None) -> None:
+    with rasterio.open(
+        tmp_path / f"{name}.tif",
+        "w",
+        driver="GTiff",
+        width=4,
+        height=4,
+        count=1,
+        dtype="uint8",
+        crs="EPSG:32633",
+        transform=Affine(10, 0, 500_000, 0, -10, 5_000_000),
+    ):
+        pass
+    found = read_scene(tmp_path / f"{name}.tif").sensing_time
+    assert taken == (None if found is None else f"{found:%Y-%m-%dT%H:%M:%S}")
+
+
 def test_a_folder_named_like_a_product_may_hold_loose_tiles(tmp_path: Path) -> None:
     folder = tmp_path / f"{ID}.SAFE"
     for band in ("B02", "TCI"):

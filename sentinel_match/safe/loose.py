@@ -24,6 +24,9 @@ BAND = r"B\d[\dA]|TCI|AOT|WVP"
 SENTINEL2 = re.compile(rf"(?:L2A_)?(?P<tile>{TILE})_(?P<time>\d{{8}}T\d{{6}})_(?P<band>{BAND})(?:_[126]0m)?")
 """Stem of an image copied out of a compact product: ``T36UXA_20180904T083549_TCI``."""
 
+DATED = re.compile(r"(?<!\d)(20\d\d)-?(0[1-9]|1[0-2])-?([0-3]\d)(?:T(\d{6}))?(?!\d)")
+"""What a name says of when an image was taken, to the day or to the second."""
+
 DESCRIBED = re.compile(r"\s*(B\d{1,2}|B8A|ND[VWS]I)(?!\w)", re.I)
 """Beginning of a band's description that says which one it is."""
 
@@ -39,7 +42,7 @@ def read_loose(path: Path) -> Scene:
     Its bands are ``1``, ``2``, …, or what the file calls them where that is a Sentinel-2 band or an index (``B8`` and
     GDAL's own ``B8, central wavelength 842 nm`` are ``B08``) and no other is called so. An image named as Sentinel-2
     names them has one band of that name, the tile, the start of the datatake as its time, and no-data 0 unless the file
-    says otherwise.
+    says otherwise. Of any other the name may hold one date, which is then when it was taken, at midnight.
 
     Raises:
         NotAProduct: GDAL cannot open it.
@@ -64,7 +67,7 @@ def read_loose(path: Path) -> Scene:
             Band(name, header.resolution, asset, header.geobox, nodata=nodata, index=i + 1)
             for i, name in enumerate(names)
         ),
-        sensing_time=_time(copied["time"]) if copied else None,
+        sensing_time=_time(copied["time"]) if copied else _dated(path.stem),
         tile=copied["tile"] if copied else "",
         geobox=header.geobox,
         position=None if header.geobox else _exif_position(header.tags),
@@ -93,6 +96,14 @@ def _time(text: str) -> datetime | None:
         return datetime.strptime(text, "%Y%m%dT%H%M%S").replace(tzinfo=timezone.utc)
     except ValueError:  # 20189904T083549
         return None
+
+
+def _dated(name: str) -> datetime | None:
+    dates = DATED.findall(name)
+    if len(dates) != 1:
+        return None
+    *day, clock = dates[0]
+    return _time(f"{''.join(day)}T{clock or '000000'}")
 
 
 def _exif_position(tags: Mapping[str, str]) -> tuple[float, float] | None:

@@ -250,10 +250,7 @@ def _settled(first: Picture, pictures: list[Picture]) -> list[Picture]:
 
 
 def _date(scene: Scene) -> str:
-    if scene.sensing_time is not None:
-        return f"{scene.sensing_time:%Y-%m-%d}"
-    day = re.search(r"(?<!\d)(20\d\d)(\d\d)(\d\d)(?!\d{2})", scene.id)
-    return "-".join(day.groups()) if day else scene.id
+    return f"{scene.sensing_time:%Y-%m-%d}" if scene.sensing_time is not None else scene.id
 
 
 def _name(group: Sequence[Picture]) -> str:
