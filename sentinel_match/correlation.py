@@ -150,7 +150,6 @@ class Correlator:
         self.window, self.real = window, real
         # Scaled so that identical content peaks at one
         self.low = low / self._inverse(low.to(torch.complex64))[0, 0]
-        self.offsets = torch.arange(-window // 2, window // 2, device=self.device)
         # A batch whose arrays stay in the cache is several times faster on a CPU
         self.batch = max(1, 64 * 64**2 // window**2) if self.device.type == "cpu" else 4096
 
@@ -184,8 +183,12 @@ class Correlator:
         # A wild expectation may point outside; its windows are read at the border and fail there as not clear
         inside = (x >= half) & (x <= width - half) & (y >= half) & (y <= height - half)
         x, y = x.clamp(half, width - half), y.clamp(half, height - half)
-        rows, cols = (y[:, None] + self.offsets)[:, :, None], (x[:, None] + self.offsets)[:, None, :]
-        return [pixels[rows, cols] for pixels in images], valid[rows, cols] & inside[:, None, None]
+        y, x = y - half, x - half
+
+        def cut(image: Tensor) -> Tensor:
+            return image.unfold(0, self.window, 1).unfold(1, self.window, 1)[y, x]
+
+        return [cut(pixels) for pixels in images], cut(valid) & inside[:, None, None]
 
     def _surfaces(
         self, a: tuple[list[Tensor], Tensor], b: tuple[list[Tensor], Tensor], radius: int, aside: Tensor
@@ -198,8 +201,7 @@ class Correlator:
             for pixels in pair:
                 mean = (pixels * weight).sum((1, 2), keepdim=True) / total.clamp_min(1e-6)
                 spectra.append(self.forward((pixels - mean).mul_(weight)))
-            product = spectra[1] * spectra[0].conj()
-            product = product / (product.abs() + 1e-20)
+            product = torch.sgn(spectra[1] * spectra[0].conj())
             cross = product if cross is None else cross + product
         if cross is None:
             raise ValueError("there is no image to correlate")
