@@ -124,13 +124,16 @@ def orientation(pixels: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         pixels: (rows, cols) float32, 0..1.
         valid: (rows, cols) bool; next to an invalid pixel there is no gradient.
     """
-    smooth, slope = pixels.new_tensor([1.0, 2.0, 1.0]) / 4, pixels.new_tensor([-1.0, 0.0, 1.0]) / 2
-    kernels = torch.stack([smooth[:, None] * slope, slope[:, None] * smooth])[:, None]
-    padded = functional.pad(pixels[None, None], (1, 1, 1, 1), mode="replicate")
-    gx, gy = functional.conv2d(padded, kernels)[0]
-    known = functional.max_pool2d((~valid).float()[None, None], 3, stride=1, padding=1)[0, 0] == 0
-    length = torch.hypot(gx, gy) + SOFT
-    return torch.complex(gx / length, gy / length) * known, known
+    # In slices: a convolution of one channel takes five times as long
+    padded = functional.pad(pixels[None, None], (1, 1, 1, 1), mode="replicate")[0, 0]
+    down = padded[:-2] + 2 * padded[1:-1] + padded[2:]
+    across = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
+    gx, gy = (down[:, 2:] - down[:, :-2]) / 8, (across[2:] - across[:-2]) / 8
+    known = functional.pad(valid, (1, 1, 1, 1), value=True)
+    known = known[:-2] & known[1:-1] & known[2:]
+    known = known[:, :-2] & known[:, 1:-1] & known[:, 2:]
+    scale = known / (torch.hypot(gx, gy) + SOFT)
+    return torch.complex(gx * scale, gy * scale), known
 
 
 class Correlator:
