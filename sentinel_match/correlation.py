@@ -124,13 +124,16 @@ def orientation(pixels: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         pixels: (rows, cols) float32, 0..1.
         valid: (rows, cols) bool; next to an invalid pixel there is no gradient.
     """
-    smooth, slope = pixels.new_tensor([1.0, 2.0, 1.0]) / 4, pixels.new_tensor([-1.0, 0.0, 1.0]) / 2
-    kernels = torch.stack([smooth[:, None] * slope, slope[:, None] * smooth])[:, None]
-    padded = functional.pad(pixels[None, None], (1, 1, 1, 1), mode="replicate")
-    gx, gy = functional.conv2d(padded, kernels)[0]
-    known = functional.max_pool2d((~valid).float()[None, None], 3, stride=1, padding=1)[0, 0] == 0
-    length = torch.hypot(gx, gy) + SOFT
-    return torch.complex(gx / length, gy / length) * known, known
+    # In slices: a convolution of one channel takes five times as long
+    padded = functional.pad(pixels[None, None], (1, 1, 1, 1), mode="replicate")[0, 0]
+    down = padded[:-2] + 2 * padded[1:-1] + padded[2:]
+    across = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
+    gx, gy = (down[:, 2:] - down[:, :-2]) / 8, (across[2:] - across[:-2]) / 8
+    known = functional.pad(valid, (1, 1, 1, 1), value=True)
+    known = known[:-2] & known[1:-1] & known[2:]
+    known = known[:, :-2] & known[:, 1:-1] & known[:, 2:]
+    scale = known / (torch.hypot(gx, gy) + SOFT)
+    return torch.complex(gx * scale, gy * scale), known
 
 
 class Correlator:
@@ -150,7 +153,6 @@ class Correlator:
         self.window, self.real = window, real
         # Scaled so that identical content peaks at one
         self.low = low / self._inverse(low.to(torch.complex64))[0, 0]
-        self.offsets = torch.arange(-window // 2, window // 2, device=self.device)
         # A batch whose arrays stay in the cache is several times faster on a CPU
         self.batch = max(1, 64 * 64**2 // window**2) if self.device.type == "cpu" else 4096
 
@@ -184,8 +186,12 @@ class Correlator:
         # A wild expectation may point outside; its windows are read at the border and fail there as not clear
         inside = (x >= half) & (x <= width - half) & (y >= half) & (y <= height - half)
         x, y = x.clamp(half, width - half), y.clamp(half, height - half)
-        rows, cols = (y[:, None] + self.offsets)[:, :, None], (x[:, None] + self.offsets)[:, None, :]
-        return [pixels[rows, cols] for pixels in images], valid[rows, cols] & inside[:, None, None]
+        y, x = y - half, x - half
+
+        def cut(image: Tensor) -> Tensor:
+            return image.unfold(0, self.window, 1).unfold(1, self.window, 1)[y, x]
+
+        return [cut(pixels) for pixels in images], cut(valid) & inside[:, None, None]
 
     def _surfaces(
         self, a: tuple[list[Tensor], Tensor], b: tuple[list[Tensor], Tensor], radius: int, aside: Tensor
@@ -198,8 +204,7 @@ class Correlator:
             for pixels in pair:
                 mean = (pixels * weight).sum((1, 2), keepdim=True) / total.clamp_min(1e-6)
                 spectra.append(self.forward((pixels - mean).mul_(weight)))
-            product = spectra[1] * spectra[0].conj()
-            product = product / (product.abs() + 1e-20)
+            product = torch.sgn(spectra[1] * spectra[0].conj())
             cross = product if cross is None else cross + product
         if cross is None:
             raise ValueError("there is no image to correlate")

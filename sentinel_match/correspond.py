@@ -107,7 +107,8 @@ def _cascade(pair: Pair) -> Found:
     """``auto``: see the module."""
     phase = Phase(device=pair.method.device)
     dense = pair.judged(pair.look(phase, pair.cells))
-    thin = [cell for cell in pair.cells if _thin(cell, dense, pair.left.first, phase.spacing)]
+    spacing = max(phase.spacing, pair.method.spacing)
+    thin = [cell for cell in pair.cells if _thin(cell, dense, pair.left.first, spacing)]
     helper = made(HELPER, pair.method.device)
     if thin and helper is not None:
         dense = pair.judged(_surer(dense, pair.look(helper, thin)))

@@ -51,6 +51,8 @@ VERSION = 2
 UPRIGHT = 0.05
 """Rotation (radians) and stretching beyond which windows of the two images cannot be compared as they are: 0.05 moves
 the rim of a window of 64 pixels by 1.6. Then the matches stay as they were found."""
+SPACING = 16
+"""Pixels between the points of dense methods: refinement takes no more of them than lie on its own grid."""
 UNREFINED = {"phase": 0.2, "evergreen": 0.4, "sift": 0.4}
 UNREFINED_OTHER = 0.7
 """Standard deviation per axis in pixels of matches that refinement could not improve, by method: measured between
@@ -95,6 +97,7 @@ class Options:
             model=kind,
             seed=self.seed,
             device=self.refinement.device,
+            spacing=SPACING,
         )
 
     @property

@@ -150,7 +150,6 @@ def agreement(left: Points, right: Points, model: Model, tolerance: float, reach
         times the number of minimal sets (the a-contrario criterion of Moisan & Stival 2004).
     """
     from scipy.special import gammaln
-    from scipy.stats import binom
 
     n, k = len(left), MINIMAL[model.kind]
     count = int((np.hypot(*(right - model(left)).T) <= tolerance).sum())
@@ -159,7 +158,9 @@ def agreement(left: Points, right: Points, model: Model, tolerance: float, reach
     # A fitted model lies between its points, so two of them up to twice the tolerance apart agree with it
     by_chance = min((2 * tolerance / reach) ** 2, 1.0)
     log_sets = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
-    return count, float(np.exp(min(log_sets + binom.logsf(count - k - 1, n - k, by_chance), 700)))
+    with np.errstate(divide="ignore"):
+        tail = np.log(_at_least(count - k, n - k, by_chance))
+    return count, float(np.exp(min(log_sets + tail, 700)))
 
 
 def by_chance(agreeing: int, of: int, share: float) -> float:
@@ -170,9 +171,14 @@ def by_chance(agreeing: int, of: int, share: float) -> float:
         of: how many could.
         share: tolerance as a share of the radius over which wrong ones spread.
     """
-    from scipy.stats import binom
+    return _at_least(agreeing, of, min(share**2, 1.0))
 
-    return float(binom.sf(agreeing - 1, of, min(share**2, 1.0)))
+
+def _at_least(count: int, of: int, share: float) -> float:
+    """Probability of so many successes: the binomial tail, without scipy.stats, which takes a second to import."""
+    from scipy.special import betainc
+
+    return float(betainc(count, of - count + 1, share)) if 0 < count <= of else float(count <= 0)
 
 
 def likely(

@@ -6,7 +6,6 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
-from torch.nn import functional
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,12 +22,15 @@ def averaged(field: Tensor, sigma: float, reach: int | None = None) -> Tensor:
     if not sigma:
         return field
     reach = math.ceil(2.5 * sigma) if reach is None else reach
-    steps = torch.arange(-reach, reach + 1, device=field.device)
-    kernel = torch.exp(-0.5 * (steps / sigma) ** 2)
-    kernel = kernel / kernel.sum()
-    for axis in (0, 1):
-        moved = field.movedim(axis, -1)
-        flat = moved.reshape(-1, 1, moved.shape[-1])
-        moved = functional.conv1d(flat, kernel[None, None], padding=reach).view(moved.shape)
-        field = moved.movedim(-1, axis)
-    return field
+    rows, cols = (_kernel(n, sigma, reach, field.device) for n in field.shape[:2])
+    # As products of matrices: a convolution of one channel takes ten times as long
+    return torch.matmul(cols, (rows @ field.flatten(1)).view(field.shape))
+
+
+def _kernel(count: int, sigma: float, reach: int, device: torch.device) -> Tensor:
+    """(count, count) weights by which the values at all steps make the average at each."""
+    steps = torch.arange(-max(reach, count), max(reach, count) + 1, device=device)
+    weight = torch.exp(-0.5 * (steps / sigma) ** 2) * (steps.abs() <= reach)
+    weight = weight / weight.sum()
+    at = torch.arange(count, device=device)
+    return weight[at[None] - at[:, None] + max(reach, count)]
