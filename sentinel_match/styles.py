@@ -1,11 +1,11 @@
 """How QGIS draws what :mod:`vectors` writes: one QML document a layer.
 
-Shifts of metres cannot be seen on a tile of 110 km, so arrows are drawn longer than they are and the legend says by how
-much: ``shift × 200``. Points and their arrows are vector-field markers on the attributes ``dx_m`` and ``dy_m``, lengths in
-metres at scale: they are right in a map of any CRS. Lines keep their true geometry and are drawn longer by a geometry
+Shifts of metres cannot be seen on a tile of 110 km, so arrows are drawn longer than they are and the legend says by
+how much: ``shift × 200``. Arrows at points are vector-field markers on the attributes ``dx_m`` and ``dy_m``, their
+lengths in metres at scale: right in a map of any CRS. Lines keep their true geometry and are drawn longer by a geometry
 generator, and as they are where the map is closer than 1:``TRUE_SCALE``.
 
-QML is what QGIS 3 saves by itself (elements of QgsRuleBasedRenderer, QgsVectorFieldSymbolLayer, …; read by 3.18 and later).
+QML is what QGIS 3 saves by itself (QgsRuleBasedRenderer, QgsVectorFieldSymbolLayer, …), in the form of 3.18 and later.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def qml(layer: str, exaggeration: float = 1.0, gsd: float = 10.0, every: int = 1
     """The style of a layer, a whole QML document.
 
     Args:
-        layer: one of ``LAYERS``; ``tiepoints`` also draws the GeoJSON, in which believed and rejected points are one layer.
+        layer: one of ``LAYERS``; ``tiepoints`` also draws the GeoJSON, one layer of believed and rejected points.
         exaggeration: how many times longer than they are arrows are drawn; see :func:`exaggeration_for`.
         gsd: metres per pixel, of the classes of residuals.
         every: arrows at every so many-th point only; see :func:`every_for`.
@@ -76,7 +76,7 @@ def every_for(points: int) -> int:
 def times(exaggeration: float, what: str, every: int = 1) -> str:
     """What a legend says of exaggerated arrows: ``shift × 200``."""
     said = f"{what} × {exaggeration:g}"
-    return said if every == 1 else f"{said}, at every {every}th point"
+    return said if every == 1 else f"{said}, at 1 of {every} points"
 
 
 def _tiepoints(exaggeration: float, gsd: float, every: int) -> Element:
@@ -160,7 +160,7 @@ def _coverage(_exaggeration: float, _gsd: float, _every: int) -> Element:
     empty = ("measured, none believed", '"points" = 0', _fill("b_diagonal", GREY, 0.1, colour=GREY))
     ranges = [
         (
-            f"{low} to {high - 1} points" if high - low > 1 else f"{low} point",
+            f"{low} to {high - 1} points" if high - low > 1 else "1 point",
             f'"points" >= {low} AND "points" < {high}',
         )
         for low, high in pairwise(COUNTS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -11,7 +11,7 @@ from sentinel_match import styles
 
 @pytest.mark.parametrize("layer", styles.LAYERS)
 def test_every_rule_of_a_style_has_its_symbol(layer: str) -> None:
-    root = ElementTree.fromstring(styles.qml(layer, 200.0).partition("\n")[2])
+    root = ET.fromstring(styles.qml(layer, 200.0).partition("\n")[2])
     assert "qgis" == root.tag
     symbols = {symbol.get("name") for symbol in root.findall("renderer-v2/symbols/symbol")}
     used = {rule.get("symbol") for tag in ("rule", "category") for rule in root.iter(tag)}
@@ -24,9 +24,9 @@ def test_every_rule_of_a_style_has_its_symbol(layer: str) -> None:
     [("tiepoints", "shift × 200"), ("matches", "left to right × 200"), ("residuals", "residual × 200")],
 )
 def test_the_legend_states_the_exaggeration(layer: str, said: str) -> None:
-    root = ElementTree.fromstring(styles.qml(layer, 200.0).partition("\n")[2])
+    root = ET.fromstring(styles.qml(layer, 200.0).partition("\n")[2])
     assert said in [rule.get("label") for rule in root.iter("rule")]
-    thinned = ElementTree.fromstring(styles.qml(layer, 200.0, every=20).partition("\n")[2])
+    thinned = ET.fromstring(styles.qml(layer, 200.0, every=20).partition("\n")[2])
     assert f"{said}, at 1 of 20 points" in [rule.get("label") for rule in thinned.iter("rule")]
 
 
