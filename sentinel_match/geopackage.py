@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from sentinel_match.tiepoints import TiePoints
 
 GEOMETRY = "geom"
+VERSION = "1.2"
+"""Of the format: GDAL has read it since 2.2; newer ones bring nothing that is used here."""
 METADATA = "sentinel_match"
 """Item of the file's metadata."""
 
@@ -131,7 +133,8 @@ def write_layer(path: Path, layer: Layer, crs: str, driver: str, metadata: Mappi
             geometry_type=layer.kind,
             crs=crs,
             append=path.exists(),
-            dataset_metadata=dict(metadata) if metadata and driver == "GPKG" else None,
+            dataset_metadata=dict(metadata) if metadata else None,
+            dataset_options={"VERSION": VERSION} if driver == "GPKG" and not path.exists() else {},
             layer_options=options,
         )
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.FeatureError) as error:
@@ -159,9 +162,10 @@ def _write_styles(path: Path, documents: Mapping[str, str]) -> None:
     fields["useAsDefault"] = np.ones(n, bool)
     fields["update_time"] = np.full(n, np.datetime64("now", "ms"))
     options = {"FID": "id", "DESCRIPTION": "Styles of QGIS"}
+    # 100 is UTC, in quarters of an hour from there (OGR_F_SetFieldDateTime)
     pyogrio.raw.write(
         path, None, list(fields.values()), list(fields), layer="layer_styles", driver="GPKG", geometry_type=None,
-        append=True, layer_options=options,
+        append=True, layer_options=options, gdal_tz_offsets={"update_time": np.full(n, 100)},
     )  # fmt: skip
 
 

@@ -137,11 +137,9 @@ def _lines(what: str, x: str, y: str, exaggeration: float, colour: str, every: i
         (f"{what}, true length (closer than 1:{TRUE_SCALE})", "", _arrow(colour)),
     ])
     far, near = renderer.iter("rule")
-    # In a map of scale 1:s a rule is drawn where scalemaxdenom <= s <= scalemindenom
-    far.set("scalemaxdenom", str(TRUE_SCALE))
-    far.set("scalemindenom", "100000000")
-    near.set("scalemaxdenom", "1")
-    near.set("scalemindenom", str(TRUE_SCALE))
+    for rule, least, most in ((far, TRUE_SCALE, 100_000_000), (near, 1, TRUE_SCALE)):
+        rule.set("scalemindenom", str(least))
+        rule.set("scalemaxdenom", str(most))
     return renderer
 
 
