@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 @click.option(
     "-o", "--output", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of results."
 )
+@click.option("--no-geopackage", is_flag=True, help="Write no tiepoints.gpkg.")
 @options.as_json
 @options.require
 @options.match_options
@@ -31,6 +32,7 @@ def run(
     /,
     archives: tuple[Path, ...],
     output: Path,
+    no_geopackage: bool,
     as_json: bool,
     required: tuple[Requirement, ...],
     **values: Any,
@@ -38,15 +40,15 @@ def run(
     """Everything: from archives to tie points, no parameter chosen.
 
     Finds the products, proposes pairs, matches each and leaves OUTPUT/scenes.geojson, pairs.geojson, one folder a
-    pair with tiepoints.geojson, series.json for three acquisitions or more, and run.json. Run it again: what is done
-    is kept. Exits with 1 if anything failed, or a figure that is required is not reached.
+    pair with tiepoints.geojson, its style for QGIS and tiepoints.gpkg, series.json for three acquisitions or more, and
+    run.json. Run it again: what is done is kept. Exits with 1 if anything failed, or a figure that is required is not reached.
     """
     chosen, cache = options.make_options(values), options.make_cache(values)
     filters = options.make_filters(values)
     from sentinel_match import batch
 
     with terminal.progress(quiet=ctx.obj) as tell:
-        result = batch.run(archives, output, chosen, filters, cache, tell)
+        result = batch.run(archives, output, chosen, filters, cache, tell, geopackage=not no_geopackage)
     report(result, output, as_json=as_json)
     matched = [o for o in result.outcomes if o.summary]
     missed = [f"{o.id}: {said}" for o in matched for said in options.unmet(required, o.summary)]
