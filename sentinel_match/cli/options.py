@@ -100,6 +100,12 @@ mask_options = together(
     ),
 )
 
+model = click.option(
+    "--model",
+    type=click.Choice(["translation", "similarity", "affine", "homography", *BENDS]),
+    help="How the images may differ (default: the simplest that predicts unseen ground as well as any).",
+)
+
 match_options = together(
     click.option(
         "--band",
@@ -120,11 +126,7 @@ match_options = together(
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
         help="A weights file of the matcher; again for its second one, told apart by name.",
     ),
-    click.option(
-        "--model",
-        type=click.Choice(["translation", "similarity", "affine", "homography", *BENDS]),
-        help="How the images may differ (default: the simplest that predicts unseen ground as well as any).",
-    ),
+    model,
     click.option(
         "--reach",
         type=METRES,

@@ -41,7 +41,8 @@ def run(
 
     Finds the products, proposes pairs, matches each and leaves OUTPUT/scenes.geojson, pairs.geojson, one folder a
     pair with tiepoints.geojson, its style for QGIS and tiepoints.gpkg, series.json for three acquisitions or more, and
-    run.json. Run it again: what is done is kept. Exits with 1 if anything failed, or a figure that is required is not reached.
+    run.json. Run it again: what is done is kept. Exits with 1 if anything failed, or a figure that is required is not
+    reached.
     """
     chosen, cache = options.make_options(values), options.make_cache(values)
     filters = options.make_filters(values)
