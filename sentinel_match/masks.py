@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import pyogrio
 import shapely
 from lxml import etree
 from odc.geo.crs import CRS
 from odc.geo.geom import Geometry
-from pyogrio.errors import DataSourceError
 from rasterio.enums import Resampling
 from rasterio.features import rasterize
 from rasterio.warp import reproject
@@ -310,6 +308,9 @@ def _user(path: Path, geobox: GeoBox) -> NDArray[np.bool_]:
 
 
 def _user_polygons(path: Path, geobox: GeoBox) -> NDArray[np.bool_]:
+    import pyogrio  # brings pandas along where it is installed
+    from pyogrio.errors import DataSourceError
+
     try:
         meta, _, wkb, _ = pyogrio.raw.read(path, columns=[])
     except DataSourceError as error:

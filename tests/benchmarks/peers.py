@@ -1,0 +1,230 @@
+"""This tool and its peers on the same real pairs in one go: points, precision, cloud, cells, CPU, memory, what remains.
+
+python tests/benchmarks/peers.py [DATA] [--arosics PYTHON] [--grids 100 50] [--auto] [--pairs T33UUU T36UYA]
+
+PYTHON is the interpreter of an environment with AROSICS, outside the repository (about 35 CPU-min with both grids; 2
+without AROSICS). As of November 2026, on Debian 12, its newest release that installs beside the system's GDAL is 1.12.1:
+
+    apt-get install libgdal-dev g++ python3-dev
+    python3 -m venv VENV
+    VENV/bin/pip install 'numpy<2.4' 'setuptools<81' wheel
+    VENV/bin/pip install --no-cache-dir --no-build-isolation gdal==3.6.2          # gdal-config --version
+    VENV/bin/pip install gdal==3.6.2 arosics==1.12.1
+    VENV/bin/pip install --no-cache-dir --no-build-isolation --force-reinstall --no-deps gdal==3.6.2
+
+Each tool runs in a process of its own, on one core, and its CPU seconds and peak memory are those of the process, with
+all imports. Then all are judged alike. Residuals are those of kept points to a robust affine through themselves. Cloud
+is what is bright in one image alone, on blocks of 60 m. What remains after correction by that affine, scikit-image's
+``phase_cross_correlation`` measures in windows of 128 pixels: no code of any of the tools.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import rasterio
+from scipy.ndimage import binary_dilation
+from skimage.registration import phase_cross_correlation
+
+from sentinel_match import verify
+from sentinel_match.lattice import to_metres, to_pixels
+from sentinel_match.raster import Raster, read
+from sentinel_match.safe import read_scene
+from sentinel_match.scene import Scene
+from sentinel_match.tiepoints import nmad
+
+HERE = Path(__file__).resolve()
+PAIRS = {
+    "T33UUU": ("safe_pair_T33UUU_B04", "*MSIL1C_20160608*", "*MSIL1C_20160529*", "arosics_T33UUU_10m", "B04"),
+    "T36UYA": ("safe_pair_T36UYA_B01", "*MSIL1C_20190318*", "*MSIL1C_20190825*", "t36uya_b01_60m", "B01"),
+}
+OURS = """
+import json, sys
+import numpy as np
+from pathlib import Path
+from sentinel_match import matchers, pipeline
+from sentinel_match.safe import read_scene
+left, right, out, matcher = sys.argv[1:]
+clock = pipeline.Clock()
+options = pipeline.Options(matcher=matchers.create(matcher) if matcher != "auto" else None)
+ties = pipeline.match_scenes(*(read_scene(Path(p)) for p in (left, right)), options, clock=clock)
+np.savez(out, left=ties.left_xy, right=ties.right_xy, kept=ties.inlier)
+hold = ties.summary["hold_out"]
+print(json.dumps({"stages": clock.cpu_seconds, "ce95_m": hold.get("ce95"), "second": ties.summary["second"]}))
+"""
+AROSICS = """
+import sys, warnings
+import numpy as np
+warnings.simplefilter("ignore")
+from arosics import COREG_LOCAL
+left, right, out, grid = sys.argv[1:]
+tool = COREG_LOCAL(left, right, grid_res=int(grid), nodata=(0, 0), CPUs=1, progress=False, q=True)
+tool.calculate_spatial_shifts()
+table = tool.CoRegPoints_table
+table = table[table.ABS_SHIFT > 0]  # -9999: not matched
+at = table[["X_MAP", "Y_MAP"]].to_numpy(float)
+# Its shift is the correction, and its points lie on the grid of the target
+np.savez(out, left=at + table[["X_SHIFT_M", "Y_SHIFT_M"]].to_numpy(float), right=at,
+         kept=~table.OUTLIER.astype(bool).to_numpy())
+"""
+
+
+class Run(NamedTuple):
+    """What a tool delivered, and what it cost."""
+
+    name: str
+    left: np.ndarray
+    """(N, 2) metres: all that was matched."""
+    right: np.ndarray
+    kept: np.ndarray
+    cpu: float
+    """Seconds of the process."""
+    memory: float
+    """Megabytes at its peak."""
+    said: dict[str, Any]
+
+
+def run(name: str, python: str, code: str, *arguments: object) -> Run | None:
+    """Run a tool in a process of its own; ``None`` if it fails, which is said."""
+    with tempfile.TemporaryDirectory() as folder:
+        out, log = Path(folder, "points.npz"), Path(folder, "log")
+        left, right, *others = map(str, arguments)
+        one_core = {**os.environ, **{f"{lib}_NUM_THREADS": "1" for lib in ("OMP", "MKL", "OPENBLAS")}}
+        with log.open("w") as heard:
+            command = ["taskset", "-c", "0", python, "-c", code, left, right, str(out), *others]
+            child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=heard, text=True, env=one_core)
+            printed = child.stdout.read() if child.stdout else ""
+            _, status, usage = os.wait4(child.pid, 0)
+        if status or not out.exists():
+            print(f"{name}: failed: {log.read_text().strip().splitlines()[-1:]}", flush=True)
+            return None
+        points = np.load(out)
+        arrays = (points[key] for key in ("left", "right", "kept"))
+        said = json.loads(printed.strip().splitlines()[-1]) if printed.startswith("{") else {}
+        return Run(name, *arrays, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000, said)
+
+
+def cloud(left: Raster, right: Raster) -> np.ndarray:
+    """(rows, cols) of the left raster: bright (reflectance above 0.15) in one image and darker by 0.05 in the other."""
+    x, y = np.round(to_pixels(left, to_metres(right, np.zeros((1, 2))))[0]).astype(int)
+    there = np.zeros(left.valid.shape, np.float32)
+    rows, cols = right.valid.shape
+    top, start, bottom, stop = max(y, 0), max(x, 0), min(y + rows, there.shape[0]), min(x + cols, there.shape[1])
+    there[top:bottom, start:stop] = right.pixels[top - y : bottom - y, start - x : stop - x]
+    size = max(1, round(60 / abs(left.geobox.affine.a)))
+    one, other = (cv2.blur(np.where(image > 0, image, 0), (size, size)) for image in (left.pixels, there))
+    known = (left.pixels > 0) & (there > 0)
+    bright = (np.maximum(one, other) > 0.15) & (np.abs(one - other) > 0.05) & known
+    return binary_dilation(bright, iterations=size)
+
+
+def remaining(left: Raster, right: Raster, model: verify.Model | None, cloudy: np.ndarray) -> str:
+    """Median displacement left after correction, per axis, in pixels, and its standard error."""
+    rows, cols = left.valid.shape
+    x, y = np.meshgrid(np.arange(cols) + 0.5, np.arange(rows) + 0.5)
+    at = to_metres(left, np.column_stack([x.ravel(), y.ravel()]))
+    there = to_pixels(right, at if model is None else model(at)).reshape(rows, cols, 2).astype(np.float32) - 0.5
+    pixels, valid = (
+        cv2.remap(image, there[..., 0], there[..., 1], how)
+        for image, how in ((right.pixels, cv2.INTER_CUBIC), (right.valid.astype(np.uint8), cv2.INTER_NEAREST))
+    )
+    clear = left.valid & (valid > 0) & ~cloudy
+    side, taper, found = 128, np.outer(np.hanning(128), np.hanning(128)), []
+    for top in range(0, rows - side, side):
+        for start in range(0, cols - side, side):
+            window = np.s_[top : top + side, start : start + side]
+            if clear[window].mean() > 0.98:
+                a, b = ((image[window] - image[window].mean()) * taper for image in (left.pixels, pixels))
+                moved, error, _ = phase_cross_correlation(a, b, upsample_factor=50, normalization=None)
+                if error < 0.7:
+                    found.append(-moved[::-1])
+    if len(found) < 5:
+        return f"only {len(found)} windows"
+    e = np.array(found)
+    sigma = 1.2533 * max(nmad(e[:, k]) for k in (0, 1)) / np.sqrt(len(e))
+    return f"{np.median(e[:, 0]):+.3f} {np.median(e[:, 1]):+.3f} ±{sigma:.3f} px ({len(e)} windows)"
+
+
+def judge(tool: Run, left: Raster, right: Raster, cloudy: np.ndarray) -> None:
+    """One paragraph of figures."""
+    gsd = abs(left.geobox.affine.a)
+    even = np.full(len(tool.left), 0.1 * gsd)
+    model = verify.robust_fit("affine", tool.left[tool.kept], tool.right[tool.kept], even[tool.kept], tolerance=gsd)
+    every = (tool.right - model(tool.left)) / gsd
+    residual, off = every[tool.kept], np.hypot(*every.T)
+    x, y = np.clip(to_pixels(left, tool.left).astype(int), 0, np.array(left.valid.shape[::-1]) - 1).T
+    under, kept = cloudy[y, x] & tool.kept, tool.kept
+    shift = np.median((tool.right - tool.left)[kept], axis=0)
+    cells = len(np.unique(np.floor(tool.left[kept] / 1000), axis=0))
+    print(
+        f"{tool.name}\n"
+        f"  matched {len(kept)}, kept {kept.sum()}; median shift {shift[0]:+.2f} {shift[1]:+.2f} m; 1-km cells {cells}\n"
+        f"  NMAD {nmad(residual[:, 0]):.3f} {nmad(residual[:, 1]):.3f} px, RMSE {np.sqrt((residual**2).mean()):.3f} px; "
+        f"< 0.5 px: {(off[kept] < 0.5).mean():.2%} of kept, {(off < 0.5).mean():.2%} of matched; "
+        f"> 1 px: {(off[kept] > 1).sum()} kept\n"
+        f"  in cloud: {under.sum()} kept, {(off[under] > 1).sum()} of them off by more than 1 px\n"
+        f"  process {tool.cpu:.1f} CPU-s, {tool.memory:.0f} MB"
+        + (f"; stages {sum(tool.said['stages'].values()):.1f} CPU-s {tool.said['stages']}" if tool.said else "")
+        + f"\n  remains after correction: {remaining(left, right, model, cloudy)}",
+        flush=True,
+    )
+    if tool.said:
+        second = {key: tool.said["second"].get(key) for key in ("answers", "after_dx_m", "after_dy_m")}
+        print(f"  its own word: CE95 of unseen points {tool.said['ce95_m']} m; second estimator {second}")
+
+
+def tiff(scene: Scene, band: str, path: Path) -> Path:
+    """The raw numbers of a band: AROSICS reads windows, and of a JP2 each takes half a second."""
+    source = next(one for one in scene.bands if one.name == band or len(scene.bands) == 1).asset.path
+    with rasterio.open(source) as file:
+        pixels, profile = file.read(), file.profile
+    profile = {k: profile[k] for k in ("width", "height", "count", "dtype", "crs", "transform")}
+    with rasterio.open(path, "w", driver="GTiff", nodata=0, **profile) as file:
+        file.write(pixels)
+    return path
+
+
+def main(data: Path, names: list[str], arosics: str | None, grids: list[int], *, auto: bool) -> None:
+    """All tools on all pairs."""
+    for name in names:
+        folder, first, second, loose, band = PAIRS[name]
+        products = [next((data / folder).glob(pattern)) for pattern in (first, second)]
+        left, right = (read(read_scene(path), band) for path in products)
+        cloudy = cloud(left, right)
+        print(f"\n{name}: cloud on {cloudy.mean():.1%}; before: {remaining(left, right, None, cloudy)}", flush=True)
+        runs = [run("this tool, --matcher phase", sys.executable, OURS, *products, "phase")]
+        if auto:
+            runs.append(run("this tool, auto", sys.executable, OURS, *products, "auto"))
+        if arosics:
+            with tempfile.TemporaryDirectory() as scratch:
+                files = sorted((data / loose).glob("*.jp2"))
+                inputs = [tiff(read_scene(path), "1", Path(scratch, f"{path.stem}.tif")) for path in files]
+                runs += [run(f"AROSICS, grid of {grid} px", arosics, AROSICS, *inputs, grid) for grid in grids]
+        for tool in runs:
+            if tool is not None:
+                judge(tool, left, right, cloudy)
+    if not arosics:
+        print("\nAROSICS: not run; see --arosics")
+    print("\nKARIOS: not run; it is not on PyPI (pip finds no such distribution), and conda is not to be had here")
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, nargs="?", default=HERE.parents[3] / "shared" / "data")
+    parser.add_argument("--arosics", metavar="PYTHON")
+    parser.add_argument("--grids", type=int, nargs="+", default=[100, 50], help="spacings of AROSICS' points, px")
+    parser.add_argument("--pairs", nargs="+", choices=PAIRS, default=list(PAIRS))
+    parser.add_argument("--auto", action="store_true", help="also the cascade with learned matchers")
+    given = parser.parse_args()
+    main(given.data, given.pairs, given.arosics, given.grids, auto=given.auto)
