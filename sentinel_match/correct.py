@@ -187,10 +187,11 @@ class Places:
         return (slice(top, min(top + step, rows)) for top in range(0, rows, step))
 
     def at(self, rows: slice) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """x and y of all pixels of some rows; what lies off the image is brought close to it."""
+        """Positions (x, y) of all pixels of some rows; what lies off the image is brought close to it."""
         down, along = _between(np.arange(rows.start, rows.stop)), _between(np.arange(self.shape[1]))
         x, y = (
-            _bilinear(axis, down, along).clip(-OFF, n + OFF) for axis, n in zip(self.nodes, self.image[::-1], strict=True)
+            _bilinear(axis, down, along).clip(-OFF, n + OFF)
+            for axis, n in zip(self.nodes, self.image[::-1], strict=True)
         )
         return x, y
 
