@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sentinel_match.masks import Masking
     from sentinel_match.pairing import Filters, pair_scenes
     from sentinel_match.pipeline import Options, match_scenes
-    from sentinel_match.prepare import Preparation, prepare
+    from sentinel_match.prepare import Preparation
     from sentinel_match.raster import Raster
     from sentinel_match.refine import Refinement
     from sentinel_match.safe import find_scenes, read_scene
@@ -47,7 +47,6 @@ _ROOMS = {
     "load": "loaded",
     "match_scenes": "pipeline",
     "pair_scenes": "pairing",
-    "prepare": "prepare",
     "read_scene": "safe",
     "read_ties": "fitted",
     "run": "batch",
@@ -72,7 +71,6 @@ __all__ = [
     "load",
     "match_scenes",
     "pair_scenes",
-    "prepare",
     "read_scene",
     "read_ties",
     "run",

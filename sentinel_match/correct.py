@@ -141,7 +141,7 @@ def cubic(pixels: Pixels, x: NDArray[np.float64], y: NDArray[np.float64]) -> Pix
     return out
 
 
-def _weights(t: Pixels) -> tuple[Pixels, Pixels, Pixels, Pixels]:
+def _weights(t: Pixels) -> tuple[NDArray[Any], ...]:
     """Of the pixels at -1, 0, 1 and 2, for a position 0 <= t < 1."""
     square = t * t
     cube = square * t

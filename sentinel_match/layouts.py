@@ -15,6 +15,7 @@ from sentinel_match import stack
 from sentinel_match.errors import OutputError
 from sentinel_match.files import write_text
 from sentinel_match.jp2 import Window, read_rasterio
+from sentinel_match.masks import Reason
 from sentinel_match.scene import Asset
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def _known(folder: Path, top: int, shape: tuple[int, ...]) -> NDArray[np.bool_]:
 
 
 def _data(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    nothing = int(stack.Reason.NODATA)
+    nothing = int(Reason.NODATA)
     return np.asarray((codes % stack.RIGHT != nothing) & (codes // stack.RIGHT != nothing))
 
 

@@ -28,6 +28,7 @@ from sentinel_match.masks import Masking, Reason
 from sentinel_match.residual import residual
 from sentinel_match.safe.header import ground_resolution
 from sentinel_match.scene import Asset
+from sentinel_match.sides import BANDS as PROVEN
 from sentinel_match.source import NOT_GROUND, source_of
 from sentinel_match.stac import BANDS, write_stac
 from sentinel_match.stack import Date
@@ -171,7 +172,7 @@ def _make(
     if not ((codes[0] != Reason.NODATA) & (codes[1] != Reason.NODATA)).any():
         raise NoOverlap(left.scene.id, right.scene.id)
     clear = (codes[0] == Reason.VALID) & (codes[1] == Reason.VALID)
-    stack.write_valid(scratch["valid"], *codes, target)
+    stack.write_valid(scratch["valid"], codes[0], codes[1], target)
     tell("normalise", 0, 1)
     by = _normalisation(wanted.normalise, dates, [scratch["left"], scratch["right"]], clear)
     if by is not None:
@@ -273,19 +274,25 @@ def _normalisation(
 def _proof(
     folder: Path, right: Date, target: GeoBox, clear: NDArray[np.bool_], names: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Residual shift of the finest band, before (by georeference alone) and after (as written)."""
-    finest = min(range(len(names)), key=lambda k: ground_resolution(right.sources[k].grid))
-    source = right.sources[finest]
-    move = move_by(None, target.crs, source.grid.crs)
+    """Residual shift, before (by georeference alone) and after (as written), of the first fine band that tells it."""
+    metres = [ground_resolution(source.grid) for source in right.sources]
+    order = sorted(range(len(names)), key=lambda k: PROVEN.index(names[k]) if names[k] in PROVEN else len(PROVEN))
+    said: dict[str, Any] = {}
+    for k in [k for k in order if metres[k] < 1.01 * min(metres)]:
+        source = right.sources[k]
 
-    def written(side: str) -> Callable[[Window], Pixels]:
-        return lambda window: read_rasterio(Asset(folder / f"{side}.tif"), window, index=finest + 1)
+        def written(side: str, index: int = k + 1) -> Callable[[Window], Pixels]:
+            return lambda window: read_rasterio(Asset(folder / f"{side}.tif"), window, index=index)
 
-    def before(window: Window) -> Pixels:
-        return next(corrected(source.read, source.grid, target[window.roi], move))[1]
+        def before(window: Window, source: Source | Computed = source) -> Pixels:
+            move = move_by(None, target.crs, source.grid.crs)
+            return next(corrected(source.read, source.grid, target[window.roi], move))[1]
 
-    measured = residual(written("left"), {"before": before, "after": written("right")}, clear)
-    return {"band": names[finest], **measured}
+        measured = residual(written("left"), {"before": before, "after": written("right")}, clear)
+        said = {"band": names[k], **measured}
+        if "after" in said:
+            break
+    return said
 
 
 def _kind(date: Date) -> str:

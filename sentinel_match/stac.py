@@ -71,6 +71,7 @@ def write_stac(
             pystac.Provider("Copernicus", roles=[pystac.ProviderRole.PRODUCER, pystac.ProviderRole.LICENSOR]),
         ],
     )
+    collection.catalog_type = pystac.CatalogType.SELF_CONTAINED
     collection.set_self_href(str(folder / "collection.json"))
     for item in items:
         item.set_self_href(str(folder / f"{item.id}.json"))

@@ -73,9 +73,11 @@ def prepare(
     if len(files) not in {1, 3}:
         raise click.UsageError("give TIES alone, or LEFT RIGHT TIES")
     cache = options.make_cache(values)
-    from sentinel_match import prepare as room
     from sentinel_match.export import dumps
     from sentinel_match.fitted import read_ties
+    from sentinel_match.masks import Masking
+    from sentinel_match.prepare import Preparation
+    from sentinel_match.prepare import prepare as make
     from sentinel_match.safe import read_scene
     from sentinel_match.source import inputs
 
@@ -85,11 +87,11 @@ def prepare(
         names = inputs(bands) if bands is not None else ()
     except ValueError as error:
         raise click.UsageError(f"--bands: {error}") from error
-    plain = room.Preparation()
-    masking = room.Masking(keep=plain.masking.keep, dilate=dilate, user=mask)
-    wanted = room.Preparation(names, resolution, normalise, layout, chip_size, masking)
+    masking = Masking(keep=Preparation().masking.keep, dilate=dilate, user=mask)
+    wanted = Preparation(names, resolution, normalise, layout, chip_size, masking)
+    left, right = (read_scene(path) for path in paths)
     with terminal.progress(quiet=ctx.obj) as tell:
-        facts = room.prepare(*(read_scene(path) for path in paths), ties, output, wanted, cache, tell)
+        facts = make(left, right, ties, output, wanted, cache, tell)
     if as_json:
         click.echo(dumps(facts))
         return
