@@ -58,24 +58,27 @@ def residual(
     }
     if answered.sum() < proof.FEWEST:
         return said
+    alone = max(1.0, answered.sum() * min(1.0, _step(clear.shape) / SIDE) ** 2)  # what overlaps errs alike
     for name, values in zip(rights, found[:, answered], strict=True):
         scatter = [nmad(values[:, k]) for k in (0, 1)]
         median = np.median(values, axis=0)
         said[name] = {
             **{f"d{axis}_px": round(float(v), 4) for axis, v in zip("xy", median, strict=True)},
-            **{
-                f"sigma_d{a}_px": round(1.2533 * s / np.sqrt(len(values)), 4)
-                for a, s in zip("xy", scatter, strict=True)
-            },
+            **{f"sigma_d{a}_px": round(1.2533 * s / np.sqrt(alone), 4) for a, s in zip("xy", scatter, strict=True)},
             **{f"nmad_{axis}_px": round(v, 4) for axis, v in zip("xy", scatter, strict=True)},
         }
     return said
 
 
+def _step(shape: tuple[int, ...]) -> int:
+    """Pixels between windows: in a small image they overlap by half."""
+    return max(SIDE // 2, int(np.sqrt(shape[0] * shape[1] / LOOKS)))
+
+
 def _places(clear: NDArray[np.bool_]) -> list[Window]:
-    """Windows on clear ground, side by side or spread evenly."""
+    """Windows on clear ground, spread evenly."""
     rows, cols = clear.shape
-    step = max(SIDE, int(np.sqrt(rows * cols / LOOKS)))
+    step = _step(clear.shape)
     windows = (
         [
             Window(y, x, SIDE, SIDE)

@@ -114,5 +114,5 @@ def _print(facts: Mapping[str, Any]) -> None:
     ]
     columns = ["residual shift", "east px", "north px", "NMAD x", "NMAD y"]
     terminal.print_table(title, columns, rows_of, right=columns[1:])
-    said = f"{shift['estimator']} on {shift['band']} in {shift['answers']} of {shift['looks']} windows"
-    click.echo(said if rows_of else f"no residual shift can be told: {said} look alike")
+    said = f"{shift['estimator']} on {shift['band']}, {shift['answers']} of {shift['looks']} windows alike"
+    click.echo(said if rows_of else f"too few to tell the residual shift: {said}")
