@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from sentinel_match.cache import Cache
     from sentinel_match.errors import SentinelMatchError
     from sentinel_match.export import write_geojson
+    from sentinel_match.fitted import read_ties
     from sentinel_match.images import ImageMatcher, visualize_matches
     from sentinel_match.loaded import Loaded, load
     from sentinel_match.masks import Masking
     from sentinel_match.pairing import Filters, pair_scenes
     from sentinel_match.pipeline import Options, match_scenes
+    from sentinel_match.prepare import Preparation
     from sentinel_match.raster import Raster
     from sentinel_match.refine import Refinement
     from sentinel_match.safe import find_scenes, read_scene
@@ -35,6 +37,7 @@ _ROOMS = {
     "Loaded": "loaded",
     "Masking": "masks",
     "Options": "pipeline",
+    "Preparation": "prepare",
     "Raster": "raster",
     "Refinement": "refine",
     "Scene": "scene",
@@ -45,6 +48,7 @@ _ROOMS = {
     "match_scenes": "pipeline",
     "pair_scenes": "pairing",
     "read_scene": "safe",
+    "read_ties": "fitted",
     "run": "batch",
     "visualize_matches": "images",
     "write_geojson": "export",
@@ -57,6 +61,7 @@ __all__ = [
     "Loaded",
     "Masking",
     "Options",
+    "Preparation",
     "Raster",
     "Refinement",
     "Scene",
@@ -67,6 +72,7 @@ __all__ = [
     "match_scenes",
     "pair_scenes",
     "read_scene",
+    "read_ties",
     "run",
     "visualize_matches",
     "write_geojson",

@@ -12,11 +12,13 @@
     │   ├── BadMask                a user's mask that cannot be used
     │   ├── BadClasses             a user's class map, or the table of its codes, that cannot be used
     │   ├── BadList                a list of pairs that cannot be used
-    │   └── BadPoints              a file of points that cannot be used
+    │   ├── BadPoints              a file of points that cannot be used
+    │   └── BadTies                tie points that cannot be used, or are those of other scenes
     ├── PairError                  two good inputs that cannot be matched
     │   ├── NoOverlap              their valid footprints do not meet
     │   ├── NothingClear           they meet only under cloud, shadow or no-data
-    │   └── NoMatch                they show no common ground that could be verified
+    │   ├── NoMatch                they show no common ground that could be verified
+    │   └── NotComparable          their reflectances cannot be brought together
     ├── MatcherError
     │   ├── UnknownMatcher         no matcher of that name
     │   ├── WeightsMissing         its weights are not on this machine
@@ -185,6 +187,17 @@ class BadPoints(InputError):
         return f"{where} cannot be used: {self.reason}."
 
 
+@dataclass(eq=False)
+class BadTies(InputError):
+    """Tie points that cannot be used, or are those of other scenes."""
+
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"The tie points {self.path} cannot be used: {self.reason}."
+
+
 class PairError(SentinelMatchError):
     """Two good inputs that cannot be matched with one another."""
 
@@ -223,6 +236,18 @@ class NoMatch(PairError):
 
     def __str__(self) -> str:
         return f"No match between {self.left} and {self.right}: {self.reason}."
+
+
+@dataclass(eq=False)
+class NotComparable(PairError):
+    """Their reflectances cannot be brought together."""
+
+    left: str
+    right: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"The radiometry of {self.right} cannot be brought to that of {self.left}: {self.reason}."
 
 
 class MatcherError(SentinelMatchError):

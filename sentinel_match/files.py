@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +37,38 @@ def whole(path: Path | str) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path, mark: str, size: int) -> Iterator[Path]:
+    """A new folder beside ``path`` to fill; it takes that name when the block ends well, and is removed when not.
+
+    Args:
+        path: the folder to make. One that is empty, or holds ``mark``, is replaced.
+        mark: name of a file that only folders of this kind hold.
+        size: bytes that will be needed, at most.
+
+    Raises:
+        OutputError: the folder is somebody else's, cannot be made, or the disk is full.
+    """
+    if path.exists() and not (path.is_dir() and ((path / mark).exists() or not any(path.iterdir()))):
+        raise OutputError(path, f"it is there, and is no folder with a {mark}: choose another")
+    folder = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(path.parent).free
+        if free < size:
+            raise OutputError(path, f"it takes up to {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free")
+        folder = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=path.parent))
+        yield folder
+        folder.chmod(0o777 & ~_umask())
+        shutil.rmtree(path, ignore_errors=True)
+        folder.rename(path)
+    except OSError as error:
+        raise OutputError(path, error.strerror or str(error)) from error
+    finally:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_text(path: Path | str, text: str) -> None:

@@ -105,7 +105,7 @@ def second(left: Raster, right: Raster, warp: Warp) -> dict[str, Any]:
     expected = to_pixels(right, warp(centre)) - SIDE / 2
     found = np.full((len(places), 2), np.nan)
     for k, ((x, y), there) in enumerate(zip(places.astype(int), np.round(expected).astype(int), strict=True)):
-        moved = _aligned(_cut(left, x, y), _cut(right, *there))
+        moved = aligned(_cut(left, x, y), _cut(right, *there))
         if moved is not None:
             found[k] = there + moved
     answered = np.isfinite(found).all(1)
@@ -147,7 +147,7 @@ def _cut(image: Raster, x: int, y: int) -> Window | None:
     return Window(np.where(valid, np.asarray(image.pixels[window]), 0).astype(np.float32), valid)
 
 
-def _aligned(one: Window | None, other: Window | None) -> NDArray[np.float64] | None:
+def aligned(one: Window | None, other: Window | None) -> NDArray[np.float64] | None:
     """(2,) x, y by which the content of the second window lies off the first; ``None`` where they are not alike."""
     import cv2
 

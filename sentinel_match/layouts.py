@@ -1,0 +1,195 @@
+"""The finished stack as other tools want it: torchgeo's OSCD, chips in A/B folders, a before/after pair for OTB.
+
+None of these knows NaN, so 0 stands in both images wherever either has no data.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import rasterio
+from odc.geo.geobox import GeoBox
+
+from sentinel_match import stack
+from sentinel_match.errors import OutputError
+from sentinel_match.files import write_text
+from sentinel_match.jp2 import Window, read_rasterio
+from sentinel_match.masks import Reason
+from sentinel_match.scene import Asset
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+LAYOUTS = ("stack", "oscd", "chips", "pair")
+OSCD = "Onera Satellite Change Detection dataset"
+"""How folders of that data set begin (Caye Daudt et al. 2018); ``torchgeo.datasets.OSCD`` looks for them."""
+COUNTS = 10_000
+"""OSCD's integers per unit of reflectance, as in the products themselves."""
+LEAST_CLEAR = 0.5
+"""Share of a chip that is valid in both images; chips with less are left out."""
+ZERO = np.float32(1e-6)
+"""Stands for a reflectance of exactly 0, where 0 means no data."""
+
+
+def in_order(left: datetime | None, right: datetime | None) -> tuple[str, str]:
+    """Which of ``left`` and ``right`` is the earlier, and the later: as given where a time is missing."""
+    return ("right", "left") if left and right and right < left else ("left", "right")
+
+
+def write_pair(folder: Path, order: tuple[str, str], names: tuple[str, ...]) -> dict[str, Any]:
+    """``pair/before.tif`` and ``pair/after.tif``: the same grid and bands, 0 where there is no data in either.
+
+    Args:
+        folder: holds ``left.tif``, ``right.tif`` and ``valid.tif``.
+        order: which of ``left`` and ``right`` is before.
+        names: of the bands.
+
+    Returns:
+        What was written.
+
+    Raises:
+        OutputError: the disk is full.
+    """
+    made = {}
+    for name, side in zip(("before", "after"), order, strict=True):
+        with rasterio.open(folder / f"{side}.tif") as file:
+            target, tags, unit = GeoBox.from_rio(file), file.tags(), file.units[0] or ""
+        scratch, path = folder / f"{name}.scratch.tif", folder / "pair" / f"{name}.tif"
+        path.parent.mkdir(exist_ok=True)
+        with stack.created(scratch, target, len(names), "float32", nodata=0) as file:
+            for k, top, pixels in _filled(folder, side, len(names)):
+                file.write(pixels, k, window=rasterio.windows.Window(0, top, *pixels.shape[::-1]))
+        stack.finish(scratch, path, names, unit, tags)
+        made[name] = f"pair/{name}.tif"
+    return made
+
+
+def write_chips(folder: Path, order: tuple[str, str], size: int) -> dict[str, Any]:
+    """``chips/A`` (earlier), ``chips/B`` (later) and ``chips/valid`` (1 or 0): GeoTIFFs of one name for one place.
+
+    Args:
+        folder: holds the stack.
+        order: which of ``left`` and ``right`` is A.
+        size: side in pixels. What is left at the right and below is dropped, as are chips that are mostly hidden.
+
+    Returns:
+        How many were written and left out.
+
+    Raises:
+        OutputError: the disk is full.
+    """
+    with rasterio.open(folder / "valid.tif") as file:
+        (rows, cols), target = file.shape, GeoBox.from_rio(file)
+    written = 0
+    places = [(top, left) for top in range(0, rows - size + 1, size) for left in range(0, cols - size + 1, size)]
+    for name in ("A", "B", "valid"):
+        (folder / "chips" / name).mkdir(parents=True, exist_ok=True)
+    for top, left in places:
+        window = Window(top, left, size, size)
+        clear = read_rasterio(Asset(folder / "valid.tif"), window)
+        if clear.mean() < LEAST_CLEAR:
+            continue
+        written += 1
+        images = _read(folder, window)
+        box, name = target[window.roi], f"{top // size:03d}_{left // size:03d}.tif"
+        for part, side in zip(("A", "B"), order, strict=True):
+            _write(folder / "chips" / part / name, images[side], box)
+        _write(folder / "chips" / "valid" / name, clear[None], box)
+    return {"size": size, "chips": written, "left_out": len(places) - written}
+
+
+def write_oscd(
+    folder: Path, order: tuple[str, str], names: tuple[str, ...], dates: tuple[str, str], region: str
+) -> dict[str, Any]:
+    """``oscd/``: a root for ``torchgeo.datasets.OSCD(root, split="test")`` with one region.
+
+    Each band is a file of int16, 10,000 to a reflectance of 1, negative values kept. Nobody has labelled the changes:
+    ``cm.png`` is all 0 so that the class loads, and is to be replaced by labels.
+
+    Args:
+        folder: holds the stack.
+        order: which of ``left`` and ``right`` is image 1.
+        names: of the bands.
+        dates: of the two, ``20160529``.
+        region: name of the place.
+
+    Returns:
+        What was written.
+
+    Raises:
+        OutputError: the disk is full.
+    """
+    root = folder / "oscd"
+    images, labels = root / f"{OSCD} - Images" / region, root / f"{OSCD} - Test Labels" / region / "cm"
+    with rasterio.open(folder / "valid.tif") as file:
+        target = GeoBox.from_rio(file)
+    for i, side in enumerate(order, 1):
+        (images / f"imgs_{i}_rect").mkdir(parents=True)
+        for k, name in enumerate(names, 1):
+            with stack.created(images / f"imgs_{i}_rect" / f"{name}.tif", target, 1, "int16") as file:
+                for top, pixels in _one(folder, side, k):
+                    counts = np.rint(pixels * COUNTS).clip(-32768, 32767).astype(np.int16)
+                    file.write(counts, 1, window=rasterio.windows.Window(0, top, *pixels.shape[::-1]))
+    write_text(images / "dates.txt", f"date_1: {dates[0]}\ndate_2: {dates[1]}\n")
+    labels.mkdir(parents=True)
+    _write_png(labels / "cm.png", np.zeros(target.shape, np.uint8))
+    said: dict[str, Any] = {"root": "oscd", "region": region, "labels": "all 0: a place for yours, nobody labelled it"}
+    if names[:1] != ("B01",):
+        said["note"] = "torchgeo takes the 2nd to 4th file for bands='rgb', so without B01 only bands='all' is right"
+    return said
+
+
+def _filled(folder: Path, side: str, count: int) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
+    """(band, first row, strip) with 0 where either image has no data, in any band."""
+    for k in range(1, count + 1):
+        for top, pixels in _one(folder, side, k):
+            yield k, top, np.where(pixels == 0, ZERO, pixels) * (_known(folder, top, pixels.shape) > 0)
+
+
+def _one(folder: Path, side: str, index: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    for top, pixels in stack.strips(folder / f"{side}.tif", index):
+        yield top, np.where(_known(folder, top, pixels.shape), pixels, np.float32(0))
+
+
+def _known(folder: Path, top: int, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Where both images have data."""
+    return _data(read_rasterio(Asset(folder / "valid.tif"), Window(top, 0, shape[0], shape[1]), index=2))
+
+
+def _data(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    nothing = int(Reason.NODATA)
+    return np.asarray((codes % stack.RIGHT != nothing) & (codes // stack.RIGHT != nothing))
+
+
+def _read(folder: Path, window: Window) -> dict[str, NDArray[np.float32]]:
+    """(K, rows, cols) of both images."""
+    known = _data(read_rasterio(Asset(folder / "valid.tif"), window, index=2))
+    images = {}
+    for side in ("left", "right"):
+        with rasterio.open(folder / f"{side}.tif") as file:
+            count = file.count
+        bands = [read_rasterio(Asset(folder / f"{side}.tif"), window, index=k) for k in range(1, count + 1)]
+        images[side] = np.where(known, np.stack(bands), np.float32(0))
+    return images
+
+
+def _write(path: Path, pixels: NDArray[Any], box: GeoBox) -> None:
+    with stack.created(path, box, len(pixels), str(pixels.dtype)) as file:
+        file.write(pixels)
+
+
+def _write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
+    import cv2
+
+    done, data = cv2.imencode(".png", pixels)
+    if not done:
+        raise OutputError(path, "it is too large for PNG")
+    try:
+        path.write_bytes(data.tobytes())
+    except OSError as error:
+        raise OutputError(path, error.strerror or str(error)) from error

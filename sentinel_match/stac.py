@@ -1,0 +1,139 @@
+"""The stack as STAC: an item a date and a collection of both, plain JSON with relative links.
+
+SpatioTemporal Asset Catalog (https://github.com/radiantearth/stac-spec) with the extensions eo, projection and raster.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sentinel_match.errors import OutputError
+from sentinel_match.footprint import Footprint
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from odc.geo.geobox import GeoBox
+
+    from sentinel_match.scene import Scene
+
+BANDS = {
+    "B01": ("coastal", 0.4427),
+    "B02": ("blue", 0.4924),
+    "B03": ("green", 0.5598),
+    "B04": ("red", 0.6646),
+    "B05": ("rededge", 0.7041),
+    "B06": ("rededge", 0.7405),
+    "B07": ("rededge", 0.7828),
+    "B08": ("nir", 0.8328),
+    "B8A": ("nir08", 0.8647),
+    "B09": ("nir09", 0.9451),
+    "B10": ("cirrus", 1.3735),
+    "B11": ("swir16", 1.6137),
+    "B12": ("swir22", 2.2024),
+}
+"""Common names, and central wavelengths of Sentinel-2A in micrometres (ESA, Sentinel-2 Spectral Response Functions)."""
+COG = "image/tiff; application=geotiff; profile=cloud-optimized"
+
+
+def write_stac(
+    folder: Path, scenes: dict[str, Scene], target: GeoBox, names: tuple[str, ...], unit: str, said: dict[str, Any]
+) -> tuple[str, ...]:
+    """Write ``left.json``, ``right.json`` and ``collection.json`` beside the images.
+
+    Args:
+        folder: holds ``left.tif``, ``right.tif`` and ``valid.tif``.
+        scenes: by side, each with its sensing time.
+        target: grid of the images.
+        names: of the bands.
+        unit: of their values; empty where nothing says.
+        said: further properties of both items.
+
+    Returns:
+        Names of the files.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
+    import pystac
+
+    times = [time for scene in scenes.values() if (time := scene.sensing_time)]
+    items = [_item(side, scene, target, names, unit, said) for side, scene in scenes.items()]
+    box = items[0].bbox
+    collection = pystac.Collection(
+        id="_".join(scene.name for scene in scenes.values()),
+        description="Two acquisitions on one grid, the right one registered to the left one by sentinel_match.",
+        extent=pystac.Extent(
+            pystac.SpatialExtent([list(box or [])]), pystac.TemporalExtent([[min(times), max(times)]])
+        ),
+        license="other",
+        providers=[
+            pystac.Provider("Copernicus", roles=[pystac.ProviderRole.PRODUCER, pystac.ProviderRole.LICENSOR]),
+        ],
+    )
+    collection.catalog_type = pystac.CatalogType.SELF_CONTAINED
+    collection.set_self_href(str(folder / "collection.json"))
+    for item in items:
+        item.set_self_href(str(folder / f"{item.id}.json"))
+        collection.add_link(pystac.Link("item", item, "application/geo+json"))
+        item.set_collection(collection)
+        item.set_root(collection)
+        item.set_parent(collection)
+    try:
+        for thing in (collection, *items):
+            thing.save_object(include_self_link=False)
+    except OSError as error:
+        raise OutputError(folder, error.strerror or str(error)) from error
+    return ("collection.json", *(f"{item.id}.json" for item in items))
+
+
+def _item(side: str, scene: Scene, target: GeoBox, names: tuple[str, ...], unit: str, said: dict[str, Any]) -> Any:
+    import pystac
+    from pystac.extensions import eo, projection, raster
+
+    place = Footprint.from_geobox(target)
+    item = pystac.Item(
+        id=side,
+        geometry=place.geojson(),
+        bbox=list(place.bbox),
+        datetime=scene.sensing_time,
+        properties={"title": scene.id, "gsd": abs(target.affine.a), **said},
+    )
+    if scene.spacecraft:
+        item.properties |= {
+            "platform": f"sentinel-2{scene.spacecraft[-1].lower()}",
+            "constellation": "sentinel-2",
+            "instruments": ["msi"],
+        }
+    for name, roles in ((side, ["data", "reflectance"] if unit else ["data"]), ("valid", ["data-mask"])):
+        item.add_asset("data" if name == side else name, pystac.Asset(f"./{name}.tif", media_type=COG, roles=roles))
+    eo.EOExtension.ext(item, add_if_missing=True).cloud_cover = scene.cloud_cover
+    made = [
+        eo.Band.create(name, common_name=BANDS.get(name, (None,))[0], center_wavelength=BANDS.get(name, (0, None))[1])
+        for name in names
+    ]
+    eo.EOExtension.ext(item.assets["data"]).bands = made
+    placed = projection.ProjectionExtension.ext(item, add_if_missing=True)
+    epsg = target.crs.epsg if target.crs else None
+    a = target.affine
+    placed.apply(
+        epsg=epsg,
+        wkt2=None if epsg else str(target.crs),
+        shape=[target.shape.y, target.shape.x],
+        transform=[a.a, a.b, a.c, a.d, a.e, a.f],
+        bbox=list(target.boundingbox),
+    )
+    raster.RasterExtension.add_to(item)
+    pixel = abs(target.affine.a)
+    values = raster.RasterBand.create(
+        nodata="nan",  # type: ignore[arg-type]
+        data_type=raster.DataType.FLOAT32,
+        spatial_resolution=pixel,
+        unit=unit or None,
+        scale=1.0,
+        offset=0.0,
+    )
+    codes = raster.RasterBand.create(data_type=raster.DataType.UINT8, spatial_resolution=pixel)
+    raster.RasterExtension.ext(item.assets["data"]).bands = [values] * len(names)
+    raster.RasterExtension.ext(item.assets["valid"]).bands = [codes] * 2
+    return item

@@ -1,0 +1,495 @@
+"""The change-ready stack: geometry, reflectance, masks, files."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pystac
+import pystac.validation
+import pytest
+import rasterio
+from affine import Affine
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from PIL import Image
+from shapely import box
+
+from sentinel_match import layouts
+from sentinel_match.cli import main
+from sentinel_match.correct import Places, corrected, cubic, move_by
+from sentinel_match.errors import BadTies, MissingBand, NoOverlap, NotComparable, OutputError
+from sentinel_match.fitted import read_ties
+from sentinel_match.jp2 import Window
+from sentinel_match.prepare import Preparation, common_grid, prepare
+from sentinel_match.resample import Pixels
+from sentinel_match.safe import read_scene
+from sentinel_match.scene import Asset, Band, Scene
+from sentinel_match.source import around, inside
+from sentinel_match.testing import Landscape, write_product
+from sentinel_match.verify import Model
+from sentinel_match.warp import Bend, Warp
+
+ZONE = "EPSG:32633"
+EAST, NORTH = 300_000.0, 5_900_040.0
+SHIFT = (6.4, 18.1)
+
+
+def grid(rows: int, cols: int, metres: float = 10.0, east: float = EAST, north: float = NORTH) -> GeoBox:
+    return GeoBox((rows, cols), Affine(metres, 0, east, 0, -metres, north), ZONE)
+
+
+def by(east: float, north: float) -> Warp:
+    matrix = np.array([[1, 0, east], [0, 1, north], [0, 0, 1.0]])
+    return Warp(Model("translation", matrix, np.zeros(2)))
+
+
+def ground(east: NDArray[np.float64], north: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Smooth, of many waves of 80 m and more, and negative here and there."""
+    rng = np.random.default_rng(8)
+    total = np.zeros(np.broadcast(east, north).shape)
+    for _ in range(40):
+        angle, phase, wave = rng.uniform(0, 2 * np.pi), rng.uniform(0, 2 * np.pi), rng.uniform(80, 600)
+        total += np.sin(2 * np.pi / wave * (np.cos(angle) * east + np.sin(angle) * north) + phase)
+    return 0.1 + 0.03 * total
+
+
+def shown(where: GeoBox, shift: tuple[float, float] = (0, 0)) -> NDArray[np.float64]:
+    rows, cols = where.shape
+    x, y = np.meshgrid(np.arange(cols) + 0.5, np.arange(rows) + 0.5)
+    a = where.affine
+    return ground(a.c + a.a * x - shift[0], a.f + a.e * y - shift[1])
+
+
+def scene(
+    folder: Path,
+    name: str,
+    day: int,
+    where: GeoBox,
+    shift: tuple[float, float] = (0, 0),
+    bands: tuple[str, ...] = ("B04",),
+    hole: tuple[slice, slice] | None = None,
+) -> Scene:
+    """A scene of digital numbers with an offset of -1000; 0 is no data."""
+    found = []
+    for k, band in enumerate(bands):
+        numbers = np.clip(np.rint((1 + 0.2 * k) * shown(where, shift) * 10_000 + 1000), 1, None).astype(np.uint16)
+        if hole:
+            numbers[hole] = 0
+        path = folder / f"{name}_{band}.tif"
+        place = {"crs": ZONE, "transform": where.affine, "width": where.shape.x, "height": where.shape.y}
+        with rasterio.open(path, "w", driver="GTiff", count=1, dtype="uint16", **place) as file:
+            file.write(numbers, 1)
+        found.append(Band(band, where.affine.a, Asset(path), where, -1000.0, 10_000.0))
+    when = datetime(2021, 6, day, 10, tzinfo=timezone.utc)
+    facts: dict[str, Any] = {"sensing_time": when, "spacecraft": "S2B", "tile": "T33UUU", "geobox": where}
+    return Scene(name, folder, "L1C", None, "none", tuple(found), **facts)
+
+
+def opened(path: Path) -> NDArray[Any]:
+    with rasterio.open(path) as file:
+        pixels: NDArray[Any] = file.read()
+    return pixels
+
+
+def ties_file(path: Path, left: Scene, right: Scene, warp: Warp) -> Path:
+    sides = {side: {"id": s.id, "path": str(s.path)} for side, s in (("left", left), ("right", right))}
+    path.write_text(json.dumps({**sides, "projected_crs": ZONE, "summary": {"model": warp.plain()}}))
+    return path
+
+
+# Interpolation
+
+
+@settings(max_examples=25)
+@given(st.floats(-30, 30), st.floats(-30, 30), st.floats(-0.05, 0.05), st.floats(0.98, 1.02))
+def test_an_image_is_brought_back_by_what_moved_it(east: float, north: float, angle: float, scale: float) -> None:
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    middle = np.array([EAST + 400, NORTH - 400])
+    matrix = np.eye(3)
+    matrix[:2, :2], matrix[:2, 2] = turn, middle - turn @ middle + (east, north)
+    warp = Warp(Model("similarity", matrix, np.zeros(2)))
+    image, target = grid(100, 100, east=EAST - 100, north=NORTH + 100), grid(50, 50, east=EAST + 150, north=NORTH - 150)
+    rows, cols = np.mgrid[0:100, 0:100] + 0.5
+    at = np.column_stack([EAST - 100 + 10 * cols.ravel(), NORTH + 100 - 10 * rows.ravel()])
+    pixels = ground(*warp.back(at).T).reshape(100, 100).astype(np.float32)
+    made = np.vstack([s for _, s in corrected(reader(pixels), image, target, move_by(warp, ZONE, ZONE))])
+    truth = shown(target)
+    assert np.sqrt(np.nanmean((made - truth) ** 2)) < 0.02 * truth.std()
+    assert np.isfinite(made).all()
+
+
+def reader(pixels: Pixels) -> Any:
+    def read(window: Window) -> Pixels:
+        part = inside(window, pixels.shape)
+        return around(pixels[part.roi], part, window)
+
+    return read
+
+
+def test_an_image_on_the_lattice_is_copied_bit_by_bit_to_its_very_rim() -> None:
+    pixels = np.random.default_rng(0).normal(0, 1, (60, 70)).astype(np.float32)
+    pixels[10, 20] = np.nan
+    made = np.vstack([s for _, s in corrected(reader(pixels), grid(60, 70), grid(60, 70), lambda p: p)])
+    np.testing.assert_array_equal(pixels, made)
+
+
+def test_coarse_pixels_are_means_of_fine_ones() -> None:
+    pixels = np.random.default_rng(0).normal(0, 1, (60, 66)).astype(np.float32)
+    made = np.vstack([s for _, s in corrected(reader(pixels), grid(60, 66), grid(30, 33, 20.0), lambda p: p)])
+    np.testing.assert_allclose(pixels.reshape(30, 2, 33, 2).mean((1, 3)), made, atol=1e-6)
+
+
+@settings(max_examples=20)
+@given(st.floats(2, 17), st.floats(2, 17), st.integers(0, 100))
+def test_what_is_not_there_never_bleeds(x: float, y: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    pixels = rng.random((20, 20)).astype(np.float32)
+    holes = pixels.copy()
+    holes[rng.random((20, 20)) < 0.05] = np.nan
+    at = x + rng.random(30) - 0.5, y + rng.random(30) - 0.5
+    at = np.clip(at[0], 2, 17), np.clip(at[1], 2, 17)
+    whole, part = cubic(pixels, *at), cubic(holes, *at)
+    known = np.isfinite(part)
+    np.testing.assert_array_equal(whole[known], part[known])
+    for k in np.flatnonzero(known):
+        col, row = int(np.floor(at[0][k] - 0.5)), int(np.floor(at[1][k] - 0.5))
+        if (at[0][k] - 0.5) % 1 > 1e-4 or (at[1][k] - 0.5) % 1 > 1e-4:
+            assert np.isfinite(holes[row - 1 : row + 3, col - 1 : col + 3]).all()
+
+
+def test_positions_between_nodes_are_those_of_the_model() -> None:
+    origin, extent = np.array([EAST, NORTH - 20_000]), np.array([20_000.0, 20_000.0])
+    rng = np.random.default_rng(2)
+    waves = Bend("field", origin, 20_000.0, extent, (6, 6), 0.0, rng.normal(0, 3, (81, 2)))
+    warp = Warp(by(*SHIFT).plane, waves)
+    target = grid(500, 700, north=NORTH - 3000)
+    x, y = Places.of(target, grid(2000, 2000), move_by(warp, ZONE, ZONE)).at(slice(0, 500))
+    rows, cols = np.mgrid[0:500, 0:700] + 0.5
+    metres = warp(np.column_stack([EAST + 10 * cols.ravel(), NORTH - 3000 - 10 * rows.ravel()]))
+    assert np.abs(x.ravel() - (metres[:, 0] - EAST) / 10).max() < 0.002
+    assert np.abs(y.ravel() - (NORTH - metres[:, 1]) / 10).max() < 0.002
+
+
+def test_the_grid_is_the_left_lattice_where_the_right_image_lies_after_correction() -> None:
+    found = common_grid(grid(100, 100), [grid(100, 100, east=EAST + 200)], by(-50, 30))
+    assert (EAST + 250, NORTH - 30) == (found.affine.c, found.affine.f)
+    assert (97, 75) == tuple(found.shape)
+
+
+# The stack
+
+
+@pytest.mark.parametrize("shift", [SHIFT, (-3.3, 4.9)])
+def test_a_known_shift_is_undone_and_the_proof_says_so(shift: tuple[float, float], tmp_path: Path) -> None:
+    left, right = scene(tmp_path, "L", 1, grid(420, 420)), scene(tmp_path, "R", 11, grid(420, 420), shift)
+    facts = prepare(left, right, by(*shift), tmp_path / "out")
+    before, after = facts["residual"]["before"], facts["residual"]["after"]
+    np.testing.assert_allclose(np.array(shift) / 10, (before["dx_px"], before["dy_px"]), atol=0.05)
+    assert max(abs(after["dx_px"]), abs(after["dy_px"])) < 0.02
+    assert facts["residual"] == json.loads((tmp_path / "out" / "prepare.json").read_text())["residual"]
+    a, b = (opened(tmp_path / "out" / f"{side}.tif")[0] for side in ("left", "right"))
+    both = np.isfinite(a) & np.isfinite(b)
+    assert both.mean() > 0.95
+    assert np.sqrt(((a - b)[both] ** 2).mean()) < 0.005
+    assert a[both].min() < -0.05
+    assert b[both].min() < -0.05
+
+
+def test_left_pixels_are_copied_and_reflectance_is_what_the_metadata_says(tmp_path: Path) -> None:
+    left, right = scene(tmp_path, "L", 1, grid(90, 96)), scene(tmp_path, "R", 11, grid(90, 96), SHIFT)
+    facts = prepare(left, right, by(*SHIFT), tmp_path / "out")
+    with rasterio.open(tmp_path / "out" / "left.tif") as file:
+        a = GeoBox.from_rio(file)
+        assert ("B04",) == file.descriptions
+        assert ("reflectance",) == file.units
+        assert {"SCENE": "L", "DATE": "2021-06-01T10:00:00+00:00", "BANDS": "B04"}.items() <= file.tags().items()
+        made = file.read(1)
+    numbers = opened(tmp_path / "L_B04.tif")[0].astype(np.float64)
+    row, col = round((NORTH - a.affine.f) / 10), round((a.affine.c - EAST) / 10)
+    truth = (numbers - 1000)[row : row + a.shape.y, col : col + a.shape.x] / 10_000
+    np.testing.assert_allclose(truth, made, atol=1e-7)
+    assert list(a.shape) == facts["shape"]
+
+
+def test_no_data_of_one_date_hides_just_that_and_nothing_rings(tmp_path: Path) -> None:
+    hole = (slice(40, 60), slice(50, 80))
+    left = scene(tmp_path, "L", 1, grid(120, 120))
+    whole, holed = (
+        scene(tmp_path, "R", 11, grid(120, 120), SHIFT),
+        scene(tmp_path, "H", 11, grid(120, 120), SHIFT, hole=hole),
+    )
+    for name, right in (("whole", whole), ("holed", holed)):
+        prepare(left, right, by(*SHIFT), tmp_path / name)
+    a, b = opened(tmp_path / "whole" / "right.tif")[0], opened(tmp_path / "holed" / "right.tif")[0]
+    known = np.isfinite(b)
+    np.testing.assert_array_equal(a[known], b[known])
+    lost = np.isfinite(a) & ~known
+    assert 20 * 30 < lost.sum() <= 23 * 33
+    valid, reason = opened(tmp_path / "holed" / "valid.tif")
+    assert (reason[lost] == 16).all()
+    assert not valid[lost].any()
+    assert ((reason == 0) == (valid == 1)).all()
+
+
+def test_coarser_bands_come_to_the_grid_of_the_finest(tmp_path: Path) -> None:
+    left, right = scene(tmp_path, "L", 1, grid(120, 120)), scene(tmp_path, "R", 11, grid(120, 120), SHIFT)
+    fine = [s.bands[0] for s in (left, right)]
+    coarse = [
+        scene(tmp_path, n, 1, grid(60, 60, 20.0), s, ("B8A",)).bands[0] for n, s in (("LC", (0, 0)), ("RC", SHIFT))
+    ]
+    both = [Scene(**{**vars(s), "bands": (f, c)}) for s, f, c in zip((left, right), fine, coarse, strict=True)]
+    facts = prepare(both[0], both[1], by(*SHIFT), tmp_path / "out")
+    assert ["B04", "B8A"] == facts["bands"]
+    a, b = (opened(tmp_path / "out" / f"{side}.tif") for side in ("left", "right"))
+    assert (2, *facts["shape"]) == a.shape
+    known = np.isfinite(a).all(0) & np.isfinite(b).all(0)
+    assert np.sqrt(((a - b)[:, known] ** 2).mean()) < 0.01
+    at_20 = prepare(both[0], both[1], by(*SHIFT), tmp_path / "at20", Preparation(resolution=20))
+    assert 20 == at_20["transform"][0]
+
+
+def test_radiometry_is_brought_together_after_registration(tmp_path: Path) -> None:
+    left, right = scene(tmp_path, "L", 1, grid(200, 200)), scene(tmp_path, "R", 11, grid(200, 200), SHIFT)
+    darker = Scene(**{**vars(right), "bands": (Band(**{**vars(right.bands[0]), "quantification": 12_500.0}),)})
+    for method in ("irmad", "histogram"):
+        facts = prepare(left, darker, by(*SHIFT), tmp_path / method, Preparation(normalise=method))
+        a, b = (opened(tmp_path / method / f"{side}.tif") for side in ("left", "right"))
+        known = np.isfinite(a) & np.isfinite(b)
+        assert np.abs((a - b)[known]).mean() < 0.005
+        assert method == facts["normalisation"]["method"]
+    np.testing.assert_allclose(
+        1.25,
+        json.loads((tmp_path / "irmad" / "prepare.json").read_text())["normalisation"]["bands"][0]["gain"],
+        rtol=0.02,
+    )
+
+
+# Layouts and files
+
+
+@pytest.fixture(scope="module")
+def stacks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One pair in all layouts; the right image is the earlier one."""
+    folder = tmp_path_factory.mktemp("stacks")
+    bands = ("B01", "B02", "B03", "B04")
+    hole = (slice(0, 30), slice(0, 200))
+    left = scene(folder, "L", 21, grid(150, 200), bands=bands)
+    right = scene(folder, "R", 11, grid(150, 200), SHIFT, bands=bands, hole=hole)
+    for name in layouts.LAYOUTS:
+        prepare(left, right, by(*SHIFT), folder / name, Preparation(layout=name, chip_size=32))
+    return folder
+
+
+def test_every_image_is_a_valid_cloud_optimized_geotiff(stacks: Path) -> None:
+    for path in [*(stacks / "stack").glob("*.tif"), *(stacks / "pair" / "pair").glob("*.tif")]:
+        with rasterio.open(path) as file:
+            assert "COG" == file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"]
+            assert file.profile["tiled"]
+    script = (
+        "import sys\nfrom osgeo_utils.samples.validate_cloud_optimized_geotiff import main\nsys.exit(main(sys.argv))"
+    )
+    debian = "/usr/bin/python3"
+    if not Path(debian).exists() or subprocess.run([debian, "-c", "import osgeo_utils"], check=False).returncode:
+        pytest.skip("no GDAL with its validator")
+    for name in ("left", "right", "valid"):
+        done = subprocess.run([debian, "-c", script, "-q", stacks / "stack" / f"{name}.tif"], check=False)
+        assert 0 == done.returncode
+
+
+def test_stac_is_valid_and_its_links_lead_somewhere(stacks: Path) -> None:
+    """The core by its schema, which comes with pystac; the extensions' schemas are on the net only, so by hand."""
+    folder = stacks / "stack"
+    collection = pystac.Collection.from_file(str(folder / "collection.json"))
+    items = list(collection.get_items())
+    assert ["left", "right"] == [item.id for item in items]
+    for thing in (collection, *items):
+        plain = json.loads(Path(thing.get_self_href() or "").read_text())
+        assert pystac.validation.validate_dict(plain, extensions=[])
+        for link in plain["links"]:
+            assert link["href"].startswith("./")
+            assert (folder / link["href"]).exists()
+    for side, item in zip(("left", "right"), items, strict=True):
+        plain = json.loads((folder / f"{side}.json").read_text())
+        said = {url.split("/")[3] for url in plain["stac_extensions"]}
+        assert {"eo", "projection", "raster"} == said
+        with rasterio.open(folder / f"{side}.tif") as file:
+            assert list(file.shape) == plain["properties"]["proj:shape"]
+            assert list(file.transform)[:6] == plain["properties"]["proj:transform"]
+            assert list(file.bounds) == plain["properties"]["proj:bbox"]
+            assert list(file.descriptions) == [b["name"] for b in plain["assets"]["data"]["eo:bands"]]
+            assert file.count == len(plain["assets"]["data"]["raster:bands"])
+        assert ZONE == plain["properties"].get("proj:code", f"EPSG:{plain['properties'].get('proj:epsg')}")
+        assert {"nan"} == {b["nodata"] for b in plain["assets"]["data"]["raster:bands"]}
+        for asset in item.assets.values():
+            assert (folder / asset.href).exists()
+
+
+def test_a_before_after_pair_has_one_grid_and_no_nan(stacks: Path) -> None:
+    folder = stacks / "pair" / "pair"
+    a, b = opened(folder / "before.tif"), opened(folder / "after.tif")
+    assert a.shape == b.shape
+    assert np.isfinite(a).all()
+    assert np.isfinite(b).all()
+    np.testing.assert_array_equal(a == 0, b == 0)
+    assert 0 < (a == 0).mean() < 0.5
+    with rasterio.open(folder / "before.tif") as one, rasterio.open(folder / "after.tif") as other:
+        assert ("R", "L") == (one.tags()["SCENE"], other.tags()["SCENE"])
+        assert GeoBox.from_rio(one) == GeoBox.from_rio(other)
+
+
+def test_chips_have_one_name_and_place_in_all_folders(stacks: Path) -> None:
+    folder = stacks / "chips" / "chips"
+    names = [sorted(p.name for p in (folder / part).iterdir()) for part in ("A", "B", "valid")]
+    assert names[0] == names[1] == names[2]
+    said = json.loads((stacks / "chips" / "prepare.json").read_text())["layout"]
+    assert ("right", "left") == (said["first"], said["second"])
+    assert (len(names[0]), True) == (said["chips"], said["left_out"] > 0)
+    for name in names[0]:
+        a, valid = opened(folder / "A" / name), opened(folder / "valid" / name)
+        assert ((4, 32, 32), (1, 32, 32)) == (a.shape, valid.shape)
+        assert valid.mean() >= layouts.LEAST_CLEAR
+        with rasterio.open(folder / "A" / name) as one, rasterio.open(folder / "B" / name) as other:
+            assert GeoBox.from_rio(one) == GeoBox.from_rio(other)
+
+
+def test_torchgeo_finds_what_it_looks_for(stacks: Path) -> None:
+    """The paths and types that ``torchgeo.datasets.OSCD`` reads, as of its version 0.6."""
+    root = stacks / "oscd" / "oscd"
+    (region,) = (root / f"{layouts.OSCD} - Test Labels").iterdir()
+    labels = np.array(Image.open(region / "cm" / "cm.png").convert("L"))
+    images = root / f"{layouts.OSCD} - Images" / region.name
+    assert ["20210611", "20210621"] == [s.split()[-1] for s in (images / "dates.txt").read_text().split("\n")[:2]]
+    for k in (1, 2):
+        files = sorted((images / f"imgs_{k}_rect").glob("*.tif"))
+        assert ["B01.tif", "B02.tif", "B03.tif", "B04.tif"] == [f.name for f in files]
+        for file in files:
+            pixels = opened(file)[0]
+            assert ("int16", labels.shape) == (pixels.dtype, pixels.shape)
+    truth = opened(stacks / "oscd" / "left.tif")[3]
+    assert pixels.min() < 0
+    known = pixels != 0
+    np.testing.assert_allclose(truth[known], pixels[known] / 10_000, atol=6e-5)
+
+
+# What goes wrong
+
+
+def test_a_band_that_one_side_lacks_is_named(tmp_path: Path) -> None:
+    left, right = scene(tmp_path, "L", 1, grid(60, 60), bands=("B04", "B08")), scene(tmp_path, "R", 2, grid(60, 60))
+    with pytest.raises(MissingBand, match="R has no band B08"):
+        prepare(left, right, by(0, 0), tmp_path / "out", Preparation(bands=("B08",)))
+    assert not (tmp_path / "out").exists()
+
+
+def test_ground_that_does_not_meet_is_said(tmp_path: Path) -> None:
+    left, right = scene(tmp_path, "L", 1, grid(60, 60)), scene(tmp_path, "R", 2, grid(60, 60, east=EAST + 900))
+    with pytest.raises(NoOverlap):
+        prepare(left, right, by(0, 0), tmp_path / "out")
+    empty = scene(tmp_path, "E", 2, grid(60, 60), hole=(slice(0, 60), slice(0, 60)))
+    with pytest.raises(NoOverlap):
+        prepare(left, empty, by(0, 0), tmp_path / "out")
+    assert [] == [p for p in tmp_path.iterdir() if p.is_dir()]
+
+
+def test_radiometry_without_common_ground_is_refused(tmp_path: Path) -> None:
+    left, right = (
+        scene(tmp_path, "L", 1, grid(12, 12)),
+        scene(tmp_path, "R", 2, grid(12, 12), hole=(slice(0, 12), slice(0, 6))),
+    )
+    with pytest.raises(NotComparable, match="pixels are clear in both"):
+        prepare(left, right, by(0, 0), tmp_path / "out", Preparation(normalise="irmad"))
+
+
+def test_ties_of_other_scenes_are_refused(tmp_path: Path) -> None:
+    left, right, other = (scene(tmp_path, name, 1, grid(60, 60)) for name in ("L", "R", "O"))
+    ties = read_ties(ties_file(tmp_path / "ties.geojson", left, right, by(0, 0)))
+    with pytest.raises(BadTies, match="those of L and R, not of L and O"):
+        prepare(left, other, ties, tmp_path / "out")
+    with pytest.raises(BadTies, match="swap LEFT and RIGHT"):
+        prepare(right, left, ties, tmp_path / "out")
+
+
+@pytest.mark.parametrize(("text", "said"), [("{", "no JSON"), ('{"left": {"id": 1}}', "lacks"), ("[]", "lacks")])
+def test_a_file_that_is_no_ties_is_refused(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "ties.geojson").write_text(text)
+    with pytest.raises(BadTies, match=said):
+        read_ties(tmp_path / "ties.geojson")
+    with pytest.raises(BadTies, match="No such file"):
+        read_ties(tmp_path / "nothing.geojson")
+
+
+def test_a_folder_of_somebody_else_is_left_alone_and_ones_own_replaced(tmp_path: Path) -> None:
+    left, right = scene(tmp_path, "L", 1, grid(60, 60)), scene(tmp_path, "R", 2, grid(60, 60))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("years of work")
+    with pytest.raises(OutputError, match="choose another"):
+        prepare(left, right, by(0, 0), tmp_path / "out")
+    (tmp_path / "out" / "thesis.txt").unlink()
+    for _ in range(2):
+        prepare(left, right, by(0, 0), tmp_path / "out")
+    assert ["out"] == [p.name for p in tmp_path.iterdir() if p.is_dir()]
+
+
+@pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="no limit on file sizes here")
+@pytest.mark.parametrize("size", [20_000, 150_000])
+def test_a_full_disk_leaves_nothing_half_written(size: int, tmp_path: Path) -> None:
+    left, right = scene(tmp_path, "L", 1, grid(200, 200)), scene(tmp_path, "R", 2, grid(200, 200))
+    ties = ties_file(tmp_path / "ties.geojson", left, right, by(0, 0))
+    script = f"""
+import resource, signal, sys
+from pathlib import Path
+from sentinel_match.errors import SentinelMatchError
+from sentinel_match.fitted import read_ties
+from sentinel_match.prepare import prepare
+from sentinel_match.safe import read_scene
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))
+try:
+    prepare(read_scene({str(tmp_path / "L_B04.tif")!r}), read_scene({str(tmp_path / "R_B04.tif")!r}),
+            read_ties(Path({str(ties)!r})).warp, Path({str(tmp_path / "out")!r}))
+except SentinelMatchError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert "could not be written" in done.stdout, done.stderr
+    assert [] == [p.name for p in tmp_path.iterdir() if p.is_dir()]
+
+
+# From archives, by the command
+
+
+def test_products_become_a_stack_by_the_command(tmp_path: Path) -> None:
+    swath = box(302_000, 5_890_000, 320_000, 5_910_000)
+    paths = [
+        write_product(tmp_path / "in", Landscape(7), date="2021-06-10", pixels=480, level="L2A"),
+        write_product(
+            tmp_path / "in", Landscape(7), date="2021-07-10", pixels=480, displacement=SHIFT, level="L2A", swath=swath
+        ),
+    ]
+    left, right = map(read_scene, paths)
+    ties = ties_file(tmp_path / "ties.geojson", left, right, by(*SHIFT))
+    words = ["-q", "prepare", str(ties), "-o", str(tmp_path / "out"), "--cache", str(tmp_path / "cache")]
+    done = CliRunner().invoke(main, words)
+    assert 0 == done.exit_code, done.output
+    assert "after" in done.stdout
+    said = json.loads((tmp_path / "out" / "prepare.json").read_text())["residual"]
+    assert max(abs(said["after"][f"d{axis}_px"]) for axis in "xy") < 0.05
+    np.testing.assert_allclose((0.64, 1.81), [said["before"][f"d{axis}_px"] for axis in "xy"], atol=0.1)
+    wrong = CliRunner().invoke(main, ["prepare", str(paths[1]), str(paths[0]), str(ties), "-o", str(tmp_path / "x")])
+    assert 1 == wrong.exit_code
+    assert "swap LEFT and RIGHT" in wrong.output
+    paths[0].rename(tmp_path / "moved")
+    gone = CliRunner().invoke(main, words)
+    assert 1 == gone.exit_code
+    assert "is not there any more" in gone.output
+    assert 2 == CliRunner().invoke(main, ["prepare", "a", "b", "-o", "x"]).exit_code
