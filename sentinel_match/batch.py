@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from sentinel_match import __version__, pipeline, sides
 from sentinel_match.cache import digest
-from sentinel_match.errors import PairError, SentinelMatchError
+from sentinel_match.errors import NotARun, PairError, SentinelMatchError
 from sentinel_match.export import dumps, write_collection, write_geojson
 from sentinel_match.files import write_text
 from sentinel_match.jp2 import check_size
@@ -76,8 +76,9 @@ class Outcome:
     summary: Mapping[str, Any]
     """The summary of its tie points; empty when it failed."""
     seconds: Mapping[str, float] = field(default_factory=dict)
-    """Wall seconds of each stage; empty unless it was matched now."""
+    """Wall seconds of each stage of the run that matched it."""
     cpu_seconds: Mapping[str, float] = field(default_factory=dict)
+    """Empty unless it was matched now."""
     error: str = ""
     """Why it failed, one sentence."""
 
@@ -145,6 +146,36 @@ def run(paths: Iterable[Path], out: Path, options: Options, filters: Filters, ca
     return result
 
 
+def recorded(out: Path) -> dict[str, Any]:
+    """What ``run.json`` says of a run that has been.
+
+    Raises:
+        NotARun: there is none, or it cannot be read.
+    """
+    return _json(out, "run.json", "pairs")
+
+
+def recorded_series(out: Path) -> list[dict[str, Any]]:
+    """What ``series.json`` says; empty where no three acquisitions are linked.
+
+    Raises:
+        NotARun: it cannot be read.
+    """
+    return list(_json(out, SERIES, "series")["series"]) if (out / SERIES).exists() else []
+
+
+def _json(out: Path, name: str, key: str) -> dict[str, Any]:
+    try:
+        value = json.loads((out / name).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise NotARun(out, f"it has no {name}") from None
+    except (OSError, ValueError) as error:
+        raise NotARun(out, f"its {name} cannot be read ({error})") from error
+    if not isinstance(value, dict) or key not in value:
+        raise NotARun(out, f"its {name} says nothing of {key}")
+    return value
+
+
 def _series(result: Run) -> list[dict[str, Any]]:
     """Acquisitions adjusted together, those of one CRS at a time: another zone has other axes."""
     links: dict[str, list[Link]] = {}
@@ -177,12 +208,16 @@ def _one(pair: Pair, folder: Path, options: Options, cache: Cache, tell: Tell, h
         done = _done(folder, recipe)
         if done is not None:
             error = str(done.get("error", ""))
-            return Outcome(pair.id, "failed" if error else "kept", *names, done["summary"], error=error)
+            spent = done.get("seconds", {})
+            return Outcome(pair.id, "failed" if error else "kept", *names, done["summary"], spent, error=error)
         clock = pipeline.Clock()
         ties = pipeline.match_scenes(pair.left, pair.right, options, cache, tell, clock)
         write_geojson(ties, folder / TIES)
         size = (folder / TIES).stat().st_size
-        write_text(folder / RECORD, dumps({"recipe": recipe, "bytes": size, "summary": ties.summary}) + "\n")
+        write_text(
+            folder / RECORD,
+            dumps({"recipe": recipe, "bytes": size, "summary": ties.summary, "seconds": clock.seconds}) + "\n",
+        )
         return Outcome(pair.id, "matched", *names, ties.summary, clock.seconds, clock.cpu_seconds)
     except SentinelMatchError as error:
         reason = str(error)
@@ -246,6 +281,10 @@ def _record(
             ],
             "scenes": [scene.id for scene in result.catalogue.scenes],
             "refused": [{"path": r.path, "reason": str(r.error)} for r in result.catalogue.refused],
+            "duplicates": [
+                {"id": d.scene.id, "path": d.scene.path, "replaced_by": d.replaced_by.id}
+                for d in result.catalogue.duplicates
+            ],
             "seconds": clock.seconds,
             "cpu_seconds": clock.cpu_seconds,
             "peak_memory_bytes": peak,

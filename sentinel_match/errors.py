@@ -11,7 +11,8 @@
     │   ├── NoGeoreference         an image without a position where one is needed
     │   ├── BadMask                a user's mask that cannot be used
     │   ├── BadClasses             a user's class map, or the table of its codes, that cannot be used
-    │   └── BadList                a list of pairs that cannot be used
+    │   ├── BadList                a list of pairs that cannot be used
+    │   └── NotARun                a folder that no run has filled
     ├── PairError                  two good inputs that cannot be matched
     │   ├── NoOverlap              their valid footprints do not meet
     │   ├── NothingClear           they meet only under cloud, shadow or no-data
@@ -168,6 +169,17 @@ class BadList(InputError):
 
     def __str__(self) -> str:
         return f"The list of pairs {self.path} cannot be used: {self.reason}."
+
+
+@dataclass(eq=False)
+class NotARun(InputError):
+    """A folder that no run has filled."""
+
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path} holds no results of `sentinel-match run`: {self.reason}."
 
 
 class PairError(SentinelMatchError):
