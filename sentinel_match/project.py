@@ -23,7 +23,7 @@ from lxml.builder import E
 from sentinel_match.batch import TIES
 from sentinel_match.cache import digest
 from sentinel_match.files import whole
-from sentinel_match.source import inputs, source_of
+from sentinel_match.source import Source, inputs, source_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -181,8 +181,10 @@ def _images(pair: Pair, outcome: Outcome, folder: Path) -> Iterator[Layer]:
     name = inputs(outcome.summary["band"])[0]
     colours: list[Layer] = []
     for side, scene in (("left", pair.left), ("right", pair.right)):
-        band = source_of(scene, name).bands[0]
-        limits = outcome.summary.get("limits", {}).get(side) if band.name == name else None
+        source = source_of(scene, name)
+        band = source.bands[0]
+        # The limits of an index are none of its bands
+        limits = outcome.summary.get("limits", {}).get(side) if isinstance(source, Source) else None
         yield from _image(scene, band, limits, folder, f"{_date(scene)} {band.name} ({side})", shown=True)
         if any(b.name == "TCI" for b in scene.bands) and band.name != "TCI":
             title = f"{_date(scene)} true colour ({side})"
