@@ -31,20 +31,24 @@ def write_geojson(ties: TiePoints, path: Path | str) -> None:
     Raises:
         OutputError: the file could not be written.
     """
-    head: dict[str, Any] = {
-        "type": "FeatureCollection",
+    head: dict[str, Any] = {"type": "FeatureCollection", **facts(ties)}
+    lonlat = lonlat_of(ties)
+    if len(ties):
+        head["bbox"] = _bbox(lonlat)
+    lines = [dumps(head)[:-1] + ',"features":[']
+    lines.append(",\n".join(dumps(feature) for feature in features(ties, lonlat)))
+    write_text(path, "\n".join([*lines, "]}\n"]))
+
+
+def facts(ties: TiePoints) -> dict[str, Any]:
+    """What is said of a whole set of tie points: who made it, of what, and its summary."""
+    return {
         "generator": f"sentinel-match {__version__}",
         "projected_crs": ties.crs,
         "left": identity(ties.left, ties.band),
         "right": identity(ties.right, ties.band),
         "summary": ties.summary,
     }
-    lonlat = _lonlat(ties)
-    if len(ties):
-        head["bbox"] = _bbox(lonlat)
-    lines = [dumps(head)[:-1] + ',"features":[']
-    lines.append(",\n".join(dumps(feature) for feature in _features(ties, lonlat)))
-    write_text(path, "\n".join([*lines, "]}\n"]))
 
 
 def write_collection(collection: Mapping[str, Any], path: Path) -> None:
@@ -87,7 +91,8 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
-def _lonlat(ties: TiePoints) -> np.ndarray:
+def lonlat_of(ties: TiePoints) -> np.ndarray:
+    """(N, 2) degrees on WGS 84 of the left ends."""
     from pyproj import Transformer
 
     to_lonlat = Transformer.from_crs(ties.crs, "EPSG:4326", always_xy=True)
@@ -103,8 +108,10 @@ def _bbox(lonlat: np.ndarray) -> list[float]:
     return [round(v, LONLAT_DIGITS) for v in (west, float(lat.min()), east, float(lat.max()))]
 
 
-def _features(ties: TiePoints, lonlat: np.ndarray) -> list[dict[str, Any]]:
-    columns = {
+def columns(ties: TiePoints) -> dict[str, np.ndarray]:
+    """What is said of each tie point, by name; (N,) each, floats unrounded, words as objects with ``None``."""
+    said: dict[str, np.ndarray] = {
+        "id": np.arange(len(ties)),
         "left_x": ties.left_xy[:, 0],
         "left_y": ties.left_xy[:, 1],
         "right_x": ties.right_xy[:, 0],
@@ -120,23 +127,39 @@ def _features(ties: TiePoints, lonlat: np.ndarray) -> list[dict[str, Any]]:
         "sigma_m": ties.sigma_m,
         "score": ties.score,
         "residual_m": ties.residual_m,
+        "inlier": ties.inlier.astype(bool),
+        "method": _words(ties.method),
     }
+    optional = {"left_class": ties.left_class, "right_class": ties.right_class, "view": ties.view}
+    said |= {name: _words(values) for name, values in optional.items() if values is not None}
+    if ties.quality is not None:
+        said["quality"] = ties.quality
+    if ties.reason is not None:
+        said["reason"] = _words(ties.reason)
+    return said
+
+
+def _words(values: np.ndarray) -> np.ndarray:
+    return np.array([str(value) or None for value in values], object)
+
+
+def rounded(said: Mapping[str, np.ndarray]) -> dict[str, list[Any]]:
+    """Columns as files of text have them: millimetres, hundredths of a degree, four decimals of the rest."""
     digits = {"left_x": 3, "left_y": 3, "right_x": 3, "right_y": 3, "azimuth_deg": 2}
-    rounded = {name: np.round(values, digits.get(name, 4)).tolist() for name, values in columns.items()}
-    words = {"method": ties.method, "left_class": ties.left_class, "right_class": ties.right_class}
-    said = {name: values.tolist() for name, values in words.items() if values is not None}
-    rounded["azimuth_deg"] = [azimuth % 360 for azimuth in rounded["azimuth_deg"]]
+    plain = {k: (np.round(v, digits.get(k, 4)) if v.dtype.kind == "f" else v).tolist() for k, v in said.items()}
+    plain["azimuth_deg"] = [azimuth % 360 for azimuth in plain["azimuth_deg"]]
+    return plain
+
+
+def features(ties: TiePoints, lonlat: np.ndarray) -> list[dict[str, Any]]:
+    """GeoJSON features of tie points at their ``lonlat_of``."""
+    said = rounded(columns(ties))
     return [
         {
             "type": "Feature",
             "id": k,
             "geometry": {"type": "Point", "coordinates": point},
-            "properties": {
-                "id": k,
-                **{name: values[k] for name, values in rounded.items()},
-                "inlier": bool(ties.inlier[k]),
-                **{name: values[k] for name, values in said.items()},
-            },
+            "properties": {name: values[k] for name, values in said.items()},
         }
         for k, point in enumerate(lonlat.tolist())
     ]

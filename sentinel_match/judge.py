@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from sentinel_match.errors import NoMatch
 from sentinel_match.lattice import crs_name, native_pixels, pixel_size, to_metres
 from sentinel_match.matchers import WITNESS
 from sentinel_match.source import inputs, source_of
-from sentinel_match.tiepoints import TiePoints, nmad, summarise
+from sentinel_match.tiepoints import BY_HAND, OUTLIER, UNSURE, TiePoints, nmad, summarise
 from sentinel_match.warp import azimuth_of_track
 
 if TYPE_CHECKING:
@@ -141,6 +142,125 @@ def _rounded(figures: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Measured points before anything is believed, in metres; N rows in every array."""
+
+    left: NDArray[np.float64]
+    """(N, 2) east, north."""
+    right: NDArray[np.float64]
+    """(N, 2) the same ground in the right image."""
+    sigma: NDArray[np.float64]
+    """(N,) predicted standard deviation per axis, before its correction a posteriori."""
+    quality: NDArray[np.float64]
+    """(N,) how distinct a peak is, 0 to 1; of others, their score."""
+    refined: NDArray[np.bool_]
+    """(N,) has such a peak."""
+    view: NDArray[np.str_]
+    """(N,) what was correlated."""
+    witness: NDArray[np.float64]
+    """(N,) metres within which points share what they saw."""
+    kept: NDArray[np.bool_]
+    """(N,) believed whatever the model says: a person looked."""
+
+    def __len__(self) -> int:
+        return len(self.left)
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """All that a fit depends on besides its points; ``vars`` of it are in the summary."""
+
+    plane: str
+    """Kind of the plane transform that most points must agree on."""
+    asked: str | None
+    """Kind of the model a user wants; chosen by what it predicts when ``None``."""
+    radius_m: float
+    """Of the search that measured the points."""
+    azimuth: float
+    """Of the satellite's track, radians clockwise from north."""
+    seed: int = 0
+    """Of fits and folds."""
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What is believed of points; N rows in every array."""
+
+    sigma: NDArray[np.float64]
+    """(N,) metres, corrected."""
+    score: NDArray[np.float64]
+    residual_m: NDArray[np.float64]
+    inlier: NDArray[np.bool_]
+    reason: NDArray[np.str_]
+    """(N,) see ``tiepoints.REASONS``."""
+    summary: dict[str, Any]
+
+
+def judged(evidence: Evidence, fitting: Fitting, gsd: float, ids: tuple[str, str]) -> Judged:
+    """The model that points bear out, and the verdict on each.
+
+    Args:
+        evidence: measured points.
+        fitting: how to fit.
+        gsd: metres per pixel.
+        ids: of the scenes, for the error.
+
+    Raises:
+        NoMatch: too few points survive.
+    """
+    p, q, seed = evidence.left, evidence.right, fitting.seed
+    sigma, view = evidence.sigma, evidence.view
+    try:
+        plane = verify.robust_fit(fitting.plane, p, q, sigma, tolerance=TOLERANCE[1] * gsd, quality=-sigma, seed=seed)
+        weight = choice.consensus(p, q, plane, TOLERANCE[1] * gsd)
+        weight[evidence.kept] = 1.0
+        kinds = choice.TRIED if fitting.asked is None else (fitting.asked,)
+        chosen = choice.choose(
+            p, q, sigma, weight, azimuth=fitting.azimuth, kinds=kinds, apart=WITNESS * gsd, seed=seed
+        )
+    except verify.NoModel as error:
+        raise NoMatch(*ids, str(error)) from error
+    factors = _unit_weight(chosen.unseen, sigma, weight, view)
+    sigma = sigma * np.array([factors[name] for name in view])
+    residual = q - chosen.warp(p)
+    best = sigma <= np.median(sigma)
+    spread = 1.4826 * float(np.median(np.abs(residual)[best]))
+    tolerance = float(np.clip(5 * spread, TOLERANCE[0] * gsd, TOLERANCE[1] * gsd))
+    off = np.hypot(*residual.T)
+    likely = verify.likely(off, evidence.quality, evidence.refined, tolerance, fitting.radius_m)
+    score = np.where(off <= tolerance, likely, 0)  # what contradicts the model is wrong whatever its peak
+    score[evidence.kept] = 1.0
+    inlier = score >= verify.LEAST_SCORE
+    # Matches that were kept for their agreement are no evidence for it
+    fair = np.flatnonzero(evidence.refined if evidence.refined.any() else np.ones(len(p), bool))
+    fair = fair[verify.apart(p[fair], -sigma[fair], evidence.witness[fair])]
+    unseen = np.hypot(*chosen.unseen[fair].T)
+    if np.isfinite(unseen).any():
+        # What is predicted from other blocks has no parameter left to agree with
+        unseen = unseen[np.isfinite(unseen)]
+        chance = verify.by_chance(int((unseen <= tolerance).sum()), len(unseen), tolerance / fitting.radius_m)
+    else:
+        _, chance = verify.agreement(p[fair], q[fair], plane, tolerance, fitting.radius_m)
+    if inlier.sum() < LEAST_INLIERS or chance > verify.CHANCE:
+        raise NoMatch(*ids, f"only {inlier.sum()} of {len(p)} measured points agree on a {chosen.warp.kind}")
+    # Check points are whatever looks right by itself; those that disagree are counted, not left out
+    checks = (likely >= verify.LEAST_SCORE) | evidence.kept
+    held = proof.held_out(chosen.unseen[checks], inlier[checks], chosen.block[checks], seed)
+    reason = np.where(evidence.kept, BY_HAND, np.where(inlier, "", np.where(off > tolerance, OUTLIER, UNSURE)))
+    summary = summarise(p, q, residual, inlier, gsd)
+    summary |= {
+        "shift_sigma_m": [round(v, 4) for v in _sigma_of_shift(residual[inlier], chosen.block[inlier])],
+        "model": chosen.warp.plain(),
+        "sigma_factors": {name: round(factor, 3) for name, factor in factors.items()},
+        "kinds_tried": {k: round(v, 4) for k, v in chosen.errors.items()},
+        "tolerance_m": round(tolerance, 3),
+        "hold_out": _rounded(held),
+        "fitting": dict(vars(fitting)),
+    }
+    return Judged(sigma, score, off, inlier, reason, summary)
+
+
 def tie_points(
     kind: str,
     asked: str | None,
@@ -173,53 +293,19 @@ def tie_points(
     if ok.sum() < LEAST_INLIERS:
         raise NoMatch(*ids, f"only {ok.sum()} of {len(measured)} points could be measured to sub-pixel")
     p, q = to_metres(a, measured.left[ok]), to_metres(b, measured.right[ok])
-    sigma, quality, refined = measured.sigma[ok] * gsd, measured.distinct[ok], measured.refined[ok]
-    view = measured.view[ok]
-    try:
-        plane = verify.robust_fit(kind, p, q, sigma, tolerance=TOLERANCE[1] * gsd, quality=-sigma, seed=seed)
-        weight = choice.consensus(p, q, plane, TOLERANCE[1] * gsd)
-        kinds = choice.TRIED if asked is None else (asked,)
-        chosen = choice.choose(
-            p, q, sigma, weight, azimuth=_azimuth(scenes[0]), kinds=kinds, apart=WITNESS * gsd, seed=seed
-        )
-    except verify.NoModel as error:
-        raise NoMatch(*ids, str(error)) from error
-    factors = _unit_weight(chosen.unseen, sigma, weight, view)
-    sigma = sigma * np.array([factors[name] for name in view])
-    residual = q - chosen.warp(p)
-    best = sigma <= np.median(sigma)
-    spread = 1.4826 * float(np.median(np.abs(residual)[best]))
-    tolerance = float(np.clip(5 * spread, TOLERANCE[0] * gsd, TOLERANCE[1] * gsd))
-    off = np.hypot(*residual.T)
-    likely = verify.likely(off, quality, refined, tolerance, radius * gsd)
-    score = np.where(off <= tolerance, likely, 0)  # what contradicts the model is wrong whatever its peak
-    inlier = score >= verify.LEAST_SCORE
-    # Matches that were kept for their agreement are no evidence for it
-    fair = np.flatnonzero(refined if refined.any() else np.ones(len(p), bool))
-    fair = fair[verify.apart(p[fair], -sigma[fair], measured.witness[ok][fair] * gsd)]
-    unseen = np.hypot(*chosen.unseen[fair].T)
-    if np.isfinite(unseen).any():
-        # What is predicted from other blocks has no parameter left to agree with
-        unseen = unseen[np.isfinite(unseen)]
-        chance = verify.by_chance(int((unseen <= tolerance).sum()), len(unseen), tolerance / (radius * gsd))
-    else:
-        _, chance = verify.agreement(p[fair], q[fair], plane, tolerance, radius * gsd)
-    if inlier.sum() < LEAST_INLIERS or chance > verify.CHANCE:
-        raise NoMatch(*ids, f"only {inlier.sum()} of {len(p)} measured points agree on a {chosen.warp.kind}")
-    # Check points are whatever looks right by itself; those that disagree are counted, not left out
-    checks = likely >= verify.LEAST_SCORE
-    held = proof.held_out(chosen.unseen[checks], inlier[checks], chosen.block[checks], seed)
+    evidence = Evidence(
+        left=p,
+        right=q,
+        sigma=measured.sigma[ok] * gsd,
+        quality=measured.distinct[ok],
+        refined=measured.refined[ok],
+        view=measured.view[ok],
+        witness=measured.witness[ok] * gsd,
+        kept=np.zeros(len(p), bool),
+    )
+    said = judged(evidence, Fitting(kind, asked, radius * gsd, _azimuth(scenes[0]), seed), gsd, ids)
     grids = [source_of(scene, inputs(band)[0], gsd).grid for scene in scenes]
     crs = a.geobox.crs
-    summary = summarise(p, q, residual, inlier, gsd)
-    summary |= {
-        "shift_sigma_m": [round(v, 4) for v in _sigma_of_shift(residual[inlier], chosen.block[inlier])],
-        "model": chosen.warp.plain(),
-        "sigma_factors": {name: round(factor, 3) for name, factor in factors.items()},
-        "kinds_tried": {k: round(v, 4) for k, v in chosen.errors.items()},
-        "tolerance_m": round(tolerance, 3),
-        "hold_out": _rounded(held),
-    }
     return TiePoints(
         left=scenes[0],
         right=scenes[1],
@@ -230,10 +316,13 @@ def tie_points(
         right_xy=q,
         left_px=native_pixels(p, crs, grids[0]),
         right_px=native_pixels(q, crs, grids[1]),
-        sigma_m=sigma,
-        score=score,
-        residual_m=off,
-        inlier=inlier,
+        sigma_m=said.sigma,
+        score=said.score,
+        residual_m=said.residual_m,
+        inlier=said.inlier,
         method=np.full(len(p), "phase"),
-        summary=summary,
+        quality=evidence.quality,
+        view=evidence.view,
+        reason=said.reason,
+        summary=said.summary,
     )

@@ -19,6 +19,10 @@ COVERAGE_CELL = 1000.0
 REQUIREMENT_PX = 0.3
 """Sentinel-2's requirement on multi-temporal registration, in pixels of 10 m (ESA Mission Requirements Document)."""
 
+REASONS = OUTLIER, UNSURE, BY_HAND = "outlier", "unsure", "by hand"
+"""Why a point is not believed: it contradicts the model; it lies near it, but so many wrong ones do by chance that it
+proves nothing; a person said so. A believed point with the last one is believed because a person said so."""
+
 
 @dataclass(frozen=True, eq=False)
 class TiePoints:
@@ -52,6 +56,12 @@ class TiePoints:
     """(N,) what lies there in the left image, ``vegetation``; ``None`` where nothing says so."""
     right_class: NDArray[np.str_] | None = None
     """(N,) in the right image."""
+    quality: NDArray[np.float64] | None = None
+    """(N,) how distinct the peak of the correlation is, 0 to 1; ``None`` where nothing was correlated."""
+    view: NDArray[np.str_] | None = None
+    """(N,) what was correlated, ``intensity 1``; the method itself where a match stayed as it was found."""
+    reason: NDArray[np.str_] | None = None
+    """(N,) a word of ``REASONS``, empty where the model alone says that a point is believed."""
     summary: Mapping[str, Any] = field(default_factory=dict)
     """What :func:`summarise` says, and what the pipeline adds (model, masks, hold-out)."""
 
