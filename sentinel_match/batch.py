@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from sentinel_match import __version__, pipeline, sides, vectors
 from sentinel_match.cache import digest
-from sentinel_match.errors import PairError, SentinelMatchError
+from sentinel_match.errors import NotARun, PairError, SentinelMatchError
 from sentinel_match.export import dumps, write_collection
 from sentinel_match.files import write_text
 from sentinel_match.jp2 import check_size
@@ -78,8 +78,9 @@ class Outcome:
     summary: Mapping[str, Any]
     """The summary of its tie points; empty when it failed."""
     seconds: Mapping[str, float] = field(default_factory=dict)
-    """Wall seconds of each stage; empty unless it was matched now."""
+    """Wall seconds of each stage of the run that matched it."""
     cpu_seconds: Mapping[str, float] = field(default_factory=dict)
+    """Empty unless it was matched now."""
     error: str = ""
     """Why it failed, one sentence."""
 
@@ -158,6 +159,36 @@ def run(
     return result
 
 
+def recorded(out: Path) -> dict[str, Any]:
+    """What ``run.json`` says of a run that has been.
+
+    Raises:
+        NotARun: there is none, or it cannot be read.
+    """
+    return _json(out, "run.json", "pairs")
+
+
+def recorded_series(out: Path) -> list[dict[str, Any]]:
+    """What ``series.json`` says; empty where no three acquisitions are linked.
+
+    Raises:
+        NotARun: it cannot be read.
+    """
+    return list(_json(out, SERIES, "series")["series"]) if (out / SERIES).exists() else []
+
+
+def _json(out: Path, name: str, key: str) -> dict[str, Any]:
+    try:
+        value = json.loads((out / name).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise NotARun(out, f"it has no {name}") from None
+    except (OSError, ValueError) as error:
+        raise NotARun(out, f"its {name} cannot be read ({error})") from error
+    if not isinstance(value, dict) or key not in value:
+        raise NotARun(out, f"its {name} says nothing of {key}")
+    return value
+
+
 def _series(result: Run) -> list[dict[str, Any]]:
     """Acquisitions adjusted together, those of one CRS at a time: another zone has other axes."""
     links: dict[str, list[Link]] = {}
@@ -198,7 +229,8 @@ def _one(
         done = _done(folder, recipe, files)
         if done is not None:
             error = str(done.get("error", ""))
-            return Outcome(pair.id, "failed" if error else "kept", *names, done["summary"], error=error)
+            spent = done.get("seconds", {})
+            return Outcome(pair.id, "failed" if error else "kept", *names, done["summary"], spent, error=error)
         clock = pipeline.Clock()
         ties = pipeline.match_scenes(pair.left, pair.right, options, cache, tell, clock)
         _discard(folder)  # a file that is not wanted now would tell of other inputs
@@ -207,7 +239,8 @@ def _one(
         if GEOPACKAGE in files:
             vectors.write(ties, folder / GEOPACKAGE)
         sizes = {name: (folder / name).stat().st_size for name in files}
-        write_text(folder / RECORD, dumps({"recipe": recipe, "files": sizes, "summary": ties.summary}) + "\n")
+        record = {"recipe": recipe, "files": sizes, "summary": ties.summary, "seconds": clock.seconds}
+        write_text(folder / RECORD, dumps(record) + "\n")
         return Outcome(pair.id, "matched", *names, ties.summary, clock.seconds, clock.cpu_seconds)
     except SentinelMatchError as error:
         reason = str(error)
@@ -282,6 +315,10 @@ def _record(
             ],
             "scenes": [scene.id for scene in result.catalogue.scenes],
             "refused": [{"path": r.path, "reason": str(r.error)} for r in result.catalogue.refused],
+            "duplicates": [
+                {"id": d.scene.id, "path": d.scene.path, "replaced_by": d.replaced_by.id}
+                for d in result.catalogue.duplicates
+            ],
             "seconds": clock.seconds,
             "cpu_seconds": clock.cpu_seconds,
             "peak_memory_bytes": peak,

@@ -13,7 +13,8 @@
     │   ├── BadClasses             a user's class map, or the table of its codes, that cannot be used
     │   ├── BadList                a list of pairs that cannot be used
     │   ├── BadPoints              a file of points that cannot be used
-    │   └── BadTies                tie points that cannot be used, or are those of other scenes
+    │   ├── BadTies                tie points that cannot be used, or are those of other scenes
+    │   └── NotARun                a folder that no run has filled
     ├── PairError                  two good inputs that cannot be matched
     │   ├── NoOverlap              their valid footprints do not meet
     │   ├── NothingClear           they meet only under cloud, shadow or no-data
@@ -196,6 +197,17 @@ class BadTies(InputError):
 
     def __str__(self) -> str:
         return f"The tie points {self.path} cannot be used: {self.reason}."
+
+
+@dataclass(eq=False)
+class NotARun(InputError):
+    """A folder that no run has filled."""
+
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path} holds no results of `sentinel-match run`: {self.reason}."
 
 
 class PairError(SentinelMatchError):

@@ -221,6 +221,7 @@ def match_scenes(
         "jointly_clear_km2": round(float(clear.sum()) * pixel_size(a.raster) ** 2 / 1e6, 2),
         "band": band,
         "crs": ties.crs,
+        "limits": {"left": a.loaded.limits, "right": b.loaded.limits},
         "masks": {
             side: {"clouds_from": of.clouds or None, "removed": dict(of.removed), "notes": of.notes}
             for side, of in (("left", a.loaded), ("right", b.loaded))

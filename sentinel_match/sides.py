@@ -75,6 +75,38 @@ class Prepared:
         return np.zeros(len(points), np.uint8) if self.classes is None else at(self.classes, points)
 
 
+def load_both(
+    left: Scene,
+    right: Scene,
+    band: str,
+    resolution: float | None,
+    masking: Masking,
+    semantics: Semantics,
+    cache: Cache | None,
+    tell: Tell,
+) -> list[list[Loaded]]:
+    """The bands of both scenes, each on its own lattice; from the cache where they have been loaded before.
+
+    Raises:
+        TooFine: more resolution asked for than an image has.
+    """
+    names = inputs(band)
+    native = [max(ground_resolution(source_of(s, name).grid) for name in names) for s in (left, right)]
+    resolution = resolution or max(native)
+    for scene, metres in zip((left, right), native, strict=True):
+        if resolution < 0.99 * metres:
+            raise TooFine(scene.id, band, metres, resolution)
+    loaded = []
+    for k, scene in enumerate((left, right)):
+        tell("read", k, 2)
+        given = semantics.map_of(k)
+        loaded.append([
+            load(scene, name, resolution=resolution, masking=masking, classes=given, cache=cache) for name in names
+        ])
+    tell("read", 2, 2)
+    return loaded
+
+
 def load_pair(
     left: Scene,
     right: Scene,
@@ -91,20 +123,7 @@ def load_pair(
         TooFine: more resolution asked for than an image has.
         NoOverlap: the grids do not meet.
     """
-    names = inputs(band)
-    native = [max(ground_resolution(source_of(s, name).grid) for name in names) for s in (left, right)]
-    resolution = resolution or max(native)
-    for scene, metres in zip((left, right), native, strict=True):
-        if resolution < 0.99 * metres:
-            raise TooFine(scene.id, band, metres, resolution)
-    loaded = []
-    for k, scene in enumerate((left, right)):
-        tell("read", k, 2)
-        given = semantics.map_of(k)
-        loaded.append([
-            load(scene, name, resolution=resolution, masking=masking, classes=given, cache=cache) for name in names
-        ])
-    tell("read", 2, 2)
+    loaded = load_both(left, right, band, resolution, masking, semantics, cache, tell)
     here, there = loaded[0][0].raster.geobox, loaded[1][0].raster.geobox
     ground = metric(here)
     if same_lattice(ground, there):

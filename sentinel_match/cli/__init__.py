@@ -26,6 +26,7 @@ COMMANDS = {
     "match": "Tie points between two products, or any two georeferenced rasters.",
     "fit": "Fit again after points were edited in QGIS, or fit points of another program.",
     "prepare": "Two dates as one change-ready stack: all bands on one grid, registered, with masks and proof.",
+    "report": "What a run did, from its folder: in the terminal, and as a page for the browser.",
     "evaluate": "How good methods are, measured on pairs whose truth is known.",
     "images": "Match pictures of which nothing is known: no position, no angle.",
     "train": "Train the network of a method on your own archives, or teach the shipped one your ground.",

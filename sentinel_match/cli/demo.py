@@ -20,14 +20,13 @@ def demo(ctx: click.Context, /, folder: Path, **values: Any) -> None:
     FOLDER/archive gets real SAFE products of a landscape that does not exist, in several seasons, one displaced by a
     known amount, one all cloud, one damaged; FOLDER/out gets what `run` makes of them.
     """
-    from sentinel_match import batch, testing
-    from sentinel_match.cli.run import report
+    from sentinel_match import batch, project, report, testing
     from sentinel_match.errors import OutputError
     from sentinel_match.pairing import Filters
     from sentinel_match.pipeline import Options
     from sentinel_match.safe import read_scene
 
-    cache = options.make_cache(values)
+    cache, out = options.make_cache(values), folder / "out"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -37,8 +36,10 @@ def demo(ctx: click.Context, /, folder: Path, **values: Any) -> None:
     truths = testing.write_archive(folder / "archive")
     displacement = {read_scene(t.path).id: t.displacement for t in truths if not t.flaw}
     with terminal.progress(quiet=ctx.obj) as tell:
-        result = batch.run([folder / "archive"], folder / "out", Options(), Filters(mixed_levels=True), cache, tell)
-    report(result, folder / "out", as_json=False)
+        result = batch.run([folder / "archive"], out, Options(), Filters(mixed_levels=True), cache, tell)
+        report.make(result, out, Options(), cache, tell)
+        project.make(result, out)
+    terminal.print_run(out)
     for scene in {r.right.id for r in result.pairing.refused if r.right and "clear in both" in r.reason}:
         click.echo(f"not paired: {scene}, under cloud")
     click.echo("")
@@ -51,4 +52,4 @@ def demo(ctx: click.Context, /, folder: Path, **values: Any) -> None:
                 f"found {s['median_dx_m']:+.2f} {s['median_dy_m']:+.2f}"
             )
     if not ctx.obj:
-        click.echo(f"Look at {folder / 'out'}: tiepoints.geojson of each pair opens in QGIS.", err=True)
+        click.echo(f"Open {out / 'report.html'} in a browser, {out / 'inspect.qgs'} in QGIS.", err=True)

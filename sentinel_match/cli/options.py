@@ -69,6 +69,11 @@ def together(*options: Callable[[Any], Any]) -> Callable[[F], F]:
     return decorate
 
 
+results = together(
+    click.option("--report/--no-report", "wanted_report", default=True, help="Write OUTPUT/report.html."),
+    click.option("--project/--no-project", "wanted_project", default=True, help="Write OUTPUT/inspect.qgs for QGIS."),
+)
+
 cache_options = together(
     click.option(
         "--cache",

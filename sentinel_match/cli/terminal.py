@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from rich.table import Table
 
@@ -128,3 +129,74 @@ def _covered(s: Any) -> str:
     share, beyond = s["coverage"]["share"], s["coverage"]["extrapolated_share"]
     said = f"{s['km_cells']:,} cells of 1 km; {share:.0%} of {s['jointly_clear_km2']:,.0f} km² clear in both"
     return f"{said}; over {beyond:.0%} the model extrapolates" if beyond else said
+
+
+def print_run(output: Path, *, as_json: bool = False) -> None:
+    """Say what a run did, from its folder: tables on stdout, refusals and failures on stderr.
+
+    Raises:
+        NotARun: the folder is none of a run.
+    """
+    from sentinel_match.batch import SERIES, recorded, recorded_series
+
+    record, series = recorded(output), recorded_series(output)
+    outcomes = record["pairs"]
+    if as_json:
+        click.echo((output / "run.json").read_text(encoding="utf-8"), nl=False)
+    else:
+        columns = ["pair", "outcome", "band", "tie points", "east m", "north m", "model", "NMAD x y px", "CE90 m"]
+        title = f"{len(outcomes)} pairs of {len(record['scenes'])} scenes"
+        rows = [_outcome_row(outcome) for outcome in outcomes]
+        print_table(title, [*columns, "1 km cells hit"], rows, right=[*columns[3:], "1 km cells hit"])
+        for one in series:
+            _print_series(one)
+    for name in (row["id"] for one in series for row in one["acquisitions"] if row["disagrees"]):
+        click.echo(f"disagrees with the other acquisitions: {name}, see {output / SERIES}", err=True)
+    for outcome in outcomes:
+        if outcome["summary"].get("second", {}).get("agrees") is False:
+            click.echo(f"doubtful: {outcome['id']}: {outcome['summary']['verdict']}", err=True)
+    for refused in record["refused"]:
+        click.echo(f"refused: {refused['reason']}", err=True)
+    for outcome in outcomes:
+        if outcome["status"] == "failed":
+            click.echo(f"failed: {outcome['id']}: {outcome['error']}", err=True)
+    if not outcomes:
+        click.echo("no pair to match: see above, and `sentinel-match pairs ARCHIVES --refused`", err=True)
+
+
+def _outcome_row(outcome: Mapping[str, Any]) -> list[object]:
+    s = outcome["summary"]
+    if not s:
+        return [outcome["id"], outcome["status"]]
+    return [
+        outcome["id"],
+        outcome["status"],
+        f"{s['band']} {s['gsd_m']:g} m",
+        f"{s['inliers']:,}",
+        f"{s['median_dx_m']:+.2f}",
+        f"{s['median_dy_m']:+.2f}",
+        s["model"]["kind"],
+        f"{s['nmad_x_px']:.3f} {s['nmad_y_px']:.3f}",
+        f"{s['hold_out']['ce90']:.2f}" if s["hold_out"] else None,
+        s["km_cells"],
+    ]
+
+
+def _print_series(series: Mapping[str, Any]) -> None:
+    """Where each acquisition lies against the others."""
+    rows = [
+        [
+            row["id"],
+            f"{row['dx_m']:+.2f} ± {row['sigma_dx_m']:.2f}",
+            f"{row['dy_m']:+.2f} ± {row['sigma_dy_m']:.2f}",
+            f"{row['dx_px']:+.3f} {row['dy_px']:+.3f}",
+            row["pairs"],
+            "disagrees" if row["disagrees"] else "",
+        ]
+        for row in series["acquisitions"]
+    ]
+    columns = ["acquisition", "east m", "north m", "east north px", "pairs", ""]
+    closures = [float(sum(v * v for v in loop["closure_m"]) ** 0.5) for loop in series["loops"]]
+    worst = f"; {len(closures)} triangles close to {max(closures):.2f} m or better" if closures else ""
+    title = f"One series: offset of each acquisition from the median of {len(rows)}{worst}"
+    print_table(title, columns, rows, right=columns[1:5])

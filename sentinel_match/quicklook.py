@@ -1,0 +1,235 @@
+"""What a pair looks like, small enough to be sent: both dates, close-ups before and after correction, figures to draw.
+
+    OUT/<pair id>/quicklook.json
+
+It is made once a pair, from what matching has left in the cache, and kept as long as the tie points are the same.
+Shifts of a pixel cannot be seen on a whole tile, so close-ups show native pixels.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from base64 import b64encode
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from sentinel_match import classes, drawing, raster
+from sentinel_match.batch import RECORD, TIES
+from sentinel_match.cache import digest
+from sentinel_match.export import dumps
+from sentinel_match.files import write_text
+from sentinel_match.lattice import covering, metric, transformed
+from sentinel_match.masks import Reason
+from sentinel_match.raster import Raster
+from sentinel_match.sides import load_both
+from sentinel_match.warp import Warp
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
+
+    from sentinel_match.cache import Cache
+    from sentinel_match.loaded import Loaded
+    from sentinel_match.pipeline import Options
+    from sentinel_match.scene import Scene
+    from sentinel_match.sides import Tell
+
+QUICKLOOK = "quicklook.json"
+VERSION = 1
+"""Of what is made here from the same tie points: raise it when that changes."""
+SIDE = 800
+"""Pixels of the longer side of a quick-look, at most."""
+CLOSE = 160
+"""Side of a close-up in native pixels; a page shows each of them enlarged."""
+CLOSE_UPS = 2
+CANDIDATES = 12
+"""Places along the longer side that a close-up is chosen from."""
+STRETCH = (1, 99)
+"""Percentiles of a close-up that become black and white."""
+LEAST_CLEAR = 0.5
+"""Share of a close-up that must be known in both images."""
+MASKED = np.array([60, 150, 245], np.float32)
+"""Blue, green, red of what is masked."""
+QUALITY = 80
+
+
+def keep(left: Scene, right: Scene, folder: Path, options: Options, cache: Cache, tell: Tell) -> None:
+    """Make the quick-look of a matched pair, unless it is there for these tie points.
+
+    Args:
+        left: the reference.
+        right: the other scene.
+        folder: of the pair, where ``batch`` has left its results.
+        options: with which it was matched.
+        cache: holds what was loaded then.
+        tell: hears of progress.
+
+    Raises:
+        SentinelMatchError: it cannot be loaded again, or not be written.
+    """
+    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    recipe = digest({"version": VERSION, "pair": record["recipe"], "bytes": record["bytes"]})
+    if read(folder).get("recipe") == recipe:
+        return
+    tell("quick-look", 0, 1)
+    said = record["summary"]
+    loaded = load_both(left, right, said["band"], options.resolution, options.masking, options.semantics, cache, tell)
+    ties = Ties.read(folder / TIES)
+    made = _made(loaded[0][0], loaded[1][0], ties, Warp.from_plain(said["model"]))
+    write_text(folder / QUICKLOOK, dumps({"version": VERSION, "recipe": recipe, **made}) + "\n")
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The quick-look of a pair; empty where there is none of this version."""
+    try:
+        value = json.loads((folder / QUICKLOOK).read_text(encoding="utf-8"))
+        return dict(value) if value["version"] == VERSION else {}
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}
+
+
+class Ties(NamedTuple):
+    """Believed points of a file of tie points, metres."""
+
+    left: NDArray[np.float64]
+    """(N, 2) east, north."""
+    right: NDArray[np.float64]
+    """(N, 2)."""
+
+    @staticmethod
+    def read(path: Path) -> Ties:
+        """Of a GeoJSON that ``export`` has written."""
+        rows = [f["properties"] for f in json.loads(path.read_text(encoding="utf-8"))["features"]]
+        names = ("left_x", "left_y", "right_x", "right_y")
+        table = np.array([[row[n] for n in names] for row in rows if row["inlier"]], float).reshape(-1, 4)
+        return Ties(table[:, :2], table[:, 2:])
+
+
+def _made(a: Loaded, b: Loaded, ties: Ties, warp: Warp) -> dict[str, Any]:
+    """Everything but the recipe."""
+    grid = covering(metric(a.raster.geobox), b.raster.geobox, 0)
+    times = math.ceil(max(grid.shape) / SIDE)
+    small = grid.zoom_out(times)
+    # What is masked has been decoded too, and a picture shows it
+    images = [Raster(i.raster.pixels, np.asarray(i.reasons != Reason.NODATA), i.raster.geobox) for i in (a, b)]
+    views = [_view(image, loaded, small) for image, loaded in zip(images, (a, b), strict=True)]
+    places = _places(views, times, grid)
+    close_ups = [_close_up(images, grid[row : row + CLOSE, col : col + CLOSE], warp) for row, col in places]
+    clear = np.logical_and(*(view.codes == Reason.VALID for view in views))
+    return {
+        "limits": {"left": a.limits, "right": b.limits},
+        "bounds": list(small.boundingbox),
+        "size": [small.shape.x, small.shape.y],
+        "metres": abs(small.affine.a),
+        **{side: _uri(_tinted(view)) for side, view in zip(("left", "right"), views, strict=True)},
+        "close_ups": [shown for shown in close_ups if shown],
+        "cells": drawing.cells(ties.left, ties.right - ties.left, clear, small),
+        "residuals": drawing.histogram((ties.right - warp(ties.left)) / abs(grid.affine.a)),
+    }
+
+
+class View(NamedTuple):
+    """A scene on a small grid."""
+
+    pixels: NDArray[np.float32]
+    """(rows, cols), 0..1; 0 where there is no data."""
+    codes: NDArray[np.uint8]
+    """(rows, cols) of :class:`~sentinel_match.masks.Reason`."""
+
+
+def _view(image: Raster, loaded: Loaded, grid: GeoBox) -> View:
+    shown = raster.warp(image, grid)
+    # Nought is what lies outside, so every code goes one up
+    codes = classes.reproject(np.asarray(loaded.reasons) + np.uint8(1), image.geobox, grid)
+    outside = (codes == 0) | ~shown.valid
+    codes = np.where(outside, np.uint8(Reason.NODATA), codes - np.uint8(1)).astype(np.uint8)
+    return View(np.where(outside, np.float32(0), np.asarray(shown.pixels, np.float32)), codes)
+
+
+def _tinted(view: View) -> NDArray[np.uint8]:
+    """(rows, cols, 4) blue, green, red, alpha: what is masked is orange, what is not known is clear."""
+    grey = np.repeat(255 * np.clip(view.pixels, 0, 1)[..., None], 3, -1)
+    masked = view.codes > Reason.NODATA
+    grey[masked] = 0.5 * grey[masked] + 0.5 * MASKED
+    alpha = np.where(view.codes == Reason.NODATA, 0, 255)
+    return np.dstack([grey, alpha]).astype(np.uint8)
+
+
+def _places(views: Sequence[View], times: int, grid: GeoBox) -> list[tuple[int, int]]:
+    """First row and column of windows that are clear and full of texture in both, far from one another."""
+    rows, cols = grid.shape
+    step = max(1, max(rows, cols) // CANDIDATES)
+    span = max(1, CLOSE // times)
+    worth, where = [], []
+    for row in range(0, max(rows - CLOSE, 0) + 1, step):
+        for col in range(0, max(cols - CLOSE, 0) + 1, step):
+            part = np.s_[row // times : row // times + span, col // times : col // times + span]
+            clear = float(np.logical_and(*(view.codes[part] == Reason.VALID for view in views)).mean())
+            if clear >= LEAST_CLEAR:
+                worth.append(clear**4 * min(float(view.pixels[part].std()) for view in views))
+                where.append((row, col))
+    chosen = [int(np.argmax(worth))] if worth else []
+    while chosen and len(chosen) < min(CLOSE_UPS, len(worth)):
+        away = np.min([np.hypot(*np.subtract(where, where[k]).T) for k in chosen], axis=0)
+        chosen.append(int(np.argmax(worth * away)))
+    return [where[k] for k in dict.fromkeys(chosen)]
+
+
+def _close_up(images: Sequence[Raster], window: GeoBox, warp: Warp) -> dict[str, Any]:
+    """Native pixels of a window, before and after correction; empty where less than half of it is known in both."""
+    import cv2
+
+    rows, cols = window.shape
+    metres = abs(window.affine.a)
+    centres = np.stack(np.meshgrid(np.arange(cols) + 0.5, np.arange(rows) + 0.5), -1).reshape(-1, 2)
+    ground = transformed(window.affine, centres)
+    moved = warp(ground)
+    margin = math.ceil(float(np.abs(moved - ground).max()) / metres) + 4
+    wide = window.pad(margin)
+    one, other = (raster.warp(image, wide) for image in images)
+    # OpenCV counts from the centre of the first pixel
+    at = (transformed(~wide.affine, moved) - 0.5).reshape(rows, cols, 2).astype(np.float32)
+    corrected = cv2.remap(other.pixels, at, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+    known = cv2.remap(other.valid.astype(np.uint8), at, None, cv2.INTER_NEAREST) > 0  # type: ignore[call-overload]
+    inner = np.s_[margin : margin + rows, margin : margin + cols]
+    both = one.valid[inner] & other.valid[inner] & known
+    if both.mean() < LEAST_CLEAR:
+        return {}
+    pixels = {"left": one.pixels[inner], "right": other.pixels[inner], "corrected": corrected}
+    grey = {name: _stretched(values, both) for name, values in pixels.items()}
+    shown = grey | {
+        name: np.dstack([grey[side], grey[side], grey["left"]])
+        for name, side in (("before", "right"), ("after", "corrected"))
+    }
+    return {
+        "centre": [round(float(v), 1) for v in ground.mean(0)],
+        "side": [cols, rows],
+        "metres": metres,
+        "alike": [_alike(pixels["left"], pixels[side], both) for side in ("right", "corrected")],
+        **{name: _uri(picture) for name, picture in shown.items()},
+    }
+
+
+def _stretched(pixels: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    low, high = np.percentile(pixels[known], STRETCH)
+    scaled = (pixels - low) / max(float(high - low), 1e-6)
+    return np.where(known, 255 * scaled.clip(0, 1), 0).astype(np.uint8)
+
+
+def _alike(one: NDArray[np.float32], other: NDArray[np.float32], known: NDArray[np.bool_]) -> float | None:
+    """Pearson's coefficient of the gradients' magnitudes, since fields change and edges stay; ``None`` where flat."""
+    edges = [np.hypot(*np.gradient(pixels.astype(np.float64)))[known] for pixels in (one, other)]
+    return round(float(np.corrcoef(*edges)[0, 1]), 3) if all(e.std() for e in edges) else None
+
+
+def _uri(picture: NDArray[np.uint8]) -> str:
+    """A WebP image as a data URI."""
+    import cv2
+
+    _, data = cv2.imencode(".webp", picture, [cv2.IMWRITE_WEBP_QUALITY, QUALITY])
+    return "data:image/webp;base64," + b64encode(data.tobytes()).decode()

@@ -1,0 +1,175 @@
+"""One self-contained page of a run: what was found, refused and matched, and how good each pair is, with pictures.
+
+Everything is read from the folder of results, so the page can be written again at any time. It loads nothing: pictures
+are data URIs, and a content security policy forbids the rest. Names of files are untrusted and escaped.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sentinel_match import __version__, drawing, quicklook
+from sentinel_match.batch import recorded, recorded_series
+from sentinel_match.errors import NotARun, SentinelMatchError
+from sentinel_match.files import write_text
+from sentinel_match.proof import LEVELS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from sentinel_match.batch import Run
+    from sentinel_match.cache import Cache
+    from sentinel_match.pipeline import Options
+    from sentinel_match.sides import Tell
+
+log = logging.getLogger(__name__)
+
+REPORT = "report.html"
+TEMPLATE = "report.html"
+BUDGET = 4_000_000
+"""Characters of pictures in one page: pairs beyond it go without, so that a phone still opens the page."""
+REQUIRED = LEVELS[0][0]
+"""Pixels of CE95 by which the table tells pairs apart: Sentinel-2's own requirement."""
+
+
+def make(result: Run, out: Path, options: Options, cache: Cache, tell: Tell) -> Path:
+    """The report of a run, with a quick-look of each pair that has none yet.
+
+    Args:
+        result: of :func:`sentinel_match.batch.run`.
+        out: its folder.
+        options: with which pairs were matched.
+        cache: holds what was loaded then.
+        tell: hears of progress.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    matched = {outcome.id for outcome in result.outcomes if outcome.summary}
+    for pair in result.pairing.pairs:
+        if pair.id in matched:
+            try:
+                quicklook.keep(pair.left, pair.right, out / pair.id, options, cache, tell)
+            except SentinelMatchError as error:
+                log.warning("%s goes without pictures: %s", pair.id, error)
+    return write(out)
+
+
+def write(out: Path) -> Path:
+    """Write the report of a run that has been, from its folder alone.
+
+    Returns:
+        The file: ``OUT/report.html``.
+
+    Raises:
+        NotARun: the folder is none of a run.
+        OutputError: it cannot be written.
+    """
+    path = out / REPORT
+    # A file name may hold bytes that are no text
+    write_text(path, _rendered(out).encode("utf-8", "replace").decode("utf-8"))
+    return path
+
+
+def grade(summary: Mapping[str, Any]) -> tuple[str, str]:
+    """How good a pair is: a class of the style sheet, and a word or two."""
+    if summary.get("second", {}).get("agrees") is False:
+        return "bad", "doubtful"
+    interval = summary["hold_out"].get("ce95_interval")
+    if not interval:
+        return "open", "unproven"
+    low, high = (v / summary["gsd_m"] for v in interval)
+    if high <= REQUIRED:
+        return "good", f"meets {REQUIRED:g} px"
+    return ("bad", f"misses {REQUIRED:g} px") if low > REQUIRED else ("open", f"may meet {REQUIRED:g} px")
+
+
+def _rendered(out: Path) -> str:
+    from jinja2 import Environment, PackageLoader
+
+    environment = Environment(
+        loader=PackageLoader("sentinel_match"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "signed": lambda v: f"{v:+.2f}".replace("-", "−"),
+        "percent": lambda v: f"{100 * v:.0f} %",
+        "day": _day,
+        "pretty": lambda v: json.dumps(v, indent=1, ensure_ascii=False),
+    }
+    record = recorded(out)
+    scenes = {f["id"]: f["properties"] for f in _collection(out / "scenes.geojson")["features"]}
+    proposed = _collection(out / "pairs.geojson")
+    facts = {feature["id"]: feature["properties"] for feature in proposed["features"]}
+    rows, left = [], BUDGET
+    for number, outcome in enumerate(record["pairs"], 1):
+        row = _row(out, outcome, facts.get(outcome["id"], {}), scenes, number)
+        left -= row.pop("weight")
+        if left < 0:
+            row["look"] = {}
+        rows.append(row)
+    template = environment.get_template(TEMPLATE)
+    return template.render(
+        version=__version__,
+        name=out.resolve().name,
+        record=record,
+        scenes=scenes,
+        unpaired=proposed.get("refused", []),
+        pairs=rows,
+        series=recorded_series(out),
+        crowded=left < 0,
+    )
+
+
+def _row(
+    out: Path, outcome: dict[str, Any], facts: Mapping[str, Any], scenes: Mapping[str, Any], number: int
+) -> dict[str, Any]:
+    """What the page shows of a pair."""
+    from markupsafe import Markup
+
+    summary = outcome["summary"]
+    look = quicklook.read(out / outcome["id"]) if summary else {}
+    figures: dict[str, Any] = {}
+    if look:
+        cells = look["cells"]
+        figures = {
+            "shift": Markup(drawing.field(cells, relative=False)),  # noqa: S704 drawn from numbers alone
+            "shape": Markup(drawing.field(cells, relative=True)),  # noqa: S704
+            "coverage": Markup(drawing.coverage(cells)),  # noqa: S704
+            "residuals": Markup(drawing.bars(look["residuals"])),  # noqa: S704
+        }
+    pictures = [v for part in (look, *look.get("close_ups", [])) for v in part.values() if isinstance(v, str)]
+    return {
+        **outcome,
+        "anchor": f"pair-{number}",
+        "dates": [
+            _day(scenes.get(outcome[side], {}).get("sensing_time") or outcome[side]) for side in ("left", "right")
+        ],
+        "facts": facts,
+        "grade": grade(summary) if summary else ("bad", "failed"),
+        "look": look,
+        "figures": figures,
+        "weight": sum(map(len, pictures)),
+    }
+
+
+def _day(text: str | None) -> str:
+    """``2021-05-20`` of a time; what is none stays as it is."""
+    try:
+        return datetime.fromisoformat(text or "").strftime("%Y-%m-%d")
+    except ValueError:
+        return text or ""
+
+
+def _collection(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        return {**value, "features": list(value["features"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise NotARun(path.parent, f"its {path.name} cannot be read ({error})") from error
