@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from sentinel_match.tiepoints import nmad
-
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -28,7 +26,10 @@ FLOOR_PX = 0.02
 CUT = 3.0
 """Residuals beyond so many standard deviations count less and less (Huber 1964), and are named."""
 APART_PX = 0.05
-"""An acquisition disagrees when it lies further from the others than this and than ``CUT`` standard deviations."""
+"""An acquisition disagrees when it lies further from the median than this and than ``CUT`` of its standard deviations,
+and the scatter of the others does not explain it."""
+CHANCE = 0.1
+"""Of naming an acquisition in one axis where all are alike."""
 ROUNDS = 30
 
 
@@ -138,8 +139,8 @@ def _adjusted(links: list[Link]) -> Series:
     columns = [_solved(design, shift[:, k], expected[:, k]) for k in (0, 1)]
     offset, sigma, residual, unit, strange = (np.stack(c, -1) for c in zip(*columns, strict=True))
     offset -= np.median(offset, axis=0)
-    scatter = np.array([nmad(offset[:, k]) for k in (0, 1)])
-    apart = np.asarray(np.abs(offset) > np.maximum(CUT * np.hypot(sigma, scatter), APART_PX * gsd))
+    apart = np.stack([_outlying(offset[:, k]) for k in (0, 1)], -1)
+    apart &= np.abs(offset) > np.maximum(CUT * sigma, APART_PX * gsd)
     pairs = np.bincount(ends.ravel(), minlength=len(names))
     return Series(
         names, offset, sigma, pairs, apart, tuple(links), residual, np.asarray(strange.any(1)), _two(unit), gsd
@@ -171,6 +172,29 @@ def _solved(
     sigma = unit * np.sqrt(np.clip(np.diag(covariance), 0, None))
     variance = float((down * (residual / expected) ** 2).sum() / free) if free else 1.0
     return np.asarray(offset), np.asarray(sigma), residual, float(np.sqrt(variance)), off > CUT * unit
+
+
+def _outlying(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(N,) which of some values are none of a normal distribution that the others are of.
+
+    The generalised extreme Studentised deviate test, of up to a third of them (Rosner 1983, "Percentage Points for a
+    Generalized ESD Many-Outlier Procedure"): two that lie aside together do not hide each other.
+    """
+    from scipy.special import stdtrit
+
+    n, left, taken, number = len(values), np.arange(len(values)), [], 0
+    for i in range(1, n // 3 + 1):
+        spread = values[left].std(ddof=1)
+        off = np.abs(values[left] - values[left].mean()) / max(spread, 1e-12)
+        worst = int(off.argmax())
+        t = stdtrit(n - i - 1, 1 - CHANCE / (2 * (n - i + 1)))
+        bound = (n - i) * t / np.sqrt((n - i - 1 + t**2) * (n - i + 1))
+        taken.append(left[worst])
+        number = i if off[worst] > bound else number
+        left = np.delete(left, worst)
+    found = np.zeros(n, bool)
+    found[taken[:number]] = True
+    return found
 
 
 def link_of(left: str, right: str, summary: Mapping[str, Any]) -> Link:
