@@ -54,8 +54,8 @@ def fit(
     Delete points, move them (the left end moves, the right one stays), or change `inlier`; save, and give the GeoJSON
     or GeoPackage. Points of other programs come as CSV, .points of the QGIS Georeferencer, or whatever GDAL opens.
     """
-    from sentinel_match import export, vectors
     from sentinel_match import edited as room
+    from sentinel_match import export, vectors
 
     for output in outputs:
         vectors.writer(output)
