@@ -271,9 +271,14 @@ def _done(folder: Path, recipe: str, files: Sequence[str]) -> dict[str, Any] | N
 
 
 def _whole(path: Path, size: int) -> bool:
-    """Whether nothing of a file is lost; QGIS writes into a style and a GeoPackage, which only makes them longer."""
-    found = path.stat().st_size
-    return found == size if path.name == TIES else found >= size
+    """Whether nothing of a file is lost. QGIS writes into a GeoPackage and over a style: that is no damage."""
+    if path.name == GEOPACKAGE:
+        with path.open("rb") as file:
+            head = file.read(100)
+        # The file of a database is as long as its header says (sqlite.org/fileformat2.html, 1.3.2 and 1.3.7)
+        page, pages = int.from_bytes(head[16:18], "big"), int.from_bytes(head[28:32], "big")
+        return head.startswith(b"SQLite format 3") and path.stat().st_size == (65536 if page == 1 else page) * pages
+    return path.stat().st_size == size if path.name == TIES else path.is_file()
 
 
 def _depends_on(scene: Scene, band: str, resolution: float | None, hashes: dict[str, str]) -> list[object]:

@@ -3,7 +3,7 @@
 In QGIS a point can be deleted, moved, or its ``inlier`` changed:
 
 - deleted: it counts no more;
-- moved: its left end is where it was put and its right end stays, so the shift changes; it was placed by eye, and weighs so;
+- moved: its left end is where it was put and its right end stays, so the shift changes; it weighs as one placed by eye;
 - ``inlier`` set to false: it takes no part; set to true: it is believed whatever the model says.
 
 What a person said is kept as the reason ``by hand`` and holds in every later fit.
@@ -125,16 +125,15 @@ def fit(
         residual_m=np.hypot(*rest.T),
         inlier=all_of(said.inlier, value=False),
         method=method,
+        left_class=table.words("left_class") if table.has("left_class") else None,
+        right_class=table.words("right_class") if table.has("right_class") else None,
         quality=quality if table.has(named) else None,
         view=view,
         reason=all_of(said.reason, BY_HAND),
         summary=summary,
     )
     ties.sigma_m[out] = sigma[out]
-    classes = {
-        f"{side}_class": table.words(f"{side}_class") for side in ("left", "right") if table.has(f"{side}_class")
-    }
-    return replace(ties, **classes)
+    return ties
 
 
 def _renamed(table: Table, columns: Mapping[str, str]) -> Table:
@@ -174,15 +173,14 @@ def _ends(table: Table, crs: str) -> tuple[NDArray[np.float64], NDArray[np.float
     from pyproj import Transformer
 
     right = np.column_stack([table.numbers("right_x"), table.numbers("right_y")])
-    stated = table.places is None or table.has("left_x")
-    left = np.column_stack([table.numbers("left_x"), table.numbers("left_y")]) if stated else None
+    unmoved = np.zeros(len(table), bool)
     if table.places is None:
-        assert left is not None
-        return left, right, np.zeros(len(table), bool)
+        return np.column_stack([table.numbers("left_x"), table.numbers("left_y")]), right, unmoved
     place = Transformer.from_crs(table.places_crs, crs, always_xy=True)
     there = np.column_stack(place.transform(*table.places.T))
-    if left is None:
-        return there, right, np.zeros(len(table), bool)
+    if not table.has("left_x"):
+        return there, right, unmoved
+    left = np.column_stack([table.numbers("left_x"), table.numbers("left_y")])
     moved = np.hypot(*(there - left).T) > MOVED
     return np.where(moved[:, None], there, left), right, moved
 
@@ -199,7 +197,7 @@ def _metric(
     lon, lat = (float(np.median(v)) for v in degrees.transform(*left.T))
     zone = f"EPSG:{(32600 if lat >= 0 else 32700) + int((lon + 180) // 6) % 60 + 1}"
     metres = Transformer.from_crs(crs, zone, always_xy=True)
-    return zone, *(np.column_stack(metres.transform(*points.T)) for points in (left, right))
+    return zone, np.column_stack(metres.transform(*left.T)), np.column_stack(metres.transform(*right.T))
 
 
 def _fitting(

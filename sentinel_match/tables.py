@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from sentinel_match.geopackage import METADATA
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -199,6 +199,9 @@ def _by_gdal(path: Path, layer: str | None) -> Table:
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
         raise BadPoints(path, f"it cannot be read ({error})") from error
     own = json.loads(metadata) if metadata else {}
+    if all(isinstance(row.get("id"), int) for row in rows):  # layers and indexed files have an order of their own
+        order = sorted(range(len(rows)), key=lambda k: int(rows[k]["id"]))
+        rows, names, places = [rows[k] for k in order], [names[k] for k in order], [places[k] for k in order]
     return Table(path, rows, names, np.array(places).reshape(-1, 2), crs, own.get("projected_crs", ""), own)
 
 

@@ -1,4 +1,4 @@
-"""Run by the Python that has QGIS: opens every layer of the files it is given and says, as JSON, what QGIS made of them.
+"""Run by the Python that has QGIS: opens every layer of the files given and says, as JSON, what QGIS made of them.
 
 /usr/bin/python3 tests/qgis_look.py FOLDER_OF_PICTURES FILE...
 """
@@ -65,7 +65,7 @@ def draw(layers, crs, path):
     for layer in layers:
         to = QgsCoordinateTransform(layer.crs(), settings.destinationCrs(), QgsProject.instance())
         extent.combineExtentWith(to.transformBoundingBox(layer.extent()))
-    settings.setExtent(extent.buffered(0.05 * extent.width()))
+    settings.setExtent(extent.buffered(0.05 * max(extent.width(), extent.height())))
     job = QgsMapRendererParallelJob(settings)
     job.start()
     job.waitForFinished()
@@ -80,6 +80,6 @@ for path in map(Path, sys.argv[2:]):
     draw([layer for _, layer in reversed(opened)], "EPSG:4326", pictures / f"{path.name}.lonlat.png")
     for name, layer in opened if len(opened) > 1 else []:
         draw([layer], "EPSG:32633", pictures / f"{path.name}.{name}.png")
-print(json.dumps(answer))
+sys.stdout.write(json.dumps(answer))
 sys.stdout.flush()
 os._exit(0)  # layers that outlive the application crash it
