@@ -2,8 +2,8 @@
 
 python tests/benchmarks/peers.py [DATA] [--arosics PYTHON] [--grids 100 50] [--auto] [--pairs T33UUU T36UYA]
 
-PYTHON is the interpreter of an environment with AROSICS, outside the repository (about 35 CPU-min with both grids; 2
-without AROSICS). As of November 2026, on Debian 12, its newest release that installs beside the system's GDAL is 1.12.1:
+PYTHON is the interpreter of an environment with AROSICS, outside the repository; without one this tool runs alone. On
+Debian 12 the newest release that installs beside the system's GDAL is 1.12.1:
 
     apt-get install libgdal-dev g++ python3-dev
     python3 -m venv VENV
@@ -166,10 +166,11 @@ def judge(tool: Run, left: Raster, right: Raster, cloudy: np.ndarray) -> None:
     under, kept = cloudy[y, x] & tool.kept, tool.kept
     shift = np.median((tool.right - tool.left)[kept], axis=0)
     cells = len(np.unique(np.floor(tool.left[kept] / 1000), axis=0))
+    scatter, rmse = [nmad(residual[:, k]) for k in (0, 1)], np.sqrt((residual**2).mean())
     print(
         f"{tool.name}\n"
-        f"  matched {len(kept)}, kept {kept.sum()}; median shift {shift[0]:+.2f} {shift[1]:+.2f} m; 1-km cells {cells}\n"
-        f"  NMAD {nmad(residual[:, 0]):.3f} {nmad(residual[:, 1]):.3f} px, RMSE {np.sqrt((residual**2).mean()):.3f} px; "
+        f"  matched {len(kept)}, kept {kept.sum()}; median shift {shift[0]:+.2f} {shift[1]:+.2f} m; {cells} km cells\n"
+        f"  NMAD {scatter[0]:.3f} {scatter[1]:.3f} px, RMSE {rmse:.3f} px; "
         f"< 0.5 px: {(off[kept] < 0.5).mean():.2%} of kept, {(off < 0.5).mean():.2%} of matched; "
         f"> 1 px: {(off[kept] > 1).sum()} kept\n"
         f"  in cloud: {under.sum()} kept, {(off[under] > 1).sum()} of them off by more than 1 px\n"
