@@ -5,6 +5,7 @@ None of these knows NaN, so 0 stands in both images wherever either has no data.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,9 +15,7 @@ from odc.geo.geobox import GeoBox
 from sentinel_match import stack
 from sentinel_match.errors import OutputError
 from sentinel_match.files import write_text
-from sentinel_match.jp2 import Window, read_rasterio
 from sentinel_match.masks import Reason
-from sentinel_match.scene import Asset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,23 +82,24 @@ def write_chips(folder: Path, order: tuple[str, str], size: int) -> dict[str, An
     Raises:
         OutputError: the disk is full.
     """
-    with rasterio.open(folder / "valid.tif") as file:
-        (rows, cols), target = file.shape, GeoBox.from_rio(file)
-    written = 0
-    places = [(top, left) for top in range(0, rows - size + 1, size) for left in range(0, cols - size + 1, size)]
     for name in ("A", "B", "valid"):
         (folder / "chips" / name).mkdir(parents=True, exist_ok=True)
-    for top, left in places:
-        window = Window(top, left, size, size)
-        clear = read_rasterio(Asset(folder / "valid.tif"), window)
-        if clear.mean() < LEAST_CLEAR:
-            continue
-        written += 1
-        images = _read(folder, window)
-        box, name = target[window.roi], f"{top // size:03d}_{left // size:03d}.tif"
-        for part, side in zip(("A", "B"), order, strict=True):
-            _write(folder / "chips" / part / name, images[side], box)
-        _write(folder / "chips" / "valid" / name, clear[None], box)
+    with ExitStack() as files:
+        files.enter_context(rasterio.Env(GDAL_CACHEMAX=stack.CACHE))
+        first, second, valid = (files.enter_context(rasterio.open(folder / f"{s}.tif")) for s in (*order, "valid"))
+        (rows, cols), target, written = valid.shape, GeoBox.from_rio(valid), 0
+        places = [(top, left) for top in range(0, rows - size + 1, size) for left in range(0, cols - size + 1, size)]
+        for top, left in places:
+            window = rasterio.windows.Window(left, top, size, size)
+            clear, codes = valid.read(window=window)
+            if clear.mean() < LEAST_CLEAR:
+                continue
+            written += 1
+            box, name = target[top : top + size, left : left + size], f"{top // size:03d}_{left // size:03d}.tif"
+            for part, file in (("A", first), ("B", second)):
+                pixels = np.where(_data(codes), file.read(window=window), np.float32(0))
+                _write(folder / "chips" / part / name, pixels, box)
+            _write(folder / "chips" / "valid" / name, clear[None], box)
     return {"size": size, "chips": written, "left_out": len(places) - written}
 
 
@@ -132,8 +132,8 @@ def write_oscd(
         (images / f"imgs_{i}_rect").mkdir(parents=True)
         for k, name in enumerate(names, 1):
             with stack.created(images / f"imgs_{i}_rect" / f"{name}.tif", target, 1, "int16") as file:
-                for top, pixels in _one(folder, side, k):
-                    counts = np.rint(pixels * COUNTS).clip(-32768, 32767).astype(np.int16)
+                for top, pixels, known in _one(folder, side, k):
+                    counts = np.rint(np.where(known, pixels, 0) * COUNTS).clip(-32768, 32767).astype(np.int16)
                     file.write(counts, 1, window=rasterio.windows.Window(0, top, *pixels.shape[::-1]))
     write_text(images / "dates.txt", f"date_1: {dates[0]}\ndate_2: {dates[1]}\n")
     labels.mkdir(parents=True)
@@ -145,37 +145,23 @@ def write_oscd(
 
 
 def _filled(folder: Path, side: str, count: int) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
-    """(band, first row, strip) with 0 where either image has no data, in any band."""
+    """(band, first row, strip) with 0 only where either image has no data, in any band."""
     for k in range(1, count + 1):
-        for top, pixels in _one(folder, side, k):
-            yield k, top, np.where(pixels == 0, ZERO, pixels) * (_known(folder, top, pixels.shape) > 0)
+        for top, pixels, known in _one(folder, side, k):
+            yield k, top, np.where(known, np.where(pixels == 0, ZERO, pixels), np.float32(0))
 
 
-def _one(folder: Path, side: str, index: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    for top, pixels in stack.strips(folder / f"{side}.tif", index):
-        yield top, np.where(_known(folder, top, pixels.shape), pixels, np.float32(0))
+def _one(folder: Path, side: str, index: int) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.bool_]]]:
+    """(first row, strip, where both images have data)."""
+    images = stack.strips(folder / f"{side}.tif", index), stack.strips(folder / "valid.tif", 2)
+    for (top, pixels), (_, codes) in zip(*images, strict=True):
+        yield top, pixels, _data(codes)
 
 
-def _known(folder: Path, top: int, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Where both images have data."""
-    return _data(read_rasterio(Asset(folder / "valid.tif"), Window(top, 0, shape[0], shape[1]), index=2))
-
-
-def _data(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def _data(codes: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where both images have data, by the second band of ``valid.tif``."""
     nothing = int(Reason.NODATA)
     return np.asarray((codes % stack.RIGHT != nothing) & (codes // stack.RIGHT != nothing))
-
-
-def _read(folder: Path, window: Window) -> dict[str, NDArray[np.float32]]:
-    """(K, rows, cols) of both images."""
-    known = _data(read_rasterio(Asset(folder / "valid.tif"), window, index=2))
-    images = {}
-    for side in ("left", "right"):
-        with rasterio.open(folder / f"{side}.tif") as file:
-            count = file.count
-        bands = [read_rasterio(Asset(folder / f"{side}.tif"), window, index=k) for k in range(1, count + 1)]
-        images[side] = np.where(known, np.stack(bands), np.float32(0))
-    return images
 
 
 def _write(path: Path, pixels: NDArray[Any], box: GeoBox) -> None:

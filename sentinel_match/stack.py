@@ -18,10 +18,8 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window as Place
 
 from sentinel_match.correct import corrected, move_by, nearest
-from sentinel_match.errors import DamagedImage, OutputError
-from sentinel_match.jp2 import Window, read_rasterio
+from sentinel_match.errors import OutputError
 from sentinel_match.masks import Reason
-from sentinel_match.scene import Asset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -161,7 +159,8 @@ def finish(scratch: Path, path: Path, names: tuple[str, ...], unit: str, tags: M
             BIGTIFF="IF_SAFER",
             NUM_THREADS="ALL_CPUS",
         )
-    if not _same(scratch, path):
+        same = _same(scratch, path)
+    if not same:
         raise OutputError(path, "it does not hold what was written: is the disk full?")
     scratch.unlink()
 
@@ -170,8 +169,8 @@ def strips(path: Path, index: int) -> Iterator[tuple[int, Pixels]]:
     """(first row, full-width strip) of a band of a finished file."""
     with rasterio.open(path) as file:
         rows, cols = file.shape
-    for top in range(0, rows, ROWS):
-        yield top, read_rasterio(Asset(path), Window(top, 0, min(ROWS, rows - top), cols), index=index)
+        for top in range(0, rows, ROWS):
+            yield top, file.read(index, window=Place(0, top, cols, min(ROWS, rows - top)))
 
 
 @contextmanager
@@ -212,7 +211,7 @@ def _same(one: Path, other: Path) -> bool:
             for k in range(1, count + 1)
             for (_, a), (_, b) in zip(strips(one, k), strips(other, k), strict=True)
         )
-    except DamagedImage:
+    except RasterioError:
         return False
 
 

@@ -19,7 +19,7 @@ def pair(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Left and right reflectance with left = gain * right + offset, and a share of the ground that changed."""
     rng = np.random.default_rng(seed)
-    count = 60_000
+    count = 40_000
     ground = 0.05 + 0.3 * rng.random((count, bands))
     left = ground + rng.normal(0, 0.002, ground.shape)
     right = (ground - offset) / gain + rng.normal(0, 0.002, ground.shape)
@@ -28,7 +28,7 @@ def pair(
     return left, right
 
 
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(st.floats(0.6, 1.6), st.floats(-0.05, 0.05), st.floats(0, 0.35), st.integers(1, 4), st.integers(0, 1000))
 def test_gain_and_offset_are_found_although_much_has_changed(
     gain: float, offset: float, changed: float, bands: int, seed: int
@@ -40,10 +40,10 @@ def test_gain_and_offset_are_found_although_much_has_changed(
 
 def test_changed_pixels_are_told_from_the_others() -> None:
     left, right = pair(1.2, 0.02, 0.0)
-    right[:20_000] = 0.4 * np.random.default_rng(1).random((20_000, 3))
+    right[:13_000] = 0.4 * np.random.default_rng(1).random((13_000, 3))
     still = radiometry.irmad(left, right) > radiometry.UNCHANGED
-    assert still[20_000:].sum() > 300
-    assert still[:20_000].sum() < 0.02 * still.sum()
+    assert still[13_000:].sum() > 300
+    assert still[:13_000].sum() < 0.02 * still.sum()
 
 
 def test_negative_reflectance_and_no_data_go_through() -> None:
