@@ -110,10 +110,8 @@ def _rendered(out: Path) -> str:
     rows, left = [], BUDGET
     for number, outcome in enumerate(record["pairs"], 1):
         row = _row(out, outcome, facts.get(outcome["id"], {}), scenes, number)
-        left -= row.pop("weight")
-        if left < 0:
-            row["look"] = {}
-        rows.append(row)
+        left -= row["weight"]
+        rows.append({**row, "pictured": left >= 0})
     template = environment.get_template(TEMPLATE)
     return template.render(
         version=__version__,

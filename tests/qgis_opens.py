@@ -11,13 +11,10 @@ from qgis.core import (
     QgsMapRendererParallelJob,
     QgsMapSettings,
     QgsProject,
-    QgsRasterLayer,
-    QgsReferencedRectangle,
     QgsVectorLayer,
 )
 from qgis.gui import QgsMapCanvas
 from qgis.PyQt.QtCore import QSize
-from qgis.PyQt.QtXml import QDomDocument
 
 QgsApplication.setPrefixPath("/usr", True)
 application = QgsApplication([], True)
@@ -58,16 +55,16 @@ job.start()
 job.waitForFinished()
 job.renderedImage().save(sys.argv[2])
 extent = canvas.extent()
-print(json.dumps({
-    "read": read,
-    "error": project.error(),
-    "title": project.title(),
-    "crs": project.crs().authid(),
-    "extent": [extent.xMinimum(), extent.yMinimum(), extent.xMaximum(), extent.yMaximum()],
-    "groups": [group.name() for group in project.layerTreeRoot().findGroups()],
-    "layers": [described(layer) for layer in order],
-    "errors": [error.message for error in job.errors()],
-    "versions": project.lastSaveVersion().text(),
-}))
-if len(sys.argv) > 3:
-    project.write()
+sys.stdout.write(
+    json.dumps({
+        "read": read,
+        "error": project.error(),
+        "title": project.title(),
+        "crs": project.crs().authid(),
+        "extent": [extent.xMinimum(), extent.yMinimum(), extent.xMaximum(), extent.yMaximum()],
+        "groups": [group.name() for group in project.layerTreeRoot().findGroups()],
+        "layers": [described(layer) for layer in order],
+        "errors": [error.message for error in job.errors()],
+        "versions": project.lastSaveVersion().text(),
+    })
+)
