@@ -22,7 +22,8 @@ ORDER = re.findall(
     """errors files execute scene footprint safe jp2 masks brightness classes resample source raster loaded pair
     pairing lattice semantics guide weights models verify warp choice coverage correlation matchers windows refine
     tiepoints series proof judge export styles geopackage controls vectors edited
-    cache view unposed look correspond sides pipeline batch images evaluate train testing cli""",
+    cache view unposed look correspond sides pipeline batch drawing quicklook report project
+    images evaluate train testing cli""",
 )
 
 

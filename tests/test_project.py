@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import rasterio
 from lxml import etree
 from pyproj import Transformer
 
-from sentinel_match import batch, matchers, pipeline, project, raster
+from sentinel_match import batch, matchers, pipeline, project, quicklook, raster
 from sentinel_match.cache import Cache
 from sentinel_match.errors import OutputError
 from sentinel_match.geopackage import write_geopackage
+from sentinel_match.masks import Reason
 from sentinel_match.pairing import Filters
 from sentinel_match.pipeline import Options
 from sentinel_match.safe import read_scene
@@ -44,12 +46,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """A folder and a zip, displaced by (6.4, 18.1) m."""
     folder = tmp_path_factory.mktemp("project")
     archive, out, cache = folder / "archive", folder / "out", Cache(folder / "cache")
-    write_product(archive, Landscape(7), date="2021-05-20", pixels=360)
+    write_product(archive, Landscape(7), date="2021-05-20", pixels=360, sky=0.1)
     write_product(archive, Landscape(7), date="2021-09-17", pixels=360, displacement=(6.4, 18.1), zip="deflated")
     result = run(archive, out, cache)
     (pair,) = result.pairing.pairs
     ties = pipeline.match_scenes(pair.left, pair.right, OPTIONS, cache)
     write_geopackage(ties, out / pair.id / project.PACKAGE)
+    quicklook.make(result, out, OPTIONS, cache, silent)
     project.make(result, out)
     return Made(archive, out, cache, result)
 
@@ -67,8 +70,8 @@ def test_vectors_lie_over_images_and_the_tree_knows_every_layer(made: Made) -> N
     leaves = list(tree.iter("layer-tree-layer"))
     names = [leaf.get("name") for leaf in leaves]
     vectors = [name for _, name in project.LAYERS.values()]
-    assert [*vectors, "2021-05-20 B04 (left)", "2021-09-17 B04 (right)"] == names
-    assert ["ogr"] * 6 + ["gdal"] * 2 == [leaf.get("providerKey") for leaf in leaves]
+    assert [*vectors, "masked (left)", "masked (right)", "2021-05-20 B04 (left)", "2021-09-17 B04 (right)"] == names
+    assert ["ogr"] * 6 + ["gdal"] * 4 == [leaf.get("providerKey") for leaf in leaves]
     assert [leaf.get("id") for leaf in leaves] == [layer.findtext("id") for layer in tree.iter("maplayer")]
     assert [leaf.get("source") for leaf in leaves] == sources(tree)
     (group,) = [g for g in tree.iter("layer-tree-group") if g.get("name")]
@@ -92,6 +95,21 @@ def test_images_are_stretched_in_their_own_numbers_as_the_matcher_saw_them(made:
         low, high = (float(renderer.findtext(f"contrastEnhancement/{k}Value") or "nan") for k in ("min", "max"))
         for number, reflectance in zip((low, high), limits[side], strict=True):
             assert abs((number + band.offset) / band.quantification - reflectance) < 1e-3
+
+
+def test_masks_are_a_raster_of_reasons_where_both_images_are(made: Made) -> None:
+    outcome = made.result.outcomes[0]
+    with rasterio.open(made.out / outcome.id / "masks.tif") as file:
+        assert (("left", "right"), 0, "EPSG:32633") == (file.descriptions, file.nodata, str(file.crs))
+        assert (20.0, 20.0) == file.res
+        assert "cloud" == file.tags()["reason_3"]
+        assert (file.read(1) == Reason.CLOUD).mean() > 0.01
+        for side, codes in zip(("left", "right"), file.read(), strict=True):
+            removed = outcome.summary["masks"][side]["removed"]
+            for reason in Reason:
+                if reason not in {Reason.VALID, Reason.NODATA}:
+                    # of the pixels with data, which are all
+                    assert abs((codes == reason).mean() - removed.get(reason.name.lower(), 0)) < 0.02
 
 
 def test_styles_of_the_geopackage_are_in_the_project(made: Made) -> None:
@@ -152,7 +170,7 @@ def test_without_a_geopackage_the_geojson_is_shown(made: Made) -> None:
     try:
         project.make(made.result, made.out)
         assert sources(parsed(made.out))[0].endswith("/tiepoints.geojson")
-        assert 3 == len(sources(parsed(made.out)))
+        assert 5 == len(sources(parsed(made.out)))
     finally:
         hidden.rename(package)
         project.make(made.result, made.out)

@@ -53,7 +53,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         raster.write(raster.read(read_scene(product)), archive / f"{name}.tif")
     (archive / "<script>alert(2)<!--.tif").write_bytes(b"nothing")
     result = batch.run([archive], out, OPTIONS, Filters(), cache, silent)
-    report.make(result, out, OPTIONS, cache, silent)
+    quicklook.make(result, out, OPTIONS, cache, silent)
+    report.write(out)
     return Made(archive, out, cache, result)
 
 
@@ -135,12 +136,14 @@ def test_another_run_keeps_the_pictures(made: Made) -> None:
     before = (folder / "quicklook.json").stat().st_mtime_ns
     again = batch.run([made.archive], made.out, OPTIONS, Filters(), made.cache, silent)
     assert ["kept"] == [outcome.status for outcome in again.outcomes]
-    report.make(again, made.out, OPTIONS, made.cache, silent)
+    quicklook.make(again, made.out, OPTIONS, made.cache, silent)
+    report.write(made.out)
     assert before == (folder / "quicklook.json").stat().st_mtime_ns
     assert "match " in page(made.out).text_content().split("Seconds")[1]  # of the run that matched it
     other = json.loads((folder / "pair.json").read_text())
     (folder / "pair.json").write_text(json.dumps({**other, "recipe": "changed"}))
-    report.make(again, made.out, OPTIONS, made.cache, silent)
+    quicklook.make(again, made.out, OPTIONS, made.cache, silent)
+    report.write(made.out)
     assert before != (folder / "quicklook.json").stat().st_mtime_ns
     (folder / "pair.json").write_text(json.dumps(other))
 
