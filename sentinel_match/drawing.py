@@ -28,6 +28,8 @@ BARS, LEAST_REACH = 40, 0.25
 """Bars of a histogram, and the pixels it reaches to either side at least."""
 WIDTH = 480
 """Of a drawing, in its own units."""
+MARGIN = 10
+"""Around it, for arrows that reach over their frame."""
 LONGEST = 1.6
 """Cells that the arrow of a long shift (the 95th percentile) takes."""
 
@@ -187,4 +189,5 @@ def _round(value: float) -> float:
 
 def _svg(height: float, inside: str, what: str) -> str:
     """A drawing as wide as its place."""
-    return f'<svg viewBox="0 -2 {WIDTH} {height + 4:.0f}" role="img" aria-label="{what}">{inside}</svg>'
+    box = f"{-MARGIN} {-MARGIN} {WIDTH + 2 * MARGIN} {height + 2 * MARGIN:.0f}"
+    return f'<svg viewBox="{box}" role="img" aria-label="{what}">{inside}</svg>'

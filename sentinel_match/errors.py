@@ -12,8 +12,7 @@
     │   ├── BadMask                a user's mask that cannot be used
     │   ├── BadClasses             a user's class map, or the table of its codes, that cannot be used
     │   ├── BadList                a list of pairs that cannot be used
-    │   ├── BadPoints              a file of points that cannot be used
-    │   ├── BadTies                tie points that cannot be used, or are those of other scenes
+    │   ├── BadPoints              tie points that cannot be used, or are those of other scenes
     │   └── NotARun                a folder that no run has filled
     ├── PairError                  two good inputs that cannot be matched
     │   ├── NoOverlap              their valid footprints do not meet
@@ -186,17 +185,6 @@ class BadPoints(InputError):
     def __str__(self) -> str:
         where = f"{self.row[:1].upper()}{self.row[1:]} of {self.path}" if self.row else f"The points {self.path}"
         return f"{where} cannot be used: {self.reason}."
-
-
-@dataclass(eq=False)
-class BadTies(InputError):
-    """Tie points that cannot be used, or are those of other scenes."""
-
-    path: Path
-    reason: str
-
-    def __str__(self) -> str:
-        return f"The tie points {self.path} cannot be used: {self.reason}."
 
 
 @dataclass(eq=False)

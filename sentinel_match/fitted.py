@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from sentinel_match.errors import BadTies
+from sentinel_match.errors import BadPoints
+from sentinel_match.tables import read_table
 from sentinel_match.warp import Warp
 
 
@@ -31,37 +31,32 @@ class Ties:
         """The products, where they were when they were matched.
 
         Raises:
-            BadTies: one is no longer there.
+            BadPoints: one is no longer there.
         """
         for path in (self.left_path, self.right_path):
             if not path.exists():
-                raise BadTies(self.path, f"{path} is not there any more: name LEFT and RIGHT before TIES")
+                raise BadPoints(self.path, f"{path} is not there any more: name LEFT and RIGHT before TIES")
         return self.left_path, self.right_path
 
 
 def read_ties(path: Path) -> Ties:
-    """The fitted correction, and whose it is, from what ``match`` or ``run`` has written.
+    """The fitted correction, and whose it is, from what ``match``, ``run`` or ``fit`` has written.
 
     Raises:
-        BadTies: the file is none, or holds no correction.
+        BadPoints: the file is none of these, or holds no correction.
     """
+    facts = read_table(path).facts
     try:
-        raw = path.read_bytes()
-        value = json.loads(raw)
-        sides = {side: value[side] for side in ("left", "right")}
+        sides = {side: facts[side] for side in ("left", "right")}
         return Ties(
             path=path,
             left=str(sides["left"]["id"]),
             right=str(sides["right"]["id"]),
             left_path=Path(sides["left"]["path"]),
             right_path=Path(sides["right"]["path"]),
-            crs=str(value["projected_crs"]),
-            warp=Warp.from_plain(value["summary"]["model"]),
-            sha256=hashlib.sha256(raw).hexdigest(),
+            crs=str(facts["projected_crs"]),
+            warp=Warp.from_plain(facts["summary"]["model"]),
+            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         )
-    except OSError as error:
-        raise BadTies(path, error.strerror or str(error)) from error
-    except ValueError as error:
-        raise BadTies(path, f"it is no JSON that `sentinel-match match` writes ({error})") from error
-    except (KeyError, TypeError) as error:
-        raise BadTies(path, f"it lacks {error}, which `sentinel-match match` writes") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadPoints(path, f"it lacks {error}, which `sentinel-match match` writes") from error

@@ -17,7 +17,7 @@ import numpy as np
 
 from sentinel_match import __version__, layouts, radiometry, stack
 from sentinel_match.correct import corrected, move_by
-from sentinel_match.errors import BadTies, MissingBand, NoGeoreference, NoOverlap, NotComparable
+from sentinel_match.errors import BadPoints, MissingBand, NoGeoreference, NoOverlap, NotComparable
 from sentinel_match.export import dumps, identity
 from sentinel_match.files import whole_folder
 from sentinel_match.fitted import Ties
@@ -94,7 +94,7 @@ def prepare(
         What ``prepare.json`` says: inputs, grid, bands, radiometry, and the residual shift before and after.
 
     Raises:
-        BadTies: they are those of other scenes.
+        BadPoints: they are those of other scenes.
         MissingBand: one scene lacks a band.
         NoGeoreference: one of them has no position.
         NoOverlap: the grids do not meet, or have no data where they do.
@@ -252,11 +252,11 @@ def _sources(scene: Scene, names: tuple[str, ...], resolution: float | None) -> 
 
 def _belongs(ties: Ties, left: Scene, right: Scene, crs: str) -> None:
     if (ties.left, ties.right) == (right.id, left.id):
-        raise BadTies(ties.path, f"its left scene is {ties.left} and its right one {ties.right}: swap LEFT and RIGHT")
+        raise BadPoints(ties.path, f"its left scene is {ties.left} and its right one {ties.right}: swap LEFT and RIGHT")
     if (ties.left, ties.right) != (left.id, right.id):
-        raise BadTies(ties.path, f"they are those of {ties.left} and {ties.right}, not of {left.id} and {right.id}")
+        raise BadPoints(ties.path, f"they are those of {ties.left} and {ties.right}, not of {left.id} and {right.id}")
     if ties.crs != crs:
-        raise BadTies(ties.path, f"they are in {ties.crs}, and {left.id} is in {crs}")
+        raise BadPoints(ties.path, f"they are in {ties.crs}, and {left.id} is in {crs}")
 
 
 def _normalisation(

@@ -23,6 +23,8 @@ from lxml.builder import E
 from sentinel_match.batch import TIES
 from sentinel_match.cache import digest
 from sentinel_match.files import whole
+from sentinel_match.masks import Reason
+from sentinel_match.quicklook import MASKS
 from sentinel_match.source import Source, inputs, source_of
 
 if TYPE_CHECKING:
@@ -44,6 +46,18 @@ LAYERS = {
     "coverage": ("Polygon", "coverage"),
 }
 """Layers of a GeoPackage from the top: their geometry, and what a user calls them."""
+COLOURS = {
+    Reason.NODATA: "#808080",
+    Reason.DEFECTIVE: "#000000",
+    Reason.CLOUD: "#f59620",
+    Reason.CIRRUS: "#ffd166",
+    Reason.SHADOW: "#5b3c88",
+    Reason.SNOW: "#7fd8e8",
+    Reason.WATER: "#2c7bb6",
+    Reason.USER: "#d7191c",
+    Reason.BRIGHT: "#f08a4b",
+}
+"""Of the reasons in the masks."""
 SHOWN = ("tiepoints", "footprints")
 """Those that are switched on."""
 ROOM = 0.03
@@ -124,7 +138,8 @@ def _document(matched: Sequence[tuple[Pair, Outcome]], folder: Path) -> etree._E
         group = getattr(E, "layer-tree-group")(
             E.customproperties(), name=_title(pair), checked=_checked(k == 0), expanded=_bit(k == 0)
         )
-        for n, layer in enumerate([*_vectors(outcome, folder), *_images(pair, outcome, folder)]):
+        shown = [*_vectors(outcome, folder), *_masks(outcome, folder), *_images(pair, outcome, folder)]
+        for n, layer in enumerate(shown):
             key = f"pair{k + 1}_{n + 1}_{layer.provider}"
             group.append(
                 getattr(E, "layer-tree-layer")(
@@ -174,6 +189,22 @@ def _vectors(outcome: Outcome, folder: Path) -> Iterator[Layer]:
 def _style(qml: bytes) -> list[etree._Element]:
     """What a style says, as parts of a layer."""
     return [part for part in etree.fromstring(qml, _parser()) if part.tag != "layerGeometryType"]
+
+
+def _masks(outcome: Outcome, folder: Path) -> Iterator[Layer]:
+    """Why pixels of each image do not count, switched off."""
+    path = folder / outcome.id / MASKS
+    for band, side in enumerate(("left", "right"), 1):
+        if path.exists():
+            entries = [
+                E.paletteEntry(value=str(int(reason)), color=colour, alpha="150", label=reason.name.lower())
+                for reason, colour in COLOURS.items()
+            ]
+            drawn = E.rasterrenderer(
+                E.colorPalette(*entries), type="paletted", opacity="1", alphaBand="-1", band=str(band), nodataColor=""
+            )
+            source, crs = _relative(path, folder), outcome.summary["crs"]
+            yield Layer(f"masked ({side})", source, "gdal", crs, False, [E.pipe(drawn)])
 
 
 def _images(pair: Pair, outcome: Outcome, folder: Path) -> Iterator[Layer]:

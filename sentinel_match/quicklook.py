@@ -1,14 +1,15 @@
 """What a pair looks like, small enough to be sent: both dates, close-ups before and after correction, figures to draw.
 
-    OUT/<pair id>/quicklook.json
+    OUT/<pair id>/quicklook.json, masks.tif
 
-It is made once a pair, from what matching has left in the cache, and kept as long as the tie points are the same.
+They are made once a pair, from what matching has left in the cache, and kept as long as the tie points are the same.
 Shifts of a pixel cannot be seen on a whole tile, so close-ups show native pixels.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import math
 from base64 import b64encode
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,8 +19,9 @@ import numpy as np
 from sentinel_match import classes, drawing, raster
 from sentinel_match.batch import RECORD, TIES
 from sentinel_match.cache import digest
+from sentinel_match.errors import SentinelMatchError
 from sentinel_match.export import dumps
-from sentinel_match.files import write_text
+from sentinel_match.files import whole, write_text
 from sentinel_match.lattice import covering, metric, transformed
 from sentinel_match.masks import Reason
 from sentinel_match.raster import Raster
@@ -33,13 +35,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
+    from sentinel_match.batch import Run
     from sentinel_match.cache import Cache
     from sentinel_match.loaded import Loaded
     from sentinel_match.pipeline import Options
     from sentinel_match.scene import Scene
     from sentinel_match.sides import Tell
 
-QUICKLOOK = "quicklook.json"
+log = logging.getLogger(__name__)
+
+QUICKLOOK, MASKS = "quicklook.json", "masks.tif"
 VERSION = 1
 """Of what is made here from the same tie points: raise it when that changes."""
 SIDE = 800
@@ -56,10 +61,33 @@ LEAST_CLEAR = 0.5
 MASKED = np.array([60, 150, 245], np.float32)
 """Blue, green, red of what is masked."""
 QUALITY = 80
+MASK_METRES = 20.0
+"""Pixels of ``masks.tif``, about: those of the scene classification."""
+
+
+def make(result: Run, out: Path, options: Options, cache: Cache, tell: Tell) -> None:
+    """Make the quick-look and the masks of each matched pair that has none yet; one that fails goes without.
+
+    Args:
+        result: of :func:`sentinel_match.batch.run`.
+        out: its folder.
+        options: with which pairs were matched.
+        cache: holds what was loaded then.
+        tell: hears of progress.
+    """
+    matched = {outcome.id for outcome in result.outcomes if outcome.summary}
+    for pair in result.pairing.pairs:
+        if pair.id in matched:
+            try:
+                keep(pair.left, pair.right, out / pair.id, options, cache, tell)
+            except SentinelMatchError as error:
+                log.warning("%s goes without pictures: %s", pair.id, error)
+            except Exception:  # a picture that fails must not end a run that has succeeded
+                log.exception("%s goes without pictures", pair.id)
 
 
 def keep(left: Scene, right: Scene, folder: Path, options: Options, cache: Cache, tell: Tell) -> None:
-    """Make the quick-look of a matched pair, unless it is there for these tie points.
+    """Make the quick-look and the masks of a matched pair, unless they are there for these tie points.
 
     Args:
         left: the reference.
@@ -74,13 +102,15 @@ def keep(left: Scene, right: Scene, folder: Path, options: Options, cache: Cache
     """
     record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     recipe = digest({"version": VERSION, "pair": record["recipe"], "bytes": record["bytes"]})
-    if read(folder).get("recipe") == recipe:
+    if read(folder).get("recipe") == recipe and (folder / MASKS).exists():
         return
     tell("quick-look", 0, 1)
     said = record["summary"]
     loaded = load_both(left, right, said["band"], options.resolution, options.masking, options.semantics, cache, tell)
-    ties = Ties.read(folder / TIES)
-    made = _made(loaded[0][0], loaded[1][0], ties, Warp.from_plain(said["model"]))
+    a, b = loaded[0][0], loaded[1][0]
+    grid = covering(metric(a.raster.geobox), b.raster.geobox, 0)
+    _write_masks(folder / MASKS, (a, b), grid)
+    made = _made(a, b, grid, Ties.read(folder / TIES), Warp.from_plain(said["model"]))
     write_text(folder / QUICKLOOK, dumps({"version": VERSION, "recipe": recipe, **made}) + "\n")
 
 
@@ -110,9 +140,8 @@ class Ties(NamedTuple):
         return Ties(table[:, :2], table[:, 2:])
 
 
-def _made(a: Loaded, b: Loaded, ties: Ties, warp: Warp) -> dict[str, Any]:
-    """Everything but the recipe."""
-    grid = covering(metric(a.raster.geobox), b.raster.geobox, 0)
+def _made(a: Loaded, b: Loaded, grid: GeoBox, ties: Ties, warp: Warp) -> dict[str, Any]:
+    """Everything but the recipe, on the ground that both show."""
     times = math.ceil(max(grid.shape) / SIDE)
     small = grid.zoom_out(times)
     # What is masked has been decoded too, and a picture shows it
@@ -144,11 +173,35 @@ class View(NamedTuple):
 
 def _view(image: Raster, loaded: Loaded, grid: GeoBox) -> View:
     shown = raster.warp(image, grid)
+    codes = _codes(loaded, grid)
+    codes[~shown.valid] = Reason.NODATA
+    return View(np.where(codes == Reason.NODATA, np.float32(0), np.asarray(shown.pixels, np.float32)), codes)
+
+
+def _codes(loaded: Loaded, grid: GeoBox) -> NDArray[np.uint8]:
+    """(rows, cols) of reasons on another grid."""
     # Nought is what lies outside, so every code goes one up
-    codes = classes.reproject(np.asarray(loaded.reasons) + np.uint8(1), image.geobox, grid)
-    outside = (codes == 0) | ~shown.valid
-    codes = np.where(outside, np.uint8(Reason.NODATA), codes - np.uint8(1)).astype(np.uint8)
-    return View(np.where(outside, np.float32(0), np.asarray(shown.pixels, np.float32)), codes)
+    codes = classes.reproject(np.asarray(loaded.reasons) + np.uint8(1), loaded.raster.geobox, grid)
+    return np.asarray(np.where(codes == 0, np.uint8(Reason.NODATA), codes - np.uint8(1)), np.uint8)
+
+
+def _write_masks(path: Path, sides: Sequence[Loaded], grid: GeoBox) -> None:
+    """Why pixels do not count: a GeoTIFF of codes, a band for the left image and one for the right, 0 where they do.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    import rasterio
+
+    coarse = grid.zoom_out(max(1, round(MASK_METRES / abs(grid.affine.a))))
+    rows, cols = coarse.shape
+    profile = {"driver": "GTiff", "count": 2, "dtype": "uint8", "nodata": int(Reason.VALID), "compress": "deflate"}
+    place = {"crs": str(coarse.crs), "transform": coarse.affine, "width": cols, "height": rows, "tiled": True}
+    with whole(path) as temporary, rasterio.open(temporary, "w", **profile, **place) as file:
+        file.update_tags(**{f"reason_{int(reason)}": reason.name.lower() for reason in Reason})
+        for k, (side, loaded) in enumerate(zip(("left", "right"), sides, strict=True), 1):
+            file.write(_codes(loaded, coarse), k)
+            file.set_band_description(k, side)
 
 
 def _tinted(view: View) -> NDArray[np.uint8]:

@@ -7,13 +7,12 @@ are data URIs, and a content security policy forbids the rest. Names of files ar
 from __future__ import annotations
 
 import json
-import logging
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from sentinel_match import __version__, drawing, quicklook
 from sentinel_match.batch import recorded, recorded_series
-from sentinel_match.errors import NotARun, SentinelMatchError
+from sentinel_match.errors import NotARun
 from sentinel_match.files import write_text
 from sentinel_match.proof import LEVELS
 
@@ -21,42 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from sentinel_match.batch import Run
-    from sentinel_match.cache import Cache
-    from sentinel_match.pipeline import Options
-    from sentinel_match.sides import Tell
-
-log = logging.getLogger(__name__)
-
 REPORT = "report.html"
 TEMPLATE = "report.html"
 BUDGET = 4_000_000
 """Characters of pictures in one page: pairs beyond it go without, so that a phone still opens the page."""
 REQUIRED = LEVELS[0][0]
 """Pixels of CE95 by which the table tells pairs apart: Sentinel-2's own requirement."""
-
-
-def make(result: Run, out: Path, options: Options, cache: Cache, tell: Tell) -> Path:
-    """The report of a run, with a quick-look of each pair that has none yet.
-
-    Args:
-        result: of :func:`sentinel_match.batch.run`.
-        out: its folder.
-        options: with which pairs were matched.
-        cache: holds what was loaded then.
-        tell: hears of progress.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    matched = {outcome.id for outcome in result.outcomes if outcome.summary}
-    for pair in result.pairing.pairs:
-        if pair.id in matched:
-            try:
-                quicklook.keep(pair.left, pair.right, out / pair.id, options, cache, tell)
-            except SentinelMatchError as error:
-                log.warning("%s goes without pictures: %s", pair.id, error)
-    return write(out)
 
 
 def write(out: Path) -> Path:
@@ -110,10 +79,8 @@ def _rendered(out: Path) -> str:
     rows, left = [], BUDGET
     for number, outcome in enumerate(record["pairs"], 1):
         row = _row(out, outcome, facts.get(outcome["id"], {}), scenes, number)
-        left -= row.pop("weight")
-        if left < 0:
-            row["look"] = {}
-        rows.append(row)
+        left -= row["weight"]
+        rows.append({**row, "pictured": left >= 0})
     template = environment.get_template(TEMPLATE)
     return template.render(
         version=__version__,

@@ -55,7 +55,7 @@ job.start()
 job.waitForFinished()
 job.renderedImage().save(sys.argv[2])
 extent = canvas.extent()
-print(
+sys.stdout.write(
     json.dumps({
         "read": read,
         "error": project.error(),
@@ -68,5 +68,3 @@ print(
         "versions": project.lastSaveVersion().text(),
     })
 )
-if len(sys.argv) > 3:
-    project.write()

@@ -72,7 +72,8 @@ def test_run_leaves_the_promised_files_and_a_second_run_keeps_them(archive: Path
     done = call("run", archive, "-o", out, *QUICK)
     assert 0 == done.exit_code, done.output
     (pair,) = [p for p in out.iterdir() if p.is_dir()]
-    assert {"scenes.geojson", "pairs.geojson", "run.json", pair.name} == {p.name for p in out.iterdir()}
+    promised = {"scenes.geojson", "pairs.geojson", "run.json", "report.html", "inspect.qgs", pair.name}
+    assert promised == {p.name for p in out.iterdir()}
     ties = json.loads((pair / "tiepoints.geojson").read_text())
     assert abs(ties["summary"]["median_dx_m"] - 6.4) < 0.5
     assert abs(ties["summary"]["median_dy_m"] - 18.1) < 0.5
@@ -80,6 +81,13 @@ def test_run_leaves_the_promised_files_and_a_second_run_keeps_them(archive: Path
     assert {"inputs", "versions", "options", "seconds", "cpu_seconds", "peak_memory_bytes", "pairs"} <= set(record)
     again = call("run", archive, "-o", out, *QUICK, "--json")
     assert ["kept"] == [p["status"] for p in json.loads(again.stdout)["pairs"]]
+
+
+def test_run_leaves_report_and_project_out_when_told(archive: Path, tmp_path: Path) -> None:
+    done = call("run", archive, "-o", tmp_path / "out", *QUICK, "--no-report", "--no-project")
+    assert 0 == done.exit_code, done.output
+    left = {p.name for p in (tmp_path / "out").rglob("*")}
+    assert not left & {"report.html", "inspect.qgs", "quicklook.json"}
 
 
 def test_match_prints_the_summary_and_writes_geojson(archive: Path, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from shapely import box
 from sentinel_match import layouts
 from sentinel_match.cli import main
 from sentinel_match.correct import Places, corrected, cubic, move_by
-from sentinel_match.errors import BadTies, MissingBand, NoOverlap, NotComparable, OutputError
+from sentinel_match.errors import BadPoints, MissingBand, NoOverlap, NotComparable, OutputError
 from sentinel_match.fitted import read_ties
 from sentinel_match.jp2 import Window
 from sentinel_match.prepare import Preparation, common_grid, prepare
@@ -413,18 +413,18 @@ def test_radiometry_without_common_ground_is_refused(tmp_path: Path) -> None:
 def test_ties_of_other_scenes_are_refused(tmp_path: Path) -> None:
     left, right, other = (scene(tmp_path, name, 1, grid(60, 60)) for name in ("L", "R", "O"))
     ties = read_ties(ties_file(tmp_path / "ties.geojson", left, right, by(0, 0)))
-    with pytest.raises(BadTies, match="those of L and R, not of L and O"):
+    with pytest.raises(BadPoints, match="those of L and R, not of L and O"):
         prepare(left, other, ties, tmp_path / "out")
-    with pytest.raises(BadTies, match="swap LEFT and RIGHT"):
+    with pytest.raises(BadPoints, match="swap LEFT and RIGHT"):
         prepare(right, left, ties, tmp_path / "out")
 
 
 @pytest.mark.parametrize(("text", "said"), [("{", "no JSON"), ('{"left": {"id": 1}}', "lacks"), ("[]", "lacks")])
 def test_a_file_that_is_no_ties_is_refused(text: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "ties.geojson").write_text(text)
-    with pytest.raises(BadTies, match=said):
+    with pytest.raises(BadPoints, match=said):
         read_ties(tmp_path / "ties.geojson")
-    with pytest.raises(BadTies, match="No such file"):
+    with pytest.raises(BadPoints, match="No such file"):
         read_ties(tmp_path / "nothing.geojson")
 
 

@@ -20,7 +20,7 @@ def demo(ctx: click.Context, /, folder: Path, **values: Any) -> None:
     FOLDER/archive gets real SAFE products of a landscape that does not exist, in several seasons, one displaced by a
     known amount, one all cloud, one damaged; FOLDER/out gets what `run` makes of them.
     """
-    from sentinel_match import batch, project, report, testing
+    from sentinel_match import batch, project, quicklook, report, testing
     from sentinel_match.errors import OutputError
     from sentinel_match.pairing import Filters
     from sentinel_match.pipeline import Options
@@ -37,7 +37,8 @@ def demo(ctx: click.Context, /, folder: Path, **values: Any) -> None:
     displacement = {read_scene(t.path).id: t.displacement for t in truths if not t.flaw}
     with terminal.progress(quiet=ctx.obj) as tell:
         result = batch.run([folder / "archive"], out, Options(), Filters(mixed_levels=True), cache, tell)
-        report.make(result, out, Options(), cache, tell)
+        quicklook.make(result, out, Options(), cache, tell)
+        report.write(out)
         project.make(result, out)
     terminal.print_run(out)
     for scene in {r.right.id for r in result.pairing.refused if r.right and "clear in both" in r.reason}:

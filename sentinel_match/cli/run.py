@@ -46,12 +46,14 @@ def run(
     """
     chosen, cache = options.make_options(values), options.make_cache(values)
     filters = options.make_filters(values)
-    from sentinel_match import batch, project, report
+    from sentinel_match import batch, project, quicklook, report
 
     with terminal.progress(quiet=ctx.obj) as tell:
         result = batch.run(archives, output, chosen, filters, cache, tell, geopackage=not no_geopackage)
+        if wanted_report or wanted_project:
+            quicklook.make(result, output, chosen, cache, tell)
         if wanted_report:
-            report.make(result, output, chosen, cache, tell)
+            report.write(output)
         if wanted_project:
             project.make(result, output)
     terminal.print_run(output, as_json=as_json)

@@ -1,0 +1,266 @@
+"""The page of a run."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from lxml import html
+from odc.geo.geobox import GeoBox
+
+from sentinel_match import batch, drawing, matchers, quicklook, raster, report
+from sentinel_match.cache import Cache
+from sentinel_match.cli import main
+from sentinel_match.errors import NotARun, OutputError
+from sentinel_match.export import dumps
+from sentinel_match.pairing import Filters
+from sentinel_match.pipeline import Options
+from sentinel_match.safe import read_scene
+from sentinel_match.series import Link
+from sentinel_match.series import report as series_report
+from sentinel_match.testing import Landscape, write_product
+
+HOSTILE = "autumn <img src=x onerror=alert(1)> &'\" \u202e"
+OPTIONS = Options(matcher=matchers.create("sift"), cells=2, candidates=800)
+
+
+def silent(_what: str, _done: int, _of: int) -> None:
+    pass
+
+
+class Made(NamedTuple):
+    archive: Path
+    out: Path
+    cache: Cache
+    result: batch.Run
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Two rasters with hostile names, displaced by (6.4, 18.1) m, and something that is neither."""
+    folder = tmp_path_factory.mktemp("report")
+    archive, out, cache = folder / "archive", folder / "out", Cache(folder / "cache")
+    for date, name, displacement in (("2021-05-20", "spring", (0.0, 0.0)), ("2021-09-17", HOSTILE, (6.4, 18.1))):
+        product = write_product(folder / "p", Landscape(7), date=date, pixels=360, displacement=displacement)
+        raster.write(raster.read(read_scene(product)), archive / f"{name}.tif")
+    (archive / "<script>alert(2)<!--.tif").write_bytes(b"nothing")
+    result = batch.run([archive], out, OPTIONS, Filters(), cache, silent)
+    quicklook.make(result, out, OPTIONS, cache, silent)
+    report.write(out)
+    return Made(archive, out, cache, result)
+
+
+@pytest.fixture
+def copied(made: Made, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made.out, tmp_path / "out"))
+
+
+def page(out: Path) -> html.HtmlElement:
+    return html.fromstring((out / "report.html").read_text(encoding="utf-8"))
+
+
+def picture(uri: str) -> np.ndarray:
+    assert uri.startswith("data:image/webp;base64,")
+    found = cv2.imdecode(np.frombuffer(base64.b64decode(uri.split(",")[1]), np.uint8), cv2.IMREAD_UNCHANGED)
+    assert found is not None
+    return found
+
+
+def test_it_says_what_was_found_refused_and_matched(made: Made) -> None:
+    text = " ".join(page(made.out).text_content().split())
+    (outcome,) = made.result.outcomes
+    assert "1 of 1 pairs matched, between 2 acquisitions; 1 of the files refused" in text
+    assert outcome.summary["verdict"][1:] in text
+    assert f"{outcome.summary['inliers']:,} believed" in text
+    assert "is neither a Sentinel-2 product nor another image" in text
+
+
+def test_nothing_in_it_comes_from_elsewhere(made: Made) -> None:
+    text = (made.out / "report.html").read_text(encoding="utf-8")
+    assert [] == re.findall(r"https?://|//[a-z]+\.|@import|url\(", text)
+    links = page(made.out).xpath("//@src | //@href | //@data | //@action | //@poster | //@srcset")
+    assert links
+    assert all(link.startswith(("data:image/", "#")) for link in links)
+    (policy,) = page(made.out).xpath("//meta[@http-equiv='Content-Security-Policy']/@content")
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    assert len(text) < report.BUDGET + 1_000_000
+
+
+def test_hostile_names_are_shown_and_do_nothing(made: Made) -> None:
+    tree = page(made.out)
+    assert [] == tree.xpath("//*[@*[starts-with(name(), 'on')]]")
+    assert 1 == len(tree.xpath("//script"))
+    assert HOSTILE in [name.text for name in tree.xpath("//bdi")]
+    assert any("<script>alert(2)<!--.tif" in (name.text or "") for name in tree.xpath("//bdi"))
+
+
+def test_every_link_within_leads_somewhere(made: Made) -> None:
+    tree = page(made.out)
+    assert {f"#{name}" for name in tree.xpath("//@id")} >= set(tree.xpath("//@href"))
+
+
+def test_it_fits_a_phone_and_both_lights(made: Made) -> None:
+    tree = page(made.out)
+    assert ["width=device-width, initial-scale=1"] == tree.xpath("//meta[@name='viewport']/@content")
+    assert "prefers-color-scheme: dark" in tree.xpath("string(//style)")
+
+
+def test_pictures_are_small_and_show_the_correction(made: Made) -> None:
+    look = quicklook.read(made.out / made.result.outcomes[0].id)
+    for side in ("left", "right"):
+        assert max(picture(look[side]).shape[:2]) <= quicklook.SIDE
+    assert look["close_ups"]
+    for close in look["close_ups"]:
+        before, after = close["alike"]
+        assert after > before + 0.1
+        left, right, corrected = (
+            picture(close[k])[20:-20, 20:-20].astype(np.float32) for k in ("left", "right", "corrected")
+        )
+        assert np.abs(left - corrected).mean() < np.abs(left - right).mean()
+        # OpenCV has blue first: left is red, the other cyan
+        overlay = picture(close["after"]).astype(int)
+        assert np.abs(overlay[..., 0] - overlay[..., 1]).mean() < 12
+        assert np.abs(overlay[..., 2] - picture(close["left"])[..., 2].astype(int)).mean() < 25
+
+
+def test_another_run_keeps_the_pictures(made: Made) -> None:
+    folder = made.out / made.result.outcomes[0].id
+    before = (folder / "quicklook.json").stat().st_mtime_ns
+    again = batch.run([made.archive], made.out, OPTIONS, Filters(), made.cache, silent)
+    assert ["kept"] == [outcome.status for outcome in again.outcomes]
+    quicklook.make(again, made.out, OPTIONS, made.cache, silent)
+    report.write(made.out)
+    assert before == (folder / "quicklook.json").stat().st_mtime_ns
+    assert "match " in page(made.out).text_content().split("Seconds")[1]  # of the run that matched it
+    other = json.loads((folder / "pair.json").read_text())
+    (folder / "pair.json").write_text(json.dumps({**other, "recipe": "changed"}))
+    quicklook.make(again, made.out, OPTIONS, made.cache, silent)
+    report.write(made.out)
+    assert before != (folder / "quicklook.json").stat().st_mtime_ns
+    (folder / "pair.json").write_text(json.dumps(other))
+
+
+def test_a_pair_without_pictures_keeps_its_figures(made: Made, copied: Path) -> None:
+    (copied / made.result.outcomes[0].id / "quicklook.json").write_text("{half")
+    report.write(copied)
+    assert [] == page(copied).xpath("//img")
+    assert "Without pictures" in page(copied).text_content()
+
+
+def test_many_pairs_do_not_outgrow_a_page(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "BUDGET", 1000)
+    report.write(copied)
+    assert [] == page(copied).xpath("//img")
+    assert 4 == len(page(copied).xpath("//svg"))
+    assert "To keep this page small" in page(copied).text_content()
+
+
+def test_a_failed_pair_and_a_doubtful_one_are_told_at_the_top(copied: Path) -> None:
+    record = json.loads((copied / "run.json").read_text())
+    good = record["pairs"][0]
+    doubtful = {**good, "summary": {**good["summary"], "second": {**good["summary"]["second"], "agrees": False}}}
+    doubtful["summary"]["second"] |= {f"{when}_d{axis}_m": 1.0 for when in ("before", "after") for axis in "xy"}
+    failed = {**good, "status": "failed", "summary": {}, "seconds": {}, "error": "Nowhere is it clear <b>."}
+    (copied / "run.json").write_text(json.dumps({**record, "pairs": [doubtful, failed]}))
+    report.write(copied)
+    alarms = [" ".join(a.text_content().split()) for a in page(copied).xpath("//p[@class='alarm']")]
+    assert 2 == len(alarms)
+    assert alarms[0].startswith("Doubtful: ")
+    assert alarms[1].endswith("Nowhere is it clear <b>.")
+
+
+def test_a_series_has_a_table(copied: Path) -> None:
+    links = [
+        Link("a", "b", (1.0, 0.0), (0.1, 0.1), 10.0),
+        Link("b", "c", (0.0, 9.0), (0.1, 0.1), 10.0),
+        Link("a", "c", (1.1, 9.0), (0.1, 0.1), 10.0),
+    ]
+    said = series_report(links, {"a": "2021-05-20T00:00:00+00:00"})
+    (copied / "series.json").write_text(dumps({"series": said}))
+    report.write(copied)
+    text = " ".join(page(copied).text_content().split())
+    assert "1 triangle of pairs, the worst closes to 0.10 m" in text
+    assert "c disagrees with the other acquisitions" in text
+
+
+def test_it_is_written_whole_or_not_at_all(copied: Path) -> None:
+    before = (copied / "report.html").read_bytes()
+    (copied / "run.json").write_text("{")
+    with pytest.raises(NotARun, match=r"its run\.json cannot be read"):
+        report.write(copied)
+    assert before == (copied / "report.html").read_bytes()
+
+
+def test_a_page_that_cannot_be_written_is_an_error_and_leaves_nothing(copied: Path) -> None:
+    (copied / "report.html").unlink()
+    (copied / "report.html").mkdir()
+    with pytest.raises(OutputError):
+        report.write(copied)
+    assert [] == list(copied.glob(".unfinished*"))
+
+
+def test_the_command_says_what_run_said_and_writes_the_page_again(made: Made, copied: Path) -> None:
+    (copied / "report.html").unlink()
+    done = CliRunner().invoke(main, ["report", str(copied)])
+    assert 0 == done.exit_code, done.output
+    assert "1 pairs of 2 scenes" in done.stdout
+    assert "refused: " in done.stderr
+    assert 1 == len(page(copied).xpath("//section"))
+    plain = CliRunner().invoke(main, ["-q", "report", str(copied), "--json"])
+    assert made.result.outcomes[0].id == json.loads(plain.stdout)["pairs"][0]["id"]
+
+
+def test_a_folder_of_no_run_is_one_sentence(tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["report", str(tmp_path)])
+    assert 1 == done.exit_code
+    assert "holds no results of `sentinel-match run`: it has no run.json." in done.stderr
+
+
+GRID = GeoBox((48, 48), GeoBox.from_bbox((0, 0, 480, 480), "EPSG:32633", resolution=10).affine, "EPSG:32633")
+
+
+def test_cells_hold_the_median_of_their_points_and_know_what_is_clear() -> None:
+    at = np.array([[5.0, 475.0]] * 3 + [[475.0, 5.0]])
+    shift = np.array([[1.0, 2.0], [1.0, 2.0], [50.0, -9.0], [3.0, 3.0]])
+    clear = np.zeros((48, 48), bool)
+    clear[:2, :2] = True
+    figures = drawing.cells(at, shift, clear, GRID)
+    assert 20 == figures["side_m"]
+    assert (3, 1) == (figures["points"][0][0], figures["points"][-1][-1])
+    assert (1.0, 2.0) == (figures["dx_m"][0][0], figures["dy_m"][0][0])
+    assert figures["dx_m"][-1][-1] is None
+    assert (1.0, 0.0) == (figures["clear"][0][0], figures["clear"][-1][-1])
+    json.dumps(figures, allow_nan=False)
+
+
+def test_an_arrow_to_the_north_points_up_and_its_key_says_how_long_it_is() -> None:
+    figures = drawing.cells(np.array([[245.0, 245.0]] * 3), np.array([[0.0, 20.0]] * 3), np.ones((48, 48), bool), GRID)
+    drawn = drawing.field(figures, relative=False)
+    (x, y, tip_x, tip_y), _key = np.array(re.findall(r"M(\S+) (\S+)L(\S+) (\S+?)M", drawn), float)
+    assert x == tip_x
+    assert tip_y < y
+    times = (y - tip_y) / (drawing.WIDTH / 480) / 20  # the map is 480 m wide
+    assert f"20 m, drawn {times:,.0f} times longer" in drawn
+
+
+def test_a_histogram_counts_every_point() -> None:
+    residual = np.random.default_rng(0).normal(0, 0.1, (1000, 2))
+    residual[0] = 99.0
+    figures = drawing.histogram(residual)
+    assert (1000, 1000) == (sum(figures["east"]), sum(figures["north"]))
+    assert figures["reach"] < 1
+    assert 2 * drawing.BARS >= drawing.bars(figures).count('class="bar"') > 10
+
+
+def test_no_points_draw_no_nonsense() -> None:
+    figures = drawing.cells(np.zeros((0, 2)), np.zeros((0, 2)), np.ones((48, 48), bool), GRID)
+    assert "too few points" in drawing.field(figures, relative=True)
+    assert "nan" not in drawing.coverage(figures) + drawing.bars(drawing.histogram(np.zeros((0, 2))))
