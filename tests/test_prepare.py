@@ -103,7 +103,9 @@ def opened(path: Path) -> NDArray[Any]:
 
 def ties_file(path: Path, left: Scene, right: Scene, warp: Warp) -> Path:
     sides = {side: {"id": s.id, "path": str(s.path)} for side, s in (("left", left), ("right", right))}
-    path.write_text(json.dumps({**sides, "projected_crs": ZONE, "summary": {"model": warp.plain()}}))
+    head = {"type": "FeatureCollection", **sides, "projected_crs": ZONE, "summary": {"model": warp.plain()}}
+    point = {"type": "Feature", "properties": {}, "geometry": {"type": "Point", "coordinates": [15, 50]}}
+    path.write_text(json.dumps({**head, "features": [point]}))
     return path
 
 
@@ -419,7 +421,15 @@ def test_ties_of_other_scenes_are_refused(tmp_path: Path) -> None:
         prepare(right, left, ties, tmp_path / "out")
 
 
-@pytest.mark.parametrize(("text", "said"), [("{", "no JSON"), ('{"left": {"id": 1}}', "lacks"), ("[]", "lacks")])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "cannot be read"),
+        ('{"left": {"id": 1}}', "no FeatureCollection"),
+        ("[]", "no FeatureCollection"),
+        ('{"features": [{"geometry": {"type": "Point", "coordinates": [1, 2]}}]}', "lacks 'left'"),
+    ],
+)
 def test_a_file_that_is_no_ties_is_refused(text: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "ties.geojson").write_text(text)
     with pytest.raises(BadPoints, match=said):
