@@ -76,6 +76,9 @@ class Normalisation:
 def irmad(left: NDArray[np.floating[Any]], right: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """Probability that each pixel did not change.
 
+    Weights make the variance of what did not change look smaller than it is, a little more in every round, until only
+    pixels on a line are left; so it is divided by what the weights take from a normal distribution.
+
     Args:
         left: (N, K) reflectance.
         right: (N, K) of the same ground.
@@ -94,7 +97,9 @@ def irmad(left: NDArray[np.floating[Any]], right: NDArray[np.floating[Any]]) -> 
         raise NotNormalised(f"only {count} pixels are clear in both images")
     both = np.hstack([left, right]).astype(np.float64)
     weight, before = np.ones(count), np.zeros(bands)
-    for _ in range(ITERATIONS):
+    shares = (np.arange(10_000) + 0.5) / 10_000
+    taken = 2 * float((shares * chi2.isf(shares, bands)).mean()) / bands
+    for step in range(ITERATIONS):
         mean = np.average(both, axis=0, weights=weight)
         centred = both - mean
         covariance = (centred * weight[:, None]).T @ centred / weight.sum()
@@ -108,7 +113,8 @@ def irmad(left: NDArray[np.floating[Any]], right: NDArray[np.floating[Any]]) -> 
         scale = np.sqrt(np.einsum("ik,ij,jk->k", b, s22, b))
         b = b / np.where(scale > 0, scale, 1)
         variates = centred[:, :bands] @ a - centred[:, bands:] @ b
-        chi = (variates**2 / np.maximum(2 * (1 - correlation), 1e-12)).sum(1)
+        variance = np.maximum(2 * (1 - correlation), 1e-12) / (taken if step else 1.0)
+        chi = (variates**2 / variance).sum(1)
         weight = chi2.sf(chi, bands)
         if np.abs(correlation - before).max() < SETTLED or weight.sum() < FEWEST:
             break

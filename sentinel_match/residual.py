@@ -62,9 +62,10 @@ def residual(
     for name, values in zip(rights, found[:, answered], strict=True):
         scatter = [nmad(values[:, k]) for k in (0, 1)]
         median = np.median(values, axis=0)
+        error = [round(float(1.2533 * s / np.sqrt(alone)), 4) for s in scatter]
         said[name] = {
             **{f"d{axis}_px": round(float(v), 4) for axis, v in zip("xy", median, strict=True)},
-            **{f"sigma_d{a}_px": round(1.2533 * s / np.sqrt(alone), 4) for a, s in zip("xy", scatter, strict=True)},
+            **{f"sigma_d{axis}_px": v for axis, v in zip("xy", error, strict=True)},
             **{f"nmad_{axis}_px": round(v, 4) for axis, v in zip("xy", scatter, strict=True)},
         }
     return said
