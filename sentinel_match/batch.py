@@ -1,8 +1,9 @@
 """Many archives to one folder of results: find, pair, match each pair, keep what is already done.
 
-    OUT/scenes.geojson   OUT/pairs.geojson   OUT/<pair id>/tiepoints.geojson, pair.json   OUT/series.json   OUT/run.json
+    OUT/scenes.geojson   OUT/pairs.geojson   OUT/series.json   OUT/run.json
+    OUT/<pair id>/tiepoints.geojson, tiepoints.qml, tiepoints.gpkg, pair.json
 
-A pair is done when its ``pair.json`` names the recipe that would be used now and its tie points lie beside it unharmed.
+A pair is done when its ``pair.json`` names the recipe that would be used now and all its files lie beside it unharmed.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from sentinel_match import __version__, pipeline, sides
+from sentinel_match import __version__, pipeline, sides, vectors
 from sentinel_match.cache import digest
 from sentinel_match.errors import NotARun, PairError, SentinelMatchError
-from sentinel_match.export import dumps, write_collection, write_geojson
+from sentinel_match.export import dumps, write_collection
 from sentinel_match.files import write_text
 from sentinel_match.jp2 import check_size
 from sentinel_match.loaded import VERSION as LOADED
@@ -33,7 +34,7 @@ from sentinel_match.series import link_of, report
 from sentinel_match.source import inputs, source_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from sentinel_match.cache import Cache
@@ -45,10 +46,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-VERSION = 2
+VERSION = 3
 """Of what ``refine``, ``verify`` and ``judge`` make of the same inputs: raise it when that changes."""
 
-TIES, RECORD, SERIES = "tiepoints.geojson", "pair.json", "series.json"
+TIES, STYLE, GEOPACKAGE = "tiepoints.geojson", "tiepoints.qml", "tiepoints.gpkg"
+RECORD, SERIES = "pair.json", "series.json"
 LIBRARIES = (
     "torch",
     "kornia",
@@ -99,7 +101,16 @@ class Run:
         return not self.catalogue.refused and all(o.status != "failed" for o in self.outcomes)
 
 
-def run(paths: Iterable[Path], out: Path, options: Options, filters: Filters, cache: Cache, tell: Tell) -> Run:
+def run(
+    paths: Iterable[Path],
+    out: Path,
+    options: Options,
+    filters: Filters,
+    cache: Cache,
+    tell: Tell,
+    *,
+    geopackage: bool = True,
+) -> Run:
     """Everything from archives to tie points; one bad product or pair never ends it.
 
     Args:
@@ -109,10 +120,12 @@ def run(paths: Iterable[Path], out: Path, options: Options, filters: Filters, ca
         filters: of the choice of pairs.
         cache: where work on one scene is kept.
         tell: hears of progress.
+        geopackage: whether each pair has one too.
 
     Raises:
         OutputError: results cannot be written.
     """
+    files = (TIES, STYLE, GEOPACKAGE) if geopackage else (TIES, STYLE)
     clock = pipeline.Clock()
     started = datetime.now(timezone.utc)
     with clock("find"):
@@ -134,7 +147,7 @@ def run(paths: Iterable[Path], out: Path, options: Options, filters: Filters, ca
     for k, pair in enumerate(pairing.pairs):
         tell(f"pair {pair.id}", k, len(pairing.pairs))
         with clock("match"):
-            outcome = _one(pair, out / pair.id, options, cache, tell, hashes)
+            outcome = _one(pair, out / pair.id, files, options, cache, tell, hashes)
         result = replace(result, outcomes=(*result.outcomes, outcome))
         record()  # a run that is stopped has said what it did
     result = replace(result, series=tuple(_series(result)))
@@ -197,7 +210,15 @@ def _fault(scene: Scene, options: Options) -> SentinelMatchError | None:
     return None
 
 
-def _one(pair: Pair, folder: Path, options: Options, cache: Cache, tell: Tell, hashes: dict[str, str]) -> Outcome:
+def _one(
+    pair: Pair,
+    folder: Path,
+    files: Sequence[str],
+    options: Options,
+    cache: Cache,
+    tell: Tell,
+    hashes: dict[str, str],
+) -> Outcome:
     """Match one pair, unless it is done."""
     names = (pair.left.id, pair.right.id)
     recipe = ""
@@ -205,19 +226,21 @@ def _one(pair: Pair, folder: Path, options: Options, cache: Cache, tell: Tell, h
         band = sides.common_band(pair.left, pair.right, options.band)
         facts = [_depends_on(scene, band, options.resolution, hashes) for scene in (pair.left, pair.right)]
         recipe = digest({"version": VERSION, "loaded": LOADED, "options": options.recipe, "inputs": facts})
-        done = _done(folder, recipe)
+        done = _done(folder, recipe, files)
         if done is not None:
             error = str(done.get("error", ""))
             spent = done.get("seconds", {})
             return Outcome(pair.id, "failed" if error else "kept", *names, done["summary"], spent, error=error)
         clock = pipeline.Clock()
         ties = pipeline.match_scenes(pair.left, pair.right, options, cache, tell, clock)
-        write_geojson(ties, folder / TIES)
-        size = (folder / TIES).stat().st_size
-        write_text(
-            folder / RECORD,
-            dumps({"recipe": recipe, "bytes": size, "summary": ties.summary, "seconds": clock.seconds}) + "\n",
-        )
+        _discard(folder)  # a file that is not wanted now would tell of other inputs
+        vectors.write(ties, folder / TIES)
+        vectors.write_style(ties, folder / TIES)
+        if GEOPACKAGE in files:
+            vectors.write(ties, folder / GEOPACKAGE)
+        sizes = {name: (folder / name).stat().st_size for name in files}
+        record = {"recipe": recipe, "files": sizes, "summary": ties.summary, "seconds": clock.seconds}
+        write_text(folder / RECORD, dumps(record) + "\n")
         return Outcome(pair.id, "matched", *names, ties.summary, clock.seconds, clock.cpu_seconds)
     except SentinelMatchError as error:
         reason = str(error)
@@ -228,18 +251,34 @@ def _one(pair: Pair, folder: Path, options: Options, cache: Cache, tell: Tell, h
         log.exception("%s", pair.id)
         reason = f"unexpected {type(error).__name__}: {error}"
     # What an earlier run made of other inputs must not stand beside this failure
-    (folder / TIES).unlink(missing_ok=True)
+    _discard(folder)
     return Outcome(pair.id, "failed", *names, {}, error=reason)
 
 
-def _done(folder: Path, recipe: str) -> dict[str, Any] | None:
-    """What an earlier run recorded for this recipe, if its tie points are still whole."""
+def _discard(folder: Path) -> None:
+    for name in (TIES, STYLE, GEOPACKAGE):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _done(folder: Path, recipe: str, files: Sequence[str]) -> dict[str, Any] | None:
+    """What an earlier run recorded for this recipe, if the files of a pair are still whole."""
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        whole = "error" in record or (folder / TIES).stat().st_size == record["bytes"]
+        whole = "error" in record or all(_whole(folder / name, record["files"][name]) for name in files)
         return dict(record) if whole and record["recipe"] == recipe and "summary" in record else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _whole(path: Path, size: int) -> bool:
+    """Whether nothing of a file is lost. QGIS writes into a GeoPackage and over a style: that is no damage."""
+    if path.name == GEOPACKAGE:
+        with path.open("rb") as file:
+            head = file.read(100)
+        # The file of a database is as long as its header says (sqlite.org/fileformat2.html, 1.3.2 and 1.3.7)
+        page, pages = int.from_bytes(head[16:18], "big"), int.from_bytes(head[28:32], "big")
+        return head.startswith(b"SQLite format 3") and path.stat().st_size == (65536 if page == 1 else page) * pages
+    return path.stat().st_size == size if path.name == TIES else path.is_file()
 
 
 def _depends_on(scene: Scene, band: str, resolution: float | None, hashes: dict[str, str]) -> list[object]:

@@ -12,6 +12,7 @@
     │   ├── BadMask                a user's mask that cannot be used
     │   ├── BadClasses             a user's class map, or the table of its codes, that cannot be used
     │   ├── BadList                a list of pairs that cannot be used
+    │   ├── BadPoints              a file of points that cannot be used
     │   └── NotARun                a folder that no run has filled
     ├── PairError                  two good inputs that cannot be matched
     │   ├── NoOverlap              their valid footprints do not meet
@@ -169,6 +170,20 @@ class BadList(InputError):
 
     def __str__(self) -> str:
         return f"The list of pairs {self.path} cannot be used: {self.reason}."
+
+
+@dataclass(eq=False)
+class BadPoints(InputError):
+    """A file of points that cannot be used."""
+
+    path: Path
+    reason: str
+    row: str = ""
+    """Which row, ``row 17``; empty where it is the whole file."""
+
+    def __str__(self) -> str:
+        where = f"{self.row[:1].upper()}{self.row[1:]} of {self.path}" if self.row else f"The points {self.path}"
+        return f"{where} cannot be used: {self.reason}."
 
 
 @dataclass(eq=False)

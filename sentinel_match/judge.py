@@ -166,6 +166,10 @@ class Evidence:
     def __len__(self) -> int:
         return len(self.left)
 
+    def of(self, own: NDArray[np.bool_]) -> Evidence:
+        """Those of a mask."""
+        return Evidence(**{name: values[own] for name, values in vars(self).items()})
+
 
 @dataclass(frozen=True)
 class Fitting:

@@ -6,16 +6,23 @@ import logging
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import kornia.feature
+import numpy as np
 import pytest
 import torch
 from hypothesis import settings
 
+from sentinel_match import matchers
 from sentinel_match.matchers.loftr import LoFTR
 from sentinel_match.matchers.superpoint import SuperPointLightGlue
 from sentinel_match.models.superpoint import SuperPoint
+from sentinel_match.pipeline import Options, match_scenes
+from sentinel_match.safe import read_scene
+from sentinel_match.testing import Landscape, write_product
+from sentinel_match.tiepoints import OUTLIER, TiePoints
 
 settings.register_profile("house", deadline=None)  # a busy machine is no failure
 settings.load_profile("house")
@@ -40,6 +47,20 @@ def shared() -> Path:
     if not (folder / "safe_pair_T33UUU_B04").is_dir():
         pytest.skip(f"no real Sentinel-2 data in {folder}; set SENTINEL_MATCH_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def ties(tmp_path_factory: pytest.TempPathFactory) -> TiePoints:
+    """Tie points of an invented pair, the right image 6.4 m east and 18.1 m north; three are called outliers."""
+    folder = tmp_path_factory.mktemp("pair")
+    left = write_product(folder, Landscape(7), date="2021-05-20", pixels=360)
+    right = write_product(folder, Landscape(7), date="2021-09-17", pixels=360, displacement=(6.4, 18.1))
+    chosen = Options(matcher=matchers.create("phase"), candidates=500)
+    found = match_scenes(read_scene(left), read_scene(right), chosen)
+    wrong = np.flatnonzero(found.inlier)[[3, 200, 400]]
+    inlier, reason = found.inlier.copy(), found.reason.copy()
+    inlier[wrong], reason[wrong] = False, OUTLIER
+    return replace(found, inlier=inlier, reason=reason)
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ ORDER = re.findall(
     r"\w+",
     """errors files execute scene footprint safe jp2 masks brightness classes resample source raster loaded pair
     pairing lattice semantics guide weights models verify warp choice coverage correlation matchers windows refine
-    tiepoints series proof judge export styles geopackage controls vectors edited
+    tiepoints series proof judge export styles geopackage controls vectors tables edited
     cache view unposed look correspond sides pipeline batch drawing quicklook report project
     images evaluate train testing cli""",
 )

@@ -418,3 +418,34 @@ def test_a_match_that_could_not_be_measured_is_added_as_it_was_found() -> None:
     sigma = {"phase": 0.2, "sift": 0.4, "says": 0.7}
     assert [sigma[name] for name in found.method[origin]] == measured.sigma[added].tolist()
     assert found.method[origin].tolist() == measured.view[added].tolist() == method[added].tolist()
+
+
+def test_a_pair_is_done_when_all_its_files_are_there_and_what_qgis_writes_into_them_stays(
+    products: dict[str, Scene], tmp_path: Path
+) -> None:
+    import sqlite3
+
+    def go(**options: object) -> str:
+        paths = [products[name].path for name in ("spring", "autumn")]
+        done = batch.run(paths, tmp_path / "out", quick(), Filters(), Cache(tmp_path / "cache"), quiet, **options)
+        return done.outcomes[0].status
+
+    assert "matched" == go(geopackage=False)
+    (ties,) = (tmp_path / "out").rglob("tiepoints.geojson")
+    assert {"tiepoints.geojson", "tiepoints.qml", "pair.json"} == {p.name for p in ties.parent.iterdir()}
+    assert "kept" == go(geopackage=False)
+    assert "matched" == go()
+    assert "kept" == go(geopackage=False)
+    package = ties.parent / "tiepoints.gpkg"
+    with sqlite3.connect(package) as database:  # as QGIS does when a user edits
+        database.execute("CREATE TABLE notes AS SELECT styleQML FROM layer_styles")
+    database.close()
+    assert "kept" == go()
+    (ties.parent / "tiepoints.qml").write_text("a user's own style")
+    assert "kept" == go()
+    package.write_bytes(package.read_bytes()[:-4096])
+    assert "matched" == go()
+    for name in ("tiepoints.gpkg", "tiepoints.qml", "tiepoints.geojson"):
+        (ties.parent / name).unlink()
+        assert "matched" == go()
+        assert package.is_file()

@@ -24,6 +24,7 @@ COMMANDS = {
     "pairs": "Which acquisitions to compare, ranked, with the reason of each choice and refusal.",
     "run": "Everything: from archives to tie points, no parameter chosen.",
     "match": "Tie points between two products, or any two georeferenced rasters.",
+    "fit": "Fit again after points were edited in QGIS, or fit points of another program.",
     "report": "What a run did, from its folder: in the terminal, and as a page for the browser.",
     "evaluate": "How good methods are, measured on pairs whose truth is known.",
     "images": "Match pictures of which nothing is known: no position, no angle.",

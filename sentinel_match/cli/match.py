@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("left", type=click.Path(path_type=Path))
 @click.argument("right", type=click.Path(path_type=Path))
-@click.option(
-    "-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="GeoJSON to write."
-)
+@options.outputs
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @options.require
 @options.match_options
@@ -28,7 +26,7 @@ def match(
     /,
     left: Path,
     right: Path,
-    output: Path,
+    outputs: tuple[Path, ...],
     as_json: bool,
     required: tuple[Requirement, ...],
     **values: Any,
@@ -36,22 +34,24 @@ def match(
     """Tie points between two products, or any two georeferenced rasters.
 
     LEFT is the reference: points are at its positions, and a shift is right minus left. Exits with 1 if a figure that
-    is required is not reached; the file is written all the same.
+    is required is not reached; the files are written all the same.
     """
     chosen, cache = options.make_options(values), options.make_cache(values)
-    from sentinel_match import export, pipeline
+    from sentinel_match import export, pipeline, vectors
     from sentinel_match.safe import read_scene
 
+    for output in outputs:
+        vectors.writer(output)  # a suffix that says nothing is known before any image is read
     scenes = read_scene(left), read_scene(right)
     with terminal.progress(quiet=ctx.obj) as tell:
         ties = pipeline.match_scenes(*scenes, chosen, cache, tell)
-    export.write_geojson(ties, output)
+    written = options.write_all(ties, outputs)
     if as_json:
         click.echo(export.dumps(ties.summary))
     else:
         terminal.print_summary(ties.left.name, ties.right.name, ties.summary)
         if not ctx.obj:
-            click.echo(f"wrote {output}", err=True)
+            click.echo(f"wrote {', '.join(map(str, written))}", err=True)
     missed = options.unmet(required, ties.summary)
     for said in missed:
         click.echo(f"not met: {said}", err=True)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sentinel_match.pairing import Filters
     from sentinel_match.pipeline import Options
     from sentinel_match.proof import Requirement
+    from sentinel_match.tiepoints import TiePoints
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -43,6 +44,16 @@ require = click.option(
     "CELLS=400, COVERAGE=50%; again for more.",
 )
 
+outputs = click.option(
+    "-o",
+    "--output",
+    "outputs",
+    required=True,
+    multiple=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="What to write, by suffix: .geojson, .geojsonl, .gpkg, .fgb, .csv, .points (QGIS Georeferencer), .vrt (GDAL); "
+    "again for more.",
+)
 archives = click.argument("archives", nargs=-1, required=True, type=click.Path(path_type=Path))
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
@@ -59,8 +70,8 @@ def together(*options: Callable[[Any], Any]) -> Callable[[F], F]:
 
 
 results = together(
-    click.option("--report/--no-report", "wanted_report", default=True, help="Write OUTPUT/report.html."),
-    click.option("--project/--no-project", "wanted_project", default=True, help="Write OUTPUT/inspect.qgs for QGIS."),
+    click.option("--no-report", is_flag=True, help="Write no report.html."),
+    click.option("--no-project", is_flag=True, help="Write no inspect.qgs."),
 )
 
 cache_options = together(
@@ -94,6 +105,12 @@ mask_options = together(
     ),
 )
 
+model = click.option(
+    "--model",
+    type=click.Choice(["translation", "similarity", "affine", "homography", *BENDS]),
+    help="How the images may differ (default: the simplest that predicts unseen ground as well as any).",
+)
+
 match_options = together(
     click.option(
         "--band",
@@ -114,11 +131,7 @@ match_options = together(
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
         help="A weights file of the matcher; again for its second one, told apart by name.",
     ),
-    click.option(
-        "--model",
-        type=click.Choice(["translation", "similarity", "affine", "homography", *BENDS]),
-        help="How the images may differ (default: the simplest that predicts unseen ground as well as any).",
-    ),
+    model,
     click.option(
         "--reach",
         type=METRES,
@@ -283,3 +296,15 @@ def _make_matcher(name: str, files: Sequence[Path], device: str) -> Matcher | No
 def unmet(required: Sequence[Requirement], summary: Any) -> list[str]:
     """The requirements that a pair does not meet, a sentence each."""
     return [said for one in required if (said := one.failed(summary))]
+
+
+def write_all(ties: TiePoints, outputs: Sequence[Path]) -> list[Path]:
+    """Write tie points to each file, with the style of each that has none inside; what was written."""
+    from sentinel_match import vectors
+
+    written: list[Path] = []
+    for output in outputs:
+        vectors.write(ties, output)
+        beside = vectors.write_style(ties, output)
+        written += [output] if beside is None else [output, beside]
+    return written

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @click.option(
     "-o", "--output", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of results."
 )
+@click.option("--no-geopackage", is_flag=True, help="Write no tiepoints.gpkg.")
 @options.as_json
 @options.results
 @options.require
@@ -29,30 +30,31 @@ def run(
     /,
     archives: tuple[Path, ...],
     output: Path,
+    no_geopackage: bool,
     as_json: bool,
-    wanted_report: bool,
-    wanted_project: bool,
+    no_report: bool,
+    no_project: bool,
     required: tuple[Requirement, ...],
     **values: Any,
 ) -> None:
     """Everything: from archives to tie points, no parameter chosen.
 
     Finds the products, proposes pairs, matches each and leaves OUTPUT/scenes.geojson, pairs.geojson, one folder a
-    pair with tiepoints.geojson, series.json for three acquisitions or more, run.json, report.html to read in a browser
-    and inspect.qgs to open in QGIS. Run it again: what is done is kept. Exits with 1 if anything failed, or a figure
-    that is required is not reached.
+    pair with tiepoints.geojson, its style for QGIS and tiepoints.gpkg, series.json for three acquisitions or more,
+    run.json, report.html to read in a browser and inspect.qgs to open in QGIS. Run it again: what is done is kept.
+    Exits with 1 if anything failed, or a figure that is required is not reached.
     """
     chosen, cache = options.make_options(values), options.make_cache(values)
     filters = options.make_filters(values)
     from sentinel_match import batch, project, quicklook, report
 
     with terminal.progress(quiet=ctx.obj) as tell:
-        result = batch.run(archives, output, chosen, filters, cache, tell)
-        if wanted_report or wanted_project:
+        result = batch.run(archives, output, chosen, filters, cache, tell, geopackage=not no_geopackage)
+        if not (no_report and no_project):
             quicklook.make(result, output, chosen, cache, tell)
-        if wanted_report:
+        if not no_report:
             report.write(output)
-        if wanted_project:
+        if not no_project:
             project.make(result, output)
     terminal.print_run(output, as_json=as_json)
     matched = [o for o in result.outcomes if o.summary]

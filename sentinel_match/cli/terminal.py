@@ -68,17 +68,30 @@ def print_summary(left: str, right: str, summary: Any) -> None:
     """The figures of one pair, in words a user cannot misread."""
     s, held = summary, summary["hold_out"]
     rows = [
-        ["tie points", f"{s['inliers']:,} believed of {s['points']:,} measured ({s['candidates']:,} tried)"],
-        ["found by", s["matcher"]["verdict"]],
+        ["tie points", f"{s['inliers']:,} believed of {s['points']:,} {_tried(s)}"],
         ["shift, right minus left", f"{s['median_dx_m']:+.2f} m east, {s['median_dy_m']:+.2f} m north (median)"],
         ["model", f"{s['model']['kind']}, {s['band']} at {s['gsd_m']:g} m"],
         ["scatter around it", f"NMAD {s['nmad_x_px']:.3f} px in x, {s['nmad_y_px']:.3f} px in y"],
         ["unseen check points", _checked(held) if held else "too few"],
-        ["second estimator", _second(s["second"])],
-        ["coverage", _covered(s)],
         ["verdict", s["verdict"]],
     ]
+    if "edited" not in s:  # points alone, without their images, say no more
+        rows[1:1] = [["found by", s["matcher"]["verdict"]]]
+        rows[-1:-1] = [["second estimator", _second(s["second"])], ["coverage", _covered(s)]]
     print_table(f"{left} (left) and {right} (right)", ["", ""], rows)
+
+
+def _tried(s: Any) -> str:
+    if "edited" not in s:
+        return f"measured ({s['candidates']:,} tried)"
+    words = {
+        "deleted": "deleted",
+        "moved": "moved",
+        "rejected_by_hand": "rejected by hand",
+        "kept_by_hand": "kept by hand",
+    }
+    said = [f"{s['edited'][name]:,} {word}" for name, word in words.items() if s["edited"].get(name)]
+    return f"in {s['edited']['from']} ({', '.join(said) or 'nothing edited'})"
 
 
 def _checked(held: Any) -> str:

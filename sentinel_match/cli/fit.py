@@ -1,0 +1,74 @@
+"""``sentinel-match fit``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sentinel_match.cli import options, terminal
+
+if TYPE_CHECKING:
+    from sentinel_match.proof import Requirement
+
+
+def _mapped(_ctx: click.Context, _param: click.Parameter, text: str | None) -> dict[str, str]:
+    pairs = [part.partition("=") for part in (text or "").split(",") if part.strip()]
+    if not all(ours.strip() and equals and theirs.strip() for ours, equals, theirs in pairs):
+        raise click.BadParameter(f"{text!r} is no list of columns: write left_x=E,left_y=N,right_x=E2,right_y=N2")
+    return {ours.strip(): theirs.strip() for ours, _, theirs in pairs}
+
+
+@click.command()
+@click.argument("edited", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@options.outputs
+@click.option(
+    "--columns",
+    callback=_mapped,
+    metavar="OURS=THEIRS,…",
+    help="What the file calls left_x, left_y, right_x, right_y, inlier, score, sigma_m.",
+)
+@click.option("--crs", help="Of the coordinates in the columns, where the file does not say it: EPSG:32633.")
+@click.option("--gsd", type=options.METRES, help="Metres per pixel of the images (default: the file's own, else 10).")
+@click.option("--layer", help="Layer of a file with several.")
+@options.model
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@options.require
+@click.pass_context
+def fit(
+    ctx: click.Context,
+    /,
+    edited: Path,
+    outputs: tuple[Path, ...],
+    columns: dict[str, str],
+    crs: str | None,
+    gsd: float | None,
+    layer: str | None,
+    model: str | None,
+    as_json: bool,
+    required: tuple[Requirement, ...],
+) -> None:
+    """Fit again after points were edited in QGIS, or fit points of another program.
+
+    Delete points, move them (the left end moves, the right one stays), or change `inlier`; save, and give the GeoJSON
+    or GeoPackage. Points of other programs come as CSV, .points of the QGIS Georeferencer, or whatever GDAL opens.
+    """
+    from sentinel_match import edited as room
+    from sentinel_match import export, vectors
+
+    for output in outputs:
+        vectors.writer(output)
+    ties = room.fit(edited, columns=columns, crs=crs, gsd=gsd, layer=layer, model=model)
+    written = options.write_all(ties, outputs)
+    if as_json:
+        click.echo(export.dumps(ties.summary))
+    else:
+        terminal.print_summary(ties.left.name, ties.right.name, ties.summary)
+        if not ctx.obj:
+            click.echo(f"wrote {', '.join(map(str, written))}", err=True)
+    missed = options.unmet(required, ties.summary)
+    for said in missed:
+        click.echo(f"not met: {said}", err=True)
+    if missed:
+        ctx.exit(1)

@@ -1,0 +1,85 @@
+"""Run by the Python that has QGIS: opens every layer of the files given and says, as JSON, what QGIS made of them.
+
+/usr/bin/python3 tests/qgis_look.py FOLDER_OF_PICTURES FILE...
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from qgis.core import (
+    QgsApplication,
+    QgsCoordinateReferenceSystem,
+    QgsCoordinateTransform,
+    QgsMapRendererParallelJob,
+    QgsMapSettings,
+    QgsProject,
+    QgsProviderRegistry,
+    QgsRectangle,
+    QgsVectorLayer,
+)
+from qgis.PyQt.QtCore import QSize
+
+app = QgsApplication([], False)
+app.initQgis()
+
+
+def sublayers(path):
+    """Layers that QGIS offers to open, by the names it gives them; pages of a CSV have no geometry."""
+    if path.suffix == ".csv":
+        uri = f"file://{path.resolve()}?delimiter=,&xField=left_x&yField=left_y&crs=EPSG:32633"
+        return [(path.stem, QgsVectorLayer(uri, path.stem, "delimitedtext"))]
+    found = QgsProviderRegistry.instance().querySublayers(str(path))
+    names = [s.name() for s in found if s.name() != "layer_styles"]
+    if path.suffix != ".gpkg":
+        return [(path.stem, QgsVectorLayer(str(path), path.stem, "ogr"))]
+    return [(name, QgsVectorLayer(f"{path}|layername={name}", name, "ogr")) for name in names]
+
+
+def said_of(layer):
+    to_utm = QgsCoordinateTransform(layer.crs(), QgsCoordinateReferenceSystem("EPSG:32633"), QgsProject.instance())
+    ends = {}
+    for feature in layer.getFeatures():
+        if layer.geometryType() == 2 or "id" not in layer.fields().names():
+            continue
+        points = [to_utm.transform(v.x(), v.y()) for v in feature.geometry().vertices()]
+        ends[int(feature["id"])] = [[p.x(), p.y()] for p in points]
+    renderer = layer.renderer()
+    return {
+        "valid": layer.isValid(),
+        "crs": layer.crs().authid(),
+        "count": layer.featureCount(),
+        "renderer": renderer.type(),
+        "legend": [item.label() for item in renderer.legendSymbolItems()],
+        "ends": ends,
+    }
+
+
+def draw(layers, crs, path):
+    settings = QgsMapSettings()
+    settings.setLayers(layers)
+    settings.setDestinationCrs(QgsCoordinateReferenceSystem(crs))
+    settings.setOutputSize(QSize(900, 900))
+    extent = QgsRectangle()
+    for layer in layers:
+        to = QgsCoordinateTransform(layer.crs(), settings.destinationCrs(), QgsProject.instance())
+        extent.combineExtentWith(to.transformBoundingBox(layer.extent()))
+    settings.setExtent(extent.buffered(0.05 * max(extent.width(), extent.height())))
+    job = QgsMapRendererParallelJob(settings)
+    job.start()
+    job.waitForFinished()
+    job.renderedImage().save(str(path))
+
+
+pictures, answer = Path(sys.argv[1]), {}
+for path in map(Path, sys.argv[2:]):
+    opened = sublayers(path)
+    answer[path.name] = {name: said_of(layer) for name, layer in opened}
+    draw([layer for _, layer in reversed(opened)], "EPSG:32633", pictures / f"{path.name}.utm.png")
+    draw([layer for _, layer in reversed(opened)], "EPSG:4326", pictures / f"{path.name}.lonlat.png")
+    for name, layer in opened if len(opened) > 1 else []:
+        draw([layer], "EPSG:32633", pictures / f"{path.name}.{name}.png")
+sys.stdout.write(json.dumps(answer))
+sys.stdout.flush()
+os._exit(0)  # layers that outlive the application crash it

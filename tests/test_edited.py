@@ -1,0 +1,221 @@
+"""What a person says of points holds; a bad file says which row; nothing edited, nothing changed."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyogrio
+import pytest
+from click.testing import CliRunner
+
+from sentinel_match import edited, export, vectors
+from sentinel_match.cli import main
+from sentinel_match.errors import BadPoints, NoMatch
+from sentinel_match.tiepoints import TiePoints
+from sentinel_match.warp import Warp
+
+
+@pytest.fixture
+def geojson(ties: TiePoints, tmp_path: Path) -> Callable[[Callable[[list[dict]], None]], Path]:
+    """A file of ours after an edit."""
+
+    def make(edit: Callable[[list[dict]], None]) -> Path:
+        export.write_geojson(ties, tmp_path / "edited.geojson")
+        collection = json.loads((tmp_path / "edited.geojson").read_text())
+        edit(collection["features"])
+        (tmp_path / "edited.geojson").write_text(json.dumps(collection))
+        return tmp_path / "edited.geojson"
+
+    return make
+
+
+def test_nothing_edited_gives_the_same_model_and_the_same_proof(ties: TiePoints, tmp_path: Path) -> None:
+    truth = Warp.from_plain(ties.summary["model"])
+    for suffix in (".geojson", ".gpkg"):
+        vectors.write(ties, tmp_path / f"ties{suffix}")
+        again = edited.fit(tmp_path / f"ties{suffix}")
+        assert ties.summary["model"]["kind"] == again.summary["model"]["kind"]
+        found = Warp.from_plain(again.summary["model"])
+        assert np.abs(found(ties.left_xy) - truth(ties.left_xy)).max() < 0.001
+        assert abs(ties.summary["hold_out"]["ce90"] - again.summary["hold_out"]["ce90"]) < 0.02
+        assert np.abs(ties.left_px - again.left_px).max() < 0.001
+        assert (ties.left.id, ties.right.id, ties.band) == (again.left.id, again.right.id, again.band)
+        # The fixture calls three good points outliers; judged anew they are good again
+        assert again.inlier.sum() >= ties.inlier.sum()
+
+
+def test_what_is_fitted_again_from_its_own_result_stays(ties: TiePoints, tmp_path: Path) -> None:
+    vectors.write(ties, tmp_path / "one.gpkg")
+    one = edited.fit(tmp_path / "one.gpkg")
+    vectors.write(one, tmp_path / "two.gpkg")
+    two = edited.fit(tmp_path / "two.gpkg")
+    assert one.inlier.tolist() == two.inlier.tolist()
+    assert np.allclose(one.residual_m, two.residual_m, atol=1e-3)
+
+
+def test_a_deleted_point_is_gone(ties: TiePoints, geojson: Callable[..., Path]) -> None:
+    def delete(features: list[dict]) -> None:
+        del features[10:13]
+
+    again = edited.fit(geojson(delete))
+    assert len(ties) - 3 == len(again)
+    assert 3 == again.summary["edited"]["deleted"]
+
+
+def test_a_point_rejected_by_hand_takes_no_part_now_and_later(
+    ties: TiePoints, geojson: Callable[..., Path], tmp_path: Path
+) -> None:
+    k = int(np.flatnonzero(ties.inlier)[20])
+
+    def reject(features: list[dict]) -> None:
+        features[k]["properties"]["inlier"] = False
+
+    again = edited.fit(geojson(reject))
+    assert (False, "by hand") == (again.inlier[k], again.reason[k])
+    assert 1 == again.summary["edited"]["rejected_by_hand"]
+    vectors.write(again, tmp_path / "again.gpkg")
+    third = edited.fit(tmp_path / "again.gpkg")
+    assert (False, "by hand") == (third.inlier[k], third.reason[k])
+
+
+def test_a_point_taken_back_by_hand_is_believed(ties: TiePoints, geojson: Callable[..., Path]) -> None:
+    k = int(np.flatnonzero(~ties.inlier)[0])
+
+    def take_back(features: list[dict]) -> None:
+        features[k]["properties"] |= {"inlier": True, "right_x": features[k]["properties"]["right_x"] + 9.0}
+
+    again = edited.fit(geojson(take_back))
+    assert (True, "by hand") == (again.inlier[k], again.reason[k])
+    assert again.residual_m[k] > 5
+
+
+def test_a_moved_point_has_its_left_end_moved_and_its_right_end_kept(
+    ties: TiePoints, geojson: Callable[..., Path]
+) -> None:
+    k = int(np.flatnonzero(ties.inlier)[7])
+
+    def move(features: list[dict]) -> None:
+        features[k]["geometry"]["coordinates"][1] += 0.0001
+
+    again = edited.fit(geojson(move))
+    assert 1 == again.summary["edited"]["moved"]
+    step = again.left_xy[k] - ties.left_xy[k]
+    assert abs(np.hypot(*step) - 11.13) < 0.05
+    assert np.abs(again.right_xy[k] - ties.right_xy[k]).max() < 0.001
+    assert np.allclose(again.left_px[k] - ties.left_px[k], step * (0.1, -0.1), atol=0.01)
+    assert "by hand" == again.method[k]
+    assert not again.inlier[k]  # eleven metres off everything around it
+
+
+def table(path: Path, ties: TiePoints, change: dict[tuple[int, str], str] | None = None) -> Path:
+    """Points of another program: other names, and nothing else."""
+    rows = [
+        dict(zip(("E", "N", "E2", "N2"), (f"{v:.3f}" for v in (*p, *q)), strict=True))
+        for p, q in zip(ties.left_xy[ties.inlier], ties.right_xy[ties.inlier], strict=True)
+    ]
+    for (k, name), value in (change or {}).items():
+        rows[k][name] = value
+    with path.open("w", newline="") as file:
+        out = csv.DictWriter(file, ("E", "N", "E2", "N2"))
+        out.writeheader()
+        out.writerows(rows)
+    return path
+
+
+COLUMNS = {"left_x": "E", "left_y": "N", "right_x": "E2", "right_y": "N2"}
+
+
+def test_points_of_another_program_are_fitted_by_a_column_map(ties: TiePoints, tmp_path: Path) -> None:
+    path = table(tmp_path / "points.csv", ties)
+    again = edited.fit(path, columns=COLUMNS, crs="EPSG:32633")
+    assert np.abs(np.array([again.summary[f"median_d{a}_m"] for a in "xy"]) - (6.4, 18.1)).max() < 0.5
+    assert again.summary["hold_out"]["points"] > 100
+    assert "corrected" in again.summary["verdict"]
+
+
+def test_control_points_of_qgis_come_back(ties: TiePoints, tmp_path: Path) -> None:
+    vectors.write(ties, tmp_path / "ties.points")
+    again = edited.fit(tmp_path / "ties.points")
+    assert "EPSG:32633" == again.crs
+    assert np.abs(np.median(again.shift, axis=0) - (6.4, 18.1)).max() < 0.5
+
+
+def test_degrees_become_metres_of_their_zone(ties: TiePoints, tmp_path: Path) -> None:
+    from pyproj import Transformer
+
+    to_degrees = Transformer.from_crs("EPSG:32633", "EPSG:4326", always_xy=True)
+    with (tmp_path / "points.csv").open("w") as file:
+        file.write("left_x,left_y,right_x,right_y\n")
+        for p, q in zip(ties.left_xy, ties.right_xy, strict=True):
+            file.write(",".join(f"{v:.9f}" for v in (*to_degrees.transform(*p), *to_degrees.transform(*q))) + "\n")
+    again = edited.fit(tmp_path / "points.csv", crs="EPSG:4326")
+    # T33UUU begins at 12 degrees east: the zone is the same
+    assert "EPSG:32633" == again.crs
+    assert np.abs(again.left_xy - ties.left_xy).max() < 0.01
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({(15, "E2"): "abc"}, r"Row 17 of .*points\.csv cannot be used: right_x is 'abc', not a number"),
+        ({(0, "N"): ""}, r"Row 2 of .*: it has no left_y"),
+        ({(3, "N"): "nan"}, r"Row 5 of .*: left_y is 'nan', not a number"),
+    ],
+)
+def test_a_bad_value_says_which_row(
+    ties: TiePoints, tmp_path: Path, change: dict[tuple[int, str], str], said: str
+) -> None:
+    with pytest.raises(BadPoints, match=said):
+        edited.fit(table(tmp_path / "points.csv", ties, change), columns=COLUMNS, crs="EPSG:32633")
+
+
+def test_a_bad_file_says_what_is_wrong(ties: TiePoints, tmp_path: Path) -> None:
+    path = table(tmp_path / "points.csv", ties)
+    with pytest.raises(BadPoints, match="give it with --crs"):
+        edited.fit(path, columns=COLUMNS)
+    with pytest.raises(BadPoints, match=r"no column Y, only E, E2, N, N2"):
+        edited.fit(path, columns={"left_y": "Y"}, crs="EPSG:32633")
+    with pytest.raises(BadPoints, match="is no CRS"):
+        edited.fit(path, columns=COLUMNS, crs="EPSG:nonsense")
+    (tmp_path / "short.csv").write_text("left_x,left_y,right_x,right_y\n1,2,3,4\n1,2,3\n")
+    with pytest.raises(BadPoints, match=r"Row 3 of .*: it has 3 values where the header has 4"):
+        edited.fit(tmp_path / "short.csv", crs="EPSG:32633")
+    (tmp_path / "empty.geojson").write_text('{"type":"FeatureCollection","features":[]}')
+    with pytest.raises(BadPoints, match="it holds no points"):
+        edited.fit(tmp_path / "empty.geojson")
+    (tmp_path / "no.gpkg").write_text("no GeoPackage")
+    with pytest.raises(BadPoints, match="it cannot be read"):
+        edited.fit(tmp_path / "no.gpkg")
+    (tmp_path / "half.geojson").write_text('{"type":"FeatureColl')
+    with pytest.raises(BadPoints, match="it cannot be read"):
+        edited.fit(tmp_path / "half.geojson")
+
+
+def test_points_that_agree_on_nothing_are_no_match(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = "\n".join(",".join(f"{v:.2f}" for v in rng.uniform(4e5, 4.1e5, 4)) for _ in range(200))
+    (tmp_path / "points.csv").write_text(f"left_x,left_y,right_x,right_y\n{rows}\n")
+    with pytest.raises(NoMatch):
+        edited.fit(tmp_path / "points.csv", crs="EPSG:32633")
+
+
+def test_the_command_reads_edits_and_writes_every_suffix(ties: TiePoints, tmp_path: Path) -> None:
+    vectors.write(ties, tmp_path / "ties.gpkg")
+    arguments = ["fit", tmp_path / "ties.gpkg", "-o", tmp_path / "again.geojson", "-o", tmp_path / "again.gpkg"]
+    done = CliRunner().invoke(main, [str(a) for a in arguments])
+    assert 0 == done.exit_code, done.output
+    assert "nothing edited" in done.output
+    assert {"again.geojson", "again.qml", "again.gpkg"} <= {p.name for p in tmp_path.iterdir()}
+    assert 0 < pyogrio.read_info(tmp_path / "again.gpkg", layer="tiepoints")["features"]
+    bad = table(tmp_path / "points.csv", ties, {(15, "E2"): "abc"})
+    columns = ",".join(f"{ours}={theirs}" for ours, theirs in COLUMNS.items())
+    failed = CliRunner().invoke(
+        main, ["fit", str(bad), "-o", str(tmp_path / "x.csv"), "--columns", columns, "--crs", "EPSG:32633"]
+    )
+    assert 1 == failed.exit_code
+    assert "right_x is 'abc', not a number" in failed.output
+    assert 2 == CliRunner().invoke(main, ["fit", str(bad), "-o", "x.csv", "--columns", "left_x"]).exit_code
