@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from lxml import etree
 from lxml.builder import E
 
-from sentinel_match.batch import TIES
+from sentinel_match.batch import GEOPACKAGE, STYLE, TIES
 from sentinel_match.cache import digest
 from sentinel_match.files import whole
 from sentinel_match.masks import Reason
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 PROJECT = "inspect.qgs"
 QGIS = "3.22.0"
-PACKAGE = "tiepoints.gpkg"
 LAYERS = {
     "tiepoints": ("Point", "tie points"),
     "residuals": ("Line", "residuals"),
@@ -168,9 +167,9 @@ def _document(matched: Sequence[tuple[Pair, Outcome]], folder: Path) -> etree._E
 
 def _vectors(outcome: Outcome, folder: Path) -> Iterator[Layer]:
     """The tie points of a pair: its GeoPackage, or its GeoJSON where there is none."""
-    package = folder / outcome.id / PACKAGE
+    package = folder / outcome.id / GEOPACKAGE
     if not package.exists():
-        style = package.with_name("tiepoints.qml")
+        style = package.with_name(STYLE)
         facts = _style(style.read_bytes()) if style.exists() else []
         source = _relative(folder / outcome.id / TIES, folder)
         yield Layer("tie points", source, "ogr", "EPSG:4326", True, facts, "Point")

@@ -68,6 +68,8 @@ MASK_METRES = 20.0
 def make(result: Run, out: Path, options: Options, cache: Cache, tell: Tell) -> None:
     """Make the quick-look and the masks of each matched pair that has none yet; one that fails goes without.
 
+    What lies beside a pair that was not matched is of other inputs, and removed.
+
     Args:
         result: of :func:`sentinel_match.batch.run`.
         out: its folder.
@@ -77,7 +79,10 @@ def make(result: Run, out: Path, options: Options, cache: Cache, tell: Tell) -> 
     """
     matched = {outcome.id for outcome in result.outcomes if outcome.summary}
     for pair in result.pairing.pairs:
-        if pair.id in matched:
+        if pair.id not in matched:
+            for name in (QUICKLOOK, MASKS):
+                (out / pair.id / name).unlink(missing_ok=True)
+        else:
             try:
                 keep(pair.left, pair.right, out / pair.id, options, cache, tell)
             except SentinelMatchError as error:
@@ -101,7 +106,7 @@ def keep(left: Scene, right: Scene, folder: Path, options: Options, cache: Cache
         SentinelMatchError: it cannot be loaded again, or not be written.
     """
     record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    recipe = digest({"version": VERSION, "pair": record["recipe"], "bytes": record["bytes"]})
+    recipe = digest({"version": VERSION, "pair": record["recipe"]})
     if read(folder).get("recipe") == recipe and (folder / MASKS).exists():
         return
     tell("quick-look", 0, 1)

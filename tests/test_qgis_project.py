@@ -13,9 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
-from sentinel_match import batch, matchers, pipeline, project, quicklook
+from sentinel_match import batch, matchers, project, quicklook
 from sentinel_match.cache import Cache
-from sentinel_match.geopackage import write_geopackage
 from sentinel_match.pairing import Filters
 from sentinel_match.pipeline import Options
 from sentinel_match.testing import Landscape, write_product
@@ -56,15 +55,12 @@ def opened(path: Path, picture: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three acquisitions, one in a zip, matched; with GeoPackages."""
+    """A folder and a zip, matched."""
     folder = tmp_path_factory.mktemp("qgis")
     archive, cache = folder / "archive & more", Cache(folder / "cache")
     write_product(archive, Landscape(7), date="2021-05-20", pixels=360)
     write_product(archive, Landscape(7), date="2021-09-17", pixels=360, displacement=(6.4, 18.1), zip="deflated")
     result = batch.run([archive], folder / "out", OPTIONS, Filters(), cache, silent)
-    for pair in result.pairing.pairs:
-        ties = pipeline.match_scenes(pair.left, pair.right, OPTIONS, cache)
-        write_geopackage(ties, folder / "out" / pair.id / project.PACKAGE)
     quicklook.make(result, folder / "out", OPTIONS, cache, silent)
     project.make(result, folder / "out")
     return folder

@@ -70,8 +70,8 @@ def together(*options: Callable[[Any], Any]) -> Callable[[F], F]:
 
 
 results = together(
-    click.option("--report/--no-report", "wanted_report", default=True, help="Write OUTPUT/report.html."),
-    click.option("--project/--no-project", "wanted_project", default=True, help="Write OUTPUT/inspect.qgs for QGIS."),
+    click.option("--no-report", is_flag=True, help="Write no report.html."),
+    click.option("--no-project", is_flag=True, help="Write no inspect.qgs."),
 )
 
 cache_options = together(

@@ -32,8 +32,8 @@ def run(
     output: Path,
     no_geopackage: bool,
     as_json: bool,
-    wanted_report: bool,
-    wanted_project: bool,
+    no_report: bool,
+    no_project: bool,
     required: tuple[Requirement, ...],
     **values: Any,
 ) -> None:
@@ -50,11 +50,11 @@ def run(
 
     with terminal.progress(quiet=ctx.obj) as tell:
         result = batch.run(archives, output, chosen, filters, cache, tell, geopackage=not no_geopackage)
-        if wanted_report or wanted_project:
+        if not (no_report and no_project):
             quicklook.make(result, output, chosen, cache, tell)
-        if wanted_report:
+        if not no_report:
             report.write(output)
-        if wanted_project:
+        if not no_project:
             project.make(result, output)
     terminal.print_run(output, as_json=as_json)
     matched = [o for o in result.outcomes if o.summary]
