@@ -33,6 +33,8 @@ FEWEST_BLOCKS = 4
 """Fewer do not tell how blocks differ."""
 FACTORS, ENOUGH = (0.5, 5.0), 100
 """Bounds of the correction of predicted standard deviations, and check points that it takes."""
+RELIABLE = 0.95
+"""Share of right ones among peaks of the quality that check points have: a check that errs itself proves little."""
 LEAST_INLIERS = 20
 """Fewer believed points prove nothing about a pair."""
 
@@ -248,8 +250,11 @@ def judged(evidence: Evidence, fitting: Fitting, gsd: float, ids: tuple[str, str
         _, chance = verify.agreement(p[fair], q[fair], plane, tolerance, fitting.radius_m)
     if inlier.sum() < LEAST_INLIERS or chance > verify.CHANCE:
         raise NoMatch(*ids, f"only {inlier.sum()} of {len(p)} measured points agree on a {chosen.warp.kind}")
-    # Check points are whatever looks right by itself; those that disagree are counted, not left out
-    checks = (likely >= verify.LEAST_SCORE) | evidence.kept
+    # Check points are peaks of a quality that hardly ever errs; those that disagree are counted, not left out
+    checks = evidence.kept | (likely >= verify.LEAST_SCORE)
+    if (seen := evidence.refined).any():
+        checks = evidence.kept.copy()
+        checks[seen] |= verify.reliability(off[seen], evidence.quality[seen], tolerance, fitting.radius_m) >= RELIABLE
     held = proof.held_out(chosen.unseen[checks], inlier[checks], chosen.block[checks], seed)
     reason = np.where(evidence.kept, BY_HAND, np.where(inlier, "", np.where(off > tolerance, OUTLIER, UNSURE)))
     summary = summarise(p, q, residual, inlier, gsd)

@@ -1,8 +1,9 @@
 """The proof: how far a model errs on ground it has not seen, what a second estimator says, and the verdict.
 
 Check points are measured points that were held out with their whole neighbourhood, whether they agree with the model or
-not: only their own peak must be distinct. Circular errors CE90 and CE95 are the radii within which 90 and 95 % of them
-lie; their intervals come from drawing blocks, not points: neighbours err together (block bootstrap, Künsch 1989).
+not: only their own peak must be of a quality of which 95 % are right, or a check would tell of itself. Circular errors
+CE90 and CE95 are the radii within which 90 and 95 % of them lie; their intervals come from drawing blocks, not points:
+neighbours err together (block bootstrap, Künsch 1989).
 
 The second estimator shares nothing with ``correlation``: the enhanced correlation coefficient, maximised by
 Gauss-Newton steps on intensities (Evangelidis & Psarakis 2008, "Parametric Image Alignment Using ECC Maximization"), as

@@ -214,6 +214,19 @@ def probability(
     Returns:
         (N,) 0 to 1; points outside the tolerance keep the probability of their quality.
     """
+    return _share_right(residual, quality, tolerance, reach, whole=False)
+
+
+def reliability(
+    residual: NDArray[np.float64], quality: NDArray[np.float64], tolerance: float, reach: float
+) -> NDArray[np.float64]:
+    """(N,) share of right ones among all correspondences of such quality, wherever they lie; see ``probability``."""
+    return _share_right(residual, quality, tolerance, reach, whole=True)
+
+
+def _share_right(
+    residual: NDArray[np.float64], quality: NDArray[np.float64], tolerance: float, reach: float, *, whole: bool
+) -> NDArray[np.float64]:
     from scipy.optimize import isotonic_regression
 
     n = len(residual)
@@ -224,10 +237,9 @@ def probability(
     order = np.argsort(quality, kind="stable")
     # In groups of at least 50 the counts are steady enough to divide; Laplace's rule keeps small sets honest
     groups = np.array_split(order, max(1, min(n // 50, 200)))
-    right_share = np.array([
-        max(inside[g].sum() - ratio * outside[g].sum(), 0.0) / (inside[g].sum() + 1.0) for g in groups
-    ])
-    smooth = isotonic_regression(right_share, weights=np.array([inside[g].sum() + 1.0 for g in groups])).x
+    of = np.array([(len(g) if whole else inside[g].sum()) + 1.0 for g in groups])
+    right_share = np.array([max(inside[g].sum() - ratio * outside[g].sum(), 0.0) for g in groups]) / of
+    smooth = isotonic_regression(right_share, weights=of).x
     score = np.empty(n)
     for group, value in zip(groups, smooth, strict=True):
         score[group] = value

@@ -116,6 +116,15 @@ def test_probability_is_the_share_that_is_right() -> None:
             assert abs(right[chosen].mean() - score[chosen].mean()) < 0.06
 
 
+def test_reliability_is_the_share_that_is_right_wherever_the_wrong_ones_lie() -> None:
+    rng = np.random.default_rng(4)
+    n, reach = 20_000, 40.0
+    quality = rng.uniform(0, 1, n)
+    right = rng.uniform(0, 1, n) < quality
+    residual = np.where(right, np.abs(rng.normal(0, 1.2, n)), reach * np.sqrt(rng.uniform(0, 1, n)))
+    assert np.abs(verify.reliability(residual, quality, 5.0, reach) - quality).mean() < 0.06
+
+
 def test_a_better_peak_is_never_less_probable() -> None:
     rng = np.random.default_rng(5)
     residual, quality = rng.uniform(0, 40, 3000), rng.uniform(0, 1, 3000)
