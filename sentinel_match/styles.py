@@ -86,7 +86,7 @@ def _tiepoints(exaggeration: float, gsd: float, every: int) -> Element:
     field.append(_arrow(INK))
     thinned = "" if every == 1 else f' AND "id" % {every} = 0'
     classes = [
-        (label, f'"inlier" AND {condition}', _dot(colour)) for label, condition, colour in _residual_classes(gsd)
+        (label, f'"inlier" AND {condition}', _dot(colour, every)) for label, condition, colour in _residual_classes(gsd)
     ]
     shifts = (times(exaggeration, "shift", every), f'"inlier"{thinned}', arrow)
     return _rules([("rejected", 'NOT "inlier"', _cross()), *classes, shifts])
@@ -219,9 +219,10 @@ def _value(value: object) -> str:
     return text
 
 
-def _dot(colour: str) -> Element:
+def _dot(colour: str, every: int = 1) -> Element:
     symbol = _symbol("marker")
-    _layer(symbol, "SimpleMarker", name="circle", color=colour, size=1.4, size_unit="MM", outline_style="no")
+    size = max(0.6, 1.4 / every**0.5)  # many points side by side must not hide the image
+    _layer(symbol, "SimpleMarker", name="circle", color=colour, size=size, size_unit="MM", outline_style="no")
     return symbol
 
 
