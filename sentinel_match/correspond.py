@@ -107,8 +107,7 @@ def _cascade(pair: Pair) -> Found:
     """``auto``: see the module."""
     phase = Phase(device=pair.method.device)
     dense = pair.judged(pair.look(phase, pair.cells))
-    spacing = max(phase.spacing, pair.method.spacing)
-    thin = [cell for cell in pair.cells if _thin(cell, dense, pair.left.first, spacing)]
+    thin = [cell for cell in pair.cells if _thin(cell, dense, pair.left.first, phase.spacing)]
     helper = made(HELPER, pair.method.device)
     if thin and helper is not None:
         dense = pair.judged(_surer(dense, pair.look(helper, thin)))

@@ -307,7 +307,8 @@ def _filled(strip: Pixels, size: int) -> Pixels:
 def _limits(scratch: Path, codes: NDArray[np.uint8], size: int) -> tuple[float, float]:
     """Percentiles of the clear pixels, or of all with data where none is clear."""
     stride = max(1, round(math.sqrt(codes.size * size**2 / SAMPLE)))
-    sample = np.vstack([strip[:, ::stride] for _, strip in _rows(scratch, stride, 1)])
+    step = stride * max(1, 512 // stride)
+    sample = np.vstack([strip[::stride, ::stride] for _, strip in _rows(scratch, step)])
     rows, cols = (np.arange(n) * stride // size for n in sample.shape)
     known = np.isfinite(sample)
     clear = known & (codes[np.ix_(rows, cols)] == Reason.VALID)

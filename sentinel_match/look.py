@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -69,8 +69,6 @@ class Method:
     seed: int = 0
     device: str = "auto"
     """Of the matchers that ``auto`` makes."""
-    spacing: int = 0
-    """Least pixels between the points of a grid, for who measures on a grid of his own afterwards."""
 
     @property
     def name(self) -> str:
@@ -159,7 +157,6 @@ class Pair:
 
     def look(self, matcher: matchers.Matcher, cells: Sequence[windows.Cell]) -> Found:
         """What one matcher finds in some cells, in pixels of the two rasters; nothing is judged yet."""
-        matcher = sparser(matcher, self.method.spacing)
         parts, looked = [], [(np.empty((0, 2)), np.empty((0, 2)))]
         for k, (matches, seen) in enumerate(in_threads(lambda cell: self._cell(matcher, cell), list(cells))):
             self.tell(f"match ({matcher.name})", k, len(cells))
@@ -257,12 +254,6 @@ def _looked_at(arrays: matchers.Arrays, spacing: int) -> NDArray[np.float64]:
     rows, cols = np.nonzero(np.asarray(area[spacing // 2 :: spacing, spacing // 2 :: spacing]))
     grid = (spacing // 2 + spacing * np.column_stack([cols, rows])).astype(np.float64)
     return np.asarray(grid * arrays.get("scale", 1.0))
-
-
-def sparser(matcher: matchers.Matcher, spacing: int) -> matchers.Matcher:
-    """The same with points no closer than some pixels, if it has a grid."""
-    own: Any = matcher
-    return replace(own, spacing=spacing) if getattr(own, "spacing", spacing) < spacing else matcher
 
 
 def made(name: str, device: str) -> matchers.Matcher | None:

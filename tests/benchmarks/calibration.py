@@ -34,6 +34,8 @@ from sentinel_match.tiepoints import TiePoints
 
 WINDOW = 32
 """Pixels along the side of the square whose standard deviation is a point's texture."""
+LOOSE = ("arosics_T33UUU_10m", "t36uya_b01_60m")
+"""Sets of the list that show what the SAFE pairs show."""
 FEWEST = 300
 """Inliers of a pair that counts."""
 TEXTURES = ("weak", "middle", "strong")
@@ -76,7 +78,7 @@ class Judged(NamedTuple):
 def pairs(listed: Path, data: Path, folder: Path) -> Iterator[Pair]:
     """Real ones of the list and of the two SAFE pairs, and invented ones."""
     for one in read_list(listed):
-        if not one.hidden and one.warp == "none" and one.set != "arosics_T33UUU_10m":
+        if not one.hidden and one.warp == "none" and one.set not in LOOSE:
             yield Pair(f"{one.set} {one.name}", one.left, one.right, one.band, dict(one.strata)["season_gap"], None)
     for name, *dates, _, gap in SAFE:
         if (data / name).exists():

@@ -15,7 +15,7 @@ Debian 12 the newest release that installs beside the system's GDAL is 1.12.1:
 Each tool runs in a process of its own, on one core, and its CPU seconds and peak memory are those of the process, with
 all imports. Then all are judged alike. Residuals are those of kept points to a robust affine through themselves. Cloud
 is what is bright in one image alone, on blocks of 60 m. What remains after correction by that affine, scikit-image's
-``phase_cross_correlation`` measures in windows of 128 pixels: no code of any of the tools.
+``phase_cross_correlation`` measures in windows of 128 or 64 pixels: no code of any of the tools.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ options = pipeline.Options(matcher=matchers.create(matcher) if matcher != "auto"
 ties = pipeline.match_scenes(*(read_scene(Path(p)) for p in (left, right)), options, clock=clock)
 np.savez(out, left=ties.left_xy, right=ties.right_xy, kept=ties.inlier)
 hold = ties.summary["hold_out"]
-print(json.dumps({"stages": clock.cpu_seconds, "ce95_m": hold.get("ce95"), "second": ties.summary["second"]}))
+said = {"stages": clock.cpu_seconds, "ce95_m": hold.get("ce95"), "second": ties.summary["second"]}
 """
 AROSICS = """
 import sys, warnings
@@ -76,6 +76,13 @@ at = table[["X_MAP", "Y_MAP"]].to_numpy(float)
 # Its shift is the correction, and its points lie on the grid of the target
 np.savez(out, left=at + table[["X_SHIFT_M", "Y_SHIFT_M"]].to_numpy(float), right=at,
          kept=~table.OUTLIER.astype(bool).to_numpy())
+said = {}
+"""
+LAST = """
+import json
+# Not the maxrss of the process: that begins with what its parent had when it forked
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+print(json.dumps({**said, "peak_mb": int(status["VmHWM"].split()[0]) / 1024}))
 """
 
 
@@ -101,7 +108,8 @@ def run(name: str, python: str, code: str, *arguments: object) -> Run | None:
         left, right, *others = map(str, arguments)
         one_core = {**os.environ, **{f"{lib}_NUM_THREADS": "1" for lib in ("OMP", "MKL", "OPENBLAS")}}
         with log.open("w") as heard:
-            command = ["taskset", "-c", "0", python, "-c", code, left, right, str(out), *others]
+            core = str(max(os.sched_getaffinity(0)))
+            command = ["taskset", "-c", core, python, "-c", code + LAST, left, right, str(out), *others]
             child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=heard, text=True, env=one_core)
             printed = child.stdout.read() if child.stdout else ""
             _, status, usage = os.wait4(child.pid, 0)
@@ -110,12 +118,12 @@ def run(name: str, python: str, code: str, *arguments: object) -> Run | None:
             return None
         points = np.load(out)
         arrays = (points[key] for key in ("left", "right", "kept"))
-        said = json.loads(printed.strip().splitlines()[-1]) if printed.startswith("{") else {}
-        return Run(name, *arrays, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000, said)
+        said = json.loads(printed.strip().splitlines()[-1])
+        return Run(name, *arrays, usage.ru_utime + usage.ru_stime, said["peak_mb"], said)
 
 
 def cloud(left: Raster, right: Raster) -> np.ndarray:
-    """(rows, cols) of the left raster: bright (reflectance above 0.15) in one image and darker by 0.05 in the other."""
+    """(rows, cols) of the left raster: bright (reflectance above 0.2) in one image and darker by 0.07 in the other."""
     x, y = np.round(to_pixels(left, to_metres(right, np.zeros((1, 2))))[0]).astype(int)
     there = np.zeros(left.valid.shape, np.float32)
     rows, cols = right.valid.shape
@@ -124,7 +132,7 @@ def cloud(left: Raster, right: Raster) -> np.ndarray:
     size = max(1, round(60 / abs(left.geobox.affine.a)))
     one, other = (cv2.blur(np.where(image > 0, image, 0), (size, size)) for image in (left.pixels, there))
     known = (left.pixels > 0) & (there > 0)
-    bright = (np.maximum(one, other) > 0.15) & (np.abs(one - other) > 0.05) & known
+    bright = (np.maximum(one, other) > 0.2) & (np.abs(one - other) > 0.07) & known
     return binary_dilation(bright, iterations=size)
 
 
@@ -139,13 +147,14 @@ def remaining(left: Raster, right: Raster, model: verify.Model | None, cloudy: n
         for image, how in ((right.pixels, cv2.INTER_CUBIC), (right.valid.astype(np.uint8), cv2.INTER_NEAREST))
     )
     clear = left.valid & (valid > 0) & ~cloudy
-    side, taper, found = 128, np.outer(np.hanning(128), np.hanning(128)), []
+    side = 128 if min(rows, cols) > 2000 else 64
+    taper, found = np.outer(np.hanning(side), np.hanning(side)), []
     for top in range(0, rows - side, side):
         for start in range(0, cols - side, side):
             window = np.s_[top : top + side, start : start + side]
-            if clear[window].mean() > 0.98:
+            if clear[window].mean() > 0.95:
                 a, b = ((image[window] - image[window].mean()) * taper for image in (left.pixels, pixels))
-                moved, error, _ = phase_cross_correlation(a, b, upsample_factor=50, normalization=None)
+                moved, error, _ = phase_cross_correlation(a, b, upsample_factor=200, normalization=None)
                 if error < 0.7:
                     found.append(-moved[::-1])
     if len(found) < 5:
@@ -175,11 +184,15 @@ def judge(tool: Run, left: Raster, right: Raster, cloudy: np.ndarray) -> None:
         f"> 1 px: {(off[kept] > 1).sum()} kept\n"
         f"  in cloud: {under.sum()} kept, {(off[under] > 1).sum()} of them off by more than 1 px\n"
         f"  process {tool.cpu:.1f} CPU-s, {tool.memory:.0f} MB"
-        + (f"; stages {sum(tool.said['stages'].values()):.1f} CPU-s {tool.said['stages']}" if tool.said else "")
+        + (
+            f"; stages {sum(tool.said['stages'].values()):.1f} CPU-s {tool.said['stages']}"
+            if "stages" in tool.said
+            else ""
+        )
         + f"\n  remains after correction: {remaining(left, right, model, cloudy)}",
         flush=True,
     )
-    if tool.said:
+    if "stages" in tool.said:
         second = {key: tool.said["second"].get(key) for key in ("answers", "after_dx_m", "after_dy_m")}
         print(f"  its own word: CE95 of unseen points {tool.said['ce95_m']} m; second estimator {second}")
 
