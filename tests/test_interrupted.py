@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +19,7 @@ import pytest
 import rasterio
 from affine import Affine
 from click.testing import CliRunner
+from lxml import etree
 
 from sentinel_match.cli import main
 from sentinel_match.testing import Landscape, write_product
@@ -67,6 +70,16 @@ def unharmed(out: Path) -> None:
     for path in out.rglob("*"):
         if path.suffix in {".json", ".geojson"}:
             json.loads(path.read_text())
+        elif path.suffix == ".html":
+            assert path.read_text(encoding="utf-8").rstrip().endswith("</html>")
+        elif path.suffix in {".qgs", ".qml"}:
+            etree.parse(path)
+        elif path.suffix == ".gpkg":
+            with contextlib.closing(sqlite3.connect(path)) as database:
+                assert ("ok",) == database.execute("PRAGMA integrity_check").fetchone()
+        elif path.suffix == ".tif":
+            with rasterio.open(path) as image:
+                image.read()
         else:
             assert path.is_dir(), f"{path} was left behind"
 

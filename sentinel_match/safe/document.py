@@ -132,4 +132,5 @@ def _refuse_entities(archive: Archive, member: str, data: bytes) -> None:
 
 
 def _damaged(archive: Archive, member: str, error: etree.XMLSyntaxError) -> BrokenProduct:
-    return BrokenProduct(archive.path, f"{member} is damaged ({error.msg}): download it again")
+    said = " ".join(error.msg.split())  # it may quote what it found, line ends and all
+    return BrokenProduct(archive.path, f"{member} is damaged ({said}): download it again")

@@ -164,7 +164,7 @@ def _scene(product: Product, granule: Granule, files: list[str]) -> Scene:
     tile = tile or _assumed(granule)
     layers, more = read_layers(product.archive, files, tile.grids)
     images = [layer for layer in layers if not layer.is_mask]
-    notes += _absent(granule, files) + more + _truncated(product, layers)
+    notes += _absent(granule, files) + more + _truncated(product, layers) + _unchecked(product, layers)
     geobox = _finest_grid(images, tile.grids)
     try:
         footprint, source = Footprint.from_positions(metadata.positions, geobox)
@@ -239,6 +239,13 @@ def _truncated(product: Product, layers: list[Layer]) -> list[str]:
         for layer in layers
         if (asset := _asset(product, layer)).expected_size and (asset.size or 0) < asset.expected_size
     ]
+
+
+def _unchecked(product: Product, layers: list[Layer]) -> list[str]:
+    """One line for all files that are longer than promised, so that no checksum speaks of them."""
+    assets = ((layer.label, _asset(product, layer)) for layer in layers)
+    other = [label for label, asset in assets if asset.expected_size and (asset.size or 0) > asset.expected_size]
+    return [f"longer than the manifest says, so nothing proves them whole: {listing(other)}"] if other else []
 
 
 def _finest_grid(images: list[Layer], grids: Mapping[int, GeoBox]) -> GeoBox:
