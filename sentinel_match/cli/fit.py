@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sentinel_match.cli import options, terminal
+from sentinel_match.cli import options
 
 if TYPE_CHECKING:
     from sentinel_match.proof import Requirement
@@ -55,20 +55,9 @@ def fit(
     or GeoPackage. Points of other programs come as CSV, .points of the QGIS Georeferencer, or whatever GDAL opens.
     """
     from sentinel_match import edited as room
-    from sentinel_match import export, vectors
+    from sentinel_match import vectors
 
     for output in outputs:
         vectors.writer(output)
     ties = room.fit(edited, columns=columns, crs=crs, gsd=gsd, layer=layer, model=model)
-    written = options.write_all(ties, outputs)
-    if as_json:
-        click.echo(export.dumps(ties.summary))
-    else:
-        terminal.print_summary(ties.left.name, ties.right.name, ties.summary)
-        if not ctx.obj:
-            click.echo(f"wrote {', '.join(map(str, written))}", err=True)
-    missed = options.unmet(required, ties.summary)
-    for said in missed:
-        click.echo(f"not met: {said}", err=True)
-    if missed:
-        ctx.exit(1)
+    options.deliver(ctx, ties, outputs, required, as_json=as_json)

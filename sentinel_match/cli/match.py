@@ -37,7 +37,7 @@ def match(
     is required is not reached; the files are written all the same.
     """
     chosen, cache = options.make_options(values), options.make_cache(values)
-    from sentinel_match import export, pipeline, vectors
+    from sentinel_match import pipeline, vectors
     from sentinel_match.safe import read_scene
 
     for output in outputs:
@@ -45,15 +45,4 @@ def match(
     scenes = read_scene(left), read_scene(right)
     with terminal.progress(quiet=ctx.obj) as tell:
         ties = pipeline.match_scenes(*scenes, chosen, cache, tell)
-    written = options.write_all(ties, outputs)
-    if as_json:
-        click.echo(export.dumps(ties.summary))
-    else:
-        terminal.print_summary(ties.left.name, ties.right.name, ties.summary)
-        if not ctx.obj:
-            click.echo(f"wrote {', '.join(map(str, written))}", err=True)
-    missed = options.unmet(required, ties.summary)
-    for said in missed:
-        click.echo(f"not met: {said}", err=True)
-    if missed:
-        ctx.exit(1)
+    options.deliver(ctx, ties, outputs, required, as_json=as_json)

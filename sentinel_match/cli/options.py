@@ -298,6 +298,27 @@ def unmet(required: Sequence[Requirement], summary: Any) -> list[str]:
     return [said for one in required if (said := one.failed(summary))]
 
 
+def deliver(
+    ctx: click.Context, ties: TiePoints, outputs: Sequence[Path], required: Sequence[Requirement], *, as_json: bool
+) -> None:
+    """Write tie points, print what they say, and exit with 1 where a figure that is required is not reached."""
+    from sentinel_match.cli import terminal
+    from sentinel_match.export import dumps
+
+    written = write_all(ties, outputs)
+    if as_json:
+        click.echo(dumps(ties.summary))
+    else:
+        terminal.print_summary(ties.left.name, ties.right.name, ties.summary)
+        if not ctx.obj:
+            click.echo(f"wrote {', '.join(map(str, written))}", err=True)
+    missed = unmet(required, ties.summary)
+    for said in missed:
+        click.echo(f"not met: {said}", err=True)
+    if missed:
+        ctx.exit(1)
+
+
 def write_all(ties: TiePoints, outputs: Sequence[Path]) -> list[Path]:
     """Write tie points to each file, with the style of each that has none inside; what was written."""
     from sentinel_match import vectors
