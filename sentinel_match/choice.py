@@ -151,15 +151,20 @@ def _trials(
     if shape is None:
         return []
     basis = shape.basis(left)
+    plane = np.column_stack([np.ones(len(left)), (left - shape.origin) / shape.span])
 
     def bent(chosen: NDArray[np.bool_], stiffness: float) -> Warp:
-        flat = verify.fit("affine", left[chosen], right[chosen], inverse[chosen])
-        weighted = basis[chosen] * inverse[chosen, None]
-        gram = weighted.T @ basis[chosen]
+        """Plane and bend fitted together: what a plane can say is taken out of the bend's basis first."""
+        weight, flatly = inverse[chosen, None], plane[chosen]
+        bend = basis[chosen]
+        bend = bend - flatly @ np.linalg.solve((flatly * weight).T @ flatly, (flatly * weight).T @ bend)
+        gram = (bend * weight).T @ bend
         scale = float(np.trace(gram)) / len(gram)
         gram += stiffness * scale * shape.penalty() + 1e-9 * scale * np.eye(len(gram))
-        rest = right[chosen] - flat(left[chosen])
-        return Warp(flat, replace(shape, coefficients=np.linalg.solve(gram, weighted.T @ rest)))
+        coefficients = np.linalg.solve(gram, (bend * weight).T @ (right[chosen] - left[chosen]))
+        fitted = replace(shape, coefficients=coefficients)
+        rest = right[chosen] - basis[chosen] @ coefficients
+        return Warp(verify.fit("affine", left[chosen], rest, inverse[chosen]), fitted)
 
     return [_Trial(kind, partial(bent, stiffness=s)) for s in ((0.0,) if kind.startswith("polynomial") else STIFFNESS)]
 

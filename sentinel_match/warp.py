@@ -32,7 +32,7 @@ TURNS = 14.3
 
 @dataclass(frozen=True, eq=False)
 class Bend:
-    """A displacement that varies smoothly over the plane; zero on average."""
+    """A displacement that varies smoothly over the plane, besides what a plane says."""
 
     kind: str
     """One of ``BENDS``."""

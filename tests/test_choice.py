@@ -159,3 +159,19 @@ def test_points_in_one_place_give_the_simplest_model_and_no_proof() -> None:
 def test_the_track_leads_south_southwest(latitude: float, degrees: float) -> None:
     # From the ground tracks of Sentinel-2: about 12 degrees at the equator, more towards the poles
     assert abs(np.degrees(azimuth_of_track(latitude)) % 360 - degrees) < 2
+
+
+@pytest.mark.parametrize("degree", [2, 3])
+def test_a_polynomial_alone_is_fitted_to_what_is_one(degree: int) -> None:
+    rng = np.random.default_rng(degree)
+    left, ground = rng.uniform(0, 100_000, (300, 2)), rng.uniform(0, 100_000, (2000, 2))
+
+    def truth(at: np.ndarray) -> np.ndarray:
+        x, y = 2 * at.T / 100_000 - 1
+        return at + np.column_stack([10 * x**degree + 3 * x - 2, 4 * y**degree + x * y])
+
+    right = truth(left) + rng.normal(0, 0.2, left.shape)
+    kind = f"polynomial{degree}"
+    chosen = choose(left, right, np.full(300, 0.2), np.ones(300), kinds=(kind,), apart=320)
+    assert kind == chosen.warp.kind
+    assert np.sqrt(((chosen.warp(ground) - truth(ground)) ** 2).mean()) < 0.1
