@@ -151,11 +151,11 @@ def _trials(
     if shape is None:
         return []
     basis = shape.basis(left)
-    plane = np.column_stack([np.ones(len(left)), (left - shape.origin) / shape.span])
+    level = np.column_stack([np.ones(len(left)), (left - shape.origin) / shape.span])
 
     def bent(chosen: NDArray[np.bool_], stiffness: float) -> Warp:
         """Plane and bend fitted together: what a plane can say is taken out of the bend's basis first."""
-        weight, flatly = inverse[chosen, None], plane[chosen]
+        weight, flatly = inverse[chosen, None], level[chosen]
         bend = basis[chosen]
         bend = bend - flatly @ np.linalg.solve((flatly * weight).T @ flatly, (flatly * weight).T @ bend)
         gram = (bend * weight).T @ bend

@@ -19,10 +19,11 @@ import numpy as np
 
 from sentinel_match import judge, proof
 from sentinel_match.errors import BadPoints, SentinelMatchError
+from sentinel_match.lattice import in_metres
 from sentinel_match.matchers import WITNESS
 from sentinel_match.scene import Scene
 from sentinel_match.tables import Table, read_table
-from sentinel_match.tiepoints import BY_HAND, TiePoints
+from sentinel_match.tiepoints import BY_HAND, REASONS, TiePoints
 from sentinel_match.warp import Warp, azimuth_of_track
 
 if TYPE_CHECKING:
@@ -69,10 +70,12 @@ def fit(
     crs = _crs(table, crs)
     left, right, moved = _ends(table, crs)
     crs, left, right = _metric(crs, left, right)
+    _beside(table, left, right)
     facts = table.facts
     before: Mapping[str, Any] = facts.get("summary") or {}
     gsd = gsd or float(before.get("gsd_m", 10.0))
     inlier, reason = table.truths("inlier"), table.words("reason")
+    reason = np.where(np.isin(reason, REASONS), reason, "")  # another program may mean anything by the word
     out = ~inlier & np.isin(reason, ("", BY_HAND))
     kept = inlier & (reason != "")
     method = np.where(moved, BY_HAND, table.words("method", "points"))
@@ -132,7 +135,8 @@ def fit(
         reason=all_of(said.reason, BY_HAND),
         summary=summary,
     )
-    ties.sigma_m[out] = sigma[out]
+    scale: Mapping[str, float] = said.summary["sigma_factors"]
+    ties.sigma_m[out] = (sigma * [scale.get(name, 1.0) for name in view])[out]
     return ties
 
 
@@ -185,13 +189,25 @@ def _ends(table: Table, crs: str) -> tuple[NDArray[np.float64], NDArray[np.float
     return np.where(moved[:, None], there, left), right, moved
 
 
+def _beside(table: Table, left: NDArray[np.float64], right: NDArray[np.float64]) -> None:
+    """Refuse ends that cannot be in one frame: pixels beside metres, or metres of two zones."""
+    spread = np.ptp(left, axis=0).max(), np.ptp(right, axis=0).max()
+    apart = float(np.hypot(*np.median(right - left, axis=0)))
+    if apart > max(spread) or not 0.5 <= (spread[1] + 1) / (spread[0] + 1) <= 2:
+        raise BadPoints(
+            table.path,
+            f"its left ends spread over {spread[0]:,.0f} m and its right ends over {spread[1]:,.0f} m, {apart:,.0f} m "
+            f"from them: they are not in one CRS (pixels of an image are none)",
+        )
+
+
 def _metric(
     crs: str, left: NDArray[np.float64], right: NDArray[np.float64]
 ) -> tuple[str, NDArray[np.float64], NDArray[np.float64]]:
-    """Degrees to metres of the UTM zone in their middle."""
-    from pyproj import CRS, Transformer
+    """Degrees, feet and metres of a Mercator map to metres of the UTM zone in their middle."""
+    from pyproj import Transformer
 
-    if not CRS.from_user_input(crs).is_geographic:
+    if in_metres(crs):
         return crs, left, right
     degrees = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
     lon, lat = (float(np.median(v)) for v in degrees.transform(*left.T))

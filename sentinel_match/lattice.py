@@ -43,14 +43,17 @@ def metric(geobox: GeoBox) -> GeoBox:
 
     Degrees are no metres, and neither are those of a Mercator map: they grow with latitude.
     """
+    return geobox if in_metres(str(geobox.crs)) else geobox.to_crs("utm")
+
+
+def in_metres(name: str) -> bool:
+    """Whether a metre of a CRS is a metre on the ground, or nearly."""
     from pyproj import CRS
 
-    crs = CRS.from_user_input(str(geobox.crs))
+    crs = CRS.from_user_input(name)
     operation = crs.coordinate_operation.method_name if crs.coordinate_operation else ""
-    in_metres = crs.is_projected and all(axis.unit_name == "metre" for axis in crs.axis_info)
-    if in_metres and ("Mercator" not in operation or "Transverse" in operation):
-        return geobox
-    return geobox.to_crs("utm")
+    metres = crs.is_projected and all(axis.unit_name == "metre" for axis in crs.axis_info)
+    return bool(metres and ("Mercator" not in operation or "Transverse" in operation))
 
 
 def crs_name(crs: object) -> str:

@@ -67,11 +67,12 @@ def held_out(
     if not believed.any():
         return {}
     distance = np.hypot(*error.T)
-    top = float(distance.max()) * (1 + 1e-9) + 1e-12
+    # Bins by rank: one far outlier must not make all the others one bin
+    edges = np.quantile(distance, np.linspace(0, 1, min(BINS, len(distance)) + 1)[1:])
     _, block = np.unique(block, return_inverse=True)
     blocks = int(block.max()) + 1
-    counts = np.zeros((blocks, BINS))
-    np.add.at(counts, (block.ravel(), (distance / top * BINS).astype(int)), 1)
+    counts = np.zeros((blocks, len(edges)))
+    np.add.at(counts, (block.ravel(), np.searchsorted(edges, distance).clip(max=len(edges) - 1)), 1)
     drawn = np.random.default_rng(seed).multinomial(blocks, np.full(blocks, 1 / blocks), DRAWS) @ counts
     share = np.cumsum(drawn, 1) / np.maximum(drawn.sum(1, keepdims=True), 1)
     figures: dict[str, Any] = {
@@ -82,7 +83,7 @@ def held_out(
         "rmse": float(np.sqrt((distance[believed] ** 2).mean())),
     }
     for percent in (90, 95):
-        each = ((share < percent / 100).sum(1) + 1) / BINS * top
+        each = edges[(share < percent / 100 - 1e-9).sum(1).clip(max=len(edges) - 1)]
         figures[f"ce{percent}"] = float(np.percentile(distance, percent))
         figures[f"ce{percent}_interval"] = [float(v) for v in np.percentile(each, (2.5, 97.5))]
     return figures

@@ -46,7 +46,7 @@ class Table:
 
     def has(self, name: str) -> bool:
         """Whether any row has such a value."""
-        return any(row.get(name) not in {None, ""} for row in self.rows)
+        return any(not _empty(row.get(name)) for row in self.rows)
 
     def numbers(self, name: str, missing: float | None = None) -> NDArray[np.float64]:
         """(N,) a column of numbers.
@@ -62,7 +62,7 @@ class Table:
 
     def _number(self, k: int, name: str, missing: float | None) -> float:
         value = self.rows[k].get(name)
-        if value is None or value == "":
+        if value is None or _empty(value):
             if missing is None:
                 raise BadPoints(self.path, f"it has no {name}", self.names[k])
             return missing
@@ -76,7 +76,7 @@ class Table:
 
     def words(self, name: str, missing: str = "") -> NDArray[np.str_]:
         """(N,) a column of words."""
-        return np.array([missing if (v := row.get(name)) in {None, ""} else str(v) for row in self.rows], "U64")
+        return np.array([missing if _empty(v := row.get(name)) else str(v) for row in self.rows], "U64")
 
     def truths(self, name: str) -> NDArray[np.bool_]:
         """(N,) a column of yes and no; yes where nothing is said.
@@ -87,11 +87,15 @@ class Table:
         said = []
         for k, row in enumerate(self.rows):
             value = row.get(name)
-            word = "true" if value in {None, ""} else str(value).strip().lower().removesuffix(".0")
+            word = "true" if _empty(value) else str(value).strip().lower().removesuffix(".0")
             if word not in TRUE | FALSE:
                 raise BadPoints(self.path, f"{name} is {value!r}, neither true nor false", self.names[k])
             said.append(word in TRUE)
         return np.array(said, bool)
+
+
+def _empty(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value)
 
 
 def read_table(path: Path, layer: str | None = None) -> Table:
@@ -142,10 +146,13 @@ def _geojson(path: Path, *, lines: bool) -> Table:
             raise BadPoints(path, "its coordinates are no numbers", name) from None
         places.append((lon, lat))
     # Before RFC 7946 a collection could name its CRS; QGIS and others still write it
-    named = (collection.get("crs") or {}).get("properties", {}).get("name", "EPSG:4326")
+    crs = collection.get("crs")
+    named = crs["properties"].get("name") if isinstance(crs, dict) and isinstance(crs.get("properties"), dict) else crs
     own = {key: collection[key] for key in ("projected_crs", "left", "right", "summary") if key in collection}
     rows = [feature.get("properties") or {} for feature in features]
-    return Table(path, rows, names, np.array(places).reshape(-1, 2), str(named), own.get("projected_crs", ""), own)
+    return Table(
+        path, rows, names, np.array(places).reshape(-1, 2), str(named or "EPSG:4326"), own.get("projected_crs", ""), own
+    )
 
 
 def _delimited(path: Path) -> Table:

@@ -164,3 +164,14 @@ def test_a_requirement_is_met_or_says_why_not(text: str, said: str) -> None:
 def test_what_is_no_requirement_is_refused_in_words(text: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         proof.requirement(text)
+
+
+def test_one_far_outlier_leaves_the_interval_around_its_figure() -> None:
+    rng = np.random.default_rng(0)
+    error = rng.normal(0, 0.5, (400, 2))
+    error[7] = 500_000, 0
+    held = proof.held_out(error, np.hypot(*error.T) < 10, np.arange(400) // 16)
+    for name in ("ce90", "ce95"):
+        low, high = held[f"{name}_interval"]
+        assert low <= held[name] <= high
+        assert high < 3
