@@ -220,6 +220,11 @@ def judged(evidence: Evidence, fitting: Fitting, gsd: float, ids: tuple[str, str
     try:
         plane = verify.robust_fit(fitting.plane, p, q, sigma, tolerance=TOLERANCE[1] * gsd, quality=-sigma, seed=seed)
         weight = choice.consensus(p, q, plane, TOLERANCE[1] * gsd)
+        if (seen := evidence.refined).any():
+            # What hides ground, clouds and their shadows, agrees with itself: weak peaks have no say beside sure ones
+            off = np.hypot(*(q - plane(p)).T)
+            sure = verify.reliability(off[seen], evidence.quality[seen], TOLERANCE[1] * gsd, fitting.radius_m)
+            weight[seen] *= sure**4
         weight[evidence.kept] = 1.0
         kinds = choice.TRIED if fitting.asked is None else (fitting.asked,)
         chosen = choice.choose(
