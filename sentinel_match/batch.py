@@ -22,7 +22,7 @@ from sentinel_match import __version__, pipeline, sides, vectors
 from sentinel_match.cache import digest
 from sentinel_match.errors import NotARun, PairError, SentinelMatchError
 from sentinel_match.export import dumps, write_collection
-from sentinel_match.files import write_text
+from sentinel_match.files import LATER, write_text
 from sentinel_match.jp2 import check_size
 from sentinel_match.loaded import VERSION as LOADED
 from sentinel_match.loaded import fingerprint
@@ -50,6 +50,7 @@ VERSION = 3
 """Of what ``refine``, ``verify`` and ``judge`` make of the same inputs: raise it when that changes."""
 
 TIES, STYLE, GEOPACKAGE = "tiepoints.geojson", "tiepoints.qml", "tiepoints.gpkg"
+PICTURES = QUICKLOOK, MASKS = "quicklook.json", "masks.tif"
 RECORD, SERIES = "pair.json", "series.json"
 LIBRARIES = (
     "torch",
@@ -256,7 +257,15 @@ def _one(
 
 
 def _discard(folder: Path) -> None:
-    for name in (TIES, STYLE, GEOPACKAGE):
+    """Remove what tells of other inputs, but keep what a user has changed since, under a name with ``~``."""
+    record = folder / RECORD
+    made = record.stat().st_mtime if record.exists() else float("inf")
+    for name in (TIES, GEOPACKAGE):
+        path = folder / name
+        if path.exists() and path.stat().st_mtime > made + LATER:
+            log.warning("%s was edited: it is kept as %s~", path, name)
+            path.replace(path.with_name(f"{name}~"))
+    for name in (TIES, STYLE, GEOPACKAGE, *PICTURES):
         (folder / name).unlink(missing_ok=True)
 
 

@@ -11,6 +11,7 @@ What a person said is kept as the reason ``by hand`` and holds in every later fi
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
+
+log = logging.getLogger(__name__)
 
 MOVED = 0.05
 """Metres between the geometry of a point and its ``left_x``, ``left_y`` from which it was moved: seven decimals of a
@@ -73,6 +76,8 @@ def fit(
     _beside(table, left, right)
     facts = table.facts
     before: Mapping[str, Any] = facts.get("summary") or {}
+    if gsd is None and "gsd_m" not in before:
+        log.warning("%s does not say how large a pixel is: taken as 10 m; --gsd says otherwise", path.name)
     gsd = gsd or float(before.get("gsd_m", 10.0))
     inlier, reason = table.truths("inlier"), table.words("reason")
     reason = np.where(np.isin(reason, REASONS), reason, "")  # another program may mean anything by the word

@@ -14,6 +14,9 @@ from sentinel_match.errors import OutputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+LATER = 2.0
+"""Seconds after a result was made from which a file in it was changed by somebody else."""
+
 
 @contextlib.contextmanager
 def whole(path: Path | str) -> Iterator[Path]:
@@ -44,7 +47,8 @@ def whole_folder(path: Path, mark: str, size: int) -> Iterator[Path]:
     """A new folder beside ``path`` to fill; it takes that name when the block ends well, and is removed when not.
 
     Args:
-        path: the folder to make. One that is empty, or holds ``mark``, is replaced.
+        path: the folder to make. One that is empty, or holds ``mark``, is replaced; it becomes ``PATH~`` where files in
+            it are newer than that.
         mark: name of a file that only folders of this kind hold.
         size: bytes that will be needed, at most.
 
@@ -62,13 +66,25 @@ def whole_folder(path: Path, mark: str, size: int) -> Iterator[Path]:
         folder = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=path.parent))
         yield folder
         folder.chmod(0o777 & ~_umask())
-        shutil.rmtree(path, ignore_errors=True)
+        if path.exists():
+            _put_aside(path, path / mark)
         folder.rename(path)
     except OSError as error:
         raise OutputError(path, error.strerror or str(error)) from error
     finally:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _put_aside(path: Path, mark: Path) -> None:
+    """Remove a folder of ours; one in which somebody has worked since gets a ``~`` behind its name."""
+    made = mark.stat().st_mtime if mark.exists() else float("inf")
+    aside = path.with_name(f"{path.name}~")
+    if any(file.stat().st_mtime > made + LATER for file in path.rglob("*") if file.is_file()):
+        shutil.rmtree(aside, ignore_errors=True)
+        path.rename(aside)
+    else:
+        shutil.rmtree(path)
 
 
 def write_text(path: Path | str, text: str) -> None:

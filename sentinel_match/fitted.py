@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sentinel_match.errors import BadPoints
-from sentinel_match.tables import read_table
+from sentinel_match.tables import Table, read_table
 from sentinel_match.warp import Warp
 
 
@@ -39,13 +39,25 @@ class Ties:
         return self.left_path, self.right_path
 
 
+def _as_fitted(table: Table) -> None:
+    """Refuse points that were edited since: their correction is still that of before."""
+    said = table.facts.get("summary") or {}
+    now = {"points": len(table), "inliers": int(table.truths("inlier").sum())}
+    if any(said.get(name, count) != count for name, count in now.items()):
+        raise BadPoints(
+            table.path, "they were edited after the correction was fitted: run `sentinel-match fit` on them"
+        )
+
+
 def read_ties(path: Path) -> Ties:
     """The fitted correction, and whose it is, from what ``match``, ``run`` or ``fit`` has written.
 
     Raises:
         BadPoints: the file is none of these, or holds no correction.
     """
-    facts = read_table(path).facts
+    table = read_table(path)
+    facts = table.facts
+    _as_fitted(table)
     try:
         sides = {side: facts[side] for side in ("left", "right")}
         return Ties(

@@ -97,7 +97,8 @@ def write_chips(folder: Path, order: tuple[str, str], size: int) -> dict[str, An
             written += 1
             box, name = target[top : top + size, left : left + size], f"{top // size:03d}_{left // size:03d}.tif"
             for part, file in (("A", first), ("B", second)):
-                pixels = np.where(_data(codes), file.read(window=window), np.float32(0))
+                pixels = file.read(window=window)
+                pixels = np.where(_data(codes), np.where(pixels == 0, ZERO, pixels), np.float32(0))
                 _write(folder / "chips" / part / name, pixels, box)
             _write(folder / "chips" / "valid" / name, clear[None], box)
     return {"size": size, "chips": written, "left_out": len(places) - written}
@@ -122,7 +123,7 @@ def write_oscd(
         What was written.
 
     Raises:
-        OutputError: the disk is full.
+        OutputError: the disk is full, or the values are no reflectance.
     """
     root = folder / "oscd"
     images, labels = root / f"{OSCD} - Images" / region, root / f"{OSCD} - Test Labels" / region / "cm"
@@ -133,7 +134,11 @@ def write_oscd(
         for k, name in enumerate(names, 1):
             with stack.created(images / f"imgs_{i}_rect" / f"{name}.tif", target, 1, "int16") as file:
                 for top, pixels, known in _one(folder, side, k):
-                    counts = np.rint(np.where(known, pixels, 0) * COUNTS).clip(-32768, 32767).astype(np.int16)
+                    counts = np.rint(np.where(known, pixels, 0) * COUNTS)
+                    if np.abs(counts).max(initial=0) > 32767:
+                        reason = f"{name} holds values beyond {32767 / COUNTS:g}, which are no reflectance"
+                        raise OutputError(images, reason)
+                    counts = np.where(known & (counts == 0), 1, counts).astype(np.int16)  # 0 is no data
                     file.write(counts, 1, window=rasterio.windows.Window(0, top, *pixels.shape[::-1]))
     write_text(images / "dates.txt", f"date_1: {dates[0]}\ndate_2: {dates[1]}\n")
     labels.mkdir(parents=True)

@@ -9,6 +9,7 @@ The form is that of QGIS 3.22 (``QgsProject::writeProjectFile``, ``QgsMapLayer::
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sqlite3
@@ -20,11 +21,10 @@ from typing import TYPE_CHECKING
 from lxml import etree
 from lxml.builder import E
 
-from sentinel_match.batch import GEOPACKAGE, STYLE, TIES
+from sentinel_match.batch import GEOPACKAGE, MASKS, STYLE, TIES
 from sentinel_match.cache import digest
 from sentinel_match.files import whole
 from sentinel_match.masks import Reason
-from sentinel_match.quicklook import MASKS
 from sentinel_match.source import Source, inputs, source_of
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from sentinel_match.batch import Outcome, Run
     from sentinel_match.pair import Pair
     from sentinel_match.scene import Asset, Band, Scene
+
+log = logging.getLogger(__name__)
 
 PROJECT = "inspect.qgs"
 QGIS = "3.22.0"
@@ -97,9 +99,10 @@ def make(result: Run, out: Path) -> Path | None:
     """
     pairs = {pair.id: pair for pair in result.pairing.pairs}
     matched = [(pairs[outcome.id], outcome) for outcome in result.outcomes if outcome.summary]
-    if not matched:
-        return None
     path = out / PROJECT
+    if not matched:
+        path.unlink(missing_ok=True)  # that of an earlier run would show what is no longer so
+        return None
     made = _document(matched, out.resolve())
     mark = digest({"project": etree.tostring(made, encoding="unicode")})
     if _mark(path) == mark:
@@ -177,7 +180,8 @@ def _vectors(outcome: Outcome, folder: Path) -> Iterator[Layer]:
     with closing(sqlite3.connect(f"{package.as_uri()}?mode=ro", uri=True)) as base:
         tables = {row[0] for row in base.execute("SELECT table_name FROM gpkg_contents WHERE data_type = 'features'")}
         styled = base.execute("SELECT name FROM sqlite_master WHERE name = 'layer_styles'").fetchone()
-        styles = dict(base.execute("SELECT f_table_name, styleQML FROM layer_styles")) if styled else {}
+        wanted = "SELECT f_table_name, styleQML FROM layer_styles WHERE useAsDefault AND styleQML <> ''"
+        styles = dict(base.execute(wanted)) if styled else {}
     for table, (geometry, name) in LAYERS.items():
         if table in tables:
             facts = _style(styles[table].encode()) if table in styles else []
@@ -186,8 +190,12 @@ def _vectors(outcome: Outcome, folder: Path) -> Iterator[Layer]:
 
 
 def _style(qml: bytes) -> list[etree._Element]:
-    """What a style says, as parts of a layer."""
-    return [part for part in etree.fromstring(qml, _parser()) if part.tag != "layerGeometryType"]
+    """What a style says, as parts of a layer; nothing where it is none: users save what they like."""
+    try:
+        return [part for part in etree.fromstring(qml, _parser()) if part.tag != "layerGeometryType"]
+    except etree.XMLSyntaxError as error:
+        log.warning("a style is left out: %s", error.msg)
+        return []
 
 
 def _masks(outcome: Outcome, folder: Path) -> Iterator[Layer]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from sentinel_match import classes, drawing, raster
-from sentinel_match.batch import RECORD, TIES
+from sentinel_match.batch import MASKS, QUICKLOOK, RECORD, TIES
 from sentinel_match.cache import digest
 from sentinel_match.errors import SentinelMatchError
 from sentinel_match.export import dumps
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-QUICKLOOK, MASKS = "quicklook.json", "masks.tif"
 VERSION = 1
 """Of what is made here from the same tie points: raise it when that changes."""
 SIDE = 800

@@ -144,18 +144,58 @@ def test_control_points_of_qgis_come_back(ties: TiePoints, tmp_path: Path) -> No
     assert np.abs(np.median(again.shift, axis=0) - (6.4, 18.1)).max() < 0.5
 
 
-def test_degrees_become_metres_of_their_zone(ties: TiePoints, tmp_path: Path) -> None:
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3857"])
+def test_degrees_and_mercator_become_metres_of_their_zone(ties: TiePoints, tmp_path: Path, crs: str) -> None:
     from pyproj import Transformer
 
-    to_degrees = Transformer.from_crs("EPSG:32633", "EPSG:4326", always_xy=True)
+    to_degrees = Transformer.from_crs("EPSG:32633", crs, always_xy=True)
     with (tmp_path / "points.csv").open("w") as file:
         file.write("left_x,left_y,right_x,right_y\n")
         for p, q in zip(ties.left_xy, ties.right_xy, strict=True):
             file.write(",".join(f"{v:.9f}" for v in (*to_degrees.transform(*p), *to_degrees.transform(*q))) + "\n")
-    again = edited.fit(tmp_path / "points.csv", crs="EPSG:4326")
+    again = edited.fit(tmp_path / "points.csv", crs=crs)
     # T33UUU begins at 12 degrees east: the zone is the same
     assert "EPSG:32633" == again.crs
     assert np.abs(again.left_xy - ties.left_xy).max() < 0.01
+
+
+def test_pixels_beside_metres_are_refused(ties: TiePoints, tmp_path: Path) -> None:
+    with (tmp_path / "points.csv").open("w") as file:
+        file.write("left_x,left_y,right_x,right_y\n")
+        for p, q in zip(ties.left_xy, ties.right_px, strict=True):
+            file.write(",".join(f"{v:.9f}" for v in (*p, *q)) + "\n")
+    with pytest.raises(BadPoints, match="they are not in one CRS"):
+        edited.fit(tmp_path / "points.csv", crs="EPSG:32633")
+
+
+def test_reasons_of_another_program_decide_nothing(ties: TiePoints, tmp_path: Path) -> None:
+    with (tmp_path / "points.csv").open("w") as file:
+        file.write("left_x,left_y,right_x,right_y,inlier,reason\n")
+        for k, (p, q) in enumerate(zip(ties.left_xy, ties.right_xy, strict=True)):
+            far = 300 if k < 10 else 0
+            file.write(
+                ",".join(f"{v:.3f}" for v in (*p, *(q + far))) + ("," + ("true,ok" if k else "false,blunder")) + "\n"
+            )
+    again = edited.fit(tmp_path / "points.csv", crs="EPSG:32633")
+    assert not again.inlier[:10].any()
+    assert (0, 1) == (again.summary["edited"]["kept_by_hand"], again.summary["edited"]["rejected_by_hand"])
+
+
+def test_a_point_rejected_by_hand_keeps_its_uncertainty_through_many_fits(
+    ties: TiePoints, geojson: Callable[..., Path], tmp_path: Path
+) -> None:
+    k = int(np.flatnonzero(ties.inlier)[20])
+
+    def reject(features: list[dict]) -> None:
+        features[k]["properties"]["inlier"] = False
+
+    path, sigma = geojson(reject), []
+    for n in range(3):
+        again = edited.fit(path)
+        sigma.append(float(again.sigma_m[k]))
+        path = tmp_path / f"{n}.geojson"
+        vectors.write(again, path)
+    assert max(sigma) / min(sigma) < 1.05
 
 
 @pytest.mark.parametrize(

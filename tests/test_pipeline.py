@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -445,7 +446,16 @@ def test_a_pair_is_done_when_all_its_files_are_there_and_what_qgis_writes_into_t
     assert "kept" == go()
     package.write_bytes(package.read_bytes()[:-4096])
     assert "matched" == go()
-    for name in ("tiepoints.qml", "tiepoints.geojson"):
-        (ties.parent / name).unlink()
-        assert "matched" == go()
-        assert package.is_file()
+    assert not list(ties.parent.glob("*~"))
+    for name in ("quicklook.json", "masks.tif"):
+        (ties.parent / name).write_text("of the points that were")
+    ties.write_text(ties.read_text() + " ")
+    later = (ties.parent / "pair.json").stat().st_mtime + 60
+    os.utime(ties, (later, later))
+    assert "matched" == go()
+    assert ["pair.json", "tiepoints.geojson", "tiepoints.geojson~", "tiepoints.gpkg", "tiepoints.qml"] == sorted(
+        p.name for p in ties.parent.iterdir()
+    )
+    (ties.parent / "tiepoints.qml").unlink()
+    assert "matched" == go()
+    assert package.is_file()

@@ -380,7 +380,7 @@ def test_torchgeo_finds_what_it_looks_for(stacks: Path) -> None:
     truth = opened(stacks / "oscd" / "left.tif")[3]
     assert pixels.min() < 0
     known = pixels != 0
-    np.testing.assert_allclose(truth[known], pixels[known] / 10_000, atol=6e-5)
+    np.testing.assert_allclose(truth[known], pixels[known] / 10_000, atol=1.6e-4)  # a true 0 is 1, for 0 is no data
 
 
 # What goes wrong
