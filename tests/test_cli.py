@@ -138,7 +138,7 @@ def test_three_acquisitions_are_adjusted_as_one_series(archive: Path, tmp_path: 
         assert np.allclose(np.subtract(found[month], found["05"]), truth, atol=0.6)
     (loop,) = series["loops"]
     assert np.hypot(*loop["closure_m"]) < 1
-    assert "1 triangles close to" in done.stdout.replace("\n", " ")
+    assert "1 triangle closed to" in done.stdout.replace("\n", " ")
 
 
 def test_chip_writes_what_the_matcher_sees(archive: Path, tmp_path: Path) -> None:

@@ -211,7 +211,7 @@ def test_the_command_says_what_run_said_and_writes_the_page_again(made: Made, co
     (copied / "report.html").unlink()
     done = CliRunner().invoke(main, ["report", str(copied)])
     assert 0 == done.exit_code, done.output
-    assert "1 pairs of 2 scenes" in done.stdout
+    assert "1 pair of 2 scenes" in done.stdout
     assert "refused: " in done.stderr
     assert 1 == len(page(copied).xpath("//section"))
     plain = CliRunner().invoke(main, ["-q", "report", str(copied), "--json"])

@@ -145,7 +145,7 @@ def print_run(output: Path, *, as_json: bool = False) -> None:
         click.echo((output / "run.json").read_text(encoding="utf-8"), nl=False)
     else:
         columns = ["pair", "outcome", "band", "tie points", "east m", "north m", "model", "NMAD x y px", "CE90 m"]
-        title = f"{len(outcomes)} pairs of {len(record['scenes'])} scenes"
+        title = f"{counted(len(outcomes), 'pair')} of {counted(len(record['scenes']), 'scene')}"
         rows = [_outcome_row(outcome) for outcome in outcomes]
         print_table(title, [*columns, "1 km cells hit"], rows, right=[*columns[3:], "1 km cells hit"])
         for one in series:
@@ -197,6 +197,6 @@ def _print_series(series: Mapping[str, Any]) -> None:
     ]
     columns = ["acquisition", "east m", "north m", "east north px", "pairs", ""]
     closures = [float(sum(v * v for v in loop["closure_m"]) ** 0.5) for loop in series["loops"]]
-    worst = f"; {len(closures)} triangles close to {max(closures):.2f} m or better" if closures else ""
+    worst = f"; {counted(len(closures), 'triangle')} closed to {max(closures):.2f} m or better" if closures else ""
     title = f"One series: offset of each acquisition from the median of {len(rows)}{worst}"
     print_table(title, columns, rows, right=columns[1:5])
