@@ -129,7 +129,7 @@ def test_three_acquisitions_are_adjusted_as_one_series(archive: Path, tmp_path: 
     folder, out = tmp_path / "archive", tmp_path / "out"
     shutil.copytree(archive, folder)
     write_product(folder, Landscape(7), date="2021-07-19", pixels=720, displacement=(-5.0, 3.0))
-    done = call("run", folder, "-o", out, *QUICK)
+    done = call("run", folder, "-o", out, "--matcher", "phase", "--candidates", "1000", "--no-report", "--no-project")
     assert 0 == done.exit_code, done.output
     (series,) = json.loads((out / "series.json").read_text())["series"]
     assert 3 == len(series["acquisitions"]) == len(series["pairs"])

@@ -227,7 +227,7 @@ def test_the_corpus_of_damaged_zips(packing: Literal["stored", "deflated"], whol
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_damage_to_any_file_gives_a_right_result_or_a_clear_sentence(
     product: Path, whole: Seen, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:

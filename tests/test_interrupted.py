@@ -38,7 +38,7 @@ main()
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("archive")
     for date, aside in (("2021-05-20", (0.0, 0.0)), ("2021-09-17", (6.4, 18.1))):
-        write_product(folder, Landscape(7), date=date, pixels=360, displacement=aside)
+        write_product(folder, Landscape(7), date=date, pixels=300, displacement=aside)
     return folder
 
 
@@ -84,7 +84,7 @@ def unharmed(out: Path) -> None:
             assert path.is_dir(), f"{path} was left behind"
 
 
-@pytest.mark.parametrize("stage", ["pair", "read", "match", "refine"])
+@pytest.mark.parametrize("stage", ["read", "match", "refine"])
 def test_a_run_killed_in_any_stage_goes_on_to_what_an_undisturbed_one_says(
     archive: Path, tmp_path: Path, whole: dict[str, Any], stage: str
 ) -> None:
@@ -206,7 +206,7 @@ def test_a_batch_goes_on_beside_products_of_every_damage(archive: Path, tmp_path
     folder, out = tmp_path / "archive", tmp_path / "out"
     shutil.copytree(archive, folder)
     for k, harm in enumerate((b"", b"<!DOCTYPE html>", bytes(5000))):
-        broken = write_product(folder, Landscape(7), date=f"2021-06-{10 + k}", pixels=360)
+        broken = write_product(folder, Landscape(7), date=f"2021-06-{10 + k}", pixels=300)
         next(broken.rglob("*_B04*.jp2")).write_bytes(harm)
     (folder / "S2A_MSIL1C_20210101T000000_N0300_R022_T33UUU_20210101T000000.zip").write_bytes(b"<html></html>")
     done = CliRunner().invoke(main, [str(a) for a in arguments(folder, out, tmp_path / "cache")])
