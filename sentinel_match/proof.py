@@ -102,16 +102,17 @@ def second(left: Raster, right: Raster, warp: Warp) -> dict[str, Any]:
         ``after_dx_m``, ``after_dy_m`` and the standard errors ``sigma_dx_m``, ``sigma_dy_m`` of the latter.
     """
     gsd = pixel_size(left)
-    places = _places(left)
-    centre = to_metres(left, places + SIDE / 2)
+    rows, cols = left.valid.shape
+    corners = places(left.valid, max(SIDE, int(np.sqrt(rows * cols / LOOKS))))
+    centre = to_metres(left, corners + SIDE / 2)
     expected = to_pixels(right, warp(centre)) - SIDE / 2
-    found = np.full((len(places), 2), np.nan)
-    for k, ((x, y), there) in enumerate(zip(places.astype(int), np.round(expected).astype(int), strict=True)):
+    found = np.full((len(corners), 2), np.nan)
+    for k, ((x, y), there) in enumerate(zip(corners, np.round(expected).astype(int), strict=True)):
         moved = aligned(_cut(left, x, y), _cut(right, *there))
         if moved is not None:
             found[k] = there + moved
     answered = np.isfinite(found).all(1)
-    said: dict[str, Any] = {"estimator": "ECC", "looks": len(places), "answers": int(answered.sum())}
+    said: dict[str, Any] = {"estimator": "ECC", "looks": len(corners), "answers": int(answered.sum())}
     if answered.sum() < FEWEST:
         return said
     truly = to_metres(right, found[answered] + SIDE / 2)
@@ -125,19 +126,23 @@ def second(left: Raster, right: Raster, warp: Warp) -> dict[str, Any]:
     return said | {"agrees": bool(off[0] <= bounds[0] and off[1] <= bounds[1])}
 
 
-def _places(image: Raster) -> NDArray[np.float64]:
-    """(N, 2) corners of windows on clear ground, spread evenly."""
-    rows, cols = image.valid.shape
+def places(valid: NDArray[np.bool_], step: int) -> NDArray[np.int_]:
+    """(N, 2) x, y of the corners of windows on clear ground, spread evenly.
+
+    Args:
+        valid: (rows, cols) in the images that are compared; a memory map is read window by window.
+        step: pixels from one to the next.
+    """
+    rows, cols = valid.shape
     if min(rows, cols) < SIDE:
-        return np.empty((0, 2))
-    step = max(SIDE, int(np.sqrt(rows * cols / LOOKS)))
+        return np.empty((0, 2), int)
     corners = [
         (x, y)
         for y in range((rows - SIDE) % step // 2, rows - SIDE + 1, step)
         for x in range((cols - SIDE) % step // 2, cols - SIDE + 1, step)
-        if np.asarray(image.valid[y : y + SIDE, x : x + SIDE]).mean() >= CLEAR
+        if np.asarray(valid[y : y + SIDE, x : x + SIDE]).mean() >= CLEAR
     ]
-    return np.array(corners, float).reshape(-1, 2)
+    return np.array(corners, int).reshape(-1, 2)
 
 
 def _cut(image: Raster, x: int, y: int) -> Window | None:

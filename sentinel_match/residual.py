@@ -40,7 +40,7 @@ def residual(
         and ``dy_px`` (north), right minus left, with their standard errors ``sigma_dx_px`` and ``sigma_dy_px`` and the
         scatter ``nmad_x_px`` and ``nmad_y_px`` of single windows.
     """
-    places = _places(clear)
+    places = [Window(int(y), int(x), SIDE, SIDE) for x, y in proof.places(clear, _step(clear.shape))]
     found = np.full((len(rights), len(places), 2), np.nan)
     for k, place in enumerate(places):
         one = _cut(left(place), clear[place.roi])
@@ -74,22 +74,6 @@ def residual(
 def _step(shape: tuple[int, ...]) -> int:
     """Pixels between windows: in a small image they overlap by half."""
     return max(SIDE // 2, int(np.sqrt(shape[0] * shape[1] / LOOKS)))
-
-
-def _places(clear: NDArray[np.bool_]) -> list[Window]:
-    """Windows on clear ground, spread evenly."""
-    rows, cols = clear.shape
-    step = _step(clear.shape)
-    windows = (
-        [
-            Window(y, x, SIDE, SIDE)
-            for y in range((rows - SIDE) % step // 2, rows - SIDE + 1, step)
-            for x in range((cols - SIDE) % step // 2, cols - SIDE + 1, step)
-        ]
-        if min(rows, cols) >= SIDE
-        else []
-    )
-    return [w for w in windows if clear[w.roi].mean() >= proof.CLEAR]
 
 
 def _cut(pixels: Pixels, clear: NDArray[np.bool_]) -> proof.Window:
