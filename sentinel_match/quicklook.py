@@ -67,7 +67,7 @@ MASK_METRES = 20.0
 def make(result: Run, out: Path, options: Options, cache: Cache, tell: Tell) -> None:
     """Make the quick-look and the masks of each matched pair that has none yet; one that fails goes without.
 
-    What lies beside a pair that was not matched is of other inputs, and removed.
+    What lay beside a pair that was not matched was of other inputs: ``batch`` has removed it.
 
     Args:
         result: of :func:`sentinel_match.batch.run`.
@@ -79,15 +79,13 @@ def make(result: Run, out: Path, options: Options, cache: Cache, tell: Tell) -> 
     matched = {outcome.id for outcome in result.outcomes if outcome.summary}
     for pair in result.pairing.pairs:
         if pair.id not in matched:
-            for name in (QUICKLOOK, MASKS):
-                (out / pair.id / name).unlink(missing_ok=True)
-        else:
-            try:
-                keep(pair.left, pair.right, out / pair.id, options, cache, tell)
-            except SentinelMatchError as error:
-                log.warning("%s goes without pictures: %s", pair.id, error)
-            except Exception:  # a picture that fails must not end a run that has succeeded
-                log.exception("%s goes without pictures", pair.id)
+            continue
+        try:
+            keep(pair.left, pair.right, out / pair.id, options, cache, tell)
+        except SentinelMatchError as error:
+            log.warning("%s goes without pictures: %s", pair.id, error)
+        except Exception:  # a picture that fails must not end a run that has succeeded
+            log.exception("%s goes without pictures", pair.id)
 
 
 def keep(left: Scene, right: Scene, folder: Path, options: Options, cache: Cache, tell: Tell) -> None:
