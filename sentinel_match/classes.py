@@ -15,9 +15,10 @@ from odc.geo.overlap import compute_reproject_roi
 from rasterio.enums import Resampling
 
 from sentinel_match.errors import BadClasses, DamagedImage
+from sentinel_match.geometry.grids import ground_resolution
 from sentinel_match.jp2 import Window, read_rasterio
 from sentinel_match.masks import Reason, place
-from sentinel_match.safe.header import ground_resolution, read_header
+from sentinel_match.safe.header import read_header
 from sentinel_match.scene import Asset
 
 if TYPE_CHECKING:

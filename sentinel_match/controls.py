@@ -13,9 +13,9 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 import numpy as np
 
-from sentinel_match import verify
 from sentinel_match.errors import OutputError, SentinelMatchError
 from sentinel_match.files import write_text
+from sentinel_match.geometry import robust
 from sentinel_match.source import inputs, source_of
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def spread(ties: TiePoints, most: int = MOST) -> NDArray[np.intp]:
         return own
     points, exact = ties.left_xy[own], -ties.sigma_m[own]
     side = float(np.sqrt(np.prod(np.ptp(points, axis=0)) / most))
-    while len(best := verify.apart(points, exact, side)) > most:
+    while len(best := robust.decluster(points, exact, side)) > most:
         side *= 1.1
     return own[best]
 

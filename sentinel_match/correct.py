@@ -16,18 +16,17 @@ import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from sentinel_match.geometry.grids import Points, ground_resolution, transformed
 from sentinel_match.jp2 import Window
-from sentinel_match.lattice import Points, transformed
 from sentinel_match.resample import block_mean
-from sentinel_match.safe.header import ground_resolution
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
+    from sentinel_match.geometry.transform import Warp
     from sentinel_match.resample import Pixels, ReadWindow
-    from sentinel_match.warp import Warp
 
 Move = Callable[[Points], Points]
 """(N, 2) metres of the output's CRS to metres of the image's CRS: where the image shows that ground."""

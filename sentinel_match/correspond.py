@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sentinel_match import matchers, verify, windows
+from sentinel_match import matchers, windows
+from sentinel_match.cell_matching import PRECISE, CellMatching
+from sentinel_match.geometry import robust
+from sentinel_match.geometry.grids import origin_of, pixel_size, to_metres
 from sentinel_match.guide import Guide
-from sentinel_match.lattice import origin_of, pixel_size, to_metres
-from sentinel_match.look import CASCADE, PRECISE, Found, Method, Pair, Side, made
+from sentinel_match.look import CASCADE, Found, Method, Side, made
 from sentinel_match.matchers import WITNESS as SHARED
 from sentinel_match.matchers.phase import REACH, Phase
 from sentinel_match.unposed import Search, relate
@@ -47,7 +49,7 @@ THIN = 0.5
 """A cell with agreeing points on less than this share of the grid of ``phase`` counts as thin."""
 NOWHERE = np.empty((0, 2))
 LONE = 1e-9
-"""Largest chance (as ``verify.CHANCE``) of a model that no other method confirms."""
+"""Largest chance (as ``ACCEPTED_CHANCE``) of a model that no other method confirms."""
 
 
 def correspond(
@@ -73,11 +75,11 @@ def correspond(
     a, b = left.first, right.first
     aside = np.eye(3)
     aside[:2, 2] = np.subtract(origin_of(a.geobox), origin_of(b.geobox))[::-1]
-    radius = max(method.reach / pixel_size(a), NEAREST) if method.guided else np.inf
+    radius = max(method.reach / pixel_size(a.geobox), NEAREST) if method.guided else np.inf
     prior = Guide(aside, radius, left.context, right.context)
     if method.guided:
         prior = _narrowed(left, right, prior, method.device)
-    pair = Pair(left, right, method, cache, tell, prior, windows.choose(a, b, method.cells))
+    pair = CellMatching(left, right, method, cache, tell, prior, windows.choose(a, b, method.cells))
     cascade = [m for m in (made(name, method.device) for name in (WITNESS, LAST)) if m]
     if method.everywhere or not (method.guided or method.matcher):
         return _searched(pair, [method.matcher] if method.matcher else cascade)
@@ -103,7 +105,7 @@ def _narrowed(left: Side, right: Side, prior: Guide, device: str) -> Guide:
     return Phase(spacing=16, device=device).narrowed(a, b, prior, max(least, 2))
 
 
-def _cascade(pair: Pair) -> Found:
+def _cascade(pair: CellMatching) -> Found:
     """``auto``: see the module."""
     phase = Phase(device=pair.method.device)
     dense = pair.judged(pair.look(phase, pair.cells))
@@ -144,7 +146,7 @@ def _witness(found: Found) -> NDArray[np.float64]:
     return np.full(len(found), SHARED) if found.witness is None else found.witness
 
 
-def _searched(pair: Pair, methods: Sequence[Matcher]) -> Found:
+def _searched(pair: CellMatching, methods: Sequence[Matcher]) -> Found:
     """Both images whole, at every rotation, by the first of some methods that finds anything."""
     a, b = pair.left.first, pair.right.first
     here, there = (View.of(image.pixels, np.asarray(image.valid)) for image in (a, b))
@@ -162,13 +164,13 @@ def _searched(pair: Pair, methods: Sequence[Matcher]) -> Found:
             left, right, relation.score, method, relation.keypoints, relation.inlier, None, f"{name}: {relation.why}"
         )
         if relation.model is not None:
-            p, q = to_metres(a, left[relation.inlier]), to_metres(b, right[relation.inlier])
+            p, q = to_metres(a.geobox, left[relation.inlier]), to_metres(b.geobox, right[relation.inlier])
             said = f"{name} without a prior, turned by {relation.angle:.1f} degrees, confirmed by {FIRST}"
-            return replace(found, model=verify.fit(kind, p, q), why=said)
+            return replace(found, model=robust.fit(kind, p, q), why=said)
     return found
 
 
-def _united(pair: Pair, opinions: list[Found]) -> Found:
+def _united(pair: CellMatching, opinions: list[Found]) -> Found:
     """All that was found, under the one model that most independent methods support."""
     opinions = [o for o in opinions if len(o)]
     if not opinions:

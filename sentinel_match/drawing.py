@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sentinel_match.lattice import transformed
+from sentinel_match.geometry.grids import transformed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sentinel_match import judge, proof
+from sentinel_match import judge, requirement
 from sentinel_match.errors import BadPoints, SentinelMatchError
-from sentinel_match.lattice import in_metres
+from sentinel_match.geometry.grids import in_metres
+from sentinel_match.geometry.transform import Warp, azimuth_of_track
 from sentinel_match.matchers import WITNESS
 from sentinel_match.scene import Scene
 from sentinel_match.tables import Table, read_table
 from sentinel_match.tiepoints import BY_HAND, REASONS, TiePoints
-from sentinel_match.warp import Warp, azimuth_of_track
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -109,7 +109,7 @@ def fit(
     if "points" in before:
         counts["deleted"] = int(before["points"]) - len(table)
     summary = {**said.summary, "points": len(table), "band": band, "crs": crs, "edited": {"from": path.name, **counts}}
-    summary["verdict"] = proof.verdict(summary)
+    summary["verdict"] = requirement.verdict(summary)
     rest = right - Warp.from_plain(summary["model"])(left)
 
     def all_of(judged: NDArray[Any], value: Any) -> NDArray[Any]:

@@ -14,8 +14,8 @@ import shapely
 from sentinel_match import styles
 from sentinel_match.export import columns, dumps, facts
 from sentinel_match.files import whole
+from sentinel_match.geometry.transform import Warp
 from sentinel_match.tiepoints import COVERAGE_CELL
-from sentinel_match.warp import Warp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from sentinel_match.verify import Model, Points
+    from sentinel_match.geometry.grids import Points
+    from sentinel_match.geometry.transform import Model
 
 Image: TypeAlias = "NDArray[Any] | Path | str | Scene"
 """Pixels, (rows, cols) or (rows, cols, 3); or any raster or product; or a scene."""

@@ -7,26 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sentinel_match import choice, proof, verify
+from sentinel_match import checkpoints
 from sentinel_match.errors import NoMatch
-from sentinel_match.lattice import crs_name, native_pixels, pixel_size, to_metres
+from sentinel_match.geometry import calibration, robust, selection, transform
+from sentinel_match.geometry.chance import ACCEPTED_CHANCE, agreement, by_chance
+from sentinel_match.geometry.grids import crs_name, native_pixels, pixel_size, to_metres
+from sentinel_match.geometry.robust import nmad
+from sentinel_match.geometry.transform import azimuth_of_track
 from sentinel_match.matchers import WITNESS
 from sentinel_match.source import inputs, source_of
-from sentinel_match.tiepoints import BY_HAND, OUTLIER, UNSURE, TiePoints, nmad, summarise
-from sentinel_match.warp import azimuth_of_track
+from sentinel_match.tiepoints import BY_HAND, OUTLIER, UNSURE, TiePoints, summarise
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from sentinel_match.look import Found
     from sentinel_match.raster import Raster
     from sentinel_match.refine import Measured
     from sentinel_match.scene import Scene
 
-COARSE_TOLERANCE = 2.0
-"""Pixels within which unrefined matches agree: phase leaves 0.2, ALIKED+LightGlue 0.7 px RMS."""
 TOLERANCE = (0.5, 1.0)
 """Bounds in pixels of the largest residual of an inlier; between them, five times the residual's own NMAD."""
 FEWEST_BLOCKS = 4
@@ -37,74 +37,6 @@ RELIABLE = 0.95
 """Share of right ones among peaks of the quality that check points have: a check that errs itself proves little."""
 LEAST_INLIERS = 20
 """Fewer believed points prove nothing about a pair."""
-
-
-def coarse_model(
-    kind: str, found: Found, a: Raster, b: Raster, tolerance: float, seed: int
-) -> tuple[verify.Model, np.ndarray, float]:
-    """The model the correspondences agree on, in metres, which of them do, and how many as good chance would give.
-
-    Args:
-        kind: see ``verify.MINIMAL``.
-        found: what a method delivered.
-        a: the left raster.
-        b: the right one.
-        tolerance: pixels within which a correspondence agrees.
-        seed: of the robust fit.
-
-    Raises:
-        NoModel: so few agree that chance would do as well; in words for the user.
-    """
-    gsd = pixel_size(a)
-    # A richer model than the points can carry would extrapolate wildly: similarity wants more than one cell of them
-    if len(found) < 4 * verify.MINIMAL[kind]:
-        raise verify.NoModel(f"the matcher found {len(found)} correspondences")
-    p, q = to_metres(a, found.left), to_metres(b, found.right)
-    # Small against the tolerance: the fit then narrows to a third of it, and neighbours that err alike cannot bend it
-    sigma = np.full(len(found), 0.1 * tolerance * gsd)
-    model = verify.robust_fit(kind, p, q, sigma, tolerance=tolerance * gsd, quality=found.score, seed=seed)
-    witnesses = _witnesses(p, found, gsd)
-    count, chance = verify.agreement(p[witnesses], q[witnesses], model, tolerance * gsd, found.radius * gsd)
-    if chance > verify.CHANCE:
-        raise verify.NoModel(
-            f"{count} of {len(witnesses)} independent correspondences agree, which chance alone would do"
-        )
-    return model, np.hypot(*(q - model(p)).T) <= tolerance * gsd, chance
-
-
-def _witnesses(p: np.ndarray, found: Found, gsd: float) -> np.ndarray:
-    distance = WITNESS if found.witness is None else found.witness
-    return verify.apart(p, found.score, distance * gsd)
-
-
-def confirms(model: verify.Model, found: Found, a: Raster, b: Raster) -> bool:
-    """Whether correspondences that had no part in a model agree with it more than chance would have them.
-
-    Args:
-        model: left metres to right metres.
-        found: what another method delivered.
-        a: the left raster.
-        b: the right one.
-    """
-    gsd = pixel_size(a)
-    p, q = to_metres(a, found.left), to_metres(b, found.right)
-    witnesses = _witnesses(p, found, gsd)
-    near = np.hypot(*(q - model(p)).T)[witnesses] <= COARSE_TOLERANCE * gsd
-    return verify.by_chance(int(near.sum()), len(witnesses), COARSE_TOLERANCE / found.radius) <= verify.CHANCE
-
-
-def probabilities(model: verify.Model, found: Found, a: Raster, b: Raster) -> NDArray[np.float64]:
-    """(N,) how likely each correspondence is right, by its method's own score and the model that was found.
-
-    Scores of different methods mean different things; the share of those that agree, among as good ones of the same
-    method, means the same for all (:func:`verify.probability`).
-    """
-    gsd, score = pixel_size(a), found.score.astype(np.float64)
-    residual = np.hypot(*(to_metres(b, found.right) - model(to_metres(a, found.left))).T) / gsd
-    for name in np.unique(found.method):
-        own = found.method == name
-        score[own] = verify.probability(residual[own], score[own], COARSE_TOLERANCE, found.radius)
-    return score
 
 
 def _azimuth(scene: Scene) -> float:
@@ -218,19 +150,19 @@ def judged(evidence: Evidence, fitting: Fitting, gsd: float, ids: tuple[str, str
     p, q, seed = evidence.left, evidence.right, fitting.seed
     sigma, view = evidence.sigma, evidence.view
     try:
-        plane = verify.robust_fit(fitting.plane, p, q, sigma, tolerance=TOLERANCE[1] * gsd, quality=-sigma, seed=seed)
-        weight = choice.consensus(p, q, plane, TOLERANCE[1] * gsd)
+        plane = robust.robust_fit(fitting.plane, p, q, sigma, tolerance=TOLERANCE[1] * gsd, quality=-sigma, seed=seed)
+        weight = selection.consensus(p, q, plane, TOLERANCE[1] * gsd)
         if (seen := evidence.refined).any():
             # What hides ground, clouds and their shadows, agrees with itself: weak peaks have no say beside sure ones
             off = np.hypot(*(q - plane(p)).T)
-            sure = verify.reliability(off[seen], evidence.quality[seen], TOLERANCE[1] * gsd, fitting.radius_m)
+            sure = calibration.reliability(off[seen], evidence.quality[seen], TOLERANCE[1] * gsd, fitting.radius_m)
             weight[seen] *= sure**4
         weight[evidence.kept] = 1.0
-        kinds = choice.TRIED if fitting.asked is None else (fitting.asked,)
-        chosen = choice.choose(
+        kinds = selection.TRIED if fitting.asked is None else (fitting.asked,)
+        chosen = selection.choose(
             p, q, sigma, weight, azimuth=fitting.azimuth, kinds=kinds, apart=WITNESS * gsd, seed=seed
         )
-    except verify.NoModel as error:
+    except transform.NoModel as error:
         raise NoMatch(*ids, str(error)) from error
     factors = _unit_weight(chosen.unseen, sigma, weight, view)
     sigma = sigma * np.array([factors[name] for name in view])
@@ -239,28 +171,30 @@ def judged(evidence: Evidence, fitting: Fitting, gsd: float, ids: tuple[str, str
     spread = 1.4826 * float(np.median(np.abs(residual)[best]))
     tolerance = float(np.clip(5 * spread, TOLERANCE[0] * gsd, TOLERANCE[1] * gsd))
     off = np.hypot(*residual.T)
-    likely = verify.likely(off, evidence.quality, evidence.refined, tolerance, fitting.radius_m)
+    likely = calibration.likely(off, evidence.quality, evidence.refined, tolerance, fitting.radius_m)
     score = np.where(off <= tolerance, likely, 0)  # what contradicts the model is wrong whatever its peak
     score[evidence.kept] = 1.0
-    inlier = score >= verify.LEAST_SCORE
+    inlier = score >= calibration.LEAST_SCORE
     # Matches that were kept for their agreement are no evidence for it
     fair = np.flatnonzero(evidence.refined if evidence.refined.any() else np.ones(len(p), bool))
-    fair = fair[verify.apart(p[fair], -sigma[fair], evidence.witness[fair])]
+    fair = fair[robust.decluster(p[fair], -sigma[fair], evidence.witness[fair])]
     unseen = np.hypot(*chosen.unseen[fair].T)
     if np.isfinite(unseen).any():
         # What is predicted from other blocks has no parameter left to agree with
         unseen = unseen[np.isfinite(unseen)]
-        chance = verify.by_chance(int((unseen <= tolerance).sum()), len(unseen), tolerance / fitting.radius_m)
+        chance = by_chance(int((unseen <= tolerance).sum()), len(unseen), tolerance / fitting.radius_m)
     else:
-        _, chance = verify.agreement(p[fair], q[fair], plane, tolerance, fitting.radius_m)
-    if inlier.sum() < LEAST_INLIERS or chance > verify.CHANCE:
+        _, chance = agreement(p[fair], q[fair], plane, tolerance, fitting.radius_m)
+    if inlier.sum() < LEAST_INLIERS or chance > ACCEPTED_CHANCE:
         raise NoMatch(*ids, f"only {inlier.sum()} of {len(p)} measured points agree on a {chosen.warp.kind}")
     # Check points are peaks of a quality that hardly ever errs; those that disagree are counted, not left out
-    checks = evidence.kept | (likely >= verify.LEAST_SCORE)
+    checks = evidence.kept | (likely >= calibration.LEAST_SCORE)
     if (seen := evidence.refined).any():
         checks = evidence.kept.copy()
-        checks[seen] |= verify.reliability(off[seen], evidence.quality[seen], tolerance, fitting.radius_m) >= RELIABLE
-    held = proof.held_out(chosen.unseen[checks], inlier[checks], chosen.block[checks], seed)
+        checks[seen] |= (
+            calibration.reliability(off[seen], evidence.quality[seen], tolerance, fitting.radius_m) >= RELIABLE
+        )
+    held = checkpoints.held_out(chosen.unseen[checks], inlier[checks], chosen.block[checks], seed)
     reason = np.where(evidence.kept, BY_HAND, np.where(inlier, "", np.where(off > tolerance, OUTLIER, UNSURE)))
     summary = summarise(p, q, residual, inlier, gsd)
     summary |= {
@@ -302,11 +236,11 @@ def tie_points(
     Raises:
         NoMatch: too few points survive.
     """
-    gsd, ids = pixel_size(a), (scenes[0].id, scenes[1].id)
+    gsd, ids = pixel_size(a.geobox), (scenes[0].id, scenes[1].id)
     ok = measured.ok
     if ok.sum() < LEAST_INLIERS:
         raise NoMatch(*ids, f"only {ok.sum()} of {len(measured)} points could be measured to sub-pixel")
-    p, q = to_metres(a, measured.left[ok]), to_metres(b, measured.right[ok])
+    p, q = to_metres(a.geobox, measured.left[ok]), to_metres(b.geobox, measured.right[ok])
     evidence = Evidence(
         left=p,
         right=q,

@@ -20,10 +20,10 @@ from sentinel_match import masks
 from sentinel_match.brightness import bright, white_level
 from sentinel_match.classes import classify
 from sentinel_match.errors import DamagedImage, OutputError
+from sentinel_match.geometry.grids import ground_resolution
 from sentinel_match.masks import Masked, Masking, Reason
 from sentinel_match.raster import Raster
 from sentinel_match.resample import block_mean, strips
-from sentinel_match.safe.header import ground_resolution
 from sentinel_match.source import Source, source_of
 
 if TYPE_CHECKING:

@@ -22,8 +22,9 @@ from rasterio.features import rasterize
 from rasterio.warp import reproject
 
 from sentinel_match.errors import BadMask, DamagedImage
+from sentinel_match.geometry.grids import ground_resolution
 from sentinel_match.jp2 import read_rasterio
-from sentinel_match.safe.header import ground_resolution, read_header
+from sentinel_match.safe.header import read_header
 from sentinel_match.scene import Asset
 
 if TYPE_CHECKING:

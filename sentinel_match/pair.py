@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sentinel_match.footprint import Footprint
+    from sentinel_match.geometry.footprint import Footprint
     from sentinel_match.scene import Scene
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from sentinel_match.errors import NoGeoreference, NoOverlap
-from sentinel_match.footprint import WGS84, overlaps
+from sentinel_match.geometry.footprint import WGS84, overlaps
 from sentinel_match.pair import Pair, pair_feature
 
 if TYPE_CHECKING:

@@ -16,23 +16,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sentinel_match import classes, judge, matchers, proof, refine, verify, windows
+from sentinel_match import classes, consensus, ecc, judge, matchers, refine, requirement, windows
 from sentinel_match.correspond import correspond
 from sentinel_match.coverage import cover
 from sentinel_match.errors import NoGeoreference, NoMatch, NoOverlap, NothingClear
-from sentinel_match.lattice import (
-    jointly_valid,
-    pixel_size,
-    same_lattice,
-    to_metres,
-    to_pixels,
-)
+from sentinel_match.geometry import robust, transform
+from sentinel_match.geometry.grids import pixel_size, same_lattice, to_metres, to_pixels
+from sentinel_match.geometry.transform import Warp
 from sentinel_match.look import Method
 from sentinel_match.masks import Masking
 from sentinel_match.matchers.phase import Phase
+from sentinel_match.raster import jointly_valid
 from sentinel_match.semantics import Semantics, by_class
 from sentinel_match.sides import common_band, hidden, load_pair
-from sentinel_match.warp import Warp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -167,7 +163,7 @@ def match_scenes(
             raise NothingClear(left.id, right.id, hidden(a.loaded, b.loaded))
     kind = (
         options.model
-        if options.model in verify.MINIMAL
+        if options.model in transform.MINIMAL
         else ("similarity" if same_lattice(a.raster.geobox, b.loaded.raster.geobox) else "affine")
     )
     with clock("match"):
@@ -186,11 +182,11 @@ def match_scenes(
         method[place.ravel()[: len(matched)]] = found.method[found.believed]
         tell("refine", 0, len(places))
         if upright:
-            there = to_pixels(b.raster, coarse(to_metres(a.raster, places)))
+            there = to_pixels(b.raster.geobox, coarse(to_metres(a.raster.geobox, places)))
             measured = refine.measure(a.side.images, b.side.images, places, there, options.refinement)
         else:  # windows cannot be compared as they are: what a match is worth, its company says
             measured = refine.Measured.nothing(places, places)
-            found = replace(found, score=judge.probabilities(coarse, found, a.raster, b.raster))
+            found = replace(found, score=consensus.probabilities(coarse, found, a.raster, b.raster))
         measured, method = with_matches(measured, method, found, place.ravel()[: len(matched)])
         tell("refine", len(places), len(places))
 
@@ -206,8 +202,9 @@ def match_scenes(
             options.refinement.radius,
             options.seed,
         )
-        second = proof.second(a.raster, b.raster, Warp.from_plain(ties.summary["model"]))
+        second = ecc.second(a.raster, b.raster, Warp.from_plain(ties.summary["model"]))
     method = method[measured.ok]
+    believed = to_pixels(a.raster.geobox, ties.left_xy)[ties.inlier]
     lies = [side.classes_at(p)[measured.ok] for side, p in ((a, measured.left), (b, measured.right))]
     summary = {
         **ties.summary,
@@ -219,11 +216,11 @@ def match_scenes(
             "agreeing": agreeing,
             "verdict": found.why or "agrees with itself",
         },
-        "regions": windows.by_cell(a.raster, to_pixels(a.raster, ties.left_xy)[ties.inlier], method[ties.inlier]),
+        "regions": windows.by_cell(a.raster, believed, method[ties.inlier]),
         "candidates": len(places),
-        "coverage": cover(clear, to_pixels(a.raster, ties.left_xy)[ties.inlier], pixel_size(a.raster)),
+        "coverage": cover(clear, believed, pixel_size(a.raster.geobox)),
         "second": second,
-        "jointly_clear_km2": round(float(clear.sum()) * pixel_size(a.raster) ** 2 / 1e6, 2),
+        "jointly_clear_km2": round(float(clear.sum()) * pixel_size(a.raster.geobox) ** 2 / 1e6, 2),
         "band": band,
         "crs": ties.crs,
         "limits": {"left": a.loaded.limits, "right": b.loaded.limits},
@@ -239,7 +236,7 @@ def match_scenes(
         }
         names = [np.array([classes.Class(c).name.lower() for c in codes]) for codes in lies]
         ties = replace(ties, left_class=names[0], right_class=names[1])
-    summary["verdict"] = proof.verdict(summary)
+    summary["verdict"] = requirement.verdict(summary)
     return replace(ties, method=method, summary=summary)
 
 
@@ -252,7 +249,7 @@ def thinned(found: Found, spacing: float) -> Found:
     """
     believed = np.zeros(len(found), bool)
     index = np.flatnonzero(found.believed)
-    believed[index[verify.apart(found.left[index], found.score[index], spacing)]] = True
+    believed[index[robust.decluster(found.left[index], found.score[index], spacing)]] = True
     return replace(found, believed=believed)
 
 

@@ -21,12 +21,11 @@ from sentinel_match.errors import BadPoints, MissingBand, NoGeoreference, NoOver
 from sentinel_match.export import dumps, identity
 from sentinel_match.files import whole_folder
 from sentinel_match.fitted import Ties
+from sentinel_match.geometry.grids import crs_name, ground_resolution, metric, transformed
 from sentinel_match.jp2 import read_rasterio
-from sentinel_match.lattice import crs_name, metric, transformed
 from sentinel_match.loaded import MASK_METRES, load
 from sentinel_match.masks import Masking, Reason
 from sentinel_match.residual import residual
-from sentinel_match.safe.header import ground_resolution
 from sentinel_match.scene import Asset
 from sentinel_match.sides import BANDS as PROVEN
 from sentinel_match.source import NOT_GROUND, source_of
@@ -40,11 +39,11 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from sentinel_match.cache import Cache
+    from sentinel_match.geometry.transform import Warp
     from sentinel_match.jp2 import Window
     from sentinel_match.resample import Pixels
     from sentinel_match.scene import Scene
     from sentinel_match.source import Computed, Source
-    from sentinel_match.warp import Warp
 
 RECORD = "prepare.json"
 Tell = Callable[[str, int, int], None]

@@ -22,11 +22,11 @@ from sentinel_match.cache import digest
 from sentinel_match.errors import SentinelMatchError
 from sentinel_match.export import dumps
 from sentinel_match.files import whole, write_text
-from sentinel_match.lattice import covering, metric, transformed
+from sentinel_match.geometry.grids import covering, metric, transformed
+from sentinel_match.geometry.transform import Warp
 from sentinel_match.masks import Reason
 from sentinel_match.raster import Raster
 from sentinel_match.sides import load_both
-from sentinel_match.warp import Warp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

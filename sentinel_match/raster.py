@@ -13,6 +13,7 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 
 from sentinel_match.errors import DamagedImage, NoGeoreference, OutputError
+from sentinel_match.geometry.grids import origin_of
 from sentinel_match.jp2 import Window, read_rasterio
 from sentinel_match.resample import strips
 from sentinel_match.scene import Asset
@@ -185,3 +186,16 @@ def _collected(parts: Iterable[tuple[int, Pixels]], target: GeoBox) -> Raster:
         valid[rows] = np.isfinite(strip)
         np.copyto(pixels[rows], strip, where=valid[rows])
     return Raster(pixels, valid, target)
+
+
+def jointly_valid(a: Raster, b: Raster) -> np.ndarray:
+    """(rows, cols) of the left raster: valid in both images at the same place on the ground."""
+    row, col = (int(k) for k in np.subtract(origin_of(b.geobox), origin_of(a.geobox)))
+    clear = np.zeros(a.valid.shape, bool)
+    top, start = max(row, 0), max(col, 0)
+    rows, cols = b.geobox.shape
+    bottom, stop = min(row + rows, a.geobox.shape.y), min(col + cols, a.geobox.shape.x)
+    if top < bottom and start < stop:
+        inner = np.s_[top:bottom, start:stop]
+        clear[inner] = a.valid[inner] & b.valid[top - row : bottom - row, start - col : stop - col]
+    return clear

@@ -14,7 +14,7 @@ from sentinel_match import __version__, drawing, quicklook
 from sentinel_match.batch import recorded, recorded_series
 from sentinel_match.errors import NotARun
 from sentinel_match.files import write_text
-from sentinel_match.proof import LEVELS
+from sentinel_match.requirement import LEVELS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -18,8 +18,8 @@ from odc.geo.overlap import compute_output_geobox, compute_reproject_roi
 from odc.geo.types import xy_
 from odc.geo.warp import rio_reproject
 
+from sentinel_match.geometry.grids import ground_resolution
 from sentinel_match.jp2 import Window
-from sentinel_match.safe.header import ground_resolution
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

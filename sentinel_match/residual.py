@@ -1,6 +1,6 @@
 """The shift that is left between two images on one grid, by an estimator that no tie point was made with.
 
-In windows of its own the enhanced correlation coefficient is maximised: see :mod:`sentinel_match.proof`.
+In windows of its own the enhanced correlation coefficient is maximised: see :mod:`sentinel_match.requirement`.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sentinel_match import proof
+from sentinel_match import ecc
+from sentinel_match.ecc import SIDE
+from sentinel_match.geometry.robust import nmad
 from sentinel_match.jp2 import Window
-from sentinel_match.proof import SIDE
-from sentinel_match.tiepoints import nmad
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,12 +40,12 @@ def residual(
         and ``dy_px`` (north), right minus left, with their standard errors ``sigma_dx_px`` and ``sigma_dy_px`` and the
         scatter ``nmad_x_px`` and ``nmad_y_px`` of single windows.
     """
-    places = [Window(int(y), int(x), SIDE, SIDE) for x, y in proof.places(clear, _step(clear.shape))]
+    places = [Window(int(y), int(x), SIDE, SIDE) for x, y in ecc.places(clear, _step(clear.shape))]
     found = np.full((len(rights), len(places), 2), np.nan)
     for k, place in enumerate(places):
         one = _cut(left(place), clear[place.roi])
         for j, right in enumerate(rights.values()):
-            moved = proof.aligned(one, _cut(right(place), clear[place.roi]))
+            moved = ecc.aligned(one, _cut(right(place), clear[place.roi]))
             if moved is None:
                 break
             found[j, k] = moved * (1, -1)
@@ -56,7 +56,7 @@ def residual(
         "looks": len(places),
         "answers": int(answered.sum()),
     }
-    if answered.sum() < proof.FEWEST:
+    if answered.sum() < ecc.FEWEST:
         return said
     alone = max(1.0, answered.sum() * min(1.0, _step(clear.shape) / SIDE) ** 2)  # what overlaps errs alike
     for name, values in zip(rights, found[:, answered], strict=True):
@@ -76,6 +76,6 @@ def _step(shape: tuple[int, ...]) -> int:
     return max(SIDE // 2, int(np.sqrt(shape[0] * shape[1] / LOOKS)))
 
 
-def _cut(pixels: Pixels, clear: NDArray[np.bool_]) -> proof.Window:
+def _cut(pixels: Pixels, clear: NDArray[np.bool_]) -> ecc.Window:
     valid = clear & np.isfinite(pixels)
-    return proof.Window(np.where(valid, pixels, np.float32(0)), valid)
+    return ecc.Window(np.where(valid, pixels, np.float32(0)), valid)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from odc.geo.geobox import GeoBox
 
-    from sentinel_match.footprint import Footprint
+    from sentinel_match.geometry.footprint import Footprint
 
 
 @dataclass(frozen=True)

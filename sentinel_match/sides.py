@@ -10,11 +10,10 @@ import numpy as np
 
 from sentinel_match import classes, raster, windows
 from sentinel_match.errors import MissingBand, NoOverlap, TooFine
-from sentinel_match.lattice import covering, metric, same_lattice
+from sentinel_match.geometry.grids import covering, ground_resolution, metric, same_lattice
 from sentinel_match.loaded import load
 from sentinel_match.look import Side
 from sentinel_match.raster import Raster
-from sentinel_match.safe.header import ground_resolution
 from sentinel_match.semantics import at
 from sentinel_match.source import inputs, source_of
 

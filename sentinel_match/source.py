@@ -16,9 +16,10 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from sentinel_match.errors import DamagedImage, MissingBand
+from sentinel_match.geometry.grids import ground_resolution
 from sentinel_match.jp2 import Window, check_size, read_rasterio
 from sentinel_match.resample import Pixels, on_lattice, strips
-from sentinel_match.safe.header import ground_resolution, read_header
+from sentinel_match.safe.header import read_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable

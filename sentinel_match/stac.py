@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sentinel_match.errors import OutputError
-from sentinel_match.footprint import Footprint
+from sentinel_match.geometry.footprint import Footprint
 
 if TYPE_CHECKING:
     from pathlib import Path

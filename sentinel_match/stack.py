@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
+    from sentinel_match.geometry.transform import Warp
     from sentinel_match.radiometry import Normalisation
     from sentinel_match.resample import Pixels
     from sentinel_match.scene import Scene
     from sentinel_match.source import Computed, Source
-    from sentinel_match.warp import Warp
 
 ROWS = 512
 """Read and written at a time."""

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sentinel_match.geometry.robust import nmad
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -77,11 +79,6 @@ class TiePoints:
     def azimuth(self) -> NDArray[np.float64]:
         """(N,) direction of the shift, degrees clockwise from grid north, 0 to 360."""
         return np.asarray(np.degrees(np.arctan2(*self.shift.T)) % 360)
-
-
-def nmad(values: NDArray[np.float64]) -> float:
-    """Normalised median absolute deviation: a robust standard deviation (Höhle & Höhle 2009)."""
-    return float(1.4826 * np.median(np.abs(values - np.median(values)))) if len(values) else float("nan")
 
 
 def summarise(

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import cv2
 import numpy as np
 
-from sentinel_match import verify
+from sentinel_match.geometry import robust, transform
+from sentinel_match.geometry.chance import ACCEPTED_CHANCE, agreement
 from sentinel_match.guide import Guide
 from sentinel_match.matchers.phase import Phase
 from sentinel_match.matchers.validity import filled
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from sentinel_match.geometry.grids import Points
+    from sentinel_match.geometry.transform import Model
     from sentinel_match.matchers import Arrays, Matcher
-    from sentinel_match.verify import Model, Points
 
 ROTATIONS = (0.0, 90.0, 180.0, 270.0, 45.0, 135.0, 225.0, 315.0, *(22.5 + 45.0 * k for k in range(8)))
 """Degrees clockwise by which the right image may be turned, in the order they are tried: SIFT without orientation is
@@ -72,7 +74,7 @@ class Search:
     rotations: tuple[float, ...] = ROTATIONS
     """Degrees clockwise by which the right image may be turned against the left one, in the order to try."""
     model: str = "similarity"
-    """A kind of :data:`sentinel_match.verify.MINIMAL`."""
+    """A kind of :data:`sentinel_match.geometry.transform.MINIMAL`."""
     windows: int = 0
     """Images that were reduced are matched again at full resolution in so many windows, spread over what both show."""
     seed: int = 0
@@ -171,7 +173,7 @@ def relate(left: View, right: View, search: Search) -> Relation:
     if search.windows and max(a.scale, b.scale) > 1:
         views = _windows(left, right, model, search.windows, 2 * TOLERANCE * b.scale)
         fine = _guided(views, model, search, 2 * TOLERANCE * b.scale)
-        best = fine if fine.chance < verify.CHANCE else best
+        best = fine if fine.chance < ACCEPTED_CHANCE else best
     angle = None if best.model is None else turn(best.model, np.array(left.valid.shape[::-1]) / 2)
     return Relation(best.keypoints, best.pairs, best.score, best.inlier, best.model, angle, agreeing)
 
@@ -195,19 +197,19 @@ def _overlaid(left: View, right: View, model: Model, device: str) -> Model | Non
     both = left.valid & valid
     here, there = phase.describe(np.asarray(left.pixels, np.float32), both), phase.describe(pixels, both)
     found = phase.match(here, there, Guide(np.eye(3), REACH))
-    keep = verify.apart(found.left, found.score, found.witnesses)
+    keep = robust.decluster(found.left, found.score, found.witnesses)
     p, q = found.left[keep], found.right[keep]
     if len(p) < LEAST_WINDOWS:
         return None
     sigma = np.full(len(p), SIGMA)
-    small = verify.robust_fit(model.kind, p, q, sigma, tolerance=TOLERANCE, quality=found.score[keep])
-    count, chance = verify.agreement(p, q, small, TOLERANCE / 2, REACH)
+    small = robust.robust_fit(model.kind, p, q, sigma, tolerance=TOLERANCE, quality=found.score[keep])
+    count, chance = agreement(p, q, small, TOLERANCE / 2, REACH)
     agrees = np.hypot(*(q - small(p)).T) <= TOLERANCE / 2
     seen = float((found.witnesses[keep][agrees] ** 2).sum()) / max(float(both.sum()), 1.0)
-    if chance > verify.CHANCE / (CANDIDATES * len(ROTATIONS)) or seen < SEEN or count < LEAST_WINDOWS:
+    if chance > ACCEPTED_CHANCE / (CANDIDATES * len(ROTATIONS)) or seen < SEEN or count < LEAST_WINDOWS:
         return None
     whole = right.matrix @ to_right @ homogeneous(small) @ np.linalg.inv(left.matrix)
-    return verify.Model(model.kind, whole / whole[2, 2], np.zeros(2))
+    return transform.Model(model.kind, whole / whole[2, 2], np.zeros(2))
 
 
 def turn(model: Model, at: NDArray[np.float64]) -> float:
@@ -261,8 +263,8 @@ def _attempt(parts: list[_Part], scale: tuple[float, float], search: Search, rea
     nothing = _Attempt(keypoints, pairs, score, None, np.zeros(len(score), bool), np.inf)
     tolerance, sigma = TOLERANCE * scale[1], np.full(len(score), SIGMA * scale[1])
     try:
-        model = verify.robust_fit(search.model, p, q, sigma, tolerance=tolerance, quality=score, seed=search.seed)
-    except verify.NoModel:  # too few of them, or all on one spot
+        model = robust.robust_fit(search.model, p, q, sigma, tolerance=tolerance, quality=score, seed=search.seed)
+    except transform.NoModel:  # too few of them, or all on one spot
         return nothing
     if not _plausible(model, p):
         return nothing
@@ -270,7 +272,7 @@ def _attempt(parts: list[_Part], scale: tuple[float, float], search: Search, rea
     # Inliers first, so that of a group with one of them it is one that counts
     order = np.lexsort((-score, ~inlier))
     alone = order[_alone(p[order], APART * scale[0]) & _alone(q[order], APART * scale[1])]
-    count, chance = verify.agreement(p[alone], q[alone], model, tolerance, reach)
+    count, chance = agreement(p[alone], q[alone], model, tolerance, reach)
     return _Attempt(keypoints, pairs, score, model, inlier, chance if count >= LEAST_INLIERS else np.inf)
 
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentinel_match import verify
-from sentinel_match.choice import Chosen, choose, consensus
-from sentinel_match.warp import BENDS, KINDS, Warp, azimuth_of_track
+from sentinel_match.geometry import robust, transform
+from sentinel_match.geometry.selection import Chosen, choose, consensus
+from sentinel_match.geometry.transform import BENDS, KINDS, Warp, azimuth_of_track
 
 SIDE, NOISE = 60_000.0, 0.8
 
@@ -70,7 +70,7 @@ def test_a_bend_along_the_track_is_named_so() -> None:
 
 def test_more_parameters_never_win_by_fitting_noise() -> None:
     left = ground(150)
-    assert chosen(left, moved(left, noise=3.0)).warp.kind in verify.MINIMAL
+    assert chosen(left, moved(left, noise=3.0)).warp.kind in transform.MINIMAL
 
 
 def test_one_kind_asked_for_is_taken() -> None:
@@ -83,11 +83,11 @@ def test_wrong_points_bend_nothing() -> None:
     right = moved(left)
     wild = np.random.default_rng(3).random(len(left)) < 0.3
     right[wild] += np.random.default_rng(4).uniform(-40, 40, (wild.sum(), 2))
-    model = verify.robust_fit("similarity", left, right, np.full(len(left), NOISE), tolerance=10.0)
+    model = robust.robust_fit("similarity", left, right, np.full(len(left), NOISE), tolerance=10.0)
     weight = consensus(left, right, model, 10.0)
     found = choose(left, right, np.full(len(left), NOISE), weight)
     other = ground(500, seed=7)
-    assert found.warp.kind in verify.MINIMAL
+    assert found.warp.kind in transform.MINIMAL
     assert np.abs(found.warp(other) - moved(other, noise=0)).max() < 0.3
     assert weight[~wild].mean() > 0.6
     assert weight[wild & (np.hypot(*(right - moved(left, noise=0)).T) > 10)].max() == 0
@@ -96,7 +96,7 @@ def test_wrong_points_bend_nothing() -> None:
 def test_what_bends_more_than_the_tolerance_is_still_believed() -> None:
     left = ground()
     right = moved(left, 10 * bends(left)["polynomial3"])
-    model = verify.robust_fit("similarity", left, right, np.full(len(left), NOISE), tolerance=10.0)
+    model = robust.robust_fit("similarity", left, right, np.full(len(left), NOISE), tolerance=10.0)
     weight = consensus(left, right, model, 10.0)
     assert (weight > 0).mean() > 0.9
     assert choose(left, right, np.full(len(left), NOISE), weight).warp.kind in BENDS
@@ -144,7 +144,7 @@ def test_errors_on_unseen_ground_show_too_poor_a_model() -> None:
 
 def test_too_few_points_are_an_error() -> None:
     left = ground(1)
-    with pytest.raises(verify.NoModel, match="too few for a translation"):
+    with pytest.raises(transform.NoModel, match="too few for a translation"):
         chosen(left, left)
 
 

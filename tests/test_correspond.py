@@ -14,11 +14,12 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from sentinel_match import correspond as room
-from sentinel_match import lattice, matchers, windows
+from sentinel_match import matchers, windows
 from sentinel_match.cache import Cache
 from sentinel_match.classes import Class
 from sentinel_match.correspond import HELPER, LAST, WITNESS, correspond
 from sentinel_match.errors import WeightsMissing
+from sentinel_match.geometry import grids
 from sentinel_match.guide import Guide
 from sentinel_match.look import Found, Method, Side
 from sentinel_match.matchers import Arrays, Matches, create
@@ -61,7 +62,7 @@ ELSEWHERE = Side((image(ground=Landscape(seed=99)),))
 
 def miss(found: Found, left: Side, right: Side, shift: tuple[float, float] = SHIFT) -> np.ndarray:
     """(N,) pixels by which each correspondence misses the truth."""
-    p, q = lattice.to_metres(left.first, found.left), lattice.to_metres(right.first, found.right)
+    p, q = grids.to_metres(left.first.geobox, found.left), grids.to_metres(right.first.geobox, found.right)
     return np.hypot(*((q - p) / (10, -10) - shift).T)
 
 
@@ -69,7 +70,7 @@ def off(found: Found, left: Side, shift: tuple[float, float] = SHIFT) -> float:
     """Pixels by which the model misses the truth at worst, over the image."""
     assert found.model is not None, found.why
     rows, cols = left.first.valid.shape
-    corners = lattice.to_metres(left.first, np.array([[0, 0], [cols, 0], [0, rows], [cols, rows]], float))
+    corners = grids.to_metres(left.first.geobox, np.array([[0, 0], [cols, 0], [0, rows], [cols, rows]], float))
     return float(np.hypot(*(found.model.shift(corners) / (10, -10) - shift).T).max())
 
 
@@ -398,7 +399,7 @@ def test_at_most_so_many_cells_are_looked_at() -> None:
     left, right = Side((image(grid=grid),)), Side((image("autumn", SHIFT, grid),))
     found = correspond(left, right, Method(QUICK, cells=1))
     assert 1 == found.cells
-    places = np.floor((found.left + lattice.origin_of(grid)[::-1]) / windows.SIDE)
+    places = np.floor((found.left + grids.origin_of(grid)[::-1]) / windows.SIDE)
     assert 1 == len(np.unique(places, axis=0))
 
 

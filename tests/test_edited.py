@@ -15,8 +15,8 @@ from click.testing import CliRunner
 from sentinel_match import edited, export, vectors
 from sentinel_match.cli import main
 from sentinel_match.errors import BadPoints, NoMatch
+from sentinel_match.geometry.transform import Warp
 from sentinel_match.tiepoints import TiePoints
-from sentinel_match.warp import Warp
 
 
 @pytest.fixture

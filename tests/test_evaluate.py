@@ -17,7 +17,7 @@ from affine import Affine
 from click.testing import CliRunner
 from odc.geo.geobox import GeoBox
 
-from sentinel_match import refine, verify
+from sentinel_match import refine
 from sentinel_match.cli import main
 from sentinel_match.errors import BadList, ExtraMissing, NoMatch
 from sentinel_match.evaluate import (
@@ -36,6 +36,7 @@ from sentinel_match.evaluate import (
     summarise,
     warped,
 )
+from sentinel_match.geometry import transform
 from sentinel_match.look import Found, Method
 from sentinel_match.raster import Raster
 from sentinel_match.testing import Landscape
@@ -270,7 +271,7 @@ def sample(folder: Path) -> samples.Sample:
 def answer(
     sample: samples.Sample, left: np.ndarray, right: np.ndarray, believed: np.ndarray, matrix: np.ndarray | None
 ) -> protocol.Answer:
-    model = None if matrix is None else verify.Model("translation", matrix, np.zeros(2))
+    model = None if matrix is None else transform.Model("translation", matrix, np.zeros(2))
     n = len(left)
     found = Found(
         left,

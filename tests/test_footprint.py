@@ -15,7 +15,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import Proj, Transformer
 from shapely.geometry import MultiPolygon, Polygon, box, shape
 
-from sentinel_match.footprint import Footprint, overlaps
+from sentinel_match.geometry.footprint import Footprint, overlaps
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,14 +16,20 @@ import pytest
 from sentinel_match import errors
 
 PACKAGE = Path(errors.__file__).parent
-# From the words to the whole: a room imports only rooms before it
+# From the words to the whole: a room, which is a folder or a module beside them, imports only rooms before it
 ORDER = re.findall(
     r"\w+",
-    """errors files execute scene footprint safe jp2 masks brightness classes resample source raster loaded pair
-    pairing lattice semantics guide weights models verify warp choice coverage correlation matchers windows refine
-    tiepoints series proof judge export styles geopackage controls vectors tables edited
-    cache view unposed look correspond sides pipeline batch drawing quicklook report project
-    fitted correct radiometry residual stack layouts stac prepare images evaluate train testing cli""",
+    """errors files atomic execute parallel cache geometry
+    scene pair pairing safe products
+    jp2 resample source raster masks brightness classes semantics loaded
+    weights models guide correlation matchers
+    view windows look consensus cell_matching unposed correspond refine sides matching
+    summary tiepoints coverage checkpoints ecc residual series requirement judge accuracy
+    styles export geopackage controls vectors tables fitted formats
+    edited fitting pipeline run_folder images
+    correct radiometry stack layouts stac prepare
+    batch drawing quicklook report project
+    evaluate train testing cli""",
 )
 
 
@@ -35,25 +41,20 @@ def room_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+
+
 def imports(path: Path) -> set[str]:
-    """Rooms a module needs when it runs; what only type checkers see may lie anywhere."""
+    """Modules a module names, also those that only type checkers see."""
     found = set()
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    hidden = {
-        id(child)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-        for child in ast.walk(node)
-    }
-    for node in ast.walk(tree):
-        if (
-            isinstance(node, ast.ImportFrom)
-            and (node.module or "").startswith("sentinel_match")
-            and id(node) not in hidden
-        ):
-            parts = (node.module or "").split(".")
-            found |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
-    return found - {"__version__"}
+    modules = {module_of(other) for other in rooms()}
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sentinel_match"):
+            base = (node.module or "").removeprefix("sentinel_match").removeprefix(".")
+            names = [".".join(filter(None, (base, alias.name))) for alias in node.names]
+            found |= {name if name in modules else base for name in names}
+    return found - {""}
 
 
 def test_a_room_imports_only_rooms_before_it() -> None:
@@ -62,8 +63,20 @@ def test_a_room_imports_only_rooms_before_it() -> None:
         room = room_of(path)
         if room == "__init__":
             continue
-        late += [(room, other) for other in imports(path) if ORDER.index(other) > ORDER.index(room)]
+        late += [
+            (room, other)
+            for other in {name.split(".")[0] for name in imports(path)}
+            if ORDER.index(other) > ORDER.index(room)
+        ]
     assert [] == late
+
+
+def test_no_module_needs_itself() -> None:
+    needs = {module_of(path): imports(path) - {module_of(path)} for path in rooms() if path.name != "__init__.py"}
+    free: set[str] = set()
+    while fresh := {name for name, others in needs.items() if name not in free and others & set(needs) <= free}:
+        free |= fresh
+    assert set(needs) == free
 
 
 def test_no_room_outgrows_one_read() -> None:

@@ -21,7 +21,7 @@ from pyproj import Transformer
 from shapely.geometry import shape
 
 from sentinel_match.errors import NoGeoreference, NoOverlap
-from sentinel_match.footprint import Footprint, overlaps
+from sentinel_match.geometry.footprint import Footprint, overlaps
 from sentinel_match.pairing import Filters, Pairing, pair_of, pair_scenes, pairs_geojson
 from sentinel_match.safe import find_scenes
 from sentinel_match.scene import Scene, scenes_geojson

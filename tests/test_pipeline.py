@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from odc.geo.geobox import GeoBox
 
-from sentinel_match import batch, lattice, matchers, raster, sides
+from sentinel_match import batch, matchers, raster, sides
 from sentinel_match.cache import Cache
 from sentinel_match.errors import MissingBand, NoGeoreference, NoMatch, NoOverlap, NothingClear, TooFine
+from sentinel_match.geometry import grids
 from sentinel_match.look import Found
 from sentinel_match.pairing import Filters
 from sentinel_match.pipeline import Options, match_scenes, thinned, with_matches
@@ -372,8 +373,8 @@ def test_a_turned_image_gives_the_matches_as_they_were_found(products: dict[str,
     assert "turned by 30." in ties.summary["matcher"]["verdict"] or "by 29.9" in ties.summary["matcher"]["verdict"]
     assert "grid" not in ties.method
     assert ties.inlier.sum() > 20
-    unturned = turn.whence(lattice.transformed(~grid.affine, ties.right_xy[ties.inlier]))
-    shown = lattice.transformed(right.geobox.affine, unturned)
+    unturned = turn.whence(grids.transformed(~grid.affine, ties.right_xy[ties.inlier]))
+    shown = grids.transformed(right.geobox.affine, unturned)
     error = shown - ties.left_xy[ties.inlier] - TRUTH
     assert np.hypot(*np.median(error, axis=0)) < 5
     assert np.hypot(*error.T).max() < 25

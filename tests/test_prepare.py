@@ -29,6 +29,7 @@ from sentinel_match.cli import main
 from sentinel_match.correct import Places, corrected, cubic, move_by
 from sentinel_match.errors import BadPoints, MissingBand, NoOverlap, NotComparable, OutputError
 from sentinel_match.fitted import read_ties
+from sentinel_match.geometry.transform import Bend, Model, Warp
 from sentinel_match.jp2 import Window
 from sentinel_match.prepare import Preparation, common_grid, prepare
 from sentinel_match.resample import Pixels
@@ -36,8 +37,6 @@ from sentinel_match.safe import read_scene
 from sentinel_match.scene import Asset, Band, Scene
 from sentinel_match.source import around, inside
 from sentinel_match.testing import Landscape, write_product
-from sentinel_match.verify import Model
-from sentinel_match.warp import Bend, Warp
 
 ZONE = "EPSG:32633"
 EAST, NORTH = 300_000.0, 5_900_040.0

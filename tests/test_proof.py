@@ -7,10 +7,11 @@ import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from sentinel_match import proof, verify
+from sentinel_match import checkpoints, ecc, requirement
+from sentinel_match.geometry import transform
+from sentinel_match.geometry.transform import Warp
 from sentinel_match.raster import Raster
 from sentinel_match.testing import Landscape
-from sentinel_match.warp import Warp
 
 SIDE, GSD = 640, 10.0
 GROUND = Landscape(seed=7)
@@ -27,7 +28,7 @@ def image(east: float = 0.0, north: float = 0.0) -> Raster:
 def shifted(east: float, north: float) -> Warp:
     matrix = np.eye(3)
     matrix[:2, 2] = east, north
-    return Warp(verify.Model("translation", matrix, np.zeros(2)))
+    return Warp(transform.Model("translation", matrix, np.zeros(2)))
 
 
 def errors(n: int = 4000, sigma: float = 1.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -37,7 +38,7 @@ def errors(n: int = 4000, sigma: float = 1.0, seed: int = 0) -> tuple[np.ndarray
 
 def test_circular_errors_of_a_normal_distribution_are_its_own() -> None:
     error, block = errors()
-    said = proof.held_out(error, np.ones(len(error), bool), block)
+    said = checkpoints.held_out(error, np.ones(len(error), bool), block)
     assert abs(said["ce90"] - 2.146) < 0.08  # sqrt(-2 ln 0.1)
     assert abs(said["ce95"] - 2.448) < 0.08
     assert abs(said["rmse"] - np.sqrt(2)) < 0.05
@@ -49,7 +50,7 @@ def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
     held = 0
     for seed in range(100):
         error, block = errors(800, seed=seed)
-        low, high = proof.held_out(error, np.ones(len(error), bool), block, seed)["ce90_interval"]
+        low, high = checkpoints.held_out(error, np.ones(len(error), bool), block, seed)["ce90_interval"]
         held += low <= 2.146 <= high
     assert held >= 88
 
@@ -57,14 +58,16 @@ def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
 def test_neighbours_that_err_together_widen_the_interval() -> None:
     error, block = errors()
     together = error + np.random.default_rng(1).normal(0, 1, (64, 2))[block]
-    wide, narrow = (np.ptp(proof.held_out(e, np.ones(len(e), bool), block)["ce90_interval"]) for e in (together, error))
+    wide, narrow = (
+        np.ptp(checkpoints.held_out(e, np.ones(len(e), bool), block)["ce90_interval"]) for e in (together, error)
+    )
     assert wide > 2 * narrow
 
 
 def test_gross_errors_are_counted_and_not_left_out() -> None:
     error, block = errors()
     error[:400] += 30
-    said = proof.held_out(error, np.arange(4000) >= 400, block)
+    said = checkpoints.held_out(error, np.arange(4000) >= 400, block)
     assert 0.1 == said["gross_share"]
     assert said["ce95"] > 25
     assert said["rmse"] < 1.6
@@ -72,19 +75,19 @@ def test_gross_errors_are_counted_and_not_left_out() -> None:
 
 def test_without_check_points_there_is_no_figure() -> None:
     nothing = np.full((5, 2), np.nan)
-    assert {} == proof.held_out(nothing, np.ones(5, bool), np.zeros(5, int))
+    assert {} == checkpoints.held_out(nothing, np.ones(5, bool), np.zeros(5, int))
 
 
 @pytest.mark.parametrize(("east", "north"), [(0.0, 0.0), (6.4, 18.1), (-13.7, 4.2)])
 def test_the_second_estimator_sees_the_shift_before_and_nothing_after(east: float, north: float) -> None:
-    said = proof.second(image(), image(east, north), shifted(east, north))
+    said = ecc.second(image(), image(east, north), shifted(east, north))
     assert np.allclose([said["before_dx_m"], said["before_dy_m"]], [east, north], atol=0.5)
     assert np.allclose([said["after_dx_m"], said["after_dy_m"]], 0, atol=0.5)
     assert said["agrees"]
 
 
 def test_the_second_estimator_contradicts_a_wrong_model() -> None:
-    said = proof.second(image(), image(6.4, 18.1), shifted(6.4, 21.1))
+    said = ecc.second(image(), image(6.4, 18.1), shifted(6.4, 21.1))
     assert not said["agrees"]
     assert abs(said["after_dy_m"] + 3) < 0.5
 
@@ -92,16 +95,16 @@ def test_the_second_estimator_contradicts_a_wrong_model() -> None:
 def test_the_second_estimator_has_no_answer_between_unlike_images() -> None:
     other = image()
     noise = np.random.default_rng(0).random(other.pixels.shape).astype(np.float32)
-    said = proof.second(image(), Raster(noise, other.valid, other.geobox), shifted(0, 0))
+    said = ecc.second(image(), Raster(noise, other.valid, other.geobox), shifted(0, 0))
     assert "agrees" not in said
-    assert said["answers"] < proof.FEWEST <= said["looks"]
+    assert said["answers"] < ecc.FEWEST <= said["looks"]
 
 
 def test_the_second_estimator_stays_off_masked_ground() -> None:
     one = image()
     hidden = Raster(one.pixels, np.zeros_like(one.valid), one.geobox)
-    assert 0 == proof.second(one, hidden, shifted(0, 0))["answers"]
-    assert 0 == proof.second(hidden, one, shifted(0, 0))["looks"]
+    assert 0 == ecc.second(one, hidden, shifted(0, 0))["answers"]
+    assert 0 == ecc.second(hidden, one, shifted(0, 0))["looks"]
 
 
 def summary(ce95: float, low: float, high: float, **more: object) -> dict[str, object]:
@@ -110,7 +113,7 @@ def summary(ce95: float, low: float, high: float, **more: object) -> dict[str, o
 
 
 def test_the_verdict_names_the_state_before_and_after_and_both_bounds() -> None:
-    said = proof.verdict(summary(1.5, 1.4, 1.6))
+    said = requirement.verdict(summary(1.5, 1.4, 1.6))
     assert "lie 19.30 m (1.93 px) apart" in said
     assert "95 % of unseen check points err less than 1.50 m (0.15 px)" in said
     assert "meets 0.3 px (Sentinel-2's own requirement) and 0.2 px" in said
@@ -118,18 +121,18 @@ def test_the_verdict_names_the_state_before_and_after_and_both_bounds() -> None:
 
 
 def test_a_bound_inside_the_interval_is_left_open_and_one_below_is_missed() -> None:
-    said = proof.verdict(summary(2.9, 2.7, 3.2))
+    said = requirement.verdict(summary(2.9, 2.7, 3.2))
     assert "may or may not meet 0.3 px" in said
     assert "misses 0.2 px" in said
 
 
 def test_no_check_points_prove_nothing() -> None:
-    assert "prove a correction" in proof.verdict({"hold_out": {}, "gsd_m": 10.0, "median_shift_m": 1.0})
+    assert "prove a correction" in requirement.verdict({"hold_out": {}, "gsd_m": 10.0, "median_shift_m": 1.0})
 
 
 def test_a_second_opinion_that_differs_is_in_the_verdict() -> None:
     second = {"agrees": False, "after_dx_m": 0.1, "after_dy_m": -3.0}
-    assert "BUT a second estimator sees +0.10 m east, -3.00 m north remain" in proof.verdict(
+    assert "BUT a second estimator sees +0.10 m east, -3.00 m north remain" in requirement.verdict(
         summary(1.5, 1.4, 1.6, second=second)
     )
 
@@ -148,7 +151,7 @@ def test_a_second_opinion_that_differs_is_in_the_verdict() -> None:
     ],
 )
 def test_a_requirement_is_met_or_says_why_not(text: str, said: str) -> None:
-    assert said == proof.requirement(text).failed(summary(2.5, 2.4, 2.6))
+    assert said == requirement.requirement(text).failed(summary(2.5, 2.4, 2.6))
 
 
 @pytest.mark.parametrize(
@@ -163,14 +166,14 @@ def test_a_requirement_is_met_or_says_why_not(text: str, said: str) -> None:
 )
 def test_what_is_no_requirement_is_refused_in_words(text: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        proof.requirement(text)
+        requirement.requirement(text)
 
 
 def test_one_far_outlier_leaves_the_interval_around_its_figure() -> None:
     rng = np.random.default_rng(0)
     error = rng.normal(0, 0.5, (400, 2))
     error[7] = 500_000, 0
-    held = proof.held_out(error, np.hypot(*error.T) < 10, np.arange(400) // 16)
+    held = checkpoints.held_out(error, np.hypot(*error.T) < 10, np.arange(400) // 16)
     for name in ("ce90", "ce95"):
         low, high = held[f"{name}_interval"]
         assert low <= held[name] <= high

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from sentinel_match import edited, vectors
+from sentinel_match.geometry.transform import Warp
 from sentinel_match.tiepoints import TiePoints
-from sentinel_match.warp import Warp
 
 PYTHON = "/usr/bin/python3"
 HERE = Path(__file__).parent

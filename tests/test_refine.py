@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentinel_match import refine
+from sentinel_match.geometry.robust import nmad
 from sentinel_match.raster import Raster
 from sentinel_match.refine import Refinement, measure
-from sentinel_match.tiepoints import nmad
 
 
 def texture(rows: int = 320, cols: int = 360, seed: int = 0) -> np.ndarray:

@@ -19,8 +19,8 @@ from test_export import ties as invented
 
 from sentinel_match import controls, styles, vectors
 from sentinel_match.errors import OutputError
+from sentinel_match.geometry.transform import Warp
 from sentinel_match.tiepoints import TiePoints
-from sentinel_match.warp import Warp
 
 # The grammar of RFC 7946 for the objects that are written here (geojson.org/schema/FeatureCollection.json)
 FEATURE = {

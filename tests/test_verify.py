@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentinel_match import verify
-from sentinel_match.verify import MINIMAL, fit, robust_fit
+from sentinel_match.geometry import calibration, transform
+from sentinel_match.geometry.chance import ACCEPTED_CHANCE, agreement, by_chance
+from sentinel_match.geometry.robust import fit, robust_fit
+from sentinel_match.geometry.transform import MINIMAL
 
 ORIGIN = np.array([399_960.0, 5_800_020.0])
 
@@ -26,7 +28,7 @@ TRUTH = {
 
 
 def moved(kind: str, left: np.ndarray) -> np.ndarray:
-    return verify.Model(kind, TRUTH[kind], ORIGIN)(left)
+    return transform.Model(kind, TRUTH[kind], ORIGIN)(left)
 
 
 @pytest.mark.parametrize("kind", MINIMAL)
@@ -88,8 +90,8 @@ def test_unrelated_points_agree_no_more_than_chance() -> None:
     right = left + rng.uniform(-2000, 2000, left.shape)
     for kind in ("translation", "similarity", "affine"):
         model = robust_fit(kind, left, right, np.full(300, 10.0), tolerance=30)
-        _, chance = verify.agreement(left, right, model, 30, 2000)
-        assert chance > verify.CHANCE, kind
+        _, chance = agreement(left, right, model, 30, 2000)
+        assert chance > ACCEPTED_CHANCE, kind
 
 
 def test_a_few_true_matches_among_many_false_are_more_than_chance() -> None:
@@ -97,7 +99,7 @@ def test_a_few_true_matches_among_many_false_are_more_than_chance() -> None:
     right = left + rng.uniform(-2000, 2000, left.shape)
     right[:30] = left[:30] + (6, 18) + rng.normal(0, 5, (30, 2))
     model = robust_fit("translation", left, right, np.full(300, 10.0), tolerance=30)
-    count, chance = verify.agreement(left, right, model, 30, 2000)
+    count, chance = agreement(left, right, model, 30, 2000)
     assert 29 <= count <= 34
     assert chance < 1e-6
 
@@ -108,7 +110,7 @@ def test_probability_is_the_share_that_is_right() -> None:
     quality = rng.uniform(0, 1, n)
     right = rng.uniform(0, 1, n) < quality  # the better the peak, the more often it is the true one
     residual = np.where(right, np.abs(rng.normal(0, 1.2, n)), reach * np.sqrt(rng.uniform(0, 1, n)))
-    score = verify.probability(residual, quality, tolerance, reach)
+    score = calibration.probability(residual, quality, tolerance, reach)
     inside = residual <= tolerance
     for low, high in ((0.5, 0.8), (0.8, 0.95), (0.95, 1.0)):
         chosen = inside & (score >= low) & (score < high)
@@ -122,25 +124,25 @@ def test_reliability_is_the_share_that_is_right_wherever_the_wrong_ones_lie() ->
     quality = rng.uniform(0, 1, n)
     right = rng.uniform(0, 1, n) < quality
     residual = np.where(right, np.abs(rng.normal(0, 1.2, n)), reach * np.sqrt(rng.uniform(0, 1, n)))
-    assert np.abs(verify.reliability(residual, quality, 5.0, reach) - quality).mean() < 0.06
+    assert np.abs(calibration.reliability(residual, quality, 5.0, reach) - quality).mean() < 0.06
 
 
 def test_a_better_peak_is_never_less_probable() -> None:
     rng = np.random.default_rng(5)
     residual, quality = rng.uniform(0, 40, 3000), rng.uniform(0, 1, 3000)
-    score = verify.probability(residual, quality, 5, 40)
+    score = calibration.probability(residual, quality, 5, 40)
     assert (np.diff(score[np.argsort(quality, kind="stable")]) >= 0).all()
 
 
 def test_agreement_with_what_had_no_part_in_them_is_by_chance_as_often_as_the_areas_say() -> None:
-    assert verify.by_chance(50, 200, 0.5) > 0.4  # a quarter of 200
-    assert verify.by_chance(150, 200, 0.5) < 1e-20
-    assert 1.0 == verify.by_chance(0, 200, 0.5)
+    assert by_chance(50, 200, 0.5) > 0.4  # a quarter of 200
+    assert by_chance(150, 200, 0.5) < 1e-20
+    assert 1.0 == by_chance(0, 200, 0.5)
 
 
 def test_points_that_were_kept_for_agreeing_say_nothing_of_the_others() -> None:
     residual = np.concatenate([np.zeros(50), np.full(150, 20.0)])
     measured = np.arange(200) >= 50
-    score = verify.likely(residual, np.full(200, 0.7), measured, 5.0, 40.0)
+    score = calibration.likely(residual, np.full(200, 0.7), measured, 5.0, 40.0)
     assert (score[:50] == 0.7).all()
     assert (score[50:] < 0.1).all()

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
-from sentinel_match import lattice, windows
+from sentinel_match import windows
+from sentinel_match.geometry import grids
 from sentinel_match.raster import Raster
 from sentinel_match.windows import SIDE, Cell
 
@@ -38,7 +39,7 @@ def test_every_pixel_is_held_by_exactly_one_cell(rows: int, cols: int, di: int, 
     grid = geobox(399960 + 60 * di, 5900040 + 60 * dj, rows, cols)
     rng = np.random.default_rng(0)
     points = rng.uniform((0, 0), (cols, rows), (50, 2))
-    row0, col0 = lattice.origin_of(grid)
+    row0, col0 = grids.origin_of(grid)
     cells = [
         Cell(i, j)
         for j in range(row0 // SIDE, (row0 + rows) // SIDE + 1)
@@ -82,14 +83,14 @@ def test_a_small_overlap_still_gives_a_cell() -> None:
     ],
 )
 def test_grids_that_meet_pixel_by_pixel_share_a_lattice(other: GeoBox, expected: bool) -> None:
-    assert expected == lattice.same_lattice(geobox(0, 0, 100, 100), other)
+    assert expected == grids.same_lattice(geobox(0, 0, 100, 100), other)
 
 
 def test_the_grid_for_a_warp_lies_on_the_left_lattice_and_covers_the_overlap() -> None:
     left = geobox(699960, 5600040, 1830, 1830, step=60, crs="EPSG:32632")
     right = geobox(199980, 5600040, 1830, 1830, step=60, crs="EPSG:32633")
-    grid = lattice.covering(left, right, 64)
-    assert lattice.same_lattice(left, grid)
+    grid = grids.covering(left, right, 64)
+    assert grids.same_lattice(left, grid)
     shared = left.extent & right.extent.to_crs(left.crs)
     assert grid.extent.contains(shared.buffer(-1))
     assert grid.shape[1] < 1830
@@ -97,4 +98,4 @@ def test_the_grid_for_a_warp_lies_on_the_left_lattice_and_covers_the_overlap() -
 
 def test_grids_that_do_not_meet_have_no_common_part() -> None:
     with pytest.raises(ValueError, match="do not meet"):
-        lattice.covering(geobox(0, 0, 100, 100), geobox(900000, 0, 100, 100), 64)
+        grids.covering(geobox(0, 0, 100, 100), geobox(900000, 0, 100, 100), 64)

@@ -10,7 +10,7 @@ import click
 from sentinel_match.cli import options, terminal
 
 if TYPE_CHECKING:
-    from sentinel_match.proof import Requirement
+    from sentinel_match.requirement import Requirement
 
 
 @click.command()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sentinel_match.matchers import Matcher
     from sentinel_match.pairing import Filters
     from sentinel_match.pipeline import Options
-    from sentinel_match.proof import Requirement
+    from sentinel_match.requirement import Requirement
     from sentinel_match.tiepoints import TiePoints
 
 F = TypeVar("F", bound="Callable[..., Any]")
@@ -26,7 +26,7 @@ BENDS = ("polynomial2", "polynomial3", "track", "field")
 
 
 def _required(_ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]) -> tuple[Requirement, ...]:
-    from sentinel_match.proof import requirement
+    from sentinel_match.requirement import requirement
 
     try:
         return tuple(requirement(text) for text in texts)

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sentinel_match import __version__, matchers, verify
+from sentinel_match import __version__, matchers
 from sentinel_match.cache import digest
 from sentinel_match.correspond import correspond
 from sentinel_match.errors import InputError, MatcherError, PairError
 from sentinel_match.evaluate import metrics
 from sentinel_match.evaluate.samples import Preparation, identity, prepare, unrelated
-from sentinel_match.lattice import to_metres, to_pixels
+from sentinel_match.geometry import robust, transform
+from sentinel_match.geometry.grids import to_metres, to_pixels
 from sentinel_match.look import Found, Method
 
 if TYPE_CHECKING:
@@ -222,7 +223,7 @@ def judge(sample: Sample, answer: Answer) -> Record:
     trusted = error[found.believed]
     order = np.random.default_rng(0).permutation(len(error))
     shuffled = metrics.errors(found.left, found.right[order], sample.truth, symmetric=sample.warped)
-    corners = {kind: _corner(kind, found, sample) for kind in verify.MINIMAL}
+    corners = {kind: _corner(kind, found, sample) for kind in transform.MINIMAL}
     believed = _believed(found, sample)
     rmse, shift = _in_metres(believed, sample, both)
     return replace(
@@ -279,7 +280,7 @@ def _prior(sample: Sample) -> Found:
     at = metrics.check_points(sample.covisible)
     to = metrics.project(sample.prior, at)
     everything = np.ones(len(at), bool)
-    model = verify.Model("translation", np.eye(3), np.zeros(2))
+    model = transform.Model("translation", np.eye(3), np.zeros(2))
     return Found(at, to, np.ones(len(at)), np.full(len(at), PRIOR), (at, to), everything, model, "")
 
 
@@ -288,7 +289,7 @@ def _believed(found: Found, sample: Sample) -> Callable[[Points], Points] | None
     model, left, right = found.model, sample.left.images[0], sample.right.images[0]
     if model is None:
         return None
-    return lambda points: to_pixels(right, model(to_metres(left, points)))
+    return lambda points: to_pixels(right.geobox, model(to_metres(left.geobox, points)))
 
 
 def _corner(kind: str, found: Found, sample: Sample) -> float:
@@ -298,8 +299,8 @@ def _corner(kind: str, found: Found, sample: Sample) -> float:
     sigma, errors = np.full(len(best), FIT_TOLERANCE / 10), []
     for seed in range(SEEDS):
         try:
-            model = verify.robust_fit(kind, left, right, sigma, tolerance=FIT_TOLERANCE, quality=score, seed=seed)
-        except verify.NoModel:  # too few, or all on one line
+            model = robust.robust_fit(kind, left, right, sigma, tolerance=FIT_TOLERANCE, quality=score, seed=seed)
+        except transform.NoModel:  # too few, or all on one line
             model = None
         errors.append(metrics.corner_error(model, sample.truth, sample.box))
     return float(np.median(errors))

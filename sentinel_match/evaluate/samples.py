@@ -13,12 +13,11 @@ from sentinel_match import raster as rasters
 from sentinel_match.errors import NoGeoreference, NoOverlap, NothingClear
 from sentinel_match.evaluate import displaced
 from sentinel_match.evaluate.metrics import Box, common_box, covisible
-from sentinel_match.lattice import covering, metric, same_lattice
+from sentinel_match.geometry.grids import covering, ground_resolution, metric, same_lattice
 from sentinel_match.loaded import load
 from sentinel_match.look import Side
 from sentinel_match.masks import Masking, Reason
 from sentinel_match.raster import Raster
-from sentinel_match.safe.header import ground_resolution
 from sentinel_match.semantics import Semantics
 from sentinel_match.source import inputs, source_of
 

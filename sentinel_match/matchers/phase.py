@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from sentinel_match import models, verify
+from sentinel_match import models
+from sentinel_match.geometry import robust, transform
+from sentinel_match.geometry.chance import ACCEPTED_CHANCE, agreement
 from sentinel_match.guide import Guide
 from sentinel_match.matchers import Matches, dense
 
@@ -187,7 +189,7 @@ def agreed(
     score: NDArray[np.float64],
     witness: NDArray[np.float64],
     radius: float,
-) -> verify.Model | None:
+) -> transform.Model | None:
     """The similarity that independent windows agree on, or the translation, or none.
 
     Args:
@@ -197,15 +199,15 @@ def agreed(
         witness: (N,) pixels within which points are one witness.
         radius: that was searched, pixels.
     """
-    keep = verify.apart(points, score, witness)
+    keep = robust.decluster(points, score, witness)
     points, found, score = points[keep], found[keep], score[keep]
     for kind in ("similarity", "translation"):
-        if len(points) <= 2 * verify.MINIMAL[kind]:
+        if len(points) <= 2 * transform.MINIMAL[kind]:
             continue
         try:
-            model = verify.robust_fit(kind, points, found, np.full(len(points), 0.1), tolerance=1.0, quality=score)
+            model = robust.robust_fit(kind, points, found, np.full(len(points), 0.1), tolerance=1.0, quality=score)
         except ValueError:
             continue
-        if verify.agreement(points, found, model, 1.0, radius)[1] <= verify.CHANCE:
+        if agreement(points, found, model, 1.0, radius)[1] <= ACCEPTED_CHANCE:
             return model
     return None

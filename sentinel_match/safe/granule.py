@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from sentinel_match.safe.header import ground_resolution, jp2_shape, read_header
+from sentinel_match.geometry.grids import ground_resolution
+from sentinel_match.safe.header import jp2_shape, read_header
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import struct
 import warnings
 from dataclasses import dataclass
@@ -12,11 +11,10 @@ import rasterio
 from odc.geo.geobox import GeoBox
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
+from sentinel_match.geometry.grids import ground_resolution
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-EARTH_RADIUS = 6_371_008.8
-"""Metres, mean radius of the GRS80 ellipsoid (IUGG): turns a pixel in degrees into one in metres."""
 
 
 @dataclass(frozen=True)
@@ -62,16 +60,6 @@ def read_header(path: str) -> Header:
     if header.count == 0:
         raise ValueError("there is no raster band in it")
     return header
-
-
-def ground_resolution(geobox: GeoBox) -> float:
-    """Side in metres of a square as large as one pixel, whatever the unit of the CRS and the rotation of the grid."""
-    a, b, _, d, e, _ = geobox.affine[:6]
-    side = math.sqrt(abs(a * e - b * d))
-    if geobox.crs is None:
-        return side
-    unit = geobox.crs.proj.axis_info[0].unit_conversion_factor
-    return side * float(unit) * (EARTH_RADIUS if geobox.crs.geographic else 1.0)
 
 
 def jp2_shape(stream: IO[bytes]) -> tuple[int, int] | None:

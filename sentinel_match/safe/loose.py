@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from sentinel_match.errors import NotAProduct
-from sentinel_match.footprint import Footprint
+from sentinel_match.geometry.footprint import Footprint
 from sentinel_match.safe.archive import what_it_is_instead
 from sentinel_match.safe.header import read_header
 from sentinel_match.safe.tiles import TILE

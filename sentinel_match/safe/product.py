@@ -14,9 +14,9 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from sentinel_match.errors import BrokenProduct, NotAProduct
-from sentinel_match.footprint import Footprint
+from sentinel_match.geometry.footprint import Footprint
+from sentinel_match.geometry.grids import ground_resolution
 from sentinel_match.safe.granule import Layer, listing, read_layers
-from sentinel_match.safe.header import ground_resolution
 from sentinel_match.safe.metadata import (
     Granule,
     ProductMetadata,

@@ -16,7 +16,7 @@ import torch
 from torch.nn import functional
 
 from sentinel_match.errors import NothingToLearn
-from sentinel_match.lattice import origin_of
+from sentinel_match.geometry.grids import origin_of
 from sentinel_match.masks import Reason
 from sentinel_match.train.mappings import about, laid_over, turn
 from sentinel_match.train.places import CELL

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sentinel_match.lattice import origin_of
+from sentinel_match.geometry.grids import origin_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

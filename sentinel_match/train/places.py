@@ -18,13 +18,12 @@ import shapely
 
 from sentinel_match.correspond import correspond
 from sentinel_match.errors import InputError, NothingToLearn
-from sentinel_match.lattice import crs_name, same_lattice
+from sentinel_match.geometry.grids import crs_name, ground_resolution, same_lattice
 from sentinel_match.loaded import load
 from sentinel_match.look import Method, Side
 from sentinel_match.masks import Masking
 from sentinel_match.matchers.phase import Phase
 from sentinel_match.safe import find_scenes
-from sentinel_match.safe.header import ground_resolution
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -22,9 +22,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sentinel_match import choice, matchers
+from sentinel_match import matchers
 from sentinel_match.errors import PairError
 from sentinel_match.evaluate.listing import read_list, season_gap
+from sentinel_match.geometry import selection
 from sentinel_match.pipeline import Options, match_scenes
 from sentinel_match.raster import read
 from sentinel_match.safe import read_scene
@@ -108,7 +109,7 @@ def judged(pair: Pair) -> Judged | None:
     error = ties.shift[chosen] - (pair.truth or np.median(ties.shift[chosen], axis=0))
     if pair.truth is None:
         even = np.full(len(p), 1.0)
-        error = error - choice.choose(p, p + error, even, even, kinds=("polynomial3",)).warp.shift(p)
+        error = error - selection.choose(p, p + error, even, even, kinds=("polynomial3",)).warp.shift(p)
     return Judged(pair, error, sigma, np.searchsorted(*terciles(ties, pair)), ties.gsd)
 
 

@@ -17,9 +17,9 @@ import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from sentinel_match.lattice import jointly_valid
 from sentinel_match.loaded import load
 from sentinel_match.masks import Masking
+from sentinel_match.raster import jointly_valid
 from sentinel_match.refine import Measured, Refinement, grid, measure
 from sentinel_match.safe import read_scene
 from sentinel_match.scene import Asset, Band, Mask, Scene

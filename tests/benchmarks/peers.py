@@ -36,12 +36,12 @@ import rasterio
 from scipy.ndimage import binary_dilation
 from skimage.registration import phase_cross_correlation
 
-from sentinel_match import verify
-from sentinel_match.lattice import to_metres, to_pixels
+from sentinel_match.geometry import robust, transform
+from sentinel_match.geometry.grids import to_metres, to_pixels
+from sentinel_match.geometry.robust import nmad
 from sentinel_match.raster import Raster, read
 from sentinel_match.safe import read_scene
 from sentinel_match.scene import Scene
-from sentinel_match.tiepoints import nmad
 
 HERE = Path(__file__).resolve()
 PAIRS = {
@@ -124,7 +124,7 @@ def run(name: str, python: str, code: str, *arguments: object) -> Run | None:
 
 def cloud(left: Raster, right: Raster) -> np.ndarray:
     """(rows, cols) of the left raster: bright (reflectance above 0.2) in one image and darker by 0.07 in the other."""
-    x, y = np.round(to_pixels(left, to_metres(right, np.zeros((1, 2))))[0]).astype(int)
+    x, y = np.round(to_pixels(left.geobox, to_metres(right.geobox, np.zeros((1, 2))))[0]).astype(int)
     there = np.zeros(left.valid.shape, np.float32)
     rows, cols = right.valid.shape
     top, start, bottom, stop = max(y, 0), max(x, 0), min(y + rows, there.shape[0]), min(x + cols, there.shape[1])
@@ -136,12 +136,12 @@ def cloud(left: Raster, right: Raster) -> np.ndarray:
     return binary_dilation(bright, iterations=size)
 
 
-def remaining(left: Raster, right: Raster, model: verify.Model | None, cloudy: np.ndarray) -> str:
+def remaining(left: Raster, right: Raster, model: transform.Model | None, cloudy: np.ndarray) -> str:
     """Median displacement left after correction, per axis, in pixels, and its standard error."""
     rows, cols = left.valid.shape
     x, y = np.meshgrid(np.arange(cols) + 0.5, np.arange(rows) + 0.5)
-    at = to_metres(left, np.column_stack([x.ravel(), y.ravel()]))
-    there = to_pixels(right, at if model is None else model(at)).reshape(rows, cols, 2).astype(np.float32) - 0.5
+    at = to_metres(left.geobox, np.column_stack([x.ravel(), y.ravel()]))
+    there = to_pixels(right.geobox, at if model is None else model(at)).reshape(rows, cols, 2).astype(np.float32) - 0.5
     pixels, valid = (
         cv2.remap(image, there[..., 0], there[..., 1], how)
         for image, how in ((right.pixels, cv2.INTER_CUBIC), (right.valid.astype(np.uint8), cv2.INTER_NEAREST))
@@ -168,10 +168,10 @@ def judge(tool: Run, left: Raster, right: Raster, cloudy: np.ndarray) -> None:
     """One paragraph of figures."""
     gsd = abs(left.geobox.affine.a)
     even = np.full(len(tool.left), 0.1 * gsd)
-    model = verify.robust_fit("affine", tool.left[tool.kept], tool.right[tool.kept], even[tool.kept], tolerance=gsd)
+    model = robust.robust_fit("affine", tool.left[tool.kept], tool.right[tool.kept], even[tool.kept], tolerance=gsd)
     every = (tool.right - model(tool.left)) / gsd
     residual, off = every[tool.kept], np.hypot(*every.T)
-    x, y = np.clip(to_pixels(left, tool.left).astype(int), 0, np.array(left.valid.shape[::-1]) - 1).T
+    x, y = np.clip(to_pixels(left.geobox, tool.left).astype(int), 0, np.array(left.valid.shape[::-1]) - 1).T
     under, kept = cloudy[y, x] & tool.kept, tool.kept
     shift = np.median((tool.right - tool.left)[kept], axis=0)
     cells = len(np.unique(np.floor(tool.left[kept] / 1000), axis=0))

@@ -27,10 +27,11 @@ from odc.geo.geobox import GeoBox
 from scipy.ndimage import fourier_shift, gaussian_filter, shift
 from skimage.registration import phase_cross_correlation
 
-from sentinel_match import choice, correlation, raster, refine, verify
-from sentinel_match.lattice import jointly_valid, to_metres, to_pixels
+from sentinel_match import correlation, raster, refine
+from sentinel_match.geometry import robust, selection
+from sentinel_match.geometry.grids import to_metres, to_pixels
 from sentinel_match.loaded import load
-from sentinel_match.raster import Raster
+from sentinel_match.raster import Raster, jointly_valid
 from sentinel_match.refine import Refinement, measure
 from sentinel_match.safe import read_scene
 from sentinel_match.testing import Landscape
@@ -201,7 +202,7 @@ def real_pair(data: Path) -> tuple[Pair, list[Any]]:
     loaded = [load(scene, "B04") for scene in scenes(data)]
     a, b = (one.raster for one in loaded)
     at = refine.grid(jointly_valid(a, b), 20_000)
-    return Pair("T33UUU, ten days", a, b, at, to_pixels(b, to_metres(a, at) + (6.4, 18.1)), None), loaded
+    return Pair("T33UUU, ten days", a, b, at, to_pixels(b.geobox, to_metres(a.geobox, at) + (6.4, 18.1)), None), loaded
 
 
 def errors(pair: Pair, ok: np.ndarray, found: np.ndarray, trust: np.ndarray) -> np.ndarray:
@@ -210,9 +211,9 @@ def errors(pair: Pair, ok: np.ndarray, found: np.ndarray, trust: np.ndarray) -> 
     if pair.truth is not None:
         return q - pair.truth[ok]
     sigma = np.full(len(p), 0.1)
-    plane = verify.robust_fit("affine", p, q, sigma, tolerance=1.0, quality=trust[ok])
-    weight = choice.consensus(p, q, plane, 1.0)
-    return q - choice.choose(p, q, sigma, weight, kinds=("polynomial3",), apart=64).warp(p)
+    plane = robust.robust_fit("affine", p, q, sigma, tolerance=1.0, quality=trust[ok])
+    weight = selection.consensus(p, q, plane, 1.0)
+    return q - selection.choose(p, q, sigma, weight, kinds=("polynomial3",), apart=64).warp(p)
 
 
 def said(name: str, pair: Pair, ok: np.ndarray, found: np.ndarray, trust: np.ndarray, cpu: float) -> None:

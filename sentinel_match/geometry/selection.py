@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from sentinel_match import verify
-from sentinel_match.verify import MINIMAL, Model, NoModel, Points
-from sentinel_match.warp import BENDS, Bend, Warp
+from sentinel_match.geometry import robust
+from sentinel_match.geometry.transform import BENDS, MINIMAL, Bend, Model, NoModel, Warp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
+
+    from sentinel_match.geometry.grids import Points
 
 TRIED = ("translation", "similarity", "affine", *BENDS)
 """Kinds that compete. A homography has no reason in an orthoimage; a user may ask for it."""
@@ -144,7 +145,7 @@ def _trials(
     if kind in MINIMAL:
 
         def plane(chosen: NDArray[np.bool_]) -> Warp:
-            return Warp(verify.fit(kind, left[chosen], right[chosen], inverse[chosen]))
+            return Warp(robust.fit(kind, left[chosen], right[chosen], inverse[chosen]))
 
         return [_Trial(kind, plane)] if independent >= 2 * MINIMAL[kind] else []
     shape = _shape(kind, left[inverse > 0], azimuth, independent)
@@ -164,7 +165,7 @@ def _trials(
         coefficients = np.linalg.solve(gram, (bend * weight).T @ (right[chosen] - left[chosen]))
         fitted = replace(shape, coefficients=coefficients)
         rest = right[chosen] - basis[chosen] @ coefficients
-        return Warp(verify.fit("affine", left[chosen], rest, inverse[chosen]), fitted)
+        return Warp(robust.fit("affine", left[chosen], rest, inverse[chosen]), fitted)
 
     return [_Trial(kind, partial(bent, stiffness=s)) for s in ((0.0,) if kind.startswith("polynomial") else STIFFNESS)]
 

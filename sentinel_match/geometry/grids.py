@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from affine import Affine
     from odc.geo.geobox import GeoBox
 
-    from sentinel_match.raster import Raster
-
 Points = NDArray[np.float64]
 """(N, 2) x, y: pixels with their origin at the outer corner of the first one, or metres east and north."""
+EARTH_RADIUS = 6_371_008.8
+"""Metres, mean radius of the GRS80 ellipsoid (IUGG): turns a pixel in degrees into one in metres."""
 
 
 def origin_of(geobox: GeoBox) -> tuple[int, int]:
@@ -81,32 +81,29 @@ def covering(one: GeoBox, other: GeoBox, margin: int) -> GeoBox:
     return one.enclosing(region)
 
 
-def jointly_valid(a: Raster, b: Raster) -> np.ndarray:
-    """(rows, cols) of the left raster: valid in both images at the same place on the ground."""
-    row, col = (int(k) for k in np.subtract(origin_of(b.geobox), origin_of(a.geobox)))
-    clear = np.zeros(a.valid.shape, bool)
-    top, start = max(row, 0), max(col, 0)
-    rows, cols = b.geobox.shape
-    bottom, stop = min(row + rows, a.geobox.shape.y), min(col + cols, a.geobox.shape.x)
-    if top < bottom and start < stop:
-        inner = np.s_[top:bottom, start:stop]
-        clear[inner] = a.valid[inner] & b.valid[top - row : bottom - row, start - col : stop - col]
-    return clear
+def ground_resolution(geobox: GeoBox) -> float:
+    """Side in metres of a square as large as one pixel, whatever the unit of the CRS and the rotation of the grid."""
+    a, b, _, d, e, _ = geobox.affine[:6]
+    side = math.sqrt(abs(a * e - b * d))
+    if geobox.crs is None:
+        return side
+    unit = geobox.crs.proj.axis_info[0].unit_conversion_factor
+    return side * float(unit) * (EARTH_RADIUS if geobox.crs.geographic else 1.0)
 
 
-def pixel_size(image: Raster) -> float:
+def pixel_size(geobox: GeoBox) -> float:
     """Side of a pixel in metres (the geometric mean where they are not square)."""
-    return float(np.sqrt(abs(image.geobox.affine.a * image.geobox.affine.e)))
+    return float(np.sqrt(abs(geobox.affine.a * geobox.affine.e)))
 
 
-def to_metres(image: Raster, points: np.ndarray) -> np.ndarray:
-    """Pixel positions to east, north in the raster's CRS."""
-    return transformed(image.geobox.affine, points)
+def to_metres(geobox: GeoBox, points: np.ndarray) -> np.ndarray:
+    """Pixel positions to east, north in the grid's CRS."""
+    return transformed(geobox.affine, points)
 
 
-def to_pixels(image: Raster, points: np.ndarray) -> np.ndarray:
+def to_pixels(geobox: GeoBox, points: np.ndarray) -> np.ndarray:
     """East, north to pixel positions."""
-    return transformed(~image.geobox.affine, points)
+    return transformed(~geobox.affine, points)
 
 
 def native_pixels(points: np.ndarray, crs: object, geobox: GeoBox | None) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A transform from one image to the other: of the plane, and bent where the errors of the platform have a shape.
+"""Transforms from one image to the other: of the plane, and bent where the errors of the platform have a shape.
 
 Sentinel-2's own errors have shapes: jitter of the platform along the track, terrain that an old height model placed
 wrongly. Each bend is linear in its parameters: polynomials, and cubic B-splines over the plane or along the track
@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sentinel_match.verify import MINIMAL, Model, Points
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
+    from sentinel_match.geometry.grids import Points
+
+MINIMAL = {"translation": 1, "similarity": 2, "affine": 3, "homography": 4}
+"""Points that determine each model, from the most constrained to the least."""
 BENDS = ("polynomial2", "polynomial3", "track", "field")
 """Kinds beyond a plane transform, from stiff to pliant: surfaces of second and third degree, a curve along the track,
 and a smooth surface."""
@@ -28,6 +30,32 @@ INCLINATION = np.radians(98.62)
 """Of Sentinel-2's orbit (ESA, Sentinel-2 User Handbook, 2015)."""
 TURNS = 14.3
 """Revolutions a day: while the satellite moves, the ground turns away under it."""
+
+
+class NoModel(ValueError):
+    """Points that determine no model, or none to believe; in words for the user."""
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A transform of the plane from the left frame to the right one."""
+
+    kind: str
+    """A key of ``MINIMAL``."""
+    matrix: NDArray[np.float64]
+    """(3, 3) homogeneous, acting on columns (x, y, 1) of ``left - origin``, giving ``right - origin``."""
+    origin: NDArray[np.float64]
+    """(2,) subtracted before and added after: keeps UTM coordinates well conditioned."""
+
+    def __call__(self, left: Points) -> Points:
+        """Where left points lie in the right frame."""
+        centred = left - self.origin
+        moved = centred @ self.matrix[:2, :2].T + self.matrix[:2, 2]
+        return np.asarray(moved / (centred @ self.matrix[2, :2] + self.matrix[2, 2])[:, None] + self.origin)
+
+    def shift(self, at: Points) -> Points:
+        """Displacement right minus left at left points."""
+        return self(at) - at
 
 
 @dataclass(frozen=True, eq=False)

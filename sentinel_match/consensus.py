@@ -1,0 +1,89 @@
+"""Consensus: the model that the correspondences of one method agree on, and whether another method confirms it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sentinel_match.geometry import calibration, robust, transform
+from sentinel_match.geometry.chance import ACCEPTED_CHANCE, agreement, by_chance
+from sentinel_match.geometry.grids import pixel_size, to_metres
+from sentinel_match.matchers import WITNESS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from sentinel_match.look import Found
+    from sentinel_match.raster import Raster
+
+COARSE_TOLERANCE = 2.0
+"""Pixels within which unrefined matches agree: phase leaves 0.2, ALIKED+LightGlue 0.7 px RMS."""
+
+
+def coarse_model(
+    kind: str, found: Found, a: Raster, b: Raster, tolerance: float, seed: int
+) -> tuple[transform.Model, np.ndarray, float]:
+    """The model the correspondences agree on, in metres, which of them do, and how many as good chance would give.
+
+    Args:
+        kind: see ``verify.MINIMAL``.
+        found: what a method delivered.
+        a: the left raster.
+        b: the right one.
+        tolerance: pixels within which a correspondence agrees.
+        seed: of the robust fit.
+
+    Raises:
+        NoModel: so few agree that chance would do as well; in words for the user.
+    """
+    gsd = pixel_size(a.geobox)
+    # A richer model than the points can carry would extrapolate wildly: similarity wants more than one cell of them
+    if len(found) < 4 * transform.MINIMAL[kind]:
+        raise transform.NoModel(f"the matcher found {len(found)} correspondences")
+    p, q = to_metres(a.geobox, found.left), to_metres(b.geobox, found.right)
+    # Small against the tolerance: the fit then narrows to a third of it, and neighbours that err alike cannot bend it
+    sigma = np.full(len(found), 0.1 * tolerance * gsd)
+    model = robust.robust_fit(kind, p, q, sigma, tolerance=tolerance * gsd, quality=found.score, seed=seed)
+    witnesses = _witnesses(p, found, gsd)
+    count, chance = agreement(p[witnesses], q[witnesses], model, tolerance * gsd, found.radius * gsd)
+    if chance > ACCEPTED_CHANCE:
+        raise transform.NoModel(
+            f"{count} of {len(witnesses)} independent correspondences agree, which chance alone would do"
+        )
+    return model, np.hypot(*(q - model(p)).T) <= tolerance * gsd, chance
+
+
+def _witnesses(p: np.ndarray, found: Found, gsd: float) -> np.ndarray:
+    distance = WITNESS if found.witness is None else found.witness
+    return robust.decluster(p, found.score, distance * gsd)
+
+
+def confirms(model: transform.Model, found: Found, a: Raster, b: Raster) -> bool:
+    """Whether correspondences that had no part in a model agree with it more than chance would have them.
+
+    Args:
+        model: left metres to right metres.
+        found: what another method delivered.
+        a: the left raster.
+        b: the right one.
+    """
+    gsd = pixel_size(a.geobox)
+    p, q = to_metres(a.geobox, found.left), to_metres(b.geobox, found.right)
+    witnesses = _witnesses(p, found, gsd)
+    near = np.hypot(*(q - model(p)).T)[witnesses] <= COARSE_TOLERANCE * gsd
+    return by_chance(int(near.sum()), len(witnesses), COARSE_TOLERANCE / found.radius) <= ACCEPTED_CHANCE
+
+
+def probabilities(model: transform.Model, found: Found, a: Raster, b: Raster) -> NDArray[np.float64]:
+    """(N,) how likely each correspondence is right, by its method's own score and the model that was found.
+
+    Scores of different methods mean different things; the share of those that agree, among as good ones of the same
+    method, means the same for all (:func:`verify.probability`).
+    """
+    gsd, score = pixel_size(a.geobox), found.score.astype(np.float64)
+    residual = np.hypot(*(to_metres(b.geobox, found.right) - model(to_metres(a.geobox, found.left))).T) / gsd
+    for name in np.unique(found.method):
+        own = found.method == name
+        score[own] = calibration.probability(residual[own], score[own], COARSE_TOLERANCE, found.radius)
+    return score

@@ -1,0 +1,1 @@
+"""Pure mathematics of grids, footprints and transforms; imports nothing of ours."""
