@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from sentinel_match.images import ImageMatcher, visualize_matches
     from sentinel_match.loaded import Loaded, load
     from sentinel_match.masks import Masking
-    from sentinel_match.pairing import Filters, pair_scenes
     from sentinel_match.pipeline import Options, match_scenes
     from sentinel_match.prepare import Preparation
+    from sentinel_match.products.catalogue import find_scenes, read_scene
+    from sentinel_match.products.pairing import Filters, pair_scenes
+    from sentinel_match.products.scene import Scene
     from sentinel_match.raster import Raster
     from sentinel_match.refine import Refinement
-    from sentinel_match.safe import find_scenes, read_scene
-    from sentinel_match.scene import Scene
     from sentinel_match.tiepoints import TiePoints
 
 __version__ = "0.1.0"
 
 _ROOMS = {
     "Cache": "cache",
-    "Filters": "pairing",
+    "Filters": "products.pairing",
     "ImageMatcher": "images",
     "Loaded": "loaded",
     "Masking": "masks",
@@ -40,14 +40,14 @@ _ROOMS = {
     "Preparation": "prepare",
     "Raster": "raster",
     "Refinement": "refine",
-    "Scene": "scene",
+    "Scene": "products.scene",
     "SentinelMatchError": "errors",
     "TiePoints": "tiepoints",
-    "find_scenes": "safe",
+    "find_scenes": "products.catalogue",
     "load": "loaded",
     "match_scenes": "pipeline",
-    "pair_scenes": "pairing",
-    "read_scene": "safe",
+    "pair_scenes": "products.pairing",
+    "read_scene": "products.catalogue",
     "read_ties": "fitted",
     "run": "batch",
     "visualize_matches": "images",

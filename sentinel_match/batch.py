@@ -27,9 +27,9 @@ from sentinel_match.jp2 import check_size
 from sentinel_match.loaded import VERSION as LOADED
 from sentinel_match.loaded import fingerprint
 from sentinel_match.masks import USED
-from sentinel_match.pairing import Filters, Pairing, pair_scenes, pairs_geojson
-from sentinel_match.safe import Catalogue, Refused, find_scenes
-from sentinel_match.scene import scenes_geojson
+from sentinel_match.products.catalogue import Catalogue, Refused, find_scenes
+from sentinel_match.products.pairing import Filters, Pairing, pair_scenes, pairs_geojson
+from sentinel_match.products.scene import scenes_geojson
 from sentinel_match.series import link_of, report
 from sentinel_match.source import inputs, source_of
 
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sentinel_match.cache import Cache
-    from sentinel_match.pair import Pair
     from sentinel_match.pipeline import Options
-    from sentinel_match.scene import Scene
+    from sentinel_match.products.pair import Pair
+    from sentinel_match.products.scene import Scene
     from sentinel_match.series import Link
     from sentinel_match.sides import Tell
 

@@ -13,7 +13,7 @@ from sentinel_match.masks import dilate
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sentinel_match.scene import Band, Scene
+    from sentinel_match.products.scene import Band, Scene
 
 VISIBLE = ("B01", "B02", "B03", "B04")
 """Bands in which all ground but snow and sand is dark."""

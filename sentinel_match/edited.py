@@ -23,7 +23,7 @@ from sentinel_match.errors import BadPoints, SentinelMatchError
 from sentinel_match.geometry.grids import in_metres
 from sentinel_match.geometry.transform import Warp, azimuth_of_track
 from sentinel_match.matchers import WITNESS
-from sentinel_match.scene import Scene
+from sentinel_match.products.scene import Scene
 from sentinel_match.tables import Table, read_table
 from sentinel_match.tiepoints import BY_HAND, REASONS, TiePoints
 
@@ -239,7 +239,7 @@ def _scene(said: Mapping[str, Any], name: str) -> Scene:
     """The product a file names, if it is where it was; else what the file says of it."""
     from datetime import datetime
 
-    from sentinel_match.safe import read_scene
+    from sentinel_match.products.catalogue import read_scene
 
     path = Path(said.get("path") or name)
     if said.get("path") and path.exists():

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from sentinel_match.scene import Scene
+    from sentinel_match.products.scene import Scene
     from sentinel_match.tiepoints import TiePoints
 
 LONLAT_DIGITS = 8

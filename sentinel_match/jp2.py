@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from sentinel_match.scene import Asset
+    from sentinel_match.products.scene import Asset
 
 THREADS = min(4, os.cpu_count() or 1)
 CHUNK = 1024

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from sentinel_match.products.scene import Scene
     from sentinel_match.raster import Raster
     from sentinel_match.refine import Measured
-    from sentinel_match.scene import Scene
 
 TOLERANCE = (0.5, 1.0)
 """Bounds in pixels of the largest residual of an inlier; between them, five times the residual's own NMAD."""

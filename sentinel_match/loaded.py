@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sentinel_match.classes import ClassMap
+    from sentinel_match.products.scene import Asset, Scene
     from sentinel_match.resample import Pixels
-    from sentinel_match.scene import Asset, Scene
     from sentinel_match.source import Computed
 
 VERSION = 2

@@ -24,8 +24,8 @@ from rasterio.warp import reproject
 from sentinel_match.errors import BadMask, DamagedImage
 from sentinel_match.geometry.grids import ground_resolution
 from sentinel_match.jp2 import read_rasterio
-from sentinel_match.safe.header import read_header
-from sentinel_match.scene import Asset
+from sentinel_match.products.header import read_header
+from sentinel_match.products.scene import Asset
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
-    from sentinel_match.scene import Mask, Scene
+    from sentinel_match.products.scene import Mask, Scene
 
 
 log = logging.getLogger(__name__)

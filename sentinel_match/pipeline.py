@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
     from sentinel_match.cache import Cache
     from sentinel_match.look import Found
+    from sentinel_match.products.scene import Scene
     from sentinel_match.refine import Measured
-    from sentinel_match.scene import Scene
     from sentinel_match.sides import Tell
     from sentinel_match.tiepoints import TiePoints
 

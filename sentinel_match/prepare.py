@@ -25,8 +25,8 @@ from sentinel_match.geometry.grids import crs_name, ground_resolution, metric, t
 from sentinel_match.jp2 import read_rasterio
 from sentinel_match.loaded import MASK_METRES, load
 from sentinel_match.masks import Masking, Reason
+from sentinel_match.products.scene import Asset
 from sentinel_match.residual import residual
-from sentinel_match.scene import Asset
 from sentinel_match.sides import BANDS as PROVEN
 from sentinel_match.source import NOT_GROUND, source_of
 from sentinel_match.stac import BANDS, write_stac
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from sentinel_match.cache import Cache
     from sentinel_match.geometry.transform import Warp
     from sentinel_match.jp2 import Window
+    from sentinel_match.products.scene import Scene
     from sentinel_match.resample import Pixels
-    from sentinel_match.scene import Scene
     from sentinel_match.source import Computed, Source
 
 RECORD = "prepare.json"

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from sentinel_match.batch import Outcome, Run
-    from sentinel_match.pair import Pair
-    from sentinel_match.scene import Asset, Band, Scene
+    from sentinel_match.products.pair import Pair
+    from sentinel_match.products.scene import Asset, Band, Scene
 
 log = logging.getLogger(__name__)
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from sentinel_match.cache import Cache
     from sentinel_match.loaded import Loaded
     from sentinel_match.pipeline import Options
-    from sentinel_match.scene import Scene
+    from sentinel_match.products.scene import Scene
     from sentinel_match.sides import Tell
 
 log = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ from rasterio.errors import NotGeoreferencedWarning
 from sentinel_match.errors import DamagedImage, NoGeoreference, OutputError
 from sentinel_match.geometry.grids import origin_of
 from sentinel_match.jp2 import Window, read_rasterio
+from sentinel_match.products.scene import Asset
 from sentinel_match.resample import strips
-from sentinel_match.scene import Asset
 from sentinel_match.source import around, inside, source_of
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
+    from sentinel_match.products.scene import Scene
     from sentinel_match.resample import Pixels
-    from sentinel_match.scene import Scene
 
 
 DRIVERS = {".tif": "COG", ".tiff": "COG", ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sentinel_match.cache import Cache
     from sentinel_match.loaded import Loaded
     from sentinel_match.masks import Masking
-    from sentinel_match.scene import Scene
+    from sentinel_match.products.scene import Scene
     from sentinel_match.semantics import Semantics
 
 BANDS = ("B04", "B08", "B03", "B02", "B8A", "B11", "B12", "B05", "B06", "B07", "B01", "B09", "TCI", "1")

@@ -18,15 +18,15 @@ from odc.geo.geobox import GeoBox
 from sentinel_match.errors import DamagedImage, MissingBand
 from sentinel_match.geometry.grids import ground_resolution
 from sentinel_match.jp2 import Window, check_size, read_rasterio
+from sentinel_match.products.header import read_header
 from sentinel_match.resample import Pixels, on_lattice, strips
-from sentinel_match.safe.header import read_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from sentinel_match.scene import Band, Scene
+    from sentinel_match.products.scene import Band, Scene
 
 INDICES = {"NDVI": ("B08", "B04"), "NDWI": ("B03", "B08"), "NDSI": ("B03", "B11")}
 """Normalised differences, (first - second) / (first + second): Rouse et al. 1974; McFeeters 1996; Hall et al. 1995."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from odc.geo.geobox import GeoBox
 
-    from sentinel_match.scene import Scene
+    from sentinel_match.products.scene import Scene
 
 BANDS = {
     "B01": ("coastal", 0.4427),

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from sentinel_match.geometry.transform import Warp
+    from sentinel_match.products.scene import Scene
     from sentinel_match.radiometry import Normalisation
     from sentinel_match.resample import Pixels
-    from sentinel_match.scene import Scene
     from sentinel_match.source import Computed, Source
 
 ROWS = 512

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from sentinel_match.scene import Scene
+    from sentinel_match.products.scene import Scene
 
 COVERAGE_CELL = 1000.0
 """Side in metres of the cells whose number tells how well the points cover the ground."""

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from sentinel_match import export
 from sentinel_match.errors import OutputError
-from sentinel_match.scene import Scene
+from sentinel_match.products.scene import Scene
 from sentinel_match.tiepoints import TiePoints, summarise
 
 PROPERTIES = re.findall(

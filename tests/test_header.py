@@ -13,7 +13,7 @@ from affine import Affine
 from minimal_safe import Safe, jp2
 from rasterio.errors import NotGeoreferencedWarning
 
-from sentinel_match.safe.header import jp2_shape, read_header
+from sentinel_match.products.header import jp2_shape, read_header
 
 if TYPE_CHECKING:
     from pathlib import Path

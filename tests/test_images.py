@@ -18,7 +18,7 @@ from sentinel_match.cli import main
 from sentinel_match.errors import ExtraMissing, NotAProduct, UnknownMatcher
 from sentinel_match.images import ImageMatcher, visualize_matches
 from sentinel_match.matchers.sift import Sift
-from sentinel_match.safe import read_scene
+from sentinel_match.products.catalogue import read_scene
 from sentinel_match.testing.checks import example_pair
 
 PAIR = example_pair(shift=(7.3, -4.6), size=256)

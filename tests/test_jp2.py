@@ -21,7 +21,7 @@ from PIL import Image
 
 from sentinel_match.errors import DamagedImage
 from sentinel_match.jp2 import Reader, Window, level_geobox, read_glymur, read_rasterio
-from sentinel_match.scene import Asset
+from sentinel_match.products.scene import Asset
 from sentinel_match.testing.codec import whole, write_image
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ def test_glymur_finds_an_openjpeg_after_plain_pip_and_leaves_the_user_alone(imag
 import os, glymur
 from pathlib import Path
 from sentinel_match.jp2 import read_glymur
-from sentinel_match.scene import Asset
+from sentinel_match.products.scene import Asset
 before = dict(os.environ)
 print(read_glymur(Asset(Path({str(image)!r}))).shape, before == dict(os.environ))
 """
@@ -267,7 +267,7 @@ import warnings; warnings.simplefilter("ignore")
 from pathlib import Path
 from sentinel_match.errors import DecoderMissing
 from sentinel_match.jp2 import read_glymur
-from sentinel_match.scene import Asset
+from sentinel_match.products.scene import Asset
 try:
     read_glymur(Asset(Path({str(image)!r})))
 except DecoderMissing as error:

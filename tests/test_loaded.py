@@ -22,10 +22,10 @@ from sentinel_match.classes import Class, ClassMap
 from sentinel_match.errors import BadMask, DamagedImage
 from sentinel_match.loaded import load
 from sentinel_match.masks import Masking, Reason
+from sentinel_match.products.catalogue import read_scene
+from sentinel_match.products.scene import Asset, Band, Mask, Scene
+from sentinel_match.products.tiling import tile_geobox
 from sentinel_match.raster import read
-from sentinel_match.safe import read_scene
-from sentinel_match.safe.tiles import tile_geobox
-from sentinel_match.scene import Asset, Band, Mask, Scene
 from sentinel_match.testing import Landscape, swath_part, write_product
 
 SIDE = 720
@@ -291,7 +291,7 @@ import resource, signal
 from pathlib import Path
 from sentinel_match.errors import OutputError
 from sentinel_match.loaded import load
-from sentinel_match.safe import read_scene
+from sentinel_match.products.catalogue import read_scene
 scene = read_scene(Path({str(product.path)!r}))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))

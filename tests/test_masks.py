@@ -19,9 +19,9 @@ from PIL import Image
 from sentinel_match.brightness import bright, white_level
 from sentinel_match.errors import BadMask
 from sentinel_match.masks import SHORE, Masking, Reason, dilate, reasons
+from sentinel_match.products.catalogue import read_scene
+from sentinel_match.products.scene import Asset, Band, Mask, Scene
 from sentinel_match.raster import read
-from sentinel_match.safe import read_scene
-from sentinel_match.scene import Asset, Band, Mask, Scene
 from sentinel_match.testing.codec import whole, write_image
 
 if TYPE_CHECKING:

@@ -22,12 +22,12 @@ from shapely.geometry import shape
 
 from sentinel_match.errors import NoGeoreference, NoOverlap
 from sentinel_match.geometry.footprint import Footprint, overlaps
-from sentinel_match.pairing import Filters, Pairing, pair_of, pair_scenes, pairs_geojson
-from sentinel_match.safe import find_scenes
-from sentinel_match.scene import Scene, scenes_geojson
+from sentinel_match.products.catalogue import find_scenes
+from sentinel_match.products.pairing import Filters, Pairing, pair_of, pair_scenes, pairs_geojson
+from sentinel_match.products.scene import Scene, scenes_geojson
 
 if TYPE_CHECKING:
-    from sentinel_match.pair import Pair
+    from sentinel_match.products.pair import Pair
 
 START = datetime(2019, 3, 18, 8, 37, 3, tzinfo=timezone.utc)
 

@@ -16,11 +16,11 @@ from sentinel_match.cache import Cache
 from sentinel_match.errors import MissingBand, NoGeoreference, NoMatch, NoOverlap, NothingClear, TooFine
 from sentinel_match.geometry import grids
 from sentinel_match.look import Found
-from sentinel_match.pairing import Filters
 from sentinel_match.pipeline import Options, match_scenes, thinned, with_matches
+from sentinel_match.products.catalogue import read_scene
+from sentinel_match.products.pairing import Filters
+from sentinel_match.products.scene import Scene
 from sentinel_match.refine import Measured
-from sentinel_match.safe import read_scene
-from sentinel_match.scene import Scene
 from sentinel_match.semantics import Semantics
 from sentinel_match.testing import Landscape, truncate, write_product
 from sentinel_match.tiepoints import TiePoints

@@ -32,9 +32,9 @@ from sentinel_match.fitted import read_ties
 from sentinel_match.geometry.transform import Bend, Model, Warp
 from sentinel_match.jp2 import Window
 from sentinel_match.prepare import Preparation, common_grid, prepare
+from sentinel_match.products.catalogue import read_scene
+from sentinel_match.products.scene import Asset, Band, Scene
 from sentinel_match.resample import Pixels
-from sentinel_match.safe import read_scene
-from sentinel_match.scene import Asset, Band, Scene
 from sentinel_match.source import around, inside
 from sentinel_match.testing import Landscape, write_product
 
@@ -460,7 +460,7 @@ from pathlib import Path
 from sentinel_match.errors import SentinelMatchError
 from sentinel_match.fitted import read_ties
 from sentinel_match.prepare import prepare
-from sentinel_match.safe import read_scene
+from sentinel_match.products.catalogue import read_scene
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))
 try:

@@ -14,12 +14,12 @@ from minimal_safe import BAND_IDS, Safe, jp2, pack
 from odc.geo.geobox import GeoBox
 
 from sentinel_match.errors import BrokenProduct, NotAProduct
-from sentinel_match.safe import read_scene
+from sentinel_match.products.catalogue import read_scene
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sentinel_match.scene import Scene
+    from sentinel_match.products.scene import Scene
 
 
 def utc(*parts: int) -> datetime:

@@ -17,9 +17,9 @@ from sentinel_match import batch, matchers, project, quicklook, raster
 from sentinel_match.cache import Cache
 from sentinel_match.errors import OutputError
 from sentinel_match.masks import Reason
-from sentinel_match.pairing import Filters
 from sentinel_match.pipeline import Options
-from sentinel_match.safe import read_scene
+from sentinel_match.products.catalogue import read_scene
+from sentinel_match.products.pairing import Filters
 from sentinel_match.testing import Landscape, write_product
 
 OPTIONS = Options(matcher=matchers.create("sift"), cells=2, candidates=800)
@@ -200,7 +200,7 @@ def test_no_pair_is_no_project(made: Made, tmp_path: Path) -> None:
 
 
 def test_another_drive_or_suffix_is_an_absolute_path(tmp_path: Path) -> None:
-    from sentinel_match.scene import Asset
+    from sentinel_match.products.scene import Asset
 
     product = tmp_path / "product.SAFE"
     asset = Asset(product, "B04.jp2")

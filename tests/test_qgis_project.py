@@ -15,8 +15,8 @@ import pytest
 
 from sentinel_match import batch, matchers, project, quicklook
 from sentinel_match.cache import Cache
-from sentinel_match.pairing import Filters
 from sentinel_match.pipeline import Options
+from sentinel_match.products.pairing import Filters
 from sentinel_match.testing import Landscape, write_product
 
 PYTHON = "/usr/bin/python3"

@@ -21,10 +21,10 @@ from pyproj import Transformer
 
 from sentinel_match.errors import DamagedImage, MissingBand, NoGeoreference, OutputError
 from sentinel_match.jp2 import Window
+from sentinel_match.products.catalogue import read_scene
+from sentinel_match.products.scene import Asset, Band, Scene
 from sentinel_match.raster import Raster, read, warp, write
 from sentinel_match.resample import block_mean, on_lattice, strips
-from sentinel_match.safe import read_scene
-from sentinel_match.scene import Asset, Band, Scene
 from sentinel_match.testing.codec import whole, write_image
 
 if TYPE_CHECKING:

@@ -20,16 +20,16 @@ from minimal_safe import Safe, jp2, pack
 from PIL import Image
 
 from sentinel_match.errors import BrokenProduct, NotAProduct, SentinelMatchError
-from sentinel_match.safe import find_scenes, read_scene
-from sentinel_match.safe.archive import open_archive
-from sentinel_match.safe.metadata import read_product_metadata
+from sentinel_match.products.archive import open_archive
+from sentinel_match.products.catalogue import find_scenes, read_scene
+from sentinel_match.products.metadata import read_product_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from sentinel_match.safe import Catalogue
-    from sentinel_match.scene import Scene
+    from sentinel_match.products.catalogue import Catalogue
+    from sentinel_match.products.scene import Scene
 
 ID = Safe().name
 

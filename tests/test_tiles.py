@@ -9,9 +9,9 @@ import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from sentinel_match.safe.archive import open_archive
-from sentinel_match.safe.metadata import read_tile_metadata
-from sentinel_match.safe.tiles import tile_geobox
+from sentinel_match.products.archive import open_archive
+from sentinel_match.products.metadata import read_tile_metadata
+from sentinel_match.products.tiling import tile_geobox
 
 if TYPE_CHECKING:
     from pathlib import Path

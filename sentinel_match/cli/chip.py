@@ -42,7 +42,7 @@ def chip(
     masking, cache = options.make_masking(values), options.make_cache(values)
     from sentinel_match import raster, sides
     from sentinel_match.loaded import load
-    from sentinel_match.safe import read_scene
+    from sentinel_match.products.catalogue import read_scene
 
     found = read_scene(scene)
     name = sides.common_band(found, found, band)

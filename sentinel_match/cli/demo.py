@@ -22,9 +22,9 @@ def demo(ctx: click.Context, /, folder: Path, **values: Any) -> None:
     """
     from sentinel_match import batch, project, quicklook, report, testing
     from sentinel_match.errors import OutputError
-    from sentinel_match.pairing import Filters
     from sentinel_match.pipeline import Options
-    from sentinel_match.safe import read_scene
+    from sentinel_match.products.catalogue import read_scene
+    from sentinel_match.products.pairing import Filters
 
     cache, out = options.make_cache(values), folder / "out"
     try:

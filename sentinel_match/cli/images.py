@@ -100,7 +100,7 @@ def _one(
     from sentinel_match.cache import digest
     from sentinel_match.errors import InputError, OutputError
     from sentinel_match.images import visualize_matches
-    from sentinel_match.safe import read_scene
+    from sentinel_match.products.catalogue import read_scene
 
     try:
         scenes = read_scene(left), read_scene(right)

@@ -38,7 +38,7 @@ def match(
     """
     chosen, cache = options.make_options(values), options.make_cache(values)
     from sentinel_match import pipeline, vectors
-    from sentinel_match.safe import read_scene
+    from sentinel_match.products.catalogue import read_scene
 
     for output in outputs:
         vectors.writer(output)  # a suffix that says nothing is known before any image is read

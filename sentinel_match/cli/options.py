@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from sentinel_match.cache import Cache
     from sentinel_match.masks import Masking
     from sentinel_match.matchers import Matcher
-    from sentinel_match.pairing import Filters
     from sentinel_match.pipeline import Options
+    from sentinel_match.products.pairing import Filters
     from sentinel_match.requirement import Requirement
     from sentinel_match.tiepoints import TiePoints
 
@@ -203,7 +203,7 @@ def make_filters(values: dict[str, Any]) -> Filters:
     """The filters among a command's values, taken out of them."""
     from dataclasses import fields
 
-    from sentinel_match.pairing import Filters
+    from sentinel_match.products.pairing import Filters
 
     return Filters(**{f.name: values.pop(f.name) for f in fields(Filters)})
 

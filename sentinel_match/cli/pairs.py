@@ -31,8 +31,8 @@ def pairs(
     Only metadata is read, no pixel. The clear share is an estimate from the products' cloud cover.
     """
     from sentinel_match import export
-    from sentinel_match.pairing import pair_scenes, pairs_geojson
-    from sentinel_match.safe import find_scenes
+    from sentinel_match.products.catalogue import find_scenes
+    from sentinel_match.products.pairing import pair_scenes, pairs_geojson
 
     catalogue = find_scenes(archives)
     scenes = [scene for scene in catalogue.scenes if scene.bands]

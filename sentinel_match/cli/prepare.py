@@ -78,7 +78,7 @@ def prepare(
     from sentinel_match.masks import Masking
     from sentinel_match.prepare import Preparation
     from sentinel_match.prepare import prepare as make
-    from sentinel_match.safe import read_scene
+    from sentinel_match.products.catalogue import read_scene
     from sentinel_match.source import inputs
 
     ties = read_ties(files[-1])

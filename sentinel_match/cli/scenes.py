@@ -21,8 +21,8 @@ def scenes(ctx: click.Context, /, archives: tuple[Path, ...], as_json: bool, geo
     Exits with 1 if a product was refused.
     """
     from sentinel_match import export
-    from sentinel_match.safe import find_scenes
-    from sentinel_match.scene import scenes_geojson
+    from sentinel_match.products.catalogue import find_scenes
+    from sentinel_match.products.scene import scenes_geojson
 
     catalogue = find_scenes(archives)
     collection = scenes_geojson(catalogue.scenes)

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 from sentinel_match.errors import BadList, InputError
 from sentinel_match.evaluate.displaced import warp_matrix
-from sentinel_match.pairing import Filters, pair_scenes
-from sentinel_match.safe import find_scenes, read_scene
-from sentinel_match.scene import Mask
+from sentinel_match.products.catalogue import find_scenes, read_scene
+from sentinel_match.products.pairing import Filters, pair_scenes
+from sentinel_match.products.scene import Mask
 from sentinel_match.sides import common_band
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from sentinel_match.pair import Pair
-    from sentinel_match.scene import Scene
+    from sentinel_match.products.pair import Pair
+    from sentinel_match.products.scene import Scene
 
 REQUIRED = ("set", "place", "left", "right", "band", "dx_px", "dy_px")
 OPTIONAL = ("left_classes", "right_classes", "warp", "hidden")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sentinel_match.cache import Cache
     from sentinel_match.evaluate.displaced import Matrix
     from sentinel_match.evaluate.listing import Listed
-    from sentinel_match.scene import Scene
+    from sentinel_match.products.scene import Scene
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from odc.geo.geobox import GeoBox
 from shapely.ops import unary_union
 
 from sentinel_match.errors import OutputError
-from sentinel_match.safe.tiles import tile_geobox
+from sentinel_match.products.tiling import tile_geobox
 from sentinel_match.testing import documents
 from sentinel_match.testing.covers import SEASONS, Season
 from sentinel_match.testing.documents import Content, Scale

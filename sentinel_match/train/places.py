@@ -23,7 +23,7 @@ from sentinel_match.loaded import load
 from sentinel_match.look import Method, Side
 from sentinel_match.masks import Masking
 from sentinel_match.matchers.phase import Phase
-from sentinel_match.safe import find_scenes
+from sentinel_match.products.catalogue import find_scenes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from sentinel_match.cache import Cache
     from sentinel_match.loaded import Loaded
-    from sentinel_match.scene import Scene
+    from sentinel_match.products.scene import Scene
     from sentinel_match.sides import Tell
 
 log = logging.getLogger(__name__)

@@ -19,10 +19,10 @@ from odc.geo.geobox import GeoBox
 
 from sentinel_match.loaded import load
 from sentinel_match.masks import Masking
+from sentinel_match.products.catalogue import read_scene
+from sentinel_match.products.scene import Asset, Band, Mask, Scene
 from sentinel_match.raster import jointly_valid
 from sentinel_match.refine import Measured, Refinement, grid, measure
-from sentinel_match.safe import read_scene
-from sentinel_match.scene import Asset, Band, Mask, Scene
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 OPTIONS = Refinement(radius=8)

@@ -39,9 +39,9 @@ from skimage.registration import phase_cross_correlation
 from sentinel_match.geometry import robust, transform
 from sentinel_match.geometry.grids import to_metres, to_pixels
 from sentinel_match.geometry.robust import nmad
+from sentinel_match.products.catalogue import read_scene
+from sentinel_match.products.scene import Scene
 from sentinel_match.raster import Raster, read
-from sentinel_match.safe import read_scene
-from sentinel_match.scene import Scene
 
 HERE = Path(__file__).resolve()
 PAIRS = {
@@ -53,7 +53,7 @@ import json, sys
 import numpy as np
 from pathlib import Path
 from sentinel_match import matchers, pipeline
-from sentinel_match.safe import read_scene
+from sentinel_match.products.catalogue import read_scene
 left, right, out, matcher = sys.argv[1:]
 clock = pipeline.Clock()
 options = pipeline.Options(matcher=matchers.create(matcher) if matcher != "auto" else None)

@@ -31,9 +31,9 @@ from sentinel_match import correlation, raster, refine
 from sentinel_match.geometry import robust, selection
 from sentinel_match.geometry.grids import to_metres, to_pixels
 from sentinel_match.loaded import load
+from sentinel_match.products.catalogue import read_scene
 from sentinel_match.raster import Raster, jointly_valid
 from sentinel_match.refine import Refinement, measure
-from sentinel_match.safe import read_scene
 from sentinel_match.testing import Landscape
 
 SHIFTS = np.round(np.arange(0, 1.01, 0.1), 1)

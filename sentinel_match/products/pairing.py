@@ -19,12 +19,12 @@ from scipy.spatial import cKDTree
 
 from sentinel_match.errors import NoGeoreference, NoOverlap
 from sentinel_match.geometry.footprint import WGS84, overlaps
-from sentinel_match.pair import Pair, pair_feature
+from sentinel_match.products.pair import Pair, pair_feature
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from sentinel_match.scene import Scene
+    from sentinel_match.products.scene import Scene
 
 EARTH_KM = 6371.0
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from sentinel_match.errors import NotAProduct
 from sentinel_match.geometry.footprint import Footprint
-from sentinel_match.safe.archive import what_it_is_instead
-from sentinel_match.safe.header import read_header
-from sentinel_match.safe.tiles import TILE
-from sentinel_match.scene import Asset, Band, Scene
+from sentinel_match.products.archive import what_it_is_instead
+from sentinel_match.products.header import read_header
+from sentinel_match.products.scene import Asset, Band, Scene
+from sentinel_match.products.tiling import TILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sentinel_match.geometry.footprint import Footprint
-    from sentinel_match.scene import Scene
+    from sentinel_match.products.scene import Scene
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
 
 from sentinel_match.errors import BrokenProduct, NotAProduct
-from sentinel_match.scene import Asset
+from sentinel_match.products.scene import Asset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

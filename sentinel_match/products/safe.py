@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from sentinel_match.errors import BrokenProduct, NotAProduct
 from sentinel_match.geometry.footprint import Footprint
 from sentinel_match.geometry.grids import ground_resolution
-from sentinel_match.safe.granule import Layer, listing, read_layers
-from sentinel_match.safe.metadata import (
+from sentinel_match.products.granule import Layer, listing, read_layers
+from sentinel_match.products.metadata import (
     Granule,
     ProductMetadata,
     Promise,
@@ -27,15 +27,15 @@ from sentinel_match.safe.metadata import (
     read_refined,
     read_tile_metadata,
 )
-from sentinel_match.safe.tiles import tile_geobox
-from sentinel_match.scene import Asset, Band, Mask, Scene, promised
+from sentinel_match.products.scene import Asset, Band, Mask, Scene, promised
+from sentinel_match.products.tiling import tile_geobox
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from odc.geo.geobox import GeoBox
 
-    from sentinel_match.safe.archive import Archive
+    from sentinel_match.products.archive import Archive
 
 MAIN = re.compile(r"(?:MTD_MSIL\d\w|S2\w_(?:OPER|USER)_MTD_SAFL\d\w_\w+)\.xml", re.IGNORECASE)
 """Main metadata file: compact, or long-named as before December 2016."""

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from lxml import etree
 
 from sentinel_match.errors import BrokenProduct
-from sentinel_match.safe.archive import TEXT_BYTES
+from sentinel_match.products.archive import TEXT_BYTES
 
 if TYPE_CHECKING:
-    from sentinel_match.safe.archive import Archive
+    from sentinel_match.products.archive import Archive
 
 UNTRUSTED: dict[str, Any] = {"resolve_entities": False, "no_network": True, "load_dtd": False, "huge_tree": False}
 

@@ -12,14 +12,14 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from sentinel_match.geometry.grids import ground_resolution
-from sentinel_match.safe.header import jp2_shape, read_header
+from sentinel_match.products.header import jp2_shape, read_header
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from odc.geo.geobox import GeoBox
 
-    from sentinel_match.safe.archive import Archive
+    from sentinel_match.products.archive import Archive
 
 IMAGE = re.compile(
     r"(?:\w+_)?(?:(?P<name>B\d[\dA]|TCI|AOT|WVP|SCL)|USER_(?P<user>SCL|AOT|WVP)_L2A_TL_\w+?)(?:_(?P<metres>[126]0)m)?"

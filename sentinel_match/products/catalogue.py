@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sentinel_match.errors import BrokenProduct, NotAProduct, SentinelMatchError
-from sentinel_match.safe.archive import is_zip, open_archive
-from sentinel_match.safe.loose import NOT_A_SCENE, read_loose
-from sentinel_match.safe.product import MAIN, TILE_XML, product_roots, read_product
+from sentinel_match.products.archive import is_zip, open_archive
+from sentinel_match.products.loose import NOT_A_SCENE, read_loose
+from sentinel_match.products.safe import MAIN, TILE_XML, product_roots, read_product
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from sentinel_match.safe.archive import Archive
-    from sentinel_match.scene import Scene
+    from sentinel_match.products.archive import Archive
+    from sentinel_match.products.scene import Scene
 
 IMAGES = {".jp2", ".tif", ".tiff", ".jpg", ".jpeg", ".png", ".img"}
 """Suffixes that a search through folders takes for images; a file that is named outright may have any."""

@@ -14,14 +14,14 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from sentinel_match.errors import BrokenProduct, NotAProduct
-from sentinel_match.safe.document import Document, first_attribute
-from sentinel_match.safe.tiles import TILE
+from sentinel_match.products.tiling import TILE
+from sentinel_match.products.xml import Document, first_attribute
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from sentinel_match.safe.archive import Archive
+    from sentinel_match.products.archive import Archive
 
 BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
 """Bands in the order of ``band_id``, which counts from 0 and is not the band's number."""

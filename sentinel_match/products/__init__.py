@@ -1,0 +1,1 @@
+"""What products say of themselves: metadata and grids, no pixels."""
