@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from sentinel_match.export import write_geojson
     from sentinel_match.fitted import read_ties
     from sentinel_match.images import ImageMatcher, visualize_matches
-    from sentinel_match.loaded import Loaded, load
-    from sentinel_match.masks import Masking
     from sentinel_match.pipeline import Options, match_scenes
     from sentinel_match.prepare import Preparation
     from sentinel_match.products.catalogue import find_scenes, read_scene
     from sentinel_match.products.pairing import Filters, pair_scenes
     from sentinel_match.products.scene import Scene
-    from sentinel_match.raster import Raster
+    from sentinel_match.raster.load import Loaded, load
+    from sentinel_match.raster.masks import Masking
+    from sentinel_match.raster.raster import Raster
     from sentinel_match.refine import Refinement
     from sentinel_match.tiepoints import TiePoints
 
@@ -34,17 +34,17 @@ _ROOMS = {
     "Cache": "cache",
     "Filters": "products.pairing",
     "ImageMatcher": "images",
-    "Loaded": "loaded",
-    "Masking": "masks",
+    "Loaded": "raster.load",
+    "Masking": "raster.masks",
     "Options": "pipeline",
     "Preparation": "prepare",
-    "Raster": "raster",
+    "Raster": "raster.raster",
     "Refinement": "refine",
     "Scene": "products.scene",
     "SentinelMatchError": "errors",
     "TiePoints": "tiepoints",
     "find_scenes": "products.catalogue",
-    "load": "loaded",
+    "load": "raster.load",
     "match_scenes": "pipeline",
     "pair_scenes": "products.pairing",
     "read_scene": "products.catalogue",

@@ -23,15 +23,15 @@ from sentinel_match.cache import digest
 from sentinel_match.errors import NotARun, PairError, SentinelMatchError
 from sentinel_match.export import dumps, write_collection
 from sentinel_match.files import LATER, write_text
-from sentinel_match.jp2 import check_size
-from sentinel_match.loaded import VERSION as LOADED
-from sentinel_match.loaded import fingerprint
-from sentinel_match.masks import USED
 from sentinel_match.products.catalogue import Catalogue, Refused, find_scenes
 from sentinel_match.products.pairing import Filters, Pairing, pair_scenes, pairs_geojson
 from sentinel_match.products.scene import scenes_geojson
+from sentinel_match.raster.bands import inputs, source_of
+from sentinel_match.raster.jp2 import check_size
+from sentinel_match.raster.load import VERSION as LOADED
+from sentinel_match.raster.load import fingerprint
+from sentinel_match.raster.masks import USED
 from sentinel_match.series import link_of, report
-from sentinel_match.source import inputs, source_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sentinel_match.cache import Cache
     from sentinel_match.guide import Guide
     from sentinel_match.look import Method, Side
-    from sentinel_match.raster import Raster
+    from sentinel_match.raster.raster import Raster
 
 PRECISE = 1.0
 """Pixels within which a point of ``phase``, or of the cascade, must lie of the model: such points are right to that."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sentinel_match.look import Found
-    from sentinel_match.raster import Raster
+    from sentinel_match.raster.raster import Raster
 
 COARSE_TOLERANCE = 2.0
 """Pixels within which unrefined matches agree: phase leaves 0.2, ALIKED+LightGlue 0.7 px RMS."""

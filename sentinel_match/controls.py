@@ -16,7 +16,7 @@ import numpy as np
 from sentinel_match.errors import OutputError, SentinelMatchError
 from sentinel_match.files import write_text
 from sentinel_match.geometry import robust
-from sentinel_match.source import inputs, source_of
+from sentinel_match.raster.bands import inputs, source_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -17,8 +17,8 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from sentinel_match.geometry.grids import Points, ground_resolution, transformed
-from sentinel_match.jp2 import Window
-from sentinel_match.resample import block_mean
+from sentinel_match.raster.jp2 import Window
+from sentinel_match.raster.resample import block_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sentinel_match.geometry.transform import Warp
-    from sentinel_match.resample import Pixels, ReadWindow
+    from sentinel_match.raster.resample import Pixels, ReadWindow
 
 Move = Callable[[Points], Points]
 """(N, 2) metres of the output's CRS to metres of the image's CRS: where the image shows that ground."""
@@ -68,7 +68,7 @@ def corrected(read: ReadWindow, source: GeoBox, target: GeoBox, move: Move) -> I
     """An image as the target shows it, as (first row, full-width strip) from top to bottom.
 
     Where the target's pixels are larger than the image's, they are means of pixels of about its own size, as
-    :func:`~sentinel_match.resample.block_mean` makes them. NaN wherever a pixel without data would have any weight.
+    ``resample.block_mean`` makes them. NaN wherever a pixel without data would have any weight.
 
     Args:
         read: gives any window of the image, NaN outside.

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from sentinel_match.cache import Cache
     from sentinel_match.matchers import Matcher
-    from sentinel_match.raster import Raster
+    from sentinel_match.raster.raster import Raster
 
 log = logging.getLogger(__name__)
 

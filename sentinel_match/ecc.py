@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sentinel_match.geometry.transform import Warp
-    from sentinel_match.raster import Raster
+    from sentinel_match.raster.raster import Raster
 
 LOOKS, SIDE = 36, 128
 """Windows of the second estimator, at most, and their side in pixels."""

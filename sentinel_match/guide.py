@@ -14,7 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sentinel_match.semantics import Context
+    from sentinel_match.raster.transitions import Context
 
 
 @dataclass(frozen=True, eq=False)

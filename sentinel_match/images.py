@@ -27,10 +27,10 @@ import numpy as np
 from sentinel_match import matchers
 from sentinel_match.errors import ExtraMissing
 from sentinel_match.files import whole
-from sentinel_match.loaded import PERCENTILES, load
-from sentinel_match.masks import Masking
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.scene import Scene
+from sentinel_match.raster.load import PERCENTILES, load
+from sentinel_match.raster.masks import Masking
 from sentinel_match.sides import common_band
 from sentinel_match.unposed import ROTATIONS, Search, homogeneous, relate
 from sentinel_match.view import View, reduced, turned

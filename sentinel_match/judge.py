@@ -15,7 +15,7 @@ from sentinel_match.geometry.grids import crs_name, native_pixels, pixel_size, t
 from sentinel_match.geometry.robust import nmad
 from sentinel_match.geometry.transform import azimuth_of_track
 from sentinel_match.matchers import WITNESS
-from sentinel_match.source import inputs, source_of
+from sentinel_match.raster.bands import inputs, source_of
 from sentinel_match.tiepoints import BY_HAND, OUTLIER, UNSURE, TiePoints, summarise
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sentinel_match.products.scene import Scene
-    from sentinel_match.raster import Raster
+    from sentinel_match.raster.raster import Raster
     from sentinel_match.refine import Measured
 
 TOLERANCE = (0.5, 1.0)

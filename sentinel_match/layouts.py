@@ -15,7 +15,7 @@ from odc.geo.geobox import GeoBox
 from sentinel_match import stack
 from sentinel_match.errors import OutputError
 from sentinel_match.files import write_text
-from sentinel_match.masks import Reason
+from sentinel_match.raster.masks import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

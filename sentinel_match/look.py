@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sentinel_match.geometry import transform
-    from sentinel_match.raster import Raster
-    from sentinel_match.semantics import Context
+    from sentinel_match.raster.raster import Raster
+    from sentinel_match.raster.transitions import Context
 
 AUTO = "auto"
 CASCADE = ("phase", "sift", "evergreen", "aliked+lightglue")

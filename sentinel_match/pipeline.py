@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sentinel_match import classes, consensus, ecc, judge, matchers, refine, requirement, windows
+from sentinel_match import consensus, ecc, judge, matchers, refine, requirement, windows
 from sentinel_match.correspond import correspond
 from sentinel_match.coverage import cover
 from sentinel_match.errors import NoGeoreference, NoMatch, NoOverlap, NothingClear
@@ -24,10 +24,11 @@ from sentinel_match.geometry import robust, transform
 from sentinel_match.geometry.grids import pixel_size, same_lattice, to_metres, to_pixels
 from sentinel_match.geometry.transform import Warp
 from sentinel_match.look import Method
-from sentinel_match.masks import Masking
 from sentinel_match.matchers.phase import Phase
-from sentinel_match.raster import jointly_valid
-from sentinel_match.semantics import Semantics, by_class
+from sentinel_match.raster import landcover
+from sentinel_match.raster.masks import Masking
+from sentinel_match.raster.raster import jointly_valid
+from sentinel_match.raster.transitions import Semantics, by_class
 from sentinel_match.sides import common_band, hidden, load_pair
 
 if TYPE_CHECKING:
@@ -63,8 +64,8 @@ class Options:
     """Everything about matching one pair that a user may choose."""
 
     band: str | None = None
-    """Band, index or gradient of both scenes, or several with commas: see :func:`sentinel_match.source.source_of`; the
-    first of ``BANDS`` that both have when not given."""
+    """Band, index or gradient of both scenes, or several with commas: see
+    :func:`sentinel_match.raster.bands.source_of`; the first of ``BANDS`` that both have when not given."""
     resolution: float | None = None
     """Metres per pixel; the coarser of the two native ones when not given."""
     matcher: matchers.Matcher | None = None
@@ -234,7 +235,7 @@ def match_scenes(
             "from": {"left": a.loaded.classes_from, "right": b.loaded.classes_from},
             "counts": by_class(lies[0], lies[1], ties.inlier),
         }
-        names = [np.array([classes.Class(c).name.lower() for c in codes]) for codes in lies]
+        names = [np.array([landcover.Class(c).name.lower() for c in codes]) for codes in lies]
         ties = replace(ties, left_class=names[0], right_class=names[1])
     summary["verdict"] = requirement.verdict(summary)
     return replace(ties, method=method, summary=summary)

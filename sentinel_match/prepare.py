@@ -22,13 +22,13 @@ from sentinel_match.export import dumps, identity
 from sentinel_match.files import whole_folder
 from sentinel_match.fitted import Ties
 from sentinel_match.geometry.grids import crs_name, ground_resolution, metric, transformed
-from sentinel_match.jp2 import read_rasterio
-from sentinel_match.loaded import MASK_METRES, load
-from sentinel_match.masks import Masking, Reason
 from sentinel_match.products.scene import Asset
+from sentinel_match.raster.bands import NOT_GROUND, source_of
+from sentinel_match.raster.jp2 import read_rasterio
+from sentinel_match.raster.load import MASK_METRES, load
+from sentinel_match.raster.masks import Masking, Reason
 from sentinel_match.residual import residual
 from sentinel_match.sides import BANDS as PROVEN
-from sentinel_match.source import NOT_GROUND, source_of
 from sentinel_match.stac import BANDS, write_stac
 from sentinel_match.stack import Date
 
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
 
     from sentinel_match.cache import Cache
     from sentinel_match.geometry.transform import Warp
-    from sentinel_match.jp2 import Window
     from sentinel_match.products.scene import Scene
-    from sentinel_match.resample import Pixels
-    from sentinel_match.source import Computed, Source
+    from sentinel_match.raster.bands import Computed, Source
+    from sentinel_match.raster.jp2 import Window
+    from sentinel_match.raster.resample import Pixels
 
 RECORD = "prepare.json"
 Tell = Callable[[str, int, int], None]
@@ -55,7 +55,7 @@ class Preparation:
     """Everything about a stack that a user may choose."""
 
     bands: tuple[str, ...] = ()
-    """As :func:`sentinel_match.source.source_of` takes them; all spectral bands that both have when empty."""
+    """As :func:`sentinel_match.raster.bands.source_of` takes them; all spectral bands that both have when empty."""
     resolution: float | None = None
     """Metres per pixel; that of the finest band when not given."""
     normalise: str = "none"

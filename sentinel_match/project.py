@@ -24,8 +24,8 @@ from lxml.builder import E
 from sentinel_match.batch import GEOPACKAGE, MASKS, STYLE, TIES
 from sentinel_match.cache import digest
 from sentinel_match.files import whole
-from sentinel_match.masks import Reason
-from sentinel_match.source import Source, inputs, source_of
+from sentinel_match.raster.bands import Source, inputs, source_of
+from sentinel_match.raster.masks import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

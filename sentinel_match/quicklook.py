@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from sentinel_match import classes, drawing, raster
+from sentinel_match import drawing
 from sentinel_match.batch import MASKS, QUICKLOOK, RECORD, TIES
 from sentinel_match.cache import digest
 from sentinel_match.errors import SentinelMatchError
@@ -24,8 +24,9 @@ from sentinel_match.export import dumps
 from sentinel_match.files import whole, write_text
 from sentinel_match.geometry.grids import covering, metric, transformed
 from sentinel_match.geometry.transform import Warp
-from sentinel_match.masks import Reason
-from sentinel_match.raster import Raster
+from sentinel_match.raster import landcover, raster
+from sentinel_match.raster.masks import Reason
+from sentinel_match.raster.raster import Raster
 from sentinel_match.sides import load_both
 
 if TYPE_CHECKING:
@@ -37,9 +38,9 @@ if TYPE_CHECKING:
 
     from sentinel_match.batch import Run
     from sentinel_match.cache import Cache
-    from sentinel_match.loaded import Loaded
     from sentinel_match.pipeline import Options
     from sentinel_match.products.scene import Scene
+    from sentinel_match.raster.load import Loaded
     from sentinel_match.sides import Tell
 
 log = logging.getLogger(__name__)
@@ -170,7 +171,7 @@ class View(NamedTuple):
     pixels: NDArray[np.float32]
     """(rows, cols), 0..1; 0 where there is no data."""
     codes: NDArray[np.uint8]
-    """(rows, cols) of :class:`~sentinel_match.masks.Reason`."""
+    """(rows, cols) of :class:`~sentinel_match.raster.masks.Reason`."""
 
 
 def _view(image: Raster, loaded: Loaded, grid: GeoBox) -> View:
@@ -183,7 +184,7 @@ def _view(image: Raster, loaded: Loaded, grid: GeoBox) -> View:
 def _codes(loaded: Loaded, grid: GeoBox) -> NDArray[np.uint8]:
     """(rows, cols) of reasons on another grid."""
     # Nought is what lies outside, so every code goes one up
-    codes = classes.reproject(np.asarray(loaded.reasons) + np.uint8(1), loaded.raster.geobox, grid)
+    codes = landcover.reproject(np.asarray(loaded.reasons) + np.uint8(1), loaded.raster.geobox, grid)
     return np.asarray(np.where(codes == 0, np.uint8(Reason.NODATA), codes - np.uint8(1)), np.uint8)
 
 

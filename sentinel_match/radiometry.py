@@ -17,7 +17,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sentinel_match.resample import Pixels
+    from sentinel_match.raster.resample import Pixels
 
 METHODS = ("none", "irmad", "histogram")
 ITERATIONS, SETTLED = 100, 1e-4

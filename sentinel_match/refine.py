@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from sentinel_match.raster import Raster
+    from sentinel_match.raster.raster import Raster
 
 STEP = 14
 """Pixels between neighbouring nodes."""

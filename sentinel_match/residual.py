@@ -12,14 +12,14 @@ import numpy as np
 from sentinel_match import ecc
 from sentinel_match.ecc import SIDE
 from sentinel_match.geometry.robust import nmad
-from sentinel_match.jp2 import Window
+from sentinel_match.raster.jp2 import Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
-    from sentinel_match.resample import Pixels
+    from sentinel_match.raster.resample import Pixels
 
 LOOKS = 400
 """Windows, at most, about."""

@@ -8,24 +8,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sentinel_match import classes, raster, windows
+from sentinel_match import windows
 from sentinel_match.errors import MissingBand, NoOverlap, TooFine
 from sentinel_match.geometry.grids import covering, ground_resolution, metric, same_lattice
-from sentinel_match.loaded import load
 from sentinel_match.look import Side
-from sentinel_match.raster import Raster
-from sentinel_match.semantics import at
-from sentinel_match.source import inputs, source_of
+from sentinel_match.raster import landcover, raster
+from sentinel_match.raster.bands import inputs, source_of
+from sentinel_match.raster.load import load
+from sentinel_match.raster.raster import Raster
+from sentinel_match.raster.transitions import at
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
     from sentinel_match.cache import Cache
-    from sentinel_match.loaded import Loaded
-    from sentinel_match.masks import Masking
     from sentinel_match.products.scene import Scene
-    from sentinel_match.semantics import Semantics
+    from sentinel_match.raster.load import Loaded
+    from sentinel_match.raster.masks import Masking
+    from sentinel_match.raster.transitions import Semantics
 
 BANDS = ("B04", "B08", "B03", "B02", "B8A", "B11", "B12", "B05", "B06", "B07", "B01", "B09", "TCI", "1")
 """Which band is compared when nobody says: red first, as Sen2Like does; then by resolution and texture."""
@@ -144,7 +145,7 @@ def prepared(loaded: list[Loaded], grid: GeoBox, semantics: Semantics) -> Prepar
         images = [Raster(image.pixels, valid, image.geobox) for image in images]
     known = loaded[0].classes if loaded[0].classes_from else None
     if known is not None and grid != own:
-        known = classes.reproject(known, own, grid)
+        known = landcover.reproject(known, own, grid)
     context = semantics.context(known) if known is not None else None
     recipe = {"of": [one.recipe for one in loaded]}
     return Prepared(Side(tuple(images), context, recipe), loaded[0], known)

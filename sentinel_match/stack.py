@@ -19,7 +19,7 @@ from rasterio.windows import Window as Place
 
 from sentinel_match.correct import corrected, move_by, nearest
 from sentinel_match.errors import OutputError
-from sentinel_match.masks import Reason
+from sentinel_match.raster.masks import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from sentinel_match.geometry.transform import Warp
     from sentinel_match.products.scene import Scene
     from sentinel_match.radiometry import Normalisation
-    from sentinel_match.resample import Pixels
-    from sentinel_match.source import Computed, Source
+    from sentinel_match.raster.bands import Computed, Source
+    from sentinel_match.raster.resample import Pixels
 
 ROWS = 512
 """Read and written at a time."""
@@ -54,7 +54,7 @@ class Date:
     warp: Warp | None
     """Metres of the grid to metres where this image shows that ground; ``None`` for the reference."""
     reasons: NDArray[np.uint8]
-    """(rows, cols) of :class:`~sentinel_match.masks.Reason`."""
+    """(rows, cols) of :class:`~sentinel_match.raster.masks.Reason`."""
     reasons_grid: GeoBox
 
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from sentinel_match.matchers.validity import filled
-from sentinel_match.resample import block_mean
+from sentinel_match.raster.resample import block_mean
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

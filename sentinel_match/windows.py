@@ -16,7 +16,7 @@ from sentinel_match.geometry.grids import origin_of
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
-    from sentinel_match.raster import Raster
+    from sentinel_match.raster.raster import Raster
 
 SIDE = 512
 """Side of a cell in pixels."""

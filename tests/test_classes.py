@@ -13,11 +13,11 @@ from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from sentinel_match.classes import SCL, WORLDCOVER, Class, ClassMap, classify, read_table, reproject
 from sentinel_match.errors import BadClasses
-from sentinel_match.masks import Reason
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.scene import Asset, Mask, Scene
+from sentinel_match.raster.landcover import SCL, WORLDCOVER, Class, ClassMap, classify, read_table, reproject
+from sentinel_match.raster.masks import Reason
 from sentinel_match.testing.codec import whole, write_image
 
 GRID = GeoBox((60, 80), Affine(20, 0, 600_000, 0, -20, 5_900_040), "EPSG:32633")

@@ -15,7 +15,7 @@ from sentinel_match import correlation, matchers, refine
 from sentinel_match.errors import WeightsMissing
 from sentinel_match.guide import Guide
 from sentinel_match.matchers import Matches
-from sentinel_match.raster import Raster
+from sentinel_match.raster.raster import Raster
 from sentinel_match.testing.checks import example_pair
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device to compare with")

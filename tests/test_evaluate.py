@@ -38,7 +38,7 @@ from sentinel_match.evaluate import (
 )
 from sentinel_match.geometry import transform
 from sentinel_match.look import Found, Method
-from sentinel_match.raster import Raster
+from sentinel_match.raster.raster import Raster
 from sentinel_match.testing import Landscape
 
 SIDE = 256

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentinel_match.classes import Class
 from sentinel_match.guide import Guide
-from sentinel_match.semantics import RADIUS, Context
+from sentinel_match.raster.landcover import Class
+from sentinel_match.raster.transitions import RADIUS, Context
 
 SIDE = 128
 seeds = st.integers(0, 2**32 - 1)

@@ -20,8 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sentinel_match.errors import SentinelMatchError
-from sentinel_match.loaded import load
 from sentinel_match.products.catalogue import read_scene
+from sentinel_match.raster.load import load
 from sentinel_match.testing import Landscape, write_product
 
 BAND = "B04"

@@ -20,8 +20,8 @@ from odc.geo.geobox import GeoBox
 from PIL import Image
 
 from sentinel_match.errors import DamagedImage
-from sentinel_match.jp2 import Reader, Window, level_geobox, read_glymur, read_rasterio
 from sentinel_match.products.scene import Asset
+from sentinel_match.raster.jp2 import Reader, Window, level_geobox, read_glymur, read_rasterio
 from sentinel_match.testing.codec import whole, write_image
 
 if TYPE_CHECKING:
@@ -250,7 +250,7 @@ def test_glymur_finds_an_openjpeg_after_plain_pip_and_leaves_the_user_alone(imag
     script = f"""
 import os, glymur
 from pathlib import Path
-from sentinel_match.jp2 import read_glymur
+from sentinel_match.raster.jp2 import read_glymur
 from sentinel_match.products.scene import Asset
 before = dict(os.environ)
 print(read_glymur(Asset(Path({str(image)!r}))).shape, before == dict(os.environ))
@@ -266,7 +266,7 @@ def test_without_any_openjpeg_one_sentence_says_so(image: Path, tmp_path: Path) 
 import warnings; warnings.simplefilter("ignore")
 from pathlib import Path
 from sentinel_match.errors import DecoderMissing
-from sentinel_match.jp2 import read_glymur
+from sentinel_match.raster.jp2 import read_glymur
 from sentinel_match.products.scene import Asset
 try:
     read_glymur(Asset(Path({str(image)!r})))

@@ -18,14 +18,14 @@ from odc.geo.geobox import GeoBox
 from PIL import Image
 
 from sentinel_match.cache import Cache
-from sentinel_match.classes import Class, ClassMap
 from sentinel_match.errors import BadMask, DamagedImage
-from sentinel_match.loaded import load
-from sentinel_match.masks import Masking, Reason
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.scene import Asset, Band, Mask, Scene
 from sentinel_match.products.tiling import tile_geobox
-from sentinel_match.raster import read
+from sentinel_match.raster.landcover import Class, ClassMap
+from sentinel_match.raster.load import load
+from sentinel_match.raster.masks import Masking, Reason
+from sentinel_match.raster.raster import read
 from sentinel_match.testing import Landscape, swath_part, write_product
 
 SIDE = 720
@@ -290,7 +290,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(product: Scene, tmp_path
 import resource, signal
 from pathlib import Path
 from sentinel_match.errors import OutputError
-from sentinel_match.loaded import load
+from sentinel_match.raster.load import load
 from sentinel_match.products.catalogue import read_scene
 scene = read_scene(Path({str(product.path)!r}))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

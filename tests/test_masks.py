@@ -16,12 +16,12 @@ from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
 from PIL import Image
 
-from sentinel_match.brightness import bright, white_level
 from sentinel_match.errors import BadMask
-from sentinel_match.masks import SHORE, Masking, Reason, dilate, reasons
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.scene import Asset, Band, Mask, Scene
-from sentinel_match.raster import read
+from sentinel_match.raster.clouds import bright, white_level
+from sentinel_match.raster.masks import SHORE, Masking, Reason, dilate, reasons
+from sentinel_match.raster.raster import read
 from sentinel_match.testing.codec import whole, write_image
 
 if TYPE_CHECKING:

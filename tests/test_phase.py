@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentinel_match import matchers
-from sentinel_match.classes import Class
 from sentinel_match.guide import Guide
 from sentinel_match.matchers import Matches
 from sentinel_match.matchers import phase as room
 from sentinel_match.matchers.phase import Phase, reduced
-from sentinel_match.semantics import Context
+from sentinel_match.raster.landcover import Class
+from sentinel_match.raster.transitions import Context
 from sentinel_match.testing.checks import ExamplePair, example_pair
 
 PHASE = Phase(spacing=16, device="cpu")

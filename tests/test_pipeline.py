@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from odc.geo.geobox import GeoBox
 
-from sentinel_match import batch, matchers, raster, sides
+from sentinel_match import batch, matchers, sides
 from sentinel_match.cache import Cache
 from sentinel_match.errors import MissingBand, NoGeoreference, NoMatch, NoOverlap, NothingClear, TooFine
 from sentinel_match.geometry import grids
@@ -20,8 +20,9 @@ from sentinel_match.pipeline import Options, match_scenes, thinned, with_matches
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.pairing import Filters
 from sentinel_match.products.scene import Scene
+from sentinel_match.raster import raster
+from sentinel_match.raster.transitions import Semantics
 from sentinel_match.refine import Measured
-from sentinel_match.semantics import Semantics
 from sentinel_match.testing import Landscape, truncate, write_product
 from sentinel_match.tiepoints import TiePoints
 from sentinel_match.view import View, turned

@@ -30,12 +30,12 @@ from sentinel_match.correct import Places, corrected, cubic, move_by
 from sentinel_match.errors import BadPoints, MissingBand, NoOverlap, NotComparable, OutputError
 from sentinel_match.fitted import read_ties
 from sentinel_match.geometry.transform import Bend, Model, Warp
-from sentinel_match.jp2 import Window
 from sentinel_match.prepare import Preparation, common_grid, prepare
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.scene import Asset, Band, Scene
-from sentinel_match.resample import Pixels
-from sentinel_match.source import around, inside
+from sentinel_match.raster.bands import around, inside
+from sentinel_match.raster.jp2 import Window
+from sentinel_match.raster.resample import Pixels
 from sentinel_match.testing import Landscape, write_product
 
 ZONE = "EPSG:32633"

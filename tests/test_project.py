@@ -13,13 +13,14 @@ import rasterio
 from lxml import etree
 from pyproj import Transformer
 
-from sentinel_match import batch, matchers, project, quicklook, raster
+from sentinel_match import batch, matchers, project, quicklook
 from sentinel_match.cache import Cache
 from sentinel_match.errors import OutputError
-from sentinel_match.masks import Reason
 from sentinel_match.pipeline import Options
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.pairing import Filters
+from sentinel_match.raster import raster
+from sentinel_match.raster.masks import Reason
 from sentinel_match.testing import Landscape, write_product
 
 OPTIONS = Options(matcher=matchers.create("sift"), cells=2, candidates=800)

@@ -10,7 +10,7 @@ from odc.geo.geobox import GeoBox
 from sentinel_match import checkpoints, ecc, requirement
 from sentinel_match.geometry import transform
 from sentinel_match.geometry.transform import Warp
-from sentinel_match.raster import Raster
+from sentinel_match.raster.raster import Raster
 from sentinel_match.testing import Landscape
 
 SIDE, GSD = 640, 10.0

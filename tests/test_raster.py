@@ -20,11 +20,11 @@ from PIL import Image
 from pyproj import Transformer
 
 from sentinel_match.errors import DamagedImage, MissingBand, NoGeoreference, OutputError
-from sentinel_match.jp2 import Window
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.scene import Asset, Band, Scene
-from sentinel_match.raster import Raster, read, warp, write
-from sentinel_match.resample import block_mean, on_lattice, strips
+from sentinel_match.raster.jp2 import Window
+from sentinel_match.raster.raster import Raster, read, warp, write
+from sentinel_match.raster.resample import block_mean, on_lattice, strips
 from sentinel_match.testing.codec import whole, write_image
 
 if TYPE_CHECKING:
@@ -418,7 +418,7 @@ from pathlib import Path
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from sentinel_match.errors import OutputError
-from sentinel_match.raster import Raster, write
+from sentinel_match.raster.raster import Raster, write
 place = GeoBox((300, 200), Affine(1, 0, 0, 0, -1, 0), None)
 pixels = np.random.default_rng(5).random((300, 200), dtype=np.float32)
 valid = np.random.default_rng(6).random((300, 200)) > 0.1

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sentinel_match import refine
 from sentinel_match.geometry.robust import nmad
-from sentinel_match.raster import Raster
+from sentinel_match.raster.raster import Raster
 from sentinel_match.refine import Refinement, measure
 
 

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from sentinel_match.errors import MissingBand
-from sentinel_match.jp2 import Window
-from sentinel_match.loaded import load
-from sentinel_match.masks import Masking
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.scene import Asset, Band, Scene
-from sentinel_match.raster import read
+from sentinel_match.raster.bands import available, inputs, source_of
+from sentinel_match.raster.jp2 import Window
+from sentinel_match.raster.load import load
+from sentinel_match.raster.masks import Masking
+from sentinel_match.raster.raster import read
 from sentinel_match.refine import Refinement, grid, measure
-from sentinel_match.source import available, inputs, source_of
 
 ORIGIN = (300_000, 5_900_040)
 
@@ -228,10 +228,10 @@ import resource
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from pathlib import Path
-from sentinel_match.jp2 import Window
-from sentinel_match.resample import strips
+from sentinel_match.raster.jp2 import Window
+from sentinel_match.raster.resample import strips
 from sentinel_match.products.scene import Asset, Band, Scene
-from sentinel_match.source import source_of
+from sentinel_match.raster.bands import source_of
 g = GeoBox(({rows}, 400), Affine(10, 0, 300000, 0, -10, 5900040), "EPSG:32633")
 bands = tuple(Band(n, 10.0, Asset(Path({str(tmp_path)!r}) / f"{{n}}.tif"), g, 0.0, 10000.0) for n in ("B04", "B08"))
 source = source_of(Scene("S2", Path("."), "L2A", None, "none", bands, geobox=g), "NDVI-gradient")

@@ -17,14 +17,14 @@ from affine import Affine
 from click.testing import CliRunner, Result
 from odc.geo.geobox import GeoBox
 
-from sentinel_match import raster
 from sentinel_match.cli import main
 from sentinel_match.errors import BadCheckpoint, NothingToLearn
 from sentinel_match.matchers.dense import probability
 from sentinel_match.matchers.evergreen import SUPPORTS, Evergreen, load
 from sentinel_match.models.evergreen import Evergreen as Network
 from sentinel_match.models.shipped import EVERGREEN
-from sentinel_match.raster import Raster
+from sentinel_match.raster import raster
+from sentinel_match.raster.raster import Raster
 from sentinel_match.testing import Landscape
 from sentinel_match.train import Ground, dense, gather, hold_out, task
 from sentinel_match.train.dense import Dense, fitted

@@ -13,9 +13,9 @@ from rasterio.features import rasterize
 from rasterio.warp import transform_geom
 from shapely.geometry import mapping, shape
 
-from sentinel_match import raster
 from sentinel_match.errors import NothingToLearn
-from sentinel_match.raster import Raster
+from sentinel_match.raster import raster
+from sentinel_match.raster.raster import Raster
 from sentinel_match.testing import Landscape
 from sentinel_match.train import Ground, Place, gather, hold_out
 from sentinel_match.train.crops import Crops, unseen

@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
-from sentinel_match import raster
 from sentinel_match.cli import main
 from sentinel_match.cli.train import NETWORKS
 from sentinel_match.errors import BadCheckpoint, WeightsDamaged
@@ -22,7 +21,8 @@ from sentinel_match.matchers.superglue import SuperPointSuperGlue
 from sentinel_match.matchers.superpoint import SuperPointLightGlue, described, load
 from sentinel_match.models import lightglue, superglue
 from sentinel_match.models.superpoint import COMPACT, ORIGINAL, Shape, SuperPoint, fused, shape_of
-from sentinel_match.raster import Raster
+from sentinel_match.raster import raster
+from sentinel_match.raster.raster import Raster
 from sentinel_match.testing import Landscape
 from sentinel_match.train import Ground, assignment, gather, hold_out, labels, loop, task
 from sentinel_match.train.assignment import OTHER, REACH, SAME, Assignment, enlarged, known, prior, unlikelihood

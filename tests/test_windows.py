@@ -11,7 +11,7 @@ from odc.geo.geobox import GeoBox
 
 from sentinel_match import windows
 from sentinel_match.geometry import grids
-from sentinel_match.raster import Raster
+from sentinel_match.raster.raster import Raster
 from sentinel_match.windows import SIDE, Cell
 
 

@@ -40,9 +40,10 @@ def chip(
     That is: normalised to 0..1 between the scene's own limits, with masked pixels as no-data.
     """
     masking, cache = options.make_masking(values), options.make_cache(values)
-    from sentinel_match import raster, sides
-    from sentinel_match.loaded import load
+    from sentinel_match import sides
     from sentinel_match.products.catalogue import read_scene
+    from sentinel_match.raster import raster
+    from sentinel_match.raster.load import load
 
     found = read_scene(scene)
     name = sides.common_band(found, found, band)

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from sentinel_match.cache import Cache
-    from sentinel_match.masks import Masking
     from sentinel_match.matchers import Matcher
     from sentinel_match.pipeline import Options
     from sentinel_match.products.pairing import Filters
+    from sentinel_match.raster.masks import Masking
     from sentinel_match.requirement import Requirement
     from sentinel_match.tiepoints import TiePoints
 
@@ -210,7 +210,7 @@ def make_filters(values: dict[str, Any]) -> Filters:
 
 def make_masking(values: dict[str, Any]) -> Masking:
     """The masking among a command's values, taken out of them."""
-    from sentinel_match.masks import Masking, Reason
+    from sentinel_match.raster.masks import Masking, Reason
 
     keep = set(Masking().keep)
     if values.pop("keep_water"):
@@ -247,8 +247,8 @@ def make_options(values: dict[str, Any]) -> Options:
     matcher = _make_matcher(name, files, device)
     masking = make_masking(values)
     from sentinel_match.pipeline import Options
+    from sentinel_match.raster.transitions import Semantics
     from sentinel_match.refine import Refinement
-    from sentinel_match.semantics import Semantics
 
     wanted, maps, table = not values.pop("no_semantics"), values.pop("classes"), values.pop("class_table")
     try:

@@ -75,11 +75,11 @@ def prepare(
     cache = options.make_cache(values)
     from sentinel_match.export import dumps
     from sentinel_match.fitted import read_ties
-    from sentinel_match.masks import Masking
     from sentinel_match.prepare import Preparation
     from sentinel_match.prepare import prepare as make
     from sentinel_match.products.catalogue import read_scene
-    from sentinel_match.source import inputs
+    from sentinel_match.raster.bands import inputs
+    from sentinel_match.raster.masks import Masking
 
     ties = read_ties(files[-1])
     paths = files[:2] if len(files) == 3 else ties.there()

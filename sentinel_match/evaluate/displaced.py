@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentinel_match.evaluate.metrics import project
-from sentinel_match.raster import Raster
+from sentinel_match.raster.raster import Raster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

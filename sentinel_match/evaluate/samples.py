@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sentinel_match import raster as rasters
 from sentinel_match.errors import NoGeoreference, NoOverlap, NothingClear
 from sentinel_match.evaluate import displaced
 from sentinel_match.evaluate.metrics import Box, common_box, covisible
 from sentinel_match.geometry.grids import covering, ground_resolution, metric, same_lattice
-from sentinel_match.loaded import load
 from sentinel_match.look import Side
-from sentinel_match.masks import Masking, Reason
-from sentinel_match.raster import Raster
-from sentinel_match.semantics import Semantics
-from sentinel_match.source import inputs, source_of
+from sentinel_match.raster import raster as rasters
+from sentinel_match.raster.bands import inputs, source_of
+from sentinel_match.raster.load import load
+from sentinel_match.raster.masks import Masking, Reason
+from sentinel_match.raster.raster import Raster
+from sentinel_match.raster.transitions import Semantics
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,7 +54,7 @@ class View:
     known: NDArray[np.bool_]
     """(rows, cols), where there is data, whatever lies on it."""
     classes: NDArray[np.uint8] | None
-    """(rows, cols) values of :class:`~sentinel_match.classes.Class`; ``None`` where nothing tells."""
+    """(rows, cols) values of :class:`~sentinel_match.raster.landcover.Class`; ``None`` where nothing tells."""
 
     @property
     def valid(self) -> NDArray[np.bool_]:

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from sentinel_match.errors import NothingToLearn
 from sentinel_match.geometry.grids import origin_of
-from sentinel_match.masks import Reason
+from sentinel_match.raster.masks import Reason
 from sentinel_match.train.mappings import about, laid_over, turn
 from sentinel_match.train.places import CELL
 from sentinel_match.train.weather import photographed

@@ -19,11 +19,11 @@ import shapely
 from sentinel_match.correspond import correspond
 from sentinel_match.errors import InputError, NothingToLearn
 from sentinel_match.geometry.grids import crs_name, ground_resolution, same_lattice
-from sentinel_match.loaded import load
 from sentinel_match.look import Method, Side
-from sentinel_match.masks import Masking
 from sentinel_match.matchers.phase import Phase
 from sentinel_match.products.catalogue import find_scenes
+from sentinel_match.raster.load import load
+from sentinel_match.raster.masks import Masking
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
     from sentinel_match.cache import Cache
-    from sentinel_match.loaded import Loaded
     from sentinel_match.products.scene import Scene
+    from sentinel_match.raster.load import Loaded
     from sentinel_match.sides import Tell
 
 log = logging.getLogger(__name__)

@@ -29,7 +29,7 @@ from sentinel_match.geometry import selection
 from sentinel_match.pipeline import Options, match_scenes
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.scene import Scene
-from sentinel_match.raster import read
+from sentinel_match.raster.raster import read
 from sentinel_match.testing import Landscape, write_product
 from sentinel_match.tiepoints import TiePoints
 

@@ -22,11 +22,11 @@ import torch
 from sentinel_match.evaluate.listing import read_list
 from sentinel_match.evaluate.samples import Preparation, prepare
 from sentinel_match.guide import Guide
-from sentinel_match.masks import Masking
 from sentinel_match.matchers import dense
 from sentinel_match.matchers import evergreen as ever
 from sentinel_match.matchers.evergreen import Evergreen
 from sentinel_match.matchers.phase import LOGIT, Phase
+from sentinel_match.raster.masks import Masking
 from sentinel_match.testing import Landscape
 
 RADIUS = 12.0

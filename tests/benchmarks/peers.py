@@ -41,7 +41,7 @@ from sentinel_match.geometry.grids import to_metres, to_pixels
 from sentinel_match.geometry.robust import nmad
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.scene import Scene
-from sentinel_match.raster import Raster, read
+from sentinel_match.raster.raster import Raster, read
 
 HERE = Path(__file__).resolve()
 PAIRS = {

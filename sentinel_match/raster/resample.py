@@ -19,7 +19,7 @@ from odc.geo.types import xy_
 from odc.geo.warp import rio_reproject
 
 from sentinel_match.geometry.grids import ground_resolution
-from sentinel_match.jp2 import Window
+from sentinel_match.raster.jp2 import Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

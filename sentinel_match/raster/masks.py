@@ -23,9 +23,9 @@ from rasterio.warp import reproject
 
 from sentinel_match.errors import BadMask, DamagedImage
 from sentinel_match.geometry.grids import ground_resolution
-from sentinel_match.jp2 import read_rasterio
 from sentinel_match.products.header import read_header
 from sentinel_match.products.scene import Asset
+from sentinel_match.raster.jp2 import read_rasterio
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -90,7 +90,7 @@ class Masking:
     cloud_probability: float | None = None
     """Percent from which the product's cloud probability counts as cloud; ``None`` leaves it out."""
     brightness: bool = True
-    """Whether bright areas count as cloud where the product has no cloud mask: :mod:`sentinel_match.brightness`."""
+    """Whether bright areas count as cloud where the product has no cloud mask: see ``raster.clouds``."""
     user: Path | None = None
     """Raster (non-zero = exclude) or polygons (inside = exclude), in any CRS."""
 

@@ -17,9 +17,9 @@ from odc.geo.geobox import GeoBox
 
 from sentinel_match.errors import DamagedImage, MissingBand
 from sentinel_match.geometry.grids import ground_resolution
-from sentinel_match.jp2 import Window, check_size, read_rasterio
 from sentinel_match.products.header import read_header
-from sentinel_match.resample import Pixels, on_lattice, strips
+from sentinel_match.raster.jp2 import Window, check_size, read_rasterio
+from sentinel_match.raster.resample import Pixels, on_lattice, strips
 
 if TYPE_CHECKING:
     from collections.abc import Callable

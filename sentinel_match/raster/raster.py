@@ -14,10 +14,10 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from sentinel_match.errors import DamagedImage, NoGeoreference, OutputError
 from sentinel_match.geometry.grids import origin_of
-from sentinel_match.jp2 import Window, read_rasterio
 from sentinel_match.products.scene import Asset
-from sentinel_match.resample import strips
-from sentinel_match.source import around, inside, source_of
+from sentinel_match.raster.bands import around, inside, source_of
+from sentinel_match.raster.jp2 import Window, read_rasterio
+from sentinel_match.raster.resample import strips
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from sentinel_match.products.scene import Scene
-    from sentinel_match.resample import Pixels
+    from sentinel_match.raster.resample import Pixels
 
 
 DRIVERS = {".tif": "COG", ".tiff": "COG", ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
@@ -68,9 +68,9 @@ def read(
 
     Args:
         scene: the product.
-        band: a band, an index or a gradient: see :func:`sentinel_match.source.source_of`.
-        resolution: metres (pixels without georeference), see :func:`~sentinel_match.resample.on_lattice`; default that
-            of the finest file.
+        band: a band, an index or a gradient: see :func:`sentinel_match.raster.bands.source_of`.
+        resolution: metres (pixels without georeference), see :func:`~sentinel_match.raster.resample.on_lattice`;
+            default that of the finest file.
         geobox: the grid itself, instead of a resolution, in any CRS.
         window: part of that grid, which is all that is read.
 
@@ -92,7 +92,7 @@ def read(
 
 
 def warp(raster: Raster, geobox: GeoBox) -> Raster:
-    """A raster on another grid, by block means or one cubic warp: see :func:`sentinel_match.resample.strips`.
+    """A raster on another grid, by block means or one cubic warp: see :func:`sentinel_match.raster.resample.strips`.
 
     Raises:
         NoGeoreference: the raster has none.

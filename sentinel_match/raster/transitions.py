@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from sentinel_match.classes import Class, ClassMap
+from sentinel_match.raster.landcover import Class, ClassMap
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,7 +50,7 @@ class Context:
     """The classes around every position of one image."""
 
     classes: NDArray[np.uint8]
-    """(rows, cols), values of :class:`~sentinel_match.classes.Class`; may be a memory map."""
+    """(rows, cols), values of :class:`~sentinel_match.raster.landcover.Class`; may be a memory map."""
     weight: float = 1.0
     """What the logarithm of the compatibility is multiplied with."""
     gate: bool = True
@@ -125,7 +125,7 @@ class Semantics:
     maps: tuple[Path, ...] = ()
     """The user's class maps: one for both images (WorldCover), or one for each, left first. Else the products' own."""
     table: str | None = None
-    """What the codes of the maps mean: see :class:`~sentinel_match.classes.ClassMap`."""
+    """What the codes of the maps mean: see :class:`~sentinel_match.raster.landcover.ClassMap`."""
     weight: float = 1.0
     """Of the log-compatibility beside the logarithm of the assignment."""
 
@@ -136,7 +136,7 @@ class Semantics:
             raise ValueError(f"the weight must not be negative: {self.weight}")
 
     def map_of(self, side: int) -> ClassMap | None:
-        """The user's map of the left (0) or the right (1) image, as :func:`sentinel_match.loaded.load` takes it."""
+        """The user's map of the left (0) or the right (1) image, as ``load.load`` takes it."""
         return ClassMap(self.maps[side if len(self.maps) > 1 else 0], self.table, self.gate) if self.maps else None
 
     def context(self, classes: NDArray[np.uint8]) -> Context | None:
@@ -168,7 +168,7 @@ def by_class(left: NDArray[np.uint8], right: NDArray[np.uint8], inlier: NDArray[
     """Tie points by what lies at their ends.
 
     Args:
-        left: (N,) class in the left image, values of :class:`~sentinel_match.classes.Class`.
+        left: (N,) class in the left image, values of :class:`~sentinel_match.raster.landcover.Class`.
         right: (N,) in the right one.
         inlier: (N,) whether it is believed.
 

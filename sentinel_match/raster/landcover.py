@@ -16,10 +16,10 @@ from rasterio.enums import Resampling
 
 from sentinel_match.errors import BadClasses, DamagedImage
 from sentinel_match.geometry.grids import ground_resolution
-from sentinel_match.jp2 import Window, read_rasterio
-from sentinel_match.masks import Reason, place
 from sentinel_match.products.header import read_header
 from sentinel_match.products.scene import Asset
+from sentinel_match.raster.jp2 import Window, read_rasterio
+from sentinel_match.raster.masks import Reason, place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -131,7 +131,7 @@ class Classified:
     notes: tuple[str, ...] = ()
 
     def reasons(self) -> NDArray[np.uint8]:
-        """(rows, cols), the :class:`~sentinel_match.masks.Reason` of a class that has one, else ``VALID``."""
+        """(rows, cols), the :class:`~sentinel_match.raster.masks.Reason` of a class that has one, else ``VALID``."""
         table = np.zeros(len(Class), np.uint8)
         table[list(_REASONS)] = list(_REASONS.values())
         coded: NDArray[np.uint8] = table[self.codes]

@@ -16,25 +16,25 @@ import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from sentinel_match import masks
-from sentinel_match.brightness import bright, white_level
-from sentinel_match.classes import classify
 from sentinel_match.errors import DamagedImage, OutputError
 from sentinel_match.geometry.grids import ground_resolution
-from sentinel_match.masks import Masked, Masking, Reason
-from sentinel_match.raster import Raster
-from sentinel_match.resample import block_mean, strips
-from sentinel_match.source import Source, source_of
+from sentinel_match.raster import masks
+from sentinel_match.raster.bands import Source, source_of
+from sentinel_match.raster.clouds import bright, white_level
+from sentinel_match.raster.landcover import classify
+from sentinel_match.raster.masks import Masked, Masking, Reason
+from sentinel_match.raster.raster import Raster
+from sentinel_match.raster.resample import block_mean, strips
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
-    from sentinel_match.classes import ClassMap
     from sentinel_match.products.scene import Asset, Scene
-    from sentinel_match.resample import Pixels
-    from sentinel_match.source import Computed
+    from sentinel_match.raster.bands import Computed
+    from sentinel_match.raster.landcover import ClassMap
+    from sentinel_match.raster.resample import Pixels
 
 VERSION = 2
 """Part of every recipe: raise it whenever other pixels are made from the same files."""
@@ -58,9 +58,9 @@ class Loaded:
     raster: Raster
     """float16 memory map, 0..1 between the limits, 0 where there is no data; masked pixels keep what they show."""
     reasons: NDArray[np.uint8]
-    """(rows, cols) memory map of :class:`~sentinel_match.masks.Reason`; valid is where it is 0."""
+    """(rows, cols) memory map of :class:`~sentinel_match.raster.masks.Reason`; valid is where it is 0."""
     classes: NDArray[np.uint8]
-    """(rows, cols) memory map of :class:`~sentinel_match.classes.Class`; all unknown where nothing tells them."""
+    """(rows, cols) memory map of ``landcover.Class``; all unknown where nothing tells them."""
     limits: tuple[float, float]
     """Reflectance that became 0 and 1; (0, 0) for a scene without any data."""
     removed: Mapping[str, float]
@@ -68,7 +68,7 @@ class Loaded:
     nodata: float
     """Share of the grid without data."""
     clouds: str
-    """Where clouds are known from: see :attr:`sentinel_match.masks.Masked.clouds`; or ``brightness``."""
+    """Where clouds are known from: see :attr:`sentinel_match.raster.masks.Masked.clouds`; or ``brightness``."""
     classes_from: str
     """Where the classes are known from: ``SCL``, ``CLASSI``, the name of the user's map, or empty."""
     notes: tuple[str, ...]
@@ -101,7 +101,7 @@ def load(
 
     Args:
         scene: the product.
-        band: a band, an index or a gradient: see :func:`sentinel_match.source.source_of`.
+        band: a band, an index or a gradient: see :func:`sentinel_match.raster.bands.source_of`.
         resolution: metres (pixels without georeference); default that of the finest file.
         limits: reflectances that become 0 and 1; default the percentiles 0.5 and 99.5 of the clear pixels.
         masking: what to mask.

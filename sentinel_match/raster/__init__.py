@@ -1,0 +1,1 @@
+"""Pixels with validity: bands, masks and land cover, on the grids that are asked for."""
