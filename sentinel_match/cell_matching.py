@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from sentinel_match import matchers
     from sentinel_match.cache import Cache
-    from sentinel_match.guide import Guide
     from sentinel_match.look import Method, Side
+    from sentinel_match.matchers.prior import Guide
     from sentinel_match.raster.raster import Raster
 
 PRECISE = 1.0

@@ -20,10 +20,10 @@ from sentinel_match import matchers, windows
 from sentinel_match.cell_matching import PRECISE, CellMatching
 from sentinel_match.geometry import robust
 from sentinel_match.geometry.grids import origin_of, pixel_size, to_metres
-from sentinel_match.guide import Guide
 from sentinel_match.look import CASCADE, Found, Method, Side, made
 from sentinel_match.matchers import WITNESS as SHARED
 from sentinel_match.matchers.phase import REACH, Phase
+from sentinel_match.matchers.prior import Guide
 from sentinel_match.unposed import Search, relate
 from sentinel_match.view import View
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
-from sentinel_match.correlation import Correlator, Points, part, peaks
+from sentinel_match.matchers.correlation import Correlator, Points, part, peaks
 from sentinel_match.models.field import averaged
 
 if TYPE_CHECKING:

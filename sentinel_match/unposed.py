@@ -21,8 +21,8 @@ import numpy as np
 
 from sentinel_match.geometry import robust, transform
 from sentinel_match.geometry.chance import ACCEPTED_CHANCE, agreement
-from sentinel_match.guide import Guide
 from sentinel_match.matchers.phase import Phase
+from sentinel_match.matchers.prior import Guide
 from sentinel_match.matchers.validity import filled
 from sentinel_match.view import View, reduced, shift, turned
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from sentinel_match.correlation import Correlator, Part, Peaks, Surfaces, orientation, part, peaks
+from sentinel_match.matchers.correlation import Correlator, Part, Peaks, Surfaces, orientation, part, peaks
 from sentinel_match.testing.checks import example_pair
 
 VIEWS = ("intensity", "orientation")

@@ -19,17 +19,17 @@ from sentinel_match.cache import Cache
 from sentinel_match.correspond import HELPER, LAST, WITNESS, correspond
 from sentinel_match.errors import WeightsMissing
 from sentinel_match.geometry import grids
-from sentinel_match.guide import Guide
 from sentinel_match.look import Found, Method, Side
 from sentinel_match.matchers import Arrays, Matches, create
 from sentinel_match.matchers.phase import Phase
+from sentinel_match.matchers.prior import Guide
 from sentinel_match.matchers.sift import Sift
+from sentinel_match.models.weights import Weights
 from sentinel_match.raster.landcover import Class
 from sentinel_match.raster.raster import Raster
 from sentinel_match.raster.transitions import Context
 from sentinel_match.testing import Landscape
 from sentinel_match.view import View, turned
-from sentinel_match.weights import Weights
 
 SHIFT = (7.3, -4.6)
 GROUND = Landscape(seed=7)

@@ -11,10 +11,10 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from scipy.spatial import cKDTree
 
-from sentinel_match import correlation, matchers, refine
+from sentinel_match import matchers, refine
 from sentinel_match.errors import WeightsMissing
-from sentinel_match.guide import Guide
-from sentinel_match.matchers import Matches
+from sentinel_match.matchers import Matches, correlation
+from sentinel_match.matchers.prior import Guide
 from sentinel_match.raster.raster import Raster
 from sentinel_match.testing.checks import example_pair
 

@@ -8,19 +8,19 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from sentinel_match import models
-from sentinel_match.correlation import Correlator, part
 from sentinel_match.errors import WeightsDamaged
-from sentinel_match.guide import Guide
 from sentinel_match.matchers import create, dense
+from sentinel_match.matchers.correlation import Correlator, part
 from sentinel_match.matchers.evergreen import Evergreen, load
 from sentinel_match.matchers.phase import Phase
+from sentinel_match.matchers.prior import Guide
 from sentinel_match.models.evergreen import Evergreen as Network
 from sentinel_match.models.evergreen import fused, standardised
 from sentinel_match.models.shipped import EVERGREEN
+from sentinel_match.models.weights import verified
 from sentinel_match.testing.checks import example_pair
 from sentinel_match.train.loop import save
 from sentinel_match.train.surfaces import peak, phase, template
-from sentinel_match.weights import verified
 
 EVER = Evergreen(device="cpu")
 

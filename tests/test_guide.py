@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentinel_match.guide import Guide
+from sentinel_match.matchers.prior import Guide
 from sentinel_match.raster.landcover import Class
 from sentinel_match.raster.transitions import RADIUS, Context
 

@@ -14,9 +14,9 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from sentinel_match.errors import WeightsDamaged, WeightsMissing
-from sentinel_match.guide import Guide
 from sentinel_match.matchers import Matches, create
 from sentinel_match.matchers.loftr import CELL, LoFTR, _loftr
+from sentinel_match.matchers.prior import Guide
 from sentinel_match.models.loftr import guided
 from sentinel_match.testing import check_matcher
 

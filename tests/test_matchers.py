@@ -22,11 +22,11 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
 from sentinel_match.errors import DeviceMissing, UnknownMatcher, WeightsDamaged, WeightsMissing
-from sentinel_match.guide import Guide
 from sentinel_match.matchers import Matcher, Matches, create, disk, matcher_class, names
 from sentinel_match.matchers.aliked import AlikedLightGlue
 from sentinel_match.matchers.disk import DiskLightGlue
 from sentinel_match.matchers.loftr import CELL, LoFTR
+from sentinel_match.matchers.prior import Guide
 from sentinel_match.matchers.sift import STRANGER, Sift
 from sentinel_match.matchers.superpoint import SuperPointLightGlue
 from sentinel_match.matchers.validity import filled, inside
@@ -36,8 +36,8 @@ from sentinel_match.models.peaks import parabola, peaks
 from sentinel_match.models.released import ALIKED_N16ROT, DISK_DEPTH, XFEAT
 from sentinel_match.models.superpoint import SuperPoint, sample
 from sentinel_match.models.tensors import fill, read
+from sentinel_match.models.weights import verified
 from sentinel_match.testing import check_matcher
-from sentinel_match.weights import verified
 
 SMALL = [Sift(), AlikedLightGlue(max_keypoints=384, device="cpu")]
 SPARSE = [*SMALL, DiskLightGlue(max_keypoints=256, device="cpu"), XFeatLighterGlue(max_keypoints=512, device="cpu")]

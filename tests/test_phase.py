@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentinel_match import matchers
-from sentinel_match.guide import Guide
 from sentinel_match.matchers import Matches
 from sentinel_match.matchers import phase as room
 from sentinel_match.matchers.phase import Phase, reduced
+from sentinel_match.matchers.prior import Guide
 from sentinel_match.raster.landcover import Class
 from sentinel_match.raster.transitions import Context
 from sentinel_match.testing.checks import ExamplePair, example_pair

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sentinel_match.guide import Guide
+from sentinel_match.matchers.prior import Guide
 from sentinel_match.matchers.sift import Sift
 from sentinel_match.raster.landcover import Class
 from sentinel_match.raster.transitions import GROUND, LIKENESS, NEVER, Context, Semantics, by_class

@@ -20,15 +20,15 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
 from sentinel_match.errors import WeightsDamaged, WeightsMissing
-from sentinel_match.guide import Guide
 from sentinel_match.matchers import create
+from sentinel_match.matchers.prior import Guide
 from sentinel_match.matchers.superglue import SuperPointSuperGlue
 from sentinel_match.models.released import SUPERGLUE_OUTDOOR, SUPERPOINT
 from sentinel_match.models.superglue import SuperGlue, normalised, transport
 from sentinel_match.models.superpoint import SuperPoint
 from sentinel_match.models.tensors import fill, read
+from sentinel_match.models.weights import notices
 from sentinel_match.testing import check_matcher
-from sentinel_match.weights import notices
 
 SAME = np.eye(3)
 

@@ -27,8 +27,8 @@ from scipy.spatial.distance import cdist
 from skimage.registration import phase_cross_correlation
 
 from sentinel_match.errors import OutputError
-from sentinel_match.guide import Guide
 from sentinel_match.matchers import Arrays, Matches
+from sentinel_match.matchers.prior import Guide
 from sentinel_match.testing import (
     Landscape,
     MatcherContractError,

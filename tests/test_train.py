@@ -23,6 +23,7 @@ from sentinel_match.matchers.dense import probability
 from sentinel_match.matchers.evergreen import SUPPORTS, Evergreen, load
 from sentinel_match.models.evergreen import Evergreen as Network
 from sentinel_match.models.shipped import EVERGREEN
+from sentinel_match.models.weights import sha256, verified
 from sentinel_match.raster import raster
 from sentinel_match.raster.raster import Raster
 from sentinel_match.testing import Landscape
@@ -30,7 +31,6 @@ from sentinel_match.train import Ground, dense, gather, hold_out, task
 from sentinel_match.train.dense import Dense, fitted
 from sentinel_match.train.loop import CHECKPOINT, Progress, Schedule, learn, save
 from sentinel_match.train.task import Exam
-from sentinel_match.weights import sha256, verified
 
 SIZE = {"size": 112, "farthest": 4.0, "batch": 2}
 CPU = torch.device("cpu")
@@ -174,7 +174,7 @@ def test_half_precision_loses_nothing_that_matters(tmp_path: Path) -> None:
 
 
 def test_the_probability_of_being_right_is_fitted() -> None:
-    from sentinel_match.correlation import Peaks
+    from sentinel_match.matchers.correlation import Peaks
 
     rng = np.random.default_rng(0)
     quality, second = rng.uniform(0.05, 0.9, 20_000), rng.uniform(0.02, 0.5, 20_000)

@@ -128,7 +128,7 @@ def test_what_is_held_out_is_judged_by_smaller_crops_where_it_is_narrow(places: 
 
 def test_a_crop_shows_the_displacement_it_states(places: tuple[Place, ...]) -> None:
     """Measured by phase correlation, on the date whose georeference is off."""
-    from sentinel_match.correlation import Correlator, part, peaks
+    from sentinel_match.matchers.correlation import Correlator, part, peaks
 
     crops = Crops(hold_out(places[:1], 0), size=SIZE, farthest=4, augment=False, seed=5)
     batch = crops.sample(12)

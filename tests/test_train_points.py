@@ -16,11 +16,12 @@ from odc.geo.geobox import GeoBox
 from sentinel_match.cli import main
 from sentinel_match.cli.train import NETWORKS
 from sentinel_match.errors import BadCheckpoint, WeightsDamaged
-from sentinel_match.guide import Guide
+from sentinel_match.matchers.prior import Guide
 from sentinel_match.matchers.superglue import SuperPointSuperGlue
 from sentinel_match.matchers.superpoint import SuperPointLightGlue, described, load
 from sentinel_match.models import lightglue, superglue
 from sentinel_match.models.superpoint import COMPACT, ORIGINAL, Shape, SuperPoint, fused, shape_of
+from sentinel_match.models.weights import sha256
 from sentinel_match.raster import raster
 from sentinel_match.raster.raster import Raster
 from sentinel_match.testing import Landscape
@@ -31,7 +32,6 @@ from sentinel_match.train.loop import Progress, Schedule, learn, save, seeded
 from sentinel_match.train.mappings import laid_over, mapped
 from sentinel_match.train.networks import KINDS
 from sentinel_match.train.points import NONE, Mark, Points, classes, judged
-from sentinel_match.weights import sha256
 
 CPU = torch.device("cpu")
 TINY = Shape((4, 8, 8, 8), 16, 16, normed=True)

@@ -17,12 +17,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from sentinel_match import weights
 from sentinel_match.errors import WeightsDamaged, WeightsMissing
 from sentinel_match.matchers import create, matcher_class, names
-from sentinel_match.models import released
+from sentinel_match.models import released, weights
 from sentinel_match.models.tensors import fill, read
-from sentinel_match.weights import Package, Weights, download, find, notices, sha256, verified
+from sentinel_match.models.weights import Package, Weights, download, find, notices, sha256, verified
 
 CONTENT = b"forty-two"
 ONE = Weights(
@@ -114,7 +113,7 @@ def test_a_file_of_the_right_name_and_the_wrong_content_is_refused(home: Path) -
 
 
 def test_a_network_of_ones_own_is_accepted_and_mentioned_once(home: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "sentinel_match.weights")
+    caplog.set_level("INFO", "sentinel_match.models.weights")
     own = put(home / "own.pth", b"trained here")
     assert [own, own] == [verified(ONE, own), verified(ONE, own)]
     assert 1 == caplog.messages.count(f"{own} is not the registered one.pth: its SHA-256 is {sha256(own)}")

@@ -92,5 +92,5 @@ def main(ctx: click.Context, verbose: int, quiet: bool) -> None:
     level = logging.ERROR if quiet else max(logging.DEBUG, logging.WARNING - 10 * verbose)
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr, force=True)
     # A licence is shown before the first use, however quiet the rest
-    logging.getLogger("sentinel_match.weights").setLevel(min(level, logging.WARNING))
+    logging.getLogger("sentinel_match.models.weights").setLevel(min(level, logging.WARNING))
     ctx.obj = quiet

@@ -9,7 +9,7 @@ import click
 from sentinel_match.cli import options, terminal
 
 if TYPE_CHECKING:
-    from sentinel_match.weights import Weights
+    from sentinel_match.models.weights import Weights
 
 
 @click.command()
@@ -42,7 +42,7 @@ def status(name: str) -> list[dict[str, str]]:
     """One row for each weights file of a matcher, or one row for a method without any."""
     from sentinel_match.errors import MatcherError
     from sentinel_match.matchers import matcher_class
-    from sentinel_match.weights import verified
+    from sentinel_match.models.weights import verified
 
     kind = matcher_class(name)
     if not kind.weights:
@@ -60,7 +60,7 @@ def status(name: str) -> list[dict[str, str]]:
 def fetch(weights: Weights, *, quiet: bool) -> None:
     """Download one weights file, its licence shown first, unless a verified one is here."""
     from sentinel_match.errors import MatcherError
-    from sentinel_match.weights import download, verified
+    from sentinel_match.models.weights import download, verified
 
     try:
         verified(weights)

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from sentinel_match.errors import UnknownMatcher
 
 if TYPE_CHECKING:
-    from sentinel_match.guide import Guide
-    from sentinel_match.weights import Weights
+    from sentinel_match.matchers.prior import Guide
+    from sentinel_match.models.weights import Weights
 
 GROUP = "sentinel_match.matchers"
 DEFAULT = "aliked+lightglue"

@@ -10,7 +10,7 @@ from sentinel_match import models
 from sentinel_match.matchers import lightglue
 from sentinel_match.matchers.validity import filled, inside
 from sentinel_match.models.released import ALIKED_LIGHTGLUE, ALIKED_N16ROT
-from sentinel_match.weights import Weights, remembered
+from sentinel_match.models.weights import Weights, remembered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from sentinel_match.guide import Guide
     from sentinel_match.matchers import Arrays, Matches
+    from sentinel_match.matchers.prior import Guide
 
 LEAN = (0.40, 0.0)
 """Pixels that ALIKED-n16rot's keypoints lie right of and below their things: half of what mirroring an image moves

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from sentinel_match.correlation import Peaks
-    from sentinel_match.guide import Guide
+    from sentinel_match.matchers.correlation import Peaks
+    from sentinel_match.matchers.prior import Guide
 
 SURE = 0.9
 """A point this sure looks no further around."""
@@ -37,7 +37,7 @@ class Grid:
     window: int
     """Side of a window in samples."""
     view: str
-    """What of the samples is correlated: see :func:`sentinel_match.correlation.part`."""
+    """What of the samples is correlated: see :func:`sentinel_match.matchers.correlation.part`."""
     stride: int = 1
     """Pixels along a sample."""
 
@@ -77,7 +77,7 @@ class Surfaces(NamedTuple):
             support: standard deviation of the average in pixels.
             spacing: pixels between neighbours.
         """
-        from sentinel_match.correlation import peaks
+        from sentinel_match.matchers.correlation import peaks
         from sentinel_match.models.field import averaged
 
         mean, total = (averaged(f, support / spacing) for f in (self.height, self.clear))
@@ -101,7 +101,7 @@ def surfaces(
     """
     import torch
 
-    from sentinel_match.correlation import Correlator, part
+    from sentinel_match.matchers.correlation import Correlator, part
 
     shape, points = grid.points(known.shape)
     expected = guide.expected(points)

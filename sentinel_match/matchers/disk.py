@@ -14,7 +14,7 @@ from sentinel_match import models
 from sentinel_match.matchers import lightglue
 from sentinel_match.matchers.validity import filled, inside
 from sentinel_match.models.released import DISK_DEPTH, DISK_LIGHTGLUE
-from sentinel_match.weights import Weights, remembered
+from sentinel_match.models.weights import Weights, remembered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from sentinel_match.guide import Guide
     from sentinel_match.matchers import Arrays, Matches
+    from sentinel_match.matchers.prior import Guide
 
 MULTIPLE = 32
 """The coarsest map has 1/16 of the resolution, and to be normalised it needs more than one pixel."""

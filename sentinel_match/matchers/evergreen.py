@@ -18,7 +18,7 @@ from sentinel_match import models
 from sentinel_match.matchers import Matches, dense
 from sentinel_match.matchers.phase import REACH, Phase
 from sentinel_match.models.shipped import EVERGREEN
-from sentinel_match.weights import Weights, remembered, sha256, verified
+from sentinel_match.models.weights import Weights, remembered, sha256, verified
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from sentinel_match.guide import Guide
     from sentinel_match.matchers import Arrays
+    from sentinel_match.matchers.prior import Guide
 
 STRIDE = 2
 """Pixels along one feature."""

@@ -13,7 +13,7 @@ import numpy as np
 from sentinel_match import models
 from sentinel_match.errors import WeightsDamaged
 from sentinel_match.matchers import Matches
-from sentinel_match.weights import Weights, sha256, verified
+from sentinel_match.models.weights import Weights, sha256, verified
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from sentinel_match.guide import Guide
     from sentinel_match.matchers import Arrays
+    from sentinel_match.matchers.prior import Guide
     from sentinel_match.models.lightglue import Side
 
 MARGIN = 4

@@ -19,7 +19,7 @@ from sentinel_match import models
 from sentinel_match.matchers import Matches
 from sentinel_match.matchers.validity import filled, inside
 from sentinel_match.models.released import LOFTR_OUTDOOR
-from sentinel_match.weights import Weights, remembered, sha256, verified
+from sentinel_match.models.weights import Weights, remembered, sha256, verified
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from sentinel_match.guide import Guide
     from sentinel_match.matchers import Arrays
+    from sentinel_match.matchers.prior import Guide
 
 MARGIN = 4
 """Pixels kept clear of matches beside invalid pixels and the border."""

@@ -15,8 +15,8 @@ import numpy as np
 from sentinel_match import models
 from sentinel_match.geometry import robust, transform
 from sentinel_match.geometry.chance import ACCEPTED_CHANCE, agreement
-from sentinel_match.guide import Guide
 from sentinel_match.matchers import Matches, dense
+from sentinel_match.matchers.prior import Guide
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sentinel_match.matchers import Arrays
-    from sentinel_match.weights import Weights
+    from sentinel_match.models.weights import Weights
 
 REACH = 16
 """Largest displacement searched at one resolution, in pixels: a quarter of the window."""

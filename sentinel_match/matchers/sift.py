@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     import cv2
     from numpy.typing import NDArray
 
-    from sentinel_match.guide import Guide
     from sentinel_match.matchers import Arrays
-    from sentinel_match.weights import Weights
+    from sentinel_match.matchers.prior import Guide
+    from sentinel_match.models.weights import Weights
 
 MARGIN = 4
 """Pixels kept clear of keypoints beside invalid pixels and the border."""

@@ -16,7 +16,7 @@ from sentinel_match import models
 from sentinel_match.errors import WeightsDamaged
 from sentinel_match.matchers import Matches, superpoint
 from sentinel_match.models.released import SUPERGLUE_OUTDOOR, SUPERPOINT
-from sentinel_match.weights import Weights, announce, remembered, sha256, verified
+from sentinel_match.models.weights import Weights, announce, remembered, sha256, verified
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from sentinel_match.guide import Guide
     from sentinel_match.matchers import Arrays
+    from sentinel_match.matchers.prior import Guide
     from sentinel_match.models.superglue import SuperGlue
 
 

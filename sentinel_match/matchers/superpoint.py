@@ -11,7 +11,7 @@ from sentinel_match.matchers import lightglue
 from sentinel_match.matchers.validity import filled, inside
 from sentinel_match.models import shipped
 from sentinel_match.models.released import SUPERPOINT
-from sentinel_match.weights import Weights, announce, remembered
+from sentinel_match.models.weights import Weights, announce, remembered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from sentinel_match.guide import Guide
     from sentinel_match.matchers import Arrays, Matches
+    from sentinel_match.matchers.prior import Guide
     from sentinel_match.models.superpoint import SuperPoint
 
 

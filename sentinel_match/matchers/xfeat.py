@@ -15,7 +15,7 @@ from sentinel_match import models
 from sentinel_match.matchers import lightglue
 from sentinel_match.matchers.validity import filled, inside
 from sentinel_match.models.released import XFEAT, XFEAT_LIGHTERGLUE
-from sentinel_match.weights import Weights, remembered
+from sentinel_match.models.weights import Weights, remembered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from sentinel_match.guide import Guide
     from sentinel_match.matchers import Arrays, Matches
+    from sentinel_match.matchers.prior import Guide
 
 MULTIPLE, CELL = 32, 8
 """The coarsest map has 1/32 of the resolution; keypoints are told in cells of 8 x 8 pixels."""

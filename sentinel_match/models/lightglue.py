@@ -16,7 +16,7 @@ from kornia.feature import LightGlue
 from kornia.feature.lightglue import filter_matches, normalize_keypoints, sigmoid_log_double_softmax
 
 from sentinel_match.models.tensors import fill, read
-from sentinel_match.weights import remembered
+from sentinel_match.models.weights import remembered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

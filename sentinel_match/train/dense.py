@@ -15,10 +15,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from sentinel_match.correlation import Peaks
-from sentinel_match.guide import Guide
 from sentinel_match.matchers import dense
+from sentinel_match.matchers.correlation import Peaks
 from sentinel_match.matchers.evergreen import STRIDE, SUPPORTS, WINDOW, described
+from sentinel_match.matchers.prior import Guide
 from sentinel_match.models.evergreen import Evergreen
 from sentinel_match.train.crops import Crops
 from sentinel_match.train.loop import seeded

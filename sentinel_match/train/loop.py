@@ -14,16 +14,16 @@ import torch
 
 from sentinel_match import files
 from sentinel_match.errors import BadCheckpoint, WeightsMissing
-from sentinel_match.weights import sha256, verified
+from sentinel_match.models.weights import sha256, verified
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from torch import nn
 
+    from sentinel_match.models.weights import Weights
     from sentinel_match.sides import Tell
     from sentinel_match.train.task import Figures, Task
-    from sentinel_match.weights import Weights
 
 WARM_UP = 50
 """Steps in which the learning rate rises."""

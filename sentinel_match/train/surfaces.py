@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
-from sentinel_match.correlation import SPECTRAL_SIGMA
+from sentinel_match.matchers.correlation import SPECTRAL_SIGMA
 
 if TYPE_CHECKING:
     from torch import Tensor

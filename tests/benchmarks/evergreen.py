@@ -21,11 +21,11 @@ import torch
 
 from sentinel_match.evaluate.listing import read_list
 from sentinel_match.evaluate.samples import Preparation, prepare
-from sentinel_match.guide import Guide
 from sentinel_match.matchers import dense
 from sentinel_match.matchers import evergreen as ever
 from sentinel_match.matchers.evergreen import Evergreen
 from sentinel_match.matchers.phase import LOGIT, Phase
+from sentinel_match.matchers.prior import Guide
 from sentinel_match.raster.masks import Masking
 from sentinel_match.testing import Landscape
 
@@ -67,7 +67,7 @@ def cost() -> None:
 
 def _weights() -> Path:
     from sentinel_match.models.shipped import EVERGREEN
-    from sentinel_match.weights import verified
+    from sentinel_match.models.weights import verified
 
     return verified(EVERGREEN)
 

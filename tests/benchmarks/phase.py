@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from scipy.optimize import minimize
 
-from sentinel_match.correlation import Correlator, part, peaks
 from sentinel_match.errors import PairError
 from sentinel_match.evaluate.listing import read_list
 from sentinel_match.evaluate.samples import Preparation, prepare
+from sentinel_match.matchers.correlation import Correlator, part, peaks
 from sentinel_match.matchers.phase import LOGIT
 from sentinel_match.models.field import averaged
 

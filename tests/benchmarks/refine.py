@@ -27,9 +27,10 @@ from odc.geo.geobox import GeoBox
 from scipy.ndimage import fourier_shift, gaussian_filter, shift
 from skimage.registration import phase_cross_correlation
 
-from sentinel_match import correlation, refine
+from sentinel_match import refine
 from sentinel_match.geometry import robust, selection
 from sentinel_match.geometry.grids import to_metres, to_pixels
+from sentinel_match.matchers import correlation
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.raster import raster
 from sentinel_match.raster.load import load

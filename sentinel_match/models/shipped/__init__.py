@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sentinel_match.weights import Package, Weights
+from sentinel_match.models.weights import Package, Weights
 
 
 def _shipped(name: str, matcher: str, sha256: str, size: int, option: str = "weights_file") -> Weights:
