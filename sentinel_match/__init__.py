@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sentinel_match.export import write_geojson
     from sentinel_match.fitted import read_ties
     from sentinel_match.images import ImageMatcher, visualize_matches
+    from sentinel_match.matching.subpixel import Refinement
     from sentinel_match.pipeline import Options, match_scenes
     from sentinel_match.prepare import Preparation
     from sentinel_match.products.catalogue import find_scenes, read_scene
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from sentinel_match.raster.load import Loaded, load
     from sentinel_match.raster.masks import Masking
     from sentinel_match.raster.raster import Raster
-    from sentinel_match.refine import Refinement
     from sentinel_match.tiepoints import TiePoints
 
 __version__ = "0.1.0"
@@ -39,7 +39,7 @@ _ROOMS = {
     "Options": "pipeline",
     "Preparation": "prepare",
     "Raster": "raster.raster",
-    "Refinement": "refine",
+    "Refinement": "matching.subpixel",
     "Scene": "products.scene",
     "SentinelMatchError": "errors",
     "TiePoints": "tiepoints",

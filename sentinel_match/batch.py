@@ -18,15 +18,16 @@ from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from sentinel_match import __version__, pipeline, sides, vectors
+from sentinel_match import __version__, pipeline, vectors
 from sentinel_match.cache import digest
 from sentinel_match.errors import NotARun, PairError, SentinelMatchError
 from sentinel_match.export import dumps, write_collection
 from sentinel_match.files import LATER, write_text
+from sentinel_match.matching import inputs
 from sentinel_match.products.catalogue import Catalogue, Refused, find_scenes
 from sentinel_match.products.pairing import Filters, Pairing, pair_scenes, pairs_geojson
 from sentinel_match.products.scene import scenes_geojson
-from sentinel_match.raster.bands import inputs, source_of
+from sentinel_match.raster.bands import band_names, source_of
 from sentinel_match.raster.jp2 import check_size
 from sentinel_match.raster.load import VERSION as LOADED
 from sentinel_match.raster.load import fingerprint
@@ -38,11 +39,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sentinel_match.cache import Cache
+    from sentinel_match.matching.inputs import Tell
     from sentinel_match.pipeline import Options
     from sentinel_match.products.pair import Pair
     from sentinel_match.products.scene import Scene
     from sentinel_match.series import Link
-    from sentinel_match.sides import Tell
 
 log = logging.getLogger(__name__)
 
@@ -203,7 +204,7 @@ def _series(result: Run) -> list[dict[str, Any]]:
 def _fault(scene: Scene, options: Options) -> SentinelMatchError | None:
     """Why no pair of this scene can succeed, as far as its metadata tells."""
     try:
-        for name in inputs(sides.common_band(scene, scene, options.band)):
+        for name in band_names(inputs.common_band(scene, scene, options.band)):
             for band in source_of(scene, name, options.resolution).bands:
                 check_size(band.asset)
     except SentinelMatchError as error:
@@ -224,7 +225,7 @@ def _one(
     names = (pair.left.id, pair.right.id)
     recipe = ""
     try:
-        band = sides.common_band(pair.left, pair.right, options.band)
+        band = inputs.common_band(pair.left, pair.right, options.band)
         facts = [_depends_on(scene, band, options.resolution, hashes) for scene in (pair.left, pair.right)]
         recipe = digest({"version": VERSION, "loaded": LOADED, "options": options.recipe, "inputs": facts})
         done = _done(folder, recipe, files)
@@ -293,7 +294,7 @@ def _whole(path: Path, size: int) -> bool:
 def _depends_on(scene: Scene, band: str, resolution: float | None, hashes: dict[str, str]) -> list[object]:
     """All of a scene that a result depends on: grids, radiometry, the content of its files."""
     facts: list[object] = [scene.id]
-    images = dict.fromkeys(b for name in inputs(band) for b in source_of(scene, name, resolution).bands)
+    images = dict.fromkeys(b for name in band_names(band) for b in source_of(scene, name, resolution).bands)
     for image in images:
         grids = [g and [list(g.shape), list(g.affine)[:6], str(g.crs)] for g in (image.geobox, scene.geobox)]
         facts += [image.name, image.index, image.offset, image.quantification, image.nodata, *grids]

@@ -16,7 +16,7 @@ import numpy as np
 from sentinel_match.errors import OutputError, SentinelMatchError
 from sentinel_match.files import write_text
 from sentinel_match.geometry import robust
-from sentinel_match.raster.bands import inputs, source_of
+from sentinel_match.raster.bands import band_names, source_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -79,7 +79,7 @@ def write_vrt(ties: TiePoints, path: Path | str) -> None:
     import rasterio
 
     try:
-        band = source_of(ties.right, inputs(ties.band)[0], ties.gsd).bands[0]
+        band = source_of(ties.right, band_names(ties.band)[0], ties.gsd).bands[0]
         with rasterio.open(band.asset.gdal) as image:
             size, kind, nodata = (image.width, image.height), image.dtypes[band.index - 1], image.nodata
     except (SentinelMatchError, rasterio.errors.RasterioIOError) as error:

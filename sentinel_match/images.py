@@ -27,13 +27,13 @@ import numpy as np
 from sentinel_match import matchers
 from sentinel_match.errors import ExtraMissing
 from sentinel_match.files import whole
+from sentinel_match.matching.inputs import common_band
+from sentinel_match.matching.unguided import ROTATIONS, Search, homogeneous, relate
+from sentinel_match.matching.view import View, reduced, turned
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.scene import Scene
 from sentinel_match.raster.load import PERCENTILES, load
 from sentinel_match.raster.masks import Masking
-from sentinel_match.sides import common_band
-from sentinel_match.unposed import ROTATIONS, Search, homogeneous, relate
-from sentinel_match.view import View, reduced, turned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -175,7 +175,7 @@ class ImageMatcher:
     windows: int = 0
     """Big images: match again at full resolution in so many windows under the model found."""
     band: str | None = None
-    """Band of products; default the first of :data:`sentinel_match.sides.BANDS`, or the mean of a picture's RGB."""
+    """Band of products; default the first of ``matching.inputs.BANDS``, or the mean of a picture's RGB."""
     masking: Masking = field(default_factory=Masking)
     """What is masked in files and scenes; arrays bring their own ``valid``."""
     seed: int = 0

@@ -15,7 +15,7 @@ from sentinel_match.geometry.grids import crs_name, native_pixels, pixel_size, t
 from sentinel_match.geometry.robust import nmad
 from sentinel_match.geometry.transform import azimuth_of_track
 from sentinel_match.matchers import WITNESS
-from sentinel_match.raster.bands import inputs, source_of
+from sentinel_match.raster.bands import band_names, source_of
 from sentinel_match.tiepoints import BY_HAND, OUTLIER, UNSURE, TiePoints, summarise
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from sentinel_match.matching.subpixel import Measured
     from sentinel_match.products.scene import Scene
     from sentinel_match.raster.raster import Raster
-    from sentinel_match.refine import Measured
 
 TOLERANCE = (0.5, 1.0)
 """Bounds in pixels of the largest residual of an inlier; between them, five times the residual's own NMAD."""
@@ -252,7 +252,7 @@ def tie_points(
         kept=np.zeros(len(p), bool),
     )
     said = judged(evidence, Fitting(kind, asked, radius * gsd, _azimuth(scenes[0]), seed), gsd, ids)
-    grids = [source_of(scene, inputs(band)[0], gsd).grid for scene in scenes]
+    grids = [source_of(scene, band_names(band)[0], gsd).grid for scene in scenes]
     crs = a.geobox.crs
     return TiePoints(
         left=scenes[0],

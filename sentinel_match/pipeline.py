@@ -16,20 +16,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sentinel_match import consensus, ecc, judge, matchers, refine, requirement, windows
-from sentinel_match.correspond import correspond
+from sentinel_match import ecc, judge, matchers, requirement
 from sentinel_match.coverage import cover
 from sentinel_match.errors import NoGeoreference, NoMatch, NoOverlap, NothingClear
 from sentinel_match.geometry import robust, transform
 from sentinel_match.geometry.grids import pixel_size, same_lattice, to_metres, to_pixels
 from sentinel_match.geometry.transform import Warp
-from sentinel_match.look import Method
 from sentinel_match.matchers.phase import Phase
+from sentinel_match.matching import cells, consensus, subpixel
+from sentinel_match.matching.cascade import correspond
+from sentinel_match.matching.correspondences import Method
+from sentinel_match.matching.inputs import common_band, hidden, load_pair
 from sentinel_match.raster import landcover
 from sentinel_match.raster.masks import Masking
 from sentinel_match.raster.raster import jointly_valid
 from sentinel_match.raster.transitions import Semantics, by_class
-from sentinel_match.sides import common_band, hidden, load_pair
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -37,10 +38,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sentinel_match.cache import Cache
-    from sentinel_match.look import Found
+    from sentinel_match.matching.correspondences import Found
+    from sentinel_match.matching.inputs import Tell
+    from sentinel_match.matching.subpixel import Measured
     from sentinel_match.products.scene import Scene
-    from sentinel_match.refine import Measured
-    from sentinel_match.sides import Tell
     from sentinel_match.tiepoints import TiePoints
 
 VERSION = 2
@@ -83,7 +84,7 @@ class Options:
     """About this many grid points are measured, whatever the size of the overlap."""
     masking: Masking = field(default_factory=Masking)
     semantics: Semantics = field(default_factory=Semantics)
-    refinement: refine.Refinement = field(default_factory=refine.Refinement)
+    refinement: subpixel.Refinement = field(default_factory=subpixel.Refinement)
     seed: int = 0
 
     def method(self, kind: str) -> Method:
@@ -174,19 +175,19 @@ def match_scenes(
         coarse, agreeing = found.model, int(found.believed.sum())
 
     with clock("refine"):
-        grid = refine.grid(clear, options.candidates)
+        grid = subpixel.grid(clear, options.candidates)
         found = thinned(found, float(np.sqrt(clear.sum() / max(len(grid), 1))))
         upright = np.abs(coarse.matrix[:2, :2] - np.eye(2)).max() <= UPRIGHT
-        matched = refine.nodes(found.left[found.believed])
+        matched = subpixel.nodes(found.left[found.believed])
         places, place = np.unique(np.concatenate([matched, grid]), axis=0, return_inverse=True)
         method = np.full(len(places), "grid", "U64")
         method[place.ravel()[: len(matched)]] = found.method[found.believed]
         tell("refine", 0, len(places))
         if upright:
             there = to_pixels(b.raster.geobox, coarse(to_metres(a.raster.geobox, places)))
-            measured = refine.measure(a.side.images, b.side.images, places, there, options.refinement)
+            measured = subpixel.measure(a.side.images, b.side.images, places, there, options.refinement)
         else:  # windows cannot be compared as they are: what a match is worth, its company says
-            measured = refine.Measured.nothing(places, places)
+            measured = subpixel.Measured.nothing(places, places)
             found = replace(found, score=consensus.probabilities(coarse, found, a.raster, b.raster))
         measured, method = with_matches(measured, method, found, place.ravel()[: len(matched)])
         tell("refine", len(places), len(places))
@@ -217,7 +218,7 @@ def match_scenes(
             "agreeing": agreeing,
             "verdict": found.why or "agrees with itself",
         },
-        "regions": windows.by_cell(a.raster, believed, method[ties.inlier]),
+        "regions": cells.by_cell(a.raster, believed, method[ties.inlier]),
         "candidates": len(places),
         "coverage": cover(clear, believed, pixel_size(a.raster.geobox)),
         "second": second,
@@ -266,7 +267,7 @@ def with_matches(
         place: (M,) index of the place of each believed match.
     """
     bare = np.flatnonzero(found.believed)[~measured.ok[place]]
-    added = refine.Measured(
+    added = subpixel.Measured(
         left=found.left[bare],
         right=found.right[bare],
         sigma=np.array([UNREFINED.get(name, UNREFINED_OTHER) for name in found.method[bare]]),
@@ -277,8 +278,10 @@ def with_matches(
         view=found.method[bare],
         witness=np.full(len(bare), matchers.WITNESS) if found.witness is None else found.witness[bare],
     )
-    joined = {f.name: np.concatenate([getattr(m, f.name) for m in (measured, added)]) for f in fields(refine.Measured)}
-    return refine.Measured(**joined), np.concatenate([method, found.method[bare]])
+    joined = {
+        f.name: np.concatenate([getattr(m, f.name) for m in (measured, added)]) for f in fields(subpixel.Measured)
+    }
+    return subpixel.Measured(**joined), np.concatenate([method, found.method[bare]])
 
 
 class Clock:

@@ -22,13 +22,13 @@ from sentinel_match.export import dumps, identity
 from sentinel_match.files import whole_folder
 from sentinel_match.fitted import Ties
 from sentinel_match.geometry.grids import crs_name, ground_resolution, metric, transformed
+from sentinel_match.matching.inputs import BANDS as PROVEN
 from sentinel_match.products.scene import Asset
 from sentinel_match.raster.bands import NOT_GROUND, source_of
 from sentinel_match.raster.jp2 import read_rasterio
 from sentinel_match.raster.load import MASK_METRES, load
 from sentinel_match.raster.masks import Masking, Reason
 from sentinel_match.residual import residual
-from sentinel_match.sides import BANDS as PROVEN
 from sentinel_match.stac import BANDS, write_stac
 from sentinel_match.stack import Date
 

@@ -24,7 +24,7 @@ from lxml.builder import E
 from sentinel_match.batch import GEOPACKAGE, MASKS, STYLE, TIES
 from sentinel_match.cache import digest
 from sentinel_match.files import whole
-from sentinel_match.raster.bands import Source, inputs, source_of
+from sentinel_match.raster.bands import Source, band_names, source_of
 from sentinel_match.raster.masks import Reason
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ def _masks(outcome: Outcome, folder: Path) -> Iterator[Layer]:
 
 def _images(pair: Pair, outcome: Outcome, folder: Path) -> Iterator[Layer]:
     """What was compared of both images, left above right, and their colours, switched off."""
-    name = inputs(outcome.summary["band"])[0]
+    name = band_names(outcome.summary["band"])[0]
     colours: list[Layer] = []
     for side, scene in (("left", pair.left), ("right", pair.right)):
         source = source_of(scene, name)

@@ -24,10 +24,10 @@ from sentinel_match.export import dumps
 from sentinel_match.files import whole, write_text
 from sentinel_match.geometry.grids import covering, metric, transformed
 from sentinel_match.geometry.transform import Warp
+from sentinel_match.matching.inputs import load_both
 from sentinel_match.raster import landcover, raster
 from sentinel_match.raster.masks import Reason
 from sentinel_match.raster.raster import Raster
-from sentinel_match.sides import load_both
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
 
     from sentinel_match.batch import Run
     from sentinel_match.cache import Cache
+    from sentinel_match.matching.inputs import Tell
     from sentinel_match.pipeline import Options
     from sentinel_match.products.scene import Scene
     from sentinel_match.raster.load import Loaded
-    from sentinel_match.sides import Tell
 
 log = logging.getLogger(__name__)
 

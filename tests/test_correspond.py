@@ -13,23 +13,24 @@ import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from sentinel_match import correspond as room
-from sentinel_match import matchers, windows
+from sentinel_match import matchers
 from sentinel_match.cache import Cache
-from sentinel_match.correspond import HELPER, LAST, WITNESS, correspond
 from sentinel_match.errors import WeightsMissing
 from sentinel_match.geometry import grids
-from sentinel_match.look import Found, Method, Side
 from sentinel_match.matchers import Arrays, Matches, create
 from sentinel_match.matchers.phase import Phase
 from sentinel_match.matchers.prior import Guide
 from sentinel_match.matchers.sift import Sift
+from sentinel_match.matching import cascade as room
+from sentinel_match.matching import cells
+from sentinel_match.matching.cascade import HELPER, LAST, WITNESS, correspond
+from sentinel_match.matching.correspondences import Found, Method, Side
+from sentinel_match.matching.view import View, turned
 from sentinel_match.models.weights import Weights
 from sentinel_match.raster.landcover import Class
 from sentinel_match.raster.raster import Raster
 from sentinel_match.raster.transitions import Context
 from sentinel_match.testing import Landscape
-from sentinel_match.view import View, turned
 
 SHIFT = (7.3, -4.6)
 GROUND = Landscape(seed=7)
@@ -38,7 +39,7 @@ QUICK = Phase(spacing=16, device="cpu")
 
 def box(rows: int = 320, cols: int = 320, row: int = 96, col: int = 96) -> GeoBox:
     """Pixels of 10 m, counted from the corner of a cell: by default the middle of one."""
-    corner = 60 * windows.SIDE + col, 1000 * windows.SIDE - row
+    corner = 60 * cells.CELL_SIDE + col, 1000 * cells.CELL_SIDE - row
     return GeoBox((rows, cols), Affine(10, 0, 10 * corner[0], 0, -10, 10 * corner[1]), "EPSG:32633")
 
 
@@ -390,7 +391,7 @@ def test_every_correspondence_is_found_in_one_cell_only() -> None:
     assert found.cells > 1
     assert len(found) == len(np.unique(found.left, axis=0))
     x, _ = found.left.T
-    border = windows.SIDE - 200  # where two cells meet
+    border = cells.CELL_SIDE - 200  # where two cells meet
     assert (np.abs(x - border) < 32).sum() > 30
 
 
@@ -399,7 +400,7 @@ def test_at_most_so_many_cells_are_looked_at() -> None:
     left, right = Side((image(grid=grid),)), Side((image("autumn", SHIFT, grid),))
     found = correspond(left, right, Method(QUICK, cells=1))
     assert 1 == found.cells
-    places = np.floor((found.left + grids.origin_of(grid)[::-1]) / windows.SIDE)
+    places = np.floor((found.left + grids.origin_of(grid)[::-1]) / cells.CELL_SIDE)
     assert 1 == len(np.unique(places, axis=0))
 
 

@@ -11,10 +11,11 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from scipy.spatial import cKDTree
 
-from sentinel_match import matchers, refine
+from sentinel_match import matchers
 from sentinel_match.errors import WeightsMissing
 from sentinel_match.matchers import Matches, correlation
 from sentinel_match.matchers.prior import Guide
+from sentinel_match.matching import subpixel
 from sentinel_match.raster.raster import Raster
 from sentinel_match.testing.checks import example_pair
 
@@ -63,8 +64,10 @@ def test_what_was_described_on_one_device_is_matched_on_the_other() -> None:
 def test_the_measurement_of_points_is_the_same_on_cuda() -> None:
     box = GeoBox((400, 400), Affine(10, 0, 500_000, 0, -10, 5_000_000), "EPSG:32633")
     left, right = Raster(PAIR.left, PAIR.left_valid, box), Raster(PAIR.right, PAIR.right_valid, box)
-    at = refine.grid(PAIR.left_valid, 900)
-    cpu, cuda = (refine.measure(left, right, at, at + SHIFT, refine.Refinement(device=device)) for device in DEVICES)
+    at = subpixel.grid(PAIR.left_valid, 900)
+    cpu, cuda = (
+        subpixel.measure(left, right, at, at + SHIFT, subpixel.Refinement(device=device)) for device in DEVICES
+    )
     assert cpu.ok.sum() > 500
     assert (cpu.ok == cuda.ok).mean() >= SHARE
     assert (cpu.view == cuda.view).mean() >= SHARE
@@ -76,7 +79,7 @@ def test_the_measurement_of_points_is_the_same_on_cuda() -> None:
 
 @pytest.mark.parametrize("view", ["intensity", "orientation"])
 def test_surfaces_of_correlation_are_the_same_on_cuda(view: str) -> None:
-    at = refine.grid(PAIR.left_valid, 400)
+    at = subpixel.grid(PAIR.left_valid, 400)
     to = at + SHIFT  # fractions shift the surface
     surfaces = []
     for device in map(torch.device, DEVICES):

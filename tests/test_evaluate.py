@@ -17,7 +17,6 @@ from affine import Affine
 from click.testing import CliRunner
 from odc.geo.geobox import GeoBox
 
-from sentinel_match import refine
 from sentinel_match.cli import main
 from sentinel_match.errors import BadList, ExtraMissing, NoMatch
 from sentinel_match.evaluate import (
@@ -37,7 +36,8 @@ from sentinel_match.evaluate import (
     warped,
 )
 from sentinel_match.geometry import transform
-from sentinel_match.look import Found, Method
+from sentinel_match.matching import subpixel
+from sentinel_match.matching.correspondences import Found, Method
 from sentinel_match.raster.raster import Raster
 from sentinel_match.testing import Landscape
 
@@ -99,7 +99,7 @@ def write_list(path: Path, changes: dict[str, str], drop: str | None = None) -> 
 def measured_against(truth: np.ndarray, left: Raster, right: Raster) -> np.ndarray:
     """Median (x, y) difference of phase correlation to the truth, around points well inside."""
     at = np.array([(x, y) for x in range(64, 200, 12) for y in range(64, 200, 12)], float)
-    found = refine.measure(left, right, at, metrics.project(truth, at))
+    found = subpixel.measure(left, right, at, metrics.project(truth, at))
     assert found.ok.sum() > 50
     return np.median((found.right - metrics.project(truth, found.left))[found.ok], axis=0)
 

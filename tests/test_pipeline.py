@@ -11,21 +11,22 @@ import numpy as np
 import pytest
 from odc.geo.geobox import GeoBox
 
-from sentinel_match import batch, matchers, sides
+from sentinel_match import batch, matchers
 from sentinel_match.cache import Cache
 from sentinel_match.errors import MissingBand, NoGeoreference, NoMatch, NoOverlap, NothingClear, TooFine
 from sentinel_match.geometry import grids
-from sentinel_match.look import Found
+from sentinel_match.matching import inputs
+from sentinel_match.matching.correspondences import Found
+from sentinel_match.matching.subpixel import Measured
+from sentinel_match.matching.view import View, turned
 from sentinel_match.pipeline import Options, match_scenes, thinned, with_matches
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.pairing import Filters
 from sentinel_match.products.scene import Scene
 from sentinel_match.raster import raster
 from sentinel_match.raster.transitions import Semantics
-from sentinel_match.refine import Measured
 from sentinel_match.testing import Landscape, truncate, write_product
 from sentinel_match.tiepoints import TiePoints
-from sentinel_match.view import View, turned
 
 GROUND = Landscape(seed=7)
 TRUTH = (6.4, 18.1)
@@ -304,7 +305,7 @@ def test_a_scenes_features_are_made_once_whatever_its_pairs(products: dict[str, 
 
 
 def test_common_band_prefers_red(products: dict[str, Scene]) -> None:
-    assert "B04" == sides.common_band(products["spring"], products["autumn"], None)
+    assert "B04" == inputs.common_band(products["spring"], products["autumn"], None)
 
 
 @pytest.fixture(scope="module")

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from sentinel_match.errors import MissingBand
+from sentinel_match.matching.subpixel import Refinement, grid, measure
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.scene import Asset, Band, Scene
-from sentinel_match.raster.bands import available, inputs, source_of
+from sentinel_match.raster.bands import available, band_names, source_of
 from sentinel_match.raster.jp2 import Window
 from sentinel_match.raster.load import load
 from sentinel_match.raster.masks import Masking
 from sentinel_match.raster.raster import read
-from sentinel_match.refine import Refinement, grid, measure
 
 ORIGIN = (300_000, 5_900_040)
 
@@ -152,9 +152,9 @@ def test_an_empty_scene_has_a_component_too(tmp_path: Path) -> None:
 
 
 def test_names_are_tidied_and_each_comes_once() -> None:
-    assert ("B04", "B08", "NDVI-gradient") == inputs("b04, B08,,ndvi-Gradient,B04")
+    assert ("B04", "B08", "NDVI-gradient") == band_names("b04, B08,,ndvi-Gradient,B04")
     with pytest.raises(ValueError, match="names no band"):
-        inputs(" , ")
+        band_names(" , ")
 
 
 def test_available_names_can_all_be_read(tmp_path: Path) -> None:

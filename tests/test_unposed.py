@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentinel_match.matchers.sift import Sift
+from sentinel_match.matching.unguided import Search, View, relate
+from sentinel_match.matching.view import reduced, turned
 from sentinel_match.testing.checks import example_pair
-from sentinel_match.unposed import Search, View, relate
-from sentinel_match.view import reduced, turned
 
 SIFT = Sift(max_keypoints=700)
 PAIR = example_pair(shift=(7.3, -4.6), size=256)

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
-from sentinel_match import windows
 from sentinel_match.geometry import grids
+from sentinel_match.matching import cells
+from sentinel_match.matching.cells import CELL_SIDE, Cell
 from sentinel_match.raster.raster import Raster
-from sentinel_match.windows import SIDE, Cell
 
 
 def geobox(x: float, y: float, rows: int, cols: int, step: float = 10, crs: str = "EPSG:32633") -> GeoBox:
@@ -26,7 +26,7 @@ def clear(grid: GeoBox, valid: np.ndarray | None = None) -> Raster:
 
 def test_one_cell_is_the_same_ground_in_every_scene_of_a_zone() -> None:
     one, other = geobox(399960, 5900040, 3000, 3000), geobox(405400, 5904530, 2500, 2000)
-    cell = Cell(i=399960 // 10 // SIDE + 2, j=-5900040 // 10 // SIDE + 3)
+    cell = Cell(i=399960 // 10 // CELL_SIDE + 2, j=-5900040 // 10 // CELL_SIDE + 3)
     boxes = []
     for grid in (one, other):
         row, col, height, width = cell.window(grid)
@@ -42,8 +42,8 @@ def test_every_pixel_is_held_by_exactly_one_cell(rows: int, cols: int, di: int, 
     row0, col0 = grids.origin_of(grid)
     cells = [
         Cell(i, j)
-        for j in range(row0 // SIDE, (row0 + rows) // SIDE + 1)
-        for i in range(col0 // SIDE, (col0 + cols) // SIDE + 1)
+        for j in range(row0 // CELL_SIDE, (row0 + rows) // CELL_SIDE + 1)
+        for i in range(col0 // CELL_SIDE, (col0 + cols) // CELL_SIDE + 1)
     ]
     held = np.sum([cell.holds(points, grid) for cell in cells], axis=0)
     assert np.ones(50, int).tolist() == held.tolist()
@@ -54,10 +54,10 @@ def test_every_pixel_is_held_by_exactly_one_cell(rows: int, cols: int, di: int, 
 
 
 def test_chosen_cells_are_clear_in_both_and_spread() -> None:
-    grid = geobox(0, 0, 6 * SIDE, 6 * SIDE)
+    grid = geobox(0, 0, 6 * CELL_SIDE, 6 * CELL_SIDE)
     cloudy = np.ones(grid.shape, bool)
-    cloudy[: 3 * SIDE] = False
-    chosen = windows.choose(clear(grid), clear(grid, cloudy), 4)
+    cloudy[: 3 * CELL_SIDE] = False
+    chosen = cells.choose(clear(grid), clear(grid, cloudy), 4)
     assert 4 == len(chosen)
     assert all(c.j >= 3 for c in chosen)
     assert max(c.i for c in chosen) - min(c.i for c in chosen) == 5
@@ -65,12 +65,12 @@ def test_chosen_cells_are_clear_in_both_and_spread() -> None:
 
 def test_no_cell_is_chosen_where_nothing_is_clear() -> None:
     grid = geobox(0, 0, 1000, 1000)
-    assert [] == windows.choose(clear(grid), clear(grid, np.zeros(grid.shape, bool)), 4)
+    assert [] == cells.choose(clear(grid), clear(grid, np.zeros(grid.shape, bool)), 4)
 
 
 def test_a_small_overlap_still_gives_a_cell() -> None:
     one, other = geobox(0, 0, 1000, 1000), geobox(9000, -9000, 1000, 1000)
-    assert 1 <= len(windows.choose(clear(one), clear(other), 4)) <= 2
+    assert 1 <= len(cells.choose(clear(one), clear(other), 4)) <= 2
 
 
 @pytest.mark.parametrize(

@@ -40,13 +40,13 @@ def chip(
     That is: normalised to 0..1 between the scene's own limits, with masked pixels as no-data.
     """
     masking, cache = options.make_masking(values), options.make_cache(values)
-    from sentinel_match import sides
+    from sentinel_match.matching import inputs
     from sentinel_match.products.catalogue import read_scene
     from sentinel_match.raster import raster
     from sentinel_match.raster.load import load
 
     found = read_scene(scene)
-    name = sides.common_band(found, found, band)
+    name = inputs.common_band(found, found, band)
     if reflectance:
         image = raster.read(found, name, resolution=resolution)
         said = "reflectance"

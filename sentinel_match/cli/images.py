@@ -140,7 +140,7 @@ def _done(path: Path, key: str) -> dict[str, Any] | None:
 
 def _matcher(values: dict[str, Any]) -> ImageMatcher:
     from sentinel_match.images import ImageMatcher
-    from sentinel_match.unposed import ROTATIONS
+    from sentinel_match.matching.unguided import ROTATIONS
 
     given = values["resize"].lower().split("x")
     try:

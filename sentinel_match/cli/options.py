@@ -246,9 +246,9 @@ def make_options(values: dict[str, Any]) -> Options:
         device = str(resolve(device))
     matcher = _make_matcher(name, files, device)
     masking = make_masking(values)
+    from sentinel_match.matching.subpixel import Refinement
     from sentinel_match.pipeline import Options
     from sentinel_match.raster.transitions import Semantics
-    from sentinel_match.refine import Refinement
 
     wanted, maps, table = not values.pop("no_semantics"), values.pop("classes"), values.pop("class_table")
     try:

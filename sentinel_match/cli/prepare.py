@@ -78,13 +78,13 @@ def prepare(
     from sentinel_match.prepare import Preparation
     from sentinel_match.prepare import prepare as make
     from sentinel_match.products.catalogue import read_scene
-    from sentinel_match.raster.bands import inputs
+    from sentinel_match.raster.bands import band_names
     from sentinel_match.raster.masks import Masking
 
     ties = read_ties(files[-1])
     paths = files[:2] if len(files) == 3 else ties.there()
     try:
-        names = inputs(bands) if bands is not None else ()
+        names = band_names(bands) if bands is not None else ()
     except ValueError as error:
         raise click.UsageError(f"--bands: {error}") from error
     masking = Masking(keep=Preparation().masking.keep, dilate=dilate, user=mask)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from sentinel_match.sides import Tell
+    from sentinel_match.matching.inputs import Tell
 
 
 @contextmanager

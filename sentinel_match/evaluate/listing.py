@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from sentinel_match.errors import BadList, InputError
 from sentinel_match.evaluate.displaced import warp_matrix
+from sentinel_match.matching.inputs import common_band
 from sentinel_match.products.catalogue import find_scenes, read_scene
 from sentinel_match.products.pairing import Filters, pair_scenes
 from sentinel_match.products.scene import Mask
-from sentinel_match.sides import common_band
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from sentinel_match.errors import BadList, SentinelMatchError
 from sentinel_match.evaluate.metrics import auc
-from sentinel_match.view import reduced, turned
+from sentinel_match.matching.view import reduced, turned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from sentinel_match.images import ImageMatcher
     from sentinel_match.matchers import Arrays
-    from sentinel_match.view import View
+    from sentinel_match.matching.view import View
 
 log = logging.getLogger(__name__)
 

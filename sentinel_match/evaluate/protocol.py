@@ -11,13 +11,13 @@ import numpy as np
 
 from sentinel_match import __version__, matchers
 from sentinel_match.cache import digest
-from sentinel_match.correspond import correspond
 from sentinel_match.errors import InputError, MatcherError, PairError
 from sentinel_match.evaluate import metrics
 from sentinel_match.evaluate.samples import Preparation, identity, prepare, unrelated
 from sentinel_match.geometry import robust, transform
 from sentinel_match.geometry.grids import to_metres, to_pixels
-from sentinel_match.look import Found, Method
+from sentinel_match.matching.cascade import correspond
+from sentinel_match.matching.correspondences import Found, Method
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sentinel_match.evaluate.listing import Listed
     from sentinel_match.evaluate.metrics import Points
     from sentinel_match.evaluate.samples import Sample
-    from sentinel_match.sides import Tell
+    from sentinel_match.matching.inputs import Tell
 
 log = logging.getLogger(__name__)
 

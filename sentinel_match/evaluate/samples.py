@@ -13,9 +13,9 @@ from sentinel_match.errors import NoGeoreference, NoOverlap, NothingClear
 from sentinel_match.evaluate import displaced
 from sentinel_match.evaluate.metrics import Box, common_box, covisible
 from sentinel_match.geometry.grids import covering, ground_resolution, metric, same_lattice
-from sentinel_match.look import Side
+from sentinel_match.matching.correspondences import Side
 from sentinel_match.raster import raster as rasters
-from sentinel_match.raster.bands import inputs, source_of
+from sentinel_match.raster.bands import band_names, source_of
 from sentinel_match.raster.load import load
 from sentinel_match.raster.masks import Masking, Reason
 from sentinel_match.raster.raster import Raster
@@ -125,7 +125,7 @@ def prepare(listed: Listed, how: Preparation, cache: Cache | None = None) -> Sam
     for scene in scenes:
         if scene.geobox is None:
             raise NoGeoreference(str(scene.path))
-    names = inputs(listed.band)
+    names = band_names(listed.band)
     resolution = how.resolution or max(
         ground_resolution(source_of(scene, name).target(None)) for scene in scenes for name in names
     )

@@ -148,7 +148,7 @@ def source_of(scene: Scene, name: str, resolution: float | None = None) -> Sourc
     return _band(scene, name, resolution)
 
 
-def inputs(text: str) -> tuple[str, ...]:
+def band_names(text: str) -> tuple[str, ...]:
     """The names in a list like ``B04,b08,NDVI-gradient``, as :func:`source_of` takes them, each once.
 
     Raises:

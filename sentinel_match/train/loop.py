@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from sentinel_match.matching.inputs import Tell
     from sentinel_match.models.weights import Weights
-    from sentinel_match.sides import Tell
     from sentinel_match.train.task import Figures, Task
 
 WARM_UP = 50

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import shapely
 
-from sentinel_match.correspond import correspond
 from sentinel_match.errors import InputError, NothingToLearn
 from sentinel_match.geometry.grids import crs_name, ground_resolution, same_lattice
-from sentinel_match.look import Method, Side
 from sentinel_match.matchers.phase import Phase
+from sentinel_match.matching.cascade import correspond
+from sentinel_match.matching.correspondences import Method, Side
 from sentinel_match.products.catalogue import find_scenes
 from sentinel_match.raster.load import load
 from sentinel_match.raster.masks import Masking
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
     from sentinel_match.cache import Cache
+    from sentinel_match.matching.inputs import Tell
     from sentinel_match.products.scene import Scene
     from sentinel_match.raster.load import Loaded
-    from sentinel_match.sides import Tell
 
 log = logging.getLogger(__name__)
 

@@ -17,12 +17,12 @@ import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from sentinel_match.matching.subpixel import Measured, Refinement, grid, measure
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.scene import Asset, Band, Mask, Scene
 from sentinel_match.raster.load import load
 from sentinel_match.raster.masks import Masking
 from sentinel_match.raster.raster import jointly_valid
-from sentinel_match.refine import Measured, Refinement, grid, measure
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 OPTIONS = Refinement(radius=8)

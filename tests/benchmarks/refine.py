@@ -1,4 +1,4 @@
-"""Figures behind the constants of sentinel_match/refine.py: the bias curve, and variants compared.
+"""Figures behind the constants of sentinel_match/matching/subpixel.py: the bias curve, and variants compared.
 
 python tests/benchmarks/refine.py [DATA] [--part bias|variants] [--figure FILE.png]    8 CPU-min; DATA: real pairs
 
@@ -27,15 +27,15 @@ from odc.geo.geobox import GeoBox
 from scipy.ndimage import fourier_shift, gaussian_filter, shift
 from skimage.registration import phase_cross_correlation
 
-from sentinel_match import refine
 from sentinel_match.geometry import robust, selection
 from sentinel_match.geometry.grids import to_metres, to_pixels
 from sentinel_match.matchers import correlation
+from sentinel_match.matching import subpixel
+from sentinel_match.matching.subpixel import Refinement, measure
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.raster import raster
 from sentinel_match.raster.load import load
 from sentinel_match.raster.raster import Raster, jointly_valid
-from sentinel_match.refine import Refinement, measure
 from sentinel_match.testing import Landscape
 
 SHIFTS = np.round(np.arange(0, 1.01, 0.1), 1)
@@ -64,7 +64,7 @@ def raster_of(pixels: np.ndarray, valid: np.ndarray | None = None) -> Raster:
 
 def inner() -> np.ndarray:
     """Nodes away from the rim, where Fourier shifts wrap around."""
-    steps = np.arange(refine.STEP * 5, SIDE - refine.STEP * 5, refine.STEP, dtype=float)
+    steps = np.arange(subpixel.STEP * 5, SIDE - subpixel.STEP * 5, subpixel.STEP, dtype=float)
     return np.stack(np.meshgrid(steps, steps), -1).reshape(-1, 2)
 
 
@@ -203,7 +203,7 @@ def real_pair(data: Path) -> tuple[Pair, list[Any]]:
     """The 10 m pair, every second node, and what must not be forgotten while it is used."""
     loaded = [load(scene, "B04") for scene in scenes(data)]
     a, b = (one.raster for one in loaded)
-    at = refine.grid(jointly_valid(a, b), 20_000)
+    at = subpixel.grid(jointly_valid(a, b), 20_000)
     return Pair("T33UUU, ten days", a, b, at, to_pixels(b.geobox, to_metres(a.geobox, at) + (6.4, 18.1)), None), loaded
 
 
@@ -241,10 +241,12 @@ def constants(module: Any, **values: object) -> Iterator[None]:
             setattr(module, name, value)
 
 
-def tried(name: str, pair: Pair, *, support: float = refine.SUPPORT, view: str = "intensity", window: int = 32) -> None:
+def tried(
+    name: str, pair: Pair, *, support: float = subpixel.SUPPORT, view: str = "intensity", window: int = 32
+) -> None:
     """One way of ``measure`` alone: no second or third attempt."""
-    reach = max(1, round(support / refine.STEP * 1.75))
-    with constants(refine, SUPPORT=support, REACH=reach, ATTEMPTS=((view, 1),)):
+    reach = max(1, round(support / subpixel.STEP * 1.75))
+    with constants(subpixel, SUPPORT=support, REACH=reach, ATTEMPTS=((view, 1),)):
         start = time.process_time()
         found = measure(pair.left, pair.right, pair.at, pair.expected, Refinement(window=window))
         said(name, pair, found.ok, found.right, found.distinct, time.process_time() - start)

@@ -24,7 +24,7 @@ from sentinel_match.geometry.chance import ACCEPTED_CHANCE, agreement
 from sentinel_match.matchers.phase import Phase
 from sentinel_match.matchers.prior import Guide
 from sentinel_match.matchers.validity import filled
-from sentinel_match.view import View, reduced, shift, turned
+from sentinel_match.matching.view import View, reduced, shift, turned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sentinel_match import windows
 from sentinel_match.errors import MissingBand, NoOverlap, TooFine
 from sentinel_match.geometry.grids import covering, ground_resolution, metric, same_lattice
-from sentinel_match.look import Side
+from sentinel_match.matching import cells
+from sentinel_match.matching.correspondences import Side
 from sentinel_match.raster import landcover, raster
-from sentinel_match.raster.bands import inputs, source_of
+from sentinel_match.raster.bands import band_names, source_of
 from sentinel_match.raster.load import load
 from sentinel_match.raster.raster import Raster
 from sentinel_match.raster.transitions import at
@@ -41,7 +41,7 @@ def common_band(left: Scene, right: Scene, wanted: str | None) -> str:
         MissingBand: there is none.
     """
     if wanted is not None:
-        names = inputs(wanted)
+        names = band_names(wanted)
         for scene in (left, right):
             for name in names:
                 source_of(scene, name)  # both must have it
@@ -90,7 +90,7 @@ def load_both(
     Raises:
         TooFine: more resolution asked for than an image has.
     """
-    names = inputs(band)
+    names = band_names(band)
     native = [max(ground_resolution(source_of(s, name).grid) for name in names) for s in (left, right)]
     resolution = resolution or max(native)
     for scene, metres in zip((left, right), native, strict=True):
@@ -130,7 +130,7 @@ def load_pair(
         grid = there
     else:
         try:
-            grid = covering(ground, there, windows.MARGIN)
+            grid = covering(ground, there, cells.CELL_MARGIN)
         except ValueError as error:
             raise NoOverlap(left.id, right.id) from error
     return prepared(loaded[0], ground, semantics), prepared(loaded[1], grid, semantics)

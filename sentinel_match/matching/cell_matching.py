@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sentinel_match import consensus, windows
 from sentinel_match.execute import in_threads
 from sentinel_match.geometry import transform
 from sentinel_match.geometry.grids import origin_of
-from sentinel_match.look import Found
 from sentinel_match.matchers import Matches
+from sentinel_match.matching import consensus
+from sentinel_match.matching.cells import CELL_MARGIN, CELL_SIDE
+from sentinel_match.matching.correspondences import Found
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 
     from sentinel_match import matchers
     from sentinel_match.cache import Cache
-    from sentinel_match.look import Method, Side
     from sentinel_match.matchers.prior import Guide
+    from sentinel_match.matching.cells import Cell
+    from sentinel_match.matching.correspondences import Method, Side
     from sentinel_match.raster.raster import Raster
 
 PRECISE = 1.0
@@ -42,7 +44,7 @@ class CellMatching:
     tell: Callable[[str, int, int], None]
     prior: Guide
     """Of infinite radius where nothing is known but what lies where."""
-    cells: Sequence[windows.Cell]
+    cells: Sequence[Cell]
 
     def nothing(self, why: str) -> Found:
         """No correspondence at all."""
@@ -61,13 +63,13 @@ class CellMatching:
 
     def radius(self, matcher: matchers.Matcher) -> float:
         """Pixels over which a matcher's wrong correspondences spread: those it can reach of those the prior allows."""
-        return min(self.prior.radius, windows.SIDE / 2, float(getattr(matcher, "farthest", np.inf)))
+        return min(self.prior.radius, CELL_SIDE / 2, float(getattr(matcher, "farthest", np.inf)))
 
     def confirms(self, model: transform.Model, found: Found) -> bool:
         """Whether a method that had no part in a model supports it."""
         return consensus.confirms(model, found, self.left.first, self.right.first)
 
-    def look(self, matcher: matchers.Matcher, cells: Sequence[windows.Cell]) -> Found:
+    def look(self, matcher: matchers.Matcher, cells: Sequence[Cell]) -> Found:
         """What one matcher finds in some cells, in pixels of the two rasters; nothing is judged yet."""
         parts, looked = [], [(np.empty((0, 2)), np.empty((0, 2)))]
         for k, (matches, seen) in enumerate(in_threads(lambda cell: self._cell(matcher, cell), list(cells))):
@@ -90,7 +92,7 @@ class CellMatching:
         )
 
     def _cell(
-        self, matcher: matchers.Matcher, cell: windows.Cell
+        self, matcher: matchers.Matcher, cell: Cell
     ) -> tuple[Matches, tuple[NDArray[np.float64], NDArray[np.float64]]]:
         a, b = self.left.first, self.right.first
         frames = [cell.window(image.geobox) for image in (a, b)]
@@ -100,7 +102,7 @@ class CellMatching:
         lattice = np.subtract(origin_of(a.geobox), origin_of(b.geobox))[::-1]
         far = self.prior.expected(middle)[0] - middle[0] - lattice
         # In coarse steps: cells that lie a little off serve other pairs too, and their margins make up for it
-        cols, rows = (windows.MARGIN // 2 * np.round(far / (windows.MARGIN // 2))).astype(int)
+        cols, rows = (CELL_MARGIN // 2 * np.round(far / (CELL_MARGIN // 2))).astype(int)
         frames[1] = cell.window(b.geobox, (int(rows), int(cols)))
         origins = [np.array([frame[1], frame[0]], float) for frame in frames]
         guide = self.prior.within_cell(frames[0], frames[1])

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     from sentinel_match.raster.raster import Raster
 
-SIDE = 512
+CELL_SIDE = 512
 """Side of a cell in pixels."""
-MARGIN = 64
+CELL_MARGIN = 64
 """Pixels seen around a cell on each side: the largest shift that loses no match is about this."""
-LEAST_CLEAR = 64 * 64
+CELL_LEAST_CLEAR = 64 * 64
 """Jointly valid pixels below which a cell is not worth a look."""
 
 
@@ -43,8 +43,8 @@ class Cell:
             aside: rows and columns by which its content is expected to lie elsewhere.
         """
         row0, col0 = np.subtract(origin_of(geobox), aside)
-        top, left = self.j * SIDE - MARGIN - row0, self.i * SIDE - MARGIN - col0
-        bottom, right = top + SIDE + 2 * MARGIN, left + SIDE + 2 * MARGIN
+        top, left = self.j * CELL_SIDE - CELL_MARGIN - row0, self.i * CELL_SIDE - CELL_MARGIN - col0
+        bottom, right = top + CELL_SIDE + 2 * CELL_MARGIN, left + CELL_SIDE + 2 * CELL_MARGIN
         rows, cols = geobox.shape
         top, left, bottom, right = max(top, 0), max(left, 0), min(bottom, rows), min(right, cols)
         return top, left, max(bottom - top, 0), max(right - left, 0)
@@ -52,7 +52,7 @@ class Cell:
     def holds(self, points: np.ndarray, geobox: GeoBox) -> np.ndarray:
         """Which (N, 2) pixel positions of a raster lie in the cell itself, margins not included."""
         row0, col0 = origin_of(geobox)
-        where = np.floor((points + np.array([col0, row0])) / SIDE)
+        where = np.floor((points + np.array([col0, row0])) / CELL_SIDE)
         return np.asarray((where[:, 0] == self.i) & (where[:, 1] == self.j))
 
 
@@ -71,8 +71,8 @@ def choose(left: Raster, right: Raster, count: int) -> list[Cell]:
     rows, cols = left.valid.shape
     found: list[Cell] = []
     clear: list[float] = []
-    for j in range(row0 // SIDE, (row0 + rows - 1) // SIDE + 1):
-        for i in range(col0 // SIDE, (col0 + cols - 1) // SIDE + 1):
+    for j in range(row0 // CELL_SIDE, (row0 + rows - 1) // CELL_SIDE + 1):
+        for i in range(col0 // CELL_SIDE, (col0 + cols - 1) // CELL_SIDE + 1):
             share = _jointly_clear(Cell(i, j), left, right)
             if share > 0:
                 found.append(Cell(i, j))
@@ -80,7 +80,9 @@ def choose(left: Raster, right: Raster, count: int) -> list[Cell]:
     if not found:
         return []
     # An overlap on the corner of four cells fills none of them; the margins still show it whole
-    worth = [k for k, share in enumerate(clear) if share * SIDE * SIDE >= LEAST_CLEAR] or [int(np.argmax(clear))]
+    worth = [k for k, share in enumerate(clear) if share * CELL_SIDE * CELL_SIDE >= CELL_LEAST_CLEAR] or [
+        int(np.argmax(clear))
+    ]
     found, clear = [found[k] for k in worth], [clear[k] for k in worth]
     where, clear_share = np.array([(c.i, c.j) for c in found], float), np.array(clear)
     chosen = [int(np.argmax(clear_share))]
@@ -97,8 +99,8 @@ def _jointly_clear(cell: Cell, left: Raster, right: Raster) -> float:
     samples = []
     for raster in (left, right):
         row0, col0 = origin_of(raster.geobox)
-        top, start = cell.j * SIDE - row0, cell.i * SIDE - col0
-        rows, cols = (np.arange(o + 4, o + SIDE, 8) for o in (top, start))
+        top, start = cell.j * CELL_SIDE - row0, cell.i * CELL_SIDE - col0
+        rows, cols = (np.arange(o + 4, o + CELL_SIDE, 8) for o in (top, start))
         keep_r, keep_c = ((k >= 0) & (k < n) for k, n in zip((rows, cols), raster.valid.shape, strict=True))
         sample = np.zeros((len(rows), len(cols)), bool)
         sample[np.ix_(keep_r, keep_c)] = raster.valid[np.ix_(rows[keep_r], cols[keep_c])]
@@ -120,11 +122,11 @@ def by_cell(image: Raster, points: np.ndarray, label: np.ndarray) -> list[dict[s
     """
     row0, col0 = origin_of(image.geobox)
     affine = image.geobox.affine
-    where = np.floor((points + np.array([col0, row0])) / SIDE).astype(int)
+    where = np.floor((points + np.array([col0, row0])) / CELL_SIDE).astype(int)
     cells, index = np.unique(where, axis=0, return_inverse=True)
     found: list[dict[str, object]] = []
     for k, (i, j) in enumerate(cells.tolist()):
-        corners = [affine * (x * SIDE - col0, y * SIDE - row0) for x, y in ((i, j + 1), (i + 1, j))]
+        corners = [affine * (x * CELL_SIDE - col0, y * CELL_SIDE - row0) for x, y in ((i, j + 1), (i + 1, j))]
         names, counts = np.unique(label[index.ravel() == k], return_counts=True)
         methods = dict(zip(names.tolist(), counts.tolist(), strict=True))
         found.append({"bounds": [round(v, 3) for corner in corners for v in corner], "methods": methods})

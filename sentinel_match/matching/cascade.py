@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sentinel_match import matchers, windows
-from sentinel_match.cell_matching import PRECISE, CellMatching
+from sentinel_match import matchers
 from sentinel_match.geometry import robust
 from sentinel_match.geometry.grids import origin_of, pixel_size, to_metres
-from sentinel_match.look import CASCADE, Found, Method, Side, made
 from sentinel_match.matchers import WITNESS as SHARED
 from sentinel_match.matchers.phase import REACH, Phase
 from sentinel_match.matchers.prior import Guide
-from sentinel_match.unposed import Search, relate
-from sentinel_match.view import View
+from sentinel_match.matching import cells
+from sentinel_match.matching.cell_matching import PRECISE, CellMatching
+from sentinel_match.matching.correspondences import CASCADE, Found, Method, Side, made
+from sentinel_match.matching.unguided import Search, relate
+from sentinel_match.matching.view import View
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -79,7 +80,7 @@ def correspond(
     prior = Guide(aside, radius, left.context, right.context)
     if method.guided:
         prior = _narrowed(left, right, prior, method.device)
-    pair = CellMatching(left, right, method, cache, tell, prior, windows.choose(a, b, method.cells))
+    pair = CellMatching(left, right, method, cache, tell, prior, cells.choose(a, b, method.cells))
     cascade = [m for m in (made(name, method.device) for name in (WITNESS, LAST)) if m]
     if method.everywhere or not (method.guided or method.matcher):
         return _searched(pair, [method.matcher] if method.matcher else cascade)
@@ -215,7 +216,7 @@ def _only(found: Found, chosen: NDArray[Any]) -> Found:
     return replace(found, witness=witness, **{name: getattr(found, name)[chosen] for name in names})
 
 
-def _thin(cell: windows.Cell, found: Found, image: Raster, spacing: int) -> bool:
+def _thin(cell: cells.Cell, found: Found, image: Raster, spacing: int) -> bool:
     """Whether believed points lie on a small part of a cell only."""
     row, col, height, width = cell.window(image.geobox)
     clear = np.asarray(image.valid[row : row + height : spacing, col : col + width : spacing]).sum()

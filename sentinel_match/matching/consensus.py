@@ -14,7 +14,7 @@ from sentinel_match.matchers import WITNESS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sentinel_match.look import Found
+    from sentinel_match.matching.correspondences import Found
     from sentinel_match.raster.raster import Raster
 
 COARSE_TOLERANCE = 2.0
