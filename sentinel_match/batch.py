@@ -19,6 +19,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from sentinel_match import __version__, pipeline, vectors
+from sentinel_match.accuracy.adjustment import link_of, report
 from sentinel_match.cache import digest
 from sentinel_match.errors import NotARun, PairError, SentinelMatchError
 from sentinel_match.export import dumps, write_collection
@@ -32,18 +33,17 @@ from sentinel_match.raster.jp2 import check_size
 from sentinel_match.raster.load import VERSION as LOADED
 from sentinel_match.raster.load import fingerprint
 from sentinel_match.raster.masks import USED
-from sentinel_match.series import link_of, report
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from sentinel_match.accuracy.adjustment import Link
     from sentinel_match.cache import Cache
     from sentinel_match.matching.inputs import Tell
     from sentinel_match.pipeline import Options
     from sentinel_match.products.pair import Pair
     from sentinel_match.products.scene import Scene
-    from sentinel_match.series import Link
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ class Run:
     pairing: Pairing
     outcomes: tuple[Outcome, ...]
     series: tuple[Mapping[str, Any], ...] = ()
-    """Acquisitions that pairs link, three or more: see :func:`sentinel_match.series.report`."""
+    """Acquisitions that pairs link, three or more: see :func:`sentinel_match.accuracy.adjustment.report`."""
 
     @property
     def clean(self) -> bool:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sentinel_match import judge, requirement
+from sentinel_match.accuracy import assess, requirement
 from sentinel_match.errors import BadPoints, SentinelMatchError
 from sentinel_match.geometry.grids import in_metres
 from sentinel_match.geometry.transform import Warp, azimuth_of_track
@@ -92,7 +92,7 @@ def fit(
     factors: Mapping[str, float] = before.get("sigma_factors") or {}
     sigma = table.numbers("sigma_m", BY_EYE * gsd) / [factors.get(name, 1.0) for name in view]
     sigma[moved] = np.maximum(sigma[moved], BY_EYE * gsd)
-    evidence = judge.Evidence(
+    evidence = assess.Evidence(
         left=left,
         right=right,
         sigma=sigma,
@@ -103,7 +103,7 @@ def fit(
         kept=kept,
     )
     scenes = [_scene(facts.get(side) or {}, f"{side} of {path.name}") for side in ("left", "right")]
-    said = judge.judged(evidence.of(~out), _fitting(before, crs, left, gsd, model), gsd, (scenes[0].id, scenes[1].id))
+    said = assess.judged(evidence.of(~out), _fitting(before, crs, left, gsd, model), gsd, (scenes[0].id, scenes[1].id))
     band = str((facts.get("left") or {}).get("band") or before.get("band") or "unknown")
     counts = {"rejected_by_hand": int(out.sum()), "kept_by_hand": int(kept.sum()), "moved": int(moved.sum())}
     if "points" in before:
@@ -223,16 +223,16 @@ def _metric(
 
 def _fitting(
     before: Mapping[str, Any], crs: str, left: NDArray[np.float64], gsd: float, model: str | None
-) -> judge.Fitting:
+) -> assess.Fitting:
     """How the file was fitted when it was made; else as any two images are."""
     from pyproj import Transformer
 
     if "fitting" in before:
-        made = judge.Fitting(**before["fitting"])
+        made = assess.Fitting(**before["fitting"])
         return made if model is None else replace(made, asked=model)
     to_lonlat = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
     _, latitude = to_lonlat.transform(*left.mean(0))
-    return judge.Fitting("affine", model, REACH * gsd, azimuth_of_track(latitude))
+    return assess.Fitting("affine", model, REACH * gsd, azimuth_of_track(latitude))
 
 
 def _scene(said: Mapping[str, Any], name: str) -> Scene:

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sentinel_match import ecc, judge, matchers, requirement
-from sentinel_match.coverage import cover
+from sentinel_match import matchers
+from sentinel_match.accuracy import assess, ecc, requirement
+from sentinel_match.accuracy.coverage import cover
 from sentinel_match.errors import NoGeoreference, NoMatch, NoOverlap, NothingClear
 from sentinel_match.geometry import robust, transform
 from sentinel_match.geometry.grids import pixel_size, same_lattice, to_metres, to_pixels
@@ -193,7 +194,7 @@ def match_scenes(
         tell("refine", len(places), len(places))
 
     with clock("verify"):
-        ties = judge.tie_points(
+        ties = assess.tie_points(
             kind,
             options.model,
             measured,

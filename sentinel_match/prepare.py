@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sentinel_match import __version__, layouts, radiometry, stack
+from sentinel_match.accuracy.residual import residual
 from sentinel_match.correct import corrected, move_by
 from sentinel_match.errors import BadPoints, MissingBand, NoGeoreference, NoOverlap, NotComparable
 from sentinel_match.export import dumps, identity
@@ -28,7 +29,6 @@ from sentinel_match.raster.bands import NOT_GROUND, source_of
 from sentinel_match.raster.jp2 import read_rasterio
 from sentinel_match.raster.load import MASK_METRES, load
 from sentinel_match.raster.masks import Masking, Reason
-from sentinel_match.residual import residual
 from sentinel_match.stac import BANDS, write_stac
 from sentinel_match.stack import Date
 

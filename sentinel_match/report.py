@@ -11,10 +11,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from sentinel_match import __version__, drawing, quicklook
+from sentinel_match.accuracy.requirement import LEVELS
 from sentinel_match.batch import recorded, recorded_series
 from sentinel_match.errors import NotARun
 from sentinel_match.files import write_text
-from sentinel_match.requirement import LEVELS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentinel_match.coverage import cover
+from sentinel_match.accuracy.coverage import cover
 
 
 def test_points_everywhere_cover_everything() -> None:

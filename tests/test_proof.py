@@ -7,7 +7,7 @@ import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from sentinel_match import checkpoints, ecc, requirement
+from sentinel_match.accuracy import checkpoints, ecc, requirement
 from sentinel_match.geometry import transform
 from sentinel_match.geometry.transform import Warp
 from sentinel_match.raster.raster import Raster

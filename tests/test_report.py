@@ -17,6 +17,8 @@ from lxml import html
 from odc.geo.geobox import GeoBox
 
 from sentinel_match import batch, drawing, matchers, quicklook, report
+from sentinel_match.accuracy.adjustment import Link
+from sentinel_match.accuracy.adjustment import report as series_report
 from sentinel_match.cache import Cache
 from sentinel_match.cli import main
 from sentinel_match.errors import NotARun, OutputError
@@ -25,8 +27,6 @@ from sentinel_match.pipeline import Options
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.pairing import Filters
 from sentinel_match.raster import raster
-from sentinel_match.series import Link
-from sentinel_match.series import report as series_report
 from sentinel_match.testing import Landscape, write_product
 
 HOSTILE = "autumn <img src=x onerror=alert(1)> &'\" \u202e"

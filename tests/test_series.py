@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentinel_match.series import Link, adjust, loops, report
+from sentinel_match.accuracy.adjustment import Link, adjust, loops, report
 
 GSD = 10.0
 

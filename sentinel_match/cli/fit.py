@@ -10,7 +10,7 @@ import click
 from sentinel_match.cli import options
 
 if TYPE_CHECKING:
-    from sentinel_match.requirement import Requirement
+    from sentinel_match.accuracy.requirement import Requirement
 
 
 def _mapped(_ctx: click.Context, _param: click.Parameter, text: str | None) -> dict[str, str]:

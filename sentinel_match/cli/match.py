@@ -10,7 +10,7 @@ import click
 from sentinel_match.cli import options, terminal
 
 if TYPE_CHECKING:
-    from sentinel_match.requirement import Requirement
+    from sentinel_match.accuracy.requirement import Requirement
 
 
 @click.command()

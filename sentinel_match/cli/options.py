@@ -11,12 +11,12 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from sentinel_match.accuracy.requirement import Requirement
     from sentinel_match.cache import Cache
     from sentinel_match.matchers import Matcher
     from sentinel_match.pipeline import Options
     from sentinel_match.products.pairing import Filters
     from sentinel_match.raster.masks import Masking
-    from sentinel_match.requirement import Requirement
     from sentinel_match.tiepoints import TiePoints
 
 F = TypeVar("F", bound="Callable[..., Any]")
@@ -26,7 +26,7 @@ BENDS = ("polynomial2", "polynomial3", "track", "field")
 
 
 def _required(_ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]) -> tuple[Requirement, ...]:
-    from sentinel_match.requirement import requirement
+    from sentinel_match.accuracy.requirement import requirement
 
     try:
         return tuple(requirement(text) for text in texts)

@@ -1,6 +1,6 @@
 """The shift that is left between two images on one grid, by an estimator that no tie point was made with.
 
-In windows of its own the enhanced correlation coefficient is maximised: see :mod:`sentinel_match.requirement`.
+In windows of its own the enhanced correlation coefficient is maximised: see :mod:`sentinel_match.accuracy.requirement`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sentinel_match import ecc
-from sentinel_match.ecc import SIDE
+from sentinel_match.accuracy import ecc
+from sentinel_match.accuracy.ecc import SIDE
 from sentinel_match.geometry.robust import nmad
 from sentinel_match.raster.jp2 import Window
 

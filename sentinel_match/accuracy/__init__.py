@@ -1,0 +1,1 @@
+"""What is believed of measured points, and the proof of it."""
