@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from sentinel_match.batch import run
     from sentinel_match.cache import Cache
     from sentinel_match.errors import SentinelMatchError
-    from sentinel_match.export import write_geojson
-    from sentinel_match.fitted import read_ties
+    from sentinel_match.formats.correction import read_ties
+    from sentinel_match.formats.geojson import write_geojson
     from sentinel_match.images import ImageMatcher, visualize_matches
     from sentinel_match.matching.subpixel import Refinement
     from sentinel_match.pipeline import Options, match_scenes
@@ -48,10 +48,10 @@ _ROOMS = {
     "match_scenes": "pipeline",
     "pair_scenes": "products.pairing",
     "read_scene": "products.catalogue",
-    "read_ties": "fitted",
+    "read_ties": "formats.correction",
     "run": "batch",
     "visualize_matches": "images",
-    "write_geojson": "export",
+    "write_geojson": "formats.geojson",
 }
 
 __all__ = [

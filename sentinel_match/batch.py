@@ -18,12 +18,13 @@ from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from sentinel_match import __version__, pipeline, vectors
+from sentinel_match import __version__, pipeline
 from sentinel_match.accuracy.adjustment import link_of, report
 from sentinel_match.cache import digest
 from sentinel_match.errors import NotARun, PairError, SentinelMatchError
-from sentinel_match.export import dumps, write_collection
 from sentinel_match.files import LATER, write_text
+from sentinel_match.formats import write
+from sentinel_match.formats.geojson import dumps, write_collection
 from sentinel_match.matching import inputs
 from sentinel_match.products.catalogue import Catalogue, Refused, find_scenes
 from sentinel_match.products.pairing import Filters, Pairing, pair_scenes, pairs_geojson
@@ -236,10 +237,10 @@ def _one(
         clock = pipeline.Clock()
         ties = pipeline.match_scenes(pair.left, pair.right, options, cache, tell, clock)
         _discard(folder)  # a file that is not wanted now would tell of other inputs
-        vectors.write(ties, folder / TIES)
-        vectors.write_style(ties, folder / TIES)
+        write.write(ties, folder / TIES)
+        write.write_style(ties, folder / TIES)
         if GEOPACKAGE in files:
-            vectors.write(ties, folder / GEOPACKAGE)
+            write.write(ties, folder / GEOPACKAGE)
         sizes = {name: (folder / name).stat().st_size for name in files}
         record = {"recipe": recipe, "files": sizes, "summary": ties.summary, "seconds": clock.seconds}
         write_text(folder / RECORD, dumps(record) + "\n")

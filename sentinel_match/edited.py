@@ -20,11 +20,11 @@ import numpy as np
 
 from sentinel_match.accuracy import assess, requirement
 from sentinel_match.errors import BadPoints, SentinelMatchError
+from sentinel_match.formats.read import Table, read_table
 from sentinel_match.geometry.grids import in_metres
 from sentinel_match.geometry.transform import Warp, azimuth_of_track
 from sentinel_match.matchers import WITNESS
 from sentinel_match.products.scene import Scene
-from sentinel_match.tables import Table, read_table
 from sentinel_match.tiepoints import BY_HAND, REASONS, TiePoints
 
 if TYPE_CHECKING:

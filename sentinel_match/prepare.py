@@ -19,9 +19,9 @@ from sentinel_match import __version__, layouts, radiometry, stack
 from sentinel_match.accuracy.residual import residual
 from sentinel_match.correct import corrected, move_by
 from sentinel_match.errors import BadPoints, MissingBand, NoGeoreference, NoOverlap, NotComparable
-from sentinel_match.export import dumps, identity
 from sentinel_match.files import whole_folder
-from sentinel_match.fitted import Ties
+from sentinel_match.formats.correction import Ties
+from sentinel_match.formats.geojson import dumps, identity
 from sentinel_match.geometry.grids import crs_name, ground_resolution, metric, transformed
 from sentinel_match.matching.inputs import BANDS as PROVEN
 from sentinel_match.products.scene import Asset

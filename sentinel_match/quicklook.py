@@ -20,8 +20,8 @@ from sentinel_match import drawing
 from sentinel_match.batch import MASKS, QUICKLOOK, RECORD, TIES
 from sentinel_match.cache import digest
 from sentinel_match.errors import SentinelMatchError
-from sentinel_match.export import dumps
 from sentinel_match.files import whole, write_text
+from sentinel_match.formats.geojson import dumps
 from sentinel_match.geometry.grids import covering, metric, transformed
 from sentinel_match.geometry.transform import Warp
 from sentinel_match.matching.inputs import load_both

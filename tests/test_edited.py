@@ -12,9 +12,11 @@ import pyogrio
 import pytest
 from click.testing import CliRunner
 
-from sentinel_match import edited, export, vectors
+from sentinel_match import edited
 from sentinel_match.cli import main
 from sentinel_match.errors import BadPoints, NoMatch
+from sentinel_match.formats import write
+from sentinel_match.formats.geojson import write_geojson
 from sentinel_match.geometry.transform import Warp
 from sentinel_match.tiepoints import TiePoints
 
@@ -24,7 +26,7 @@ def geojson(ties: TiePoints, tmp_path: Path) -> Callable[[Callable[[list[dict]],
     """A file of ours after an edit."""
 
     def make(edit: Callable[[list[dict]], None]) -> Path:
-        export.write_geojson(ties, tmp_path / "edited.geojson")
+        write_geojson(ties, tmp_path / "edited.geojson")
         collection = json.loads((tmp_path / "edited.geojson").read_text())
         edit(collection["features"])
         (tmp_path / "edited.geojson").write_text(json.dumps(collection))
@@ -36,7 +38,7 @@ def geojson(ties: TiePoints, tmp_path: Path) -> Callable[[Callable[[list[dict]],
 def test_nothing_edited_gives_the_same_model_and_the_same_proof(ties: TiePoints, tmp_path: Path) -> None:
     truth = Warp.from_plain(ties.summary["model"])
     for suffix in (".geojson", ".gpkg"):
-        vectors.write(ties, tmp_path / f"ties{suffix}")
+        write.write(ties, tmp_path / f"ties{suffix}")
         again = edited.fit(tmp_path / f"ties{suffix}")
         assert ties.summary["model"]["kind"] == again.summary["model"]["kind"]
         found = Warp.from_plain(again.summary["model"])
@@ -49,9 +51,9 @@ def test_nothing_edited_gives_the_same_model_and_the_same_proof(ties: TiePoints,
 
 
 def test_what_is_fitted_again_from_its_own_result_stays(ties: TiePoints, tmp_path: Path) -> None:
-    vectors.write(ties, tmp_path / "one.gpkg")
+    write.write(ties, tmp_path / "one.gpkg")
     one = edited.fit(tmp_path / "one.gpkg")
-    vectors.write(one, tmp_path / "two.gpkg")
+    write.write(one, tmp_path / "two.gpkg")
     two = edited.fit(tmp_path / "two.gpkg")
     assert one.inlier.tolist() == two.inlier.tolist()
     assert np.allclose(one.residual_m, two.residual_m, atol=1e-3)
@@ -77,7 +79,7 @@ def test_a_point_rejected_by_hand_takes_no_part_now_and_later(
     again = edited.fit(geojson(reject))
     assert (False, "by hand") == (again.inlier[k], again.reason[k])
     assert 1 == again.summary["edited"]["rejected_by_hand"]
-    vectors.write(again, tmp_path / "again.gpkg")
+    write.write(again, tmp_path / "again.gpkg")
     third = edited.fit(tmp_path / "again.gpkg")
     assert (False, "by hand") == (third.inlier[k], third.reason[k])
 
@@ -138,7 +140,7 @@ def test_points_of_another_program_are_fitted_by_a_column_map(ties: TiePoints, t
 
 
 def test_control_points_of_qgis_come_back(ties: TiePoints, tmp_path: Path) -> None:
-    vectors.write(ties, tmp_path / "ties.points")
+    write.write(ties, tmp_path / "ties.points")
     again = edited.fit(tmp_path / "ties.points")
     assert "EPSG:32633" == again.crs
     assert np.abs(np.median(again.shift, axis=0) - (6.4, 18.1)).max() < 0.5
@@ -194,7 +196,7 @@ def test_a_point_rejected_by_hand_keeps_its_uncertainty_through_many_fits(
         again = edited.fit(path)
         sigma.append(float(again.sigma_m[k]))
         path = tmp_path / f"{n}.geojson"
-        vectors.write(again, path)
+        write.write(again, path)
     assert max(sigma) / min(sigma) < 1.05
 
 
@@ -244,7 +246,7 @@ def test_points_that_agree_on_nothing_are_no_match(tmp_path: Path) -> None:
 
 
 def test_the_command_reads_edits_and_writes_every_suffix(ties: TiePoints, tmp_path: Path) -> None:
-    vectors.write(ties, tmp_path / "ties.gpkg")
+    write.write(ties, tmp_path / "ties.gpkg")
     arguments = ["fit", tmp_path / "ties.gpkg", "-o", tmp_path / "again.geojson", "-o", tmp_path / "again.gpkg"]
     done = CliRunner().invoke(main, [str(a) for a in arguments])
     assert 0 == done.exit_code, done.output

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentinel_match import export
 from sentinel_match.errors import OutputError
+from sentinel_match.formats import geojson
 from sentinel_match.products.scene import Scene
 from sentinel_match.tiepoints import TiePoints, summarise
 
@@ -62,7 +62,7 @@ def ties(n: int = 5, crs: str = "EPSG:32633", at: tuple[float, float] = (399960.
 
 
 def written(tmp_path: Path, points: TiePoints) -> dict[str, object]:
-    export.write_geojson(points, str(tmp_path / "ties.geojson"))  # a plain name will do
+    geojson.write_geojson(points, str(tmp_path / "ties.geojson"))  # a plain name will do
     return json.loads((tmp_path / "ties.geojson").read_text())
 
 
@@ -136,7 +136,7 @@ def test_gdal_reads_every_point_where_it_is(tmp_path: Path) -> None:
     import shapely
 
     points = ties()
-    export.write_geojson(points, tmp_path / "ties.geojson")
+    geojson.write_geojson(points, tmp_path / "ties.geojson")
     meta, _, geometry, fields = pyogrio.raw.read(tmp_path / "ties.geojson")
     assert "EPSG:4326" == meta["crs"]
     assert 5 == len(shapely.from_wkb(geometry))
@@ -147,7 +147,7 @@ def test_gdal_reads_every_point_where_it_is(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_written_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="could not be written"):
-        export.write_geojson(ties(), tmp_path / "file" / "ties.geojson")
+        geojson.write_geojson(ties(), tmp_path / "file" / "ties.geojson")
     assert ["file"] == [p.name for p in tmp_path.iterdir()]
 
 

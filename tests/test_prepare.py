@@ -28,7 +28,7 @@ from sentinel_match import layouts
 from sentinel_match.cli import main
 from sentinel_match.correct import Places, corrected, cubic, move_by
 from sentinel_match.errors import BadPoints, MissingBand, NoOverlap, NotComparable, OutputError
-from sentinel_match.fitted import read_ties
+from sentinel_match.formats.correction import read_ties
 from sentinel_match.geometry.transform import Bend, Model, Warp
 from sentinel_match.prepare import Preparation, common_grid, prepare
 from sentinel_match.products.catalogue import read_scene
@@ -458,7 +458,7 @@ def test_a_full_disk_leaves_nothing_half_written(size: int, tmp_path: Path) -> N
 import resource, signal, sys
 from pathlib import Path
 from sentinel_match.errors import SentinelMatchError
-from sentinel_match.fitted import read_ties
+from sentinel_match.formats.correction import read_ties
 from sentinel_match.prepare import prepare
 from sentinel_match.products.catalogue import read_scene
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sentinel_match import edited, vectors
+from sentinel_match import edited
+from sentinel_match.formats import write
 from sentinel_match.geometry.transform import Warp
 from sentinel_match.tiepoints import TiePoints
 
@@ -45,8 +46,8 @@ def there() -> None:
 def folder(ties: TiePoints, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("written")
     for suffix in SUFFIXES:
-        vectors.write(ties, folder / f"ties{suffix}")
-        vectors.write_style(ties, folder / f"ties{suffix}")
+        write.write(ties, folder / f"ties{suffix}")
+        write.write_style(ties, folder / f"ties{suffix}")
     return folder
 
 
@@ -111,7 +112,7 @@ def test_qgis_draws_every_layer(folder: Path, seen: dict[str, dict[str, Any]]) -
 
 @pytest.mark.parametrize(("name", "layer"), [("ties.geojson", ""), ("ties.gpkg", "|layername=tiepoints")])
 def test_what_is_edited_in_qgis_comes_back(ties: TiePoints, tmp_path: Path, name: str, layer: str) -> None:
-    vectors.write(ties, tmp_path / name)
+    write.write(ties, tmp_path / name)
     a, b, c = np.flatnonzero(ties.inlier)[[5, 40, 80]].tolist()
     qgis(HERE / "qgis_edit.py", f"{tmp_path / name}{layer}", a, b, c)
     again = edited.fit(tmp_path / name)

@@ -22,7 +22,7 @@ from sentinel_match.accuracy.adjustment import report as series_report
 from sentinel_match.cache import Cache
 from sentinel_match.cli import main
 from sentinel_match.errors import NotARun, OutputError
-from sentinel_match.export import dumps
+from sentinel_match.formats.geojson import dumps
 from sentinel_match.pipeline import Options
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.pairing import Filters

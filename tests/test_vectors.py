@@ -17,8 +17,8 @@ from pyproj import Transformer
 from rasterio.transform import GCPTransformer
 from test_export import ties as invented
 
-from sentinel_match import controls, styles, vectors
 from sentinel_match.errors import OutputError
+from sentinel_match.formats import gcps, qgis_style, write
 from sentinel_match.geometry.transform import Warp
 from sentinel_match.tiepoints import TiePoints
 
@@ -74,20 +74,20 @@ def read(path: Path, layer: str | None = None) -> tuple[dict[str, object], np.nd
     return meta, shapely.from_wkb(wkb), dict(zip(meta["fields"].tolist(), values, strict=True))
 
 
-@pytest.mark.parametrize("suffix", vectors.WRITERS)
+@pytest.mark.parametrize("suffix", write.WRITERS)
 def test_every_suffix_is_written_whole_under_a_plain_name(ties: TiePoints, tmp_path: Path, suffix: str) -> None:
-    vectors.write(ties, str(tmp_path / f"ties{suffix}"))
+    write.write(ties, str(tmp_path / f"ties{suffix}"))
     assert [f"ties{suffix}"] == [p.name for p in tmp_path.iterdir()]
 
 
 def test_an_unknown_suffix_is_one_sentence_that_names_the_known_ones(ties: TiePoints, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"ties\.parquet could not be written.*\.gpkg"):
-        vectors.write(ties, tmp_path / "ties.parquet")
+        write.write(ties, tmp_path / "ties.parquet")
     assert [] == list(tmp_path.iterdir())
 
 
 def test_a_geopackage_holds_each_subject_as_a_layer_in_the_native_zone(ties: TiePoints, tmp_path: Path) -> None:
-    vectors.write(ties, tmp_path / "ties.gpkg")
+    write.write(ties, tmp_path / "ties.gpkg")
     believed = int(ties.inlier.sum())
     counts = {"footprints": 2, "residuals": believed, "matches": believed, "rejected": len(ties) - believed}
     for layer, count in {**counts, "tiepoints": believed}.items():
@@ -103,7 +103,7 @@ def test_a_geopackage_holds_each_subject_as_a_layer_in_the_native_zone(ties: Tie
 
 
 def test_lines_have_their_true_length_and_residuals_begin_where_the_model_says(ties: TiePoints, tmp_path: Path) -> None:
-    vectors.write(ties, tmp_path / "ties.gpkg")
+    write.write(ties, tmp_path / "ties.gpkg")
     _, lines, fields = read(tmp_path / "ties.gpkg", "matches")
     ends = shapely.get_coordinates(lines).reshape(-1, 2, 2)
     assert np.array_equal(ties.left_xy[fields["id"]], ends[:, 0])
@@ -117,7 +117,7 @@ def test_lines_have_their_true_length_and_residuals_begin_where_the_model_says(t
 
 
 def test_every_rejected_point_has_its_reason(ties: TiePoints, tmp_path: Path) -> None:
-    vectors.write(ties, tmp_path / "ties.gpkg")
+    write.write(ties, tmp_path / "ties.gpkg")
     _, _, fields = read(tmp_path / "ties.gpkg", "rejected")
     assert set(fields["reason"]) <= {"outlier", "unsure"}
     assert "outlier" in fields["reason"]
@@ -126,7 +126,7 @@ def test_every_rejected_point_has_its_reason(ties: TiePoints, tmp_path: Path) ->
 
 
 def test_coverage_counts_every_point_once_in_cells_of_a_kilometre(ties: TiePoints, tmp_path: Path) -> None:
-    vectors.write(ties, tmp_path / "ties.gpkg")
+    write.write(ties, tmp_path / "ties.gpkg")
     _, cells, fields = read(tmp_path / "ties.gpkg", "coverage")
     assert (ties.inlier.sum(), len(ties)) == (fields["points"].sum(), fields["measured"].sum())
     assert np.allclose(1e6, shapely.area(cells))
@@ -135,10 +135,10 @@ def test_coverage_counts_every_point_once_in_cells_of_a_kilometre(ties: TiePoint
 
 
 def test_each_layer_has_its_default_style_inside(ties: TiePoints, tmp_path: Path) -> None:
-    vectors.write(ties, tmp_path / "ties.gpkg")
+    write.write(ties, tmp_path / "ties.gpkg")
     meta, _, _, values = pyogrio.raw.read(tmp_path / "ties.gpkg", layer="layer_styles", read_geometry=False)
     fields = dict(zip(meta["fields"].tolist(), values, strict=True))
-    assert set(styles.LAYERS) == set(fields["f_table_name"])
+    assert set(qgis_style.LAYERS) == set(fields["f_table_name"])
     assert fields["useAsDefault"].astype(bool).all()
     assert all("<renderer-v2" in document for document in fields["styleQML"])
 
@@ -146,14 +146,14 @@ def test_each_layer_has_its_default_style_inside(ties: TiePoints, tmp_path: Path
 def test_nothing_believed_or_nothing_known_still_makes_files_that_open(tmp_path: Path) -> None:
     for n, points in ((0, invented(0)), (5, replace(invented(5), inlier=np.zeros(5, bool)))):
         for suffix in (".geojson", ".geojsonl", ".gpkg", ".csv", ".points", ".fgb"):
-            vectors.write(points, tmp_path / f"ties{n}{suffix}")
+            write.write(points, tmp_path / f"ties{n}{suffix}")
         assert 0 == pyogrio.read_info(tmp_path / f"ties{n}.gpkg", layer="tiepoints")["features"]
         assert n == pyogrio.read_info(tmp_path / f"ties{n}.gpkg", layer="rejected")["features"]
 
 
 def test_geojson_and_its_lines_obey_the_grammar_of_rfc_7946(ties: TiePoints, tmp_path: Path) -> None:
-    vectors.write(ties, tmp_path / "ties.geojson")
-    vectors.write(ties, tmp_path / "ties.geojsonl")
+    write.write(ties, tmp_path / "ties.geojson")
+    write.write(ties, tmp_path / "ties.geojsonl")
     collection = json.loads((tmp_path / "ties.geojson").read_text())
     jsonschema.Draft202012Validator(COLLECTION).validate(collection)
     lines = (tmp_path / "ties.geojsonl").read_text().splitlines()
@@ -165,7 +165,7 @@ def test_geojson_and_its_lines_obey_the_grammar_of_rfc_7946(ties: TiePoints, tmp
 
 
 def test_flatgeobuf_is_in_metres_and_holds_all_points(ties: TiePoints, tmp_path: Path) -> None:
-    vectors.write(ties, tmp_path / "ties.fgb")
+    write.write(ties, tmp_path / "ties.fgb")
     meta, points, fields = read(tmp_path / "ties.fgb")
     assert "EPSG:32633" == meta["crs"]
     assert np.array_equal(ties.left_xy[fields["id"]], shapely.get_coordinates(points))
@@ -173,7 +173,7 @@ def test_flatgeobuf_is_in_metres_and_holds_all_points(ties: TiePoints, tmp_path:
 
 
 def test_a_table_has_one_header_line_metres_and_degrees(ties: TiePoints, tmp_path: Path) -> None:
-    vectors.write(ties, tmp_path / "ties.csv")
+    write.write(ties, tmp_path / "ties.csv")
     with (tmp_path / "ties.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(ties) == len(rows)
@@ -185,7 +185,7 @@ def test_a_table_has_one_header_line_metres_and_degrees(ties: TiePoints, tmp_pat
 
 
 def test_control_points_of_qgis_lead_from_the_right_image_to_the_left_ground(ties: TiePoints, tmp_path: Path) -> None:
-    vectors.write(ties, tmp_path / "ties.points")
+    write.write(ties, tmp_path / "ties.points")
     lines = (tmp_path / "ties.points").read_text().splitlines()
     assert ["#CRS: EPSG:32633", "mapX,mapY,sourceX,sourceY,enable,dX,dY,residual"] == lines[:2]
     rows = np.array([[float(v) for v in line.split(",")] for line in lines[2:]])
@@ -193,7 +193,7 @@ def test_control_points_of_qgis_lead_from_the_right_image_to_the_left_ground(tie
     # QGIS turns source positions of a georeferenced raster into pixels by the raster's own transform
     affine = ties.right.band("B04").geobox.affine
     pixels = np.column_stack(~affine * (rows[:, 2], rows[:, 3]))
-    own = controls.spread(ties)
+    own = gcps.spread(ties)
     assert np.abs(pixels - ties.right_px[own]).max() < 0.001
     assert np.abs(rows[:, :2] - ties.left_xy[own]).max() < 0.001
 
@@ -203,11 +203,11 @@ def test_gdal_warps_the_right_image_onto_the_left_one_by_the_vrt(ties: TiePoints
     from rasterio.warp import reproject
     from skimage.registration import phase_cross_correlation
 
-    vectors.write(ties, tmp_path / "ties.vrt")
+    write.write(ties, tmp_path / "ties.vrt")
     with rasterio.open(tmp_path / "ties.vrt") as image:
         points, crs = image.gcps
         assert "EPSG:32633" == crs.to_string()
-        own = controls.spread(ties)
+        own = gcps.spread(ties)
         assert np.allclose([[p.col, p.row] for p in points], ties.right_px[own], atol=1e-3)
         with GCPTransformer(points) as by_gdal:  # a polynomial through displaced points
             xs, ys = by_gdal.xy(ties.right_px[own, 1], ties.right_px[own, 0], offset="ul")
@@ -223,7 +223,7 @@ def test_gdal_warps_the_right_image_onto_the_left_one_by_the_vrt(ties: TiePoints
 
 
 def test_control_points_are_few_and_spread(ties: TiePoints) -> None:
-    own = controls.spread(ties, 60)
+    own = gcps.spread(ties, 60)
     assert 30 <= len(own) <= 60
     assert ties.inlier[own].all()
     cells = np.unique(np.floor(ties.left_xy[own] / 1000), axis=0)
@@ -232,23 +232,23 @@ def test_control_points_are_few_and_spread(ties: TiePoints) -> None:
 
 def test_a_right_image_that_is_gone_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"ties\.vrt could not be written: the right image cannot be opened"):
-        vectors.write(invented(), tmp_path / "ties.vrt")
+        write.write(invented(), tmp_path / "ties.vrt")
     assert [] == list(tmp_path.iterdir())
 
 
 def test_a_style_lies_beside_files_that_have_none_inside(ties: TiePoints, tmp_path: Path) -> None:
-    assert tmp_path / "ties.qml" == vectors.write_style(ties, tmp_path / "ties.geojson")
+    assert tmp_path / "ties.qml" == write.write_style(ties, tmp_path / "ties.geojson")
     assert "shift × " in (tmp_path / "ties.qml").read_text(encoding="utf-8")
-    assert vectors.write_style(ties, tmp_path / "ties.gpkg") is None
+    assert write.write_style(ties, tmp_path / "ties.gpkg") is None
 
 
 def test_a_geopackage_that_cannot_be_written_leaves_the_old_one(ties: TiePoints, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="could not be written"):
-        vectors.write(ties, tmp_path / "file" / "ties.gpkg")
+        write.write(ties, tmp_path / "file" / "ties.gpkg")
     (tmp_path / "ties.gpkg").write_text("old")
     broken = replace(ties, crs="EPSG:1")
     with pytest.raises(Exception, match="EPSG"):
-        vectors.write(broken, tmp_path / "ties.gpkg")
+        write.write(broken, tmp_path / "ties.gpkg")
     assert "old" == (tmp_path / "ties.gpkg").read_text()
     assert ["file", "ties.gpkg"] == sorted(p.name for p in tmp_path.iterdir())

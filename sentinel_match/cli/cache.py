@@ -20,7 +20,7 @@ def cache(prune: float | None, as_json: bool, **values: Any) -> None:
 
     Entries are named by what they depend on, so nothing in it is ever out of date: pruning only costs time.
     """
-    from sentinel_match.export import dumps
+    from sentinel_match.formats.geojson import dumps
 
     where = options.make_cache(values)
     freed = where.prune(int(prune * 1e9)) if prune is not None else 0

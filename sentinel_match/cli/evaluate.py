@@ -122,7 +122,7 @@ def evaluate(
     from sentinel_match import evaluate as room
     from sentinel_match.evaluate import figures as pictures
     from sentinel_match.evaluate import report
-    from sentinel_match.export import dumps
+    from sentinel_match.formats.geojson import dumps
 
     tested, missing = _available(methods, lambda name: room.parse_method(name, device, seed))
     if len(sources) == 1 and sources[0].suffix.lower() == ".csv":
@@ -188,7 +188,7 @@ def _poses(
 ) -> None:
     """Camera poses from photographs."""
     from sentinel_match.evaluate import pose, report
-    from sentinel_match.export import dumps
+    from sentinel_match.formats.geojson import dumps
     from sentinel_match.images import ImageMatcher
 
     for name in methods:

@@ -55,9 +55,9 @@ def fit(
     or GeoPackage. Points of other programs come as CSV, .points of the QGIS Georeferencer, or whatever GDAL opens.
     """
     from sentinel_match import edited as room
-    from sentinel_match import vectors
+    from sentinel_match.formats import write
 
     for output in outputs:
-        vectors.writer(output)
+        write.writer(output)
     ties = room.fit(edited, columns=columns, crs=crs, gsd=gsd, layer=layer, model=model)
     options.deliver(ctx, ties, outputs, required, as_json=as_json)

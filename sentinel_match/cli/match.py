@@ -37,11 +37,12 @@ def match(
     is required is not reached; the files are written all the same.
     """
     chosen, cache = options.make_options(values), options.make_cache(values)
-    from sentinel_match import pipeline, vectors
+    from sentinel_match import pipeline
+    from sentinel_match.formats import write
     from sentinel_match.products.catalogue import read_scene
 
     for output in outputs:
-        vectors.writer(output)  # a suffix that says nothing is known before any image is read
+        write.writer(output)  # a suffix that says nothing is known before any image is read
     scenes = read_scene(left), read_scene(right)
     with terminal.progress(quiet=ctx.obj) as tell:
         ties = pipeline.match_scenes(*scenes, chosen, cache, tell)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.pass_context
 def matchers(ctx: click.Context, /, as_json: bool, download: str | None) -> None:
     """Which matchers there are, their licences, and where their weights are or how to get them."""
-    from sentinel_match.export import dumps
+    from sentinel_match.formats.geojson import dumps
     from sentinel_match.matchers import matcher_class, names
 
     if download:

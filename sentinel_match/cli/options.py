@@ -303,7 +303,7 @@ def deliver(
 ) -> None:
     """Write tie points, print what they say, and exit with 1 where a figure that is required is not reached."""
     from sentinel_match.cli import terminal
-    from sentinel_match.export import dumps
+    from sentinel_match.formats.geojson import dumps
 
     written = write_all(ties, outputs)
     if as_json:
@@ -321,11 +321,11 @@ def deliver(
 
 def write_all(ties: TiePoints, outputs: Sequence[Path]) -> list[Path]:
     """Write tie points to each file, with the style of each that has none inside; what was written."""
-    from sentinel_match import vectors
+    from sentinel_match.formats import write
 
     written: list[Path] = []
     for output in outputs:
-        vectors.write(ties, output)
-        beside = vectors.write_style(ties, output)
+        write.write(ties, output)
+        beside = write.write_style(ties, output)
         written += [output] if beside is None else [output, beside]
     return written

@@ -30,7 +30,7 @@ def pairs(
 
     Only metadata is read, no pixel. The clear share is an estimate from the products' cloud cover.
     """
-    from sentinel_match import export
+    from sentinel_match.formats.geojson import dumps, write_collection
     from sentinel_match.products.catalogue import find_scenes
     from sentinel_match.products.pairing import pair_scenes, pairs_geojson
 
@@ -39,9 +39,9 @@ def pairs(
     pairing = pair_scenes(scenes, options.make_filters(values))
     collection = pairs_geojson(pairing)
     if geojson:
-        export.write_collection(collection, geojson)
+        write_collection(collection, geojson)
     if as_json:
-        click.echo(export.dumps(collection))
+        click.echo(dumps(collection))
     else:
         rows = [[k, p.id, f"{p.score:.2f}", "; ".join(p.reasons)] for k, p in enumerate(pairing.pairs, 1)]
         terminal.print_table(

@@ -73,8 +73,8 @@ def prepare(
     if len(files) not in {1, 3}:
         raise click.UsageError("give TIES alone, or LEFT RIGHT TIES")
     cache = options.make_cache(values)
-    from sentinel_match.export import dumps
-    from sentinel_match.fitted import read_ties
+    from sentinel_match.formats.correction import read_ties
+    from sentinel_match.formats.geojson import dumps
     from sentinel_match.prepare import Preparation
     from sentinel_match.prepare import prepare as make
     from sentinel_match.products.catalogue import read_scene

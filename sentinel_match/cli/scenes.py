@@ -20,16 +20,16 @@ def scenes(ctx: click.Context, /, archives: tuple[Path, ...], as_json: bool, geo
     ARCHIVES are .SAFE folders, zips, loose rasters, or folders of them. Only metadata is read, no pixel.
     Exits with 1 if a product was refused.
     """
-    from sentinel_match import export
+    from sentinel_match.formats.geojson import dumps, write_collection
     from sentinel_match.products.catalogue import find_scenes
     from sentinel_match.products.scene import scenes_geojson
 
     catalogue = find_scenes(archives)
     collection = scenes_geojson(catalogue.scenes)
     if geojson:
-        export.write_collection(collection, geojson)
+        write_collection(collection, geojson)
     if as_json:
-        click.echo(export.dumps(collection))
+        click.echo(dumps(collection))
     else:
         rows = [
             [

@@ -135,7 +135,7 @@ def train(
         k: v for k, v in progress.curve[-1].items() if k.split(" ")[0].split("_low")[0].split("_high")[0] in kind.units
     }
     if as_json:
-        from sentinel_match.export import dumps
+        from sentinel_match.formats.geojson import dumps
 
         click.echo(dumps({"weights": str(output / f"{network}.safetensors"), "before": before, "after": after}))
     else:

@@ -117,7 +117,7 @@ def summary_row(summary: Summary) -> dict[str, Any]:
 
 
 def as_json(records: Sequence[Record], missing: Sequence[Unavailable], seed: int = 0) -> dict[str, Any]:
-    """Everything but the single records, JSON-able with :func:`sentinel_match.export.dumps`."""
+    """Everything but the single records, JSON-able with :func:`sentinel_match.formats.geojson.dumps`."""
     return {
         "summary": [summary_row(s) for s in summarise(records, seed)],
         "controls": [vars(c) for c in controls(records)],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sentinel_match.errors import BadPoints
-from sentinel_match.geopackage import METADATA
+from sentinel_match.formats.geopackage import METADATA
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import shapely
 
-from sentinel_match import styles
-from sentinel_match.export import columns, dumps, facts
 from sentinel_match.files import whole
+from sentinel_match.formats import qgis_style
+from sentinel_match.formats.geojson import columns, dumps, facts
 from sentinel_match.geometry.transform import Warp
 from sentinel_match.tiepoints import COVERAGE_CELL
 
@@ -106,8 +106,8 @@ def style(ties: TiePoints, layer: str) -> str:
     typical = float(np.median(lengths[own])) if own.any() else 1.0
     # Residuals are short and many: what shall be seen are the long ones
     typical *= 2 if layer == "residuals" else 1
-    longer = styles.exaggeration_for(typical, extent)
-    return styles.qml(layer, longer, ties.gsd, styles.every_for(int(own.sum())))
+    longer = qgis_style.exaggeration_for(typical, extent)
+    return qgis_style.qml(layer, longer, ties.gsd, qgis_style.every_for(int(own.sum())))
 
 
 def write_layer(path: Path, layer: Layer, crs: str, driver: str, metadata: Mapping[str, str] | None = None) -> None:

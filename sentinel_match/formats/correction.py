@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sentinel_match.errors import BadPoints
+from sentinel_match.formats.read import Table, read_table
 from sentinel_match.geometry.transform import Warp
-from sentinel_match.tables import Table, read_table
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import shapely
 
-from sentinel_match.controls import write_points, write_vrt
 from sentinel_match.errors import OutputError
-from sentinel_match.export import LONLAT_DIGITS, columns, dumps, features, lonlat_of, rounded, write_geojson
 from sentinel_match.files import whole, write_text
-from sentinel_match.geopackage import Layer, style, write_geopackage, write_layer
+from sentinel_match.formats.gcps import write_points, write_vrt
+from sentinel_match.formats.geojson import LONLAT_DIGITS, columns, dumps, features, lonlat_of, rounded, write_geojson
+from sentinel_match.formats.geopackage import Layer, style, write_geopackage, write_layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
