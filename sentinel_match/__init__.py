@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from sentinel_match.images import ImageMatcher, visualize_matches
     from sentinel_match.matching.subpixel import Refinement
     from sentinel_match.pipeline import Options, match_scenes
-    from sentinel_match.prepare import Preparation
     from sentinel_match.products.catalogue import find_scenes, read_scene
     from sentinel_match.products.pairing import Filters, pair_scenes
     from sentinel_match.products.scene import Scene
     from sentinel_match.raster.load import Loaded, load
     from sentinel_match.raster.masks import Masking
     from sentinel_match.raster.raster import Raster
+    from sentinel_match.stack.prepare import Preparation
     from sentinel_match.tiepoints import TiePoints
 
 __version__ = "0.1.0"
@@ -37,7 +37,7 @@ _ROOMS = {
     "Loaded": "raster.load",
     "Masking": "raster.masks",
     "Options": "pipeline",
-    "Preparation": "prepare",
+    "Preparation": "stack.prepare",
     "Raster": "raster.raster",
     "Refinement": "matching.subpixel",
     "Scene": "products.scene",

@@ -24,18 +24,18 @@ from odc.geo.geobox import GeoBox
 from PIL import Image
 from shapely import box
 
-from sentinel_match import layouts
 from sentinel_match.cli import main
-from sentinel_match.correct import Places, corrected, cubic, move_by
 from sentinel_match.errors import BadPoints, MissingBand, NoOverlap, NotComparable, OutputError
 from sentinel_match.formats.correction import read_ties
 from sentinel_match.geometry.transform import Bend, Model, Warp
-from sentinel_match.prepare import Preparation, common_grid, prepare
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.scene import Asset, Band, Scene
 from sentinel_match.raster.bands import around, inside
 from sentinel_match.raster.jp2 import Window
 from sentinel_match.raster.resample import Pixels
+from sentinel_match.stack import layouts
+from sentinel_match.stack.prepare import Preparation, common_grid, prepare
+from sentinel_match.stack.warp import Places, corrected, cubic, move_by
 from sentinel_match.testing import Landscape, write_product
 
 ZONE = "EPSG:32633"
@@ -459,7 +459,7 @@ import resource, signal, sys
 from pathlib import Path
 from sentinel_match.errors import SentinelMatchError
 from sentinel_match.formats.correction import read_ties
-from sentinel_match.prepare import prepare
+from sentinel_match.stack.prepare import prepare
 from sentinel_match.products.catalogue import read_scene
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))

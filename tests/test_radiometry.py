@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sentinel_match import radiometry
-from sentinel_match.radiometry import NotNormalised
+from sentinel_match.stack import radiometry
+from sentinel_match.stack.radiometry import NotNormalised
 
 
 def pair(

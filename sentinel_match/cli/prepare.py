@@ -75,11 +75,11 @@ def prepare(
     cache = options.make_cache(values)
     from sentinel_match.formats.correction import read_ties
     from sentinel_match.formats.geojson import dumps
-    from sentinel_match.prepare import Preparation
-    from sentinel_match.prepare import prepare as make
     from sentinel_match.products.catalogue import read_scene
     from sentinel_match.raster.bands import band_names
     from sentinel_match.raster.masks import Masking
+    from sentinel_match.stack.prepare import Preparation
+    from sentinel_match.stack.prepare import prepare as make
 
     ties = read_ties(files[-1])
     paths = files[:2] if len(files) == 3 else ties.there()

@@ -17,9 +17,9 @@ import rasterio.shutil
 from rasterio.errors import RasterioError
 from rasterio.windows import Window as Place
 
-from sentinel_match.correct import corrected, move_by, nearest
 from sentinel_match.errors import OutputError
 from sentinel_match.raster.masks import Reason
+from sentinel_match.stack.warp import corrected, move_by, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
     from sentinel_match.geometry.transform import Warp
     from sentinel_match.products.scene import Scene
-    from sentinel_match.radiometry import Normalisation
     from sentinel_match.raster.bands import Computed, Source
     from sentinel_match.raster.resample import Pixels
+    from sentinel_match.stack.radiometry import Normalisation
 
 ROWS = 512
 """Read and written at a time."""

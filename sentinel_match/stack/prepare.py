@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sentinel_match import __version__, layouts, radiometry, stack
+from sentinel_match import __version__
 from sentinel_match.accuracy.residual import residual
-from sentinel_match.correct import corrected, move_by
 from sentinel_match.errors import BadPoints, MissingBand, NoGeoreference, NoOverlap, NotComparable
 from sentinel_match.files import whole_folder
 from sentinel_match.formats.correction import Ties
@@ -29,8 +28,10 @@ from sentinel_match.raster.bands import NOT_GROUND, source_of
 from sentinel_match.raster.jp2 import read_rasterio
 from sentinel_match.raster.load import MASK_METRES, load
 from sentinel_match.raster.masks import Masking, Reason
-from sentinel_match.stac import BANDS, write_stac
-from sentinel_match.stack import Date
+from sentinel_match.stack import layouts, radiometry, render
+from sentinel_match.stack.render import Date
+from sentinel_match.stack.stac import BANDS, write_stac
+from sentinel_match.stack.warp import corrected, move_by
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -165,23 +166,23 @@ def _make(
     left, right = dates
     scratch = {name: folder / f"{name}.scratch.tif" for name in ("left", "right", "valid")}
     codes = [
-        stack.render(date, target, scratch[side], lambda k, side=side: tell(f"render {side}", k, len(names)))  # type: ignore[misc]
+        render.render(date, target, scratch[side], lambda k, side=side: tell(f"render {side}", k, len(names)))  # type: ignore[misc]
         for side, date in zip(("left", "right"), dates, strict=True)
     ]
     if not ((codes[0] != Reason.NODATA) & (codes[1] != Reason.NODATA)).any():
         raise NoOverlap(left.scene.id, right.scene.id)
     clear = (codes[0] == Reason.VALID) & (codes[1] == Reason.VALID)
-    stack.write_valid(scratch["valid"], codes[0], codes[1], target)
+    render.write_valid(scratch["valid"], codes[0], codes[1], target)
     tell("normalise", 0, 1)
     by = _normalisation(wanted.normalise, dates, [scratch["left"], scratch["right"]], clear)
     if by is not None:
-        stack.normalise(scratch["right"], by, target)
+        render.normalise(scratch["right"], by, target)
     unit = "reflectance" if all(d.scene.level and not NOT_GROUND & {*names} for d in dates) else ""
     for k, name in enumerate(scratch):
         tell("write", k, 3)
         tags = _tags(dates[k].scene if k < 2 else None, names, wanted, ties, corrected=name == "right")
-        bands = names if k < 2 else ("valid", f"reason: {stack.RIGHT} * right + left")
-        stack.finish(scratch[name], folder / f"{name}.tif", bands, unit if k < 2 else "", tags)
+        bands = names if k < 2 else ("valid", f"reason: {render.RIGHT} * right + left")
+        render.finish(scratch[name], folder / f"{name}.tif", bands, unit if k < 2 else "", tags)
     removed = {
         side: {r.name.lower(): round(float((c == r).mean()), 6) for r in Reason if (c == r).any()}
         for side, c in zip(("left", "right"), codes, strict=True)
@@ -263,7 +264,7 @@ def _normalisation(
 ) -> radiometry.Normalisation | None:
     if method == "none":
         return None
-    samples = [stack.sample(path, clear) for path in paths]
+    samples = [render.sample(path, clear) for path in paths]
     try:
         return (radiometry.invariant if method == "irmad" else radiometry.alike)(*samples)
     except radiometry.NotNormalised as error:

@@ -12,10 +12,10 @@ import numpy as np
 import rasterio
 from odc.geo.geobox import GeoBox
 
-from sentinel_match import stack
 from sentinel_match.errors import OutputError
 from sentinel_match.files import write_text
 from sentinel_match.raster.masks import Reason
+from sentinel_match.stack import render
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,10 +60,10 @@ def write_pair(folder: Path, order: tuple[str, str], names: tuple[str, ...]) -> 
             target, tags, unit = GeoBox.from_rio(file), file.tags(), file.units[0] or ""
         scratch, path = folder / f"{name}.scratch.tif", folder / "pair" / f"{name}.tif"
         path.parent.mkdir(exist_ok=True)
-        with stack.created(scratch, target, len(names), "float32", nodata=0) as file:
+        with render.created(scratch, target, len(names), "float32", nodata=0) as file:
             for k, top, pixels in _filled(folder, side, len(names)):
                 file.write(pixels, k, window=rasterio.windows.Window(0, top, *pixels.shape[::-1]))
-        stack.finish(scratch, path, names, unit, tags)
+        render.finish(scratch, path, names, unit, tags)
         made[name] = f"pair/{name}.tif"
     return made
 
@@ -85,7 +85,7 @@ def write_chips(folder: Path, order: tuple[str, str], size: int) -> dict[str, An
     for name in ("A", "B", "valid"):
         (folder / "chips" / name).mkdir(parents=True, exist_ok=True)
     with ExitStack() as files:
-        files.enter_context(rasterio.Env(GDAL_CACHEMAX=stack.CACHE))
+        files.enter_context(rasterio.Env(GDAL_CACHEMAX=render.CACHE))
         first, second, valid = (files.enter_context(rasterio.open(folder / f"{s}.tif")) for s in (*order, "valid"))
         (rows, cols), target, written = valid.shape, GeoBox.from_rio(valid), 0
         places = [(top, left) for top in range(0, rows - size + 1, size) for left in range(0, cols - size + 1, size)]
@@ -132,7 +132,7 @@ def write_oscd(
     for i, side in enumerate(order, 1):
         (images / f"imgs_{i}_rect").mkdir(parents=True)
         for k, name in enumerate(names, 1):
-            with stack.created(images / f"imgs_{i}_rect" / f"{name}.tif", target, 1, "int16") as file:
+            with render.created(images / f"imgs_{i}_rect" / f"{name}.tif", target, 1, "int16") as file:
                 for top, pixels, known in _one(folder, side, k):
                     counts = np.rint(np.where(known, pixels, 0) * COUNTS)
                     if np.abs(counts).max(initial=0) > 32767:
@@ -158,7 +158,7 @@ def _filled(folder: Path, side: str, count: int) -> Iterator[tuple[int, int, NDA
 
 def _one(folder: Path, side: str, index: int) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.bool_]]]:
     """(first row, strip, where both images have data)."""
-    images = stack.strips(folder / f"{side}.tif", index), stack.strips(folder / "valid.tif", 2)
+    images = render.strips(folder / f"{side}.tif", index), render.strips(folder / "valid.tif", 2)
     for (top, pixels), (_, codes) in zip(*images, strict=True):
         yield top, pixels, _data(codes)
 
@@ -166,11 +166,11 @@ def _one(folder: Path, side: str, index: int) -> Iterator[tuple[int, NDArray[np.
 def _data(codes: NDArray[Any]) -> NDArray[np.bool_]:
     """Where both images have data, by the second band of ``valid.tif``."""
     nothing = int(Reason.NODATA)
-    return np.asarray((codes % stack.RIGHT != nothing) & (codes // stack.RIGHT != nothing))
+    return np.asarray((codes % render.RIGHT != nothing) & (codes // render.RIGHT != nothing))
 
 
 def _write(path: Path, pixels: NDArray[Any], box: GeoBox) -> None:
-    with stack.created(path, box, len(pixels), str(pixels.dtype)) as file:
+    with render.created(path, box, len(pixels), str(pixels.dtype)) as file:
         file.write(pixels)
 
 

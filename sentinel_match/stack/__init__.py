@@ -1,0 +1,1 @@
+"""Two dates as one change-ready stack."""
