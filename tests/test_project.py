@@ -13,7 +13,7 @@ import rasterio
 from lxml import etree
 from pyproj import Transformer
 
-from sentinel_match import batch, matchers, project, quicklook
+from sentinel_match import batch, matchers
 from sentinel_match.cache import Cache
 from sentinel_match.errors import OutputError
 from sentinel_match.pipeline import Options
@@ -21,6 +21,7 @@ from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.pairing import Filters
 from sentinel_match.raster import raster
 from sentinel_match.raster.masks import Reason
+from sentinel_match.report import qgis_project, quicklook
 from sentinel_match.testing import Landscape, write_product
 
 OPTIONS = Options(matcher=matchers.create("sift"), cells=2, candidates=800)
@@ -52,7 +53,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     )
     result = run(archive, out, cache)
     quicklook.make(result, out, OPTIONS, cache, silent)
-    project.make(result, out)
+    qgis_project.make(result, out)
     return Made(archive, out, cache, result)
 
 
@@ -68,7 +69,7 @@ def test_vectors_lie_over_images_and_the_tree_knows_every_layer(made: Made) -> N
     tree = parsed(made.out)
     leaves = list(tree.iter("layer-tree-layer"))
     names = [leaf.get("name") for leaf in leaves]
-    vectors = [name for _, name in project.LAYERS.values()]
+    vectors = [name for _, name in qgis_project.LAYERS.values()]
     assert [*vectors, "masked (left)", "masked (right)", "2021-05-20 B04 (left)", "2021-09-17 B04 (right)"] == names
     assert ["ogr"] * 6 + ["gdal"] * 4 == [leaf.get("providerKey") for leaf in leaves]
     assert [leaf.get("id") for leaf in leaves] == [layer.findtext("id") for layer in tree.iter("maplayer")]
@@ -138,28 +139,28 @@ def test_a_project_that_a_user_has_saved_stays_until_the_results_change(made: Ma
     path = made.out / "inspect.qgs"
     saved = path.read_text(encoding="utf-8").replace("<title>", "<title>mine: ")
     path.write_text(saved, encoding="utf-8")
-    project.make(run(made.archive, made.out, made.cache), made.out)
+    qgis_project.make(run(made.archive, made.out, made.cache), made.out)
     assert saved == path.read_text(encoding="utf-8")
     changed = replace(made.result.outcomes[0], summary={**made.result.outcomes[0].summary, "limits": {}})
-    project.make(replace(made.result, outcomes=(changed,)), made.out)
+    qgis_project.make(replace(made.result, outcomes=(changed,)), made.out)
     assert "mine: " not in path.read_text(encoding="utf-8")
     assert saved == (made.out / "inspect.qgs~").read_text(encoding="utf-8")
     assert "UpdatedCanvas" in [e.text for e in parsed(made.out).iter("extent")]
-    project.make(made.result, made.out)
+    qgis_project.make(made.result, made.out)
 
 
 def test_a_damaged_project_is_written_again(made: Made) -> None:
     path = made.out / "inspect.qgs"
     whole = path.read_bytes()
     path.write_bytes(whole[:100])
-    project.make(made.result, made.out)
+    qgis_project.make(made.result, made.out)
     assert whole == path.read_bytes()
 
 
 def test_a_project_that_cannot_be_written_is_an_error_and_leaves_nothing(made: Made, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(OutputError):
-        project.make(made.result, tmp_path / "file")
+        qgis_project.make(made.result, tmp_path / "file")
     assert ["file"] == [p.name for p in tmp_path.iterdir()]
 
 
@@ -167,12 +168,12 @@ def test_without_a_geopackage_the_geojson_is_shown(made: Made) -> None:
     (package,) = made.out.glob("*/tiepoints.gpkg")
     hidden = package.rename(package.with_suffix(".away"))
     try:
-        project.make(made.result, made.out)
+        qgis_project.make(made.result, made.out)
         assert sources(parsed(made.out))[0].endswith("/tiepoints.geojson")
         assert 5 == len(sources(parsed(made.out)))
     finally:
         hidden.rename(package)
-        project.make(made.result, made.out)
+        qgis_project.make(made.result, made.out)
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +184,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
         product = write_product(folder / "p", Landscape(7), date=date, pixels=360)
         raster.write(raster.read(read_scene(product)), folder / "archive" / name)
     out = folder / "out"
-    project.make(run(folder / "archive", out, Cache(folder / "cache")), out)
+    qgis_project.make(run(folder / "archive", out, Cache(folder / "cache")), out)
     return out
 
 
@@ -196,7 +197,7 @@ def test_hostile_names_make_no_other_project(hostile: Path) -> None:
 
 
 def test_no_pair_is_no_project(made: Made, tmp_path: Path) -> None:
-    assert project.make(replace(made.result, outcomes=()), tmp_path) is None
+    assert qgis_project.make(replace(made.result, outcomes=()), tmp_path) is None
     assert [] == list(tmp_path.iterdir())
 
 
@@ -205,8 +206,8 @@ def test_another_drive_or_suffix_is_an_absolute_path(tmp_path: Path) -> None:
 
     product = tmp_path / "product.SAFE"
     asset = Asset(product, "B04.jp2")
-    assert f"/vsizip/{{{product}}}/B04.jp2" == project._place(asset, tmp_path / "out")
-    assert os.sep in project._place(Asset(tmp_path / "x.tif"), tmp_path)
+    assert f"/vsizip/{{{product}}}/B04.jp2" == qgis_project._place(asset, tmp_path / "out")
+    assert os.sep in qgis_project._place(Asset(tmp_path / "x.tif"), tmp_path)
 
 
 def test_records_are_what_the_project_is_made_from(made: Made) -> None:

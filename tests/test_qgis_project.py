@@ -13,10 +13,11 @@ import cv2
 import numpy as np
 import pytest
 
-from sentinel_match import batch, matchers, project, quicklook
+from sentinel_match import batch, matchers
 from sentinel_match.cache import Cache
 from sentinel_match.pipeline import Options
 from sentinel_match.products.pairing import Filters
+from sentinel_match.report import qgis_project, quicklook
 from sentinel_match.testing import Landscape, write_product
 
 PYTHON = "/usr/bin/python3"
@@ -62,7 +63,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_product(archive, Landscape(7), date="2021-09-17", pixels=360, displacement=(6.4, 18.1), zip="deflated")
     result = batch.run([archive], folder / "out", OPTIONS, Filters(), cache, silent)
     quicklook.make(result, folder / "out", OPTIONS, cache, silent)
-    project.make(result, folder / "out")
+    qgis_project.make(result, folder / "out")
     return folder
 
 
@@ -83,7 +84,7 @@ def test_qgis_opens_every_layer_also_when_all_has_moved(folder: Path, tmp_path: 
     layers = {layer["name"]: layer for layer in said["layers"]}
     assert [] == [name for name, layer in layers.items() if not layer["valid"]]
     assert {"EPSG:32633"} == {layer["crs"] for layer in layers.values()}
-    assert [name for _, name in project.LAYERS.values()] == [
+    assert [name for _, name in qgis_project.LAYERS.values()] == [
         name for name, layer in layers.items() if "features" in layer
     ]
     (record,) = json.loads((home / "out" / "run.json").read_text())["pairs"]

@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from lxml import html
+from lxml import html as markup
 from odc.geo.geobox import GeoBox
 
-from sentinel_match import batch, drawing, matchers, quicklook, report
+from sentinel_match import batch, matchers
 from sentinel_match.accuracy.adjustment import Link
 from sentinel_match.accuracy.adjustment import report as series_report
 from sentinel_match.cache import Cache
@@ -27,6 +27,7 @@ from sentinel_match.pipeline import Options
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.pairing import Filters
 from sentinel_match.raster import raster
+from sentinel_match.report import html, quicklook, svg
 from sentinel_match.testing import Landscape, write_product
 
 HOSTILE = "autumn <img src=x onerror=alert(1)> &'\" \u202e"
@@ -55,7 +56,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     (archive / "<script>alert(2)<!--.tif").write_bytes(b"nothing")
     result = batch.run([archive], out, OPTIONS, Filters(), cache, silent)
     quicklook.make(result, out, OPTIONS, cache, silent)
-    report.write(out)
+    html.write(out)
     return Made(archive, out, cache, result)
 
 
@@ -64,8 +65,8 @@ def copied(made: Made, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made.out, tmp_path / "out"))
 
 
-def page(out: Path) -> html.HtmlElement:
-    return html.fromstring((out / "report.html").read_text(encoding="utf-8"))
+def page(out: Path) -> markup.HtmlElement:
+    return markup.fromstring((out / "report.html").read_text(encoding="utf-8"))
 
 
 def picture(uri: str) -> np.ndarray:
@@ -92,7 +93,7 @@ def test_nothing_in_it_comes_from_elsewhere(made: Made) -> None:
     assert all(link.startswith(("data:image/", "#")) for link in links)
     (policy,) = page(made.out).xpath("//meta[@http-equiv='Content-Security-Policy']/@content")
     assert policy.startswith("default-src 'none'; img-src data:;")
-    assert len(text) < report.BUDGET + 1_000_000
+    assert len(text) < html.BUDGET + 1_000_000
 
 
 def test_hostile_names_are_shown_and_do_nothing(made: Made) -> None:
@@ -138,27 +139,27 @@ def test_another_run_keeps_the_pictures(made: Made) -> None:
     again = batch.run([made.archive], made.out, OPTIONS, Filters(), made.cache, silent)
     assert ["kept"] == [outcome.status for outcome in again.outcomes]
     quicklook.make(again, made.out, OPTIONS, made.cache, silent)
-    report.write(made.out)
+    html.write(made.out)
     assert before == (folder / "quicklook.json").stat().st_mtime_ns
     assert "match " in page(made.out).text_content().split("Seconds")[1]  # of the run that matched it
     other = json.loads((folder / "pair.json").read_text())
     (folder / "pair.json").write_text(json.dumps({**other, "recipe": "changed"}))
     quicklook.make(again, made.out, OPTIONS, made.cache, silent)
-    report.write(made.out)
+    html.write(made.out)
     assert before != (folder / "quicklook.json").stat().st_mtime_ns
     (folder / "pair.json").write_text(json.dumps(other))
 
 
 def test_a_pair_without_pictures_keeps_its_figures(made: Made, copied: Path) -> None:
     (copied / made.result.outcomes[0].id / "quicklook.json").write_text("{half")
-    report.write(copied)
+    html.write(copied)
     assert [] == page(copied).xpath("//img")
     assert "Without pictures" in page(copied).text_content()
 
 
 def test_many_pairs_do_not_outgrow_a_page(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "BUDGET", 1000)
-    report.write(copied)
+    monkeypatch.setattr(html, "BUDGET", 1000)
+    html.write(copied)
     assert [] == page(copied).xpath("//img")
     assert 4 == len(page(copied).xpath("//svg"))
     assert "To keep this page small" in page(copied).text_content()
@@ -171,7 +172,7 @@ def test_a_failed_pair_and_a_doubtful_one_are_told_at_the_top(copied: Path) -> N
     doubtful["summary"]["second"] |= {f"{when}_d{axis}_m": 1.0 for when in ("before", "after") for axis in "xy"}
     failed = {**good, "status": "failed", "summary": {}, "seconds": {}, "error": "Nowhere is it clear <b>."}
     (copied / "run.json").write_text(json.dumps({**record, "pairs": [doubtful, failed]}))
-    report.write(copied)
+    html.write(copied)
     alarms = [" ".join(a.text_content().split()) for a in page(copied).xpath("//p[@class='alarm']")]
     assert 2 == len(alarms)
     assert alarms[0].startswith("Doubtful: ")
@@ -186,7 +187,7 @@ def test_a_series_has_a_table(copied: Path) -> None:
     ]
     said = series_report(links, {"a": "2021-05-20T00:00:00+00:00"})
     (copied / "series.json").write_text(dumps({"series": said}))
-    report.write(copied)
+    html.write(copied)
     text = " ".join(page(copied).text_content().split())
     assert "1 triangle of pairs, the worst closes to 0.10 m" in text
     assert "c disagrees with the other acquisitions" in text
@@ -196,7 +197,7 @@ def test_it_is_written_whole_or_not_at_all(copied: Path) -> None:
     before = (copied / "report.html").read_bytes()
     (copied / "run.json").write_text("{")
     with pytest.raises(NotARun, match=r"its run\.json cannot be read"):
-        report.write(copied)
+        html.write(copied)
     assert before == (copied / "report.html").read_bytes()
 
 
@@ -204,7 +205,7 @@ def test_a_page_that_cannot_be_written_is_an_error_and_leaves_nothing(copied: Pa
     (copied / "report.html").unlink()
     (copied / "report.html").mkdir()
     with pytest.raises(OutputError):
-        report.write(copied)
+        html.write(copied)
     assert [] == list(copied.glob(".unfinished*"))
 
 
@@ -233,7 +234,7 @@ def test_cells_hold_the_median_of_their_points_and_know_what_is_clear() -> None:
     shift = np.array([[1.0, 2.0], [1.0, 2.0], [50.0, -9.0], [3.0, 3.0]])
     clear = np.zeros((48, 48), bool)
     clear[:2, :2] = True
-    figures = drawing.cells(at, shift, clear, GRID)
+    figures = svg.cells(at, shift, clear, GRID)
     assert 20 == figures["side_m"]
     assert (3, 1) == (figures["points"][0][0], figures["points"][-1][-1])
     assert (1.0, 2.0) == (figures["dx_m"][0][0], figures["dy_m"][0][0])
@@ -243,25 +244,25 @@ def test_cells_hold_the_median_of_their_points_and_know_what_is_clear() -> None:
 
 
 def test_an_arrow_to_the_north_points_up_and_its_key_says_how_long_it_is() -> None:
-    figures = drawing.cells(np.array([[245.0, 245.0]] * 3), np.array([[0.0, 20.0]] * 3), np.ones((48, 48), bool), GRID)
-    drawn = drawing.field(figures, relative=False)
+    figures = svg.cells(np.array([[245.0, 245.0]] * 3), np.array([[0.0, 20.0]] * 3), np.ones((48, 48), bool), GRID)
+    drawn = svg.field(figures, relative=False)
     (x, y, tip_x, tip_y), _key = np.array(re.findall(r"M(\S+) (\S+)L(\S+) (\S+?)M", drawn), float)
     assert x == tip_x
     assert tip_y < y
-    times = (y - tip_y) / (drawing.WIDTH / 480) / 20  # the map is 480 m wide
+    times = (y - tip_y) / (svg.WIDTH / 480) / 20  # the map is 480 m wide
     assert f"20 m, drawn {times:,.0f} times longer" in drawn
 
 
 def test_a_histogram_counts_every_point() -> None:
     residual = np.random.default_rng(0).normal(0, 0.1, (1000, 2))
     residual[0] = 99.0
-    figures = drawing.histogram(residual)
+    figures = svg.histogram(residual)
     assert (1000, 1000) == (sum(figures["east"]), sum(figures["north"]))
     assert figures["reach"] < 1
-    assert 2 * drawing.BARS >= drawing.bars(figures).count('class="bar"') > 10
+    assert 2 * svg.BARS >= svg.bars(figures).count('class="bar"') > 10
 
 
 def test_no_points_draw_no_nonsense() -> None:
-    figures = drawing.cells(np.zeros((0, 2)), np.zeros((0, 2)), np.ones((48, 48), bool), GRID)
-    assert "too few points" in drawing.field(figures, relative=True)
-    assert "nan" not in drawing.coverage(figures) + drawing.bars(drawing.histogram(np.zeros((0, 2))))
+    figures = svg.cells(np.zeros((0, 2)), np.zeros((0, 2)), np.ones((48, 48), bool), GRID)
+    assert "too few points" in svg.field(figures, relative=True)
+    assert "nan" not in svg.coverage(figures) + svg.bars(svg.histogram(np.zeros((0, 2))))

@@ -20,11 +20,12 @@ def demo(ctx: click.Context, /, folder: Path, **values: Any) -> None:
     FOLDER/archive gets real SAFE products of a landscape that does not exist, in several seasons, one displaced by a
     known amount, one all cloud, one damaged; FOLDER/out gets what `run` makes of them.
     """
-    from sentinel_match import batch, project, quicklook, report, testing
+    from sentinel_match import batch, testing
     from sentinel_match.errors import OutputError
     from sentinel_match.pipeline import Options
     from sentinel_match.products.catalogue import read_scene
     from sentinel_match.products.pairing import Filters
+    from sentinel_match.report import html, qgis_project, quicklook
 
     cache, out = options.make_cache(values), folder / "out"
     try:
@@ -38,8 +39,8 @@ def demo(ctx: click.Context, /, folder: Path, **values: Any) -> None:
     with terminal.progress(quiet=ctx.obj) as tell:
         result = batch.run([folder / "archive"], out, Options(), Filters(mixed_levels=True), cache, tell)
         quicklook.make(result, out, Options(), cache, tell)
-        report.write(out)
-        project.make(result, out)
+        html.write(out)
+        qgis_project.make(result, out)
     terminal.print_run(out)
     for scene in {r.right.id for r in result.pairing.refused if r.right and "clear in both" in r.reason}:
         click.echo(f"not paired: {scene}, under cloud")

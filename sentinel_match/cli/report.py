@@ -18,7 +18,7 @@ def report(ctx: click.Context, /, output: Path, as_json: bool) -> None:
 
     Prints what `run` printed and writes OUTPUT/report.html again. Archives are not needed.
     """
-    from sentinel_match import report as page
+    from sentinel_match.report import html as page
 
     terminal.print_run(output, as_json=as_json)
     path = page.write(output)

@@ -46,16 +46,17 @@ def run(
     """
     chosen, cache = options.make_options(values), options.make_cache(values)
     filters = options.make_filters(values)
-    from sentinel_match import batch, project, quicklook, report
+    from sentinel_match import batch
+    from sentinel_match.report import html, qgis_project, quicklook
 
     with terminal.progress(quiet=ctx.obj) as tell:
         result = batch.run(archives, output, chosen, filters, cache, tell, geopackage=not no_geopackage)
         if not (no_report and no_project):
             quicklook.make(result, output, chosen, cache, tell)
         if not no_report:
-            report.write(output)
+            html.write(output)
         if not no_project:
-            project.make(result, output)
+            qgis_project.make(result, output)
     terminal.print_run(output, as_json=as_json)
     matched = [o for o in result.outcomes if o.summary]
     missed = [f"{o.id}: {said}" for o in matched for said in options.unmet(required, o.summary)]

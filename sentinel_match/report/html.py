@@ -10,11 +10,12 @@ import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sentinel_match import __version__, drawing, quicklook
+from sentinel_match import __version__
 from sentinel_match.accuracy.requirement import LEVELS
 from sentinel_match.batch import recorded, recorded_series
 from sentinel_match.errors import NotARun
 from sentinel_match.files import write_text
+from sentinel_match.report import quicklook, svg
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -106,10 +107,10 @@ def _row(
     if look:
         cells = look["cells"]
         figures = {
-            "shift": Markup(drawing.field(cells, relative=False)),  # noqa: S704 drawn from numbers alone
-            "shape": Markup(drawing.field(cells, relative=True)),  # noqa: S704
-            "coverage": Markup(drawing.coverage(cells)),  # noqa: S704
-            "residuals": Markup(drawing.bars(look["residuals"])),  # noqa: S704
+            "shift": Markup(svg.field(cells, relative=False)),  # noqa: S704 drawn from numbers alone
+            "shape": Markup(svg.field(cells, relative=True)),  # noqa: S704
+            "coverage": Markup(svg.coverage(cells)),  # noqa: S704
+            "residuals": Markup(svg.bars(look["residuals"])),  # noqa: S704
         }
     pictures = [v for part in (look, *look.get("close_ups", [])) for v in part.values() if isinstance(v, str)]
     return {

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from sentinel_match import drawing
 from sentinel_match.batch import MASKS, QUICKLOOK, RECORD, TIES
 from sentinel_match.cache import digest
 from sentinel_match.errors import SentinelMatchError
@@ -28,6 +27,7 @@ from sentinel_match.matching.inputs import load_both
 from sentinel_match.raster import landcover, raster
 from sentinel_match.raster.masks import Reason
 from sentinel_match.raster.raster import Raster
+from sentinel_match.report import svg
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -160,8 +160,8 @@ def _made(a: Loaded, b: Loaded, grid: GeoBox, ties: Ties, warp: Warp) -> dict[st
         "metres": abs(small.affine.a),
         **{side: _uri(_tinted(view)) for side, view in zip(("left", "right"), views, strict=True)},
         "close_ups": [shown for shown in close_ups if shown],
-        "cells": drawing.cells(ties.left, ties.right - ties.left, clear, small),
-        "residuals": drawing.histogram((ties.right - warp(ties.left)) / abs(grid.affine.a)),
+        "cells": svg.cells(ties.left, ties.right - ties.left, clear, small),
+        "residuals": svg.histogram((ties.right - warp(ties.left)) / abs(grid.affine.a)),
     }
 
 
