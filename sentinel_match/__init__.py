@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sentinel_match.products.catalogue import find_scenes, read_scene
     from sentinel_match.products.pairing import Filters, pair_scenes
     from sentinel_match.products.scene import Scene
-    from sentinel_match.raster.load import Loaded, load
+    from sentinel_match.raster.load import PreparedImage, load
     from sentinel_match.raster.masks import Masking
     from sentinel_match.raster.raster import Raster
     from sentinel_match.stack.prepare import Preparation
@@ -34,7 +34,7 @@ _ROOMS = {
     "Cache": "cache",
     "Filters": "products.pairing",
     "ImageMatcher": "images",
-    "Loaded": "raster.load",
+    "PreparedImage": "raster.load",
     "Masking": "raster.masks",
     "Options": "pipeline",
     "Preparation": "stack.prepare",
@@ -58,10 +58,10 @@ __all__ = [
     "Cache",
     "Filters",
     "ImageMatcher",
-    "Loaded",
     "Masking",
     "Options",
     "Preparation",
+    "PreparedImage",
     "Raster",
     "Refinement",
     "Scene",

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from sentinel_match import __version__, pipeline
 from sentinel_match.accuracy.adjustment import link_of, report
+from sentinel_match.atomic import LATER, write_text
 from sentinel_match.cache import digest
 from sentinel_match.errors import NotARun, PairError, SentinelMatchError
-from sentinel_match.files import LATER, write_text
 from sentinel_match.formats import write
 from sentinel_match.formats.geojson import dumps, write_collection
 from sentinel_match.matching import inputs
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from sentinel_match.accuracy.adjustment import Link
     from sentinel_match.cache import Cache
-    from sentinel_match.matching.inputs import Tell
+    from sentinel_match.matching.inputs import Progress
     from sentinel_match.pipeline import Options
     from sentinel_match.products.pair import Pair
     from sentinel_match.products.scene import Scene
@@ -110,7 +110,7 @@ def run(
     options: Options,
     filters: Filters,
     cache: Cache,
-    tell: Tell,
+    tell: Progress,
     *,
     geopackage: bool = True,
 ) -> Run:
@@ -219,7 +219,7 @@ def _one(
     files: Sequence[str],
     options: Options,
     cache: Cache,
-    tell: Tell,
+    tell: Progress,
     hashes: dict[str, str],
 ) -> Outcome:
     """Match one pair, unless it is done."""

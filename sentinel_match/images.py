@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from sentinel_match import matchers
+from sentinel_match.atomic import whole
 from sentinel_match.errors import ExtraMissing
-from sentinel_match.files import whole
 from sentinel_match.matching.inputs import common_band
 from sentinel_match.matching.unguided import ROTATIONS, Search, homogeneous, relate
 from sentinel_match.matching.view import View, reduced, turned
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sentinel_match.geometry.grids import Points
-    from sentinel_match.geometry.transform import Model
+    from sentinel_match.geometry.transform import PlaneTransform
 
 Image: TypeAlias = "NDArray[Any] | Path | str | Scene"
 """Pixels, (rows, cols) or (rows, cols, 3); or any raster or product; or a scene."""
@@ -67,7 +67,7 @@ class ImageMatches:
     """(N,) the matcher's confidence, 0 to 1; 0 where there is no match."""
     believed: NDArray[np.bool_]
     """(N,) whether the match agrees with the model."""
-    model: Model | None
+    model: PlaneTransform | None
     """Left pixels to right pixels; ``None`` = no match: nothing in common could be verified."""
     angle: float | None
     """Degrees, -180 to 180, by which the right image is turned clockwise against the left one."""

@@ -22,7 +22,7 @@ from sentinel_match.accuracy.coverage import cover
 from sentinel_match.errors import NoGeoreference, NoMatch, NoOverlap, NothingClear
 from sentinel_match.geometry import robust, transform
 from sentinel_match.geometry.grids import pixel_size, same_lattice, to_metres, to_pixels
-from sentinel_match.geometry.transform import Warp
+from sentinel_match.geometry.transform import Transform
 from sentinel_match.matchers.phase import Phase
 from sentinel_match.matching import cells, consensus, subpixel
 from sentinel_match.matching.cascade import correspond
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sentinel_match.cache import Cache
-    from sentinel_match.matching.correspondences import Found
-    from sentinel_match.matching.inputs import Tell
-    from sentinel_match.matching.subpixel import Measured
+    from sentinel_match.matching.correspondences import Correspondences
+    from sentinel_match.matching.inputs import Progress
+    from sentinel_match.matching.subpixel import Measurements
     from sentinel_match.products.scene import Scene
     from sentinel_match.tiepoints import TiePoints
 
@@ -124,7 +124,7 @@ def match_scenes(
     right: Scene,
     options: Options | None = None,
     cache: Cache | None = None,
-    tell: Tell = lambda _what, _done, _of: None,
+    tell: Progress = lambda _what, _done, _of: None,
     clock: Clock | None = None,
 ) -> TiePoints:
     """Tie points between two scenes.
@@ -188,7 +188,7 @@ def match_scenes(
             there = to_pixels(b.raster.geobox, coarse(to_metres(a.raster.geobox, places)))
             measured = subpixel.measure(a.side.images, b.side.images, places, there, options.refinement)
         else:  # windows cannot be compared as they are: what a match is worth, its company says
-            measured = subpixel.Measured.nothing(places, places)
+            measured = subpixel.Measurements.nothing(places, places)
             found = replace(found, score=consensus.probabilities(coarse, found, a.raster, b.raster))
         measured, method = with_matches(measured, method, found, place.ravel()[: len(matched)])
         tell("refine", len(places), len(places))
@@ -205,7 +205,7 @@ def match_scenes(
             options.refinement.radius,
             options.seed,
         )
-        second = ecc.second(a.raster, b.raster, Warp.from_plain(ties.summary["model"]))
+        second = ecc.second(a.raster, b.raster, Transform.from_plain(ties.summary["model"]))
     method = method[measured.ok]
     believed = to_pixels(a.raster.geobox, ties.left_xy)[ties.inlier]
     lies = [side.classes_at(p)[measured.ok] for side, p in ((a, measured.left), (b, measured.right))]
@@ -243,7 +243,7 @@ def match_scenes(
     return replace(ties, method=method, summary=summary)
 
 
-def thinned(found: Found, spacing: float) -> Found:
+def thinned(found: Correspondences, spacing: float) -> Correspondences:
     """Believed matches no closer together than points of the grid; the others are believed no longer.
 
     Args:
@@ -257,8 +257,8 @@ def thinned(found: Found, spacing: float) -> Found:
 
 
 def with_matches(
-    measured: Measured, method: NDArray[np.str_], found: Found, place: NDArray[np.intp]
-) -> tuple[Measured, NDArray[np.str_]]:
+    measured: Measurements, method: NDArray[np.str_], found: Correspondences, place: NDArray[np.intp]
+) -> tuple[Measurements, NDArray[np.str_]]:
     """Where a believed match could not be measured any better, it is added as it was found.
 
     Args:
@@ -268,7 +268,7 @@ def with_matches(
         place: (M,) index of the place of each believed match.
     """
     bare = np.flatnonzero(found.believed)[~measured.ok[place]]
-    added = subpixel.Measured(
+    added = subpixel.Measurements(
         left=found.left[bare],
         right=found.right[bare],
         sigma=np.array([UNREFINED.get(name, UNREFINED_OTHER) for name in found.method[bare]]),
@@ -280,9 +280,9 @@ def with_matches(
         witness=np.full(len(bare), matchers.WITNESS) if found.witness is None else found.witness[bare],
     )
     joined = {
-        f.name: np.concatenate([getattr(m, f.name) for m in (measured, added)]) for f in fields(subpixel.Measured)
+        f.name: np.concatenate([getattr(m, f.name) for m in (measured, added)]) for f in fields(subpixel.Measurements)
     }
-    return subpixel.Measured(**joined), np.concatenate([method, found.method[bare]])
+    return subpixel.Measurements(**joined), np.concatenate([method, found.method[bare]])
 
 
 class Clock:

@@ -27,7 +27,7 @@ from sentinel_match.tiepoints import OUTLIER, TiePoints
 settings.register_profile("house", deadline=None)  # a busy machine is no failure
 settings.load_profile("house")
 
-# The suite shares two cores with whatever else runs: see sentinel_match/execute.py
+# The suite shares two cores with whatever else runs: see sentinel_match/parallel.py
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -19,16 +19,8 @@ PACKAGE = Path(errors.__file__).parent
 # From the words to the whole: a room, which is a folder or a module beside them, imports only rooms before it
 ORDER = re.findall(
     r"\w+",
-    """errors files atomic execute parallel cache geometry
-    scene pair pairing safe products
-    jp2 resample source raster masks brightness classes semantics loaded
-    weights models guide correlation matchers
-    view windows look consensus cell_matching unposed correspond refine sides matching
-    summary tiepoints coverage checkpoints ecc residual series requirement judge accuracy
-    styles export geopackage controls vectors tables fitted formats
-    edited fitting pipeline run_folder images
-    correct radiometry stack layouts stac prepare
-    batch drawing quicklook report project
+    """errors atomic parallel cache geometry products raster models matchers matching
+    summary tiepoints accuracy formats fitting pipeline images stack run_folder batch report
     evaluate train testing cli""",
 )
 

@@ -16,8 +16,8 @@ from sentinel_match.cache import Cache
 from sentinel_match.errors import MissingBand, NoGeoreference, NoMatch, NoOverlap, NothingClear, TooFine
 from sentinel_match.geometry import grids
 from sentinel_match.matching import inputs
-from sentinel_match.matching.correspondences import Found
-from sentinel_match.matching.subpixel import Measured
+from sentinel_match.matching.correspondences import Correspondences
+from sentinel_match.matching.subpixel import Measurements
 from sentinel_match.matching.view import View, turned
 from sentinel_match.pipeline import Options, match_scenes, thinned, with_matches
 from sentinel_match.products.catalogue import read_scene
@@ -382,12 +382,12 @@ def test_a_turned_image_gives_the_matches_as_they_were_found(products: dict[str,
     assert np.hypot(*error.T).max() < 25
 
 
-def example_found(count: int = 40) -> Found:
+def example_found(count: int = 40) -> Correspondences:
     """Matches on a line, 2 pixels apart, the later the surer; every fourth is not believed."""
     left = np.column_stack([np.arange(count) * 2.0, np.full(count, 5.0)])
     method = np.array(["phase", "sift", "says"])[np.arange(count) % 3]
     score, believed = np.linspace(0.1, 0.9, count), np.arange(count) % 4 != 0
-    return Found(left, left + (3.0, 1.0), score, method, (left, left), believed)
+    return Correspondences(left, left + (3.0, 1.0), score, method, (left, left), believed)
 
 
 def test_matches_are_thinned_to_the_surest_of_each_square_and_none_is_lost() -> None:
@@ -409,7 +409,7 @@ def test_a_match_that_could_not_be_measured_is_added_as_it_was_found() -> None:
     place = np.arange(n) // 2  # two matches share a place
     places = np.full((n // 2 + 8, 2), 50.0)
     ok = np.arange(len(places)) % 2 == 0
-    nothing = replace(Measured.nothing(places, places + 9), ok=ok)
+    nothing = replace(Measurements.nothing(places, places + 9), ok=ok)
     measured, method = with_matches(nothing, np.full(len(places), "grid", "U64"), found, place)
     origin = np.flatnonzero(found.believed)[~ok[place]]
     added = slice(len(places), None)

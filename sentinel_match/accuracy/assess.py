@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from sentinel_match.matching.subpixel import Measured
+    from sentinel_match.matching.subpixel import Measurements
     from sentinel_match.products.scene import Scene
     from sentinel_match.raster.raster import Raster
 
@@ -122,7 +122,7 @@ class Fitting:
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class Assessment:
     """What is believed of points; N rows in every array."""
 
     sigma: NDArray[np.float64]
@@ -135,7 +135,7 @@ class Judged:
     summary: dict[str, Any]
 
 
-def judged(evidence: Evidence, fitting: Fitting, gsd: float, ids: tuple[str, str]) -> Judged:
+def judged(evidence: Evidence, fitting: Fitting, gsd: float, ids: tuple[str, str]) -> Assessment:
     """The model that points bear out, and the verdict on each.
 
     Args:
@@ -206,13 +206,13 @@ def judged(evidence: Evidence, fitting: Fitting, gsd: float, ids: tuple[str, str
         "hold_out": _rounded(held),
         "fitting": dict(vars(fitting)),
     }
-    return Judged(sigma, score, off, inlier, reason, summary)
+    return Assessment(sigma, score, off, inlier, reason, summary)
 
 
 def tie_points(
     kind: str,
     asked: str | None,
-    measured: Measured,
+    measured: Measurements,
     a: Raster,
     b: Raster,
     scenes: tuple[Scene, Scene],

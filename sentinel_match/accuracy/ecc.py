@@ -17,7 +17,7 @@ from sentinel_match.geometry.robust import nmad
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sentinel_match.geometry.transform import Warp
+    from sentinel_match.geometry.transform import Transform
     from sentinel_match.raster.raster import Raster
 
 LOOKS, SIDE = 36, 128
@@ -32,7 +32,7 @@ DISAGREES = 0.1
 """Pixels between the two estimators from which they contradict each other."""
 
 
-class Window(NamedTuple):
+class MaskedWindow(NamedTuple):
     """A square of an image."""
 
     pixels: NDArray[np.float32]
@@ -40,7 +40,7 @@ class Window(NamedTuple):
     valid: NDArray[np.bool_]
 
 
-def second(left: Raster, right: Raster, warp: Warp) -> dict[str, Any]:
+def second(left: Raster, right: Raster, warp: Transform) -> dict[str, Any]:
     """What the second estimator measures, before a model's correction and after.
 
     Args:
@@ -96,16 +96,16 @@ def places(valid: NDArray[np.bool_], step: int) -> NDArray[np.int_]:
     return np.array(corners, int).reshape(-1, 2)
 
 
-def _cut(image: Raster, x: int, y: int) -> Window | None:
+def _cut(image: Raster, x: int, y: int) -> MaskedWindow | None:
     rows, cols = image.valid.shape
     if not (0 <= x <= cols - SIDE and 0 <= y <= rows - SIDE):
         return None
     window = np.s_[y : y + SIDE, x : x + SIDE]
     valid = np.asarray(image.valid[window], bool)
-    return Window(np.where(valid, np.asarray(image.pixels[window]), 0).astype(np.float32), valid)
+    return MaskedWindow(np.where(valid, np.asarray(image.pixels[window]), 0).astype(np.float32), valid)
 
 
-def aligned(one: Window | None, other: Window | None) -> NDArray[np.float64] | None:
+def aligned(one: MaskedWindow | None, other: MaskedWindow | None) -> NDArray[np.float64] | None:
     """(2,) x, y by which the content of the second window lies off the first; ``None`` where they are not alike."""
     import cv2
 

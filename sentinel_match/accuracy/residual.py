@@ -76,6 +76,6 @@ def _step(shape: tuple[int, ...]) -> int:
     return max(SIDE // 2, int(np.sqrt(shape[0] * shape[1] / LOOKS)))
 
 
-def _cut(pixels: Pixels, clear: NDArray[np.bool_]) -> ecc.Window:
+def _cut(pixels: Pixels, clear: NDArray[np.bool_]) -> ecc.MaskedWindow:
     valid = clear & np.isfinite(pixels)
-    return ecc.Window(np.where(valid, pixels, np.float32(0)), valid)
+    return ecc.MaskedWindow(np.where(valid, pixels, np.float32(0)), valid)

@@ -137,7 +137,7 @@ def evaluate(
         raise click.UsageError(str(error)) from error
     if not listed:
         raise click.ClickException("No pair; `sentinel-match pairs ARCHIVES --refused` says why; a list ends in .csv.")
-    how = room.Preparation(displacement, resolution, masking, seed)
+    how = room.Sampling(displacement, resolution, masking, seed)
     with terminal.progress(quiet=ctx.obj) as tell:
         records = room.run(
             listed,

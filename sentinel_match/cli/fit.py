@@ -54,7 +54,7 @@ def fit(
     Delete points, move them (the left end moves, the right one stays), or change `inlier`; save, and give the GeoJSON
     or GeoPackage. Points of other programs come as CSV, .points of the QGIS Georeferencer, or whatever GDAL opens.
     """
-    from sentinel_match import edited as room
+    from sentinel_match import fitting as room
     from sentinel_match.formats import write
 
     for output in outputs:

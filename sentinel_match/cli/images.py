@@ -67,7 +67,7 @@ def images(ctx: click.Context, /, names: tuple[Path, ...], output: Path, **value
         matcher = _matcher(values)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    from sentinel_match.files import write_text
+    from sentinel_match.atomic import write_text
 
     summary: dict[str, Any] = {}
     for k, (left, right, turns) in enumerate(pairs):

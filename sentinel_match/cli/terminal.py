@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from sentinel_match.matching.inputs import Tell
+    from sentinel_match.matching.inputs import Progress
 
 
 @contextmanager
-def progress(*, quiet: bool) -> Iterator[Tell]:
+def progress(*, quiet: bool) -> Iterator[Progress]:
     """What long work calls to be seen on stderr: a bar on a terminal, a line per stage elsewhere."""
     if quiet:
         yield lambda _what, _done, _of: None

@@ -2,7 +2,7 @@
 
     listed  = read_list(Path("pairs.csv"))
     tested  = [parse_method("auto"), parse_method("sift:unguided")]
-    records = run(listed, tested, Preparation())
+    records = run(listed, tested, Sampling())
     report.write(folder, records)
 
 ``listing`` says which pairs, ``displaced`` moves the right image by a known amount, ``samples`` puts both on one
@@ -12,15 +12,15 @@ counts, ``report`` and ``figures`` write it down. ``pose`` is the same for camer
 
 from sentinel_match.evaluate.listing import Listed, list_archives, read_list, warped
 from sentinel_match.evaluate.protocol import Record, Tested, parse_method, run
-from sentinel_match.evaluate.samples import Preparation, Sample, prepare
+from sentinel_match.evaluate.samples import Sample, Sampling, prepare
 from sentinel_match.evaluate.summary import Control, Summary, controls, summarise
 
 __all__ = [
     "Control",
     "Listed",
-    "Preparation",
     "Record",
     "Sample",
+    "Sampling",
     "Summary",
     "Tested",
     "controls",

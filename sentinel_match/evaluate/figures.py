@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sentinel_match.atomic import whole
 from sentinel_match.errors import ExtraMissing
 from sentinel_match.evaluate.summary import ALL, summarise
-from sentinel_match.files import whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

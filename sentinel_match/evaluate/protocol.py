@@ -13,11 +13,11 @@ from sentinel_match import __version__, matchers
 from sentinel_match.cache import digest
 from sentinel_match.errors import InputError, MatcherError, PairError
 from sentinel_match.evaluate import metrics
-from sentinel_match.evaluate.samples import Preparation, identity, prepare, unrelated
+from sentinel_match.evaluate.samples import Sampling, identity, prepare, unrelated
 from sentinel_match.geometry import robust, transform
 from sentinel_match.geometry.grids import to_metres, to_pixels
 from sentinel_match.matching.cascade import correspond
-from sentinel_match.matching.correspondences import Found, Method
+from sentinel_match.matching.correspondences import Correspondences, Method
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sentinel_match.evaluate.listing import Listed
     from sentinel_match.evaluate.metrics import Points
     from sentinel_match.evaluate.samples import Sample
-    from sentinel_match.matching.inputs import Tell
+    from sentinel_match.matching.inputs import Progress
 
 log = logging.getLogger(__name__)
 
@@ -139,10 +139,10 @@ def parse_method(text: str, device: str = "cpu", seed: int = 0) -> Tested:
 def run(
     listed: Sequence[Listed],
     tested: Sequence[Tested],
-    how: Preparation,
+    how: Sampling,
     *,
     cache: Cache | None = None,
-    tell: Tell = lambda _what, _done, _of: None,
+    tell: Progress = lambda _what, _done, _of: None,
     done: Mapping[str, Record] | None = None,
     keep: Callable[[str, Record], None] = lambda _key, _record: None,
 ) -> tuple[Record, ...]:
@@ -194,7 +194,7 @@ class Answer:
     """What a method said, or why it could not, and what that took."""
 
     label: str
-    found: Found | None
+    found: Correspondences | None
     error: str = ""
     cpu_seconds: float = 0.0
     wall_seconds: float = 0.0
@@ -257,7 +257,7 @@ def judge(sample: Sample, answer: Answer) -> Record:
     )
 
 
-def _answer(sample: Sample, tested: Tested | None, tell: Tell) -> Answer:
+def _answer(sample: Sample, tested: Tested | None, tell: Progress) -> Answer:
     """One answer, timed; every error that a method raises about the pair is its answer."""
     if tested is None:
         return Answer(PRIOR, _prior(sample))
@@ -275,16 +275,16 @@ def _answer(sample: Sample, tested: Tested | None, tell: Tell) -> Answer:
     return Answer(tested.label, found, error, time.process_time() - cpu, time.perf_counter() - wall)
 
 
-def _prior(sample: Sample) -> Found:
+def _prior(sample: Sample) -> Correspondences:
     """The georeference as if a method had found it, at the check points."""
     at = metrics.check_points(sample.covisible)
     to = metrics.project(sample.prior, at)
     everything = np.ones(len(at), bool)
-    model = transform.Model("translation", np.eye(3), np.zeros(2))
-    return Found(at, to, np.ones(len(at)), np.full(len(at), PRIOR), (at, to), everything, model, "")
+    model = transform.PlaneTransform("translation", np.eye(3), np.zeros(2))
+    return Correspondences(at, to, np.ones(len(at)), np.full(len(at), PRIOR), (at, to), everything, model, "")
 
 
-def _believed(found: Found, sample: Sample) -> Callable[[Points], Points] | None:
+def _believed(found: Correspondences, sample: Sample) -> Callable[[Points], Points] | None:
     """The believed model between pixels."""
     model, left, right = found.model, sample.left.images[0], sample.right.images[0]
     if model is None:
@@ -292,7 +292,7 @@ def _believed(found: Found, sample: Sample) -> Callable[[Points], Points] | None
     return lambda points: to_pixels(right.geobox, model(to_metres(left.geobox, points)))
 
 
-def _corner(kind: str, found: Found, sample: Sample) -> float:
+def _corner(kind: str, found: Correspondences, sample: Sample) -> float:
     """Corner error of a model fitted to all that was delivered."""
     best = np.argsort(-found.score, kind="stable")[:FIT_AT_MOST]
     left, right, score = found.left[best], found.right[best], found.score[best]
@@ -318,7 +318,7 @@ def _in_metres(
     return float(np.sqrt((error**2).sum(1).mean())), float(np.hypot(*error.mean(0)))
 
 
-def _key(pair: Listed, kind: str, tested: Tested | None, how: Preparation) -> str:
+def _key(pair: Listed, kind: str, tested: Tested | None, how: Sampling) -> str:
     """Name of a record: whatever it depends on, but for the code of the methods."""
     files = [
         (str(asset), asset.path.stat().st_size, asset.path.stat().st_mtime_ns)

@@ -17,11 +17,11 @@ import math
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from sentinel_match.atomic import write_text
 from sentinel_match.errors import OutputError
 from sentinel_match.evaluate.pose import DEGREES, summarise_pose
 from sentinel_match.evaluate.protocol import Record
 from sentinel_match.evaluate.summary import MODELS, PIXELS, Control, Summary, controls, summarise
-from sentinel_match.files import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -13,7 +13,7 @@ from sentinel_match.errors import NoGeoreference, NoOverlap, NothingClear
 from sentinel_match.evaluate import displaced
 from sentinel_match.evaluate.metrics import Box, common_box, covisible
 from sentinel_match.geometry.grids import covering, ground_resolution, metric, same_lattice
-from sentinel_match.matching.correspondences import Side
+from sentinel_match.matching.correspondences import MatchInput
 from sentinel_match.raster import raster as rasters
 from sentinel_match.raster.bands import band_names, source_of
 from sentinel_match.raster.load import load
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Preparation:
+class Sampling:
     """How listed pairs become samples."""
 
     displacement: float = 3.0
@@ -46,7 +46,7 @@ class Preparation:
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class SampleView:
     """One image of a sample, with all that may be known of it."""
 
     images: tuple[Raster, ...]
@@ -66,12 +66,12 @@ class View:
         """Grid of every band."""
         return self.images[0].geobox
 
-    def side(self, *, masks: bool = True, semantics: bool = True) -> Side:
+    def side(self, *, masks: bool = True, semantics: bool = True) -> MatchInput:
         """What a method sees of it."""
         valid = self.valid if masks else self.known
         images = tuple(Raster(i.pixels, valid, i.geobox) for i in self.images)
         classes = self.classes if semantics else None
-        return Side(images, None if classes is None else Semantics(gate=masks).context(classes), {})
+        return MatchInput(images, None if classes is None else Semantics(gate=masks).context(classes), {})
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,8 +82,8 @@ class Sample:
     set: str
     place: str
     strata: Mapping[str, str]
-    left: View
-    right: View
+    left: SampleView
+    right: SampleView
     truth: Matrix
     """(3, 3) homogeneous, pixels of the left images to pixels of the right ones, corner origin."""
     kind: str = "pair"
@@ -106,7 +106,7 @@ class Sample:
         return _georeference(self.left.geobox, self.right.geobox)
 
 
-def prepare(listed: Listed, how: Preparation, cache: Cache | None = None) -> Sample:
+def prepare(listed: Listed, how: Sampling, cache: Cache | None = None) -> Sample:
     """Read both images of a pair, and displace the right one.
 
     The geobox of the right image stays, so the prior is wrong by the displacement.
@@ -158,7 +158,7 @@ def prepare(listed: Listed, how: Preparation, cache: Cache | None = None) -> Sam
     return sample
 
 
-def identity(sample: Sample, how: Preparation) -> Sample:
+def identity(sample: Sample, how: Sampling) -> Sample:
     """The control in which the right image is the left one, displaced: anything but perfect is an error."""
     change = _translation(*displaced.displacement(how.displacement, how.seed, sample.name))
     return replace(sample, right=_moved(sample.left, change), truth=change, kind="identity", strata={}, warped=False)
@@ -176,21 +176,21 @@ def unrelated(sample: Sample) -> Sample:
 
     right = sample.right
     images = tuple(Raster(turned(i.pixels), turned(i.valid), i.geobox) for i in right.images)
-    mirrored = View(images, turned(right.known), None if right.classes is None else turned(right.classes))
+    mirrored = SampleView(images, turned(right.known), None if right.classes is None else turned(right.classes))
     return replace(sample, right=mirrored, kind="unrelated", strata={})
 
 
-def _view(scene: Scene, names: tuple[str, ...], resolution: float, masking: Masking, cache: Cache | None) -> View:
+def _view(scene: Scene, names: tuple[str, ...], resolution: float, masking: Masking, cache: Cache | None) -> SampleView:
     bands = [load(scene, name, resolution=resolution, masking=masking, cache=cache) for name in names]
     known = np.asarray(np.logical_and.reduce([np.asarray(b.reasons) != Reason.NODATA for b in bands]), np.bool_)
     # Copies: what was loaded without a cache is gone with the value returned
     images = tuple(
         Raster(np.array(b.raster.pixels, np.float32), np.array(b.raster.valid), b.raster.geobox) for b in bands
     )
-    return View(images, known, np.array(bands[0].classes) if np.any(bands[0].classes) else None)
+    return SampleView(images, known, np.array(bands[0].classes) if np.any(bands[0].classes) else None)
 
 
-def _onto(view: View, geobox: GeoBox) -> View:
+def _onto(view: SampleView, geobox: GeoBox) -> SampleView:
     """On another grid; classes and what is known by the nearest pixel."""
     from odc.geo.warp import rio_reproject
 
@@ -199,18 +199,18 @@ def _onto(view: View, geobox: GeoBox) -> View:
         rio_reproject(array, result, view.geobox, geobox, "nearest")
         return result
 
-    return View(
+    return SampleView(
         tuple(rasters.warp(image, geobox) for image in view.images),
         labels(view.known.astype(np.uint8)) > 0,
         None if view.classes is None else labels(view.classes),
     )
 
 
-def _moved(view: View, change: Matrix) -> View:
+def _moved(view: SampleView, change: Matrix) -> SampleView:
     # What masks hide is moved as well: without masks a method sees the clouds where they really lie
     shown = [displaced.moved(Raster(i.pixels, view.known, i.geobox), change) for i in view.images]
     valid = displaced.moved_validity(view.valid, change)
-    return View(
+    return SampleView(
         tuple(Raster(image.pixels, valid, image.geobox) for image in shown),
         shown[0].valid,
         None if view.classes is None else displaced.moved_labels(view.classes, change),

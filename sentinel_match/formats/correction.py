@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sentinel_match.errors import BadPoints
 from sentinel_match.formats.read import Table, read_table
-from sentinel_match.geometry.transform import Warp
+from sentinel_match.geometry.transform import Transform
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +23,7 @@ class Ties:
     right_path: Path
     crs: str
     """Of the correction's metres."""
-    warp: Warp
+    warp: Transform
     """Left metres to right metres."""
     sha256: str
 
@@ -67,7 +67,7 @@ def read_ties(path: Path) -> Ties:
             left_path=Path(sides["left"]["path"]),
             right_path=Path(sides["right"]["path"]),
             crs=str(facts["projected_crs"]),
-            warp=Warp.from_plain(facts["summary"]["model"]),
+            warp=Transform.from_plain(facts["summary"]["model"]),
             sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         )
     except (KeyError, TypeError, ValueError) as error:

@@ -13,8 +13,8 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 import numpy as np
 
+from sentinel_match.atomic import write_text
 from sentinel_match.errors import OutputError, SentinelMatchError
-from sentinel_match.files import write_text
 from sentinel_match.geometry import robust
 from sentinel_match.raster.bands import band_names, source_of
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sentinel_match import __version__
-from sentinel_match.files import write_text
+from sentinel_match.atomic import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import shapely
 
-from sentinel_match.files import whole
+from sentinel_match.atomic import whole
 from sentinel_match.formats import qgis_style
 from sentinel_match.formats.geojson import columns, dumps, facts
-from sentinel_match.geometry.transform import Warp
+from sentinel_match.geometry.transform import Transform
 from sentinel_match.tiepoints import COVERAGE_CELL
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ METADATA = "sentinel_match"
 """Item of the file's metadata."""
 
 
-class Layer(NamedTuple):
+class VectorLayer(NamedTuple):
     """One table of a file."""
 
     name: str
@@ -63,7 +63,7 @@ def write_geopackage(ties: TiePoints, path: Path | str) -> None:
         _write_styles(temporary, {layer.name: style(ties, layer.name) for layer in shown})
 
 
-def layers(ties: TiePoints) -> Iterator[Layer]:
+def layers(ties: TiePoints) -> Iterator[VectorLayer]:
     """The layers of a pair, from the lowest to the topmost."""
     said, believed = columns(ties), ties.inlier.astype(bool)
     said.setdefault("reason", np.full(len(ties), None, object))
@@ -78,24 +78,26 @@ def layers(ties: TiePoints) -> Iterator[Layer]:
         }
         outlines = [_multi(scene.footprint.to_crs(ties.crs)) for _, scene in sides if scene.footprint]
         fields = {name: np.array(values, object) for name, values in facts_of.items()}
-        yield Layer("footprints", "Ground that each image shows", "MultiPolygon", np.array(outlines, object), fields)
+        yield VectorLayer(
+            "footprints", "Ground that each image shows", "MultiPolygon", np.array(outlines, object), fields
+        )
     yield _coverage(ties)
     if "model" in ties.summary:
-        predicted = Warp.from_plain(ties.summary["model"])(ties.left_xy)
+        predicted = Transform.from_plain(ties.summary["model"])(ties.left_xy)
         rest = ties.right_xy - predicted
         vectors = {"id": said["id"], "rx_m": rest[:, 0], "ry_m": rest[:, 1], "residual_m": np.hypot(*rest.T)}
         lines = _lines(predicted[believed], ties.right_xy[believed])
         text = "From where the model says to where the right image shows it, true length"
-        yield Layer("residuals", text, "LineString", lines, _of(vectors, believed))
+        yield VectorLayer("residuals", text, "LineString", lines, _of(vectors, believed))
     names = ("id", "dx_m", "dy_m", "shift_m", "azimuth_deg", "sigma_m", "score", "method")
     lines = _lines(ties.left_xy[believed], ties.right_xy[believed])
     text = "From the position in the left image to that in the right one, true length"
-    yield Layer("matches", text, "LineString", lines, _of({name: said[name] for name in names}, believed))
+    yield VectorLayer("matches", text, "LineString", lines, _of({name: said[name] for name in names}, believed))
     for name, text, own in (
         ("rejected", "Measured points that are not believed, and why", ~believed),
         ("tiepoints", "Believed points at their position in the left image", believed),
     ):
-        yield Layer(name, text, "Point", points[own], _of(said, own))
+        yield VectorLayer(name, text, "Point", points[own], _of(said, own))
 
 
 def style(ties: TiePoints, layer: str) -> str:
@@ -110,7 +112,9 @@ def style(ties: TiePoints, layer: str) -> str:
     return qgis_style.qml(layer, longer, ties.gsd, qgis_style.every_for(int(own.sum())))
 
 
-def write_layer(path: Path, layer: Layer, crs: str, driver: str, metadata: Mapping[str, str] | None = None) -> None:
+def write_layer(
+    path: Path, layer: VectorLayer, crs: str, driver: str, metadata: Mapping[str, str] | None = None
+) -> None:
     """Write a layer into a file by GDAL; beside the layers that are there.
 
     Raises:
@@ -169,7 +173,7 @@ def _write_styles(path: Path, documents: Mapping[str, str]) -> None:
     )  # fmt: skip
 
 
-def _coverage(ties: TiePoints) -> Layer:
+def _coverage(ties: TiePoints) -> VectorLayer:
     """Cells of a kilometre, counted from the origin of the CRS, that hold a measured point."""
     cells, own = np.unique(np.floor(ties.left_xy / COVERAGE_CELL), axis=0, return_inverse=True)
     own, believed = own.ravel(), ties.inlier.astype(bool)
@@ -184,7 +188,9 @@ def _coverage(ties: TiePoints) -> Layer:
         "median_dy_m": shift[:, 1],
     }
     boxes = np.asarray(shapely.box(low[:, 0], low[:, 1], high[:, 0], high[:, 1]), object)
-    return Layer("coverage", "Cells of 1 km: believed points, measured points, median shift", "Polygon", boxes, fields)
+    return VectorLayer(
+        "coverage", "Cells of 1 km: believed points, measured points, median shift", "Polygon", boxes, fields
+    )
 
 
 def _lines(start: NDArray[np.float64], end: NDArray[np.float64]) -> NDArray[np.object_]:

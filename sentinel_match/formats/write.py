@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import shapely
 
+from sentinel_match.atomic import whole, write_text
 from sentinel_match.errors import OutputError
-from sentinel_match.files import whole, write_text
 from sentinel_match.formats.gcps import write_points, write_vrt
 from sentinel_match.formats.geojson import LONLAT_DIGITS, columns, dumps, features, lonlat_of, rounded, write_geojson
-from sentinel_match.formats.geopackage import Layer, style, write_geopackage, write_layer
+from sentinel_match.formats.geopackage import VectorLayer, style, write_geopackage, write_layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +76,7 @@ def write_flatgeobuf(ties: TiePoints, path: Path | str) -> None:
         OutputError: the file could not be written.
     """
     points = np.asarray(shapely.points(ties.left_xy), object)
-    layer = Layer("tiepoints", "", "Point", points, columns(ties))
+    layer = VectorLayer("tiepoints", "", "Point", points, columns(ties))
     with whole(path) as temporary:
         temporary.unlink()
         write_layer(temporary, layer, ties.crs, "FlatGeobuf")

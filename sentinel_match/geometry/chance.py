@@ -10,13 +10,13 @@ from sentinel_match.geometry.transform import MINIMAL
 
 if TYPE_CHECKING:
     from sentinel_match.geometry.grids import Points
-    from sentinel_match.geometry.transform import Model
+    from sentinel_match.geometry.transform import PlaneTransform
 
 ACCEPTED_CHANCE = 1e-3
 """Largest accepted probability that unrelated images show this many agreeing points (see :func:`agreement`)."""
 
 
-def agreement(left: Points, right: Points, model: Model, tolerance: float, reach: float) -> tuple[int, float]:
+def agreement(left: Points, right: Points, model: PlaneTransform, tolerance: float, reach: float) -> tuple[int, float]:
     """How many correspondences agree with a model, and how likely chance alone would give as many.
 
     Args:

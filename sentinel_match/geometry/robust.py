@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sentinel_match.geometry.transform import MINIMAL, Model, NoModel
+from sentinel_match.geometry.transform import MINIMAL, NoModel, PlaneTransform
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,7 +21,7 @@ RANSAC_TRIALS = 500
 """With half of the points wrong, 500 minimal sets of an affine model miss every clean one once in 10^28."""
 
 
-def fit(kind: str, left: Points, right: Points, weight: NDArray[np.float64] | None = None) -> Model:
+def fit(kind: str, left: Points, right: Points, weight: NDArray[np.float64] | None = None) -> PlaneTransform:
     """Weighted least-squares model of one kind.
 
     Args:
@@ -43,7 +43,7 @@ def fit(kind: str, left: Points, right: Points, weight: NDArray[np.float64] | No
     if not np.isfinite(matrix).all():
         raise NoModel(f"these points do not determine a {kind}")
     rescale = np.diag([scale, scale, 1.0])
-    return Model(kind, rescale @ matrix @ np.linalg.inv(rescale), origin)
+    return PlaneTransform(kind, rescale @ matrix @ np.linalg.inv(rescale), origin)
 
 
 def robust_fit(
@@ -55,7 +55,7 @@ def robust_fit(
     tolerance: float,
     quality: NDArray[np.float64] | None = None,
     seed: int = 0,
-) -> Model:
+) -> PlaneTransform:
     """The model most points agree on.
 
     Args:
@@ -91,7 +91,7 @@ def robust_fit(
         error = (((moved[..., :2] / moved[..., 2:]) - q[judge] / scale) ** 2).sum(-1) * scale**2
     cost = np.minimum(np.nan_to_num(error, nan=np.inf), tolerance**2).sum(1)
     rescale = np.diag([scale, scale, 1.0])
-    model = Model(kind, rescale @ models[int(np.argmin(cost))] @ np.linalg.inv(rescale), origin)
+    model = PlaneTransform(kind, rescale @ models[int(np.argmin(cost))] @ np.linalg.inv(rescale), origin)
     if not np.isfinite(model.matrix).all():
         raise NoModel(f"these points do not determine a {kind}")
     for cut in np.geomspace(tolerance, max(tolerance / 3, 3 * float(np.median(sigma))), 6):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from sentinel_match.geometry import robust
-from sentinel_match.geometry.transform import BENDS, MINIMAL, Bend, Model, NoModel, Warp
+from sentinel_match.geometry.transform import BENDS, MINIMAL, Bend, NoModel, PlaneTransform, Transform
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -37,10 +37,10 @@ INTERVALS = 10
 """Most knots of a spline along the longer side; three times as many along the track."""
 
 
-class Chosen(NamedTuple):
+class Selection(NamedTuple):
     """A model, and how it was chosen."""
 
-    warp: Warp
+    warp: Transform
     unseen: NDArray[np.float64]
     """(N, 2) what each point says less what this kind predicts from the other blocks; NaN where nothing is held out."""
     block: NDArray[np.int_]
@@ -53,7 +53,7 @@ class _Trial(NamedTuple):
     """A kind in the competition."""
 
     kind: str
-    fit: Callable[[NDArray[np.bool_]], Warp]
+    fit: Callable[[NDArray[np.bool_]], Transform]
     """From the points of a mask."""
 
 
@@ -67,7 +67,7 @@ def choose(
     kinds: Sequence[str] = TRIED,
     apart: float = 0.0,
     seed: int = 0,
-) -> Chosen:
+) -> Selection:
     """The simplest model that predicts unseen ground as well as any.
 
     Args:
@@ -97,11 +97,11 @@ def choose(
         if len(score) > 1 and (trial.kind not in scores or score.mean() < scores[trial.kind].mean()):
             scores[trial.kind], best[trial.kind] = score, (trial, error)
     if not scores:  # all in one block: nothing can be held out
-        return Chosen(trials[0].fit(everything), np.full(left.shape, np.nan), block, {})
+        return Selection(trials[0].fit(everything), np.full(left.shape, np.nan), block, {})
     least = min(scores.values(), key=lambda score: float(score.mean()))
     kind = next(k for k in kinds if k in scores and _no_worse(scores[k], least))
     errors = {k: float(np.sqrt(score.mean() / 2)) for k, score in scores.items()}
-    return Chosen(best[kind][0].fit(everything), best[kind][1], block, errors)
+    return Selection(best[kind][0].fit(everything), best[kind][1], block, errors)
 
 
 def _no_worse(score: NDArray[np.float64], least: NDArray[np.float64]) -> bool:
@@ -110,7 +110,7 @@ def _no_worse(score: NDArray[np.float64], least: NDArray[np.float64]) -> bool:
     return bool(worse.mean() <= worse.std(ddof=1) / np.sqrt(len(worse)))
 
 
-def consensus(left: Points, right: Points, model: Model, tolerance: float) -> NDArray[np.float64]:
+def consensus(left: Points, right: Points, model: PlaneTransform, tolerance: float) -> NDArray[np.float64]:
     """(N,) how far each point is believed, by the company it keeps: Tukey's biweight about the median of its block.
 
     A model that is too simple for the ground must not decide which points a richer one may see.
@@ -144,8 +144,8 @@ def _trials(
     """The ways to fit a kind, none where the points do not suffice; ``inverse`` are their weights."""
     if kind in MINIMAL:
 
-        def plane(chosen: NDArray[np.bool_]) -> Warp:
-            return Warp(robust.fit(kind, left[chosen], right[chosen], inverse[chosen]))
+        def plane(chosen: NDArray[np.bool_]) -> Transform:
+            return Transform(robust.fit(kind, left[chosen], right[chosen], inverse[chosen]))
 
         return [_Trial(kind, plane)] if independent >= 2 * MINIMAL[kind] else []
     shape = _shape(kind, left[inverse > 0], azimuth, independent)
@@ -154,7 +154,7 @@ def _trials(
     basis = shape.basis(left)
     level = np.column_stack([np.ones(len(left)), (left - shape.origin) / shape.span])
 
-    def bent(chosen: NDArray[np.bool_], stiffness: float) -> Warp:
+    def bent(chosen: NDArray[np.bool_], stiffness: float) -> Transform:
         """Plane and bend fitted together: what a plane can say is taken out of the bend's basis first."""
         weight, flatly = inverse[chosen, None], level[chosen]
         bend = basis[chosen]
@@ -165,7 +165,7 @@ def _trials(
         coefficients = np.linalg.solve(gram, (bend * weight).T @ (right[chosen] - left[chosen]))
         fitted = replace(shape, coefficients=coefficients)
         rest = right[chosen] - basis[chosen] @ coefficients
-        return Warp(robust.fit("affine", left[chosen], rest, inverse[chosen]), fitted)
+        return Transform(robust.fit("affine", left[chosen], rest, inverse[chosen]), fitted)
 
     return [_Trial(kind, partial(bent, stiffness=s)) for s in ((0.0,) if kind.startswith("polynomial") else STIFFNESS)]
 

@@ -37,7 +37,7 @@ class NoModel(ValueError):
 
 
 @dataclass(frozen=True, eq=False)
-class Model:
+class PlaneTransform:
     """A transform of the plane from the left frame to the right one."""
 
     kind: str
@@ -108,10 +108,10 @@ class Bend:
 
 
 @dataclass(frozen=True, eq=False)
-class Warp:
+class Transform:
     """A transform from the left frame to the right one: of the plane, and bent."""
 
-    plane: Model
+    plane: PlaneTransform
     bend: Bend | None = None
 
     @property
@@ -147,14 +147,14 @@ class Warp:
         return {"kind": self.kind, "plane": self.plane.kind, **plane, "bend": bend}
 
     @staticmethod
-    def from_plain(value: Mapping[str, Any]) -> Warp:
+    def from_plain(value: Mapping[str, Any]) -> Transform:
         """What ``plain`` has made."""
-        plane = Model(value.get("plane", value["kind"]), np.array(value["matrix"]), np.array(value["origin"]))
+        plane = PlaneTransform(value.get("plane", value["kind"]), np.array(value["matrix"]), np.array(value["origin"]))
         if "bend" not in value:
-            return Warp(plane)
+            return Transform(plane)
         arrays = {k: np.array(value["bend"][k], float) for k in ("origin", "extent", "coefficients")}
         intervals = tuple(int(n) for n in value["bend"]["intervals"])
-        return Warp(
+        return Transform(
             plane,
             Bend(
                 value["kind"],

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from sentinel_match.errors import UnknownMatcher
 
 if TYPE_CHECKING:
-    from sentinel_match.matchers.prior import Guide
+    from sentinel_match.matchers.prior import GeometricPrior
     from sentinel_match.models.weights import Weights
 
 GROUP = "sentinel_match.matchers"
@@ -98,7 +98,7 @@ class Matcher(Protocol):
         """
         ...
 
-    def match(self, left: Arrays, right: Arrays, guide: Guide | None = None) -> Matches:
+    def match(self, left: Arrays, right: Arrays, guide: GeometricPrior | None = None) -> Matches:
         """Correspondences between two described images. An empty image has none; that is no error.
 
         Args:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sentinel_match.matchers import Arrays, Matches
-    from sentinel_match.matchers.prior import Guide
+    from sentinel_match.matchers.prior import GeometricPrior
 
 LEAN = (0.40, 0.0)
 """Pixels that ALIKED-n16rot's keypoints lie right of and below their things: half of what mirroring an image moves
@@ -90,7 +90,7 @@ class AlikedLightGlue:
             centred = keypoints + 0.5 - keypoints.new_tensor(LEAN)
             return lightglue.described(pixels, centred, around[:, self.nms_radius, self.nms_radius], descriptors)
 
-    def match(self, left: Arrays, right: Arrays, guide: Guide | None = None) -> Matches:
+    def match(self, left: Arrays, right: Arrays, guide: GeometricPrior | None = None) -> Matches:
         """Mutual matches; see :meth:`sentinel_match.matchers.Matcher.match`. ``score`` is LightGlue's probability."""
         return lightglue.match(self, "aliked", left, right, guide)
 

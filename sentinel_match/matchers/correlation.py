@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from sentinel_match.execute import in_threads
+from sentinel_match.parallel import in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sentinel_match.matchers.correlation import Peaks
-    from sentinel_match.matchers.prior import Guide
+    from sentinel_match.matchers.prior import GeometricPrior
 
 SURE = 0.9
 """A point this sure looks no further around."""
@@ -57,7 +57,7 @@ class Samples(NamedTuple):
     """(rows, cols) of the same."""
 
 
-class Surfaces(NamedTuple):
+class GridSurfaces(NamedTuple):
     """Correlation around every point of a grid."""
 
     points: NDArray[np.float64]
@@ -87,8 +87,8 @@ class Surfaces(NamedTuple):
 
 
 def surfaces(
-    left: Samples, right: Samples, known: NDArray[np.bool_], guide: Guide, grid: Grid, device: torch.device
-) -> Surfaces:
+    left: Samples, right: Samples, known: NDArray[np.bool_], guide: GeometricPrior, grid: Grid, device: torch.device
+) -> GridSurfaces:
     """Correlate windows around every known point of the left image.
 
     Args:
@@ -120,11 +120,11 @@ def surfaces(
         place = torch.from_numpy(here).to(device)
         height[place] = (found.height * found.clear[:, None, None]).flatten(1)
         clear[place] = found.clear[:, None]
-    return Surfaces(points, expected, height.view(*shape, height.shape[1]), clear.view(*shape, 1), grid.stride)
+    return GridSurfaces(points, expected, height.view(*shape, height.shape[1]), clear.view(*shape, 1), grid.stride)
 
 
 def answered(
-    found: Surfaces, guide: Guide, min_clear: float, spacing: float, odds: Mapping[float, Sequence[float]]
+    found: GridSurfaces, guide: GeometricPrior, min_clear: float, spacing: float, odds: Mapping[float, Sequence[float]]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Left points, right points, probabilities and supports of a grid, where enough of the window is clear.
 
@@ -184,7 +184,7 @@ def likely(
     score: NDArray[np.float64],
     witness: NDArray[np.float64],
     valid: NDArray[np.bool_],
-    guide: Guide,
+    guide: GeometricPrior,
     least: float,
 ) -> Matches:
     """Those that lead to valid ground and are likely, also after what lies there has been considered.

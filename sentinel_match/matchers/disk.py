@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sentinel_match.matchers import Arrays, Matches
-    from sentinel_match.matchers.prior import Guide
+    from sentinel_match.matchers.prior import GeometricPrior
 
 MULTIPLE = 32
 """The coarsest map has 1/16 of the resolution, and to be normalised it needs more than one pixel."""
@@ -97,7 +97,7 @@ class DiskLightGlue:
             keypoints = parabola(points, around) + 0.5 - points.new_tensor(LEAN, dtype=torch.float32)
             return lightglue.described(pixels, keypoints, around[:, self.nms_radius, self.nms_radius], found)
 
-    def match(self, left: Arrays, right: Arrays, guide: Guide | None = None) -> Matches:
+    def match(self, left: Arrays, right: Arrays, guide: GeometricPrior | None = None) -> Matches:
         """Mutual matches; see :meth:`sentinel_match.matchers.Matcher.match`. ``score`` is LightGlue's probability."""
         return lightglue.match(self, "disk", left, right, guide)
 

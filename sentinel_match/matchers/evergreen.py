@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sentinel_match.matchers import Arrays
-    from sentinel_match.matchers.prior import Guide
+    from sentinel_match.matchers.prior import GeometricPrior
 
 STRIDE = 2
 """Pixels along one feature."""
@@ -91,7 +91,7 @@ class Evergreen:
         device = models.device(self.device)
         return {**arrays, **described(self._network(), arrays["pixels"], arrays["valid"], device)}
 
-    def match(self, left: Arrays, right: Arrays, guide: Guide | None = None) -> Matches:
+    def match(self, left: Arrays, right: Arrays, guide: GeometricPrior | None = None) -> Matches:
         """Grid points of the left image, found in the right one; see :meth:`sentinel_match.matchers.Matcher.match`.
 
         Without a guide the images are taken to show the same place, displaced by as much as reduced images can tell. A
@@ -105,7 +105,7 @@ class Evergreen:
     def _network(self) -> Any:
         return _network(verified(EVERGREEN, self.weights_file), str(models.device(self.device)))
 
-    def _dense(self, left: Arrays, right: Arrays, guide: Guide) -> Matches:
+    def _dense(self, left: Arrays, right: Arrays, guide: GeometricPrior) -> Matches:
         points, found, score, support = self._looked(left, right, guide)
         sure = score >= SURE
         aside = np.median((found - guide.expected(points))[sure], axis=0) if sure.sum() >= FEW else np.zeros(2)
@@ -120,7 +120,7 @@ class Evergreen:
         return dense.likely(points, found, score, witness, right["valid"], guide, self.min_score)
 
     def _looked(
-        self, left: Arrays, right: Arrays, guide: Guide
+        self, left: Arrays, right: Arrays, guide: GeometricPrior
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Left points, right points, probabilities and supports of the grid."""
         grid = dense.Grid(self.spacing, WINDOW, "intensity", STRIDE)
@@ -169,7 +169,7 @@ def load(path: Path) -> Any:
     Raises:
         WeightsDamaged: it does not fit.
     """
-    from sentinel_match.models.evergreen import Evergreen as Network
+    from sentinel_match.models.evergreen import EvergreenNetwork as Network
     from sentinel_match.models.tensors import fill, read
 
     network = Network()

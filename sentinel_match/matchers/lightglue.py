@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sentinel_match.matchers import Arrays
-    from sentinel_match.matchers.prior import Guide
-    from sentinel_match.models.lightglue import Side
+    from sentinel_match.matchers.prior import GeometricPrior
+    from sentinel_match.models.lightglue import KeypointSide
 
 MARGIN = 4
 """Pixels kept clear of keypoints beside invalid pixels and the border; SuperPoint's authors drop 4 at the border."""
@@ -126,7 +126,7 @@ def nothing(pixels: NDArray[np.float32], channels: int) -> Arrays:
     }
 
 
-def match(matcher: Learned, features: str, left: Arrays, right: Arrays, guide: Guide | None) -> Matches:
+def match(matcher: Learned, features: str, left: Arrays, right: Arrays, guide: GeometricPrior | None) -> Matches:
     """Mutual matches; see :meth:`sentinel_match.matchers.Matcher.match`. ``score`` is LightGlue's probability.
 
     Args:
@@ -150,7 +150,7 @@ def match(matcher: Learned, features: str, left: Arrays, right: Arrays, guide: G
     return matched(network, matcher.min_score, left, right, guide)
 
 
-def matched(network: Any, min_score: float, left: Arrays, right: Arrays, guide: Guide | None) -> Matches:
+def matched(network: Any, min_score: float, left: Arrays, right: Arrays, guide: GeometricPrior | None) -> Matches:
     """As ``match``, by a network that is there; neither side is empty."""
     import torch
 
@@ -168,11 +168,11 @@ def matched(network: Any, min_score: float, left: Arrays, right: Arrays, guide: 
     )
 
 
-def side(arrays: Arrays, device: torch.device) -> Side:
+def side(arrays: Arrays, device: torch.device) -> KeypointSide:
     """What ``describe`` gave, as LightGlue takes it."""
-    from sentinel_match.models.lightglue import Side
+    from sentinel_match.models.lightglue import KeypointSide
 
-    return Side(
+    return KeypointSide(
         models.tensor(arrays["keypoints"] - np.float32(0.5), device),
         models.tensor(arrays["descriptors"], device).float(),
         models.tensor(arrays["image_size"], device),

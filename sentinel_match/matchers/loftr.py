@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sentinel_match.matchers import Arrays
-    from sentinel_match.matchers.prior import Guide
+    from sentinel_match.matchers.prior import GeometricPrior
 
 MARGIN = 4
 """Pixels kept clear of matches beside invalid pixels and the border."""
@@ -95,7 +95,7 @@ class LoFTR:
             "scale": np.array([cols / size[0], rows / size[1]]),
         }
 
-    def match(self, left: Arrays, right: Arrays, guide: Guide | None = None) -> Matches:
+    def match(self, left: Arrays, right: Arrays, guide: GeometricPrior | None = None) -> Matches:
         """Matches of coarse cells, refined in the right image; see :meth:`sentinel_match.matchers.Matcher.match`.
 
         With a guide, ``score`` is the confidence among the cells in reach; where there is but one, it says nothing.
@@ -128,7 +128,7 @@ class LoFTR:
         return Matches(a, b, score)
 
 
-def _bias(guide: Guide, left: Arrays, right: Arrays, device: torch.device) -> Callable[[slice], Tensor]:
+def _bias(guide: GeometricPrior, left: Arrays, right: Arrays, device: torch.device) -> Callable[[slice], Tensor]:
     # A match lies up to half a cell from where its cell stands, in x and in y
     wide = replace(guide, radius=guide.radius + float(np.hypot(*right["scale"])) * CELL / 2)
     cells, others = _cells(left), _cells(right)

@@ -16,7 +16,7 @@ from sentinel_match import models
 from sentinel_match.geometry import robust, transform
 from sentinel_match.geometry.chance import ACCEPTED_CHANCE, agreement
 from sentinel_match.matchers import Matches, dense
-from sentinel_match.matchers.prior import Guide
+from sentinel_match.matchers.prior import GeometricPrior
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,7 +83,7 @@ class Phase:
         known = valid & np.isfinite(pixels)
         return {"pixels": np.where(known, pixels, 0).astype(np.float16), "valid": known}
 
-    def match(self, left: Arrays, right: Arrays, guide: Guide | None = None) -> Matches:
+    def match(self, left: Arrays, right: Arrays, guide: GeometricPrior | None = None) -> Matches:
         """Grid points of the left image, found in the right one; see :meth:`sentinel_match.matchers.Matcher.match`.
 
         Without a guide the images are taken to show the same place, displaced by as much as reduced images can tell. A
@@ -95,7 +95,7 @@ class Phase:
         points, found, score, support = self._dense(left, right, guide)
         return dense.likely(points, found, score, self._witness(support), right["valid"], guide, self.min_score)
 
-    def within_reach(self, left: Arrays, right: Arrays, guide: Guide | None) -> Guide | None:
+    def within_reach(self, left: Arrays, right: Arrays, guide: GeometricPrior | None) -> GeometricPrior | None:
         """A prior that windows can search, made or narrowed on reduced images where need be; none if that fails.
 
         Args:
@@ -107,13 +107,13 @@ class Phase:
             return None
         if guide is None or not np.isfinite(guide.radius):
             shortest = min(*left["valid"].shape, *right["valid"].shape)
-            anywhere = Guide(np.eye(3), REACH * shortest / (FEWEST * self.window))
+            anywhere = GeometricPrior(np.eye(3), REACH * shortest / (FEWEST * self.window))
             guide = anywhere if guide is None else replace(anywhere, left=guide.left, right=guide.right)
         if guide.radius > REACH:
             guide = self.narrowed(left, right, guide)
         return guide if guide.radius <= REACH else None
 
-    def narrowed(self, left: Arrays, right: Arrays, guide: Guide, least: int = 2) -> Guide:
+    def narrowed(self, left: Arrays, right: Arrays, guide: GeometricPrior, least: int = 2) -> GeometricPrior:
         """A guide with a smaller radius, where reduced images agree on where the right one lies; else the same.
 
         Args:
@@ -134,9 +134,9 @@ class Phase:
             size //= 2
         return guide
 
-    def _narrowed(self, left: Arrays, right: Arrays, guide: Guide, size: int) -> Guide | None:
+    def _narrowed(self, left: Arrays, right: Arrays, guide: GeometricPrior, size: int) -> GeometricPrior | None:
         shrink = np.diag([1 / size, 1 / size, 1.0])
-        small = Guide(shrink @ guide.transform @ np.linalg.inv(shrink), min(guide.radius / size, REACH))
+        small = GeometricPrior(shrink @ guide.transform @ np.linalg.inv(shrink), min(guide.radius / size, REACH))
         points, found, score, support = self._dense(reduced(left, size), reduced(right, size), small)
         likely = score >= self.min_score
         points, found, score, support = points[likely], found[likely], score[likely], support[likely]
@@ -153,7 +153,7 @@ class Phase:
         return self.window + 2.7 * support
 
     def _dense(
-        self, left: Arrays, right: Arrays, guide: Guide
+        self, left: Arrays, right: Arrays, guide: GeometricPrior
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Left points, right points, probabilities and supports of a regular grid."""
         grid = dense.Grid(self.spacing, self.window, "orientation")
@@ -189,7 +189,7 @@ def agreed(
     score: NDArray[np.float64],
     witness: NDArray[np.float64],
     radius: float,
-) -> transform.Model | None:
+) -> transform.PlaneTransform | None:
     """The similarity that independent windows agree on, or the translation, or none.
 
     Args:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Guide:
+class GeometricPrior:
     """Which pairs of positions may correspond, and how likely each is before anybody looks."""
 
     transform: NDArray[np.float64]
@@ -66,11 +66,11 @@ class Guide:
         ]
         return np.concatenate(parts)
 
-    def within_cell(self, left: tuple[int, int, int, int], right: tuple[int, int, int, int]) -> Guide:
+    def within_cell(self, left: tuple[int, int, int, int], right: tuple[int, int, int, int]) -> GeometricPrior:
         """The same for windows (row, col, height, width) of the two images."""
         to_left, from_right = np.eye(3), np.eye(3)
         to_left[:2, 2], from_right[:2, 2] = (left[1], left[0]), (-right[1], -right[0])
-        return Guide(
+        return GeometricPrior(
             from_right @ self.transform @ to_left,
             self.radius,
             self.left and self.left.crop(*left),

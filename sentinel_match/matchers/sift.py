@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sentinel_match.matchers import Arrays
-    from sentinel_match.matchers.prior import Guide
+    from sentinel_match.matchers.prior import GeometricPrior
     from sentinel_match.models.weights import Weights
 
 MARGIN = 4
@@ -99,7 +99,7 @@ class Sift:
             return _arrays([], np.empty((0, 128), np.float32))
         return _arrays(found, descriptors)
 
-    def match(self, left: Arrays, right: Arrays, guide: Guide | None = None) -> Matches:
+    def match(self, left: Arrays, right: Arrays, guide: GeometricPrior | None = None) -> Matches:
         """Mutual nearest neighbours that pass the ratio test; see :meth:`sentinel_match.matchers.Matcher.match`.
 
         A guide's bias, times ``TEMPERATURE``, is added to the similarity, the cosine of two descriptors, so nearest and

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sentinel_match.matchers import Arrays
-    from sentinel_match.matchers.prior import Guide
+    from sentinel_match.matchers.prior import GeometricPrior
     from sentinel_match.models.superglue import SuperGlue
 
 
@@ -74,7 +74,7 @@ class SuperPointSuperGlue:
         """Keypoints and descriptors; see :func:`sentinel_match.matchers.superpoint.detect`."""
         return superpoint.detect(self, self._files()[0], pixels, valid)
 
-    def match(self, left: Arrays, right: Arrays, guide: Guide | None = None) -> Matches:
+    def match(self, left: Arrays, right: Arrays, guide: GeometricPrior | None = None) -> Matches:
         """Mutual best matches; see :meth:`sentinel_match.matchers.Matcher.match`.
 
         The bias of the guide is added to the scores before the transport, the dustbins stay as they are: where nothing
@@ -93,7 +93,7 @@ class SuperPointSuperGlue:
         return verified(network, self.weights_file), verified(superglue, self.superglue_file)
 
 
-def matched(network: SuperGlue, min_score: float, left: Arrays, right: Arrays, guide: Guide | None) -> Matches:
+def matched(network: SuperGlue, min_score: float, left: Arrays, right: Arrays, guide: GeometricPrior | None) -> Matches:
     """As ``match``, by a network that is there; neither side is empty."""
     import torch
 

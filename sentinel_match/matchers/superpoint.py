@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sentinel_match.matchers import Arrays, Matches
-    from sentinel_match.matchers.prior import Guide
+    from sentinel_match.matchers.prior import GeometricPrior
     from sentinel_match.models.superpoint import SuperPoint
 
 
@@ -61,7 +61,7 @@ class SuperPointLightGlue:
         """Keypoints and descriptors; see ``detect``."""
         return detect(self, lightglue.files(self)[0], pixels, valid)
 
-    def match(self, left: Arrays, right: Arrays, guide: Guide | None = None) -> Matches:
+    def match(self, left: Arrays, right: Arrays, guide: GeometricPrior | None = None) -> Matches:
         """Mutual matches; see :meth:`sentinel_match.matchers.Matcher.match`. ``score`` is LightGlue's probability."""
         return lightglue.match(self, "superpoint", left, right, guide)
 

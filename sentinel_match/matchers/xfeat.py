@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sentinel_match.matchers import Arrays, Matches
-    from sentinel_match.matchers.prior import Guide
+    from sentinel_match.matchers.prior import GeometricPrior
 
 MULTIPLE, CELL = 32, 8
 """The coarsest map has 1/32 of the resolution; keypoints are told in cells of 8 x 8 pixels."""
@@ -103,7 +103,7 @@ class XFeatLighterGlue:
             keypoints = parabola(points, around.log()) + 0.5
             return lightglue.described(pixels, keypoints, rank, functional.normalize(sampled, dim=1))
 
-    def match(self, left: Arrays, right: Arrays, guide: Guide | None = None) -> Matches:
+    def match(self, left: Arrays, right: Arrays, guide: GeometricPrior | None = None) -> Matches:
         """Mutual matches; see :meth:`sentinel_match.matchers.Matcher.match`. ``score`` is LightGlue's probability."""
         return lightglue.match(self, "xfeat", left, right, guide)
 

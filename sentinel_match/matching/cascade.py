@@ -21,10 +21,10 @@ from sentinel_match.geometry import robust
 from sentinel_match.geometry.grids import origin_of, pixel_size, to_metres
 from sentinel_match.matchers import WITNESS as SHARED
 from sentinel_match.matchers.phase import REACH, Phase
-from sentinel_match.matchers.prior import Guide
+from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.matching import cells
 from sentinel_match.matching.cell_matching import PRECISE, CellMatching
-from sentinel_match.matching.correspondences import CASCADE, Found, Method, Side, made
+from sentinel_match.matching.correspondences import CASCADE, Correspondences, MatchInput, Method, made
 from sentinel_match.matching.unguided import Search, relate
 from sentinel_match.matching.view import View
 
@@ -54,12 +54,12 @@ LONE = 1e-9
 
 
 def correspond(
-    left: Side,
-    right: Side,
+    left: MatchInput,
+    right: MatchInput,
     method: Method | None = None,
     cache: Cache | None = None,
     tell: Callable[[str, int, int], None] = lambda _what, _done, _of: None,
-) -> Found:
+) -> Correspondences:
     """Correspondences between two images on one lattice, and the model they agree on.
 
     Args:
@@ -77,7 +77,7 @@ def correspond(
     aside = np.eye(3)
     aside[:2, 2] = np.subtract(origin_of(a.geobox), origin_of(b.geobox))[::-1]
     radius = max(method.reach / pixel_size(a.geobox), NEAREST) if method.guided else np.inf
-    prior = Guide(aside, radius, left.context, right.context)
+    prior = GeometricPrior(aside, radius, left.context, right.context)
     if method.guided:
         prior = _narrowed(left, right, prior, method.device)
     pair = CellMatching(left, right, method, cache, tell, prior, cells.choose(a, b, method.cells))
@@ -96,7 +96,7 @@ def correspond(
     return searched
 
 
-def _narrowed(left: Side, right: Side, prior: Guide, device: str) -> Guide:
+def _narrowed(left: MatchInput, right: MatchInput, prior: GeometricPrior, device: str) -> GeometricPrior:
     """The prior, corrected by a look at both whole images at low resolution where it could be far off."""
     if prior.radius <= REACH:
         return prior
@@ -106,7 +106,7 @@ def _narrowed(left: Side, right: Side, prior: Guide, device: str) -> Guide:
     return Phase(spacing=16, device=device).narrowed(a, b, prior, max(least, 2))
 
 
-def _cascade(pair: CellMatching) -> Found:
+def _cascade(pair: CellMatching) -> Correspondences:
     """``auto``: see the module."""
     phase = Phase(device=pair.method.device)
     dense = pair.judged(pair.look(phase, pair.cells))
@@ -122,7 +122,7 @@ def _cascade(pair: CellMatching) -> Found:
     return _united(pair, opinions)
 
 
-def _surer(one: Found, other: Found) -> Found:
+def _surer(one: Correspondences, other: Correspondences) -> Correspondences:
     """Both, but where both answer for one point of the grid, the surer answer alone."""
     both = _together(one, [one, other])
     order = np.argsort(-both.score, kind="stable")
@@ -130,7 +130,7 @@ def _surer(one: Found, other: Found) -> Found:
     return _only(both, np.sort(order[first]))
 
 
-def _together(base: Found, parts: Sequence[Found]) -> Found:
+def _together(base: Correspondences, parts: Sequence[Correspondences]) -> Correspondences:
     """All correspondences of some, none believed; everything else as ``base`` has it."""
     return replace(
         base,
@@ -143,11 +143,11 @@ def _together(base: Found, parts: Sequence[Found]) -> Found:
     )
 
 
-def _witness(found: Found) -> NDArray[np.float64]:
+def _witness(found: Correspondences) -> NDArray[np.float64]:
     return np.full(len(found), SHARED) if found.witness is None else found.witness
 
 
-def _searched(pair: CellMatching, methods: Sequence[Matcher]) -> Found:
+def _searched(pair: CellMatching, methods: Sequence[Matcher]) -> Correspondences:
     """Both images whole, at every rotation, by the first of some methods that finds anything."""
     a, b = pair.left.first, pair.right.first
     here, there = (View.of(image.pixels, np.asarray(image.valid)) for image in (a, b))
@@ -161,7 +161,7 @@ def _searched(pair: CellMatching, methods: Sequence[Matcher]) -> Found:
         relation = relate(here, there, search)
         left, right = (k[relation.pairs[:, side]] for side, k in enumerate(relation.keypoints))
         method = np.full(len(left), name, "U64")
-        found = Found(
+        found = Correspondences(
             left, right, relation.score, method, relation.keypoints, relation.inlier, None, f"{name}: {relation.why}"
         )
         if relation.model is not None:
@@ -171,7 +171,7 @@ def _searched(pair: CellMatching, methods: Sequence[Matcher]) -> Found:
     return found
 
 
-def _united(pair: CellMatching, opinions: list[Found]) -> Found:
+def _united(pair: CellMatching, opinions: list[Correspondences]) -> Correspondences:
     """All that was found, under the one model that most independent methods support."""
     opinions = [o for o in opinions if len(o)]
     if not opinions:
@@ -210,13 +210,13 @@ def _united(pair: CellMatching, opinions: list[Found]) -> Found:
     return replace(everything, believed=believed, model=judged.model, why=why)
 
 
-def _only(found: Found, chosen: NDArray[Any]) -> Found:
+def _only(found: Correspondences, chosen: NDArray[Any]) -> Correspondences:
     names = ("left", "right", "score", "method", "believed")
     witness = None if found.witness is None else found.witness[chosen]
     return replace(found, witness=witness, **{name: getattr(found, name)[chosen] for name in names})
 
 
-def _thin(cell: cells.Cell, found: Found, image: Raster, spacing: int) -> bool:
+def _thin(cell: cells.Cell, found: Correspondences, image: Raster, spacing: int) -> bool:
     """Whether believed points lie on a small part of a cell only."""
     row, col, height, width = cell.window(image.geobox)
     clear = np.asarray(image.valid[row : row + height : spacing, col : col + width : spacing]).sum()

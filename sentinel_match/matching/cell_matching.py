@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sentinel_match.execute import in_threads
 from sentinel_match.geometry import transform
 from sentinel_match.geometry.grids import origin_of
 from sentinel_match.matchers import Matches
 from sentinel_match.matching import consensus
 from sentinel_match.matching.cells import CELL_MARGIN, CELL_SIDE
-from sentinel_match.matching.correspondences import Found
+from sentinel_match.matching.correspondences import Correspondences
+from sentinel_match.parallel import in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from sentinel_match import matchers
     from sentinel_match.cache import Cache
-    from sentinel_match.matchers.prior import Guide
+    from sentinel_match.matchers.prior import GeometricPrior
     from sentinel_match.matching.cells import Cell
-    from sentinel_match.matching.correspondences import Method, Side
+    from sentinel_match.matching.correspondences import MatchInput, Method
     from sentinel_match.raster.raster import Raster
 
 PRECISE = 1.0
@@ -37,19 +37,19 @@ DENSE = ("phase", "evergreen")
 class CellMatching:
     """Two sides, the way they are looked at, and what all methods share."""
 
-    left: Side
-    right: Side
+    left: MatchInput
+    right: MatchInput
     method: Method
     cache: Cache | None
     tell: Callable[[str, int, int], None]
-    prior: Guide
+    prior: GeometricPrior
     """Of infinite radius where nothing is known but what lies where."""
     cells: Sequence[Cell]
 
-    def nothing(self, why: str) -> Found:
+    def nothing(self, why: str) -> Correspondences:
         """No correspondence at all."""
         none = Matches.none()
-        return Found(
+        return Correspondences(
             none.left,
             none.right,
             none.score,
@@ -65,11 +65,11 @@ class CellMatching:
         """Pixels over which a matcher's wrong correspondences spread: those it can reach of those the prior allows."""
         return min(self.prior.radius, CELL_SIDE / 2, float(getattr(matcher, "farthest", np.inf)))
 
-    def confirms(self, model: transform.Model, found: Found) -> bool:
+    def confirms(self, model: transform.PlaneTransform, found: Correspondences) -> bool:
         """Whether a method that had no part in a model supports it."""
         return consensus.confirms(model, found, self.left.first, self.right.first)
 
-    def look(self, matcher: matchers.Matcher, cells: Sequence[Cell]) -> Found:
+    def look(self, matcher: matchers.Matcher, cells: Sequence[Cell]) -> Correspondences:
         """What one matcher finds in some cells, in pixels of the two rasters; nothing is judged yet."""
         parts, looked = [], [(np.empty((0, 2)), np.empty((0, 2)))]
         for k, (matches, seen) in enumerate(in_threads(lambda cell: self._cell(matcher, cell), list(cells))):
@@ -79,7 +79,7 @@ class CellMatching:
         self.tell(f"match ({matcher.name})", len(cells), len(cells))
         parts = parts or [Matches.none()]
         left, right, score = (np.concatenate([getattr(p, name) for p in parts]) for name in ("left", "right", "score"))
-        return Found(
+        return Correspondences(
             left,
             right,
             score,
@@ -128,7 +128,7 @@ class CellMatching:
         return matches, (here[cell.holds(here, a.geobox)], there)
 
     def _described(
-        self, matcher: matchers.Matcher, side: Side, image: Raster, frame: tuple[int, int, int, int]
+        self, matcher: matchers.Matcher, side: MatchInput, image: Raster, frame: tuple[int, int, int, int]
     ) -> matchers.Arrays:
         view = image.crop(*frame)
 
@@ -146,7 +146,7 @@ class CellMatching:
         }
         return self.cache.arrays(recipe, describe)
 
-    def judged(self, found: Found, tolerance: float | None = None) -> Found:
+    def judged(self, found: Correspondences, tolerance: float | None = None) -> Correspondences:
         """The same with the model its correspondences agree on, or with the reason why there is none."""
         kind = self.method.model or "similarity"
         if tolerance is None:

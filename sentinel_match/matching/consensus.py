@@ -14,7 +14,7 @@ from sentinel_match.matchers import WITNESS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sentinel_match.matching.correspondences import Found
+    from sentinel_match.matching.correspondences import Correspondences
     from sentinel_match.raster.raster import Raster
 
 COARSE_TOLERANCE = 2.0
@@ -22,8 +22,8 @@ COARSE_TOLERANCE = 2.0
 
 
 def coarse_model(
-    kind: str, found: Found, a: Raster, b: Raster, tolerance: float, seed: int
-) -> tuple[transform.Model, np.ndarray, float]:
+    kind: str, found: Correspondences, a: Raster, b: Raster, tolerance: float, seed: int
+) -> tuple[transform.PlaneTransform, np.ndarray, float]:
     """The model the correspondences agree on, in metres, which of them do, and how many as good chance would give.
 
     Args:
@@ -54,12 +54,12 @@ def coarse_model(
     return model, np.hypot(*(q - model(p)).T) <= tolerance * gsd, chance
 
 
-def _witnesses(p: np.ndarray, found: Found, gsd: float) -> np.ndarray:
+def _witnesses(p: np.ndarray, found: Correspondences, gsd: float) -> np.ndarray:
     distance = WITNESS if found.witness is None else found.witness
     return robust.decluster(p, found.score, distance * gsd)
 
 
-def confirms(model: transform.Model, found: Found, a: Raster, b: Raster) -> bool:
+def confirms(model: transform.PlaneTransform, found: Correspondences, a: Raster, b: Raster) -> bool:
     """Whether correspondences that had no part in a model agree with it more than chance would have them.
 
     Args:
@@ -75,7 +75,7 @@ def confirms(model: transform.Model, found: Found, a: Raster, b: Raster) -> bool
     return by_chance(int(near.sum()), len(witnesses), COARSE_TOLERANCE / found.radius) <= ACCEPTED_CHANCE
 
 
-def probabilities(model: transform.Model, found: Found, a: Raster, b: Raster) -> NDArray[np.float64]:
+def probabilities(model: transform.PlaneTransform, found: Correspondences, a: Raster, b: Raster) -> NDArray[np.float64]:
     """(N,) how likely each correspondence is right, by its method's own score and the model that was found.
 
     Scores of different methods mean different things; the share of those that agree, among as good ones of the same

@@ -26,7 +26,7 @@ confirmed."""
 
 
 @dataclass(frozen=True, eq=False)
-class Side:
+class MatchInput:
     """One image of a pair, ready to be matched."""
 
     images: tuple[Raster, ...]
@@ -78,7 +78,7 @@ class Method:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class Correspondences:
     """What a method says of a pair."""
 
     left: NDArray[np.float64]
@@ -94,7 +94,7 @@ class Found:
     in the right one where a method may answer with any position."""
     believed: NDArray[np.bool_]
     """(N,) agree with the model; all ``False`` where there is none."""
-    model: transform.Model | None = None
+    model: transform.PlaneTransform | None = None
     """Left metres to right metres; ``None`` = no match."""
     why: str = ""
     """Why there is no match, or who confirmed it."""

@@ -11,7 +11,7 @@ import numpy as np
 from sentinel_match.errors import MissingBand, NoOverlap, TooFine
 from sentinel_match.geometry.grids import covering, ground_resolution, metric, same_lattice
 from sentinel_match.matching import cells
-from sentinel_match.matching.correspondences import Side
+from sentinel_match.matching.correspondences import MatchInput
 from sentinel_match.raster import landcover, raster
 from sentinel_match.raster.bands import band_names, source_of
 from sentinel_match.raster.load import load
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
     from sentinel_match.cache import Cache
     from sentinel_match.products.scene import Scene
-    from sentinel_match.raster.load import Loaded
+    from sentinel_match.raster.load import PreparedImage
     from sentinel_match.raster.masks import Masking
     from sentinel_match.raster.transitions import Semantics
 
 BANDS = ("B04", "B08", "B03", "B02", "B8A", "B11", "B12", "B05", "B06", "B07", "B01", "B09", "TCI", "1")
 """Which band is compared when nobody says: red first, as Sen2Like does; then by resolution and texture."""
-Tell = Callable[[str, int, int], None]
+Progress = Callable[[str, int, int], None]
 """Called with (what is being done, how many are done, of how many)."""
 
 
@@ -56,11 +56,11 @@ def common_band(left: Scene, right: Scene, wanted: str | None) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
+class PairSide:
     """One scene of a pair on the pair's lattice, and what it was made from."""
 
-    side: Side
-    loaded: Loaded
+    side: MatchInput
+    loaded: PreparedImage
     """Of the first band."""
     classes: NDArray[np.uint8] | None
     """(rows, cols) of what lies where; ``None`` where nothing says so."""
@@ -83,8 +83,8 @@ def load_both(
     masking: Masking,
     semantics: Semantics,
     cache: Cache | None,
-    tell: Tell,
-) -> list[list[Loaded]]:
+    tell: Progress,
+) -> list[list[PreparedImage]]:
     """The bands of both scenes, each on its own lattice; from the cache where they have been loaded before.
 
     Raises:
@@ -115,8 +115,8 @@ def load_pair(
     masking: Masking,
     semantics: Semantics,
     cache: Cache | None,
-    tell: Tell,
-) -> tuple[Prepared, Prepared]:
+    tell: Progress,
+) -> tuple[PairSide, PairSide]:
     """Both scenes on the left one's lattice; the right one is warped only where it is on another.
 
     Raises:
@@ -136,7 +136,7 @@ def load_pair(
     return prepared(loaded[0], ground, semantics), prepared(loaded[1], grid, semantics)
 
 
-def prepared(loaded: list[Loaded], grid: GeoBox, semantics: Semantics) -> Prepared:
+def prepared(loaded: list[PreparedImage], grid: GeoBox, semantics: Semantics) -> PairSide:
     """Bands of one scene on a grid, valid where all are."""
     own = loaded[0].raster.geobox
     images = [one.raster if grid == own else raster.warp(one.raster, grid) for one in loaded]
@@ -148,10 +148,10 @@ def prepared(loaded: list[Loaded], grid: GeoBox, semantics: Semantics) -> Prepar
         known = landcover.reproject(known, own, grid)
     context = semantics.context(known) if known is not None else None
     recipe = {"of": [one.recipe for one in loaded]}
-    return Prepared(Side(tuple(images), context, recipe), loaded[0], known)
+    return PairSide(MatchInput(tuple(images), context, recipe), loaded[0], known)
 
 
-def hidden(a: Loaded, b: Loaded) -> str:
+def hidden(a: PreparedImage, b: PreparedImage) -> str:
     """What hides each image, for a message: ``left: nodata 40 %; right: cloud 98 %``."""
     sides = []
     for side, loaded in (("left", a), ("right", b)):

@@ -69,7 +69,7 @@ class Refinement:
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class Measurements:
     """Where the content around each left point lies in the right image."""
 
     left: Points
@@ -96,11 +96,11 @@ class Measured:
         return len(self.ok)
 
     @staticmethod
-    def nothing(left: Points, right: Points) -> Measured:
+    def nothing(left: Points, right: Points) -> Measurements:
         """Points of which none could be measured."""
         zero, no = np.zeros(len(left)), np.zeros(len(left), bool)
         arrays = zero.copy(), zero.copy(), zero.copy(), no, no.copy(), np.full(len(left), "", "U16"), zero
-        return Measured(left, right, *arrays)
+        return Measurements(left, right, *arrays)
 
 
 class _Images(NamedTuple):
@@ -127,7 +127,7 @@ def measure(
     at: Points,
     expected: Points,
     options: Refinement | None = None,
-) -> Measured:
+) -> Measurements:
     """Measure to sub-pixel precision where the ground at left points lies in the right image.
 
     Args:
@@ -148,7 +148,7 @@ def measure(
     )
     moved = nodes(at)
     node = np.round(moved / STEP).astype(np.int64)
-    measured = Measured.nothing(moved, moved + (expected - at))
+    measured = Measurements.nothing(moved, moved + (expected - at))
     measured = replace(measured, refined=np.ones(len(at), bool))
     rows, cols = images.left[0].valid.shape
     inside = np.asarray(((moved >= 0) & (moved <= (cols, rows))).all(1))

@@ -22,7 +22,7 @@ import numpy as np
 from sentinel_match.geometry import robust, transform
 from sentinel_match.geometry.chance import ACCEPTED_CHANCE, agreement
 from sentinel_match.matchers.phase import Phase
-from sentinel_match.matchers.prior import Guide
+from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.matchers.validity import filled
 from sentinel_match.matching.view import View, reduced, shift, turned
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sentinel_match.geometry.grids import Points
-    from sentinel_match.geometry.transform import Model
+    from sentinel_match.geometry.transform import PlaneTransform
     from sentinel_match.matchers import Arrays, Matcher
 
 ROTATIONS = (0.0, 90.0, 180.0, 270.0, 45.0, 135.0, 225.0, 315.0, *(22.5 + 45.0 * k for k in range(8)))
@@ -102,7 +102,7 @@ class Relation:
     """(K,) the matcher's confidence, 0 to 1."""
     inlier: NDArray[np.bool_]
     """(K,) whether it agrees with the model."""
-    model: Model | None
+    model: PlaneTransform | None
     """Left pixels to right pixels; ``None`` where the images have nothing in common that could be verified."""
     angle: float | None
     """Degrees, -180 to 180, by which the right image is turned clockwise against the left one."""
@@ -119,7 +119,7 @@ class _Attempt:
     keypoints: tuple[Points, Points]
     pairs: NDArray[np.intp]
     score: NDArray[np.float64]
-    model: Model | None
+    model: PlaneTransform | None
     inlier: NDArray[np.bool_]
     chance: float
 
@@ -178,7 +178,7 @@ def relate(left: View, right: View, search: Search) -> Relation:
     return Relation(best.keypoints, best.pairs, best.score, best.inlier, best.model, angle, agreeing)
 
 
-def _overlaid(left: View, right: View, model: Model, device: str) -> Model | None:
+def _overlaid(left: View, right: View, model: PlaneTransform, device: str) -> PlaneTransform | None:
     """The model as ``phase`` has it, with the right view laid over the left one; ``None`` if it sees other ground.
 
     Args:
@@ -196,7 +196,7 @@ def _overlaid(left: View, right: View, model: Model, device: str) -> Model | Non
     phase = Phase(spacing=16, device=device)
     both = left.valid & valid
     here, there = phase.describe(np.asarray(left.pixels, np.float32), both), phase.describe(pixels, both)
-    found = phase.match(here, there, Guide(np.eye(3), REACH))
+    found = phase.match(here, there, GeometricPrior(np.eye(3), REACH))
     keep = robust.decluster(found.left, found.score, found.witnesses)
     p, q = found.left[keep], found.right[keep]
     if len(p) < LEAST_WINDOWS:
@@ -209,16 +209,16 @@ def _overlaid(left: View, right: View, model: Model, device: str) -> Model | Non
     if chance > ACCEPTED_CHANCE / (CANDIDATES * len(ROTATIONS)) or seen < SEEN or count < LEAST_WINDOWS:
         return None
     whole = right.matrix @ to_right @ homogeneous(small) @ np.linalg.inv(left.matrix)
-    return transform.Model(model.kind, whole / whole[2, 2], np.zeros(2))
+    return transform.PlaneTransform(model.kind, whole / whole[2, 2], np.zeros(2))
 
 
-def turn(model: Model, at: NDArray[np.float64]) -> float:
+def turn(model: PlaneTransform, at: NDArray[np.float64]) -> float:
     """Degrees clockwise, -180 to 180, by which a model turns what is at (2,) ``at`` (the rotation nearest to it)."""
     (a, b), (c, d) = _linear(model, at)
     return float(np.degrees(np.arctan2(c - b, a + d)))
 
 
-def homogeneous(model: Model) -> NDArray[np.float64]:
+def homogeneous(model: PlaneTransform) -> NDArray[np.float64]:
     """(3, 3) matrix of a model, without the origin it keeps apart."""
     return np.asarray(shift(*model.origin) @ model.matrix @ shift(*-model.origin))
 
@@ -227,7 +227,7 @@ _Part: TypeAlias = "tuple[Points, Points, NDArray[np.intp], NDArray[np.float64]]
 """Keypoints of both in pixels of their images, which of them match, and the scores."""
 
 
-def _compare(matcher: Matcher, a: View, described: Arrays, b: View, guide: Guide | None = None) -> _Part:
+def _compare(matcher: Matcher, a: View, described: Arrays, b: View, guide: GeometricPrior | None = None) -> _Part:
     other = matcher.describe(b.pixels, b.valid)
     found = matcher.match(described, other, guide)
     left, i = _indexed(described, found.left)
@@ -277,7 +277,11 @@ def _attempt(parts: list[_Part], scale: tuple[float, float], search: Search, rea
 
 
 def _guided(
-    views: Iterable[tuple[View, View]], model: Model, search: Search, radius: float, described: Arrays | None = None
+    views: Iterable[tuple[View, View]],
+    model: PlaneTransform,
+    search: Search,
+    radius: float,
+    described: Arrays | None = None,
 ) -> _Attempt:
     """Views compared under a model that is off by ``radius`` pixels at most, the right ones as the left ones show them.
 
@@ -295,14 +299,14 @@ def _guided(
         low, high = shown.min(0) - radius / upright.scale, shown.max(0) + radius / upright.scale
         (x, y), (width, height) = np.floor(low).astype(int), np.ceil(high - low).astype(int) + 1
         upright = upright.cut(y, x, height, width)
-        guide = Guide(np.linalg.inv(upright.matrix) @ homogeneous(model) @ left.matrix, radius / upright.scale)
+        guide = GeometricPrior(np.linalg.inv(upright.matrix) @ homogeneous(model) @ left.matrix, radius / upright.scale)
         known = search.matcher.describe(left.pixels, left.valid) if described is None else described
         parts.append(_compare(search.matcher, left, known, upright, guide))
         scale = left.scale, upright.scale
     return _attempt(parts, scale, search, radius)
 
 
-def _windows(left: View, right: View, model: Model, count: int, radius: float) -> Iterator[tuple[View, View]]:
+def _windows(left: View, right: View, model: PlaneTransform, count: int, radius: float) -> Iterator[tuple[View, View]]:
     """Windows of the left image that show most of what both show, far from one another, with their places in the right.
 
     One at a time: no more than one is in memory.
@@ -321,7 +325,7 @@ def _windows(left: View, right: View, model: Model, count: int, radius: float) -
         yield a, right.cut(low[1], low[0], high[1] - low[1], high[0] - low[0])
 
 
-def _shared(left: View, right: View, model: Model, row: int, col: int) -> float:
+def _shared(left: View, right: View, model: PlaneTransform, row: int, col: int) -> float:
     """Share of a window that is valid in both images, from a sample."""
     y, x = (n.ravel() for n in np.mgrid[row : row + WINDOW : 16, col : col + WINDOW : 16])
     x, y = (n[(y < left.valid.shape[0]) & (x < left.valid.shape[1])] for n in (x, y))
@@ -331,7 +335,7 @@ def _shared(left: View, right: View, model: Model, row: int, col: int) -> float:
     return float((left.valid[y[inside], x[inside]] & right.valid[v, u]).sum()) / (WINDOW / 16) ** 2
 
 
-def _plausible(model: Model, points: Points) -> bool:
+def _plausible(model: PlaneTransform, points: Points) -> bool:
     """Whether a model is a look at the same ground wherever the points are: no mirror, no collapse, no fold."""
     low, high = points.min(0), points.max(0)
     places = [low, high, np.array([low[0], high[1]]), np.array([high[0], low[1]])]
@@ -341,7 +345,7 @@ def _plausible(model: Model, points: Points) -> bool:
     return bool(np.isfinite(linear).all() and (np.linalg.det(linear) > 0).all() and sane)
 
 
-def _linear(model: Model, at: NDArray[np.float64]) -> NDArray[np.float64]:
+def _linear(model: PlaneTransform, at: NDArray[np.float64]) -> NDArray[np.float64]:
     """(2, 2) derivative of a model at one point."""
     here, right, below = model(at + np.array([[0, 0], [1.0, 0], [0, 1.0]]))
     return np.column_stack([right - here, below - here])

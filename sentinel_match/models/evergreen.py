@@ -38,7 +38,7 @@ class Block(nn.Module):
         return functional.relu(x + self.norm(self.conv(x)))
 
 
-class Evergreen(nn.Module):
+class EvergreenNetwork(nn.Module):
     """Features of an image, one per 2 x 2 pixels."""
 
     logit: Tensor
@@ -90,7 +90,7 @@ def standardised(pixels: Tensor, valid: Tensor) -> Tensor:
     return departure / ((around(departure**2) / share).clamp_min(0).sqrt() + 0.01)
 
 
-def fused(network: Evergreen) -> Evergreen:
+def fused(network: EvergreenNetwork) -> EvergreenNetwork:
     """The same function with the norms folded into the layers before them: for inference, a fifth faster."""
     from torch.nn.utils.fusion import fuse_conv_bn_eval
 

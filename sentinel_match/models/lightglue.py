@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Side:
+class KeypointSide:
     """One image, as LightGlue sees it."""
 
     points: Tensor
@@ -38,7 +38,7 @@ class Side:
 
 
 def assign(
-    network: Any, left: Side, right: Side, bias: Tensor | None = None, min_score: float = 0.0
+    network: Any, left: KeypointSide, right: KeypointSide, bias: Tensor | None = None, min_score: float = 0.0
 ) -> tuple[Tensor, Tensor]:
     """Who belongs to whom: mutually best, over a least score.
 
@@ -62,7 +62,9 @@ def assign(
     return torch.stack((matched.nonzero()[:, 0], partner[0, matched]), 1), probability[0, matched]
 
 
-def assignments(network: Any, left: Side, right: Side, bias: Tensor | None, layers: int) -> Iterator[Tensor]:
+def assignments(
+    network: Any, left: KeypointSide, right: KeypointSide, bias: Tensor | None, layers: int
+) -> Iterator[Tensor]:
     """What the last layers make of two images, each by its own head.
 
     A bias is added to the similarity, so the two softmaxes share the probability out among the candidates in reach.

@@ -24,7 +24,7 @@ ITERATIONS = 100
 """Steps of Sinkhorn's algorithm."""
 
 
-class Shape(NamedTuple):
+class SuperGlueShape(NamedTuple):
     """How wide and deep a SuperGlue is."""
 
     encoder: tuple[int, ...] = (32, 64, 128, 256, 256)
@@ -38,30 +38,30 @@ class Shape(NamedTuple):
         return self.encoder[-1]
 
 
-ORIGINAL = Shape()
+ORIGINAL = SuperGlueShape()
 """The authors' own."""
-COMPACT = Shape((32, 64, 128), 8)
+COMPACT = SuperGlueShape((32, 64, 128), 8)
 """What is trained here: a ninth of the weights."""
 
 
-def shape_of(tensors: Mapping[str, Tensor]) -> Shape:
+def shape_of(tensors: Mapping[str, Tensor]) -> SuperGlueShape:
     """The shape of the network that some tensors are of; the original where they are of none."""
     # Convolutions, not norms
     encoder = [len(t) for name, t in tensors.items() if name.startswith("kenc.encoder.") and t.ndim == 3]
     layers = {name.split(".")[2] for name in tensors if name.startswith("gnn.layers.")}
-    return Shape(tuple(encoder), len(layers)) if encoder and layers else ORIGINAL
+    return SuperGlueShape(tuple(encoder), len(layers)) if encoder and layers else ORIGINAL
 
 
 class SuperGlue(nn.Module):
     """Attention within and between two sets of keypoints, and the transport that assigns one to the other."""
 
-    def __init__(self, shape: Shape = ORIGINAL) -> None:
+    def __init__(self, shape: SuperGlueShape = ORIGINAL) -> None:
         super().__init__()
         self.shape = shape
         self.kenc = nn.Module()
         self.kenc.encoder = _perceptron((3, *shape.encoder))
         self.gnn = nn.Module()
-        self.gnn.layers = nn.ModuleList(Layer(shape.width) for _ in range(shape.layers))
+        self.gnn.layers = nn.ModuleList(AttentionLayer(shape.width) for _ in range(shape.layers))
         self.final_proj = nn.Conv1d(shape.width, shape.width, 1)
         self.bin_score = nn.Parameter(torch.tensor(1.0))
 
@@ -111,7 +111,7 @@ class SuperGlue(nn.Module):
         return embedded
 
 
-class Layer(nn.Module):
+class AttentionLayer(nn.Module):
     """One message to every keypoint of an image: what it attends to in a source, in four ways (3)-(5)."""
 
     def __init__(self, width: int) -> None:

@@ -31,7 +31,7 @@ AROUND = 33
 """Pixels of the mean that a corner stands out from, as in the labels."""
 
 
-class Shape(NamedTuple):
+class SuperPointShape(NamedTuple):
     """How wide a SuperPoint is."""
 
     widths: tuple[int, ...] = (64, 64, 128, 128)
@@ -45,25 +45,25 @@ class Shape(NamedTuple):
     are standardised by their surroundings before the first: the authors do neither."""
 
 
-ORIGINAL = Shape()
+ORIGINAL = SuperPointShape()
 """The authors' own."""
-COMPACT = Shape((24, 32, 64, 96), 128, 128, normed=True)
+COMPACT = SuperPointShape((24, 32, 64, 96), 128, 128, normed=True)
 """What is trained here: a third of the weights, and 0.5 CPU seconds a megapixel where the original takes 2.8."""
 
 
-def shape_of(tensors: Mapping[str, Tensor]) -> Shape:
+def shape_of(tensors: Mapping[str, Tensor]) -> SuperPointShape:
     """The shape of the network that some tensors are of; the original where they are of none."""
     layers = [*(f"conv{stage}a" for stage in STAGES), "convPa", "convDb"]
     if any(f"{layer}.weight" not in tensors for layer in layers):
         return ORIGINAL
     *widths, head, channels = (len(tensors[f"{layer}.weight"]) for layer in layers)
-    return Shape(tuple(widths), head, channels, "norm1a.weight" in tensors)
+    return SuperPointShape(tuple(widths), head, channels, "norm1a.weight" in tensors)
 
 
 class SuperPoint(nn.Module):
     """One encoder, two heads: a score for every pixel, a descriptor for every cell of 8 x 8 pixels."""
 
-    def __init__(self, shape: Shape = ORIGINAL) -> None:
+    def __init__(self, shape: SuperPointShape = ORIGINAL) -> None:
         super().__init__()
         self.shape = shape
         for stage, (before, width) in enumerate(pairwise((1, *shape.widths)), start=1):

@@ -43,7 +43,7 @@ RASTERS = {".jp2", ".tif", ".tiff"}
 
 
 @dataclass(frozen=True)
-class Layer:
+class GranuleLayer:
     """One image or quality layer of a granule."""
 
     member: str
@@ -67,7 +67,9 @@ class Layer:
         return "_".join(filter(None, (self.name, self.band, said)))
 
 
-def read_layers(archive: Archive, files: Iterable[str], grids: Mapping[int, GeoBox]) -> tuple[list[Layer], list[str]]:
+def read_layers(
+    archive: Archive, files: Iterable[str], grids: Mapping[int, GeoBox]
+) -> tuple[list[GranuleLayer], list[str]]:
     """Usable layers among the members of a granule's folder, and notes on those that are not.
 
     Args:
@@ -106,20 +108,20 @@ def listing(labels: Iterable[str]) -> str:
     return ", ".join(names[:14]) + (f" and {len(names) - 14} more" if len(names) > 14 else "")
 
 
-def _recognised(member: str) -> Layer | None:
+def _recognised(member: str) -> GranuleLayer | None:
     """The layer that a file should be by its name."""
     path = PurePosixPath(member)
     suffix, folders = path.suffix.lower(), path.parts[:-1]
     if "IMG_DATA" in folders and suffix in RASTERS and (found := IMAGE.fullmatch(path.stem)):
         name = found["name"] or found["user"]
-        return Layer(member, name, int(found["metres"] or NATIVE.get(name, 20)), is_mask=name == "SCL")
+        return GranuleLayer(member, name, int(found["metres"] or NATIVE.get(name, 20)), is_mask=name == "SCL")
     if "QI_DATA" in folders and suffix in {*RASTERS, ".gml"}:
         for kind, pattern in MASKS.items():
             if found := pattern.fullmatch(path.stem):
                 said = found.groupdict()
                 band = said.get("band")
                 metres = said.get("metres") or (NATIVE.get(band, 20) if band else 60)
-                return Layer(member, kind, int(metres), is_mask=True, band=band)
+                return GranuleLayer(member, kind, int(metres), is_mask=True, band=band)
     return None
 
 

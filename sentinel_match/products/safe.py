@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from sentinel_match.errors import BrokenProduct, NotAProduct
 from sentinel_match.geometry.footprint import Footprint
 from sentinel_match.geometry.grids import ground_resolution
-from sentinel_match.products.granule import Layer, listing, read_layers
+from sentinel_match.products.granule import GranuleLayer, listing, read_layers
 from sentinel_match.products.metadata import (
     Granule,
     ProductMetadata,
@@ -233,7 +233,7 @@ def _absent(granule: Granule, files: list[str]) -> list[str]:
     return [f"{len(missing)} of {len(listed)} images are absent: {listing(missing)}"]
 
 
-def _truncated(product: Product, layers: list[Layer]) -> list[str]:
+def _truncated(product: Product, layers: list[GranuleLayer]) -> list[str]:
     return [
         f"{layer.label} is truncated: {(asset.size or 0) / 1e6:.3g} of {asset.expected_size / 1e6:.3g} MB"
         for layer in layers
@@ -241,14 +241,14 @@ def _truncated(product: Product, layers: list[Layer]) -> list[str]:
     ]
 
 
-def _unchecked(product: Product, layers: list[Layer]) -> list[str]:
+def _unchecked(product: Product, layers: list[GranuleLayer]) -> list[str]:
     """One line for all files that are longer than promised, so that no checksum speaks of them."""
     assets = ((layer.label, _asset(product, layer)) for layer in layers)
     other = [label for label, asset in assets if asset.expected_size and (asset.size or 0) > asset.expected_size]
     return [f"longer than the manifest says, so nothing proves them whole: {listing(other)}"] if other else []
 
 
-def _finest_grid(images: list[Layer], grids: Mapping[int, GeoBox]) -> GeoBox:
+def _finest_grid(images: list[GranuleLayer], grids: Mapping[int, GeoBox]) -> GeoBox:
     """The tile's by its metadata, unless there are images and none lies on it: then that of the finest."""
     found = [image.grid for image in images if image.grid is not None]
     if found and not any(grid in grids.values() for grid in found):
@@ -256,14 +256,14 @@ def _finest_grid(images: list[Layer], grids: Mapping[int, GeoBox]) -> GeoBox:
     return grids[min(grids)]
 
 
-def _band(product: Product, image: Layer) -> Band:
+def _band(product: Product, image: GranuleLayer) -> Band:
     offset, quantification = product.metadata.radiometry(image.name)
     nodata = 0.0 if image.name == "TCI" else product.metadata.nodata
     resolution = image.metres if image.grid is None else ground_resolution(image.grid)
     return Band(image.name, resolution, _asset(product, image), image.grid, offset, quantification, nodata)
 
 
-def _asset(product: Product, layer: Layer) -> Asset:
+def _asset(product: Product, layer: GranuleLayer) -> Asset:
     """With what the manifest says, if it speaks of this very file: of a ``.tif`` it describes a stub of 744 bytes."""
     asset, promise = product.archive.asset(layer.member), product.promises.get(layer.member)
     if promise is None or layer.is_other or not layer.member.lower().endswith(".jp2"):

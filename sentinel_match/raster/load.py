@@ -52,7 +52,7 @@ ASSUMED_METRES = 10.0
 
 
 @dataclass(frozen=True, eq=False)
-class Loaded:
+class PreparedImage:
     """What a matcher sees of a scene."""
 
     raster: Raster
@@ -94,7 +94,7 @@ def load(
     masking: Masking | None = None,
     classes: ClassMap | None = None,
     cache: Store | None = None,
-) -> Loaded:
+) -> PreparedImage:
     """Decode, mask and normalise a whole scene on its own lattice, in bounded memory.
 
     The limits are those of the scene and never of an overlap, so a scene looks the same in all its pairs.
@@ -212,11 +212,11 @@ def _make(
     (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
 
 
-def _opened(folder: Path, target: GeoBox, recipe: Mapping[str, object]) -> Loaded:
+def _opened(folder: Path, target: GeoBox, recipe: Mapping[str, object]) -> PreparedImage:
     names = ("pixels", "valid", "reasons", "classes")
     pixels, valid, reasons, classes = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in names)
     facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
-    return Loaded(
+    return PreparedImage(
         Raster(pixels, valid, target),
         reasons,
         classes,

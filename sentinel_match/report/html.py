@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from sentinel_match import __version__
 from sentinel_match.accuracy.requirement import LEVELS
+from sentinel_match.atomic import write_text
 from sentinel_match.batch import recorded, recorded_series
 from sentinel_match.errors import NotARun
-from sentinel_match.files import write_text
 from sentinel_match.report import quicklook, svg
 
 if TYPE_CHECKING:

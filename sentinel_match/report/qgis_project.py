@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 from lxml import etree
 from lxml.builder import E
 
+from sentinel_match.atomic import whole
 from sentinel_match.batch import GEOPACKAGE, MASKS, STYLE, TIES
 from sentinel_match.cache import digest
-from sentinel_match.files import whole
 from sentinel_match.raster.bands import Source, band_names, source_of
 from sentinel_match.raster.masks import Reason
 
@@ -68,7 +68,7 @@ ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True)
-class Layer:
+class ProjectLayer:
     """One layer of a project."""
 
     name: str
@@ -168,14 +168,14 @@ def _document(matched: Sequence[tuple[Pair, Outcome]], folder: Path) -> etree._E
     return made
 
 
-def _vectors(outcome: Outcome, folder: Path) -> Iterator[Layer]:
+def _vectors(outcome: Outcome, folder: Path) -> Iterator[ProjectLayer]:
     """The tie points of a pair: its GeoPackage, or its GeoJSON where there is none."""
     package = folder / outcome.id / GEOPACKAGE
     if not package.exists():
         style = package.with_name(STYLE)
         facts = _style(style.read_bytes()) if style.exists() else []
         source = _relative(folder / outcome.id / TIES, folder)
-        yield Layer("tie points", source, "ogr", "EPSG:4326", True, facts, "Point")
+        yield ProjectLayer("tie points", source, "ogr", "EPSG:4326", True, facts, "Point")
         return
     with closing(sqlite3.connect(f"{package.as_uri()}?mode=ro", uri=True)) as base:
         tables = {row[0] for row in base.execute("SELECT table_name FROM gpkg_contents WHERE data_type = 'features'")}
@@ -186,7 +186,7 @@ def _vectors(outcome: Outcome, folder: Path) -> Iterator[Layer]:
         if table in tables:
             facts = _style(styles[table].encode()) if table in styles else []
             source = f"{_relative(package, folder)}|layername={table}"
-            yield Layer(name, source, "ogr", outcome.summary["crs"], table in SHOWN, facts, geometry)
+            yield ProjectLayer(name, source, "ogr", outcome.summary["crs"], table in SHOWN, facts, geometry)
 
 
 def _style(qml: bytes) -> list[etree._Element]:
@@ -198,7 +198,7 @@ def _style(qml: bytes) -> list[etree._Element]:
         return []
 
 
-def _masks(outcome: Outcome, folder: Path) -> Iterator[Layer]:
+def _masks(outcome: Outcome, folder: Path) -> Iterator[ProjectLayer]:
     """Why pixels of each image do not count, switched off."""
     path = folder / outcome.id / MASKS
     for band, side in enumerate(("left", "right"), 1):
@@ -211,13 +211,13 @@ def _masks(outcome: Outcome, folder: Path) -> Iterator[Layer]:
                 E.colorPalette(*entries), type="paletted", opacity="1", alphaBand="-1", band=str(band), nodataColor=""
             )
             source, crs = _relative(path, folder), outcome.summary["crs"]
-            yield Layer(f"masked ({side})", source, "gdal", crs, False, [E.pipe(drawn)])
+            yield ProjectLayer(f"masked ({side})", source, "gdal", crs, False, [E.pipe(drawn)])
 
 
-def _images(pair: Pair, outcome: Outcome, folder: Path) -> Iterator[Layer]:
+def _images(pair: Pair, outcome: Outcome, folder: Path) -> Iterator[ProjectLayer]:
     """What was compared of both images, left above right, and their colours, switched off."""
     name = band_names(outcome.summary["band"])[0]
-    colours: list[Layer] = []
+    colours: list[ProjectLayer] = []
     for side, scene in (("left", pair.left), ("right", pair.right)):
         source = source_of(scene, name)
         band = source.bands[0]
@@ -232,7 +232,7 @@ def _images(pair: Pair, outcome: Outcome, folder: Path) -> Iterator[Layer]:
 
 def _image(
     scene: Scene, band: Band, limits: Sequence[float] | None, folder: Path, name: str, *, shown: bool
-) -> Iterator[Layer]:
+) -> Iterator[ProjectLayer]:
     source = _place(band.asset, folder)
     if band.geobox is None or band.geobox.crs is None or ILLEGAL.search(source):
         return  # XML has no way to name such a file
@@ -263,10 +263,10 @@ def _image(
         E.noData(*(E.noDataList(*map(_copy, nodata), bandNo=str(n), useSrcNoData="1") for n in count)),
         E.abstract(_legal(scene.id)),
     ]  # fmt: skip
-    yield Layer(name, source, "gdal", str(band.geobox.crs), shown, facts)
+    yield ProjectLayer(name, source, "gdal", str(band.geobox.crs), shown, facts)
 
 
-def _maplayer(key: str, layer: Layer) -> etree._Element:
+def _maplayer(key: str, layer: ProjectLayer) -> etree._Element:
     kind = {"type": "vector", "geometry": layer.geometry} if layer.geometry else {"type": "raster"}
     made: etree._Element = E.maplayer(
         E.id(key),

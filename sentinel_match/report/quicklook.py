@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from sentinel_match.atomic import whole, write_text
 from sentinel_match.batch import MASKS, QUICKLOOK, RECORD, TIES
 from sentinel_match.cache import digest
 from sentinel_match.errors import SentinelMatchError
-from sentinel_match.files import whole, write_text
 from sentinel_match.formats.geojson import dumps
 from sentinel_match.geometry.grids import covering, metric, transformed
-from sentinel_match.geometry.transform import Warp
+from sentinel_match.geometry.transform import Transform
 from sentinel_match.matching.inputs import load_both
 from sentinel_match.raster import landcover, raster
 from sentinel_match.raster.masks import Reason
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
 
     from sentinel_match.batch import Run
     from sentinel_match.cache import Cache
-    from sentinel_match.matching.inputs import Tell
+    from sentinel_match.matching.inputs import Progress
     from sentinel_match.pipeline import Options
     from sentinel_match.products.scene import Scene
-    from sentinel_match.raster.load import Loaded
+    from sentinel_match.raster.load import PreparedImage
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ MASK_METRES = 20.0
 """Pixels of ``masks.tif``, about: those of the scene classification."""
 
 
-def make(result: Run, out: Path, options: Options, cache: Cache, tell: Tell) -> None:
+def make(result: Run, out: Path, options: Options, cache: Cache, tell: Progress) -> None:
     """Make the quick-look and the masks of each matched pair that has none yet; one that fails goes without.
 
     What lay beside a pair that was not matched was of other inputs: ``batch`` has removed it.
@@ -89,7 +89,7 @@ def make(result: Run, out: Path, options: Options, cache: Cache, tell: Tell) -> 
             log.exception("%s goes without pictures", pair.id)
 
 
-def keep(left: Scene, right: Scene, folder: Path, options: Options, cache: Cache, tell: Tell) -> None:
+def keep(left: Scene, right: Scene, folder: Path, options: Options, cache: Cache, tell: Progress) -> None:
     """Make the quick-look and the masks of a matched pair, unless they are there for these tie points.
 
     Args:
@@ -113,7 +113,7 @@ def keep(left: Scene, right: Scene, folder: Path, options: Options, cache: Cache
     a, b = loaded[0][0], loaded[1][0]
     grid = covering(metric(a.raster.geobox), b.raster.geobox, 0)
     _write_masks(folder / MASKS, (a, b), grid)
-    made = _made(a, b, grid, Ties.read(folder / TIES), Warp.from_plain(said["model"]))
+    made = _made(a, b, grid, Ties.read(folder / TIES), Transform.from_plain(said["model"]))
     write_text(folder / QUICKLOOK, dumps({"version": VERSION, "recipe": recipe, **made}) + "\n")
 
 
@@ -143,7 +143,7 @@ class Ties(NamedTuple):
         return Ties(table[:, :2], table[:, 2:])
 
 
-def _made(a: Loaded, b: Loaded, grid: GeoBox, ties: Ties, warp: Warp) -> dict[str, Any]:
+def _made(a: PreparedImage, b: PreparedImage, grid: GeoBox, ties: Ties, warp: Transform) -> dict[str, Any]:
     """Everything but the recipe, on the ground that both show."""
     times = math.ceil(max(grid.shape) / SIDE)
     small = grid.zoom_out(times)
@@ -165,7 +165,7 @@ def _made(a: Loaded, b: Loaded, grid: GeoBox, ties: Ties, warp: Warp) -> dict[st
     }
 
 
-class View(NamedTuple):
+class SmallView(NamedTuple):
     """A scene on a small grid."""
 
     pixels: NDArray[np.float32]
@@ -174,21 +174,21 @@ class View(NamedTuple):
     """(rows, cols) of :class:`~sentinel_match.raster.masks.Reason`."""
 
 
-def _view(image: Raster, loaded: Loaded, grid: GeoBox) -> View:
+def _view(image: Raster, loaded: PreparedImage, grid: GeoBox) -> SmallView:
     shown = raster.warp(image, grid)
     codes = _codes(loaded, grid)
     codes[~shown.valid] = Reason.NODATA
-    return View(np.where(codes == Reason.NODATA, np.float32(0), np.asarray(shown.pixels, np.float32)), codes)
+    return SmallView(np.where(codes == Reason.NODATA, np.float32(0), np.asarray(shown.pixels, np.float32)), codes)
 
 
-def _codes(loaded: Loaded, grid: GeoBox) -> NDArray[np.uint8]:
+def _codes(loaded: PreparedImage, grid: GeoBox) -> NDArray[np.uint8]:
     """(rows, cols) of reasons on another grid."""
     # Nought is what lies outside, so every code goes one up
     codes = landcover.reproject(np.asarray(loaded.reasons) + np.uint8(1), loaded.raster.geobox, grid)
     return np.asarray(np.where(codes == 0, np.uint8(Reason.NODATA), codes - np.uint8(1)), np.uint8)
 
 
-def _write_masks(path: Path, sides: Sequence[Loaded], grid: GeoBox) -> None:
+def _write_masks(path: Path, sides: Sequence[PreparedImage], grid: GeoBox) -> None:
     """Why pixels do not count: a GeoTIFF of codes, a band for the left image and one for the right, 0 where they do.
 
     Raises:
@@ -207,7 +207,7 @@ def _write_masks(path: Path, sides: Sequence[Loaded], grid: GeoBox) -> None:
             file.set_band_description(k, side)
 
 
-def _tinted(view: View) -> NDArray[np.uint8]:
+def _tinted(view: SmallView) -> NDArray[np.uint8]:
     """(rows, cols, 4) blue, green, red, alpha: what is masked is orange, what is not known is clear."""
     grey = np.repeat(255 * np.clip(view.pixels, 0, 1)[..., None], 3, -1)
     masked = view.codes > Reason.NODATA
@@ -216,7 +216,7 @@ def _tinted(view: View) -> NDArray[np.uint8]:
     return np.dstack([grey, alpha]).astype(np.uint8)
 
 
-def _places(views: Sequence[View], times: int, grid: GeoBox) -> list[tuple[int, int]]:
+def _places(views: Sequence[SmallView], times: int, grid: GeoBox) -> list[tuple[int, int]]:
     """First row and column of windows that are clear and full of texture in both, far from one another."""
     rows, cols = grid.shape
     step = max(1, max(rows, cols) // CANDIDATES)
@@ -236,7 +236,7 @@ def _places(views: Sequence[View], times: int, grid: GeoBox) -> list[tuple[int, 
     return [where[k] for k in dict.fromkeys(chosen)]
 
 
-def _close_up(images: Sequence[Raster], window: GeoBox, warp: Warp) -> dict[str, Any]:
+def _close_up(images: Sequence[Raster], window: GeoBox, warp: Transform) -> dict[str, Any]:
     """Native pixels of a window, before and after correction; empty where less than half of it is known in both."""
     import cv2
 

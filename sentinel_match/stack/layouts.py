@@ -12,8 +12,8 @@ import numpy as np
 import rasterio
 from odc.geo.geobox import GeoBox
 
+from sentinel_match.atomic import write_text
 from sentinel_match.errors import OutputError
-from sentinel_match.files import write_text
 from sentinel_match.raster.masks import Reason
 from sentinel_match.stack import render
 

@@ -17,8 +17,8 @@ import numpy as np
 
 from sentinel_match import __version__
 from sentinel_match.accuracy.residual import residual
+from sentinel_match.atomic import whole_folder
 from sentinel_match.errors import BadPoints, MissingBand, NoGeoreference, NoOverlap, NotComparable
-from sentinel_match.files import whole_folder
 from sentinel_match.formats.correction import Ties
 from sentinel_match.formats.geojson import dumps, identity
 from sentinel_match.geometry.grids import crs_name, ground_resolution, metric, transformed
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from sentinel_match.cache import Cache
-    from sentinel_match.geometry.transform import Warp
+    from sentinel_match.geometry.transform import Transform
     from sentinel_match.products.scene import Scene
     from sentinel_match.raster.bands import Computed, Source
     from sentinel_match.raster.jp2 import Window
@@ -72,7 +72,7 @@ class Preparation:
 def prepare(
     left: Scene,
     right: Scene,
-    warp: Warp | Ties,
+    warp: Transform | Ties,
     output: Path,
     wanted: Preparation | None = None,
     cache: Cache | None = None,
@@ -128,7 +128,7 @@ def prepare(
     return facts
 
 
-def common_grid(lattice: GeoBox, others: list[GeoBox], warp: Warp) -> GeoBox:
+def common_grid(lattice: GeoBox, others: list[GeoBox], warp: Transform) -> GeoBox:
     """The part of the left lattice that the right image reaches after the correction.
 
     Args:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
-    from sentinel_match.geometry.transform import Warp
+    from sentinel_match.geometry.transform import Transform
     from sentinel_match.products.scene import Scene
     from sentinel_match.raster.bands import Computed, Source
     from sentinel_match.raster.resample import Pixels
@@ -51,7 +51,7 @@ class Date:
     scene: Scene
     sources: tuple[Source | Computed, ...]
     """One a band."""
-    warp: Warp | None
+    warp: Transform | None
     """Metres of the grid to metres where this image shows that ground; ``None`` for the reference."""
     reasons: NDArray[np.uint8]
     """(rows, cols) of :class:`~sentinel_match.raster.masks.Reason`."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from sentinel_match.geometry.transform import Warp
+    from sentinel_match.geometry.transform import Transform
     from sentinel_match.raster.resample import Pixels, ReadWindow
 
 Move = Callable[[Points], Points]
@@ -44,7 +44,7 @@ SNAP = 1 << 16
 """Positions are multiples of 1 / SNAP pixel, so that an image on the output's own lattice is copied."""
 
 
-def move_by(warp: Warp | None, crs: object, to: object) -> Move:
+def move_by(warp: Transform | None, crs: object, to: object) -> Move:
     """The way from output to image.
 
     Args:

@@ -14,7 +14,7 @@ from odc.geo.geobox import GeoBox
 from scipy.ndimage import binary_dilation
 from scipy.spatial import cKDTree
 
-from sentinel_match.matchers.prior import Guide
+from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.testing.landscape import Landscape
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ def _check_guide(matcher: Matcher) -> None:
     left, right = (_describe(matcher, *side) for side in ((pair.left, pair.left_valid), (pair.right, pair.right_valid)))
     free = _matched(matcher, left, right, pair)
     for prior, radius in ((pair.shift, 8.0), ((pair.shift[0] - 40, pair.shift[1]), 8.0), ((90.0, 90.0), np.inf)):
-        guide = Guide(_moved(prior), radius)
+        guide = GeometricPrior(_moved(prior), radius)
         found = _matched(matcher, left, right, pair, guide)
         beyond = np.hypot(*(found.right - guide.expected(found.left)).T) > radius + 0.01
         if beyond.any():
@@ -249,7 +249,7 @@ def _check_ambiguity(matcher: Matcher) -> None:
     valid = np.ones(left.shape, bool)
     pair = ExamplePair(left, valid, right, valid, shift)
     described = _describe(matcher, left, valid), _describe(matcher, right, valid)
-    guide = Guide(_moved((shift[0] + 2, shift[1] - 1)), 8.0)
+    guide = GeometricPrior(_moved((shift[0] + 2, shift[1] - 1)), 8.0)
     lost, found = (_matched(matcher, *described, pair, g) for g in (None, guide))
     without, good = (np.abs(pair.error(matches)).max(axis=1, initial=0.0) < GROSS for matches in (lost, found))
     if good.sum() < max(FEWEST, without.sum()) or good.mean() < 0.5:
@@ -295,7 +295,9 @@ def _match(matcher: Matcher, pair: ExamplePair) -> Matches:
     return _matched(matcher, left, _describe(matcher, pair.right, pair.right_valid), pair)
 
 
-def _matched(matcher: Matcher, left: Arrays, right: Arrays, pair: ExamplePair, guide: Guide | None = None) -> Matches:
+def _matched(
+    matcher: Matcher, left: Arrays, right: Arrays, pair: ExamplePair, guide: GeometricPrior | None = None
+) -> Matches:
     """The matches, after a look at their form."""
     matches = matcher.match(left, right, guide)
     count = len(matches)

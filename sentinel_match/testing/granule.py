@@ -70,7 +70,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Granule:
+class InventedGranule:
     """One tile of the product."""
 
     identity: Identity

@@ -21,7 +21,7 @@ from sentinel_match.products.tiling import tile_geobox
 from sentinel_match.testing import documents
 from sentinel_match.testing.covers import SEASONS, Season
 from sentinel_match.testing.documents import Content, Scale
-from sentinel_match.testing.granule import Granule, Layout, Look, put
+from sentinel_match.testing.granule import InventedGranule, Layout, Look, put
 from sentinel_match.testing.identity import Identity, Level
 from sentinel_match.testing.sky import Sky
 from sentinel_match.testing.swath import FootprintStyle, epsg_of, ext_pos_list, extent
@@ -139,7 +139,7 @@ def write_product(
     with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder) as scratch:
         root = Path(scratch) / f"{name}.SAFE"
         granules = [
-            Granule(replace(identity, tile=each), grid, look, tuple(bands), masks, layout)
+            InventedGranule(replace(identity, tile=each), grid, look, tuple(bands), masks, layout)
             for each, grid in grids.items()
         ]
         contents = [granule.write(root) for granule in granules]

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from sentinel_match.matchers import lightglue, superglue, superpoint
-from sentinel_match.matchers.prior import Guide
+from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.models import lightglue as layers
 from sentinel_match.models import weights
 from sentinel_match.models.released import SUPERGLUE_OUTDOOR
@@ -114,7 +114,7 @@ class Assigner(NamedTuple):
     load: Callable[[Path], Any]
     assignments: Callable[[Any, Arrays, Arrays, Tensor | None], list[Tensor]]
     """(N + 1, M + 1) log-probabilities by each head; the last row and column are of no partner."""
-    matched: Callable[[Any, float, Arrays, Arrays, Guide | None], Matches]
+    matched: Callable[[Any, float, Arrays, Arrays, GeometricPrior | None], Matches]
     """As the method matches."""
     method: Callable[..., Any]
     """Whose options are those of the method: how keypoints are found, and how likely a match must be."""
@@ -140,7 +140,7 @@ ASSIGNERS = {
 }
 
 
-class Truth(NamedTuple):
+class TrueAssignment(NamedTuple):
     """What is known of two sets of keypoints; what is in none of these is not known."""
 
     pairs: Tensor
@@ -236,7 +236,7 @@ class Assignment(Task):
         """Right matches, matches, and keypoints with a partner."""
         if not len(left["keypoints"]) or not len(right["keypoints"]):
             return 0, 0, 0
-        guide = Guide(batch.mapping[0].double().numpy(), PRIOR) if guided else None
+        guide = GeometricPrior(batch.mapping[0].double().numpy(), PRIOR) if guided else None
         kind = ASSIGNERS[self.name]
         found = kind.matched(self.network, kind.method().min_score, left, right, guide)
         truly = mapped(torch.from_numpy(found.left).float(), batch.mapping[0]).numpy()
@@ -253,13 +253,13 @@ class Assignment(Task):
         return one, other
 
 
-def prior(mapping: Tensor, rng: np.random.Generator) -> Guide:
+def prior(mapping: Tensor, rng: np.random.Generator) -> GeometricPrior:
     """A prior as a product might have it: of some reach, and wrong by less."""
     reach = float(np.exp(rng.uniform(*np.log(REACH))))
     angle, off = rng.uniform(0, 2 * np.pi), OFF * reach * np.sqrt(rng.random())
     transform = mapping.double().numpy().copy()
     transform[:2, 2] += off * np.cos(angle), off * np.sin(angle)
-    return Guide(transform, reach)
+    return GeometricPrior(transform, reach)
 
 
 def enlarged(left: Arrays, right: Arrays, rng: np.random.Generator) -> tuple[Arrays, Arrays]:
@@ -274,7 +274,7 @@ def enlarged(left: Arrays, right: Arrays, rng: np.random.Generator) -> tuple[Arr
     return one, other
 
 
-def known(batch: Batch, k: int, left: Arrays, right: Arrays, guide: Guide | None) -> Truth:
+def known(batch: Batch, k: int, left: Arrays, right: Arrays, guide: GeometricPrior | None) -> TrueAssignment:
     """Which keypoints of a pair of crops are the same, and which have no partner.
 
     Those on ground that one of the crops does not show are no partners of anything, whatever lies near by.
@@ -290,10 +290,10 @@ def known(batch: Batch, k: int, left: Arrays, right: Arrays, guide: Guide | None
     if guide is not None:
         within = torch.from_numpy(guide.within(left["keypoints"], right["keypoints"]))
         pairs = pairs[within[pairs[:, 0], pairs[:, 1]]]
-    return Truth(pairs, apart.min(1).values > OTHER, apart.min(0).values > OTHER)
+    return TrueAssignment(pairs, apart.min(1).values > OTHER, apart.min(0).values > OTHER)
 
 
-def unlikelihood(assignment: Tensor, truth: Truth) -> Tensor:
+def unlikelihood(assignment: Tensor, truth: TrueAssignment) -> Tensor:
     """Negative log-likelihood of what is known; partners and their absence count alike.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sentinel_match import __version__, files
+from sentinel_match import __version__, atomic
 from sentinel_match.models.weights import sha256
 from sentinel_match.train.networks import KINDS, told
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from sentinel_match.train.loop import Progress, Schedule
+    from sentinel_match.train.loop import Schedule, TrainingState
     from sentinel_match.train.places import Ground, Place
 
 CREDIT = "Contains modified Copernicus Sentinel data {years}."
@@ -36,7 +36,7 @@ class Card:
     command: str
     """That makes it again."""
 
-    def write(self, network: nn.Module, weights: Path, progress: Progress) -> Path:
+    def write(self, network: nn.Module, weights: Path, progress: TrainingState) -> Path:
         """Write the card of some weights beside them.
 
         Raises:
@@ -75,7 +75,7 @@ class Card:
             f"- the first, place by place: {', '.join(f'{name} {value:.1%}' for name, value in own.items())}",
             "",
         ]
-        files.write_text(path, "\n".join(lines))
+        atomic.write_text(path, "\n".join(lines))
         return path
 
     def _held_out(self) -> str:

@@ -18,8 +18,8 @@ from torch.nn import functional
 from sentinel_match.matchers import dense
 from sentinel_match.matchers.correlation import Peaks
 from sentinel_match.matchers.evergreen import STRIDE, SUPPORTS, WINDOW, described
-from sentinel_match.matchers.prior import Guide
-from sentinel_match.models.evergreen import Evergreen
+from sentinel_match.matchers.prior import GeometricPrior
+from sentinel_match.models.evergreen import EvergreenNetwork
 from sentinel_match.train.crops import Crops
 from sentinel_match.train.loop import seeded
 from sentinel_match.train.surfaces import SIGMA, peak, phase, template, window
@@ -63,7 +63,7 @@ class Dense(Task):
 
     name = "evergreen"
 
-    def __init__(self, ground: Ground, network: Evergreen | None = None, **options: Any) -> None:
+    def __init__(self, ground: Ground, network: EvergreenNetwork | None = None, **options: Any) -> None:
         """Prepare the task.
 
         Args:
@@ -76,7 +76,7 @@ class Dense(Task):
         """
         if network is None:
             with seeded(options.get("seed", 0)):
-                network = Evergreen()
+                network = EvergreenNetwork()
         super().__init__(network.to(memory_format=torch.channels_last), ground, **options)  # type: ignore[call-overload]
         # How sharply the surfaces are read; learned
         self.sharpness = nn.Parameter(torch.full((len(WAYS),), 2.5, device=self.device))
@@ -182,7 +182,7 @@ class Dense(Task):
     def _peaks(self, pairs: Sequence[Exam]) -> dict[float, tuple[Peaks, NDArray[np.int_]]]:
         """By support, the peaks at every clear point of some pairs, and whose they are; a shift is the error."""
         grid = dense.Grid(SPACING, WINDOW, "intensity", STRIDE)
-        guide = Guide(np.eye(3), self.farthest * np.sqrt(2))
+        guide = GeometricPrior(np.eye(3), self.farthest * np.sqrt(2))
         nothing = Peaks(np.empty((0, 2)), np.empty(0), np.empty(0), np.empty(0, bool))
         parts: dict[float, list[Peaks]] = {s: [nothing] for s in SUPPORTS}
         numbers = []

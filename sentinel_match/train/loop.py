@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from sentinel_match import files
+from sentinel_match import atomic
 from sentinel_match.errors import BadCheckpoint, WeightsMissing
 from sentinel_match.models.weights import sha256, verified
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from sentinel_match.matching.inputs import Tell
+    from sentinel_match.matching.inputs import Progress
     from sentinel_match.models.weights import Weights
     from sentinel_match.train.task import Figures, Task
 
@@ -51,7 +51,7 @@ class Schedule:
 
 
 @dataclass
-class Progress:
+class TrainingState:
     """How far a training is."""
 
     step: int = 0
@@ -64,9 +64,9 @@ def learn(
     schedule: Schedule,
     folder: Path,
     device: torch.device,
-    tell: Tell = lambda _what, _done, _of: None,
-    written: Callable[[Path, Progress], object] = lambda _path, _progress: None,
-) -> Progress:
+    tell: Progress = lambda _what, _done, _of: None,
+    written: Callable[[Path, TrainingState], object] = lambda _path, _progress: None,
+) -> TrainingState:
     """Train until the schedule ends; a folder that holds a checkpoint of the same training goes on from there.
 
     Args:
@@ -111,12 +111,14 @@ def learn(
     return progress
 
 
-def _keep(task: Task, schedule: Schedule, folder: Path, optimiser: torch.optim.Optimizer, progress: Progress) -> None:
+def _keep(
+    task: Task, schedule: Schedule, folder: Path, optimiser: torch.optim.Optimizer, progress: TrainingState
+) -> None:
     lines = io.StringIO()
     writer = csv.DictWriter(lines, list(progress.curve[-1]), restval="")
     writer.writeheader()
     writer.writerows({k: round(v, 5) for k, v in line.items()} for line in progress.curve)
-    files.write_text(folder / "curves.csv", lines.getvalue())
+    atomic.write_text(folder / "curves.csv", lines.getvalue())
     state = {
         "recipe": _recipe(task, schedule),
         "network": task.network.state_dict(),
@@ -125,7 +127,7 @@ def _keep(task: Task, schedule: Schedule, folder: Path, optimiser: torch.optim.O
         "step": progress.step,
         "curve": progress.curve,
     }
-    with files.whole(folder / CHECKPOINT) as temporary:
+    with atomic.whole(folder / CHECKPOINT) as temporary:
         torch.save(state, temporary)
 
 
@@ -133,10 +135,10 @@ def _recipe(task: Task, schedule: Schedule) -> dict[str, object]:
     return {"task": task.name, **task.recipe, **asdict(schedule)}
 
 
-def _taken_up(task: Task, schedule: Schedule, folder: Path, optimiser: torch.optim.Optimizer) -> Progress:
+def _taken_up(task: Task, schedule: Schedule, folder: Path, optimiser: torch.optim.Optimizer) -> TrainingState:
     path = folder / CHECKPOINT
     if not path.exists():
-        return Progress()
+        return TrainingState()
     try:
         state = torch.load(path, weights_only=True, map_location="cpu")
         made = dict(state["recipe"])
@@ -149,7 +151,7 @@ def _taken_up(task: Task, schedule: Schedule, folder: Path, optimiser: torch.opt
     task.network.load_state_dict(state["network"])
     optimiser.load_state_dict(state["optimiser"])
     task.resume(state["task"])
-    return Progress(state["step"], state["curve"])
+    return TrainingState(state["step"], state["curve"])
 
 
 def started(start: str, shipped: Weights, load: Callable[[Path], Any]) -> tuple[Any, str]:
@@ -180,7 +182,7 @@ def save(network: nn.Module, path: Path) -> str:
     from safetensors.torch import save as serialised
 
     state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items() if "num_batches" not in k}
-    with files.whole(path) as temporary:
+    with atomic.whole(path) as temporary:
         temporary.write_bytes(serialised({k: v.half() if v.is_floating_point() else v for k, v in state.items()}))
     return sha256(path)
 

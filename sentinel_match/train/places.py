@@ -20,7 +20,7 @@ from sentinel_match.errors import InputError, NothingToLearn
 from sentinel_match.geometry.grids import crs_name, ground_resolution, same_lattice
 from sentinel_match.matchers.phase import Phase
 from sentinel_match.matching.cascade import correspond
-from sentinel_match.matching.correspondences import Method, Side
+from sentinel_match.matching.correspondences import MatchInput, Method
 from sentinel_match.products.catalogue import find_scenes
 from sentinel_match.raster.load import load
 from sentinel_match.raster.masks import Masking
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
     from sentinel_match.cache import Cache
-    from sentinel_match.matching.inputs import Tell
+    from sentinel_match.matching.inputs import Progress
     from sentinel_match.products.scene import Scene
-    from sentinel_match.raster.load import Loaded
+    from sentinel_match.raster.load import PreparedImage
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class Picture:
     date: str
     """YYYY-MM-DD; the scene's name where nothing tells."""
     band: str
-    loaded: Loaded
+    loaded: PreparedImage
     """What a matcher sees of it."""
     shift: tuple[float, float] = (0.0, 0.0)
     """Pixels (x right, y down) by which its content lies beside its georeference, as measured against the place's
@@ -129,7 +129,7 @@ def gather(
     resolution: float | None = None,
     masking: Masking | None = None,
     cache: Cache | None = None,
-    tell: Tell = lambda _what, _done, _of: None,
+    tell: Progress = lambda _what, _done, _of: None,
 ) -> tuple[tuple[Place, ...], tuple[InputError, ...]]:
     """Places among archives: every scene that can be read, on the lattice it has, with its shift measured.
 
@@ -239,7 +239,7 @@ def _pictures(
 def _settled(first: Picture, pictures: list[Picture]) -> list[Picture]:
     """Pictures of one scene with the shift their first one has against another scene, where it can be proven."""
     method = Method(Phase(spacing=16), cells=4, model="translation")
-    found = correspond(Side((first.loaded.raster,)), Side((pictures[0].loaded.raster,)), method)
+    found = correspond(MatchInput((first.loaded.raster,)), MatchInput((pictures[0].loaded.raster,)), method)
     if found.model is None:
         log.info("%s: its georeference is taken as it is (%s)", pictures[0].scene, found.why)
         return pictures

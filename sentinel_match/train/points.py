@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sentinel_match.matchers import Arrays
-    from sentinel_match.models.superpoint import Shape
+    from sentinel_match.models.superpoint import SuperPointShape
     from sentinel_match.train.crops import Batch
     from sentinel_match.train.places import Ground
     from sentinel_match.train.task import Figures
@@ -55,7 +55,7 @@ class Points(Task):
     name = "superpoint"
 
     def __init__(
-        self, ground: Ground, network: SuperPoint | None = None, *, shape: Shape = COMPACT, **options: Any
+        self, ground: Ground, network: SuperPoint | None = None, *, shape: SuperPointShape = COMPACT, **options: Any
     ) -> None:
         """Prepare the task.
 

@@ -20,12 +20,12 @@ import numpy as np
 import torch
 
 from sentinel_match.evaluate.listing import read_list
-from sentinel_match.evaluate.samples import Preparation, prepare
+from sentinel_match.evaluate.samples import Sampling, prepare
 from sentinel_match.matchers import dense
 from sentinel_match.matchers import evergreen as ever
 from sentinel_match.matchers.evergreen import Evergreen
 from sentinel_match.matchers.phase import LOGIT, Phase
-from sentinel_match.matchers.prior import Guide
+from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.raster.masks import Masking
 from sentinel_match.testing import Landscape
 
@@ -55,7 +55,7 @@ def cost() -> None:
         arrays = matcher.describe(image, image >= 0)
         described = (time.process_time() - start) / (image.size / 1e6)
         start = time.process_time()
-        found = matcher.match(arrays, arrays, Guide(np.eye(3), 8.0))
+        found = matcher.match(arrays, arrays, GeometricPrior(np.eye(3), 8.0))
         points = (1024 // matcher.spacing) ** 2
         matched = (time.process_time() - start) * 20_000 / points
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
@@ -88,10 +88,10 @@ def find(listing: Path, weights: Path | None) -> None:
     for listed in read_list(listing):
         if listed.hidden or listed.warp != "none":
             continue
-        sample = prepare(listed, Preparation(masking=Masking(brightness=False)))
+        sample = prepare(listed, Sampling(masking=Masking(brightness=False)))
         sides = [view.side(semantics=False).first for view in (sample.left, sample.right)]
         # The prior is off by the displacement
-        guide = Guide(sample.prior, RADIUS)
+        guide = GeometricPrior(sample.prior, RADIUS)
         for name, (grid, odds) in methods.items():
             samples = []
             for image in sides:

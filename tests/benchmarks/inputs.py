@@ -17,7 +17,7 @@ import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from sentinel_match.matching.subpixel import Measured, Refinement, grid, measure
+from sentinel_match.matching.subpixel import Measurements, Refinement, grid, measure
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.scene import Asset, Band, Mask, Scene
 from sentinel_match.raster.load import load
@@ -103,11 +103,13 @@ def gray() -> tuple[list[Pair], list[str], Masking]:
 GRAY = ("20190422", "20190621", "20190825", "20190904")
 
 
-def best(found: list[Measured]) -> Measured:
+def best(found: list[Measurements]) -> Measurements:
     """At each point the measurement with the highest peak."""
     pick = np.argmax([np.where(m.ok, m.quality, -1) for m in found], 0)
     each = np.arange(len(pick))
-    return Measured(*(np.stack([getattr(m, f) for m in found])[pick, each] for f in Measured.__dataclass_fields__))
+    return Measurements(
+        *(np.stack([getattr(m, f) for m in found])[pick, each] for f in Measurements.__dataclass_fields__)
+    )
 
 
 def rows(pairs: list[Pair], inputs: list[str], masking: Masking) -> dict[str, np.ndarray]:

@@ -136,7 +136,7 @@ def cloud(left: Raster, right: Raster) -> np.ndarray:
     return binary_dilation(bright, iterations=size)
 
 
-def remaining(left: Raster, right: Raster, model: transform.Model | None, cloudy: np.ndarray) -> str:
+def remaining(left: Raster, right: Raster, model: transform.PlaneTransform | None, cloudy: np.ndarray) -> str:
     """Median displacement left after correction, per axis, in pixels, and its standard error."""
     rows, cols = left.valid.shape
     x, y = np.meshgrid(np.arange(cols) + 0.5, np.arange(rows) + 0.5)

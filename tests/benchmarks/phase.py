@@ -19,7 +19,7 @@ from scipy.optimize import minimize
 
 from sentinel_match.errors import PairError
 from sentinel_match.evaluate.listing import read_list
-from sentinel_match.evaluate.samples import Preparation, prepare
+from sentinel_match.evaluate.samples import Sampling, prepare
 from sentinel_match.matchers.correlation import Correlator, part, peaks
 from sentinel_match.matchers.phase import LOGIT
 from sentinel_match.models.field import averaged
@@ -52,7 +52,7 @@ def main(pairs: Path, sets: list[str]) -> None:
         if listed.hidden or listed.warp != "none" or (sets and listed.set not in sets):
             continue
         try:
-            sample = prepare(listed, Preparation())
+            sample = prepare(listed, Sampling())
         except PairError:
             continue
         left, right = (view.side().first for view in (sample.left, sample.right))

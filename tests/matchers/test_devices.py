@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 from sentinel_match import matchers
 from sentinel_match.errors import WeightsMissing
 from sentinel_match.matchers import Matches, correlation
-from sentinel_match.matchers.prior import Guide
+from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.matching import subpixel
 from sentinel_match.raster.raster import Raster
 from sentinel_match.testing.checks import example_pair
@@ -40,7 +40,7 @@ def shared(one: Matches, other: Matches) -> float:
 @pytest.mark.parametrize("guided", [False, True], ids=["anywhere", "guided"])
 @pytest.mark.parametrize("name", COMPUTING)
 def test_a_matcher_finds_the_same_on_cuda(name: str, guided: bool) -> None:
-    guide = Guide(np.array([[1, 0, 5.0], [0, 1, -5.0], [0, 0, 1]]), 24.0) if guided else None
+    guide = GeometricPrior(np.array([[1, 0, 5.0], [0, 1, -5.0], [0, 0, 1]]), 24.0) if guided else None
     found = []
     for device in DEVICES:
         try:

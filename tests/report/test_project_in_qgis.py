@@ -21,7 +21,7 @@ from sentinel_match.report import qgis_project, quicklook
 from sentinel_match.testing import Landscape, write_product
 
 PYTHON = "/usr/bin/python3"
-SCRIPT = Path(__file__).with_name("qgis_opens.py")
+SCRIPT = Path(__file__).parents[1] / "qgis_opens.py"
 ENVIRONMENT = {
     **{k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV"))},
     "QT_QPA_PLATFORM": "offscreen",

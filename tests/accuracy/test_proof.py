@@ -9,7 +9,7 @@ from odc.geo.geobox import GeoBox
 
 from sentinel_match.accuracy import checkpoints, ecc, requirement
 from sentinel_match.geometry import transform
-from sentinel_match.geometry.transform import Warp
+from sentinel_match.geometry.transform import Transform
 from sentinel_match.raster.raster import Raster
 from sentinel_match.testing import Landscape
 
@@ -25,10 +25,10 @@ def image(east: float = 0.0, north: float = 0.0) -> Raster:
     return Raster(((pixels - low) / (high - low)).clip(0, 1).astype(np.float32), np.ones(place.shape, bool), place)
 
 
-def shifted(east: float, north: float) -> Warp:
+def shifted(east: float, north: float) -> Transform:
     matrix = np.eye(3)
     matrix[:2, 2] = east, north
-    return Warp(transform.Model("translation", matrix, np.zeros(2)))
+    return Transform(transform.PlaneTransform("translation", matrix, np.zeros(2)))
 
 
 def errors(n: int = 4000, sigma: float = 1.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentinel_match.matchers.prior import Guide
+from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.raster.landcover import Class
 from sentinel_match.raster.transitions import RADIUS, Context
 
@@ -30,7 +30,7 @@ def transform(rng: np.random.Generator, *, projective: bool = True) -> np.ndarra
 
 
 def test_the_ground_is_expected_where_the_transform_says() -> None:
-    guide = Guide(np.array([[2, 0, 5], [0, 3, -1], [0, 0, 1.0]]), 4)
+    guide = GeometricPrior(np.array([[2, 0, 5], [0, 3, -1], [0, 0, 1.0]]), 4)
     assert [[5, -1], [25, 29]] == guide.expected(np.array([[0, 0], [10, 10]])).tolist()
     assert (0, 2) == guide.expected(np.empty((0, 2))).shape
 
@@ -39,13 +39,13 @@ def test_the_ground_is_expected_where_the_transform_says() -> None:
 def test_a_homogeneous_transform_has_no_scale(seed: int, scale: float) -> None:
     rng = np.random.default_rng(seed)
     matrix, points = transform(rng), rng.uniform(0, SIDE, (9, 2))
-    assert np.allclose(Guide(matrix, 3).expected(points), Guide(scale * matrix, 3).expected(points))
+    assert np.allclose(GeometricPrior(matrix, 3).expected(points), GeometricPrior(scale * matrix, 3).expected(points))
 
 
 @given(seeds, st.floats(2, 60))
 def test_within_is_a_disc_around_the_expectation(seed: int, radius: float) -> None:
     rng = np.random.default_rng(seed)
-    guide = Guide(transform(rng), radius)
+    guide = GeometricPrior(transform(rng), radius)
     left, angle = rng.uniform(0, SIDE, (8, 2)), rng.uniform(0, 2 * np.pi, 8)
     direction = np.column_stack([np.cos(angle), np.sin(angle)])
     for share, expected in ((0.0, True), (0.99, True), (1.01, False)):
@@ -62,7 +62,7 @@ def test_without_contexts_the_bias_is_nothing_in_reach_and_forbids_everything_el
     rng = np.random.default_rng(seed)
     left, right = rng.uniform(0, SIDE, (7, 2)), rng.uniform(0, SIDE, (9, 2))
     for contexts in ((None, None), (Context(ground(1)), None), (None, Context(ground(2)))):
-        guide = Guide(transform(rng), 40, *contexts)
+        guide = GeometricPrior(transform(rng), 40, *contexts)
         bias, near = guide.bias(left, right), guide.within(left, right)
         assert np.float32 == bias.dtype
         assert not bias[near].any()
@@ -74,7 +74,7 @@ def test_without_contexts_the_bias_is_nothing_in_reach_and_forbids_everything_el
 def test_an_infinite_radius_biases_nothing(seed: int) -> None:
     rng = np.random.default_rng(seed)
     left, right = rng.uniform(-1e4, 1e4, (7, 2)), rng.uniform(-1e4, 1e4, (9, 2))
-    guide = Guide(transform(rng, projective=False), np.inf)
+    guide = GeometricPrior(transform(rng, projective=False), np.inf)
     assert guide.within(left, right).all()
     assert not guide.bias(left, right).any()
 
@@ -84,7 +84,7 @@ def test_with_contexts_the_bias_is_their_compatibility_in_reach(seed: int, gate:
     rng = np.random.default_rng(seed)
     here, there = Context(ground(seed), gate=gate), Context(ground(seed + 1), gate=gate)
     left, right = rng.uniform(0, SIDE, (20, 2)), rng.uniform(0, SIDE, (30, 2))
-    guide = Guide(transform(rng), 50, here, there)
+    guide = GeometricPrior(transform(rng), 50, here, there)
     known, near = here.compatibility(left, there, right), guide.within(left, right)
     assert np.array_equal(np.where(near, known, -np.inf), guide.bias(left, right))
     assert (guide.bias(left, right) <= 0).all()
@@ -96,7 +96,7 @@ def test_likeness_is_the_compatibility_of_each_pair_alone(seed: int, count: int)
     rng = np.random.default_rng(seed)
     here, there = Context(ground(seed)), Context(ground(seed + 1))
     left, right = rng.uniform(0, SIDE, (2, count, 2))
-    guide = Guide(np.eye(3), np.inf, here, there)
+    guide = GeometricPrior(np.eye(3), np.inf, here, there)
     assert (count,) == guide.likeness(left, right).shape
     expected = here.compatibility(left, there, right).diagonal()
     assert np.allclose(expected, guide.likeness(left, right), atol=1e-6)
@@ -108,7 +108,7 @@ def test_cloud_is_out_of_question_and_the_unknown_is_neutral() -> None:
     unknown = np.full((SIDE, SIDE), Class.UNKNOWN, np.uint8)
     points = np.array([[20.0, 20.0], [100.0, 20.0]])
     alike, gated, neutral = (
-        Guide(np.eye(3), np.inf, Context(one), Context(other)).likeness(points, points)
+        GeometricPrior(np.eye(3), np.inf, Context(one), Context(other)).likeness(points, points)
         for one, other in ((lies, lies), (lies, unknown), (unknown, unknown))
     )
     assert pytest.approx([0.0, -np.inf], abs=1e-6) == alike.tolist()
@@ -120,7 +120,7 @@ def test_cloud_is_out_of_question_and_the_unknown_is_neutral() -> None:
 @settings(max_examples=60)
 def test_the_guide_of_two_windows_is_the_whole_guide_moved_by_their_origins(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    whole = Guide(transform(rng), 40, Context(ground(seed)), Context(ground(seed + 1)))
+    whole = GeometricPrior(transform(rng), 40, Context(ground(seed)), Context(ground(seed + 1)))
     windows, points = [], []
     for count in (12, 15):
         row, col = rng.integers(0, SIDE - 48, 2)
@@ -140,7 +140,7 @@ def test_the_guide_of_two_windows_is_the_whole_guide_moved_by_their_origins(seed
 
 
 def test_windows_of_windows_are_windows_of_the_whole() -> None:
-    whole = Guide(transform(np.random.default_rng(0)), 5, Context(ground(0)), Context(ground(1)))
+    whole = GeometricPrior(transform(np.random.default_rng(0)), 5, Context(ground(0)), Context(ground(1)))
     twice = whole.within_cell((10, 20, 90, 80), (5, 6, 100, 90)).within_cell((3, 4, 60, 50), (7, 8, 60, 50))
     once = whole.within_cell((13, 24, 60, 50), (12, 14, 60, 50))
     assert np.allclose(once.transform, twice.transform)
@@ -151,5 +151,5 @@ def test_windows_of_windows_are_windows_of_the_whole() -> None:
 
 
 def test_without_contexts_a_window_has_none_either() -> None:
-    part = Guide(np.eye(3), 5).within_cell((1, 2, 3, 4), (5, 6, 7, 8))
+    part = GeometricPrior(np.eye(3), 5).within_cell((1, 2, 3, 4), (5, 6, 7, 8))
     assert [None, None, 5] == [part.left, part.right, part.radius]

@@ -22,7 +22,7 @@ from sentinel_match.accuracy import assess, requirement
 from sentinel_match.errors import BadPoints, SentinelMatchError
 from sentinel_match.formats.read import Table, read_table
 from sentinel_match.geometry.grids import in_metres
-from sentinel_match.geometry.transform import Warp, azimuth_of_track
+from sentinel_match.geometry.transform import Transform, azimuth_of_track
 from sentinel_match.matchers import WITNESS
 from sentinel_match.products.scene import Scene
 from sentinel_match.tiepoints import BY_HAND, REASONS, TiePoints
@@ -110,7 +110,7 @@ def fit(
         counts["deleted"] = int(before["points"]) - len(table)
     summary = {**said.summary, "points": len(table), "band": band, "crs": crs, "edited": {"from": path.name, **counts}}
     summary["verdict"] = requirement.verdict(summary)
-    rest = right - Warp.from_plain(summary["model"])(left)
+    rest = right - Transform.from_plain(summary["model"])(left)
 
     def all_of(judged: NDArray[Any], value: Any) -> NDArray[Any]:
         """What is judged, with a value for the points that took no part."""

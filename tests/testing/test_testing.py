@@ -28,7 +28,7 @@ from skimage.registration import phase_cross_correlation
 
 from sentinel_match.errors import OutputError
 from sentinel_match.matchers import Arrays, Matches
-from sentinel_match.matchers.prior import Guide
+from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.testing import (
     Landscape,
     MatcherContractError,
@@ -537,7 +537,7 @@ class Sift:
         found = np.zeros((0, 128), np.float32) if descriptors is None else descriptors[kept]
         return {"points" if self.fault == "dense half" else "keypoints": where, "descriptors": found}
 
-    def match(self, left: Arrays, right: Arrays, guide: Guide | None = None) -> Matches:
+    def match(self, left: Arrays, right: Arrays, guide: GeometricPrior | None = None) -> Matches:
         a, b = (np.asarray(side.get("keypoints", side.get("points"))) for side in (left, right))
         if not (len(a) and len(b)):
             if self.fault == "inventive":

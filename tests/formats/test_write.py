@@ -15,11 +15,11 @@ import rasterio
 import shapely
 from pyproj import Transformer
 from rasterio.transform import GCPTransformer
-from test_export import ties as invented
+from test_geojson import ties as invented
 
 from sentinel_match.errors import OutputError
 from sentinel_match.formats import gcps, qgis_style, write
-from sentinel_match.geometry.transform import Warp
+from sentinel_match.geometry.transform import Transform
 from sentinel_match.tiepoints import TiePoints
 
 # The grammar of RFC 7946 for the objects that are written here (geojson.org/schema/FeatureCollection.json)
@@ -109,7 +109,7 @@ def test_lines_have_their_true_length_and_residuals_begin_where_the_model_says(t
     assert np.array_equal(ties.left_xy[fields["id"]], ends[:, 0])
     assert np.array_equal(ties.right_xy[fields["id"]], ends[:, 1])
     _, lines, fields = read(tmp_path / "ties.gpkg", "residuals")
-    warp = Warp.from_plain(ties.summary["model"])
+    warp = Transform.from_plain(ties.summary["model"])
     ends = shapely.get_coordinates(lines).reshape(-1, 2, 2)
     assert np.allclose(warp(ties.left_xy[fields["id"]]), ends[:, 0], atol=1e-6)
     assert np.allclose(ties.residual_m[fields["id"]], shapely.length(lines), atol=1e-6)

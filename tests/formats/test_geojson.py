@@ -152,7 +152,7 @@ def test_a_file_that_cannot_be_written_is_one_sentence_and_leaves_nothing(tmp_pa
 
 
 def test_a_failure_while_writing_keeps_the_old_file(tmp_path: Path) -> None:
-    from sentinel_match.files import whole
+    from sentinel_match.atomic import whole
 
     (tmp_path / "ties.geojson").write_text("old")
     with pytest.raises(KeyboardInterrupt), whole(tmp_path / "ties.geojson") as temporary:

@@ -12,12 +12,12 @@ import pyogrio
 import pytest
 from click.testing import CliRunner
 
-from sentinel_match import edited
+from sentinel_match import fitting
 from sentinel_match.cli import main
 from sentinel_match.errors import BadPoints, NoMatch
 from sentinel_match.formats import write
 from sentinel_match.formats.geojson import write_geojson
-from sentinel_match.geometry.transform import Warp
+from sentinel_match.geometry.transform import Transform
 from sentinel_match.tiepoints import TiePoints
 
 
@@ -36,12 +36,12 @@ def geojson(ties: TiePoints, tmp_path: Path) -> Callable[[Callable[[list[dict]],
 
 
 def test_nothing_edited_gives_the_same_model_and_the_same_proof(ties: TiePoints, tmp_path: Path) -> None:
-    truth = Warp.from_plain(ties.summary["model"])
+    truth = Transform.from_plain(ties.summary["model"])
     for suffix in (".geojson", ".gpkg"):
         write.write(ties, tmp_path / f"ties{suffix}")
-        again = edited.fit(tmp_path / f"ties{suffix}")
+        again = fitting.fit(tmp_path / f"ties{suffix}")
         assert ties.summary["model"]["kind"] == again.summary["model"]["kind"]
-        found = Warp.from_plain(again.summary["model"])
+        found = Transform.from_plain(again.summary["model"])
         assert np.abs(found(ties.left_xy) - truth(ties.left_xy)).max() < 0.001
         assert abs(ties.summary["hold_out"]["ce90"] - again.summary["hold_out"]["ce90"]) < 0.02
         assert np.abs(ties.left_px - again.left_px).max() < 0.001
@@ -52,9 +52,9 @@ def test_nothing_edited_gives_the_same_model_and_the_same_proof(ties: TiePoints,
 
 def test_what_is_fitted_again_from_its_own_result_stays(ties: TiePoints, tmp_path: Path) -> None:
     write.write(ties, tmp_path / "one.gpkg")
-    one = edited.fit(tmp_path / "one.gpkg")
+    one = fitting.fit(tmp_path / "one.gpkg")
     write.write(one, tmp_path / "two.gpkg")
-    two = edited.fit(tmp_path / "two.gpkg")
+    two = fitting.fit(tmp_path / "two.gpkg")
     assert one.inlier.tolist() == two.inlier.tolist()
     assert np.allclose(one.residual_m, two.residual_m, atol=1e-3)
 
@@ -63,7 +63,7 @@ def test_a_deleted_point_is_gone(ties: TiePoints, geojson: Callable[..., Path]) 
     def delete(features: list[dict]) -> None:
         del features[10:13]
 
-    again = edited.fit(geojson(delete))
+    again = fitting.fit(geojson(delete))
     assert len(ties) - 3 == len(again)
     assert 3 == again.summary["edited"]["deleted"]
 
@@ -76,11 +76,11 @@ def test_a_point_rejected_by_hand_takes_no_part_now_and_later(
     def reject(features: list[dict]) -> None:
         features[k]["properties"]["inlier"] = False
 
-    again = edited.fit(geojson(reject))
+    again = fitting.fit(geojson(reject))
     assert (False, "by hand") == (again.inlier[k], again.reason[k])
     assert 1 == again.summary["edited"]["rejected_by_hand"]
     write.write(again, tmp_path / "again.gpkg")
-    third = edited.fit(tmp_path / "again.gpkg")
+    third = fitting.fit(tmp_path / "again.gpkg")
     assert (False, "by hand") == (third.inlier[k], third.reason[k])
 
 
@@ -90,7 +90,7 @@ def test_a_point_taken_back_by_hand_is_believed(ties: TiePoints, geojson: Callab
     def take_back(features: list[dict]) -> None:
         features[k]["properties"] |= {"inlier": True, "right_x": features[k]["properties"]["right_x"] + 9.0}
 
-    again = edited.fit(geojson(take_back))
+    again = fitting.fit(geojson(take_back))
     assert (True, "by hand") == (again.inlier[k], again.reason[k])
     assert again.residual_m[k] > 5
 
@@ -103,7 +103,7 @@ def test_a_moved_point_has_its_left_end_moved_and_its_right_end_kept(
     def move(features: list[dict]) -> None:
         features[k]["geometry"]["coordinates"][1] += 0.0001
 
-    again = edited.fit(geojson(move))
+    again = fitting.fit(geojson(move))
     assert 1 == again.summary["edited"]["moved"]
     step = again.left_xy[k] - ties.left_xy[k]
     assert abs(np.hypot(*step) - 11.13) < 0.05
@@ -133,7 +133,7 @@ COLUMNS = {"left_x": "E", "left_y": "N", "right_x": "E2", "right_y": "N2"}
 
 def test_points_of_another_program_are_fitted_by_a_column_map(ties: TiePoints, tmp_path: Path) -> None:
     path = table(tmp_path / "points.csv", ties)
-    again = edited.fit(path, columns=COLUMNS, crs="EPSG:32633")
+    again = fitting.fit(path, columns=COLUMNS, crs="EPSG:32633")
     assert np.abs(np.array([again.summary[f"median_d{a}_m"] for a in "xy"]) - (6.4, 18.1)).max() < 0.5
     assert again.summary["hold_out"]["points"] > 100
     assert "corrected" in again.summary["verdict"]
@@ -141,7 +141,7 @@ def test_points_of_another_program_are_fitted_by_a_column_map(ties: TiePoints, t
 
 def test_control_points_of_qgis_come_back(ties: TiePoints, tmp_path: Path) -> None:
     write.write(ties, tmp_path / "ties.points")
-    again = edited.fit(tmp_path / "ties.points")
+    again = fitting.fit(tmp_path / "ties.points")
     assert "EPSG:32633" == again.crs
     assert np.abs(np.median(again.shift, axis=0) - (6.4, 18.1)).max() < 0.5
 
@@ -155,7 +155,7 @@ def test_degrees_and_mercator_become_metres_of_their_zone(ties: TiePoints, tmp_p
         file.write("left_x,left_y,right_x,right_y\n")
         for p, q in zip(ties.left_xy, ties.right_xy, strict=True):
             file.write(",".join(f"{v:.9f}" for v in (*to_degrees.transform(*p), *to_degrees.transform(*q))) + "\n")
-    again = edited.fit(tmp_path / "points.csv", crs=crs)
+    again = fitting.fit(tmp_path / "points.csv", crs=crs)
     # T33UUU begins at 12 degrees east: the zone is the same
     assert "EPSG:32633" == again.crs
     assert np.abs(again.left_xy - ties.left_xy).max() < 0.01
@@ -167,7 +167,7 @@ def test_pixels_beside_metres_are_refused(ties: TiePoints, tmp_path: Path) -> No
         for p, q in zip(ties.left_xy, ties.right_px, strict=True):
             file.write(",".join(f"{v:.9f}" for v in (*p, *q)) + "\n")
     with pytest.raises(BadPoints, match="they are not in one CRS"):
-        edited.fit(tmp_path / "points.csv", crs="EPSG:32633")
+        fitting.fit(tmp_path / "points.csv", crs="EPSG:32633")
 
 
 def test_reasons_of_another_program_decide_nothing(ties: TiePoints, tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_reasons_of_another_program_decide_nothing(ties: TiePoints, tmp_path: Pa
             file.write(
                 ",".join(f"{v:.3f}" for v in (*p, *(q + far))) + ("," + ("true,ok" if k else "false,blunder")) + "\n"
             )
-    again = edited.fit(tmp_path / "points.csv", crs="EPSG:32633")
+    again = fitting.fit(tmp_path / "points.csv", crs="EPSG:32633")
     assert not again.inlier[:10].any()
     assert (0, 1) == (again.summary["edited"]["kept_by_hand"], again.summary["edited"]["rejected_by_hand"])
 
@@ -193,7 +193,7 @@ def test_a_point_rejected_by_hand_keeps_its_uncertainty_through_many_fits(
 
     path, sigma = geojson(reject), []
     for n in range(3):
-        again = edited.fit(path)
+        again = fitting.fit(path)
         sigma.append(float(again.sigma_m[k]))
         path = tmp_path / f"{n}.geojson"
         write.write(again, path)
@@ -212,29 +212,29 @@ def test_a_bad_value_says_which_row(
     ties: TiePoints, tmp_path: Path, change: dict[tuple[int, str], str], said: str
 ) -> None:
     with pytest.raises(BadPoints, match=said):
-        edited.fit(table(tmp_path / "points.csv", ties, change), columns=COLUMNS, crs="EPSG:32633")
+        fitting.fit(table(tmp_path / "points.csv", ties, change), columns=COLUMNS, crs="EPSG:32633")
 
 
 def test_a_bad_file_says_what_is_wrong(ties: TiePoints, tmp_path: Path) -> None:
     path = table(tmp_path / "points.csv", ties)
     with pytest.raises(BadPoints, match="give it with --crs"):
-        edited.fit(path, columns=COLUMNS)
+        fitting.fit(path, columns=COLUMNS)
     with pytest.raises(BadPoints, match=r"no column Y, only E, E2, N, N2"):
-        edited.fit(path, columns={"left_y": "Y"}, crs="EPSG:32633")
+        fitting.fit(path, columns={"left_y": "Y"}, crs="EPSG:32633")
     with pytest.raises(BadPoints, match="is no CRS"):
-        edited.fit(path, columns=COLUMNS, crs="EPSG:nonsense")
+        fitting.fit(path, columns=COLUMNS, crs="EPSG:nonsense")
     (tmp_path / "short.csv").write_text("left_x,left_y,right_x,right_y\n1,2,3,4\n1,2,3\n")
     with pytest.raises(BadPoints, match=r"Row 3 of .*: it has 3 values where the header has 4"):
-        edited.fit(tmp_path / "short.csv", crs="EPSG:32633")
+        fitting.fit(tmp_path / "short.csv", crs="EPSG:32633")
     (tmp_path / "empty.geojson").write_text('{"type":"FeatureCollection","features":[]}')
     with pytest.raises(BadPoints, match="it holds no points"):
-        edited.fit(tmp_path / "empty.geojson")
+        fitting.fit(tmp_path / "empty.geojson")
     (tmp_path / "no.gpkg").write_text("no GeoPackage")
     with pytest.raises(BadPoints, match="it cannot be read"):
-        edited.fit(tmp_path / "no.gpkg")
+        fitting.fit(tmp_path / "no.gpkg")
     (tmp_path / "half.geojson").write_text('{"type":"FeatureColl')
     with pytest.raises(BadPoints, match="it cannot be read"):
-        edited.fit(tmp_path / "half.geojson")
+        fitting.fit(tmp_path / "half.geojson")
 
 
 def test_points_that_agree_on_nothing_are_no_match(tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_points_that_agree_on_nothing_are_no_match(tmp_path: Path) -> None:
     rows = "\n".join(",".join(f"{v:.2f}" for v in rng.uniform(4e5, 4.1e5, 4)) for _ in range(200))
     (tmp_path / "points.csv").write_text(f"left_x,left_y,right_x,right_y\n{rows}\n")
     with pytest.raises(NoMatch):
-        edited.fit(tmp_path / "points.csv", crs="EPSG:32633")
+        fitting.fit(tmp_path / "points.csv", crs="EPSG:32633")
 
 
 def test_the_command_reads_edits_and_writes_every_suffix(ties: TiePoints, tmp_path: Path) -> None:

@@ -16,11 +16,11 @@ from odc.geo.geobox import GeoBox
 from sentinel_match.cli import main
 from sentinel_match.cli.train import NETWORKS
 from sentinel_match.errors import BadCheckpoint, WeightsDamaged
-from sentinel_match.matchers.prior import Guide
+from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.matchers.superglue import SuperPointSuperGlue
 from sentinel_match.matchers.superpoint import SuperPointLightGlue, described, load
 from sentinel_match.models import lightglue, superglue
-from sentinel_match.models.superpoint import COMPACT, ORIGINAL, Shape, SuperPoint, fused, shape_of
+from sentinel_match.models.superpoint import COMPACT, ORIGINAL, SuperPoint, SuperPointShape, fused, shape_of
 from sentinel_match.models.weights import sha256
 from sentinel_match.raster import raster
 from sentinel_match.raster.raster import Raster
@@ -28,13 +28,13 @@ from sentinel_match.testing import Landscape
 from sentinel_match.train import Ground, assignment, gather, hold_out, labels, loop, task
 from sentinel_match.train.assignment import OTHER, REACH, SAME, Assignment, enlarged, known, prior, unlikelihood
 from sentinel_match.train.crops import Batch, Crops
-from sentinel_match.train.loop import Progress, Schedule, learn, save, seeded
+from sentinel_match.train.loop import Schedule, TrainingState, learn, save, seeded
 from sentinel_match.train.mappings import laid_over, mapped
 from sentinel_match.train.networks import KINDS
 from sentinel_match.train.points import NONE, Mark, Points, classes, judged
 
 CPU = torch.device("cpu")
-TINY = Shape((4, 8, 8, 8), 16, 16, normed=True)
+TINY = SuperPointShape((4, 8, 8, 8), 16, 16, normed=True)
 SMALL = {"size": 96, "farthest": 4.0, "batch": 2}
 
 
@@ -47,7 +47,7 @@ def little_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(task, "EXAMINED", 4)
     monkeypatch.setattr(task, "LARGE", 96)
     monkeypatch.setattr(assignment, "NARROW", {"descriptor_dim": 16, "n_layers": 2, "num_heads": 2})
-    monkeypatch.setattr(assignment, "COMPACT", superglue.Shape((8, 16), 2))
+    monkeypatch.setattr(assignment, "COMPACT", superglue.SuperGlueShape((8, 16), 2))
 
 
 @pytest.fixture(scope="module")
@@ -260,7 +260,7 @@ def test_nothing_out_of_reach_is_ever_rewarded(ground: Ground, detector: SuperPo
         assert {*map(tuple, guided.pairs.tolist())} <= {*map(tuple, free.pairs.tolist())}
         assert torch.equal(free.left, guided.left), "out of reach is not without a partner"
         beside = np.array([[1, 0, REACH[0] - 0.5], [0, 1, 0], [0, 0, 1]]) @ batch.mapping[k].double().numpy()
-        dropped += len(free.pairs) - len(known(batch, k, left, right, Guide(beside, REACH[0])).pairs)
+        dropped += len(free.pairs) - len(known(batch, k, left, right, GeometricPrior(beside, REACH[0])).pairs)
     assert dropped > 0
 
 
@@ -283,7 +283,7 @@ def test_crops_are_parts_of_larger_images(ground: Ground, detector: SuperPoint) 
 
 
 def test_a_sure_and_right_assignment_costs_nothing() -> None:
-    truth = assignment.Truth(torch.tensor([[0, 1]]), torch.tensor([False, True]), torch.tensor([True, False]))
+    truth = assignment.TrueAssignment(torch.tensor([[0, 1]]), torch.tensor([False, True]), torch.tensor([True, False]))
     sure = torch.full((3, 3), -50.0)
     sure[0, 1] = sure[1, 2] = sure[2, 0] = 0
     assert 0 == unlikelihood(sure, truth)
@@ -317,7 +317,7 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
     schedule = Schedule(steps=2, every=1)
     whole = learn(task_of(name, ground, detector), schedule, tmp_path / "whole", CPU)
 
-    def stop(_path: Path, progress: Progress) -> None:
+    def stop(_path: Path, progress: TrainingState) -> None:
         if progress.step == 1:
             raise KeyboardInterrupt
 
@@ -365,7 +365,7 @@ def test_the_methods_take_the_weights_that_are_written(written: Path, detector: 
     ):
         arrays = matcher.describe(image, valid)
         assert 16 == arrays["descriptors"].shape[1]
-        matches = matcher.match(arrays, arrays, Guide(np.eye(3), 5.0))
+        matches = matcher.match(arrays, arrays, GeometricPrior(np.eye(3), 5.0))
         assert len(matches) > 0
         assert np.hypot(*(matches.left - matches.right).T).max() <= 5
     half = described(load(written / "superpoint.safetensors"), matcher, image, valid)
@@ -396,7 +396,9 @@ def test_a_lightglue_and_a_superglue_have_the_shapes_of_their_tensors(written: P
         network.conf.n_layers,
         network.conf.num_heads,
     )
-    assert superglue.Shape((8, 16), 2) == superglue.shape_of(assignment.ASSIGNERS["superglue"].new(16).state_dict())
+    assert superglue.SuperGlueShape((8, 16), 2) == superglue.shape_of(
+        assignment.ASSIGNERS["superglue"].new(16).state_dict()
+    )
     assert superglue.ORIGINAL == superglue.shape_of(superglue.SuperGlue().state_dict())
 
 

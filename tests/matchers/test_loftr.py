@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter
 from sentinel_match.errors import WeightsDamaged, WeightsMissing
 from sentinel_match.matchers import Matches, create
 from sentinel_match.matchers.loftr import CELL, LoFTR, _loftr
-from sentinel_match.matchers.prior import Guide
+from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.models.loftr import guided
 from sentinel_match.testing import check_matcher
 
@@ -34,7 +34,7 @@ def moved(x: float, y: float) -> np.ndarray:
     return np.array([[1, 0, x], [0, 1, y], [0, 0, 1.0]])
 
 
-def misses(found: Matches, guide: Guide) -> np.ndarray:
+def misses(found: Matches, guide: GeometricPrior) -> np.ndarray:
     return np.hypot(*(found.right - guide.expected(found.left)).T)
 
 
@@ -76,7 +76,7 @@ def test_without_a_guide_the_numbers_are_kornias(loftr: LoFTR, network: kornia.f
 def test_a_guide_that_allows_everything_changes_nothing(loftr: LoFTR, shape: tuple[int, int]) -> None:
     left = loftr.describe(texture(), everywhere(texture()))
     right = loftr.describe(texture(*shape, seed=1), np.ones(shape, bool))
-    free, wide = loftr.match(left, right), loftr.match(left, right, Guide(np.eye(3), np.inf))
+    free, wide = loftr.match(left, right), loftr.match(left, right, GeometricPrior(np.eye(3), np.inf))
     assert len(free) > 3
     np.testing.assert_allclose(wide.left, free.left)
     np.testing.assert_allclose(wide.right, free.right, atol=1e-3)
@@ -118,7 +118,7 @@ def test_a_guide_restricts_before_the_best_is_chosen(loftr: LoFTR) -> None:
     left, right = (loftr.describe(texture(seed=s), everywhere(texture())) for s in (0, 1))
     free = loftr.match(left, right)
     for x, y, radius in ((16, -24, 12.0), (3.7, 4.1, 30.0)):
-        guide = Guide(moved(x, y), radius)
+        guide = GeometricPrior(moved(x, y), radius)
         found = loftr.match(left, right, guide)
         assert len(found) > max(3, (misses(free, guide) <= radius).sum())
         assert misses(found, guide).max() <= radius
@@ -128,7 +128,7 @@ def test_the_guide_speaks_of_the_images_own_pixels(loftr: LoFTR) -> None:
     small = replace(loftr, max_side=96)
     left, right = (small.describe(texture(320, 384, seed=s), np.ones((320, 384), bool)) for s in (0, 1))
     assert [4.0, 4.0] == left["scale"].tolist()
-    guide = Guide(moved(64, 32), 40.0)
+    guide = GeometricPrior(moved(64, 32), 40.0)
     found = small.match(left, right, guide)
     assert len(found) > 3
     assert [0.0] == np.unique(found.left % (4 * CELL)).tolist()
@@ -138,7 +138,7 @@ def test_the_guide_speaks_of_the_images_own_pixels(loftr: LoFTR) -> None:
 def test_images_of_different_size_are_guided_too(loftr: LoFTR) -> None:
     left = loftr.describe(texture(), everywhere(texture()))
     right = loftr.describe(texture(117, 205, seed=1), np.ones((117, 205), bool))
-    guide = Guide(moved(10, -20), 12.0)
+    guide = GeometricPrior(moved(10, -20), 12.0)
     found = loftr.match(left, right, guide)
     assert len(found) > 3
     assert misses(found, guide).max() <= 12
@@ -146,8 +146,8 @@ def test_images_of_different_size_are_guided_too(loftr: LoFTR) -> None:
 
 def test_cells_with_nothing_in_reach_have_no_match_and_make_no_nan(loftr: LoFTR) -> None:
     arrays = loftr.describe(texture(), everywhere(texture()))
-    assert 0 == len(loftr.match(arrays, arrays, Guide(moved(1000, 0), 50.0)))
-    half = loftr.match(arrays, arrays, Guide(moved(96, 0), 16.0))
+    assert 0 == len(loftr.match(arrays, arrays, GeometricPrior(moved(1000, 0), 50.0)))
+    half = loftr.match(arrays, arrays, GeometricPrior(moved(96, 0), 16.0))
     assert len(half) > 2
     assert half.left[:, 0].max() < 112
     for numbers in (half.left, half.right, half.score):
@@ -161,14 +161,14 @@ def test_no_guided_match_lies_on_or_beside_a_mask(loftr: LoFTR) -> None:
     image[~valid] = 1.0
     masked, whole = loftr.describe(image, valid), loftr.describe(texture(seed=1), everywhere(image))
     for pair, points in (((masked, whole), "left"), ((whole, masked), "right")):
-        at = getattr(loftr.match(*pair, Guide(np.eye(3), 30.0)), points)
+        at = getattr(loftr.match(*pair, GeometricPrior(np.eye(3), 30.0)), points)
         assert len(at) > 2
         assert np.maximum(np.array([60, 50]) - at, at - np.array([120, 110])).max(1).min() >= 3
 
 
 def test_a_higher_threshold_keeps_the_better_ones(loftr: LoFTR) -> None:
     left, right = (loftr.describe(texture(96, 112, s), np.ones((96, 112), bool)) for s in (0, 1))
-    for guide in (None, Guide(np.eye(3), 30.0)):
+    for guide in (None, GeometricPrior(np.eye(3), 30.0)):
         every = loftr.match(left, right, guide)
         for least in np.quantile(every.score, (0.25, 0.75)):
             kept = replace(loftr, min_score=float(least)).match(left, right, guide)
@@ -177,7 +177,7 @@ def test_a_higher_threshold_keeps_the_better_ones(loftr: LoFTR) -> None:
 
 def test_guides_in_several_threads_do_not_mix(loftr: LoFTR) -> None:
     left, right = (loftr.describe(texture(96, 112, s), np.ones((96, 112), bool)) for s in (0, 1))
-    guides = [None, *(Guide(moved(8 * k, 0), 10.0) for k in range(3))]
+    guides = [None, *(GeometricPrior(moved(8 * k, 0), 10.0) for k in range(3))]
     alone = [loftr.match(left, right, guide) for guide in guides]
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(lambda guide: loftr.match(left, right, guide), guides))
@@ -198,7 +198,7 @@ def test_a_wrong_file_is_refused_in_one_sentence(loftr: LoFTR, tmp_path: Path) -
     torch.save({"state_dict": {"matcher.weight": torch.zeros(3)}}, path)
     arrays = loftr.describe(texture(), everywhere(texture()))
     with pytest.raises(WeightsDamaged, match=r"other\.ckpt are refused: \d+ tensors do not fit the network, first no"):
-        replace(loftr, weights_file=path).match(arrays, arrays, Guide(np.eye(3), 10.0))
+        replace(loftr, weights_file=path).match(arrays, arrays, GeometricPrior(np.eye(3), 10.0))
 
 
 @pytest.mark.peer

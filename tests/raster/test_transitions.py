@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sentinel_match.matchers.prior import Guide
+from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.matchers.sift import Sift
 from sentinel_match.raster.landcover import Class
 from sentinel_match.raster.transitions import GROUND, LIKENESS, NEVER, Context, Semantics, by_class
@@ -153,7 +153,7 @@ def matched(left: Context | None, right: Context | None) -> tuple[NDArray[np.flo
     wood, _, both, _ = look_alikes()
     sift = Sift()
     a, b = (sift.describe(image, np.ones(image.shape, bool)) for image in (wood, both))
-    found = sift.match(a, b, Guide(np.eye(3), np.inf, left, right))
+    found = sift.match(a, b, GeometricPrior(np.eye(3), np.inf, left, right))
     return found.left, found.right
 
 

@@ -26,7 +26,7 @@ from sentinel_match.matchers import Matcher, Matches, create, disk, matcher_clas
 from sentinel_match.matchers.aliked import AlikedLightGlue
 from sentinel_match.matchers.disk import DiskLightGlue
 from sentinel_match.matchers.loftr import CELL, LoFTR
-from sentinel_match.matchers.prior import Guide
+from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.matchers.sift import STRANGER, Sift
 from sentinel_match.matchers.superpoint import SuperPointLightGlue
 from sentinel_match.matchers.validity import filled, inside
@@ -225,7 +225,7 @@ def like_fields() -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("matcher", SPARSE_HERE)
 def test_the_prior_tells_like_fields_apart(matcher: Matcher) -> None:
     left, right = (matcher.describe(image, everywhere(image)) for image in like_fields())
-    guide = Guide(moved(24, -18), 8)
+    guide = GeometricPrior(moved(24, -18), 8)
     free, found = matcher.match(left, right), matcher.match(left, right, guide)
     lost, good = (np.hypot(*(m.right - m.left - (23, -17)).T) < 1.5 for m in (free, found))
     assert good.sum() > 40
@@ -238,13 +238,13 @@ def test_the_prior_tells_like_fields_apart(matcher: Matcher) -> None:
 def test_a_guide_that_allows_everything_changes_nothing_and_a_wrong_one_finds_nothing(matcher: Matcher) -> None:
     image = texture()
     left, right = matcher.describe(image, everywhere(image)), matcher.describe(image[8:, 5:], everywhere(image[8:, 5:]))
-    free, same = matcher.match(left, right), matcher.match(left, right, Guide(moved(90, 50), np.inf))
+    free, same = matcher.match(left, right), matcher.match(left, right, GeometricPrior(moved(90, 50), np.inf))
     assert all(np.array_equal(getattr(free, name), getattr(same, name)) for name in ("left", "right", "score"))
     shift = free.right - free.left
     assert (np.abs(shift - (-5, -8)).max(1) < 1).mean() > 0.8
-    wrong = matcher.match(left, right, Guide(moved(25, -8), 6))
+    wrong = matcher.match(left, right, GeometricPrior(moved(25, -8), 6))
     assert np.abs(wrong.right - wrong.left - (-5, -8)).max(1, initial=99).min() > 20
-    assert 0 == len(matcher.match(left, right, Guide(moved(1000, 0), 6)))
+    assert 0 == len(matcher.match(left, right, GeometricPrior(moved(1000, 0), 6)))
 
 
 def test_the_ratio_of_sift_is_taken_among_what_is_in_reach() -> None:
@@ -255,10 +255,10 @@ def test_the_ratio_of_sift_is_taken_among_what_is_in_reach() -> None:
     left = side([0, 50], [0.0, 1.5])
     twins = side([0, 20, 50], [0.1, 0.1, 1.5])
     assert [[50.0, 5.0]] == Sift().match(left, twins).left.tolist()
-    assert [0.0, 50.0] == Sift().match(left, twins, Guide(np.eye(3), 10)).left[:, 0].tolist()
-    assert [50.0] == Sift().match(left, twins, Guide(np.eye(3), 30)).left[:, 0].tolist()
+    assert [0.0, 50.0] == Sift().match(left, twins, GeometricPrior(np.eye(3), 10)).left[:, 0].tolist()
+    assert [50.0] == Sift().match(left, twins, GeometricPrior(np.eye(3), 30)).left[:, 0].tolist()
     alone = side([0, 50], [STRANGER, 1.5])  # nobody else is there, and it is no more alike than anything
-    assert [50.0] == Sift().match(left, alone, Guide(np.eye(3), 10)).left[:, 0].tolist()
+    assert [50.0] == Sift().match(left, alone, GeometricPrior(np.eye(3), 10)).left[:, 0].tolist()
 
 
 # Where the centre of the first pixel is
@@ -397,7 +397,7 @@ def test_lightglue_gives_kornias_matches(features: str) -> None:
     network = kornia.feature.LightGlue(features=None, **options).eval()
     torch.backends.cuda.enable_flash_sdp(True)  # kornia switches it off for everybody
     sides = [
-        lightglue.Side(torch.rand(n, 2) * 99, torch.rand(n, shape["input_dim"]) - 0.5, torch.tensor([99, 99]))
+        lightglue.KeypointSide(torch.rand(n, 2) * 99, torch.rand(n, shape["input_dim"]) - 0.5, torch.tensor([99, 99]))
         for n in (70, 80)
     ]
     data = [

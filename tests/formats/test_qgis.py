@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sentinel_match import edited
+from sentinel_match import fitting
 from sentinel_match.formats import write
-from sentinel_match.geometry.transform import Warp
+from sentinel_match.geometry.transform import Transform
 from sentinel_match.tiepoints import TiePoints
 
 PYTHON = "/usr/bin/python3"
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 SUFFIXES = (".gpkg", ".geojson", ".geojsonl", ".fgb", ".csv")
 
 
@@ -89,7 +89,7 @@ def test_qgis_opens_every_layer_with_its_features_crs_and_style(
 
 
 def test_qgis_sees_every_end_where_it_is_to_a_centimetre(ties: TiePoints, seen: dict[str, dict[str, Any]]) -> None:
-    predicted = Warp.from_plain(ties.summary["model"])(ties.left_xy)
+    predicted = Transform.from_plain(ties.summary["model"])(ties.left_xy)
     ends = {"matches": (ties.left_xy, ties.right_xy), "residuals": (predicted, ties.right_xy)}
     checked = 0
     for layers in seen.values():
@@ -115,7 +115,7 @@ def test_what_is_edited_in_qgis_comes_back(ties: TiePoints, tmp_path: Path, name
     write.write(ties, tmp_path / name)
     a, b, c = np.flatnonzero(ties.inlier)[[5, 40, 80]].tolist()
     qgis(HERE / "qgis_edit.py", f"{tmp_path / name}{layer}", a, b, c)
-    again = edited.fit(tmp_path / name)
+    again = fitting.fit(tmp_path / name)
     assert {"rejected_by_hand": 1, "kept_by_hand": 0, "moved": 1, "deleted": 1} == {
         k: v for k, v in again.summary["edited"].items() if k != "from"
     }

@@ -19,12 +19,12 @@ from sentinel_match.errors import WeightsMissing
 from sentinel_match.geometry import grids
 from sentinel_match.matchers import Arrays, Matches, create
 from sentinel_match.matchers.phase import Phase
-from sentinel_match.matchers.prior import Guide
+from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.matchers.sift import Sift
 from sentinel_match.matching import cascade as room
 from sentinel_match.matching import cells
 from sentinel_match.matching.cascade import HELPER, LAST, WITNESS, correspond
-from sentinel_match.matching.correspondences import Found, Method, Side
+from sentinel_match.matching.correspondences import Correspondences, MatchInput, Method
 from sentinel_match.matching.view import View, turned
 from sentinel_match.models.weights import Weights
 from sentinel_match.raster.landcover import Class
@@ -57,17 +57,17 @@ def image(
     return Raster(((pixels - low) / (high - low)).clip(0, 1), np.ones(grid.shape, bool), grid)
 
 
-SUMMER, AUTUMN = Side((image(),)), Side((image("autumn", SHIFT),))
-ELSEWHERE = Side((image(ground=Landscape(seed=99)),))
+SUMMER, AUTUMN = MatchInput((image(),)), MatchInput((image("autumn", SHIFT),))
+ELSEWHERE = MatchInput((image(ground=Landscape(seed=99)),))
 
 
-def miss(found: Found, left: Side, right: Side, shift: tuple[float, float] = SHIFT) -> np.ndarray:
+def miss(found: Correspondences, left: MatchInput, right: MatchInput, shift: tuple[float, float] = SHIFT) -> np.ndarray:
     """(N,) pixels by which each correspondence misses the truth."""
     p, q = grids.to_metres(left.first.geobox, found.left), grids.to_metres(right.first.geobox, found.right)
     return np.hypot(*((q - p) / (10, -10) - shift).T)
 
 
-def off(found: Found, left: Side, shift: tuple[float, float] = SHIFT) -> float:
+def off(found: Correspondences, left: MatchInput, shift: tuple[float, float] = SHIFT) -> float:
     """Pixels by which the model misses the truth at worst, over the image."""
     assert found.model is not None, found.why
     rows, cols = left.first.valid.shape
@@ -129,7 +129,7 @@ def test_other_ground_is_no_match_and_says_why(unlearned: None) -> None:
 
 
 def test_other_ground_that_fools_one_method_is_no_match(unlearned: None) -> None:
-    found = correspond(SUMMER, Side((image(ground=Landscape(seed=136)),)))
+    found = correspond(SUMMER, MatchInput((image(ground=Landscape(seed=136)),)))
     assert found.model is None, found.why
 
 
@@ -148,7 +148,7 @@ def test_no_method_makes_a_shift_of_unrelated_ground(name: str, request: pytest.
     matcher = request.getfixturevalue(name) if untrained else create(name)
     slow = name in {"aliked+lightglue", "disk+lightglue", "loftr"}
     for seed in (136,) if slow else (99, 136, 5):
-        found = correspond(SUMMER, Side((image(ground=Landscape(seed=seed)),)), Method(matcher))
+        found = correspond(SUMMER, MatchInput((image(ground=Landscape(seed=seed)),)), Method(matcher))
         assert found.model is None
         assert "chance alone would do" in found.why or "the matcher found" in found.why
 
@@ -166,7 +166,7 @@ def test_progress_is_told_of_every_method_from_none_to_all(unlearned: None) -> N
 @pytest.mark.parametrize("method", [Method(), Method(guided=False), Method(QUICK)], ids=["auto", "unguided", "phase"])
 def test_what_is_wholly_hidden_matches_nothing(method: Method, unlearned: None) -> None:
     raster = SUMMER.first
-    hidden = Side((Raster(raster.pixels, np.zeros_like(raster.valid), raster.geobox),))
+    hidden = MatchInput((Raster(raster.pixels, np.zeros_like(raster.valid), raster.geobox),))
     for left, right in ((hidden, AUTUMN), (AUTUMN, hidden), (hidden, hidden)):
         found = correspond(left, right, method)
         assert found.model is None
@@ -179,7 +179,7 @@ def test_no_correspondence_lies_on_what_is_hidden(unlearned: None) -> None:
     valid[100:300, 150:400] = False
     rasters = SUMMER.first, AUTUMN.first
     poisoned = np.where(valid, rasters[0].pixels, np.float32(0.9))
-    left = Side((Raster(poisoned, valid, rasters[0].geobox),))
+    left = MatchInput((Raster(poisoned, valid, rasters[0].geobox),))
     found = correspond(left, AUTUMN)
     x, y = found.left.astype(int).T
     assert valid[y, x].all()
@@ -213,7 +213,7 @@ class Says:
         x, y = np.meshgrid(np.arange(40.5, cols - 40, 24), np.arange(40.5, rows - 40, 24))
         return {"keypoints": np.column_stack([x.ravel(), y.ravel()])}
 
-    def match(self, left: Arrays, right: Arrays, guide: Guide | None = None) -> Matches:
+    def match(self, left: Arrays, right: Arrays, guide: GeometricPrior | None = None) -> Matches:
         points = left["keypoints"]
         expected = guide.expected(points) if guide else points
         return Matches(points, expected + (self.x, self.y), np.full(len(points), 0.9))
@@ -268,13 +268,13 @@ def test_a_method_that_is_alone_says_so(monkeypatch: pytest.MonkeyPatch) -> None
 # A georeference that is wrong, or not wanted
 
 
-def rotated(side: Side, degrees: float) -> tuple[Side, View]:
+def rotated(side: MatchInput, degrees: float) -> tuple[MatchInput, View]:
     """The image turned clockwise under a georeference that knows nothing of it."""
     turn = turned(View.of(side.first.pixels, side.first.valid), degrees)
-    return Side((Raster(turn.pixels.astype(np.float32), turn.valid, box(*turn.valid.shape)),)), turn
+    return MatchInput((Raster(turn.pixels.astype(np.float32), turn.valid, box(*turn.valid.shape)),)), turn
 
 
-def turned_miss(found: Found, turn: View) -> np.ndarray:
+def turned_miss(found: Correspondences, turn: View) -> np.ndarray:
     return np.hypot(*(turn.whence(found.right) - found.left - SHIFT).T)
 
 
@@ -304,7 +304,7 @@ def test_without_a_prior_a_quarter_turn_is_found_and_nobody_is_warned(
 def test_reach_is_in_metres_and_beyond_it_the_search_warns(unlearned: None, caplog: pytest.LogCaptureFixture) -> None:
     far = (60.0, -10.0)
     grid = box(400, 400, 56, 56)
-    left, right = Side((image(grid=grid),)), Side((image("autumn", far, grid),))
+    left, right = MatchInput((image(grid=grid),)), MatchInput((image("autumn", far, grid),))
     near = correspond(left, right, Method(reach=1000))
     assert off(near, left, far) < 0.5
     assert [] == caplog.messages
@@ -337,7 +337,9 @@ class Counted(Says):
 
 def test_a_cell_is_described_once_whatever_pairs_its_scene_is_in(tmp_path: Path) -> None:
     grid, cache, Counted.shown[:] = box(512, 1024, 0, 0), Cache(tmp_path), []
-    sides = [Side((image(season, grid=grid),), recipe={"season": season}) for season in ("summer", "autumn", "winter")]
+    sides = [
+        MatchInput((image(season, grid=grid),), recipe={"season": season}) for season in ("summer", "autumn", "winter")
+    ]
     method = Method(Counted(0, 0))
     fresh = correspond(sides[0], sides[1], method, cache)
     assert 4 == len(Counted.shown)
@@ -359,7 +361,7 @@ def test_a_side_without_recipe_keeps_nothing(tmp_path: Path) -> None:
 
 def test_bands_are_kept_apart_in_the_cache_and_add_up(tmp_path: Path) -> None:
     left, right = (
-        Side(tuple(image(s, d, band=b) for b in ("B04", "B08")), recipe={"season": s})
+        MatchInput(tuple(image(s, d, band=b) for b in ("B04", "B08")), recipe={"season": s})
         for s, d in (("summer", (0.0, 0.0)), ("autumn", SHIFT))
     )
     cache = Cache(tmp_path)
@@ -374,8 +376,8 @@ def test_bands_are_kept_apart_in_the_cache_and_add_up(tmp_path: Path) -> None:
 
 
 def test_the_extents_may_differ(unlearned: None) -> None:
-    left = Side((image(grid=box(400, 340, 60, 70)),))
-    right = Side((image("autumn", SHIFT, grid=box(360, 420, 97, 33)),))
+    left = MatchInput((image(grid=box(400, 340, 60, 70)),))
+    right = MatchInput((image("autumn", SHIFT, grid=box(360, 420, 97, 33)),))
     for method in (Method(QUICK), Method()):
         found = correspond(left, right, method)
         assert off(found, left) < 0.4
@@ -386,7 +388,7 @@ def test_the_extents_may_differ(unlearned: None) -> None:
 
 def test_every_correspondence_is_found_in_one_cell_only() -> None:
     grid = box(300, 600, 100, 200)
-    left, right = Side((image(grid=grid),)), Side((image("autumn", SHIFT, grid),))
+    left, right = MatchInput((image(grid=grid),)), MatchInput((image("autumn", SHIFT, grid),))
     found = correspond(left, right, Method(QUICK))
     assert found.cells > 1
     assert len(found) == len(np.unique(found.left, axis=0))
@@ -397,7 +399,7 @@ def test_every_correspondence_is_found_in_one_cell_only() -> None:
 
 def test_at_most_so_many_cells_are_looked_at() -> None:
     grid = box(300, 600, 100, 200)
-    left, right = Side((image(grid=grid),)), Side((image("autumn", SHIFT, grid),))
+    left, right = MatchInput((image(grid=grid),)), MatchInput((image("autumn", SHIFT, grid),))
     found = correspond(left, right, Method(QUICK, cells=1))
     assert 1 == found.cells
     places = np.floor((found.left + grids.origin_of(grid)[::-1]) / cells.CELL_SIDE)
@@ -413,8 +415,8 @@ def test_classes_are_cut_like_the_images_they_belong_to(matcher: matchers.Matche
     left, right = image(grid=grid), image("autumn", SHIFT, grid)
     for cloudy in (0, 1):
         contexts = [Context(cloud if k == cloudy else lies) for k in (0, 1)]
-        found = correspond(Side((left,), contexts[0]), Side((right,), contexts[1]), Method(matcher))
-        assert off(found, Side((left,))) < 0.5
+        found = correspond(MatchInput((left,), contexts[0]), MatchInput((right,), contexts[1]), Method(matcher))
+        assert off(found, MatchInput((left,))) < 0.5
         x = (found.left, found.right)[cloudy][:, 0]
         assert not ((x >= 400) & (x < 480)).any()
         assert ((x >= 360) & (x < 400)).sum() > 4
@@ -431,10 +433,12 @@ def test_what_lies_where_takes_part_even_where_no_position_is_known() -> None:
     water = np.full(box().shape, Class.WATER, np.uint8)
     strip = water.copy()
     strip[:, 120:200] = Class.BARE
-    plain = correspond(Side((left,)), Side((right,)), Method(Sift(), guided=False))
-    told = correspond(Side((left,), Context(water)), Side((right,), Context(strip)), Method(Sift(), guided=False))
+    plain = correspond(MatchInput((left,)), MatchInput((right,)), Method(Sift(), guided=False))
+    told = correspond(
+        MatchInput((left,), Context(water)), MatchInput((right,), Context(strip)), Method(Sift(), guided=False)
+    )
 
-    def in_strip(found: Found) -> int:
+    def in_strip(found: Correspondences) -> int:
         return int(((found.right[:, 0] > 135) & (found.right[:, 0] < 185)).sum())
 
     assert 0 == in_strip(told) < in_strip(plain)

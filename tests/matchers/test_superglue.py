@@ -21,7 +21,7 @@ from scipy.ndimage import gaussian_filter
 
 from sentinel_match.errors import WeightsDamaged, WeightsMissing
 from sentinel_match.matchers import create
-from sentinel_match.matchers.prior import Guide
+from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.matchers.superglue import SuperPointSuperGlue
 from sentinel_match.models.released import SUPERGLUE_OUTDOOR, SUPERPOINT
 from sentinel_match.models.superglue import SuperGlue, normalised, transport
@@ -229,14 +229,14 @@ def test_a_guide_decides_before_the_best_is_chosen(matcher: SuperPointSuperGlue)
     right = matcher.describe(twice, everywhere(twice))
     for shift in (0.0, 96.0):
         transform = np.array([[1, 0, shift], [0, 1, 0], [0, 0, 1.0]])
-        found = matcher.match(left, right, Guide(transform, 3.0))
+        found = matcher.match(left, right, GeometricPrior(transform, 3.0))
         assert len(found) > 40
         assert np.hypot(*(found.right - found.left - (shift, 0)).T).max() <= 3.0
 
 
 def test_a_guide_that_allows_everything_changes_nothing(matcher: SuperPointSuperGlue) -> None:
     left, right = (matcher.describe(texture(seed=s), everywhere(texture())) for s in (0, 1))
-    free, guided = matcher.match(left, right), matcher.match(left, right, Guide(SAME, np.inf))
+    free, guided = matcher.match(left, right), matcher.match(left, right, GeometricPrior(SAME, np.inf))
     assert len(free) > 3
     assert np.array_equal(free.left, guided.left)
     assert np.array_equal(free.right, guided.right)
@@ -246,7 +246,7 @@ def test_a_guide_that_allows_everything_changes_nothing(matcher: SuperPointSuper
 def test_nothing_in_reach_is_nothing(matcher: SuperPointSuperGlue) -> None:
     arrays = matcher.describe(texture(), everywhere(texture()))
     away = np.array([[1, 0, 1000.0], [0, 1, 0], [0, 0, 1]])
-    assert 0 == len(matcher.match(arrays, arrays, Guide(away, 50.0)))
+    assert 0 == len(matcher.match(arrays, arrays, GeometricPrior(away, 50.0)))
 
 
 def test_a_higher_threshold_keeps_the_better_ones(matcher: SuperPointSuperGlue) -> None:
@@ -355,7 +355,7 @@ def test_real_superglue_matches_snow_to_summer_better_with_a_guide(real: SuperPo
         with rasterio.open(shared / f"tci_gray_107m/T36UYA_{date}_TCI.jpg") as source:
             image = source.read(1)[160:864, 160:864].astype(np.float32) / 255
         sides.append(real.describe(image, everywhere(image)))
-    free, guided = real.match(*sides), real.match(*sides, Guide(SAME, 10.0))
+    free, guided = real.match(*sides), real.match(*sides, GeometricPrior(SAME, 10.0))
     right = [int((np.hypot(*(found.right - found.left).T) < 3).sum()) for found in (free, guided)]
     assert right[0] > 100
     assert right[1] > right[0]

@@ -21,7 +21,7 @@ from sentinel_match.cli import main
 from sentinel_match.errors import BadCheckpoint, NothingToLearn
 from sentinel_match.matchers.dense import probability
 from sentinel_match.matchers.evergreen import SUPPORTS, Evergreen, load
-from sentinel_match.models.evergreen import Evergreen as Network
+from sentinel_match.models.evergreen import EvergreenNetwork as Network
 from sentinel_match.models.shipped import EVERGREEN
 from sentinel_match.models.weights import sha256, verified
 from sentinel_match.raster import raster
@@ -29,7 +29,7 @@ from sentinel_match.raster.raster import Raster
 from sentinel_match.testing import Landscape
 from sentinel_match.train import Ground, dense, gather, hold_out, task
 from sentinel_match.train.dense import Dense, fitted
-from sentinel_match.train.loop import CHECKPOINT, Progress, Schedule, learn, save
+from sentinel_match.train.loop import CHECKPOINT, Schedule, TrainingState, learn, save
 from sentinel_match.train.task import Exam
 
 SIZE = {"size": 112, "farthest": 4.0, "batch": 2}
@@ -76,7 +76,7 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(ground: Ground, tm
     schedule = Schedule(steps=4, every=2)
     whole = learn(Dense(ground, **SIZE), schedule, tmp_path / "whole", CPU)
 
-    def stop(_path: Path, progress: Progress) -> None:
+    def stop(_path: Path, progress: TrainingState) -> None:
         if progress.step == 2:
             raise KeyboardInterrupt
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentinel_match.geometry import robust, transform
-from sentinel_match.geometry.selection import Chosen, choose, consensus
-from sentinel_match.geometry.transform import BENDS, KINDS, Warp, azimuth_of_track
+from sentinel_match.geometry.selection import Selection, choose, consensus
+from sentinel_match.geometry.transform import BENDS, KINDS, Transform, azimuth_of_track
 
 SIDE, NOISE = 60_000.0, 0.8
 
@@ -26,7 +26,7 @@ def moved(left: np.ndarray, bend: np.ndarray | float = 0.0, noise: float = NOISE
     return np.asarray(turned + (6.4, 18.1) + bend + rng.normal(0, noise, left.shape))
 
 
-def chosen(left: np.ndarray, right: np.ndarray, **options: object) -> Chosen:
+def chosen(left: np.ndarray, right: np.ndarray, **options: object) -> Selection:
     n = len(left)
     return choose(left, right, np.full(n, NOISE), np.ones(n), **options)  # type: ignore[arg-type]
 
@@ -114,7 +114,7 @@ def test_beyond_the_points_a_bend_goes_on_as_it_ended() -> None:
 def test_a_model_survives_json(kind: str) -> None:
     left = ground()
     warp = chosen(left, moved(left, bends(left)["field"]), kinds=(kind,)).warp
-    again = Warp.from_plain(json.loads(json.dumps(warp.plain())))
+    again = Transform.from_plain(json.loads(json.dumps(warp.plain())))
     assert kind == again.kind == warp.kind
     assert np.allclose(again(left), warp(left), atol=1e-9)
 

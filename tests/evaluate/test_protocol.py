@@ -37,7 +37,7 @@ from sentinel_match.evaluate import (
 )
 from sentinel_match.geometry import transform
 from sentinel_match.matching import subpixel
-from sentinel_match.matching.correspondences import Found, Method
+from sentinel_match.matching.correspondences import Correspondences, Method
 from sentinel_match.raster.raster import Raster
 from sentinel_match.testing import Landscape
 
@@ -271,9 +271,9 @@ def sample(folder: Path) -> samples.Sample:
 def answer(
     sample: samples.Sample, left: np.ndarray, right: np.ndarray, believed: np.ndarray, matrix: np.ndarray | None
 ) -> protocol.Answer:
-    model = None if matrix is None else transform.Model("translation", matrix, np.zeros(2))
+    model = None if matrix is None else transform.PlaneTransform("translation", matrix, np.zeros(2))
     n = len(left)
-    found = Found(
+    found = Correspondences(
         left,
         right,
         np.ones(n),
@@ -320,7 +320,7 @@ def test_a_wrong_model_is_measured_in_metres_and_a_missing_one_is_infinite(sampl
     assert all(map(math.isinf, (silent.corner_translation, silent.corner_believed, silent.rmse_m)))
 
 
-def failing(left: samples.Side, right: samples.Side, method: Method) -> Found:
+def failing(left: samples.Side, right: samples.Side, method: Method) -> Correspondences:
     raise NoMatch("left", "right", "this one always fails")
 
 

@@ -15,20 +15,20 @@ from sentinel_match import matchers
 from sentinel_match.matchers import Matches
 from sentinel_match.matchers import phase as room
 from sentinel_match.matchers.phase import Phase, reduced
-from sentinel_match.matchers.prior import Guide
+from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.raster.landcover import Class
 from sentinel_match.raster.transitions import Context
 from sentinel_match.testing.checks import ExamplePair, example_pair
 
 PHASE = Phase(spacing=16, device="cpu")
-HERE = Guide(np.eye(3), 8)
+HERE = GeometricPrior(np.eye(3), 8)
 
 
-def moved(x: float, y: float, radius: float = 8) -> Guide:
-    return Guide(np.array([[1, 0, x], [0, 1, y], [0, 0, 1.0]]), radius)
+def moved(x: float, y: float, radius: float = 8) -> GeometricPrior:
+    return GeometricPrior(np.array([[1, 0, x], [0, 1, y], [0, 0, 1.0]]), radius)
 
 
-def matched(pair: ExamplePair, guide: Guide | None = HERE, matcher: Phase = PHASE) -> Matches:
+def matched(pair: ExamplePair, guide: GeometricPrior | None = HERE, matcher: Phase = PHASE) -> Matches:
     return matcher.match(
         matcher.describe(pair.left, pair.left_valid), matcher.describe(pair.right, pair.right_valid), guide
     )
@@ -84,7 +84,7 @@ def test_a_description_is_the_image_without_what_is_hidden() -> None:
 
 
 @pytest.mark.parametrize("guide", [None, HERE, moved(0, 0, 60)], ids=["none", "near", "far"])
-def test_nothing_comes_of_nothing(guide: Guide | None) -> None:
+def test_nothing_comes_of_nothing(guide: GeometricPrior | None) -> None:
     pair = example_pair((5.3, -3.2), size=320)
     full = PHASE.describe(pair.left, pair.left_valid)
     for pixels, valid in (
@@ -310,7 +310,8 @@ def test_ground_that_cannot_be_the_same_is_less_sure_and_cloud_is_out_of_questio
     water[:, 128:], cloud[:, 128:] = Class.WATER, Class.CLOUD
     plain = matched(pair, HERE, phase)
     alike, unlike, hidden = (
-        matched(pair, Guide(np.eye(3), 8, Context(lies), Context(there)), phase) for there in (lies, water, cloud)
+        matched(pair, GeometricPrior(np.eye(3), 8, Context(lies), Context(there)), phase)
+        for there in (lies, water, cloud)
     )
     assert np.allclose(plain.score, alike.score, atol=1e-5)
     assert np.array_equal(plain.right, unlike.right)

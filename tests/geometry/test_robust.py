@@ -28,7 +28,7 @@ TRUTH = {
 
 
 def moved(kind: str, left: np.ndarray) -> np.ndarray:
-    return transform.Model(kind, TRUTH[kind], ORIGIN)(left)
+    return transform.PlaneTransform(kind, TRUTH[kind], ORIGIN)(left)
 
 
 @pytest.mark.parametrize("kind", MINIMAL)

@@ -13,8 +13,8 @@ from sentinel_match.matchers import create, dense
 from sentinel_match.matchers.correlation import Correlator, part
 from sentinel_match.matchers.evergreen import Evergreen, load
 from sentinel_match.matchers.phase import Phase
-from sentinel_match.matchers.prior import Guide
-from sentinel_match.models.evergreen import Evergreen as Network
+from sentinel_match.matchers.prior import GeometricPrior
+from sentinel_match.models.evergreen import EvergreenNetwork as Network
 from sentinel_match.models.evergreen import fused, standardised
 from sentinel_match.models.shipped import EVERGREEN
 from sentinel_match.models.weights import verified
@@ -89,7 +89,7 @@ def test_any_size_will_do(shape: tuple[int, int]) -> None:
     image = texture(*shape)
     arrays = EVER.describe(image, image > -1)
     assert shape == arrays["valid"].shape
-    assert len(EVER.match(arrays, arrays, Guide(np.eye(3), 4.0))) >= 0
+    assert len(EVER.match(arrays, arrays, GeometricPrior(np.eye(3), 4.0))) >= 0
 
 
 def test_an_empty_image_has_no_match() -> None:
@@ -101,7 +101,7 @@ def test_an_empty_image_has_no_match() -> None:
 def test_it_finds_a_shift_to_a_tenth_of_a_pixel_across_seasons() -> None:
     pair = example_pair(seasons=("winter", "summer"))
     sides = [EVER.describe(*side) for side in ((pair.left, pair.left_valid), (pair.right, pair.right_valid))]
-    matches = EVER.match(*sides, Guide(np.eye(3), 12.0))
+    matches = EVER.match(*sides, GeometricPrior(np.eye(3), 12.0))
     error = pair.error(matches)
     assert len(matches) > 100
     assert np.hypot(*np.median(error, axis=0)) < 0.15
@@ -111,7 +111,7 @@ def test_it_finds_a_shift_to_a_tenth_of_a_pixel_across_seasons() -> None:
 def test_a_prior_that_is_far_off_is_narrowed() -> None:
     pair = example_pair((41.3, -28.7), size=560)
     sides = [EVER.describe(*side) for side in ((pair.left, pair.left_valid), (pair.right, pair.right_valid))]
-    matches = EVER.match(*sides, Guide(np.eye(3), 90.0))
+    matches = EVER.match(*sides, GeometricPrior(np.eye(3), 90.0))
     assert len(matches) > 500
     assert np.abs(np.median(pair.error(matches), axis=0)).max() < 0.1
 
@@ -120,9 +120,9 @@ def test_no_match_lies_beyond_the_prior() -> None:
     image = texture()
     arrays = EVER.describe(image, image > -1)
     aside = np.array([[1, 0, 3.0], [0, 1, 0], [0, 0, 1]])
-    matches = EVER.match(arrays, arrays, Guide(aside, 4.0))
+    matches = EVER.match(arrays, arrays, GeometricPrior(aside, 4.0))
     assert (np.hypot(*(matches.right - matches.left - (3, 0)).T) <= 4).all()
-    assert not len(EVER.match(arrays, arrays, Guide(aside, 2.0)))
+    assert not len(EVER.match(arrays, arrays, GeometricPrior(aside, 2.0)))
 
 
 def test_an_odd_spacing_is_refused() -> None:
@@ -137,7 +137,7 @@ def test_phase_answers_the_same_through_the_room_it_shares() -> None:
     found = dense.surfaces(
         *(dense.Samples([arrays["pixels"]], arrays["valid"]),) * 2,
         arrays["valid"],
-        Guide(np.eye(3), 4.0),
+        GeometricPrior(np.eye(3), 4.0),
         grid,
         torch.device("cpu"),
     )

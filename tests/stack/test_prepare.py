@@ -27,7 +27,7 @@ from shapely import box
 from sentinel_match.cli import main
 from sentinel_match.errors import BadPoints, MissingBand, NoOverlap, NotComparable, OutputError
 from sentinel_match.formats.correction import read_ties
-from sentinel_match.geometry.transform import Bend, Model, Warp
+from sentinel_match.geometry.transform import Bend, PlaneTransform, Transform
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.scene import Asset, Band, Scene
 from sentinel_match.raster.bands import around, inside
@@ -47,9 +47,9 @@ def grid(rows: int, cols: int, metres: float = 10.0, east: float = EAST, north: 
     return GeoBox((rows, cols), Affine(metres, 0, east, 0, -metres, north), ZONE)
 
 
-def by(east: float, north: float) -> Warp:
+def by(east: float, north: float) -> Transform:
     matrix = np.array([[1, 0, east], [0, 1, north], [0, 0, 1.0]])
-    return Warp(Model("translation", matrix, np.zeros(2)))
+    return Transform(PlaneTransform("translation", matrix, np.zeros(2)))
 
 
 def ground(east: NDArray[np.float64], north: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -100,7 +100,7 @@ def opened(path: Path) -> NDArray[Any]:
     return pixels
 
 
-def ties_file(path: Path, left: Scene, right: Scene, warp: Warp) -> Path:
+def ties_file(path: Path, left: Scene, right: Scene, warp: Transform) -> Path:
     sides = {side: {"id": s.id, "path": str(s.path)} for side, s in (("left", left), ("right", right))}
     head = {"type": "FeatureCollection", **sides, "projected_crs": ZONE, "summary": {"model": warp.plain()}}
     point = {"type": "Feature", "properties": {}, "geometry": {"type": "Point", "coordinates": [15, 50]}}
@@ -118,7 +118,7 @@ def test_an_image_is_brought_back_by_what_moved_it(east: float, north: float, an
     middle = np.array([EAST + 400, NORTH - 400])
     matrix = np.eye(3)
     matrix[:2, :2], matrix[:2, 2] = turn, middle - turn @ middle + (east, north)
-    warp = Warp(Model("similarity", matrix, np.zeros(2)))
+    warp = Transform(PlaneTransform("similarity", matrix, np.zeros(2)))
     image, target = grid(100, 100, east=EAST - 100, north=NORTH + 100), grid(50, 50, east=EAST + 150, north=NORTH - 150)
     rows, cols = np.mgrid[0:100, 0:100] + 0.5
     at = np.column_stack([EAST - 100 + 10 * cols.ravel(), NORTH + 100 - 10 * rows.ravel()])
@@ -172,7 +172,7 @@ def test_positions_between_nodes_are_those_of_the_model() -> None:
     origin, extent = np.array([EAST, NORTH - 20_000]), np.array([20_000.0, 20_000.0])
     rng = np.random.default_rng(2)
     waves = Bend("field", origin, 20_000.0, extent, (6, 6), 0.0, rng.normal(0, 3, (81, 2)))
-    warp = Warp(by(*SHIFT).plane, waves)
+    warp = Transform(by(*SHIFT).plane, waves)
     target = grid(500, 700, north=NORTH - 3000)
     x, y = Places.of(target, grid(2000, 2000), move_by(warp, ZONE, ZONE)).at(slice(0, 500))
     rows, cols = np.mgrid[0:500, 0:700] + 0.5
