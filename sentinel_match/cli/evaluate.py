@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from sentinel_match.evaluate import Listed
     from sentinel_match.evaluate.report import Unavailable
 
-T = TypeVar("T")
+MethodT = TypeVar("MethodT")
 
-OF_POSES = {"poses", "input_dir", "resize"}
-WITH_POSES = OF_POSES | {"output", "methods", "limit", "device", "as_json"}
+POSE_OPTIONS = {"poses", "input_dir", "resize"}
+WITH_POSES = POSE_OPTIONS | {"output", "methods", "limit", "device", "as_json"}
 """What has an effect there."""
 
 
@@ -169,7 +169,7 @@ def _usage(ctx: click.Context, sources: tuple[Path, ...], listing: Path | None) 
         raise click.UsageError("give SOURCES or --poses")
     for option in ctx.command.params:
         given = ctx.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE
-        idle = option.name in OF_POSES if listing is None else option.name not in WITH_POSES
+        idle = option.name in POSE_OPTIONS if listing is None else option.name not in WITH_POSES
         if given and idle and isinstance(option, click.Option):
             raise click.UsageError(f"{option.opts[0]} has no effect {'without' if listing is None else 'with'} --poses")
 
@@ -224,12 +224,12 @@ def _finish(ctx: click.Context, missing: list[Unavailable], output: Path) -> Non
         click.echo(f"wrote {output}", err=True)
 
 
-def _available(names: tuple[str, ...], make: Callable[[str], T]) -> tuple[dict[str, T], list[Unavailable]]:
+def _available(names: tuple[str, ...], make: Callable[[str], MethodT]) -> tuple[dict[str, MethodT], list[Unavailable]]:
     """Methods that can run by name, and those whose weights or device are not here."""
     from sentinel_match.errors import DeviceMissing, WeightsDamaged, WeightsMissing
     from sentinel_match.evaluate.report import Unavailable
 
-    made: dict[str, T] = {}
+    made: dict[str, MethodT] = {}
     missing: list[Unavailable] = []
 
     def sort(name: str) -> None:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from sentinel_match.train.places import Ground
 
-NETWORKS = ("evergreen", "superpoint", "lightglue", "superglue")
-ASSIGN = ("lightglue", "superglue")
+NETWORK_NAMES = ("evergreen", "superpoint", "lightglue", "superglue")
+ASSIGNING_NETWORKS = ("lightglue", "superglue")
 """Those that learn from the keypoints of another."""
 
 
@@ -26,7 +26,9 @@ ASSIGN = ("lightglue", "superglue")
 @click.option(
     "-o", "--output", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the network."
 )
-@click.option("--network", type=click.Choice(NETWORKS), default="evergreen", show_default=True, help="What to train.")
+@click.option(
+    "--network", type=click.Choice(NETWORK_NAMES), default="evergreen", show_default=True, help="What to train."
+)
 @click.option(
     "--start",
     default="shipped",
@@ -102,13 +104,13 @@ def train(
     from sentinel_match.train import gather, hold_out
     from sentinel_match.train.card import Card
     from sentinel_match.train.loop import Schedule, learn
-    from sentinel_match.train.networks import KINDS, begun
+    from sentinel_match.train.networks import TRAINABLE, begun
 
-    if keypoints is not None and network not in ASSIGN:
-        raise click.UsageError(f"--keypoints is for {' and '.join(ASSIGN)}; {network} takes none")
+    if keypoints is not None and network not in ASSIGNING_NETWORKS:
+        raise click.UsageError(f"--keypoints is for {' and '.join(ASSIGNING_NETWORKS)}; {network} takes none")
     if network == "superglue" and start == "shipped":
         raise click.UsageError("there is no superglue in this package to go on from: take --start scratch, or a file")
-    where, kind = models.device(device), KINDS[network]
+    where, kind = models.device(device), TRAINABLE[network]
     prepared, origin = begun(network, start, keypoints, batch=batch or kind.batch, seed=seed, device=where)
     cache, masking = options.make_cache(values), options.make_masking(values)
     wanted = tuple(b.strip() for b in (bands or "").split(",") if b.strip())

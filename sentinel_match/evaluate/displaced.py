@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 Matrix = NDArray[np.float64]
 """(3, 3) homogeneous, pixels to pixels, corner origin."""
 
-BLOCK = 1024
+PIECE_SIDE_PX = 1024
 """Side of the pieces made at a time."""
-REACH = 3
+SPLINE_REACH_PX = 3
 """Pixels around an invalid one that are made invalid: the spline has two on each side, and one more of its ringing."""
-CONTEXT = 16
+SPLINE_CONTEXT_PX = 16
 """Pixels read around a piece; the poles of the cubic spline (0.27 per pixel) have died out over them."""
-WARPS = ("rotation:DEGREES", "scale:FACTOR", "affine", "perspective")
-JITTER = 0.1
+KNOWN_WARPS = ("rotation:DEGREES", "scale:FACTOR", "affine", "perspective")
+CORNER_SHARE = 0.1
 """Share of the image by which each corner moves at most, for ``affine`` and ``perspective``."""
 
 
@@ -71,12 +71,12 @@ def warp_matrix(warp: str, shape: tuple[int, ...], seed: int, name: str) -> Matr
 
         rng = np.random.default_rng([seed, crc32(f"{name} {kind}".encode())])
         corners = np.array([(-cols, -rows), (cols, -rows), (cols, rows), (-cols, rows)]) / 2
-        moved = corners + rng.uniform(-JITTER, JITTER, (4, 2)) * (cols, rows)
+        moved = corners + rng.uniform(-CORNER_SHARE, CORNER_SHARE, (4, 2)) * (cols, rows)
         p, q = corners.astype(np.float32), moved.astype(np.float32)
         affine = np.vstack([cv2.getAffineTransform(p[:3], q[:3]), [0, 0, 1]])
         core = affine if kind == "affine" else cv2.getPerspectiveTransform(p, q)
     else:
-        raise ValueError(f"there is no warp {warp!r}: the known ones are none, {', '.join(WARPS)}")
+        raise ValueError(f"there is no warp {warp!r}: the known ones are none, {', '.join(KNOWN_WARPS)}")
     return np.asarray(np.linalg.inv(middle) @ core @ middle, np.float64)
 
 
@@ -92,7 +92,7 @@ def moved(raster: Raster, matrix: Matrix) -> Raster:
     from scipy.ndimage import gaussian_filter, map_coordinates
 
     pixels, sigma = np.zeros(raster.valid.shape, np.float32), _blur(matrix)
-    for window, at, source in _pieces(raster.valid.shape, matrix, CONTEXT + int(np.ceil(4 * sigma))):
+    for window, at, source in _pieces(raster.valid.shape, matrix, SPLINE_CONTEXT_PX + int(np.ceil(4 * sigma))):
         sound = np.asarray(raster.valid[source])
         if not sound.any():
             continue
@@ -109,7 +109,7 @@ def moved_validity(valid: NDArray[np.bool_], matrix: Matrix) -> NDArray[np.bool_
     """Validity moved likewise: only where no invalid pixel, and nothing outside the image, has any weight."""
     import cv2
 
-    reach = REACH + int(np.ceil(2 * _blur(matrix)))
+    reach = SPLINE_REACH_PX + int(np.ceil(2 * _blur(matrix)))
     kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
     framed = np.pad(np.asarray(valid, np.uint8), 1)  # outside the image nothing is valid
     return moved_labels(cv2.erode(framed, kernel)[1:-1, 1:-1] > 0, matrix, False)
@@ -132,9 +132,9 @@ def _pieces(
     """Windows of the result, the (2, rows, cols) y, x that each shows, and the window of the image around those."""
     rows, cols = shape[:2]
     back = np.linalg.inv(matrix)
-    for top in range(0, rows, BLOCK):
-        for start in range(0, cols, BLOCK):
-            bottom, stop = min(top + BLOCK, rows), min(start + BLOCK, cols)
+    for top in range(0, rows, PIECE_SIDE_PX):
+        for start in range(0, cols, PIECE_SIDE_PX):
+            bottom, stop = min(top + PIECE_SIDE_PX, rows), min(start + PIECE_SIDE_PX, cols)
             y, x = np.mgrid[top:bottom, start:stop] + 0.5
             at = project(back, np.column_stack([x.ravel(), y.ravel()]))[:, ::-1].T.reshape(2, *y.shape)
             low = np.clip(np.floor(at.min((1, 2))).astype(int) - margin, 0, (rows, cols))

@@ -8,7 +8,7 @@ import numpy as np
 
 from sentinel_match.atomic import whole
 from sentinel_match.errors import ExtraMissing
-from sentinel_match.evaluate.summary import ALL, summarise
+from sentinel_match.evaluate.summary import ALL_SETS, summarise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
     from sentinel_match.evaluate.protocol import Record
 
-BARS = (
+BAR_FIGURES = (
     ("believed_correct_1", "correct points (1 px)"),
     ("believed_precision_1", "precision at 1 px"),
     ("believed_coverage", "coverage"),
 )
-REACH = 10.0
+CORNER_AXIS_PX = 10.0
 """Pixels shown of the corner errors."""
 
 
@@ -53,14 +53,14 @@ def _bars(records: Sequence[Record]) -> Figure:
 
     rows = [s for s in summarise(records) if not s.stratum]
     methods, sets = list(dict.fromkeys(s.method for s in rows)), list(dict.fromkeys(s.set for s in rows))
-    sets = [*(s for s in sets if s != ALL), ALL]
+    sets = [*(s for s in sets if s != ALL_SETS), ALL_SETS]
     value = {(s.method, s.set): s for s in rows}
     height = 1.2 + len(sets) * (0.16 * len(methods) + 0.12)
     figure = Figure(figsize=(12, height), layout="constrained")
-    axes = figure.subplots(1, len(BARS), sharey=True)
+    axes = figure.subplots(1, len(BAR_FIGURES), sharey=True)
     step = 0.85 / len(methods)
     colours = colormaps["tab20"](np.arange(len(methods)) % 20)
-    for axis, (field, title) in zip(axes, BARS, strict=True):
+    for axis, (field, title) in zip(axes, BAR_FIGURES, strict=True):
         for k, method in enumerate(methods):
             at = np.arange(len(sets)) - 0.425 + (k + 0.5) * step
             numbers = [getattr(value[method, s], field) if (method, s) in value else np.nan for s in sets]
@@ -91,11 +91,11 @@ def _corners(records: Sequence[Record]) -> Figure:
     for k, method in enumerate(methods):
         error = np.sort([r.corner_believed for r in pairs if r.method == method])
         share = np.arange(1, len(error) + 1) / len(error)
-        seen = error <= REACH
-        x, y = np.r_[0, error[seen], REACH], np.r_[0, share[seen], share[seen][-1] if seen.any() else 0]
+        seen = error <= CORNER_AXIS_PX
+        x, y = np.r_[0, error[seen], CORNER_AXIS_PX], np.r_[0, share[seen], share[seen][-1] if seen.any() else 0]
         style = ("-", "--", ":")[k // 10 % 3]
         axis.step(x, y, where="post", label=method, color=colormaps["tab10"](k % 10), linestyle=style)
-    axis.set(xlim=(0, REACH), ylim=(0, 1.02), xlabel="mean corner error, pixels", ylabel="share of all pairs")
+    axis.set(xlim=(0, CORNER_AXIS_PX), ylim=(0, 1.02), xlabel="mean corner error, pixels", ylabel="share of all pairs")
     axis.set_title("Pairs whose believed transform is at most so far off; the rest failed", fontsize=10)
     axis.grid(alpha=0.3)
     figure.legend(*axis.get_legend_handles_labels(), loc="outside right upper", fontsize=8)

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from sentinel_match.products.pair import Pair
     from sentinel_match.products.scene import Scene
 
-REQUIRED = ("set", "place", "left", "right", "band", "dx_px", "dy_px")
-OPTIONAL = ("left_classes", "right_classes", "warp", "hidden")
+REQUIRED_COLUMNS = ("set", "place", "left", "right", "band", "dx_px", "dy_px")
+OPTIONAL_COLUMNS = ("left_classes", "right_classes", "warp", "hidden")
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,9 @@ def read_list(path: Path) -> tuple[Listed, ...]:
             rows, columns = list(reader), reader.fieldnames or []
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BadList(path, f"it cannot be read ({error})") from error
-    absent = [name for name in REQUIRED if name not in columns]
+    absent = [name for name in REQUIRED_COLUMNS if name not in columns]
     if absent:
-        raise BadList(path, f"it has no column {', '.join(absent)} (needed are {', '.join(REQUIRED)})")
+        raise BadList(path, f"it has no column {', '.join(absent)} (needed are {', '.join(REQUIRED_COLUMNS)})")
     if not rows:
         raise BadList(path, "it lists no pair")
     return unique(_listed(path, number, row) for number, row in enumerate(rows, 2))
@@ -160,7 +160,7 @@ def _listed(path: Path, number: int, row: Mapping[str | None, str | None]) -> Li
         shift=shift,
         warp=values.get("warp") or "none",
         hidden=values.get("hidden", "").lower() in {"yes", "true", "1"},
-        strata=tuple((k, v) for k, v in values.items() if k not in {*REQUIRED, *OPTIONAL} and v),
+        strata=tuple((k, v) for k, v in values.items() if k not in {*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS} and v),
     )
 
 

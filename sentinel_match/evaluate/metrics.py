@@ -20,9 +20,9 @@ Points = NDArray[np.float64]
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels of image 0."""
 
-CELLS = 8
+CELLS_PER_SIDE = 8
 """Cells along each side for coverage (docs/evaluation.md, 1.2)."""
-SAMPLES = 128
+CHECK_POINTS_PER_SIDE = 128
 """Check points and gaps are looked for on a grid of about this many positions along the longer side."""
 
 
@@ -158,7 +158,7 @@ def common_box(left: tuple[int, ...], right: tuple[int, ...], truth: NDArray[np.
     return (0.0, 0.0, 0.0, 0.0) if shared.is_empty else tuple(float(v) for v in shared.bounds)  # type: ignore[return-value]
 
 
-def coverage(both: NDArray[np.bool_], correct: Points, box: Box, cells: int = CELLS) -> float:
+def coverage(both: NDArray[np.bool_], correct: Points, box: Box, cells: int = CELLS_PER_SIDE) -> float:
     """Share of the covisible cells that hold a correct match (docs/evaluation.md, 1.2).
 
     Args:
@@ -205,7 +205,7 @@ def largest_gap(both: NDArray[np.bool_], correct: Points, box: Box) -> float:
 
 def check_points(both: NDArray[np.bool_]) -> Points:
     """A regular grid of positions on covisible ground, at pixel centres of image 0."""
-    step = max(1, max(both.shape) // SAMPLES)
+    step = max(1, max(both.shape) // CHECK_POINTS_PER_SIDE)
     y, x = np.nonzero(both[step // 2 :: step, step // 2 :: step])
     return np.asarray(np.column_stack([x, y]) * float(step) + step // 2 + 0.5)
 

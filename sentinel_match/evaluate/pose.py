@@ -30,13 +30,13 @@ log = logging.getLogger(__name__)
 
 Points = NDArray[np.float64]
 
-EPIPOLAR = 5e-4
+EPIPOLAR_LIMIT = 5e-4
 """Symmetric epipolar distance, normalised coordinates, below which a match is correct."""
 RANSAC_PIXELS = 1.0
 """Of the images as matched; divided by their mean focal length: the threshold of the essential matrix."""
-CONFIDENCE = 0.99999
-DEGREES = (5.0, 10.0, 20.0)
-CELL = 8
+RANSAC_CONFIDENCE = 0.99999
+POSE_THRESHOLDS_DEG = (5.0, 10.0, 20.0)
+KEYPOINT_CELL_PX = 8
 """A method without keypoints looks at one cell of so many pixels each way where others have a keypoint."""
 
 
@@ -86,7 +86,7 @@ class PoseSummary:
     failed: int
     """Of those; they count as any pair without a pose does."""
     auc: tuple[float, ...]
-    """At ``DEGREES``."""
+    """At ``POSE_THRESHOLDS_DEG``."""
     precision: float
     matching_score: float
     matches: float
@@ -150,7 +150,7 @@ def run_pair(pair: PosePair, label: str, matcher: ImageMatcher) -> PoseRecord:
         a, left = _described(matcher, pair.left, pair.turns[0])
         b, right = _described(matcher, pair.right, pair.turns[1])
         found = matcher.search.matcher.match(left, right)
-        keypoints = len(left["keypoints"]) if "keypoints" in left else int(a.valid.sum()) // CELL**2
+        keypoints = len(left["keypoints"]) if "keypoints" in left else int(a.valid.sum()) // KEYPOINT_CELL_PX**2
         p, q = a.whence(found.left) - 0.5, b.whence(found.right) - 0.5
         return judge_pose(pair, p, q, keypoints, label, (a.scale, b.scale))
     except SentinelMatchError as error:
@@ -206,7 +206,7 @@ def pose_error(pair: PosePair, left: Points, right: Points, scales: tuple[float,
     p, q = _normalised(left, pair.K_left), _normalised(right, pair.K_right)
     cv2.setRNGSeed(0)
     candidates, mask = cv2.findEssentialMat(
-        p, q, np.eye(3), threshold=RANSAC_PIXELS / focal, prob=CONFIDENCE, method=cv2.RANSAC
+        p, q, np.eye(3), threshold=RANSAC_PIXELS / focal, prob=RANSAC_CONFIDENCE, method=cv2.RANSAC
     )
     best, error = 0, float("inf")
     # RANSAC on five points may leave several solutions one below the other
@@ -237,7 +237,7 @@ def judge_pose(
         method: who found them.
         scales: pixels of each image as stored per pixel of it as matched.
     """
-    correct = int((epipolar_distance(pair, left, right) < EPIPOLAR).sum()) if len(left) else 0
+    correct = int((epipolar_distance(pair, left, right) < EPIPOLAR_LIMIT).sum()) if len(left) else 0
     return PoseRecord(
         method=method,
         left=str(pair.left),
@@ -262,7 +262,7 @@ def summarise_pose(records: Sequence[PoseRecord]) -> tuple[PoseSummary, ...]:
                 method=method,
                 pairs=len(own),
                 failed=sum(r.status == "failed" for r in own),
-                auc=tuple(100 * area for area in auc([r.error for r in own], DEGREES)),
+                auc=tuple(100 * area for area in auc([r.error for r in own], POSE_THRESHOLDS_DEG)),
                 precision=100 * float(precision),
                 matching_score=100 * float(score),
                 matches=float(matches),

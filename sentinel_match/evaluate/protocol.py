@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PRIOR = "prior"
+PRIOR_METHOD = "prior"
 """The control that answers with the georeference and looks at no image."""
 SWITCHES = ("unguided", "everywhere", "nomasks", "nosemantics")
 """``unguided``: the same cells, but nothing is known of where in them; ``everywhere``: no prior at all, any angle."""
-SEEDS = 3
+RANSAC_SEEDS = 3
 """Of RANSAC for the models fitted to what a method delivers: the median corner error counts."""
 FIT_AT_MOST = 1000
 """Delivered matches given to those models, the most confident ones (LoFTR's protocol on HPatches)."""
@@ -260,7 +260,7 @@ def judge(sample: Sample, answer: Answer) -> Record:
 def _answer(sample: Sample, tested: Tested | None, tell: Progress) -> Answer:
     """One answer, timed; every error that a method raises about the pair is its answer."""
     if tested is None:
-        return Answer(PRIOR, _prior(sample))
+        return Answer(PRIOR_METHOD, _prior(sample))
     left, right = (view.side(masks=tested.masks, semantics=tested.semantics) for view in (sample.left, sample.right))
     tell(f"{tested.label} ({sample.kind})", 0, 1)
     wall, cpu = time.perf_counter(), time.process_time()
@@ -281,7 +281,7 @@ def _prior(sample: Sample) -> Correspondences:
     to = metrics.project(sample.prior, at)
     everything = np.ones(len(at), bool)
     model = transform.PlaneTransform("translation", np.eye(3), np.zeros(2))
-    return Correspondences(at, to, np.ones(len(at)), np.full(len(at), PRIOR), (at, to), everything, model, "")
+    return Correspondences(at, to, np.ones(len(at)), np.full(len(at), PRIOR_METHOD), (at, to), everything, model, "")
 
 
 def _believed(found: Correspondences, sample: Sample) -> Callable[[Points], Points] | None:
@@ -297,7 +297,7 @@ def _corner(kind: str, found: Correspondences, sample: Sample) -> float:
     best = np.argsort(-found.score, kind="stable")[:FIT_AT_MOST]
     left, right, score = found.left[best], found.right[best], found.score[best]
     sigma, errors = np.full(len(best), FIT_TOLERANCE / 10), []
-    for seed in range(SEEDS):
+    for seed in range(RANSAC_SEEDS):
         try:
             model = robust.robust_fit(kind, left, right, sigma, tolerance=FIT_TOLERANCE, quality=score, seed=seed)
         except transform.NoModel:  # too few, or all on one line

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from sentinel_match.atomic import write_text
 from sentinel_match.errors import OutputError
-from sentinel_match.evaluate.pose import DEGREES, summarise_pose
+from sentinel_match.evaluate.pose import POSE_THRESHOLDS_DEG, summarise_pose
 from sentinel_match.evaluate.protocol import Record
-from sentinel_match.evaluate.summary import MODELS, PIXELS, Control, Summary, controls, summarise
+from sentinel_match.evaluate.summary import CORNER_THRESHOLDS_PX, MODELS, Control, Summary, controls, summarise
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -111,7 +111,7 @@ def summary_row(summary: Summary) -> dict[str, Any]:
     areas = {
         f"auc_{model}_{pixels:g}": area
         for model, curve in zip(MODELS, summary.auc, strict=True)
-        for pixels, area in zip(PIXELS, curve, strict=True)
+        for pixels, area in zip(CORNER_THRESHOLDS_PX, curve, strict=True)
     }
     return {**plain, **areas}
 
@@ -129,12 +129,20 @@ def poses_as_json(records: Sequence[PoseRecord], missing: Sequence[Unavailable])
     """Everything but the single records of camera poses, JSON-able."""
     rows = []
     for s in summarise_pose(records):
-        areas = {f"auc_{degrees:g}": area for degrees, area in zip(DEGREES, s.auc, strict=True)}
+        areas = {f"auc_{degrees:g}": area for degrees, area in zip(POSE_THRESHOLDS_DEG, s.auc, strict=True)}
         rows.append({k: v for k, v in vars(s).items() if k != "auc"} | areas)
     return {"summary": rows, "not_available": {m.method: m.reason for m in missing}}
 
 
-POSES = ("method", "pairs", "failed", *(f"AUC@{degrees:g}°" for degrees in DEGREES), "precision", "score", "matches")
+POSES = (
+    "method",
+    "pairs",
+    "failed",
+    *(f"AUC@{degrees:g}°" for degrees in POSE_THRESHOLDS_DEG),
+    "precision",
+    "score",
+    "matches",
+)
 """In percent, as SuperGlue's ``match_pairs.py`` prints them; score is the matching score."""
 
 

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
     from sentinel_match.evaluate.protocol import Record
 
-PIXELS = (1.0, 3.0, 5.0)
+CORNER_THRESHOLDS_PX = (1.0, 3.0, 5.0)
 """Thresholds of corner errors."""
 MODELS = ("translation", "similarity", "affine", "homography", "believed")
-RIGHT = 1.5
+RIGHT_WITHIN_PX = 1.5
 """Corner error in pixels up to which a believed model is right: less than the smallest displacement, two axes of 1.2 px
 each, so the georeference alone never is."""
-ALL = "all"
+ALL_SETS = "all"
 PERFECT = (0.95, 0.5)
 """Between an image and itself: least precision at 1 px of what is believed, largest corner error in pixels. Scattered
 blobs keep SIFT from a whole: 0.98 on an invented landscape, with the model right to 0.02 px."""
@@ -67,9 +67,9 @@ class Summary:
     """Mean over the pairs in which it believes a model; NaN where there is none."""
     believed_coverage: float
     auc: tuple[tuple[float, ...], ...]
-    """Of the corner error, for each of ``MODELS`` at each of ``PIXELS``."""
+    """Of the corner error, for each of ``MODELS`` at each of ``CORNER_THRESHOLDS_PX``."""
     success: float
-    """Share of the pairs whose believed model is right, see ``RIGHT``."""
+    """Share of the pairs whose believed model is right, see ``RIGHT_WITHIN_PX``."""
     wrong: float
     """Share of the pairs whose believed model is not right: a wrong answer, where "no match" is none."""
     median_rmse_m: float
@@ -129,7 +129,7 @@ def controls(records: Sequence[Record]) -> tuple[Control, ...]:
                 unrelated=len(unrelated),
                 refused=sum(r.status == "no match" for r in unrelated),
                 hidden=len(hidden),
-                hidden_wrong=sum(r.status == "matched" and r.corner_believed >= RIGHT for r in hidden),
+                hidden_wrong=sum(r.status == "matched" and r.corner_believed >= RIGHT_WITHIN_PX for r in hidden),
                 shuffled_3=float(np.mean(shuffled)) if shuffled else float("nan"),
             )
         )
@@ -137,11 +137,11 @@ def controls(records: Sequence[Record]) -> tuple[Control, ...]:
 
 
 def _groups(records: Sequence[Record]) -> Iterator[tuple[str, str, list[Record]]]:
-    yield ALL, "", list(records)
+    yield ALL_SETS, "", list(records)
     for name in dict.fromkeys(r.set for r in records):
         yield name, "", [r for r in records if r.set == name]
     for facts in sorted({(k, v) for r in records for k, v in r.strata.items()}):
-        yield ALL, "=".join(facts), [r for r in records if r.strata.get(facts[0]) == facts[1]]
+        yield ALL_SETS, "=".join(facts), [r for r in records if r.strata.get(facts[0]) == facts[1]]
 
 
 def _summary(method: str, name: str, stratum: str, records: Sequence[Record], seed: int) -> Summary:
@@ -188,9 +188,9 @@ def _summary(method: str, name: str, stratum: str, records: Sequence[Record], se
         believed_precision_1_high=intervals[2][1],
         believed_precision_1_matched=float(np.mean(believed)) if believed else float("nan"),
         believed_coverage=mean(lambda r: r.believed_coverage),
-        auc=tuple(tuple(auc(c, PIXELS)) for c in corners),
-        success=float((corners[-1] < RIGHT).mean()),
-        wrong=mean(lambda r: r.status == "matched" and r.corner_believed >= RIGHT),
+        auc=tuple(tuple(auc(c, CORNER_THRESHOLDS_PX)) for c in corners),
+        success=float((corners[-1] < RIGHT_WITHIN_PX).mean()),
+        wrong=mean(lambda r: r.status == "matched" and r.corner_believed >= RIGHT_WITHIN_PX),
         median_rmse_m=float(np.median(column(lambda r: r.rmse_m))),
         median_shift_error_m=float(np.median(column(lambda r: r.shift_error_m))),
         cpu_seconds=mean(lambda r: r.cpu_seconds),

@@ -26,7 +26,7 @@ from sentinel_match.models.superpoint import fused
 from sentinel_match.models.weights import Weights, verified
 from sentinel_match.train.loop import seeded, started
 from sentinel_match.train.mappings import mapped
-from sentinel_match.train.points import AGAIN, SHARPNESS, TURNED, ZOOM, clear_at
+from sentinel_match.train.points import DESCRIPTOR_SHARPNESS, RIGHT_ZOOM, SAME_PICTURE_SHARE, TURNED_SHARE, clear_at
 from sentinel_match.train.task import Task, share
 
 if TYPE_CHECKING:
@@ -41,25 +41,25 @@ if TYPE_CHECKING:
     from sentinel_match.train.places import Ground
     from sentinel_match.train.task import Figures
 
-NARROW: dict[str, int] = {"descriptor_dim": 128, "n_layers": 4, "num_heads": 4}
+LIGHTGLUE_SHAPE: dict[str, int] = {"descriptor_dim": 128, "n_layers": 4, "num_heads": 4}
 """LightGlue's shape here; its authors have 256, 9 and 4."""
-SAME, OTHER = 1.5, 4.0
+PARTNER_PX, NO_PARTNER_PX = 1.5, 4.0
 """Pixels within which two keypoints are one, and beyond which they are not; what lies between teaches nothing."""
-GUIDED = 0.5
+GUIDED_SHARE = 0.5
 """Share of the pairs with a prior."""
-REACH = 4.0, 64.0
+PRIOR_REACH_PX = 4.0, 64.0
 """Pixels by which a prior may be wrong, at least and at most."""
-OFF = 0.7
+PRIOR_ERROR_SHARE = 0.7
 """Share of that by which it is wrong, at most: keypoints are not exact either."""
-FEWEST = 2
+FEWEST_KEYPOINTS = 2
 """Keypoints of a crop that teach something: a norm takes the spread of several."""
-FORBIDDEN = -1e4
+OUT_OF_REACH = -1e4
 """Log-probability of what is out of reach: minus infinity has no gradient."""
-LARGER = 2.5
+LARGEST_IMAGE = 2.5
 """Crops are learned from as parts of images up to so many times as wide: a method is given those."""
-SINKHORN = 20
+TRAINING_SINKHORN_STEPS = 20
 """Steps of the transport in training; matching takes a hundred."""
-PRIOR = 16.0
+EXAM_PRIOR_PX = 16.0
 """Pixels by which the prior may be wrong when a network is judged with one."""
 
 
@@ -71,11 +71,11 @@ def _by_lightglue(network: Any, left: Arrays, right: Arrays, bias: Tensor | None
 
 def _by_superglue(network: SuperGlue, left: Arrays, right: Arrays, bias: Tensor | None) -> list[Tensor]:
     a, b = (superglue.side(arrays, network.bin_score.device) for arrays in (left, right))
-    return [network.assignment(a, b, bias, SINKHORN)]
+    return [network.assignment(a, b, bias, TRAINING_SINKHORN_STEPS)]
 
 
 def _new_lightglue(channels: int) -> Any:
-    network = layers.new(input_dim=channels, **NARROW)
+    network = layers.new(input_dim=channels, **LIGHTGLUE_SHAPE)
     last = [block.ffn[-1] for layer in network.transformers for block in (layer.self_attn, layer.cross_attn)]
     return _neighbourly(network, last, [head.final_proj for head in network.log_assignment])
 
@@ -98,7 +98,9 @@ def _neighbourly(network: Any, messages: Sequence[nn.Module], heads: Sequence[nn
             layer.bias.zero_()  # type: ignore[operator]
         for head in heads:
             width = len(head.bias)  # type: ignore[arg-type]
-            eye = (SHARPNESS * width**0.5) ** 0.5 * torch.eye(width)  # both methods divide by the root of the width
+            eye = (DESCRIPTOR_SHARPNESS * width**0.5) ** 0.5 * torch.eye(
+                width
+            )  # both methods divide by the root of the width
             head.weight.copy_(eye.view_as(head.weight))  # type: ignore[operator]
             head.bias.zero_()  # type: ignore[operator]
     return network
@@ -180,7 +182,14 @@ class Assignment(Task):
         if network is None:
             with seeded(options.get("seed", 0)):
                 network = ASSIGNERS[name].new(points.shape.channels)
-        options = {"size": 320, "farthest": 32.0, "batch": 4, "turned": TURNED, "zoom": ZOOM, "again": AGAIN} | options
+        options = {
+            "size": 320,
+            "farthest": 32.0,
+            "batch": 4,
+            "turned": TURNED_SHARE,
+            "zoom": RIGHT_ZOOM,
+            "again": SAME_PICTURE_SHARE,
+        } | options
         super().__init__(network, ground, **options)
         self.name, self.keypoints = name, keypoints
         self.points = points.to(self.device).eval()
@@ -199,13 +208,13 @@ class Assignment(Task):
         losses, partners = [], []
         for k in range(self.batch):
             left, right = self._described(batch, k)
-            guide = prior(batch.mapping[k], self.crops.rng) if self.crops.rng.random() < GUIDED else None
-            if min(len(left["keypoints"]), len(right["keypoints"])) < FEWEST:
+            guide = prior(batch.mapping[k], self.crops.rng) if self.crops.rng.random() < GUIDED_SHARE else None
+            if min(len(left["keypoints"]), len(right["keypoints"])) < FEWEST_KEYPOINTS:
                 continue
             truth = known(batch, k, left, right, guide)
             bias = None
             if guide is not None:
-                bias = torch.from_numpy(guide.bias(left["keypoints"], right["keypoints"])).clamp_min(FORBIDDEN)
+                bias = torch.from_numpy(guide.bias(left["keypoints"], right["keypoints"])).clamp_min(OUT_OF_REACH)
                 bias = bias.to(self.device)
             heads = ASSIGNERS[self.name].assignments(self.network, *enlarged(left, right, self.crops.rng), bias)
             losses.append(torch.stack([unlikelihood(one.float(), truth) for one in heads]).mean())
@@ -219,7 +228,7 @@ class Assignment(Task):
 
         Returns:
             ``recall``: share of the keypoints with a partner that are matched to it; ``precision``: share of the
-            matches that are within ``SAME`` pixels of the truth; and ``guided_`` both.
+            matches that are within ``PARTNER_PX`` pixels of the truth; and ``guided_`` both.
         """
         figures: Figures = {}
         for prefix in ("", "guided_"):
@@ -236,11 +245,11 @@ class Assignment(Task):
         """Right matches, matches, and keypoints with a partner."""
         if not len(left["keypoints"]) or not len(right["keypoints"]):
             return 0, 0, 0
-        guide = GeometricPrior(batch.mapping[0].double().numpy(), PRIOR) if guided else None
+        guide = GeometricPrior(batch.mapping[0].double().numpy(), EXAM_PRIOR_PX) if guided else None
         kind = ASSIGNERS[self.name]
         found = kind.matched(self.network, kind.method().min_score, left, right, guide)
         truly = mapped(torch.from_numpy(found.left).float(), batch.mapping[0]).numpy()
-        right_ones = int((np.hypot(*(found.right - truly).T) < SAME).sum())
+        right_ones = int((np.hypot(*(found.right - truly).T) < PARTNER_PX).sum())
         return right_ones, len(found), len(known(batch, 0, left, right, None).pairs)
 
     def _described(self, batch: Batch, k: int) -> tuple[Arrays, Arrays]:
@@ -255,8 +264,8 @@ class Assignment(Task):
 
 def prior(mapping: Tensor, rng: np.random.Generator) -> GeometricPrior:
     """A prior as a product might have it: of some reach, and wrong by less."""
-    reach = float(np.exp(rng.uniform(*np.log(REACH))))
-    angle, off = rng.uniform(0, 2 * np.pi), OFF * reach * np.sqrt(rng.random())
+    reach = float(np.exp(rng.uniform(*np.log(PRIOR_REACH_PX))))
+    angle, off = rng.uniform(0, 2 * np.pi), PRIOR_ERROR_SHARE * reach * np.sqrt(rng.random())
     transform = mapping.double().numpy().copy()
     transform[:2, 2] += off * np.cos(angle), off * np.sin(angle)
     return GeometricPrior(transform, reach)
@@ -265,7 +274,7 @@ def prior(mapping: Tensor, rng: np.random.Generator) -> GeometricPrior:
 def enlarged(left: Arrays, right: Arrays, rng: np.random.Generator) -> tuple[Arrays, Arrays]:
     """The keypoints of two crops as if each were the same part of a larger image: positions are relative to that."""
     size = left["image_size"]
-    whole = (size * LARGER ** rng.random()).astype(np.float32)
+    whole = (size * LARGEST_IMAGE ** rng.random()).astype(np.float32)
     corner = rng.random(2) * (whole - size)
     one, other = (
         {**arrays, "keypoints": (arrays["keypoints"] + corner).astype(np.float32), "image_size": whole}
@@ -285,12 +294,12 @@ def known(batch: Batch, k: int, left: Arrays, right: Arrays, guide: GeometricPri
     seen = clear_at(batch, k, a)[:, None] & clear_at(batch, k, back)[None]
     rows = torch.arange(len(a))
     partner = apart.argmin(1)
-    same = (apart.argmin(0)[partner] == rows) & (apart[rows, partner] < SAME) & seen[rows, partner]
+    same = (apart.argmin(0)[partner] == rows) & (apart[rows, partner] < PARTNER_PX) & seen[rows, partner]
     pairs = torch.stack([rows[same], partner[same]], 1)
     if guide is not None:
         within = torch.from_numpy(guide.within(left["keypoints"], right["keypoints"]))
         pairs = pairs[within[pairs[:, 0], pairs[:, 1]]]
-    return TrueAssignment(pairs, apart.min(1).values > OTHER, apart.min(0).values > OTHER)
+    return TrueAssignment(pairs, apart.min(1).values > NO_PARTNER_PX, apart.min(0).values > NO_PARTNER_PX)
 
 
 def unlikelihood(assignment: Tensor, truth: TrueAssignment) -> Tensor:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sentinel_match import __version__, atomic
 from sentinel_match.models.weights import sha256
-from sentinel_match.train.networks import KINDS, told
+from sentinel_match.train.networks import TRAINABLE, told
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -45,13 +45,13 @@ class Card:
         path = weights.with_suffix(".md")
         last = progress.curve[-1]
         learned = [place for place in self.ground.places if place.name in self.learned]
-        first, *_ = KINDS[self.name].units
+        first, *_ = TRAINABLE[self.name].units
         own = {k.removeprefix(f"{first} in "): v for k, v in last.items() if k.startswith(f"{first} in ")}
         parameters = sum(p.numel() for p in network.parameters())
         lines = [
             f"# {self.name}",
             "",
-            KINDS[self.name].about,
+            TRAINABLE[self.name].about,
             "",
             f"- file: `{weights.name}`, {weights.stat().st_size:,} bytes, half precision, SHA-256 `{sha256(weights)}`",
             f"- {parameters:,} parameters, {progress.step:,} of {self.schedule.steps:,} steps, began from {self.start}",
@@ -71,7 +71,7 @@ class Card:
             "",
             "## On held-out ground, with 95 % intervals",
             "",
-            *(f"- {words}: {told(last, k, pattern)}" for k, (words, pattern) in KINDS[self.name].units.items()),
+            *(f"- {words}: {told(last, k, pattern)}" for k, (words, pattern) in TRAINABLE[self.name].units.items()),
             f"- the first, place by place: {', '.join(f'{name} {value:.1%}' for name, value in own.items())}",
             "",
         ]

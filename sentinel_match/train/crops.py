@@ -19,7 +19,7 @@ from sentinel_match.errors import NothingToLearn
 from sentinel_match.geometry.grids import origin_of
 from sentinel_match.raster.masks import Reason
 from sentinel_match.train.mappings import about, laid_over, turn
-from sentinel_match.train.places import CELL
+from sentinel_match.train.places import GROUND_CELL_PX
 from sentinel_match.train.weather import photographed
 
 if TYPE_CHECKING:
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
 
     from sentinel_match.train.places import Ground, Picture, Place
 
-ZOOM = 0.55
+LEAST_CUT_ZOOM = 0.55
 """A crop pixel is this part of a source pixel at least, and one at most."""
-LEAN = np.radians(5)
+LEAN_RADIANS = np.radians(5)
 """Standard deviation of the angle between the sides, where they are turned by themselves but not by any angle."""
 REDUCTIONS = (1, 1, 2, 4)
 """Source pixels are means of so many by so many, where the place is wide enough: one archive teaches 10 to 40 m."""
-SAME_DATE = 0.06
+SAME_DATE_SHARE = 0.06
 """Share of pairs of one scene: what does not change must be found as well."""
-OTHER_BAND = 0.3
+OTHER_BAND_SHARE = 0.3
 """Share of pairs of different bands, where a place has several: one date's bands differ like seasons."""
-TRIES = 2000
-LEAST = 96
+CUT_TRIES = 2000
+LEAST_CROP_PX = 96
 """Pixels of the side of a crop by which anything can be judged."""
 
 
@@ -198,9 +198,9 @@ class Crops:
 
     def _cut_pair(self) -> _Pair:
         self.drawn += 1
-        for attempt in range(TRIES):
+        for attempt in range(CUT_TRIES):
             # Every place has the same say when a network is judged; one that shows nothing is given up
-            index = (self.drawn + attempt * len(self.places) * 2 // TRIES) % len(self.places)
+            index = (self.drawn + attempt * len(self.places) * 2 // CUT_TRIES) % len(self.places)
             if not self.held_out:
                 index = int(self.rng.choice(len(self.places), p=self.weights))
             place, sources = self.places[index]
@@ -213,7 +213,7 @@ class Crops:
             if min(shape) < 2 * reduction * self.side:
                 reduction = 1
             open_ = np.argwhere(one.open)
-            row, col = open_[self.rng.integers(len(open_))] * CELL + self.rng.integers(0, CELL, 2)
+            row, col = open_[self.rng.integers(len(open_))] * GROUND_CELL_PX + self.rng.integers(0, GROUND_CELL_PX, 2)
             wide = reduction * self.side
             corner = np.array([self._begin(row, wide, shape.y), self._begin(col, wide, shape.x)])
             if not _allowed(one, corner, wide):
@@ -240,7 +240,7 @@ class Crops:
         if self.again and self.rng.random() < self.again:
             return one
         others = [s for s in sources if s is not one and not (self.held_out and s.picture.scene == one.picture.scene)]
-        same_date, other_band = self.rng.random(2) < (SAME_DATE, OTHER_BAND)
+        same_date, other_band = self.rng.random(2) < (SAME_DATE_SHARE, OTHER_BAND_SHARE)
         same_date &= not self.held_out
         fitting = [
             s
@@ -253,7 +253,7 @@ class Crops:
     def _change(self, count: int) -> Tensor:
         """(N, 2, 2): crop pixels to source pixels, the same for both sides."""
         angle = torch.tensor(self.rng.uniform(-np.pi, np.pi, count), dtype=torch.float32)
-        zoom = torch.tensor(np.exp(self.rng.uniform(np.log(ZOOM), 0, count)), dtype=torch.float32)
+        zoom = torch.tensor(np.exp(self.rng.uniform(np.log(LEAST_CUT_ZOOM), 0, count)), dtype=torch.float32)
         mirror = torch.ones(count, 1, 2)
         mirror[:, 0, 0] = torch.tensor(self.rng.choice([-1.0, 1.0], count), dtype=torch.float32)
         return turn(angle) * mirror * zoom[:, None, None]
@@ -263,11 +263,11 @@ class Crops:
         count = len(change)
         if not self.turned and self.zoom == 1:
             return torch.eye(2).expand(count, 2, 2)
-        any_, lean = self.rng.uniform(-np.pi, np.pi, count), self.rng.normal(0, LEAN, count)
+        any_, lean = self.rng.uniform(-np.pi, np.pi, count), self.rng.normal(0, LEAN_RADIANS, count)
         angle = torch.tensor(np.where(self.rng.random(count) < self.turned, any_, lean), dtype=torch.float32)
         factor = torch.tensor(self.zoom ** self.rng.uniform(-1, 1, count), dtype=torch.float32)
         zoom = torch.linalg.det(change).abs().sqrt()
-        factor = zoom / (zoom / factor).clamp(ZOOM, 1)
+        factor = zoom / (zoom / factor).clamp(LEAST_CUT_ZOOM, 1)
         return torch.as_tensor(turn(angle) * factor[:, None, None])
 
     def _warped(self, source: Tensor, change: Tensor, shift: Tensor, aside: Tensor) -> Tensor:
@@ -291,7 +291,7 @@ def unseen(ground: Ground, size: int, farthest: float, seed: int, *, turned: flo
         return [Crops(ground, size=size, augment=k > 0, seed=seed + 1 + k, **options) for k in (0, 1)]  # type: ignore[arg-type]
     except NothingToLearn:
         smaller = size * 3 // 4 // 16 * 16
-        if smaller < LEAST:
+        if smaller < LEAST_CROP_PX:
             raise
         return unseen(ground, smaller, farthest, seed, turned=turned, zoom=zoom)
 
@@ -300,15 +300,15 @@ def _room(source: _Source, wide: int) -> bool:
     """Whether a square of so many pixels lies anywhere in cells that may be used."""
     from scipy.ndimage import minimum_filter
 
-    sides = [min(-(-wide // CELL) + 1, n) for n in source.open.shape]
+    sides = [min(-(-wide // GROUND_CELL_PX) + 1, n) for n in source.open.shape]
     inside = tuple(slice(k // 2, n - k + k // 2 + 1) for k, n in zip(sides, source.open.shape, strict=True))
     return bool(minimum_filter(source.open, sides)[inside].any())
 
 
 def _allowed(source: _Source, corner: NDArray[np.int_], wide: int) -> bool:
     """Whether a square lies in cells that may be used; what is beyond the picture is no ground."""
-    row, col = np.maximum(corner // CELL, 0)
-    rows, cols = (np.maximum(corner + wide, 0) + CELL - 1) // CELL
+    row, col = np.maximum(corner // GROUND_CELL_PX, 0)
+    rows, cols = (np.maximum(corner + wide, 0) + GROUND_CELL_PX - 1) // GROUND_CELL_PX
     cells = source.open[row:rows, col:cols]
     return cells.size > 0 and bool(cells.all())
 

@@ -22,7 +22,7 @@ from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.models.evergreen import EvergreenNetwork
 from sentinel_match.train.crops import Crops
 from sentinel_match.train.loop import seeded
-from sentinel_match.train.surfaces import SIGMA, peak, phase, template, window
+from sentinel_match.train.surfaces import WINDOW_SIGMA, peak, phase, template, window
 from sentinel_match.train.task import Exam, Task, exams, share
 
 if TYPE_CHECKING:
@@ -35,26 +35,26 @@ if TYPE_CHECKING:
     from sentinel_match.train.places import Ground
     from sentinel_match.train.task import Figures
 
-WAYS = ("template", "phase", "neighbours")
+SURFACES = ("template", "phase", "neighbours")
 """How surfaces are made that are learned from; the last are averages over neighbouring windows, as in matching."""
-NEIGHBOURS = 3
-SPREAD = 0.5
+AVERAGED_WINDOWS = 3
+TARGET_SIGMA = 0.5
 """Standard deviation in features of the distribution that is asked for."""
-NEAR = 2.0
+EXACT_REACH = 2.0
 """Features within which a peak is taught to be exact."""
-EXACT = 1.0
+EXACTNESS_WEIGHT = 1.0
 """Weight of exactness against finding."""
-RIGHT = 1.0
+FOUND_REACH_PX = 1.0
 """Pixels within which a point counts as found."""
-CALIBRATED = 64
+CALIBRATION_PAIRS = 64
 """Pairs of crops of training ground by which the probability of a match is fitted."""
-STRANGERS = 8
+PAIRS_PER_STRANGER = 8
 """One in so many of them is shown with a stranger."""
-CLEAR = 0.9
+CLEAR_AROUND_SHARE = 0.9
 """Share of the surroundings of an examined point that can be seen."""
-FAITH = 10.0
+START_WEIGHT = 10.0
 """How firmly the probabilities that a training began with are kept: as by some forty peaks that might be either."""
-SPACING = 8
+EXAM_SPACING_PX = 8
 """Pixels between the points that are examined, as between those of the method."""
 
 
@@ -79,15 +79,15 @@ class Dense(Task):
                 network = EvergreenNetwork()
         super().__init__(network.to(memory_format=torch.channels_last), ground, **options)  # type: ignore[call-overload]
         # How sharply the surfaces are read; learned
-        self.sharpness = nn.Parameter(torch.full((len(WAYS),), 2.5, device=self.device))
+        self.sharpness = nn.Parameter(torch.full((len(SURFACES),), 2.5, device=self.device))
         self.start = network.logit.double().cpu().numpy()
         self.radius = int(np.ceil(self.farthest / STRIDE)) + 1
-        edge = max(int(np.ceil(2.5 * SIGMA)) + self.radius, WINDOW // 2)
+        edge = max(int(np.ceil(2.5 * WINDOW_SIGMA)) + self.radius, WINDOW // 2)
         self.grid = torch.arange(edge, self.size // STRIDE - edge, 4, device=self.device)
         streams = [
             Crops(ground, size=self.size, farthest=self.farthest, seed=self.seed + 3 + k, augment=k > 0) for k in (0, 1)
         ]
-        self.familiar = [exam for stream in streams for exam in exams(stream, CALIBRATED // 2)]
+        self.familiar = [exam for stream in streams for exam in exams(stream, CALIBRATION_PAIRS // 2)]
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """Of the network and the sharpness."""
@@ -111,14 +111,14 @@ class Dense(Task):
         few = self.grid[::2]
         windows = phase(left, right, few, self.radius, WINDOW)
         # What neighbours agree on counts in the end: they must not err alike
-        together = functional.avg_pool3d(windows[:, None], (NEIGHBOURS, NEIGHBOURS, 1), 1)[:, 0]
+        together = functional.avg_pool3d(windows[:, None], (AVERAGED_WINDOWS, AVERAGED_WINDOWS, 1), 1)[:, 0]
         ways = (
             (self.grid, template(left, right, self.grid, self.radius)),
             (few, windows),
-            (few[NEIGHBOURS // 2 : -(NEIGHBOURS // 2)], together),
+            (few[AVERAGED_WINDOWS // 2 : -(AVERAGED_WINDOWS // 2)], together),
         )
         loss, figures = left.new_zeros(()), {}
-        for k, (name, (grid, way)) in enumerate(zip(WAYS, ways, strict=True)):
+        for k, (name, (grid, way)) in enumerate(zip(SURFACES, ways, strict=True)):
             surface = way.flatten(0, 2)
             truth = (batch.shift / STRIDE).to(self.device).repeat_interleave(len(grid) ** 2, 0)
             weight, target = self._clear(batch, grid).flatten() ** 2, self._target(truth)
@@ -126,9 +126,9 @@ class Dense(Task):
             finding = -((target * read).sum(1) * weight).sum() / weight.sum().clamp_min(1)
             shift, inside = peak(surface)
             error = shift - truth
-            near = inside & (error.detach().norm(dim=1) < NEAR)
+            near = inside & (error.detach().norm(dim=1) < EXACT_REACH)
             exact = (error[near].abs().sum(1) * weight[near]).sum() / weight[near].sum().clamp_min(1)
-            loss = loss + finding + EXACT * exact
+            loss = loss + finding + EXACTNESS_WEIGHT * exact
             figures[name] = float(near.float().mean())
         return loss, figures
 
@@ -136,9 +136,9 @@ class Dense(Task):
         """Fit the probability of a match on training ground, which leaves the unseen for judging, and unrelated pairs.
 
         Where all is right nothing tells a high peak from a low one, so pairs of unrelated ground are among them: one in
-        ``STRANGERS``, as heavy as that together.
+        ``PAIRS_PER_STRANGER``, as heavy as that together.
         """
-        few = self.familiar[::STRANGERS]
+        few = self.familiar[::PAIRS_PER_STRANGER]
         strangers = [
             Exam("", one.batch._replace(right=other.batch.right, right_valid=other.batch.right_valid))
             for one, other in zip(few, few[1:] + few[:1], strict=True)
@@ -147,9 +147,9 @@ class Dense(Task):
         related, unrelated = self._peaks(self.familiar), self._peaks(strangers)
         for k, support in enumerate(SUPPORTS):
             one, other = related[support][0], unrelated[support][0]
-            right = np.concatenate([np.hypot(*one.shift.T) < RIGHT, np.zeros(len(other.quality), bool)])
+            right = np.concatenate([np.hypot(*one.shift.T) < FOUND_REACH_PX, np.zeros(len(other.quality), bool)])
             weight = np.ones(len(right))
-            weight[len(one.quality) :] = len(one.quality) / STRANGERS / max(len(other.quality), 1)
+            weight[len(one.quality) :] = len(one.quality) / PAIRS_PER_STRANGER / max(len(other.quality), 1)
             both = Peaks(*(np.concatenate(values) for values in zip(one, other, strict=True)))
             self.network.logit[k] = torch.from_numpy(fitted(both, right, weight, self.start[k]))
 
@@ -167,7 +167,7 @@ class Dense(Task):
         )
         pair = missed[SUPPORTS[0]][1]
         error, likely = np.hypot(*miss.T), score >= 0.5
-        right = error < RIGHT
+        right = error < FOUND_REACH_PX
 
         def counted(which: NDArray[np.bool_]) -> NDArray[np.int_]:
             return np.bincount(pair[which], minlength=len(self.exams))
@@ -181,7 +181,7 @@ class Dense(Task):
 
     def _peaks(self, pairs: Sequence[Exam]) -> dict[float, tuple[Peaks, NDArray[np.int_]]]:
         """By support, the peaks at every clear point of some pairs, and whose they are; a shift is the error."""
-        grid = dense.Grid(SPACING, WINDOW, "intensity", STRIDE)
+        grid = dense.Grid(EXAM_SPACING_PX, WINDOW, "intensity", STRIDE)
         guide = GeometricPrior(np.eye(3), self.farthest * np.sqrt(2))
         nothing = Peaks(np.empty((0, 2)), np.empty(0), np.empty(0), np.empty(0, bool))
         parts: dict[float, list[Peaks]] = {s: [nothing] for s in SUPPORTS}
@@ -194,10 +194,10 @@ class Dense(Task):
             ]
             here, there = (dense.Samples(list(a["features"]), a["sampled"]) for a in arrays)
             found = dense.surfaces(here, there, known[0], guide, grid, self.device)
-            clear = functional.avg_pool2d(batch.clear[0], SPACING).flatten().numpy() > CLEAR
+            clear = functional.avg_pool2d(batch.clear[0], EXAM_SPACING_PX).flatten().numpy() > CLEAR_AROUND_SHARE
             numbers.append(int(clear.sum()))
             for support, rows in parts.items():
-                top = found.tops(support, SPACING)
+                top = found.tops(support, EXAM_SPACING_PX)
                 miss = top.shift - batch.shift[0].numpy()
                 rows.append(Peaks(miss[clear], top.quality[clear], top.second[clear], top.inside[clear]))
         pair = np.repeat(np.arange(len(numbers)), numbers)
@@ -221,7 +221,7 @@ class Dense(Task):
     def _target(self, truth: Tensor) -> Tensor:
         """(points, K) what the surfaces should say."""
         steps = torch.arange(-self.radius, self.radius + 1, device=self.device)
-        x, y = (torch.exp(-0.5 * ((steps[None] - truth[:, k, None]) / SPREAD) ** 2) for k in (0, 1))
+        x, y = (torch.exp(-0.5 * ((steps[None] - truth[:, k, None]) / TARGET_SIGMA) ** 2) for k in (0, 1))
         wanted = (y[:, :, None] * x[:, None, :]).flatten(1)
         return wanted / wanted.sum(1, keepdim=True)
 
@@ -245,8 +245,8 @@ def fitted(
     factors = start.copy()
     for _ in range(30):
         sure = 1 / (1 + np.exp(-np.clip(facts @ factors, -30, 30)))
-        slope = facts.T @ (weight * (right - sure)) - FAITH * (factors - start)
-        bend = (facts * (weight * sure * (1 - sure))[:, None]).T @ facts + FAITH * np.eye(3)
+        slope = facts.T @ (weight * (right - sure)) - START_WEIGHT * (factors - start)
+        bend = (facts * (weight * sure * (1 - sure))[:, None]).T @ facts + START_WEIGHT * np.eye(3)
         step = np.linalg.solve(bend, slope)
         factors = factors + step * min(1, 2 / max(np.abs(step).max(), 1e-9))
     return np.asarray(factors, np.float32)

@@ -23,27 +23,27 @@ if TYPE_CHECKING:
 
     from sentinel_match.train.places import Picture, Place
 
-WARPS = 64
+LOOKS_AT_PLACE = 64
 """Warped looks at a place, at least."""
-EACH = 8
+LOOKS_AT_SCENE = 8
 """And at each of its pictures' scenes."""
-ZOOMS = 0.7, 1.4
-STRETCH = 1.15
+LOOK_ZOOMS = 0.7, 1.4
+LOOK_STRETCH = 1.15
 """Of one axis against the other."""
-RADIUS = 4
+LABEL_RADIUS_PX = 4
 """A point is the best within so many pixels, in rows and columns."""
-DISTINCT = 2.0
+CORNER_CONTRAST = 2.0
 """A corner's response is so many times the mean around it."""
-AROUND = 33
+BACKGROUND_PX = 33
 """Pixels of that mean."""
-JITTER = 1.0
+AGREEMENT_SIGMA_PX = 1.0
 """Standard deviation in pixels within which looks agree."""
-LEAST = 0.15
+LEAST_AGREEMENT = 0.15
 """Share of the looks in which a point was found, the agreement of all at one pixel being 1; four times what chance
 gives."""
-SEEN = 0.25
+LEAST_VISIBLE_SHARE = 0.25
 """Share of the looks in which a point's ground was visible, at least."""
-MARGIN = 6
+LABEL_MARGIN_PX = 6
 """Pixels kept clear of points beside invalid ones."""
 
 
@@ -77,9 +77,13 @@ def labels(place: Place, reduction: int, seed: int) -> NDArray[np.float32]:
         x, y = np.round(aside).astype(int)
         there = seen[max(y, 0) :, max(x, 0) :][: allowed.shape[0] + min(y, 0), : allowed.shape[1] + min(x, 0)]
         there += looks * allowed[max(-y, 0) :, max(-x, 0) :][: there.shape[0], : there.shape[1]]
-    agreed = 2 * np.pi * JITTER**2 * cv2.GaussianBlur(votes, (0, 0), JITTER) / np.maximum(seen, 1)
-    agreed[seen < SEEN * seen.max()] = 0
-    best = (agreed == cv2.dilate(agreed, np.ones((2 * RADIUS + 1,) * 2, np.uint8))) & (agreed > LEAST)
+    agreed = (
+        2 * np.pi * AGREEMENT_SIGMA_PX**2 * cv2.GaussianBlur(votes, (0, 0), AGREEMENT_SIGMA_PX) / np.maximum(seen, 1)
+    )
+    agreed[seen < LEAST_VISIBLE_SHARE * seen.max()] = 0
+    best = (agreed == cv2.dilate(agreed, np.ones((2 * LABEL_RADIUS_PX + 1,) * 2, np.uint8))) & (
+        agreed > LEAST_AGREEMENT
+    )
     at = np.argwhere(best)[np.argsort(-agreed[best], kind="stable")]
     return np.asarray((at[:, ::-1] + 0.5) * reduction + least[::-1], np.float32)
 
@@ -92,7 +96,7 @@ def _offset(picture: Picture, first: Picture) -> NDArray[np.int_]:
 def _dealt(place: Place, rng: np.random.Generator) -> dict[int, int]:
     """How many looks each picture gets: as many for every scene, of any of its bands."""
     looks: dict[int, int] = {}
-    each = max(EACH, -(-WARPS // len(place.scenes)))
+    each = max(LOOKS_AT_SCENE, -(-LOOKS_AT_PLACE // len(place.scenes)))
     for scene in place.scenes:
         bands = [k for k, picture in enumerate(place.pictures) if picture.scene == scene]
         for k in rng.choice(bands, each):
@@ -110,7 +114,7 @@ def _reduced(picture: Picture, reduction: int) -> tuple[NDArray[np.float32], NDA
     shape = rows, reduction, cols, reduction
     pixels = np.where(valid, np.asarray(picture.loaded.raster.pixels, np.float32), 0)[blocks].reshape(shape)
     share = valid[blocks].reshape(shape).mean((1, 3), dtype=np.float32)
-    clear = cv2.erode((share == 1).astype(np.uint8), np.ones((2 * MARGIN + 1,) * 2), borderValue=0) > 0
+    clear = cv2.erode((share == 1).astype(np.uint8), np.ones((2 * LABEL_MARGIN_PX + 1,) * 2), borderValue=0) > 0
     return pixels.mean((1, 3)), clear
 
 
@@ -118,8 +122,8 @@ def _look(pixels: NDArray[np.float32], allowed: NDArray[np.bool_], rng: np.rando
     """(N, 2) x, y of the corners that a warped copy shows, in the pixels of the image."""
     import cv2
 
-    angle, stretch = rng.uniform(0, 2 * np.pi), STRETCH ** rng.uniform(-1, 1)
-    zoom, along = rng.uniform(*ZOOMS), rng.uniform(0, np.pi)
+    angle, stretch = rng.uniform(0, 2 * np.pi), LOOK_STRETCH ** rng.uniform(-1, 1)
+    zoom, along = rng.uniform(*LOOK_ZOOMS), rng.uniform(0, np.pi)
     linear = zoom * _turn(angle) @ _turn(-along) @ np.diag([stretch, 1 / stretch]) @ _turn(along)
     rows, cols = pixels.shape
     corners = np.array([[0, 0], [cols, 0], [0, rows], [cols, rows]]) @ linear.T
@@ -128,8 +132,10 @@ def _look(pixels: NDArray[np.float32], allowed: NDArray[np.bool_], rng: np.rando
     wide, tall = (int(n) for n in np.ceil(high - low))
     copy = cv2.warpAffine(pixels, warp, (wide, tall), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
     response = cv2.cornerMinEigenVal(cv2.GaussianBlur(copy, (0, 0), 1.0), 5)
-    mean = cv2.blur(response, (AROUND, AROUND))
-    best = (response == cv2.dilate(response, np.ones((2 * RADIUS + 1,) * 2))) & (response > DISTINCT * mean)
+    mean = cv2.blur(response, (BACKGROUND_PX, BACKGROUND_PX))
+    best = (response == cv2.dilate(response, np.ones((2 * LABEL_RADIUS_PX + 1,) * 2))) & (
+        response > CORNER_CONTRAST * mean
+    )
     at = (np.argwhere(best)[:, ::-1] + low) @ np.linalg.inv(linear).T + 0.5  # OpenCV's pixels are their centres
     inside = ((at >= 0) & (at < (cols, rows))).all(1)
     at = at[inside]

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from sentinel_match.models.weights import Weights
     from sentinel_match.train.task import Figures, Task
 
-WARM_UP = 50
+WARM_UP_STEPS = 50
 """Steps in which the learning rate rises."""
-LEAST_RATE = 0.02
+LEAST_RATE_SHARE = 0.02
 """Of the learning rate, where it ends."""
 CHECKPOINT = "checkpoint.pt"
 
@@ -47,7 +47,7 @@ class Schedule:
     def rate_at(self, step: int) -> float:
         """Learning rate of one step."""
         falling = 0.5 * (1 + np.cos(np.pi * min(step / self.steps, 1)))
-        return float(self.rate * min(1, (step + 1) / WARM_UP) * max(LEAST_RATE, falling))
+        return float(self.rate * min(1, (step + 1) / WARM_UP_STEPS) * max(LEAST_RATE_SHARE, falling))
 
 
 @dataclass

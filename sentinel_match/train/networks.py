@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sentinel_match.train.task import Task
 
 
-class Kind(NamedTuple):
+class Trainable(NamedTuple):
     """A network that can be trained."""
 
     about: str
@@ -41,8 +41,8 @@ _ASSIGNED = {
         "{:.1%}",
     ),
 }
-KINDS = {
-    "evergreen": Kind(
+TRAINABLE = {
+    "evergreen": Trainable(
         "Features of a Sentinel-2 band, one per 2 x 2 pixels, that look alike in every season.",
         {
             "found": ("points within 1 px of the truth", "{:.1%}"),
@@ -54,7 +54,7 @@ KINDS = {
         batch=8,
         rate=3e-3,
     ),
-    "superpoint": Kind(
+    "superpoint": Trainable(
         "Keypoints of a Sentinel-2 band that every season shows, and descriptors that stay alike.",
         {
             "repeated": (
@@ -71,14 +71,14 @@ KINDS = {
         batch=8,
         rate=2e-3,
     ),
-    "lightglue": Kind(
+    "lightglue": Trainable(
         "Who belongs to whom among the keypoints of two dates, by attention (LightGlue).",
         _ASSIGNED,
         steps=2000,
         batch=4,
         rate=1e-3,
     ),
-    "superglue": Kind(
+    "superglue": Trainable(
         "Who belongs to whom among the keypoints of two dates, by optimal transport (SuperGlue).",
         _ASSIGNED,
         steps=2000,
@@ -101,7 +101,7 @@ def begun(name: str, start: str, keypoints: Path | None, **options: Any) -> tupl
     """A training that wants nothing but ground, and what its network is.
 
     Args:
-        name: a key of ``KINDS``.
+        name: a key of ``TRAINABLE``.
         start: ``scratch``, ``shipped``, or a file of weights.
         keypoints: SuperPoint's weights, for a network that assigns its keypoints; the shipped ones when not given.
         options: of every task: ``batch``, ``seed``, ``device``.

@@ -40,11 +40,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BANDS = ("B02", "B03", "B04", "B08", "B11")
+TRAINING_BANDS = ("B02", "B03", "B04", "B08", "B11")
 """What is learned from where nobody says: other bands are other seasons. Of an image without such bands, all it has."""
-CELL = 8
+GROUND_CELL_PX = 8
 """Pixels along a cell of the map of what training may see."""
-SMALLEST = 256
+LEAST_HELD_OUT_PX = 256
 """A side of held-out ground in pixels below which a place is not divided: no crop would fit."""
 
 
@@ -110,7 +110,7 @@ class Ground:
         from rasterio.warp import transform_geom
 
         box = picture.geobox
-        shape = -(-box.shape.y // CELL), -(-box.shape.x // CELL)
+        shape = -(-box.shape.y // GROUND_CELL_PX), -(-box.shape.x // GROUND_CELL_PX)
         wanted = self.held_out
         if held_out:
             wanted = shapely.difference(_outline(box).buffer(0.1), wanted)
@@ -118,7 +118,7 @@ class Ground:
             return np.ones(shape, bool)
         near = transform_geom("EPSG:4326", crs_name(box.crs), shapely.geometry.mapping(wanted))
         touched = rasterize(
-            [near], shape, transform=box.affine * box.affine.scale(CELL), all_touched=True, dtype="uint8"
+            [near], shape, transform=box.affine * box.affine.scale(GROUND_CELL_PX), all_touched=True, dtype="uint8"
         )
         return np.asarray(touched == 0)
 
@@ -135,7 +135,7 @@ def gather(
 
     Args:
         paths: products, zips, rasters, or folders of them.
-        bands: which; those of ``BANDS`` that a scene has when not given, else all it has.
+        bands: which; those of ``TRAINING_BANDS`` that a scene has when not given, else all it has.
         resolution: metres per pixel; native when not given.
         masking: what counts as cloud.
         cache: keeps the decoded scenes, which are read from disk again and again.
@@ -207,7 +207,7 @@ def hold_out(places: Sequence[Place], share: float, names: Sequence[str] = ()) -
             wide = round(box.shape.x * share)
             if place.name in names:
                 parts.append(_outline(box))
-            elif min(wide, box.shape.y) >= SMALLEST:
+            elif min(wide, box.shape.y) >= LEAST_HELD_OUT_PX:
                 parts.append(_outline(box[:, box.shape.x - wide :]))
     return Ground(tuple(places), shapely.union_all(parts))
 
@@ -226,7 +226,7 @@ def _pictures(
     scene: Scene, bands: Sequence[str], resolution: float | None, masking: Masking, cache: Cache | None
 ) -> list[Picture]:
     have = {b.name for b in scene.bands}
-    wanted = [b for b in bands or BANDS if b in have] or ([] if bands else sorted(have))
+    wanted = [b for b in bands or TRAINING_BANDS if b in have] or ([] if bands else sorted(have))
     loaded = [(b, load(scene, b, resolution=resolution, masking=masking, cache=cache)) for b in wanted]
     lattice = loaded[0][1].raster.geobox if loaded else None
     return [

@@ -33,19 +33,19 @@ if TYPE_CHECKING:
     from sentinel_match.train.places import Ground
     from sentinel_match.train.task import Figures
 
-TURNED, ZOOM, AGAIN = 0.3, 1.3, 0.2
+TURNED_SHARE, RIGHT_ZOOM, SAME_PICTURE_SHARE = 0.3, 1.3, 0.2
 """Share of pairs turned by any angle, largest relative scale, share of pairs that show one picture twice."""
-SHARPNESS = 20.0
+DESCRIPTOR_SHARPNESS = 20.0
 """Factor of the cosine of two descriptors before the softmax."""
-NEIGHBOUR = 6.0
+AMBIGUOUS_PX = 6.0
 """Pixels within which another point is as good an answer: it is no wrong one."""
-NONE = CELL**2
+NO_POINT = CELL**2
 """Class of a cell without a point."""
-CLEAR = 0.5
+CLEAR_SHARE = 0.5
 """Share of a cell or a point that must be seen in both crops to teach anything."""
-STRONGEST = 512
+EXAM_KEYPOINTS = 512
 """Keypoints of each that count."""
-NEAR = 3.0
+REPEATED_PX = 3.0
 """Pixels within which a keypoint is found again, and a match is right."""
 
 
@@ -71,7 +71,13 @@ class Points(Task):
         if network is None:
             with seeded(options.get("seed", 0)):
                 network = SuperPoint(shape)
-        options = {"size": 192, "farthest": 16.0, "turned": TURNED, "zoom": ZOOM, "again": AGAIN} | options
+        options = {
+            "size": 192,
+            "farthest": 16.0,
+            "turned": TURNED_SHARE,
+            "zoom": RIGHT_ZOOM,
+            "again": SAME_PICTURE_SHARE,
+        } | options
         super().__init__(network.to(memory_format=torch.channels_last), ground, **options)  # type: ignore[call-overload]
         self._labels: dict[tuple[int, int], Tensor] = {}
 
@@ -93,7 +99,7 @@ class Points(Task):
             *(classes(mapped(at, m), self.size) for at, m in zip(points, batch.mapping, strict=True)),
         ]).to(self.device)
         clear = functional.avg_pool2d(torch.cat([batch.clear, laid_over(batch.clear, back)]), CELL)[:, 0]
-        weight = (clear > CLEAR).float().to(self.device)
+        weight = (clear > CLEAR_SHARE).float().to(self.device)
         each = functional.cross_entropy(logits.float(), wanted, reduction="none")
         detecting = (each * weight).sum() / weight.sum().clamp_min(1)
         describing = self._describing(batch, points, *descriptors.float().chunk(2))
@@ -104,7 +110,7 @@ class Points(Task):
 
     def examine(self) -> Figures:
         """What the network does by itself on unseen ground; see :func:`judged`."""
-        options = superpoint.SuperPointLightGlue(max_keypoints=STRONGEST)
+        options = superpoint.SuperPointLightGlue(max_keypoints=EXAM_KEYPOINTS)
 
         def describe(pixels: NDArray[np.float32], valid: NDArray[np.bool_]) -> Arrays:
             return superpoint.described(self.network, options, pixels, valid)
@@ -131,13 +137,13 @@ class Points(Task):
         for k, labelled in enumerate(points):
             here = self._one_each(labelled)
             x, y = here.long().clamp(0, self.size - 1).T
-            here = here[batch.clear[k, 0, y, x] > CLEAR]
+            here = here[batch.clear[k, 0, y, x] > CLEAR_SHARE]
             there = mapped(here, batch.mapping[k])
             if len(here) < 2:
                 continue
             a, b = sample(left[k], here.to(self.device)), sample(right[k], there.to(self.device))
-            alike = SHARPNESS * a @ b.T
-            close = torch.cdist(there, there) < NEIGHBOUR
+            alike = DESCRIPTOR_SHARPNESS * a @ b.T
+            close = torch.cdist(there, there) < AMBIGUOUS_PX
             alike = alike.masked_fill((close & ~torch.eye(len(here), dtype=torch.bool)).to(self.device), -torch.inf)
             own = torch.arange(len(here), device=self.device)
             losses.append((functional.cross_entropy(alike, own) + functional.cross_entropy(alike.T, own)) / 2)
@@ -163,7 +169,7 @@ def classes(points: Tensor, size: int) -> Tensor:
         size: side of the crop.
     """
     at = points[((points >= 0) & (points < size)).all(1)].floor().long().flip(0).numpy()
-    result = np.full((size // CELL,) * 2, NONE)
+    result = np.full((size // CELL,) * 2, NO_POINT)
     result[at[:, 1] // CELL, at[:, 0] // CELL] = at[:, 1] % CELL * CELL + at[:, 0] % CELL
     return torch.from_numpy(result)
 
@@ -172,9 +178,9 @@ class Mark(NamedTuple):
     """What a detector and its descriptors are worth on a pair."""
 
     repeated: float
-    """Share of the keypoints on ground that both crops show of which the other has one within ``NEAR`` pixels."""
+    """Share of the keypoints on ground shown by both crops to which the other has one within ``REPEATED_PX`` pixels."""
     precision: float
-    """Share of the mutual nearest neighbours that lie within ``NEAR`` pixels of the truth."""
+    """Share of the mutual nearest neighbours that lie within ``REPEATED_PX`` pixels of the truth."""
     right: float
     """How many these are."""
 
@@ -198,11 +204,11 @@ def judged(batch: Batch, describe: Any) -> Iterator[Mark]:
             continue
         apart = torch.cdist(mapped(left, batch.mapping[k]), right)
         seen = [clear_at(batch, k, at) for at in (left, mapped(right, back[k]))]
-        again = [apart.min(axis).values[clear] < NEAR for axis, clear in ((1, seen[0]), (0, seen[1]))]
+        again = [apart.min(axis).values[clear] < REPEATED_PX for axis, clear in ((1, seen[0]), (0, seen[1]))]
         alike = torch.from_numpy(one["descriptors"].astype(np.float32) @ other["descriptors"].astype(np.float32).T)
         partner = alike.argmax(1)
         mutual = alike.argmax(0)[partner] == torch.arange(len(left))
-        right_ones = apart[torch.arange(len(left)), partner][mutual] < NEAR
+        right_ones = apart[torch.arange(len(left)), partner][mutual] < REPEATED_PX
         found = torch.cat(again)
         yield Mark(
             float(found.float().mean()) if len(found) else 0.0,
@@ -215,4 +221,4 @@ def clear_at(batch: Batch, k: int, at: Tensor) -> Tensor:
     """(N,) whether both crops show the ground at some left points."""
     size = batch.clear.shape[-1]
     x, y = at.floor().long().clamp(0, size - 1).T
-    return ((at >= 0) & (at < size)).all(1) & (batch.clear[k, 0, y, x] > CLEAR)
+    return ((at >= 0) & (at < size)).all(1) & (batch.clear[k, 0, y, x] > CLEAR_SHARE)

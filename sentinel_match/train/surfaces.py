@@ -17,11 +17,11 @@ from sentinel_match.matchers.correlation import SPECTRAL_SIGMA
 if TYPE_CHECKING:
     from torch import Tensor
 
-SIGMA = 6.0
+WINDOW_SIGMA = 6.0
 """Standard deviation in features of the Gaussian window."""
-TAIL = 2.5
+WINDOW_TAIL = 2.5
 """It ends at so many standard deviations."""
-FAINT = 1e-4
+FAINT_SHARE = 1e-4
 """Of a spectrum's mean magnitude: frequencies below it are not blown up to one, or their gradient would be endless."""
 
 
@@ -61,7 +61,7 @@ class _Products(torch.autograd.Function):
 def window(size: int, at: Tensor) -> Tensor:
     """(len(at), size) Gaussian weights of ``size`` features around each position."""
     apart = torch.arange(size, device=at.device)[None] - at[:, None]
-    return torch.exp(-0.5 * (apart / SIGMA) ** 2) * (apart.abs() <= TAIL * SIGMA)
+    return torch.exp(-0.5 * (apart / WINDOW_SIGMA) ** 2) * (apart.abs() <= WINDOW_TAIL * WINDOW_SIGMA)
 
 
 def template(left: Tensor, right: Tensor, at: Tensor, radius: int) -> Tensor:
@@ -114,7 +114,7 @@ def phase(left: Tensor, right: Tensor, at: Tensor, radius: int, side: int) -> Te
         mean = (windows * taper).sum((-1, -2), keepdim=True) / taper.sum()
         spectra.append(torch.fft.rfft2((windows - mean) * taper))
     cross = spectra[1] * spectra[0].conj()
-    faint = FAINT * cross.abs().mean((-1, -2), keepdim=True).detach() + 1e-12
+    faint = FAINT_SHARE * cross.abs().mean((-1, -2), keepdim=True).detach() + 1e-12
     surface = torch.fft.irfft2((cross / (cross.abs() + faint)).mean(1) * low, s=(side, side))
     n = 2 * radius + 1
     return torch.as_tensor(torch.roll(surface, (radius, radius), (-2, -1))[..., :n, :n].flatten(-2))

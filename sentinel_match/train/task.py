@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from sentinel_match.train.places import Ground
 
 Figures = dict[str, float]
-EXAMINED = 96
+EXAM_PAIRS = 96
 """Pairs of held-out crops by which a network is judged, as many of each place, half of them changed as in training:
 calm skies alone would flatter it."""
-LARGE = 208
+EXAM_SIDE_PX = 208
 """Their side in pixels: neighbours must be there to help."""
-DRAWS = 500
+EXAM_DRAWS = 500
 """Of the bootstrap."""
 
 
@@ -80,8 +80,8 @@ class Task(ABC):
         self.network: Any = network.to(self.device)
         self.batch, self.seed, self.size, self.farthest, self.origin = batch, seed, size, farthest, origin
         self.crops = Crops(ground, size=size, farthest=farthest, seed=seed, turned=turned, zoom=zoom, again=again)
-        kept = unseen(ground, LARGE, farthest, seed, turned=turned, zoom=zoom)
-        self.exams = [exam for crops in kept for exam in exams(crops, EXAMINED // len(kept))]
+        kept = unseen(ground, EXAM_SIDE_PX, farthest, seed, turned=turned, zoom=zoom)
+        self.exams = [exam for crops in kept for exam in exams(crops, EXAM_PAIRS // len(kept))]
         self._ground = _digest(ground)
 
     @property
@@ -144,7 +144,7 @@ def share(name: str, exams: Sequence[Exam], parts: ArrayLike, wholes: ArrayLike)
         wholes: out of so much; a share of nothing is 0.
     """
     part, whole = np.asarray(parts, float), np.asarray(wholes, float)
-    picks = np.random.default_rng(0).integers(0, len(part), (DRAWS, len(part)))
+    picks = np.random.default_rng(0).integers(0, len(part), (EXAM_DRAWS, len(part)))
     low, high = np.percentile(_ratio(part[picks].sum(1), whole[picks].sum(1)), (2.5, 97.5))
     figures = {name: float(_ratio(part.sum(), whole.sum())), f"{name}_low": float(low), f"{name}_high": float(high)}
     places = np.array([exam.place for exam in exams])

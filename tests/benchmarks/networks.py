@@ -14,12 +14,12 @@ from pathlib import Path
 
 from sentinel_match.cache import Cache
 from sentinel_match.train import gather, hold_out
-from sentinel_match.train.networks import KINDS, begun, told
+from sentinel_match.train.networks import TRAINABLE, begun, told
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("network", choices=sorted(KINDS))
+    parser.add_argument("network", choices=sorted(TRAINABLE))
     parser.add_argument("starts", nargs="+")
     parser.add_argument("--on", type=Path, nargs="+", required=True)
     parser.add_argument("--share", type=float, default=0.35)
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path)
     given = parser.parse_args()
     places, _ = gather(given.on, cache=given.cache and Cache(given.cache))
-    ground, kind = hold_out(places, given.share), KINDS[given.network]
+    ground, kind = hold_out(places, given.share), TRAINABLE[given.network]
     for start in given.starts:
         prepared, origin = begun(given.network, start, None, batch=kind.batch, seed=0, device="cpu")
         task = prepared(ground)

@@ -24,7 +24,8 @@ from sentinel_match.models.superpoint import COMPACT, SuperPoint
 from sentinel_match.train import gather, hold_out
 from sentinel_match.train.crops import unseen
 from sentinel_match.train.loop import seeded
-from sentinel_match.train.points import LARGE, TURNED, ZOOM, Mark, judged
+from sentinel_match.train.points import RIGHT_ZOOM, TURNED_SHARE, Mark, judged
+from sentinel_match.train.task import EXAM_SIDE_PX
 
 BEST = 128
 """Keypoints: of many more than these, some lie near any point by chance."""
@@ -59,7 +60,9 @@ def main() -> None:
     }
     rng = np.random.default_rng(0)
     for crops, kind in zip(
-        unseen(ground, LARGE, 16.0, 0, turned=TURNED, zoom=ZOOM), ("as they are", "changed as in training"), strict=True
+        unseen(ground, EXAM_SIDE_PX, 16.0, 0, turned=TURNED_SHARE, zoom=RIGHT_ZOOM),
+        ("as they are", "changed as in training"),
+        strict=True,
     ):
         batches = [crops.sample(6) for _ in range(PAIRS // 6)]
         print(f"{PAIRS} pairs {kind}, of {', '.join(sorted(crops.names))}")

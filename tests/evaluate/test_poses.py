@@ -111,7 +111,7 @@ def test_positions_are_those_of_the_photographs_as_they_lie_on_the_disk(
     room: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # a quarter of a pixel in both: half a pixel of another frame would leave next to none in the one turned
-    monkeypatch.setattr(pose, "EPIPOLAR", 2 * (0.25 / K[0, 0]) ** 2)
+    monkeypatch.setattr(pose, "EPIPOLAR_LIMIT", 2 * (0.25 / K[0, 0]) ** 2)
     flat, tall = (pose.run_pair(pair, "sift", SIFT) for pair in pose.read_pose_pairs(room / "pairs.txt"))
     # one scene and one place: turning the camera changes nothing but the grid of pixels
     assert (flat.precision, flat.error) == pytest.approx((tall.precision, tall.error), abs=0.02)

@@ -20,7 +20,7 @@ from odc.geo.geobox import GeoBox
 from sentinel_match.cli import main
 from sentinel_match.errors import BadList, ExtraMissing, NoMatch
 from sentinel_match.evaluate import (
-    Preparation,
+    Sampling,
     controls,
     displaced,
     figures,
@@ -37,19 +37,19 @@ from sentinel_match.evaluate import (
 )
 from sentinel_match.geometry import transform
 from sentinel_match.matching import subpixel
-from sentinel_match.matching.correspondences import Correspondences, Method
+from sentinel_match.matching.correspondences import Correspondences, MatchInput, Method
 from sentinel_match.raster.raster import Raster
 from sentinel_match.testing import Landscape
 
 SIDE = 256
 PLACE = GeoBox((SIDE, SIDE), Affine(10, 0, 500_000, 0, -10, 5_000_000), "EPSG:32633")
-HOW = Preparation(displacement=3.0, seed=4)
+HOW = Sampling(displacement=3.0, seed=4)
 
 
 @pytest.fixture
 def quick_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     """One fit to few points: the median over several takes most of a run, and is not what a run is here to prove."""
-    monkeypatch.setattr(protocol, "SEEDS", 1)
+    monkeypatch.setattr(protocol, "RANSAC_SEEDS", 1)
     monkeypatch.setattr(protocol, "FIT_AT_MOST", 200)
 
 
@@ -151,7 +151,7 @@ def test_an_unknown_warp_is_refused_with_the_known_ones() -> None:
 def test_pieces_meet_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     matrix = displaced.warp_matrix("rotation:15", (SIDE, SIDE), 0, "")
     whole = displaced.moved(image(), matrix)
-    monkeypatch.setattr(displaced, "BLOCK", 100)
+    monkeypatch.setattr(displaced, "PIECE_SIDE_PX", 100)
     pieces = displaced.moved(image(), matrix)
     assert np.array_equal(whole.valid, pieces.valid)
     assert np.abs(whole.pixels - pieces.pixels).max() < 1e-5
@@ -320,7 +320,7 @@ def test_a_wrong_model_is_measured_in_metres_and_a_missing_one_is_infinite(sampl
     assert all(map(math.isinf, (silent.corner_translation, silent.corner_believed, silent.rmse_m)))
 
 
-def failing(left: samples.Side, right: samples.Side, method: Method) -> Correspondences:
+def failing(left: MatchInput, right: MatchInput, method: Method) -> Correspondences:
     raise NoMatch("left", "right", "this one always fails")
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
 from sentinel_match.cli import main
-from sentinel_match.cli.train import NETWORKS
+from sentinel_match.cli.train import NETWORK_NAMES
 from sentinel_match.errors import BadCheckpoint, WeightsDamaged
 from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.matchers.superglue import SuperPointSuperGlue
@@ -26,12 +26,21 @@ from sentinel_match.raster import raster
 from sentinel_match.raster.raster import Raster
 from sentinel_match.testing import Landscape
 from sentinel_match.train import Ground, assignment, gather, hold_out, labels, loop, task
-from sentinel_match.train.assignment import OTHER, REACH, SAME, Assignment, enlarged, known, prior, unlikelihood
+from sentinel_match.train.assignment import (
+    NO_PARTNER_PX,
+    PARTNER_PX,
+    PRIOR_REACH_PX,
+    Assignment,
+    enlarged,
+    known,
+    prior,
+    unlikelihood,
+)
 from sentinel_match.train.crops import Batch, Crops
 from sentinel_match.train.loop import Schedule, TrainingState, learn, save, seeded
 from sentinel_match.train.mappings import laid_over, mapped
-from sentinel_match.train.networks import KINDS
-from sentinel_match.train.points import NONE, Mark, Points, classes, judged
+from sentinel_match.train.networks import TRAINABLE
+from sentinel_match.train.points import NO_POINT, Mark, Points, classes, judged
 
 CPU = torch.device("cpu")
 TINY = SuperPointShape((4, 8, 8, 8), 16, 16, normed=True)
@@ -41,12 +50,12 @@ SMALL = {"size": 96, "farthest": 4.0, "batch": 2}
 @pytest.fixture(autouse=True)
 def little_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few looks, no slow beginning, and judged by four small crops."""
-    monkeypatch.setattr(loop, "WARM_UP", 1)
-    monkeypatch.setattr(labels, "WARPS", 16)
-    monkeypatch.setattr(labels, "EACH", 4)
-    monkeypatch.setattr(task, "EXAMINED", 4)
-    monkeypatch.setattr(task, "LARGE", 96)
-    monkeypatch.setattr(assignment, "NARROW", {"descriptor_dim": 16, "n_layers": 2, "num_heads": 2})
+    monkeypatch.setattr(loop, "WARM_UP_STEPS", 1)
+    monkeypatch.setattr(labels, "LOOKS_AT_PLACE", 16)
+    monkeypatch.setattr(labels, "LOOKS_AT_SCENE", 4)
+    monkeypatch.setattr(task, "EXAM_PAIRS", 4)
+    monkeypatch.setattr(task, "EXAM_SIDE_PX", 96)
+    monkeypatch.setattr(assignment, "LIGHTGLUE_SHAPE", {"descriptor_dim": 16, "n_layers": 2, "num_heads": 2})
     monkeypatch.setattr(assignment, "COMPACT", superglue.SuperGlueShape((8, 16), 2))
 
 
@@ -150,7 +159,7 @@ def test_labels_lie_in_the_pixels_of_the_first_picture(ground: Ground) -> None:
 
 def test_a_point_is_the_pixel_of_its_cell_and_the_surest_counts() -> None:
     at = torch.tensor([[9.5, 2.5], [15.9, 7.9], [0.0, 8.0], [-1.0, 3.0], [16.0, 0.0]])
-    assert [[NONE, 2 * 8 + 1], [0, NONE]] == classes(at, 16).tolist()
+    assert [[NO_POINT, 2 * 8 + 1], [0, NO_POINT]] == classes(at, 16).tolist()
 
 
 # SuperPoint
@@ -240,10 +249,10 @@ def test_partners_show_the_same_ground_and_the_others_have_none(ground: Ground, 
         truth = known(batch, k, left, right, None)
         there = mapped(torch.from_numpy(left["keypoints"]), batch.mapping[k])
         apart = torch.cdist(there, torch.from_numpy(right["keypoints"]))
-        assert (apart[truth.pairs[:, 0], truth.pairs[:, 1]] < SAME).all()
+        assert (apart[truth.pairs[:, 0], truth.pairs[:, 1]] < PARTNER_PX).all()
         assert not truth.left[truth.pairs[:, 0]].any()
         assert not truth.right[truth.pairs[:, 1]].any()
-        assert (apart[truth.left] > OTHER).all()
+        assert (apart[truth.left] > NO_PARTNER_PX).all()
     assert len(truth.pairs) > 3
 
 
@@ -253,14 +262,14 @@ def test_nothing_out_of_reach_is_ever_rewarded(ground: Ground, detector: SuperPo
     k = 0
     for (_, batch), (left, right) in list(zip(lesson.exams, lesson.unseen, strict=True)) * 6:
         guide = prior(batch.mapping[k], rng)
-        assert REACH[0] <= guide.radius <= REACH[1]
+        assert PRIOR_REACH_PX[0] <= guide.radius <= PRIOR_REACH_PX[1]
         free, guided = (known(batch, k, left, right, g) for g in (None, guide))
         bias = guide.bias(left["keypoints"], right["keypoints"])
         assert np.isfinite(bias[tuple(guided.pairs.T.numpy())]).all()
         assert {*map(tuple, guided.pairs.tolist())} <= {*map(tuple, free.pairs.tolist())}
         assert torch.equal(free.left, guided.left), "out of reach is not without a partner"
-        beside = np.array([[1, 0, REACH[0] - 0.5], [0, 1, 0], [0, 0, 1]]) @ batch.mapping[k].double().numpy()
-        dropped += len(free.pairs) - len(known(batch, k, left, right, GeometricPrior(beside, REACH[0])).pairs)
+        beside = np.array([[1, 0, PRIOR_REACH_PX[0] - 0.5], [0, 1, 0], [0, 0, 1]]) @ batch.mapping[k].double().numpy()
+        dropped += len(free.pairs) - len(known(batch, k, left, right, GeometricPrior(beside, PRIOR_REACH_PX[0])).pairs)
     assert dropped > 0
 
 
@@ -422,7 +431,7 @@ def test_the_command_trains_them_one_after_the_other(archive: Path, tmp_path: Pa
 
 
 def test_the_command_offers_what_the_table_holds() -> None:
-    assert list(KINDS) == list(NETWORKS)
+    assert list(TRAINABLE) == list(NETWORK_NAMES)
 
 
 def test_evergreen_takes_no_keypoints(archive: Path, tmp_path: Path) -> None:

@@ -39,10 +39,10 @@ CPU = torch.device("cpu")
 @pytest.fixture(autouse=True)
 def few_crops(monkeypatch: pytest.MonkeyPatch) -> None:
     """Judged by four crops of a size that fits the small ground."""
-    monkeypatch.setattr(task, "EXAMINED", 4)
-    monkeypatch.setattr(task, "LARGE", 128)
-    monkeypatch.setattr(dense, "CALIBRATED", 4)
-    monkeypatch.setattr(dense, "STRANGERS", 2)
+    monkeypatch.setattr(task, "EXAM_PAIRS", 4)
+    monkeypatch.setattr(task, "EXAM_SIDE_PX", 128)
+    monkeypatch.setattr(dense, "CALIBRATION_PAIRS", 4)
+    monkeypatch.setattr(dense, "PAIRS_PER_STRANGER", 2)
 
 
 @pytest.fixture(scope="module")
