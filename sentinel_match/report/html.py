@@ -105,12 +105,12 @@ def _row(
     look = quicklook.read(out / outcome["id"]) if summary else {}
     figures: dict[str, Any] = {}
     if look:
-        cells = look["cells"]
+        cells = svg.CellMap.from_dict(look["cells"])
         figures = {
             "shift": Markup(svg.field(cells, relative=False)),  # noqa: S704 drawn from numbers alone
             "shape": Markup(svg.field(cells, relative=True)),  # noqa: S704
             "coverage": Markup(svg.coverage(cells)),  # noqa: S704
-            "residuals": Markup(svg.bars(look["residuals"])),  # noqa: S704
+            "residuals": Markup(svg.bars(svg.ResidualHistogram.from_dict(look["residuals"]))),  # noqa: S704
         }
     pictures = [v for part in (look, *look.get("close_ups", [])) for v in part.values() if isinstance(v, str)]
     return {

@@ -160,8 +160,8 @@ def _made(a: PreparedImage, b: PreparedImage, grid: GeoBox, ties: Ties, warp: Tr
         "metres": abs(small.affine.a),
         **{side: _uri(_tinted(view)) for side, view in zip(("left", "right"), views, strict=True)},
         "close_ups": [shown for shown in close_ups if shown],
-        "cells": svg.cells(ties.left, ties.right - ties.left, clear, small),
-        "residuals": svg.histogram((ties.right - warp(ties.left)) / abs(grid.affine.a)),
+        "cells": svg.cells(ties.left, ties.right - ties.left, clear, small).to_dict(),
+        "residuals": svg.histogram((ties.right - warp(ties.left)) / abs(grid.affine.a)).to_dict(),
     }
 
 

@@ -6,6 +6,7 @@ Colours are those of the page, by class, so a figure follows it from light to da
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,43 +14,95 @@ import numpy as np
 from sentinel_match.geometry.grids import transformed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
-CELLS = 24
+MAP_CELLS = 24
 """Cells along the longer side of a map."""
-FEWEST = 3
+FEWEST_CELL_POINTS = 3
 """Points of a cell that make a median."""
-LEAST_CLEAR = 0.1
+LEAST_CLEAR_CELL = 0.1
 """Share of a cell that is clear in both images where points could be."""
-BARS, LEAST_REACH = 40, 0.25
+HISTOGRAM_BARS, LEAST_HISTOGRAM_REACH = 40, 0.25
 """Bars of a histogram, and the pixels it reaches to either side at least."""
-WIDTH = 480
+DRAWING_WIDTH = 480
 """Of a drawing, in its own units."""
-MARGIN = 10
+DRAWING_MARGIN = 10
 """Around it, for arrows that reach over their frame."""
-LONGEST = 1.6
+LONGEST_ARROW_CELLS = 1.6
 """Cells that the arrow of a long shift (the 95th percentile) takes."""
 
 
-def cells(
-    at: NDArray[np.float64], shift: NDArray[np.float64], clear: NDArray[np.bool_], grid: GeoBox
-) -> dict[str, Any]:
-    """Where points lie, and their shifts, cell by cell.
+@dataclass(frozen=True, eq=False)
+class CellMap:
+    """Where points lie, and their shifts, cell by cell; rows of cells from the north."""
+
+    side_m: float
+    """Metres of a cell's side."""
+    points: NDArray[np.int64]
+    """(R, C) points in each cell."""
+    clear: NDArray[np.float64]
+    """(R, C) share of each cell that is valid in both images."""
+    dx_m: NDArray[np.float64]
+    """(R, C) median shift to the east, metres; NaN where there are fewer than ``FEWEST_CELL_POINTS`` points."""
+    dy_m: NDArray[np.float64]
+    """(R, C) the same to the north."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give everything as JSON has it, with ``None`` where there is no median."""
+        return {
+            "side_m": self.side_m,
+            "points": self.points.tolist(),
+            "clear": self.clear.tolist(),
+            "dx_m": _known_or_none(self.dx_m),
+            "dy_m": _known_or_none(self.dy_m),
+        }
+
+    @staticmethod
+    def from_dict(value: Mapping[str, Any]) -> CellMap:
+        """Read what :meth:`to_dict` has given."""
+        return CellMap(
+            value["side_m"],
+            np.array(value["points"], np.int64),
+            np.array(value["clear"], np.float64),
+            np.array(value["dx_m"], np.float64),  # None becomes NaN
+            np.array(value["dy_m"], np.float64),
+        )
+
+
+@dataclass(frozen=True)
+class ResidualHistogram:
+    """Counts of residuals by size, in ``HISTOGRAM_BARS`` equal bars; the outermost hold all that lie beyond."""
+
+    reach: float
+    """Pixels to either side of 0."""
+    east: tuple[int, ...]
+    """Points in each bar, from the west."""
+    north: tuple[int, ...]
+    """Points in each bar, from the south."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give everything as JSON has it."""
+        return {"reach": self.reach, "east": list(self.east), "north": list(self.north)}
+
+    @staticmethod
+    def from_dict(value: Mapping[str, Any]) -> ResidualHistogram:
+        """Read what :meth:`to_dict` has given."""
+        return ResidualHistogram(value["reach"], tuple(value["east"]), tuple(value["north"]))
+
+
+def cells(at: NDArray[np.float64], shift: NDArray[np.float64], clear: NDArray[np.bool_], grid: GeoBox) -> CellMap:
+    """Count points, and find their median shift, cell by cell.
 
     Args:
         at: (N, 2) metres in the CRS of the grid.
         shift: (N, 2) metres.
         clear: (rows, cols) on the grid, valid in both images.
         grid: of the map.
-
-    Returns:
-        ``side_m``; ``points`` and ``clear`` (share), rows of cells from the north; ``dx_m`` and ``dy_m``, medians,
-        ``None`` where there are fewer than ``FEWEST`` points.
     """
-    side = max(1, math.ceil(max(clear.shape) / CELLS))
+    side = max(1, math.ceil(max(clear.shape) / MAP_CELLS))
     rows, cols = (math.ceil(n / side) for n in clear.shape)
     padded = np.zeros((rows * side, cols * side), bool)
     padded[: clear.shape[0], : clear.shape[1]] = clear
@@ -58,84 +111,81 @@ def cells(
     count = np.bincount(index, minlength=rows * cols)
     order = np.argsort(index, kind="stable")
     groups = np.split(shift[order], np.cumsum(count)[:-1])
-    median = [np.median(g, axis=0).round(3).tolist() if len(g) >= FEWEST else [None, None] for g in groups]
-    return {
-        "side_m": side * abs(grid.affine.a),
-        "points": count.reshape(rows, cols).tolist(),
-        "clear": padded.reshape(rows, side, cols, side).mean((1, 3)).round(2).tolist(),
-        "dx_m": [[m[0] for m in median[r * cols : (r + 1) * cols]] for r in range(rows)],
-        "dy_m": [[m[1] for m in median[r * cols : (r + 1) * cols]] for r in range(rows)],
-    }
+    unknown = np.full(2, np.nan)
+    median = np.array([np.median(g, axis=0).round(3) if len(g) >= FEWEST_CELL_POINTS else unknown for g in groups])
+    return CellMap(
+        side_m=side * abs(grid.affine.a),
+        points=count.reshape(rows, cols),
+        clear=padded.reshape(rows, side, cols, side).mean((1, 3)).round(2),
+        dx_m=median[:, 0].reshape(rows, cols),
+        dy_m=median[:, 1].reshape(rows, cols),
+    )
 
 
-def histogram(residual: NDArray[np.float64]) -> dict[str, Any]:
-    """Counts of residuals by size.
+def histogram(residual: NDArray[np.float64]) -> ResidualHistogram:
+    """Count residuals by size.
 
     Args:
         residual: (N, 2) east and north, in pixels.
-
-    Returns:
-        ``reach`` to either side in pixels, ``east`` and ``north``: counts in ``BARS`` equal bars, outermost ones
-        with all that lie beyond.
     """
-    reach = LEAST_REACH
+    reach = LEAST_HISTOGRAM_REACH
     if len(residual):
         reach = max(reach, math.ceil(20 * float(np.percentile(np.abs(residual), 99.5))) / 20)
-    edges = np.linspace(-reach, reach, BARS + 1)
+    edges = np.linspace(-reach, reach, HISTOGRAM_BARS + 1)
     inner = residual.clip(-reach, reach)
-    east, north = (np.histogram(inner[:, k], edges)[0].tolist() for k in (0, 1))
-    return {"reach": reach, "east": east, "north": north}
+    east, north = (tuple(np.histogram(inner[:, k], edges)[0].tolist()) for k in (0, 1))
+    return ResidualHistogram(reach, east, north)
 
 
-def field(figures: Mapping[str, Any], relative: bool) -> str:
-    """Arrows of the median shift of each cell, exaggerated as its key says.
+def field(figure: CellMap, relative: bool) -> str:
+    """Draw the median shift of each cell as an arrow, exaggerated as its key says.
 
     Args:
-        figures: what :func:`cells` has made.
+        figure: of the points.
         relative: shifts less their median: the shape of the distortion.
     """
-    dx, dy = (np.array(figures[k], float) for k in ("dx_m", "dy_m"))  # None becomes NaN
+    dx, dy = figure.dx_m, figure.dy_m
     known = np.isfinite(dx)
     rows, cols = dx.shape
-    unit, height = WIDTH / cols, WIDTH / cols * rows
+    unit, height = DRAWING_WIDTH / cols, DRAWING_WIDTH / cols * rows
     if not known.any():
         return _svg(height, '<text x="12" y="24">too few points</text>', "No shifts")
     if relative:
         dx, dy = dx - np.median(dx[known]), dy - np.median(dy[known])
-    long = max(float(np.percentile(np.hypot(dx, dy)[known], 95)), 1e-3)
-    scale = LONGEST * unit / long
+    length = max(float(np.percentile(np.hypot(dx, dy)[known], 95)), 1e-3)
+    scale = LONGEST_ARROW_CELLS * unit / length
     arrows = []
     for r, c in np.argwhere(known):
         x, y = (c + 0.5) * unit, (r + 0.5) * unit
         arrows.append(_arrow(x, y, float(dx[r, c]) * scale, -float(dy[r, c]) * scale))
-    key = _round(long)
-    times = scale * figures["side_m"] / unit
+    key = _round(length)
+    exaggeration = scale * figure.side_m / unit
     legend = (
         f'<g transform="translate(0 {height + 22:.0f})"><path class="arrow" d="{_arrow(2, 0, key * scale, 0)}"/>'
-        f'<text x="{12 + key * scale:.0f}" y="4">{key:g} m, drawn {times:,.0f} times longer</text></g>'
+        f'<text x="{12 + key * scale:.0f}" y="4">{key:g} m, drawn {exaggeration:,.0f} times longer</text></g>'
     )
-    frame = f'<rect class="frame" width="{WIDTH}" height="{height:.1f}"/>'
+    frame = f'<rect class="frame" width="{DRAWING_WIDTH}" height="{height:.1f}"/>'
     what = "Deviation of the shift from its median" if relative else "Shift, right minus left"
     return _svg(height + 36, f'{frame}<path class="arrow" d="{"".join(arrows)}"/>{legend}', what)
 
 
-def coverage(figures: Mapping[str, Any]) -> str:
-    """A map of cells: those with points, by their number; clear ones without; and what is hidden."""
-    points, clear = np.array(figures["points"]), np.array(figures["clear"])
+def coverage(figure: CellMap) -> str:
+    """Draw a map of cells: those with points, by their number; clear ones without; and what is hidden."""
+    points, clear = figure.points, figure.clear
     rows, cols = points.shape
-    unit, height = WIDTH / cols, WIDTH / cols * rows
+    unit, height = DRAWING_WIDTH / cols, DRAWING_WIDTH / cols * rows
     most = max(int(points.max()), 1)
     squares = []
     for r in range(rows):
         for c in range(cols):
-            kind = "hit" if points[r, c] else "bare" if clear[r, c] >= LEAST_CLEAR else ""
+            kind = "hit" if points[r, c] else "bare" if clear[r, c] >= LEAST_CLEAR_CELL else ""
             if kind:
                 strength = f' fill-opacity="{0.3 + 0.7 * points[r, c] / most:.2f}"' if kind == "hit" else ""
                 squares.append(
                     f'<rect class="{kind}" x="{c * unit:.1f}" y="{r * unit:.1f}" width="{unit - 1:.1f}" '
                     f'height="{unit - 1:.1f}"{strength}/>'
                 )
-    frame = f'<rect class="frame" width="{WIDTH}" height="{height:.1f}"/>'
+    frame = f'<rect class="frame" width="{DRAWING_WIDTH}" height="{height:.1f}"/>'
     y = height + 10
     legend = "".join(
         f'<rect class="{kind}" x="{x}" y="{y:.0f}" width="14" height="14"/>'
@@ -149,13 +199,12 @@ def coverage(figures: Mapping[str, Any]) -> str:
     return _svg(height + 32, frame + "".join(squares) + legend, "Where the believed points lie")
 
 
-def bars(figures: Mapping[str, Any]) -> str:
-    """Two histograms, residuals east and north, in pixels."""
-    reach, height, gap = figures["reach"], 120.0, 44.0
+def bars(figure: ResidualHistogram) -> str:
+    """Draw two histograms, residuals east and north, in pixels."""
+    reach, height, gap = figure.reach, 120.0, 44.0
     parts = []
-    for k, axis in enumerate(("east", "north")):
-        counts: Sequence[int] = figures[axis]
-        most, width = max(*counts, 1), WIDTH / len(counts)
+    for k, (axis, counts) in enumerate((("east", figure.east), ("north", figure.north))):
+        most, width = max(*counts, 1), DRAWING_WIDTH / len(counts)
         base = 18 + height + k * (height + gap)
         parts.append(f'<text x="0" y="{base - height - 4:.0f}">{axis}</text>')
         parts += [
@@ -164,16 +213,21 @@ def bars(figures: Mapping[str, Any]) -> str:
             for i, n in enumerate(counts)
             if n
         ]
-        parts.append(f'<line class="axis" x1="0" y1="{base}" x2="{WIDTH}" y2="{base}"/>')
+        parts.append(f'<line class="axis" x1="0" y1="{base}" x2="{DRAWING_WIDTH}" y2="{base}"/>')
         for share, anchor in ((-1.0, "start"), (-0.5, "middle"), (0.0, "middle"), (0.5, "middle"), (1.0, "end")):
-            x = WIDTH / 2 * (1 + share)
+            x = DRAWING_WIDTH / 2 * (1 + share)
             label = f"{share * reach:+.3g} px" if share else "0"
             parts.append(f'<text class="tick" x="{x:.0f}" y="{base + 16:.0f}" text-anchor="{anchor}">{label}</text>')
     return _svg(2 * (height + gap), "".join(parts), "Residuals of the believed points")
 
 
+def _known_or_none(medians: NDArray[np.float64]) -> list[list[float | None]]:
+    """Write medians as JSON has them, row by row, with ``None`` for NaN."""
+    return [[None if math.isnan(m) else m for m in row] for row in medians.tolist()]
+
+
 def _arrow(x: float, y: float, dx: float, dy: float) -> str:
-    """A shaft and two barbs, as path data."""
+    """Draw a shaft and two barbs, as path data."""
     tip, length = (x + dx, y + dy), math.hypot(dx, dy)
     barb = min(0.35 * length, 5.0)
     turned = [math.atan2(dy, dx) + side for side in (2.6, -2.6)]
@@ -182,12 +236,12 @@ def _arrow(x: float, y: float, dx: float, dy: float) -> str:
 
 
 def _round(value: float) -> float:
-    """The largest of 1, 2 and 5 times a power of ten that is no more than a value."""
+    """Find the largest of 1, 2 and 5 times a power of ten that is no more than a value."""
     power = 10.0 ** math.floor(math.log10(value))
     return max(m * power for m in (1, 2, 5) if m * power <= value * (1 + 1e-9))
 
 
 def _svg(height: float, inside: str, what: str) -> str:
-    """A drawing as wide as its place."""
-    box = f"{-MARGIN} {-MARGIN} {WIDTH + 2 * MARGIN} {height + 2 * MARGIN:.0f}"
+    """Frame a drawing, as wide as its place."""
+    box = f"{-DRAWING_MARGIN} {-DRAWING_MARGIN} {DRAWING_WIDTH + 2 * DRAWING_MARGIN} {height + 2 * DRAWING_MARGIN:.0f}"
     return f'<svg viewBox="{box}" role="img" aria-label="{what}">{inside}</svg>'

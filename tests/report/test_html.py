@@ -234,35 +234,38 @@ def test_cells_hold_the_median_of_their_points_and_know_what_is_clear() -> None:
     shift = np.array([[1.0, 2.0], [1.0, 2.0], [50.0, -9.0], [3.0, 3.0]])
     clear = np.zeros((48, 48), bool)
     clear[:2, :2] = True
-    figures = svg.cells(at, shift, clear, GRID)
-    assert 20 == figures["side_m"]
-    assert (3, 1) == (figures["points"][0][0], figures["points"][-1][-1])
-    assert (1.0, 2.0) == (figures["dx_m"][0][0], figures["dy_m"][0][0])
-    assert figures["dx_m"][-1][-1] is None
-    assert (1.0, 0.0) == (figures["clear"][0][0], figures["clear"][-1][-1])
-    json.dumps(figures, allow_nan=False)
+    figure = svg.cells(at, shift, clear, GRID)
+    assert 20 == figure.side_m
+    assert (3, 1) == (figure.points[0, 0], figure.points[-1, -1])
+    assert (1.0, 2.0) == (figure.dx_m[0, 0], figure.dy_m[0, 0])
+    assert np.isnan(figure.dx_m[-1, -1])
+    assert figure.to_dict()["dx_m"][-1][-1] is None
+    assert (1.0, 0.0) == (figure.clear[0, 0], figure.clear[-1, -1])
+    text = json.dumps(figure.to_dict(), allow_nan=False)
+    assert text == json.dumps(svg.CellMap.from_dict(json.loads(text)).to_dict())
 
 
 def test_an_arrow_to_the_north_points_up_and_its_key_says_how_long_it_is() -> None:
-    figures = svg.cells(np.array([[245.0, 245.0]] * 3), np.array([[0.0, 20.0]] * 3), np.ones((48, 48), bool), GRID)
-    drawn = svg.field(figures, relative=False)
+    figure = svg.cells(np.array([[245.0, 245.0]] * 3), np.array([[0.0, 20.0]] * 3), np.ones((48, 48), bool), GRID)
+    drawn = svg.field(figure, relative=False)
     (x, y, tip_x, tip_y), _key = np.array(re.findall(r"M(\S+) (\S+)L(\S+) (\S+?)M", drawn), float)
     assert x == tip_x
     assert tip_y < y
-    times = (y - tip_y) / (svg.WIDTH / 480) / 20  # the map is 480 m wide
+    times = (y - tip_y) / (svg.DRAWING_WIDTH / 480) / 20  # the map is 480 m wide
     assert f"20 m, drawn {times:,.0f} times longer" in drawn
 
 
 def test_a_histogram_counts_every_point() -> None:
     residual = np.random.default_rng(0).normal(0, 0.1, (1000, 2))
     residual[0] = 99.0
-    figures = svg.histogram(residual)
-    assert (1000, 1000) == (sum(figures["east"]), sum(figures["north"]))
-    assert figures["reach"] < 1
-    assert 2 * svg.BARS >= svg.bars(figures).count('class="bar"') > 10
+    figure = svg.histogram(residual)
+    assert (1000, 1000) == (sum(figure.east), sum(figure.north))
+    assert figure.reach < 1
+    assert figure == svg.ResidualHistogram.from_dict(json.loads(json.dumps(figure.to_dict())))
+    assert 2 * svg.HISTOGRAM_BARS >= svg.bars(figure).count('class="bar"') > 10
 
 
 def test_no_points_draw_no_nonsense() -> None:
-    figures = svg.cells(np.zeros((0, 2)), np.zeros((0, 2)), np.ones((48, 48), bool), GRID)
-    assert "too few points" in svg.field(figures, relative=True)
-    assert "nan" not in svg.coverage(figures) + svg.bars(svg.histogram(np.zeros((0, 2))))
+    figure = svg.cells(np.zeros((0, 2)), np.zeros((0, 2)), np.ones((48, 48), bool), GRID)
+    assert "too few points" in svg.field(figure, relative=True)
+    assert "nan" not in svg.coverage(figure) + svg.bars(svg.histogram(np.zeros((0, 2))))
