@@ -11,8 +11,6 @@ from __future__ import annotations
 import json
 import logging
 import platform
-import resource
-import sys
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -26,6 +24,7 @@ from sentinel_match.errors import NotARun, PairError, SentinelMatchError
 from sentinel_match.formats import write
 from sentinel_match.formats.geojson import dumps, write_collection
 from sentinel_match.matching import inputs
+from sentinel_match.memory import PeakMemory
 from sentinel_match.products.catalogue import Catalogue, Refused, find_scenes
 from sentinel_match.products.pairing import Filters, Pairing, pair_scenes, pairs_geojson
 from sentinel_match.products.scene import scenes_geojson
@@ -131,35 +130,37 @@ def run(
     files = (TIES, STYLE, GEOPACKAGE) if geopackage else (TIES, STYLE)
     clock = pipeline.Clock()
     started = datetime.now(timezone.utc)
-    with clock("find"):
-        catalogue = find_scenes(paths)
-    # A scene whose band is absent or cut short would fail in every pair and take the place of better partners
-    faults = {id(scene): _fault(scene, options) for scene in catalogue.scenes}
-    unusable = tuple(Refused(s.path, fault) for s in catalogue.scenes if (fault := faults[id(s)]) is not None)
-    catalogue = replace(catalogue, refused=catalogue.refused + unusable)
-    with clock("pair"):
-        pairing = pair_scenes([s for s in catalogue.scenes if faults[id(s)] is None], filters)
-    write_collection(scenes_geojson(catalogue.scenes), out / "scenes.geojson")
-    write_collection(pairs_geojson(pairing), out / "pairs.geojson")
-    hashes: dict[str, str] = {}
-    result = Run(catalogue, pairing, ())
+    with PeakMemory() as memory:
+        with clock("find"):
+            catalogue = find_scenes(paths)
+        # A scene whose band is absent or cut short would fail in every pair and take the place of better partners
+        faults = {id(scene): _fault(scene, options) for scene in catalogue.scenes}
+        unusable = tuple(Refused(s.path, fault) for s in catalogue.scenes if (fault := faults[id(s)]) is not None)
+        catalogue = replace(catalogue, refused=catalogue.refused + unusable)
+        with clock("pair"):
+            pairing = pair_scenes([s for s in catalogue.scenes if faults[id(s)] is None], filters)
+        write_collection(scenes_geojson(catalogue.scenes), out / "scenes.geojson")
+        write_collection(pairs_geojson(pairing), out / "pairs.geojson")
+        hashes: dict[str, str] = {}
+        result = Run(catalogue, pairing, ())
 
-    def record() -> None:
-        write_text(out / "run.json", json.dumps(_record(result, options, clock, started, hashes), indent=1) + "\n")
+        def record() -> None:
+            value = _record(result, options, clock, memory, started, hashes)
+            write_text(out / "run.json", json.dumps(value, indent=1) + "\n")
 
-    for k, pair in enumerate(pairing.pairs):
-        tell(f"pair {pair.id}", k, len(pairing.pairs))
-        with clock("match"):
-            outcome = _one(pair, out / pair.id, files, options, cache, tell, hashes)
-        result = replace(result, outcomes=(*result.outcomes, outcome))
-        record()  # a run that is stopped has said what it did
-    result = replace(result, series=tuple(_series(result)))
-    if result.series:
-        write_text(out / SERIES, dumps({"series": result.series}) + "\n")
-    else:
-        (out / SERIES).unlink(missing_ok=True)
-    record()
-    return result
+        for k, pair in enumerate(pairing.pairs):
+            tell(f"pair {pair.id}", k, len(pairing.pairs))
+            with clock("match"):
+                outcome = _one(pair, out / pair.id, files, options, cache, tell, hashes)
+            result = replace(result, outcomes=(*result.outcomes, outcome))
+            record()  # a run that is stopped has said what it did
+        result = replace(result, series=tuple(_series(result)))
+        if result.series:
+            write_text(out / SERIES, dumps({"series": result.series}) + "\n")
+        else:
+            (out / SERIES).unlink(missing_ok=True)
+        record()
+        return result
 
 
 def recorded(out: Path) -> dict[str, Any]:
@@ -307,7 +308,12 @@ def _depends_on(scene: Scene, band: str, resolution: float | None, hashes: dict[
 
 
 def _record(
-    result: Run, options: Options, clock: pipeline.Clock, started: datetime, hashes: Mapping[str, str]
+    result: Run,
+    options: Options,
+    clock: pipeline.Clock,
+    memory: PeakMemory,
+    started: datetime,
+    hashes: Mapping[str, str],
 ) -> dict[str, Any]:
     """What ``run.json`` says."""
     sizes = {
@@ -315,9 +321,6 @@ def _record(
         for scene in result.catalogue.scenes
         for asset in (*(b.asset for b in scene.bands), *(m.asset for m in scene.masks))
     }
-    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    # Linux counts kilobytes, macOS bytes
-    peak = max(own.ru_maxrss, children.ru_maxrss) * (1 if sys.platform == "darwin" else 1024)
     plain = json.loads(
         dumps({
             "sentinel_match": __version__,
@@ -337,7 +340,7 @@ def _record(
             ],
             "seconds": clock.seconds,
             "cpu_seconds": clock.cpu_seconds,
-            "peak_memory_bytes": peak,
+            "peak_memory_bytes": memory.bytes,
             "pairs": [vars(outcome) for outcome in result.outcomes],
         })
     )

@@ -19,7 +19,7 @@ PACKAGE = Path(errors.__file__).parent
 # From the words to the whole: a room, which is a folder or a module beside them, imports only rooms before it
 ORDER = re.findall(
     r"\w+",
-    """errors atomic parallel cache geometry products raster models matchers matching
+    """errors atomic parallel memory cache geometry products raster models matchers matching
     summary tiepoints accuracy formats fitting pipeline images stack run_folder batch report
     evaluate train testing cli""",
 )
