@@ -1,4 +1,4 @@
-"""Draw README's picture from what the demo left: ``python tests/picture.py demo/`` writes data/first_pair.png."""
+"""Draw the first picture of README and docs from what the demo left: ``python tests/picture.py demo/``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 EXAGGERATION = 50
-TARGET = Path(__file__).resolve().parents[1] / "data" / "first_pair.png"
+TARGET = Path(__file__).resolve().parents[1] / "docs" / "pages" / "pictures" / "first_pair.png"
 
 
 def main(demo: Path) -> None:
