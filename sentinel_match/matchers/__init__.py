@@ -98,13 +98,13 @@ class Matcher(Protocol):
         """
         ...
 
-    def match(self, left: Arrays, right: Arrays, guide: GeometricPrior | None = None) -> Matches:
+    def match(self, left: Arrays, right: Arrays, prior: GeometricPrior | None = None) -> Matches:
         """Correspondences between two described images. An empty image has none; that is no error.
 
         Args:
             left: what ``describe`` kept of the left image.
             right: and of the right one.
-            guide: where to look and what may correspond; it takes part in the assignment. Anywhere when absent.
+            prior: where to look and what may correspond; it takes part in the assignment. Anywhere when absent.
         """
         ...
 

@@ -90,9 +90,9 @@ class AlikedLightGlue:
             centred = keypoints + 0.5 - keypoints.new_tensor(LEAN)
             return lightglue.described(pixels, centred, around[:, self.nms_radius, self.nms_radius], descriptors)
 
-    def match(self, left: Arrays, right: Arrays, guide: GeometricPrior | None = None) -> Matches:
+    def match(self, left: Arrays, right: Arrays, prior: GeometricPrior | None = None) -> Matches:
         """Mutual matches; see :meth:`sentinel_match.matchers.Matcher.match`. ``score`` is LightGlue's probability."""
-        return lightglue.match(self, "aliked", left, right, guide)
+        return lightglue.match(self, "aliked", left, right, prior)
 
 
 @remembered(2)

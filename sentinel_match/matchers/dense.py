@@ -87,7 +87,7 @@ class GridSurfaces(NamedTuple):
 
 
 def surfaces(
-    left: Samples, right: Samples, known: NDArray[np.bool_], guide: GeometricPrior, grid: Grid, device: torch.device
+    left: Samples, right: Samples, known: NDArray[np.bool_], prior: GeometricPrior, grid: Grid, device: torch.device
 ) -> GridSurfaces:
     """Correlate windows around every known point of the left image.
 
@@ -95,7 +95,7 @@ def surfaces(
         left: samples.
         right: samples.
         known: (rows, cols) pixels of the left image where a point may lie.
-        guide: where they should be; its radius is searched, up to nearly half a window.
+        prior: where they should be; its radius is searched, up to nearly half a window.
         grid: where and how.
         device: where to compute.
     """
@@ -104,9 +104,9 @@ def surfaces(
     from sentinel_match.matchers.correlation import Correlator, part
 
     shape, points = grid.points(known.shape)
-    expected = guide.expected(points)
+    expected = prior.expected(points)
     here = known[tuple(points.T[::-1].astype(int))]
-    radius = max(3, min(int(np.ceil(guide.radius / grid.stride)) + 1, grid.window // 2 - 2))
+    radius = max(3, min(int(np.ceil(prior.radius / grid.stride)) + 1, grid.window // 2 - 2))
     height = torch.zeros((len(points), (2 * radius + 1) ** 2), device=device)
     clear = torch.zeros((len(points), 1), device=device)
     if here.any():
@@ -124,13 +124,13 @@ def surfaces(
 
 
 def answered(
-    found: GridSurfaces, guide: GeometricPrior, min_clear: float, spacing: float, odds: Mapping[float, Sequence[float]]
+    found: GridSurfaces, prior: GeometricPrior, min_clear: float, spacing: float, odds: Mapping[float, Sequence[float]]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Left points, right points, probabilities and supports of a grid, where enough of the window is clear.
 
     Args:
         found: surfaces of the grid.
-        guide: no answer lies further off than it allows.
+        prior: no answer lies further off than it allows.
         min_clear: least share of a window that must be valid in both images.
         spacing: of the grid, pixels.
         odds: for each support in pixels, smallest first: constant, factors of the logarithms of height and second.
@@ -143,7 +143,7 @@ def answered(
         return support, top.shift, probability(top, odds[support]) * top.inside
 
     score, shift, used = surest(map(answer, odds))
-    enough = (found.clear.flatten().cpu().numpy() >= min_clear) & (np.hypot(*shift.T) <= guide.radius)
+    enough = (found.clear.flatten().cpu().numpy() >= min_clear) & (np.hypot(*shift.T) <= prior.radius)
     return found.points[enough], (found.expected + shift)[enough], score[enough], used[enough]
 
 
@@ -184,7 +184,7 @@ def likely(
     score: NDArray[np.float64],
     witness: NDArray[np.float64],
     valid: NDArray[np.bool_],
-    guide: GeometricPrior,
+    prior: GeometricPrior,
     least: float,
 ) -> Matches:
     """Those that lead to valid ground and are likely, also after what lies there has been considered.
@@ -195,7 +195,7 @@ def likely(
         score: (N,) probabilities.
         witness: (N,) pixels within which points are one witness.
         valid: (rows, cols) of the right image.
-        guide: knows what lies where.
+        prior: knows what lies where.
         least: probability.
     """
     col, row = np.floor(found).astype(int).T
@@ -203,7 +203,7 @@ def likely(
     keep = (score >= least) & (col >= 0) & (row >= 0) & (col < cols) & (row < rows)
     keep[keep] = valid[row[keep], col[keep]]
     points, found, score, witness = points[keep], found[keep], score[keep], witness[keep]
-    known = guide.likeness(points, found)
+    known = prior.likeness(points, found)
     score = 1 / (1 + np.exp(-known) * (1 / np.clip(score, 1e-6, 1 - 1e-6) - 1))
     keep = score >= least
     return Matches(points[keep], found[keep], score[keep], witness[keep])

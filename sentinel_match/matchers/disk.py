@@ -97,9 +97,9 @@ class DiskLightGlue:
             keypoints = parabola(points, around) + 0.5 - points.new_tensor(LEAN, dtype=torch.float32)
             return lightglue.described(pixels, keypoints, around[:, self.nms_radius, self.nms_radius], found)
 
-    def match(self, left: Arrays, right: Arrays, guide: GeometricPrior | None = None) -> Matches:
+    def match(self, left: Arrays, right: Arrays, prior: GeometricPrior | None = None) -> Matches:
         """Mutual matches; see :meth:`sentinel_match.matchers.Matcher.match`. ``score`` is LightGlue's probability."""
-        return lightglue.match(self, "disk", left, right, guide)
+        return lightglue.match(self, "disk", left, right, prior)
 
 
 @remembered(2)

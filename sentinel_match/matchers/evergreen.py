@@ -91,43 +91,43 @@ class Evergreen:
         device = models.device(self.device)
         return {**arrays, **described(self._network(), arrays["pixels"], arrays["valid"], device)}
 
-    def match(self, left: Arrays, right: Arrays, guide: GeometricPrior | None = None) -> Matches:
+    def match(self, left: Arrays, right: Arrays, prior: GeometricPrior | None = None) -> Matches:
         """Grid points of the left image, found in the right one; see :meth:`sentinel_match.matchers.Matcher.match`.
 
-        Without a guide the images are taken to show the same place, displaced by as much as reduced images can tell. A
+        Without a prior the images are taken to show the same place, displaced by as much as reduced images can tell. A
         prior that is further off than ``REACH`` and cannot be narrowed finds nothing.
         """
-        guide = Phase(device=self.device).within_reach(left, right, guide)
-        if guide is None:
+        prior = Phase(device=self.device).within_reach(left, right, prior)
+        if prior is None:
             return Matches.none()
-        return self._dense(left, right, guide)
+        return self._dense(left, right, prior)
 
     def _network(self) -> Any:
         return _network(verified(EVERGREEN, self.weights_file), str(models.device(self.device)))
 
-    def _dense(self, left: Arrays, right: Arrays, guide: GeometricPrior) -> Matches:
-        points, found, score, support = self._looked(left, right, guide)
+    def _dense(self, left: Arrays, right: Arrays, prior: GeometricPrior) -> Matches:
+        points, found, score, support = self._looked(left, right, prior)
         sure = score >= SURE
-        aside = np.median((found - guide.expected(points))[sure], axis=0) if sure.sum() >= FEW else np.zeros(2)
+        aside = np.median((found - prior.expected(points))[sure], axis=0) if sure.sum() >= FEW else np.zeros(2)
         if np.hypot(*aside) > PULL:
             # The taper of a window pulls what it sees to its middle: look again from where most of the ground lies
             moved = np.eye(3)
             moved[:2, 2] = aside
-            points, found, score, support = self._looked(left, right, replace(guide, transform=moved @ guide.transform))
-            reached = np.hypot(*(found - guide.expected(points)).T) <= guide.radius
+            points, found, score, support = self._looked(left, right, replace(prior, transform=moved @ prior.transform))
+            reached = np.hypot(*(found - prior.expected(points)).T) <= prior.radius
             points, found, score, support = points[reached], found[reached], score[reached], support[reached]
         witness = WINDOW * STRIDE + 2.7 * support
-        return dense.likely(points, found, score, witness, right["valid"], guide, self.min_score)
+        return dense.likely(points, found, score, witness, right["valid"], prior, self.min_score)
 
     def _looked(
-        self, left: Arrays, right: Arrays, guide: GeometricPrior
+        self, left: Arrays, right: Arrays, prior: GeometricPrior
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Left points, right points, probabilities and supports of the grid."""
         grid = dense.Grid(self.spacing, WINDOW, "intensity", STRIDE)
         here, there = (dense.Samples(list(arrays["features"]), arrays["sampled"]) for arrays in (left, right))
-        surfaces = dense.surfaces(here, there, left["valid"], guide, grid, models.device(self.device))
+        surfaces = dense.surfaces(here, there, left["valid"], prior, grid, models.device(self.device))
         odds = dict(zip(SUPPORTS, self._network().logit.tolist(), strict=True))
-        return dense.answered(surfaces, guide, self.min_clear, self.spacing, odds)
+        return dense.answered(surfaces, prior, self.min_clear, self.spacing, odds)
 
 
 def described(network: Any, pixels: NDArray[Any], valid: NDArray[np.bool_], device: torch.device) -> dict[str, Any]:

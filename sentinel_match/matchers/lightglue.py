@@ -1,6 +1,6 @@
 """What the methods that end in LightGlue have in common: ``aliked+``, ``superpoint+``, ``disk+`` and ``xfeat+``.
 
-Each detects in a room of its own; the assignment, and the guide's part in it, is here and in ``models.lightglue``.
+Each detects in a room of its own; the assignment, and the prior's part in it, is here and in ``models.lightglue``.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def nothing(pixels: NDArray[np.float32], channels: int) -> Arrays:
     }
 
 
-def match(matcher: Learned, features: str, left: Arrays, right: Arrays, guide: GeometricPrior | None) -> Matches:
+def match(matcher: Learned, features: str, left: Arrays, right: Arrays, prior: GeometricPrior | None) -> Matches:
     """Mutual matches; see :meth:`sentinel_match.matchers.Matcher.match`. ``score`` is LightGlue's probability.
 
     Args:
@@ -134,7 +134,7 @@ def match(matcher: Learned, features: str, left: Arrays, right: Arrays, guide: G
         features: kornia's name of what its LightGlue was trained for.
         left: from ``describe``.
         right: from ``describe``.
-        guide: its bias is added to the similarity of every two keypoints.
+        prior: its bias is added to the similarity of every two keypoints.
 
     Raises:
         WeightsDamaged: LightGlue's weights are of none, or for another detector.
@@ -147,17 +147,17 @@ def match(matcher: Learned, features: str, left: Arrays, right: Arrays, guide: G
     network = load(path, features, str(models.device(matcher.device)))
     if network.conf.input_dim != (channels := left["descriptors"].shape[1]):
         raise WeightsDamaged(path, f"they assign {network.conf.input_dim} channels where the keypoints have {channels}")
-    return matched(network, matcher.min_score, left, right, guide)
+    return matched(network, matcher.min_score, left, right, prior)
 
 
-def matched(network: Any, min_score: float, left: Arrays, right: Arrays, guide: GeometricPrior | None) -> Matches:
+def matched(network: Any, min_score: float, left: Arrays, right: Arrays, prior: GeometricPrior | None) -> Matches:
     """As ``match``, by a network that is there; neither side is empty."""
     import torch
 
     from sentinel_match.models.lightglue import assign
 
     device = next(network.parameters()).device
-    bias = None if guide is None else models.tensor(guide.bias(left["keypoints"], right["keypoints"]), device)
+    bias = None if prior is None else models.tensor(prior.bias(left["keypoints"], right["keypoints"]), device)
     with torch.inference_mode():
         pairs, score = assign(network, side(left, device), side(right, device), bias, min_score)
     a, b = pairs.cpu().numpy().T

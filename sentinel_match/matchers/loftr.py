@@ -2,7 +2,7 @@
 
 J. Sun et al.: LoFTR: Detector-Free Local Feature Matching with Transformers, CVPR 2021,
 https://arxiv.org/abs/2104.00680. The network looks at both images at once, so describing an image only keeps its
-pixels; matching is where the time goes, and its memory grows with the square of the image's area. A guide takes part
+pixels; matching is where the time goes, and its memory grows with the square of the image's area. A prior takes part
 in the coarse confidence (``models.loftr``); without one the network is run by kornia as it is.
 """
 
@@ -95,10 +95,10 @@ class LoFTR:
             "scale": np.array([cols / size[0], rows / size[1]]),
         }
 
-    def match(self, left: Arrays, right: Arrays, guide: GeometricPrior | None = None) -> Matches:
+    def match(self, left: Arrays, right: Arrays, prior: GeometricPrior | None = None) -> Matches:
         """Matches of coarse cells, refined in the right image; see :meth:`sentinel_match.matchers.Matcher.match`.
 
-        With a guide, ``score`` is the confidence among the cells in reach; where there is but one, it says nothing.
+        With a prior, ``score`` is the confidence among the cells in reach; where there is but one, it says nothing.
         """
         import torch
 
@@ -113,24 +113,24 @@ class LoFTR:
             return models.tensor(arrays["pixels"], device).float(), models.tensor(arrays["allowed"], device)
 
         with torch.inference_mode():
-            if guide is None:
+            if prior is None:
                 found = anywhere(network, side(left), side(right))
             else:
-                found = guided(network, side(left), side(right), _bias(guide, left, right, device))
+                found = guided(network, side(left), side(right), _bias(prior, left, right, device))
         score = found[2].cpu().numpy().astype(np.float64)
         # kornia keeps LoFTR's own frame, whose origin is the outer corner: nothing to add, unlike every other matcher.
         a, b = (points.cpu().numpy().astype(np.float64) for points in found[:2])
         good = (score > self.min_score) & _on(left, a) & _on(right, b)
         a, b, score = a[good] * left["scale"], b[good] * right["scale"], score[good]
-        if guide is not None:  # a cell can be in reach, and what was found in it not
-            near = np.hypot(*(guide.expected(a) - b).T) <= guide.radius
+        if prior is not None:  # a cell can be in reach, and what was found in it not
+            near = np.hypot(*(prior.expected(a) - b).T) <= prior.radius
             a, b, score = a[near], b[near], score[near]
         return Matches(a, b, score)
 
 
-def _bias(guide: GeometricPrior, left: Arrays, right: Arrays, device: torch.device) -> Callable[[slice], Tensor]:
+def _bias(prior: GeometricPrior, left: Arrays, right: Arrays, device: torch.device) -> Callable[[slice], Tensor]:
     # A match lies up to half a cell from where its cell stands, in x and in y
-    wide = replace(guide, radius=guide.radius + float(np.hypot(*right["scale"])) * CELL / 2)
+    wide = replace(prior, radius=prior.radius + float(np.hypot(*right["scale"])) * CELL / 2)
     cells, others = _cells(left), _cells(right)
     return lambda block: models.tensor(wide.bias(cells[block], others), device)
 

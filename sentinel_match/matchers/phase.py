@@ -83,60 +83,60 @@ class Phase:
         known = valid & np.isfinite(pixels)
         return {"pixels": np.where(known, pixels, 0).astype(np.float16), "valid": known}
 
-    def match(self, left: Arrays, right: Arrays, guide: GeometricPrior | None = None) -> Matches:
+    def match(self, left: Arrays, right: Arrays, prior: GeometricPrior | None = None) -> Matches:
         """Grid points of the left image, found in the right one; see :meth:`sentinel_match.matchers.Matcher.match`.
 
-        Without a guide the images are taken to show the same place, displaced by as much as reduced images can tell. A
+        Without a prior the images are taken to show the same place, displaced by as much as reduced images can tell. A
         prior that is further off than ``REACH`` and cannot be narrowed finds nothing.
         """
-        guide = self.within_reach(left, right, guide)
-        if guide is None:
+        prior = self.within_reach(left, right, prior)
+        if prior is None:
             return Matches.none()
-        points, found, score, support = self._dense(left, right, guide)
-        return dense.likely(points, found, score, self._witness(support), right["valid"], guide, self.min_score)
+        points, found, score, support = self._dense(left, right, prior)
+        return dense.likely(points, found, score, self._witness(support), right["valid"], prior, self.min_score)
 
-    def within_reach(self, left: Arrays, right: Arrays, guide: GeometricPrior | None) -> GeometricPrior | None:
+    def within_reach(self, left: Arrays, right: Arrays, prior: GeometricPrior | None) -> GeometricPrior | None:
         """A prior that windows can search, made or narrowed on reduced images where need be; none if that fails.
 
         Args:
             left: ``pixels`` and ``valid`` of the left image, (rows, cols).
             right: of the right one.
-            guide: what is known; nothing when not given.
+            prior: what is known; nothing when not given.
         """
         if not left["valid"].any() or not right["valid"].any():
             return None
-        if guide is None or not np.isfinite(guide.radius):
+        if prior is None or not np.isfinite(prior.radius):
             shortest = min(*left["valid"].shape, *right["valid"].shape)
             anywhere = GeometricPrior(np.eye(3), REACH * shortest / (FEWEST * self.window))
-            guide = anywhere if guide is None else replace(anywhere, left=guide.left, right=guide.right)
-        if guide.radius > REACH:
-            guide = self.narrowed(left, right, guide)
-        return guide if guide.radius <= REACH else None
+            prior = anywhere if prior is None else replace(anywhere, left=prior.left, right=prior.right)
+        if prior.radius > REACH:
+            prior = self.narrowed(left, right, prior)
+        return prior if prior.radius <= REACH else None
 
-    def narrowed(self, left: Arrays, right: Arrays, guide: GeometricPrior, least: int = 2) -> GeometricPrior:
-        """A guide with a smaller radius, where reduced images agree on where the right one lies; else the same.
+    def narrowed(self, left: Arrays, right: Arrays, prior: GeometricPrior, least: int = 2) -> GeometricPrior:
+        """A prior with a smaller radius, where reduced images agree on where the right one lies; else the same.
 
         Args:
             left: ``pixels`` and ``valid`` of the left image, (rows, cols).
             right: of the right one.
-            guide: may be further off than one window can see.
+            prior: may be further off than one window can see.
             least: smallest reduction to look at, a power of two.
         """
         shortest = min(*left["valid"].shape, *right["valid"].shape)
-        largest = max(least, 2 ** int(np.ceil(np.log2(max(guide.radius / REACH, 1)))))
+        largest = max(least, 2 ** int(np.ceil(np.log2(max(prior.radius / REACH, 1)))))
         size = largest
         # From coarse, which reaches everywhere, to fine, which has more windows
         while size >= least:
             if shortest / size >= FEWEST * self.window:
-                narrower = self._narrowed(left, right, guide, size)
+                narrower = self._narrowed(left, right, prior, size)
                 if narrower is not None:
                     return narrower
             size //= 2
-        return guide
+        return prior
 
-    def _narrowed(self, left: Arrays, right: Arrays, guide: GeometricPrior, size: int) -> GeometricPrior | None:
+    def _narrowed(self, left: Arrays, right: Arrays, prior: GeometricPrior, size: int) -> GeometricPrior | None:
         shrink = np.diag([1 / size, 1 / size, 1.0])
-        small = GeometricPrior(shrink @ guide.transform @ np.linalg.inv(shrink), min(guide.radius / size, REACH))
+        small = GeometricPrior(shrink @ prior.transform @ np.linalg.inv(shrink), min(prior.radius / size, REACH))
         points, found, score, support = self._dense(reduced(left, size), reduced(right, size), small)
         likely = score >= self.min_score
         points, found, score, support = points[likely], found[likely], score[likely], support[likely]
@@ -146,21 +146,21 @@ class Phase:
         about = np.eye(3)
         about[:2, 2] = model.origin
         homogeneous = np.linalg.inv(shrink) @ about @ model.matrix @ np.linalg.inv(about) @ shrink
-        return replace(guide, transform=homogeneous, radius=float(np.clip(2 * size, NEAR, REACH)))
+        return replace(prior, transform=homogeneous, radius=float(np.clip(2 * size, NEAR, REACH)))
 
     def _witness(self, support: NDArray[np.float64]) -> NDArray[np.float64]:
         """Pixels within which points are one witness: the window, and twice what it was averaged over on both sides."""
         return self.window + 2.7 * support
 
     def _dense(
-        self, left: Arrays, right: Arrays, guide: GeometricPrior
+        self, left: Arrays, right: Arrays, prior: GeometricPrior
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Left points, right points, probabilities and supports of a regular grid."""
         grid = dense.Grid(self.spacing, self.window, "orientation")
         here, there = (dense.Samples([arrays["pixels"]], arrays["valid"]) for arrays in (left, right))
-        guide = replace(guide, radius=min(guide.radius, REACH))
-        found = dense.surfaces(here, there, left["valid"], guide, grid, models.device(self.device))
-        return dense.answered(found, guide, self.min_clear, self.spacing, LOGIT)
+        prior = replace(prior, radius=min(prior.radius, REACH))
+        found = dense.surfaces(here, there, left["valid"], prior, grid, models.device(self.device))
+        return dense.answered(found, prior, self.min_clear, self.spacing, LOGIT)
 
 
 def reduced(arrays: Arrays, size: int) -> Arrays:

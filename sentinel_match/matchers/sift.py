@@ -32,7 +32,7 @@ CLAHE = 4.0
 TEMPERATURE = 0.1
 """What a cosine of descriptors must be divided by to be a log-probability: LoFTR's, for a dual softmax."""
 STRANGER = 0.65
-"""Distance of two descriptors that stands for the second best where the guide leaves but one candidate: with the
+"""Distance of two descriptors that stands for the second best where the prior leaves but one candidate: with the
 default ratio that one is nearer than 0.55. Of different things one pair in a hundred is nearer than 0.58 to 0.63; of
 lone candidates in 5 px nine in ten below 0.55 are right to 3 px, and of those between 0.55 and 0.6 six in ten."""
 
@@ -99,17 +99,17 @@ class Sift:
             return _arrays([], np.empty((0, 128), np.float32))
         return _arrays(found, descriptors)
 
-    def match(self, left: Arrays, right: Arrays, guide: GeometricPrior | None = None) -> Matches:
+    def match(self, left: Arrays, right: Arrays, prior: GeometricPrior | None = None) -> Matches:
         """Mutual nearest neighbours that pass the ratio test; see :meth:`sentinel_match.matchers.Matcher.match`.
 
-        A guide's bias, times ``TEMPERATURE``, is added to the similarity, the cosine of two descriptors, so nearest and
+        A prior's bias, times ``TEMPERATURE``, is added to the similarity, the cosine of two descriptors, so nearest and
         second nearest are those in reach. Where only one is, there is no ratio: it stands against ``STRANGER`` instead.
         """
         if min(len(left["keypoints"]), len(right["keypoints"])) < 2:
             return Matches.none()
         similarity = left["descriptors"].astype(np.float32) @ right["descriptors"].astype(np.float32).T
-        if guide is not None:
-            similarity += TEMPERATURE * guide.bias(left["keypoints"], right["keypoints"])
+        if prior is not None:
+            similarity += TEMPERATURE * prior.bias(left["keypoints"], right["keypoints"])
         partner = similarity.argmax(1)
         rows = np.arange(len(partner))
         mutual = (similarity.argmax(0)[partner] == rows) & np.isfinite(similarity[rows, partner])

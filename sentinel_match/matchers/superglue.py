@@ -74,10 +74,10 @@ class SuperPointSuperGlue:
         """Keypoints and descriptors; see :func:`sentinel_match.matchers.superpoint.detect`."""
         return superpoint.detect(self, self._files()[0], pixels, valid)
 
-    def match(self, left: Arrays, right: Arrays, guide: GeometricPrior | None = None) -> Matches:
+    def match(self, left: Arrays, right: Arrays, prior: GeometricPrior | None = None) -> Matches:
         """Mutual best matches; see :meth:`sentinel_match.matchers.Matcher.match`.
 
-        The bias of the guide is added to the scores before the transport, the dustbins stay as they are: where nothing
+        The bias of the prior is added to the scores before the transport, the dustbins stay as they are: where nothing
         is in reach, a keypoint has no partner. ``score`` is the transport's probability.
         """
         if not len(left["keypoints"]) or not len(right["keypoints"]):
@@ -86,19 +86,19 @@ class SuperPointSuperGlue:
         network = _network(path, str(models.device(self.device)))
         if network.shape.width != (channels := left["descriptors"].shape[1]):
             raise WeightsDamaged(path, f"they assign {network.shape.width} channels where keypoints have {channels}")
-        return matched(network, self.min_score, left, right, guide)
+        return matched(network, self.min_score, left, right, prior)
 
     def _files(self) -> tuple[Path, Path]:
         network, superglue = self.weights
         return verified(network, self.weights_file), verified(superglue, self.superglue_file)
 
 
-def matched(network: SuperGlue, min_score: float, left: Arrays, right: Arrays, guide: GeometricPrior | None) -> Matches:
+def matched(network: SuperGlue, min_score: float, left: Arrays, right: Arrays, prior: GeometricPrior | None) -> Matches:
     """As ``match``, by a network that is there; neither side is empty."""
     import torch
 
     device = network.bin_score.device
-    bias = None if guide is None else models.tensor(guide.bias(left["keypoints"], right["keypoints"]), device)
+    bias = None if prior is None else models.tensor(prior.bias(left["keypoints"], right["keypoints"]), device)
     with torch.inference_mode():
         probability = network(side(left, device), side(right, device), bias).exp().cpu().numpy()
     rows, partner = np.arange(len(probability)), probability.argmax(1)

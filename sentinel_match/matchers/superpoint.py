@@ -61,9 +61,9 @@ class SuperPointLightGlue:
         """Keypoints and descriptors; see ``detect``."""
         return detect(self, lightglue.files(self)[0], pixels, valid)
 
-    def match(self, left: Arrays, right: Arrays, guide: GeometricPrior | None = None) -> Matches:
+    def match(self, left: Arrays, right: Arrays, prior: GeometricPrior | None = None) -> Matches:
         """Mutual matches; see :meth:`sentinel_match.matchers.Matcher.match`. ``score`` is LightGlue's probability."""
-        return lightglue.match(self, "superpoint", left, right, guide)
+        return lightglue.match(self, "superpoint", left, right, prior)
 
 
 def detect(options: lightglue.Detector, weights: Path, pixels: NDArray[np.float32], valid: NDArray[np.bool_]) -> Arrays:

@@ -103,9 +103,9 @@ class XFeatLighterGlue:
             keypoints = parabola(points, around.log()) + 0.5
             return lightglue.described(pixels, keypoints, rank, functional.normalize(sampled, dim=1))
 
-    def match(self, left: Arrays, right: Arrays, guide: GeometricPrior | None = None) -> Matches:
+    def match(self, left: Arrays, right: Arrays, prior: GeometricPrior | None = None) -> Matches:
         """Mutual matches; see :meth:`sentinel_match.matchers.Matcher.match`. ``score`` is LightGlue's probability."""
-        return lightglue.match(self, "xfeat", left, right, guide)
+        return lightglue.match(self, "xfeat", left, right, prior)
 
 
 @remembered(2)

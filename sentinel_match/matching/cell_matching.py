@@ -105,9 +105,9 @@ class CellMatching:
         cols, rows = (CELL_MARGIN // 2 * np.round(far / (CELL_MARGIN // 2))).astype(int)
         frames[1] = cell.window(b.geobox, (int(rows), int(cols)))
         origins = [np.array([frame[1], frame[0]], float) for frame in frames]
-        guide = self.prior.within_cell(frames[0], frames[1])
-        if np.isfinite(guide.radius):
-            guide = replace(guide, radius=self.radius(matcher))
+        prior = self.prior.within_cell(frames[0], frames[1])
+        if np.isfinite(prior.radius):
+            prior = replace(prior, radius=self.radius(matcher))
         found: list[Matches] = []
         seen: tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]] = ([], [])
         for images in zip(self.left.images, self.right.images, strict=True):
@@ -115,7 +115,7 @@ class CellMatching:
                 self._described(matcher, side, image, frame)
                 for side, image, frame in zip((self.left, self.right), images, frames, strict=True)
             ]
-            found.append(matcher.match(described[0], described[1], guide))
+            found.append(matcher.match(described[0], described[1], prior))
             for k, arrays in enumerate(described):
                 if k == 0 or "keypoints" in arrays:
                     seen[k].append(_looked_at(arrays, getattr(matcher, "spacing", 8)) + origins[k])

@@ -3,7 +3,7 @@
 left ──reduced──▶ described ─┐
 right ─reduced──▶ turned by 0, 90, … ▶ described ▶ matched ▶ a model, and how likely chance makes one ──▶ the best
                                                                                 │
-       all again with the best model as a guide, the right image turned by just its angle ◀┘
+       all again with the best model as a prior, the right image turned by just its angle ◀┘
 
 The matcher sees the right image upright, so one that knows no rotation (learned keypoints hold to 25 degrees, SIFT
 without orientation to 20) finds every angle. Matchers err in groups, so what they agree on is a candidate, no more:
@@ -59,7 +59,7 @@ SEEN = 0.25
 APART = 32.0
 """Pixels, as matched: a network sees about as much around a point, so within it matches are right or wrong together."""
 REACH = 12.0
-"""Pixels, as matched, by which a model found without a guide may be off when it becomes the guide."""
+"""Pixels, as matched, by which a model found without a prior may be off when it becomes the prior."""
 WINDOW = 640
 """Side in pixels of the windows that big images are matched in at full resolution."""
 
@@ -227,9 +227,9 @@ _Part: TypeAlias = "tuple[Points, Points, NDArray[np.intp], NDArray[np.float64]]
 """Keypoints of both in pixels of their images, which of them match, and the scores."""
 
 
-def _compare(matcher: Matcher, a: View, described: Arrays, b: View, guide: GeometricPrior | None = None) -> _Part:
+def _compare(matcher: Matcher, a: View, described: Arrays, b: View, prior: GeometricPrior | None = None) -> _Part:
     other = matcher.describe(b.pixels, b.valid)
-    found = matcher.match(described, other, guide)
+    found = matcher.match(described, other, prior)
     left, i = _indexed(described, found.left)
     right, j = _indexed(other, found.right)
     return a.whence(left), b.whence(right), np.column_stack([i, j]), found.score
@@ -299,9 +299,9 @@ def _guided(
         low, high = shown.min(0) - radius / upright.scale, shown.max(0) + radius / upright.scale
         (x, y), (width, height) = np.floor(low).astype(int), np.ceil(high - low).astype(int) + 1
         upright = upright.cut(y, x, height, width)
-        guide = GeometricPrior(np.linalg.inv(upright.matrix) @ homogeneous(model) @ left.matrix, radius / upright.scale)
+        prior = GeometricPrior(np.linalg.inv(upright.matrix) @ homogeneous(model) @ left.matrix, radius / upright.scale)
         known = search.matcher.describe(left.pixels, left.valid) if described is None else described
-        parts.append(_compare(search.matcher, left, known, upright, guide))
+        parts.append(_compare(search.matcher, left, known, upright, prior))
         scale = left.scale, upright.scale
     return _attempt(parts, scale, search, radius)
 

@@ -140,7 +140,7 @@ class Semantics:
         return ClassMap(self.maps[side if len(self.maps) > 1 else 0], self.table, self.gate) if self.maps else None
 
     def context(self, classes: NDArray[np.uint8]) -> Context | None:
-        """What a guide takes of an image with these classes; ``None`` where they are not wanted, or none is known."""
+        """What a prior takes of an image with these classes; ``None`` where they are not wanted, or none is known."""
         return Context(classes, self.weight, self.gate) if self.reweight and np.any(classes) else None
 
     @property

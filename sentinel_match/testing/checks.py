@@ -93,7 +93,7 @@ def check_matcher(matcher: Matcher) -> None:
     """Try a matcher on invented images.
 
     It finds known shifts, whole and sub-pixel; detects nothing on or beside invalid pixels; finds nothing in an empty
-    image; puts the centre of the first pixel at (0.5, 0.5); looks where a guide says and nowhere else; and a pickled
+    image; puts the centre of the first pixel at (0.5, 0.5); looks where a prior says and nowhere else; and a pickled
     copy of it does exactly the same.
 
     Raises:
@@ -105,7 +105,7 @@ def check_matcher(matcher: Matcher) -> None:
     _check_validity(matcher)
     _check_empty(matcher)
     _check_convention(matcher)
-    _check_guide(matcher)
+    _check_prior(matcher)
     _check_ambiguity(matcher)
 
 
@@ -220,25 +220,25 @@ def _check_offset(matcher: Matcher, offset: NDArray[np.float64], tolerance: floa
         )
 
 
-def _check_guide(matcher: Matcher) -> None:
-    """Out of reach is nothing, in reach is what is right, and a guide that allows everything changes nothing."""
+def _check_prior(matcher: Matcher) -> None:
+    """Out of reach is nothing, in reach is what is right, and a prior that allows everything changes nothing."""
     pair = example_pair((23.0, -11.0))
     left, right = (_describe(matcher, *side) for side in ((pair.left, pair.left_valid), (pair.right, pair.right_valid)))
     free = _matched(matcher, left, right, pair)
-    for prior, radius in ((pair.shift, 8.0), ((pair.shift[0] - 40, pair.shift[1]), 8.0), ((90.0, 90.0), np.inf)):
-        guide = GeometricPrior(_moved(prior), radius)
-        found = _matched(matcher, left, right, pair, guide)
-        beyond = np.hypot(*(found.right - guide.expected(found.left)).T) > radius + 0.01
+    for shift, radius in ((pair.shift, 8.0), ((pair.shift[0] - 40, pair.shift[1]), 8.0), ((90.0, 90.0), np.inf)):
+        prior = GeometricPrior(_moved(shift), radius)
+        found = _matched(matcher, left, right, pair, prior)
+        beyond = np.hypot(*(found.right - prior.expected(found.left)).T) > radius + 0.01
         if beyond.any():
-            raise MatcherContractError(f"{matcher.name}: {beyond.sum()} matches lie out of the guide's reach")
+            raise MatcherContractError(f"{matcher.name}: {beyond.sum()} matches lie out of the prior's reach")
         if np.isinf(radius) and not (np.array_equal(free.left, found.left) and np.array_equal(free.right, found.right)):
-            raise MatcherContractError(f"{matcher.name} finds other matches with a guide that allows everything")
-        if prior == pair.shift:
+            raise MatcherContractError(f"{matcher.name} finds other matches with a prior that allows everything")
+        if shift == pair.shift:
             _check_shift(matcher, found, pair)
 
 
 def _check_ambiguity(matcher: Matcher) -> None:
-    """A grid of fields that are all alike, moved by about half a field: nobody can tell which is which but the guide.
+    """A grid of fields that are all alike, moved by about half a field: nobody can tell which is which but the prior.
 
     A matcher that only drops what lies out of reach when it is done has nothing left here.
     """
@@ -249,12 +249,12 @@ def _check_ambiguity(matcher: Matcher) -> None:
     valid = np.ones(left.shape, bool)
     pair = ExamplePair(left, valid, right, valid, shift)
     described = _describe(matcher, left, valid), _describe(matcher, right, valid)
-    guide = GeometricPrior(_moved((shift[0] + 2, shift[1] - 1)), 8.0)
-    lost, found = (_matched(matcher, *described, pair, g) for g in (None, guide))
+    prior = GeometricPrior(_moved((shift[0] + 2, shift[1] - 1)), 8.0)
+    lost, found = (_matched(matcher, *described, pair, knowledge) for knowledge in (None, prior))
     without, good = (np.abs(pair.error(matches)).max(axis=1, initial=0.0) < GROSS for matches in (lost, found))
     if good.sum() < max(FEWEST, without.sum()) or good.mean() < 0.5:
         raise MatcherContractError(
-            f"{matcher.name}: in a grid of like fields {good.sum()} of {len(found)} matches are right with a guide, "
+            f"{matcher.name}: in a grid of like fields {good.sum()} of {len(found)} matches are right with a prior, "
             f"{without.sum()} of {len(lost)} without one"
         )
 
@@ -296,10 +296,10 @@ def _match(matcher: Matcher, pair: ExamplePair) -> Matches:
 
 
 def _matched(
-    matcher: Matcher, left: Arrays, right: Arrays, pair: ExamplePair, guide: GeometricPrior | None = None
+    matcher: Matcher, left: Arrays, right: Arrays, pair: ExamplePair, prior: GeometricPrior | None = None
 ) -> Matches:
     """The matches, after a look at their form."""
-    matches = matcher.match(left, right, guide)
+    matches = matcher.match(left, right, prior)
     count = len(matches)
     for name, points, image in (("left", matches.left, pair.left), ("right", matches.right, pair.right)):
         if points.shape != (count, 2) or points.dtype != np.float64:

@@ -208,13 +208,13 @@ class Assignment(Task):
         losses, partners = [], []
         for k in range(self.batch):
             left, right = self._described(batch, k)
-            guide = prior(batch.mapping[k], self.crops.rng) if self.crops.rng.random() < GUIDED_SHARE else None
+            prior = draw_prior(batch.mapping[k], self.crops.rng) if self.crops.rng.random() < GUIDED_SHARE else None
             if min(len(left["keypoints"]), len(right["keypoints"])) < FEWEST_KEYPOINTS:
                 continue
-            truth = known(batch, k, left, right, guide)
+            truth = known(batch, k, left, right, prior)
             bias = None
-            if guide is not None:
-                bias = torch.from_numpy(guide.bias(left["keypoints"], right["keypoints"])).clamp_min(OUT_OF_REACH)
+            if prior is not None:
+                bias = torch.from_numpy(prior.bias(left["keypoints"], right["keypoints"])).clamp_min(OUT_OF_REACH)
                 bias = bias.to(self.device)
             heads = ASSIGNERS[self.name].assignments(self.network, *enlarged(left, right, self.crops.rng), bias)
             losses.append(torch.stack([unlikelihood(one.float(), truth) for one in heads]).mean())
@@ -245,9 +245,9 @@ class Assignment(Task):
         """Right matches, matches, and keypoints with a partner."""
         if not len(left["keypoints"]) or not len(right["keypoints"]):
             return 0, 0, 0
-        guide = GeometricPrior(batch.mapping[0].double().numpy(), EXAM_PRIOR_PX) if guided else None
+        prior = GeometricPrior(batch.mapping[0].double().numpy(), EXAM_PRIOR_PX) if guided else None
         kind = ASSIGNERS[self.name]
-        found = kind.matched(self.network, kind.method().min_score, left, right, guide)
+        found = kind.matched(self.network, kind.method().min_score, left, right, prior)
         truly = mapped(torch.from_numpy(found.left).float(), batch.mapping[0]).numpy()
         right_ones = int((np.hypot(*(found.right - truly).T) < PARTNER_PX).sum())
         return right_ones, len(found), len(known(batch, 0, left, right, None).pairs)
@@ -262,7 +262,7 @@ class Assignment(Task):
         return one, other
 
 
-def prior(mapping: Tensor, rng: np.random.Generator) -> GeometricPrior:
+def draw_prior(mapping: Tensor, rng: np.random.Generator) -> GeometricPrior:
     """A prior as a product might have it: of some reach, and wrong by less."""
     reach = float(np.exp(rng.uniform(*np.log(PRIOR_REACH_PX))))
     angle, off = rng.uniform(0, 2 * np.pi), PRIOR_ERROR_SHARE * reach * np.sqrt(rng.random())
@@ -283,7 +283,7 @@ def enlarged(left: Arrays, right: Arrays, rng: np.random.Generator) -> tuple[Arr
     return one, other
 
 
-def known(batch: Batch, k: int, left: Arrays, right: Arrays, guide: GeometricPrior | None) -> TrueAssignment:
+def known(batch: Batch, k: int, left: Arrays, right: Arrays, prior: GeometricPrior | None) -> TrueAssignment:
     """Which keypoints of a pair of crops are the same, and which have no partner.
 
     Those on ground that one of the crops does not show are no partners of anything, whatever lies near by.
@@ -296,8 +296,8 @@ def known(batch: Batch, k: int, left: Arrays, right: Arrays, guide: GeometricPri
     partner = apart.argmin(1)
     same = (apart.argmin(0)[partner] == rows) & (apart[rows, partner] < PARTNER_PX) & seen[rows, partner]
     pairs = torch.stack([rows[same], partner[same]], 1)
-    if guide is not None:
-        within = torch.from_numpy(guide.within(left["keypoints"], right["keypoints"]))
+    if prior is not None:
+        within = torch.from_numpy(prior.within(left["keypoints"], right["keypoints"]))
         pairs = pairs[within[pairs[:, 0], pairs[:, 1]]]
     return TrueAssignment(pairs, apart.min(1).values > NO_PARTNER_PX, apart.min(0).values > NO_PARTNER_PX)
 

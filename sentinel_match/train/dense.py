@@ -182,7 +182,7 @@ class Dense(Task):
     def _peaks(self, pairs: Sequence[Exam]) -> dict[float, tuple[Peaks, NDArray[np.int_]]]:
         """By support, the peaks at every clear point of some pairs, and whose they are; a shift is the error."""
         grid = dense.Grid(EXAM_SPACING_PX, WINDOW, "intensity", STRIDE)
-        guide = GeometricPrior(np.eye(3), self.farthest * np.sqrt(2))
+        prior = GeometricPrior(np.eye(3), self.farthest * np.sqrt(2))
         nothing = Peaks(np.empty((0, 2)), np.empty(0), np.empty(0), np.empty(0, bool))
         parts: dict[float, list[Peaks]] = {s: [nothing] for s in SUPPORTS}
         numbers = []
@@ -193,7 +193,7 @@ class Dense(Task):
                 for image, valid in zip((batch.left, batch.right), known, strict=True)
             ]
             here, there = (dense.Samples(list(a["features"]), a["sampled"]) for a in arrays)
-            found = dense.surfaces(here, there, known[0], guide, grid, self.device)
+            found = dense.surfaces(here, there, known[0], prior, grid, self.device)
             clear = functional.avg_pool2d(batch.clear[0], EXAM_SPACING_PX).flatten().numpy() > CLEAR_AROUND_SHARE
             numbers.append(int(clear.sum()))
             for support, rows in parts.items():

@@ -91,7 +91,7 @@ def find(listing: Path, weights: Path | None) -> None:
         sample = prepare(listed, Sampling(masking=Masking(brightness=False)))
         sides = [view.side(semantics=False).first for view in (sample.left, sample.right)]
         # The prior is off by the displacement
-        guide = GeometricPrior(sample.prior, RADIUS)
+        prior = GeometricPrior(sample.prior, RADIUS)
         for name, (grid, odds) in methods.items():
             samples = []
             for image in sides:
@@ -101,7 +101,7 @@ def find(listing: Path, weights: Path | None) -> None:
                 else:
                     arrays = ever.described(network, pixels, image.valid, CPU)
                     samples.append(dense.Samples(list(arrays["features"]), arrays["sampled"]))
-            found = dense.surfaces(samples[0], samples[1], sides[0].valid, guide, grid, CPU)
+            found = dense.surfaces(samples[0], samples[1], sides[0].valid, prior, grid, CPU)
             clear = (found.clear.flatten() > 0.9).numpy()
             truth = found.points @ sample.truth[:2, :2].T + sample.truth[:2, 2] - found.expected
             answers = []

@@ -40,7 +40,7 @@ def shared(one: Matches, other: Matches) -> float:
 @pytest.mark.parametrize("guided", [False, True], ids=["anywhere", "guided"])
 @pytest.mark.parametrize("name", COMPUTING)
 def test_a_matcher_finds_the_same_on_cuda(name: str, guided: bool) -> None:
-    guide = GeometricPrior(np.array([[1, 0, 5.0], [0, 1, -5.0], [0, 0, 1]]), 24.0) if guided else None
+    prior = GeometricPrior(np.array([[1, 0, 5.0], [0, 1, -5.0], [0, 0, 1]]), 24.0) if guided else None
     found = []
     for device in DEVICES:
         try:
@@ -48,7 +48,7 @@ def test_a_matcher_finds_the_same_on_cuda(name: str, guided: bool) -> None:
         except WeightsMissing as error:
             pytest.skip(str(error))
         left, right = matcher.describe(PAIR.left, PAIR.left_valid), matcher.describe(PAIR.right, PAIR.right_valid)
-        found.append(matcher.match(left, right, guide))
+        found.append(matcher.match(left, right, prior))
     assert min(map(len, found)) > 100
     assert shared(*found) >= SHARE
 

@@ -34,8 +34,8 @@ def moved(x: float, y: float) -> np.ndarray:
     return np.array([[1, 0, x], [0, 1, y], [0, 0, 1.0]])
 
 
-def misses(found: Matches, guide: GeometricPrior) -> np.ndarray:
-    return np.hypot(*(found.right - guide.expected(found.left)).T)
+def misses(found: Matches, prior: GeometricPrior) -> np.ndarray:
+    return np.hypot(*(found.right - prior.expected(found.left)).T)
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +58,7 @@ def side(image: np.ndarray, allowed: np.ndarray | None = None) -> tuple[torch.Te
     return torch.from_numpy(image), torch.from_numpy(everywhere(image) if allowed is None else allowed)
 
 
-def test_without_a_guide_the_numbers_are_kornias(loftr: LoFTR, network: kornia.feature.LoFTR) -> None:
+def test_without_a_prior_the_numbers_are_kornias(loftr: LoFTR, network: kornia.feature.LoFTR) -> None:
     left, right = (loftr.describe(texture(seed=s), everywhere(texture())) for s in (0, 1))
     given = {f"image{i}": torch.tensor(a["pixels"]).float()[None, None] for i, a in enumerate((left, right))}
     given |= {f"mask{i}": torch.tensor(a["allowed"])[None] for i, a in enumerate((left, right))}
@@ -73,7 +73,7 @@ def test_without_a_guide_the_numbers_are_kornias(loftr: LoFTR, network: kornia.f
 
 
 @pytest.mark.parametrize("shape", [(160, 192), (150, 181)])
-def test_a_guide_that_allows_everything_changes_nothing(loftr: LoFTR, shape: tuple[int, int]) -> None:
+def test_a_prior_that_allows_everything_changes_nothing(loftr: LoFTR, shape: tuple[int, int]) -> None:
     left = loftr.describe(texture(), everywhere(texture()))
     right = loftr.describe(texture(*shape, seed=1), np.ones(shape, bool))
     free, wide = loftr.match(left, right), loftr.match(left, right, GeometricPrior(np.eye(3), np.inf))
@@ -114,34 +114,34 @@ def test_the_guided_confidence_is_the_dual_softmax_of_what_is_in_reach(network: 
         assert confidence == pytest.approx(expected[i, j], rel=1e-4)
 
 
-def test_a_guide_restricts_before_the_best_is_chosen(loftr: LoFTR) -> None:
+def test_a_prior_restricts_before_the_best_is_chosen(loftr: LoFTR) -> None:
     left, right = (loftr.describe(texture(seed=s), everywhere(texture())) for s in (0, 1))
     free = loftr.match(left, right)
     for x, y, radius in ((16, -24, 12.0), (3.7, 4.1, 30.0)):
-        guide = GeometricPrior(moved(x, y), radius)
-        found = loftr.match(left, right, guide)
-        assert len(found) > max(3, (misses(free, guide) <= radius).sum())
-        assert misses(found, guide).max() <= radius
+        prior = GeometricPrior(moved(x, y), radius)
+        found = loftr.match(left, right, prior)
+        assert len(found) > max(3, (misses(free, prior) <= radius).sum())
+        assert misses(found, prior).max() <= radius
 
 
-def test_the_guide_speaks_of_the_images_own_pixels(loftr: LoFTR) -> None:
+def test_the_prior_speaks_of_the_images_own_pixels(loftr: LoFTR) -> None:
     small = replace(loftr, max_side=96)
     left, right = (small.describe(texture(320, 384, seed=s), np.ones((320, 384), bool)) for s in (0, 1))
     assert [4.0, 4.0] == left["scale"].tolist()
-    guide = GeometricPrior(moved(64, 32), 40.0)
-    found = small.match(left, right, guide)
+    prior = GeometricPrior(moved(64, 32), 40.0)
+    found = small.match(left, right, prior)
     assert len(found) > 3
     assert [0.0] == np.unique(found.left % (4 * CELL)).tolist()
-    assert misses(found, guide).max() <= 40
+    assert misses(found, prior).max() <= 40
 
 
 def test_images_of_different_size_are_guided_too(loftr: LoFTR) -> None:
     left = loftr.describe(texture(), everywhere(texture()))
     right = loftr.describe(texture(117, 205, seed=1), np.ones((117, 205), bool))
-    guide = GeometricPrior(moved(10, -20), 12.0)
-    found = loftr.match(left, right, guide)
+    prior = GeometricPrior(moved(10, -20), 12.0)
+    found = loftr.match(left, right, prior)
     assert len(found) > 3
-    assert misses(found, guide).max() <= 12
+    assert misses(found, prior).max() <= 12
 
 
 def test_cells_with_nothing_in_reach_have_no_match_and_make_no_nan(loftr: LoFTR) -> None:
@@ -168,19 +168,19 @@ def test_no_guided_match_lies_on_or_beside_a_mask(loftr: LoFTR) -> None:
 
 def test_a_higher_threshold_keeps_the_better_ones(loftr: LoFTR) -> None:
     left, right = (loftr.describe(texture(96, 112, s), np.ones((96, 112), bool)) for s in (0, 1))
-    for guide in (None, GeometricPrior(np.eye(3), 30.0)):
-        every = loftr.match(left, right, guide)
+    for prior in (None, GeometricPrior(np.eye(3), 30.0)):
+        every = loftr.match(left, right, prior)
         for least in np.quantile(every.score, (0.25, 0.75)):
-            kept = replace(loftr, min_score=float(least)).match(left, right, guide)
+            kept = replace(loftr, min_score=float(least)).match(left, right, prior)
             assert np.array_equal(every.left[every.score > least], kept.left)
 
 
-def test_guides_in_several_threads_do_not_mix(loftr: LoFTR) -> None:
+def test_priors_in_several_threads_do_not_mix(loftr: LoFTR) -> None:
     left, right = (loftr.describe(texture(96, 112, s), np.ones((96, 112), bool)) for s in (0, 1))
-    guides = [None, *(GeometricPrior(moved(8 * k, 0), 10.0) for k in range(3))]
-    alone = [loftr.match(left, right, guide) for guide in guides]
+    priors = [None, *(GeometricPrior(moved(8 * k, 0), 10.0) for k in range(3))]
+    alone = [loftr.match(left, right, prior) for prior in priors]
     with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(lambda guide: loftr.match(left, right, guide), guides))
+        together = list(pool.map(lambda prior: loftr.match(left, right, prior), priors))
     for one, other in zip(alone, together, strict=True):
         np.testing.assert_allclose(other.left, one.left)
         np.testing.assert_allclose(other.right, one.right, atol=1e-3)

@@ -209,7 +209,7 @@ def test_what_a_mask_hides_changes_nothing(matcher: Matcher) -> None:
     assert all(np.array_equal(both[0][name], both[1][name]) for name in both[0])
 
 
-# What a guide does
+# What a prior does
 
 
 def moved(x: float, y: float) -> np.ndarray:
@@ -225,17 +225,17 @@ def like_fields() -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("matcher", SPARSE_HERE)
 def test_the_prior_tells_like_fields_apart(matcher: Matcher) -> None:
     left, right = (matcher.describe(image, everywhere(image)) for image in like_fields())
-    guide = GeometricPrior(moved(24, -18), 8)
-    free, found = matcher.match(left, right), matcher.match(left, right, guide)
+    prior = GeometricPrior(moved(24, -18), 8)
+    free, found = matcher.match(left, right), matcher.match(left, right, prior)
     lost, good = (np.hypot(*(m.right - m.left - (23, -17)).T) < 1.5 for m in (free, found))
     assert good.sum() > 40
     assert good.mean() > 0.7
     assert lost.sum() < good.sum() / 10
-    assert np.hypot(*(found.right - guide.expected(found.left)).T).max() <= 8
+    assert np.hypot(*(found.right - prior.expected(found.left)).T).max() <= 8
 
 
 @pytest.mark.parametrize("matcher", SPARSE_HERE)
-def test_a_guide_that_allows_everything_changes_nothing_and_a_wrong_one_finds_nothing(matcher: Matcher) -> None:
+def test_a_prior_that_allows_everything_changes_nothing_and_a_wrong_one_finds_nothing(matcher: Matcher) -> None:
     image = texture()
     left, right = matcher.describe(image, everywhere(image)), matcher.describe(image[8:, 5:], everywhere(image[8:, 5:]))
     free, same = matcher.match(left, right), matcher.match(left, right, GeometricPrior(moved(90, 50), np.inf))

@@ -28,9 +28,9 @@ def moved(x: float, y: float, radius: float = 8) -> GeometricPrior:
     return GeometricPrior(np.array([[1, 0, x], [0, 1, y], [0, 0, 1.0]]), radius)
 
 
-def matched(pair: ExamplePair, guide: GeometricPrior | None = HERE, matcher: Phase = PHASE) -> Matches:
+def matched(pair: ExamplePair, prior: GeometricPrior | None = HERE, matcher: Phase = PHASE) -> Matches:
     return matcher.match(
-        matcher.describe(pair.left, pair.left_valid), matcher.describe(pair.right, pair.right_valid), guide
+        matcher.describe(pair.left, pair.left_valid), matcher.describe(pair.right, pair.right_valid), prior
     )
 
 
@@ -47,7 +47,7 @@ def test_phase_is_registered_and_needs_nothing() -> None:
     assert () == Phase.weights
 
 
-def test_a_guide_that_allows_everything_is_as_good_as_none() -> None:
+def test_a_prior_that_allows_everything_is_as_good_as_none() -> None:
     pair = example_pair((5.3, -3.2), size=320)
     free, same = matched(pair, None), matched(pair, moved(50, 50, np.inf))
     assert len(free) > 100
@@ -83,8 +83,8 @@ def test_a_description_is_the_image_without_what_is_hidden() -> None:
     assert [[True, False], [False, True]] == kept["valid"].tolist()
 
 
-@pytest.mark.parametrize("guide", [None, HERE, moved(0, 0, 60)], ids=["none", "near", "far"])
-def test_nothing_comes_of_nothing(guide: GeometricPrior | None) -> None:
+@pytest.mark.parametrize("prior", [None, HERE, moved(0, 0, 60)], ids=["none", "near", "far"])
+def test_nothing_comes_of_nothing(prior: GeometricPrior | None) -> None:
     pair = example_pair((5.3, -3.2), size=320)
     full = PHASE.describe(pair.left, pair.left_valid)
     for pixels, valid in (
@@ -95,7 +95,7 @@ def test_nothing_comes_of_nothing(guide: GeometricPrior | None) -> None:
         (pair.left[:0], pair.left_valid[:0]),
     ):
         empty = PHASE.describe(pixels, valid)
-        assert [0, 0, 0] == [len(PHASE.match(*p, guide)) for p in ((full, empty), (empty, full), (empty, empty))]
+        assert [0, 0, 0] == [len(PHASE.match(*p, prior)) for p in ((full, empty), (empty, full), (empty, empty))]
 
 
 # Where the ground is
@@ -136,17 +136,17 @@ def test_the_prior_brings_the_ground_into_reach_and_fractions_of_it_do_no_harm()
 @given(st.floats(-10, 10), st.floats(-10, 10), st.floats(1, 12))
 @settings(max_examples=12)
 def test_no_match_lies_beyond_the_radius(x: float, y: float, radius: float) -> None:
-    pair, guide = example_pair((3.4, -2.2), size=192, seasons=("summer", "autumn")), moved(x, y, radius)
-    found = matched(pair, guide)
-    assert (np.hypot(*(found.right - guide.expected(found.left)).T) <= radius + 1e-9).all()
+    pair, prior = example_pair((3.4, -2.2), size=192, seasons=("summer", "autumn")), moved(x, y, radius)
+    found = matched(pair, prior)
+    assert (np.hypot(*(found.right - prior.expected(found.left)).T) <= radius + 1e-9).all()
     if np.hypot(x - 3.4, y + 2.2) < radius - 0.5:
         assert right(pair, found).sum() > 60
 
 
 def test_beyond_the_radius_nothing_is_right_and_little_is_sure() -> None:
     pair = example_pair((23.0, -11.0), size=256)
-    for guide in (HERE, moved(-40, 40), moved(0, 0, 16)):
-        found = matched(pair, guide, Phase(device="cpu"))
+    for prior in (HERE, moved(-40, 40), moved(0, 0, 16)):
+        found = matched(pair, prior, Phase(device="cpu"))
         assert not right(pair, found).any()
         assert (found.score > 0.9).sum() < 0.01 * (256 / 8) ** 2
 
@@ -170,10 +170,10 @@ def wide_pair() -> ExamplePair:
 def test_a_prior_off_by_a_kilometre_is_narrowed_to_a_few_pixels() -> None:
     pair = wide_pair()
     arrays = PHASE.describe(pair.left, pair.left_valid), PHASE.describe(pair.right, pair.right_valid)
-    guide = PHASE.narrowed(*arrays, moved(0, 0, 100))
-    assert guide.radius <= room.REACH
+    prior = PHASE.narrowed(*arrays, moved(0, 0, 100))
+    assert prior.radius <= room.REACH
     grid = np.array([(x, y) for x in (200, 600, 1000) for y in (200, 600, 1000)], float)
-    assert np.hypot(*(guide.expected(grid) - grid - pair.shift).T).max() < guide.radius / 4
+    assert np.hypot(*(prior.expected(grid) - grid - pair.shift).T).max() < prior.radius / 4
 
 
 def test_a_prior_off_by_a_kilometre_still_matches() -> None:
@@ -192,8 +192,8 @@ def test_four_windows_that_agree_to_a_tenth_of_a_pixel_narrow_a_prior() -> None:
 def test_a_prior_that_cannot_be_narrowed_stays_as_it_is() -> None:
     pair, other = example_pair(size=256), example_pair(size=256, seed=9)
     arrays = PHASE.describe(pair.left, pair.left_valid), PHASE.describe(other.right, pair.right_valid)
-    guide = moved(0, 0, 60)
-    assert guide is PHASE.narrowed(*arrays, guide)
+    prior = moved(0, 0, 60)
+    assert prior is PHASE.narrowed(*arrays, prior)
     assert HERE is PHASE.narrowed(*arrays, HERE)  # already near enough
 
 

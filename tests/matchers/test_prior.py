@@ -30,9 +30,9 @@ def transform(rng: np.random.Generator, *, projective: bool = True) -> np.ndarra
 
 
 def test_the_ground_is_expected_where_the_transform_says() -> None:
-    guide = GeometricPrior(np.array([[2, 0, 5], [0, 3, -1], [0, 0, 1.0]]), 4)
-    assert [[5, -1], [25, 29]] == guide.expected(np.array([[0, 0], [10, 10]])).tolist()
-    assert (0, 2) == guide.expected(np.empty((0, 2))).shape
+    prior = GeometricPrior(np.array([[2, 0, 5], [0, 3, -1], [0, 0, 1.0]]), 4)
+    assert [[5, -1], [25, 29]] == prior.expected(np.array([[0, 0], [10, 10]])).tolist()
+    assert (0, 2) == prior.expected(np.empty((0, 2))).shape
 
 
 @given(seeds, st.floats(0.1, 10))
@@ -45,16 +45,16 @@ def test_a_homogeneous_transform_has_no_scale(seed: int, scale: float) -> None:
 @given(seeds, st.floats(2, 60))
 def test_within_is_a_disc_around_the_expectation(seed: int, radius: float) -> None:
     rng = np.random.default_rng(seed)
-    guide = GeometricPrior(transform(rng), radius)
+    prior = GeometricPrior(transform(rng), radius)
     left, angle = rng.uniform(0, SIDE, (8, 2)), rng.uniform(0, 2 * np.pi, 8)
     direction = np.column_stack([np.cos(angle), np.sin(angle)])
     for share, expected in ((0.0, True), (0.99, True), (1.01, False)):
-        right = guide.expected(left) + share * radius * direction
-        assert [expected] * 8 == guide.within(left, right).diagonal().tolist()
+        right = prior.expected(left) + share * radius * direction
+        assert [expected] * 8 == prior.within(left, right).diagonal().tolist()
     right = rng.uniform(0, SIDE, (11, 2))
-    apart = np.linalg.norm(guide.expected(left)[:, None] - right[None], axis=2)
+    apart = np.linalg.norm(prior.expected(left)[:, None] - right[None], axis=2)
     sure = np.abs(apart - radius) > 1e-3
-    assert np.array_equal((apart <= radius)[sure], guide.within(left, right)[sure])
+    assert np.array_equal((apart <= radius)[sure], prior.within(left, right)[sure])
 
 
 @given(seeds)
@@ -62,21 +62,21 @@ def test_without_contexts_the_bias_is_nothing_in_reach_and_forbids_everything_el
     rng = np.random.default_rng(seed)
     left, right = rng.uniform(0, SIDE, (7, 2)), rng.uniform(0, SIDE, (9, 2))
     for contexts in ((None, None), (Context(ground(1)), None), (None, Context(ground(2)))):
-        guide = GeometricPrior(transform(rng), 40, *contexts)
-        bias, near = guide.bias(left, right), guide.within(left, right)
+        prior = GeometricPrior(transform(rng), 40, *contexts)
+        bias, near = prior.bias(left, right), prior.within(left, right)
         assert np.float32 == bias.dtype
         assert not bias[near].any()
         assert np.isneginf(bias[~near]).all()
-        assert not guide.likeness(left, right[:7]).any()
+        assert not prior.likeness(left, right[:7]).any()
 
 
 @given(seeds)
 def test_an_infinite_radius_biases_nothing(seed: int) -> None:
     rng = np.random.default_rng(seed)
     left, right = rng.uniform(-1e4, 1e4, (7, 2)), rng.uniform(-1e4, 1e4, (9, 2))
-    guide = GeometricPrior(transform(rng, projective=False), np.inf)
-    assert guide.within(left, right).all()
-    assert not guide.bias(left, right).any()
+    prior = GeometricPrior(transform(rng, projective=False), np.inf)
+    assert prior.within(left, right).all()
+    assert not prior.bias(left, right).any()
 
 
 @given(seeds, st.booleans())
@@ -84,10 +84,10 @@ def test_with_contexts_the_bias_is_their_compatibility_in_reach(seed: int, gate:
     rng = np.random.default_rng(seed)
     here, there = Context(ground(seed), gate=gate), Context(ground(seed + 1), gate=gate)
     left, right = rng.uniform(0, SIDE, (20, 2)), rng.uniform(0, SIDE, (30, 2))
-    guide = GeometricPrior(transform(rng), 50, here, there)
-    known, near = here.compatibility(left, there, right), guide.within(left, right)
-    assert np.array_equal(np.where(near, known, -np.inf), guide.bias(left, right))
-    assert (guide.bias(left, right) <= 0).all()
+    prior = GeometricPrior(transform(rng), 50, here, there)
+    known, near = here.compatibility(left, there, right), prior.within(left, right)
+    assert np.array_equal(np.where(near, known, -np.inf), prior.bias(left, right))
+    assert (prior.bias(left, right) <= 0).all()
 
 
 @given(seeds, st.integers(0, 200))
@@ -96,10 +96,10 @@ def test_likeness_is_the_compatibility_of_each_pair_alone(seed: int, count: int)
     rng = np.random.default_rng(seed)
     here, there = Context(ground(seed)), Context(ground(seed + 1))
     left, right = rng.uniform(0, SIDE, (2, count, 2))
-    guide = GeometricPrior(np.eye(3), np.inf, here, there)
-    assert (count,) == guide.likeness(left, right).shape
+    prior = GeometricPrior(np.eye(3), np.inf, here, there)
+    assert (count,) == prior.likeness(left, right).shape
     expected = here.compatibility(left, there, right).diagonal()
-    assert np.allclose(expected, guide.likeness(left, right), atol=1e-6)
+    assert np.allclose(expected, prior.likeness(left, right), atol=1e-6)
 
 
 def test_cloud_is_out_of_question_and_the_unknown_is_neutral() -> None:
@@ -118,7 +118,7 @@ def test_cloud_is_out_of_question_and_the_unknown_is_neutral() -> None:
 
 @given(seeds)
 @settings(max_examples=60)
-def test_the_guide_of_two_windows_is_the_whole_guide_moved_by_their_origins(seed: int) -> None:
+def test_the_prior_of_two_windows_is_the_whole_prior_moved_by_their_origins(seed: int) -> None:
     rng = np.random.default_rng(seed)
     whole = GeometricPrior(transform(rng), 40, Context(ground(seed)), Context(ground(seed + 1)))
     windows, points = [], []

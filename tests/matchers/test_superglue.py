@@ -221,8 +221,8 @@ def test_masked_ground_carries_no_match(matcher: SuperPointSuperGlue) -> None:
     assert beyond.min() > 4
 
 
-def test_a_guide_decides_before_the_best_is_chosen(matcher: SuperPointSuperGlue) -> None:
-    # The same square twice: the left point looks like both, and the guide says which
+def test_a_prior_decides_before_the_best_is_chosen(matcher: SuperPointSuperGlue) -> None:
+    # The same square twice: the left point looks like both, and the prior says which
     half = texture(160, 96)
     twice = np.hstack([half, half])
     left = matcher.describe(half, everywhere(half))
@@ -234,7 +234,7 @@ def test_a_guide_decides_before_the_best_is_chosen(matcher: SuperPointSuperGlue)
         assert np.hypot(*(found.right - found.left - (shift, 0)).T).max() <= 3.0
 
 
-def test_a_guide_that_allows_everything_changes_nothing(matcher: SuperPointSuperGlue) -> None:
+def test_a_prior_that_allows_everything_changes_nothing(matcher: SuperPointSuperGlue) -> None:
     left, right = (matcher.describe(texture(seed=s), everywhere(texture())) for s in (0, 1))
     free, guided = matcher.match(left, right), matcher.match(left, right, GeometricPrior(SAME, np.inf))
     assert len(free) > 3
@@ -349,7 +349,7 @@ def test_real_superglue_keeps_the_contract(real: SuperPointSuperGlue) -> None:
 @pytest.mark.peer
 @pytest.mark.real
 @pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
-def test_real_superglue_matches_snow_to_summer_better_with_a_guide(real: SuperPointSuperGlue, shared: Path) -> None:
+def test_real_superglue_matches_snow_to_summer_better_with_a_prior(real: SuperPointSuperGlue, shared: Path) -> None:
     sides = []
     for date in ("20160212T084052", "20160830T083602"):
         with rasterio.open(shared / f"tci_gray_107m/T36UYA_{date}_TCI.jpg") as source:

@@ -213,9 +213,9 @@ class Says:
         x, y = np.meshgrid(np.arange(40.5, cols - 40, 24), np.arange(40.5, rows - 40, 24))
         return {"keypoints": np.column_stack([x.ravel(), y.ravel()])}
 
-    def match(self, left: Arrays, right: Arrays, guide: GeometricPrior | None = None) -> Matches:
+    def match(self, left: Arrays, right: Arrays, prior: GeometricPrior | None = None) -> Matches:
         points = left["keypoints"]
-        expected = guide.expected(points) if guide else points
+        expected = prior.expected(points) if prior else points
         return Matches(points, expected + (self.x, self.y), np.full(len(points), 0.9))
 
 

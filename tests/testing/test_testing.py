@@ -537,23 +537,23 @@ class Sift:
         found = np.zeros((0, 128), np.float32) if descriptors is None else descriptors[kept]
         return {"points" if self.fault == "dense half" else "keypoints": where, "descriptors": found}
 
-    def match(self, left: Arrays, right: Arrays, guide: GeometricPrior | None = None) -> Matches:
+    def match(self, left: Arrays, right: Arrays, prior: GeometricPrior | None = None) -> Matches:
         a, b = (np.asarray(side.get("keypoints", side.get("points"))) for side in (left, right))
         if not (len(a) and len(b)):
             if self.fault == "inventive":
                 return Matches(np.ones((3, 2)), np.ones((3, 2)), np.ones(3))
             return Matches.none()
         distance = cdist(left["descriptors"], right["descriptors"])
-        if guide is not None and self.fault not in {"stubborn", "filter"}:
-            distance -= guide.bias(a, b)
+        if prior is not None and self.fault not in {"stubborn", "filter"}:
+            distance -= prior.bias(a, b)
         i, j = np.arange(len(a)), distance.argmin(1)
         i = i[(distance.argmin(0)[j] == i) & np.isfinite(distance[i, j])]
         i = i[np.argsort(distance[i, j[i]], kind="stable")][: len(i) // 2]
         left_points, right_points = a[i], b[j[i]]
-        if guide is not None and self.fault == "filter":
-            near = np.isfinite(guide.bias(left_points, right_points).diagonal())
+        if prior is not None and self.fault == "filter":
+            near = np.isfinite(prior.bias(left_points, right_points).diagonal())
             left_points, right_points = left_points[near], right_points[near]
-        if guide is not None and self.fault == "fussy":
+        if prior is not None and self.fault == "fussy":
             left_points, right_points = left_points[1:], right_points[1:]
         shift = {"dense half": (-0.5, -0.5), "wrong": (40.0, 0.0), "biased": (0.3, 0.0)}.get(self.fault, (0.0, 0.0))
         if self.fault == "dense half":
@@ -581,9 +581,9 @@ def test_a_right_matcher_keeps_the_contract() -> None:
         ("biased", "measures a shift"),
         ("single", "not float64"),
         ("sure", "score is not"),
-        ("stubborn", "out of the guide's reach"),
-        ("fussy", "with a guide that allows everything"),
-        ("filter", r"in a grid of like fields \d+ of \d+ matches are right with a guide"),
+        ("stubborn", "out of the prior's reach"),
+        ("fussy", "with a prior that allows everything"),
+        ("filter", r"in a grid of like fields \d+ of \d+ matches are right with a prior"),
     ],
 )
 def test_a_wrong_matcher_is_told_what_is_wrong(fault: str, complaint: str) -> None:

@@ -31,9 +31,9 @@ from sentinel_match.train.assignment import (
     PARTNER_PX,
     PRIOR_REACH_PX,
     Assignment,
+    draw_prior,
     enlarged,
     known,
-    prior,
     unlikelihood,
 )
 from sentinel_match.train.crops import Batch, Crops
@@ -261,10 +261,10 @@ def test_nothing_out_of_reach_is_ever_rewarded(ground: Ground, detector: SuperPo
     dropped = 0
     k = 0
     for (_, batch), (left, right) in list(zip(lesson.exams, lesson.unseen, strict=True)) * 6:
-        guide = prior(batch.mapping[k], rng)
-        assert PRIOR_REACH_PX[0] <= guide.radius <= PRIOR_REACH_PX[1]
-        free, guided = (known(batch, k, left, right, g) for g in (None, guide))
-        bias = guide.bias(left["keypoints"], right["keypoints"])
+        prior = draw_prior(batch.mapping[k], rng)
+        assert PRIOR_REACH_PX[0] <= prior.radius <= PRIOR_REACH_PX[1]
+        free, guided = (known(batch, k, left, right, g) for g in (None, prior))
+        bias = prior.bias(left["keypoints"], right["keypoints"])
         assert np.isfinite(bias[tuple(guided.pairs.T.numpy())]).all()
         assert {*map(tuple, guided.pairs.tolist())} <= {*map(tuple, free.pairs.tolist())}
         assert torch.equal(free.left, guided.left), "out of reach is not without a partner"
@@ -275,7 +275,7 @@ def test_nothing_out_of_reach_is_ever_rewarded(ground: Ground, detector: SuperPo
 
 def test_the_prior_is_wrong_by_less_than_it_admits() -> None:
     rng, mapping = np.random.default_rng(0), torch.eye(3)
-    off = [(np.hypot(*g.transform[:2, 2]), g.radius) for g in (prior(mapping, rng) for _ in range(200))]
+    off = [(np.hypot(*g.transform[:2, 2]), g.radius) for g in (draw_prior(mapping, rng) for _ in range(200))]
     assert max(a / b for a, b in off) < 0.7001
     assert max(a for a, _ in off) > 10
 
