@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,14 +15,38 @@ from sentinel_match.matchers import DEFAULT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sentinel_match.evaluate import Listed
+    from sentinel_match.cache import Cache
+    from sentinel_match.evaluate import ListedPair
     from sentinel_match.evaluate.report import Unavailable
+    from sentinel_match.products.pairing import Filters
+    from sentinel_match.raster.masks import Masking
 
 MethodT = TypeVar("MethodT")
 
 POSE_OPTIONS = {"poses", "input_dir", "resize"}
 WITH_POSES = POSE_OPTIONS | {"output", "methods", "limit", "device", "as_json"}
 """What has an effect there."""
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """What is asked of the command, besides cache, masks and filters; a field for each option."""
+
+    sources: tuple[Path, ...]
+    output: Path
+    methods: tuple[str, ...]
+    poses: Path | None
+    input_dir: Path | None
+    resize: int
+    warps: tuple[str, ...]
+    displacement: float
+    limit: int | None
+    band: str | None
+    resolution: float | None
+    device: str
+    seed: int
+    figures: bool
+    as_json: bool
 
 
 @click.command()
@@ -80,24 +105,8 @@ WITH_POSES = POSE_OPTIONS | {"output", "methods", "limit", "device", "as_json"}
 @options.cache_options
 @options.filter_options
 @click.pass_context
-def evaluate(
-    ctx: click.Context,
-    /,
-    sources: tuple[Path, ...],
-    output: Path,
-    methods: tuple[str, ...],
-    warps: tuple[str, ...],
-    displacement: float,
-    limit: int | None,
-    band: str | None,
-    resolution: float | None,
-    device: str,
-    seed: int,
-    figures: bool,
-    as_json: bool,
-    **values: Any,
-) -> None:
-    """How good methods are, measured on pairs whose truth is known.
+def evaluate(ctx: click.Context, /, **values: Any) -> None:
+    """Measure how good methods are, on pairs whose truth is known.
 
     SOURCES is a CSV of pairs (set, place, left, right, band, dx_px, dy_px; optional left_classes, right_classes, warp,
     hidden, and any strata), or archives, whose georeference is then the truth. Every right image is displaced by a
@@ -107,104 +116,103 @@ def evaluate(
     With --poses, how well the cameras' relative pose comes out of the matches; OUTPUT gets poses.csv. Exits with 1 if
     an image could not be read; the pair counts as one without a pose.
     """
-    listing, folder, resize = (values.pop(name) for name in ("poses", "input_dir", "resize"))
-    _usage(ctx, sources, listing)
-    if device != "cpu":
+    _refuse_idle_options(ctx, values["sources"], values["poses"])
+    cache, masking, filters = options.make_cache(values), options.make_masking(values), options.make_filters(values)
+    asked = EvaluateOptions(**values)
+    if asked.device != "cpu":
         from sentinel_match.models import device as resolve
 
-        device = str(resolve(device))
-    if listing is not None:
-        if ctx.get_parameter_source("methods") is ParameterSource.DEFAULT:
-            methods = (DEFAULT,)
-        _poses(ctx, listing, folder, limit, output, methods, resize, device, as_json=as_json)
+        asked = replace(asked, device=str(resolve(asked.device)))
+    poses = asked.poses
+    if poses is None:
+        _evaluate_pairs(ctx, asked, cache, masking, filters)
         return
-    cache, masking, filters = options.make_cache(values), options.make_masking(values), options.make_filters(values)
+    if ctx.get_parameter_source("methods") is ParameterSource.DEFAULT:
+        asked = replace(asked, methods=(DEFAULT,))
+    _evaluate_poses(ctx, asked, poses)
+
+
+def _refuse_idle_options(ctx: click.Context, sources: tuple[Path, ...], poses: Path | None) -> None:
+    """Refuse what is asked for and would have no effect."""
+    if bool(sources) == (poses is not None):
+        raise click.UsageError("give SOURCES or --poses")
+    for option in ctx.command.params:
+        given = ctx.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE
+        idle = option.name in POSE_OPTIONS if poses is None else option.name not in WITH_POSES
+        if given and idle and isinstance(option, click.Option):
+            raise click.UsageError(f"{option.opts[0]} has no effect {'without' if poses is None else 'with'} --poses")
+
+
+def _evaluate_pairs(
+    ctx: click.Context, asked: EvaluateOptions, cache: Cache, masking: Masking, filters: Filters
+) -> None:
+    """Evaluate on pairs of a list or of archives."""
     from sentinel_match import evaluate as room
-    from sentinel_match.evaluate import figures as pictures
-    from sentinel_match.evaluate import report
+    from sentinel_match.evaluate import figures, report
     from sentinel_match.formats.geojson import dumps
 
-    tested, missing = _available(methods, lambda name: room.parse_method(name, device, seed))
-    if len(sources) == 1 and sources[0].suffix.lower() == ".csv":
-        listed = room.read_list(sources[0])
-    else:
-        listed, refused = room.list_archives(sources, filters, band)
-        for error in refused:
-            click.echo(f"refused: {error}", err=True)
-    try:
-        listed = room.warped(_limited(listed, limit), warps)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-    if not listed:
-        raise click.ClickException("No pair; `sentinel-match pairs ARCHIVES --refused` says why; a list ends in .csv.")
-    how = room.Sampling(displacement, resolution, masking, seed)
+    methods, missing = _available(asked.methods, lambda name: room.parse_method(name, asked.device, asked.seed))
+    pairs = _pairs(asked, filters)
+    sampling = room.Sampling(asked.displacement, asked.resolution, masking, asked.seed)
     with terminal.progress(quiet=ctx.obj) as tell:
-        records = room.run(
-            listed,
-            tuple(tested.values()),
-            how,
-            cache=cache,
-            tell=tell,
-            done=report.kept(output),
-            keep=lambda key, record: report.keep(output, key, record),
-        )
-    report.write(output, records, missing, seed)
-    if figures:
-        pictures.draw(output, records)
-    if as_json:
-        click.echo(dumps(report.as_json(records, missing, seed)))
+        diary = room.Diary(asked.output)
+        records = room.run(pairs, tuple(methods.values()), sampling, cache=cache, diary=diary, tell=tell)
+    report.write(asked.output, records, missing, asked.seed)
+    if asked.figures:
+        figures.draw(asked.output, records)
+    if asked.as_json:
+        click.echo(dumps(report.as_json(records, missing, asked.seed)))
         return
-    summaries, controls = room.summarise(records, seed), room.controls(records)
+    summaries, controls = room.summarise(records, asked.seed), room.controls(records)
     title = (
         "Believed: correct points, precision at 1 px, coverage. Delivered: correct of all, precision. Transforms: AUC"
     )
     terminal.print_table(title, report.TABLE, report.table(summaries), right=report.TABLE[2:])
     terminal.print_table("Controls", report.CONTROLS, report.control_table(controls))
-    _finish(ctx, missing, output)
+    _finish(ctx, missing, asked.output)
 
 
-def _usage(ctx: click.Context, sources: tuple[Path, ...], listing: Path | None) -> None:
-    """Refuse what is asked for and would have no effect."""
-    if bool(sources) == (listing is not None):
-        raise click.UsageError("give SOURCES or --poses")
-    for option in ctx.command.params:
-        given = ctx.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE
-        idle = option.name in POSE_OPTIONS if listing is None else option.name not in WITH_POSES
-        if given and idle and isinstance(option, click.Option):
-            raise click.UsageError(f"{option.opts[0]} has no effect {'without' if listing is None else 'with'} --poses")
+def _pairs(asked: EvaluateOptions, filters: Filters) -> tuple[ListedPair, ...]:
+    """List the pairs to evaluate, with their warps; say which archives are refused."""
+    from sentinel_match import evaluate as room
+
+    if len(asked.sources) == 1 and asked.sources[0].suffix.lower() == ".csv":
+        listed = room.read_list(asked.sources[0])
+    else:
+        listed, refused = room.list_archives(asked.sources, filters, asked.band)
+        for error in refused:
+            click.echo(f"refused: {error}", err=True)
+    try:
+        pairs = room.warped(_limited(listed, asked.limit), asked.warps)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    if not pairs:
+        raise click.ClickException("No pair; `sentinel-match pairs ARCHIVES --refused` says why; a list ends in .csv.")
+    return pairs
 
 
-def _poses(
-    ctx: click.Context,
-    listing: Path,
-    folder: Path | None,
-    limit: int | None,
-    output: Path,
-    methods: tuple[str, ...],
-    resize: int,
-    device: str,
-    *,
-    as_json: bool,
-) -> None:
-    """Camera poses from photographs."""
+def _evaluate_poses(ctx: click.Context, asked: EvaluateOptions, poses: Path) -> None:
+    """Evaluate on camera poses from photographs."""
     from sentinel_match.evaluate import pose, report
     from sentinel_match.formats.geojson import dumps
     from sentinel_match.images import ImageMatcher
 
-    for name in methods:
+    for name in asked.methods:
         if name == "auto" or ":" in name:
             raise click.UsageError(
                 f"{name}: photographs have no georeference; --poses takes matchers, without switches"
             )
-    pairs = pose.read_pose_pairs(listing, folder)[:limit]
-    matchers, missing = _available(methods, lambda name: ImageMatcher(name, device, resize, rotations=(0.0,)))
+    pairs = pose.read_pose_pairs(poses, asked.input_dir)[: asked.limit]
+    matchers, missing = _available(
+        asked.methods, lambda name: ImageMatcher(name, asked.device, asked.resize, rotations=(0.0,))
+    )
     records: list[pose.PoseRecord] = []
     with terminal.progress(quiet=ctx.obj) as tell:
         for k, pair in enumerate(pairs):
             tell(f"pair {pair.left.name} {pair.right.name}", k, len(pairs))
             records += [pose.run_pair(pair, name, matcher) for name, matcher in matchers.items()]
-            report.write_poses(output, records, missing)
-    if as_json:
+            report.write_poses(asked.output, records, missing)
+    if asked.as_json:
         click.echo(dumps(report.poses_as_json(records, missing)))
     else:
         title = f"Camera poses of {len(pairs)} pairs, percent"
@@ -212,12 +220,13 @@ def _poses(
     for record in records:
         if record.status == "failed":
             click.echo(f"failed: {record.method}: {record.left} {record.right}: {record.reason}", err=True)
-    _finish(ctx, missing, output)
+    _finish(ctx, missing, asked.output)
     if not matchers or any(record.status == "failed" for record in records):
         ctx.exit(1)
 
 
 def _finish(ctx: click.Context, missing: list[Unavailable], output: Path) -> None:
+    """Name the methods that could not run, and where the results are."""
     for method in missing:
         click.echo(f"not available: {method.method}: {method.reason}", err=True)
     if not ctx.obj:
@@ -225,16 +234,16 @@ def _finish(ctx: click.Context, missing: list[Unavailable], output: Path) -> Non
 
 
 def _available(names: tuple[str, ...], make: Callable[[str], MethodT]) -> tuple[dict[str, MethodT], list[Unavailable]]:
-    """Methods that can run by name, and those whose weights or device are not here."""
+    """Make the methods that can run, by name, and list those whose weights or device are not here."""
     from sentinel_match.errors import DeviceMissing, WeightsDamaged, WeightsMissing
     from sentinel_match.evaluate.report import Unavailable
 
-    made: dict[str, MethodT] = {}
+    methods: dict[str, MethodT] = {}
     missing: list[Unavailable] = []
 
     def sort(name: str) -> None:
         try:
-            made[name] = make(name)
+            methods[name] = make(name)
         except (WeightsMissing, WeightsDamaged, DeviceMissing) as error:
             missing.append(Unavailable(name, str(error)))
         except ValueError as error:
@@ -242,15 +251,15 @@ def _available(names: tuple[str, ...], make: Callable[[str], MethodT]) -> tuple[
 
     for name in dict.fromkeys(names):
         sort(name)
-    return made, missing
+    return methods, missing
 
 
-def _limited(listed: tuple[Listed, ...], limit: int | None) -> list[Listed]:
-    """The first pairs of each set."""
+def _limited(listed: tuple[ListedPair, ...], limit: int | None) -> list[ListedPair]:
+    """Take the first pairs of each set."""
     counts: dict[str, int] = {}
-    chosen = []
+    pairs = []
     for pair in listed:
         counts[pair.set] = counts.get(pair.set, 0) + 1
         if limit is None or counts[pair.set] <= limit:
-            chosen.append(pair)
-    return chosen
+            pairs.append(pair)
+    return pairs

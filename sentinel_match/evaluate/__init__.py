@@ -1,28 +1,32 @@
-"""How good the methods are on pairs whose truth is known: docs/evaluation.md as a library.
+"""The evaluation of methods on pairs whose truth is known, as the documentation defines it (docs/pages/evaluation.md).
 
     listed  = read_list(Path("pairs.csv"))
     tested  = [parse_method("auto"), parse_method("sift:unguided")]
-    records = run(listed, tested, Sampling())
+    records = run(listed, tested, Sampling(), diary=Diary(folder))
     report.write(folder, records)
 
 ``listing`` says which pairs, ``displaced`` moves the right image by a known amount, ``samples`` puts both on one
-lattice, ``protocol`` gives them to the methods and holds the answers against the truth by ``metrics``, ``summary``
-counts, ``report`` and ``figures`` write it down. ``pose`` is the same for cameras in space.
+lattice, ``protocol`` gives them to the methods and compares the answers with the truth by ``metrics``; each makes a
+``record``, which the ``diary`` keeps; ``summary`` counts, ``report`` and ``figures`` write it down. ``pose`` is the
+same for cameras in space.
 """
 
-from sentinel_match.evaluate.listing import Listed, list_archives, read_list, warped
-from sentinel_match.evaluate.protocol import Record, Tested, parse_method, run
+from sentinel_match.evaluate.diary import Diary
+from sentinel_match.evaluate.listing import ListedPair, list_archives, read_list, warped
+from sentinel_match.evaluate.protocol import TestedMethod, parse_method, run
+from sentinel_match.evaluate.record import Record
 from sentinel_match.evaluate.samples import Sample, Sampling, prepare
 from sentinel_match.evaluate.summary import Control, Summary, controls, summarise
 
 __all__ = [
     "Control",
-    "Listed",
+    "Diary",
+    "ListedPair",
     "Record",
     "Sample",
     "Sampling",
     "Summary",
-    "Tested",
+    "TestedMethod",
     "controls",
     "list_archives",
     "parse_method",

@@ -29,7 +29,7 @@ CORNER_SHARE = 0.1
 
 
 def displacement(largest: float, seed: int, name: str) -> tuple[float, float]:
-    """A seeded shift (x right, y down) in pixels, never whole: each axis is 0.2 to 0.8 off a whole pixel.
+    """Draw a seeded shift (x right, y down) in pixels that is never whole: each axis is 0.2 to 0.8 off a whole pixel.
 
     Args:
         largest: bound of each axis, at least 1.
@@ -43,7 +43,7 @@ def displacement(largest: float, seed: int, name: str) -> tuple[float, float]:
 
 
 def warp_matrix(warp: str, shape: tuple[int, ...], seed: int, name: str) -> Matrix:
-    """A known warp about the centre of an image.
+    """Make the matrix of a known warp about the centre of an image.
 
     Args:
         warp: ``none``; ``rotation:45`` (degrees, clockwise on the screen); ``scale:0.7``; ``affine``, ``perspective``
@@ -71,8 +71,8 @@ def warp_matrix(warp: str, shape: tuple[int, ...], seed: int, name: str) -> Matr
 
         rng = np.random.default_rng([seed, crc32(f"{name} {kind}".encode())])
         corners = np.array([(-cols, -rows), (cols, -rows), (cols, rows), (-cols, rows)]) / 2
-        moved = corners + rng.uniform(-CORNER_SHARE, CORNER_SHARE, (4, 2)) * (cols, rows)
-        p, q = corners.astype(np.float32), moved.astype(np.float32)
+        targets = corners + rng.uniform(-CORNER_SHARE, CORNER_SHARE, (4, 2)) * (cols, rows)
+        p, q = corners.astype(np.float32), targets.astype(np.float32)
         affine = np.vstack([cv2.getAffineTransform(p[:3], q[:3]), [0, 0, 1]])
         core = affine if kind == "affine" else cv2.getPerspectiveTransform(p, q)
     else:
@@ -81,7 +81,7 @@ def warp_matrix(warp: str, shape: tuple[int, ...], seed: int, name: str) -> Matr
 
 
 def moved(raster: Raster, matrix: Matrix) -> Raster:
-    """The same grid with the content moved: what was at p is at ``matrix`` p.
+    """Move the content of an image on its own grid: what was at p is at ``matrix`` p.
 
     By one cubic spline (OpenCV's own interpolation counts in 1/32 px), after a Gaussian where the content shrinks.
 
@@ -93,11 +93,11 @@ def moved(raster: Raster, matrix: Matrix) -> Raster:
 
     pixels, sigma = np.zeros(raster.valid.shape, np.float32), _blur(matrix)
     for window, at, source in _pieces(raster.valid.shape, matrix, SPLINE_CONTEXT_PX + int(np.ceil(4 * sigma))):
-        sound = np.asarray(raster.valid[source])
-        if not sound.any():
+        known = np.asarray(raster.valid[source])
+        if not known.any():
             continue
         # What is no data must not ring into the image: it takes the value of the nearest valid pixel
-        part = _filled(np.asarray(raster.pixels[source], np.float32), sound)
+        part = _filled(np.asarray(raster.pixels[source], np.float32), known)
         if sigma:
             part = gaussian_filter(part, sigma, mode="nearest")
         pixels[window] = map_coordinates(part, _indices(at, source), order=3, mode="nearest")
@@ -106,7 +106,7 @@ def moved(raster: Raster, matrix: Matrix) -> Raster:
 
 
 def moved_validity(valid: NDArray[np.bool_], matrix: Matrix) -> NDArray[np.bool_]:
-    """Validity moved likewise: only where no invalid pixel, and nothing outside the image, has any weight."""
+    """Move validity likewise: true only where no invalid pixel, and nothing outside the image, has any weight."""
     import cv2
 
     reach = SPLINE_REACH_PX + int(np.ceil(2 * _blur(matrix)))
@@ -116,7 +116,7 @@ def moved_validity(valid: NDArray[np.bool_], matrix: Matrix) -> NDArray[np.bool_
 
 
 def moved_labels(labels: NDArray[Any], matrix: Matrix, outside: int = 0) -> NDArray[Any]:
-    """Classes or a mask moved likewise: each pixel takes the label at its centre, or ``outside`` the image that one."""
+    """Move classes or a mask likewise: each pixel takes the label at its centre, or ``outside`` beyond the image."""
     result = np.full(labels.shape, outside, labels.dtype)
     rows, cols = labels.shape
     for window, at, _ in _pieces(labels.shape, matrix, 0):
@@ -129,7 +129,7 @@ def moved_labels(labels: NDArray[Any], matrix: Matrix, outside: int = 0) -> NDAr
 def _pieces(
     shape: tuple[int, ...], matrix: Matrix, margin: int
 ) -> Iterator[tuple[tuple[slice, slice], NDArray[np.float64], tuple[slice, slice]]]:
-    """Windows of the result, the (2, rows, cols) y, x that each shows, and the window of the image around those."""
+    """Yield windows of the result, the (2, rows, cols) y, x that each shows, and the image's window around those."""
     rows, cols = shape[:2]
     back = np.linalg.inv(matrix)
     for top in range(0, rows, PIECE_SIDE_PX):
@@ -144,21 +144,21 @@ def _pieces(
                 yield window, at, (slice(int(low[0]), int(high[0])), slice(int(low[1]), int(high[1])))
 
 
-def _filled(part: NDArray[np.float32], sound: NDArray[np.bool_]) -> NDArray[np.float32]:
-    if sound.all():
+def _filled(part: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+    if valid.all():
         return part
     from scipy.ndimage import distance_transform_edt
 
-    nearest = distance_transform_edt(~sound, return_distances=False, return_indices=True)
+    nearest = distance_transform_edt(~valid, return_distances=False, return_indices=True)
     return np.asarray(part[tuple(nearest)])
 
 
 def _indices(at: NDArray[np.float64], source: tuple[slice, slice]) -> NDArray[np.float64]:
-    """Positions with corner origin as indices into a window of the image, whose first pixel's centre is 0."""
+    """Convert positions with corner origin to indices into a window of the image, whose first pixel's centre is 0."""
     return np.asarray(at - 0.5 - np.array([source[0].start, source[1].start])[:, None, None])
 
 
 def _blur(matrix: Matrix) -> float:
-    """Width in pixels of the Gaussian that takes a pixel's own area to that of the larger pixel it becomes part of."""
+    """Compute the width in pixels of the Gaussian that takes a pixel's area to that of the larger one it goes into."""
     scale = np.sqrt(abs(np.linalg.det(matrix[:2, :2])))
     return float(0.5 * np.sqrt(scale**-2 - 1)) if scale < 0.95 else 0.0

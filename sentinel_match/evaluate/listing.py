@@ -26,7 +26,7 @@ OPTIONAL_COLUMNS = ("left_classes", "right_classes", "warp", "hidden")
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedPair:
     """One pair to evaluate, of which no pixel has been read."""
 
     name: str
@@ -48,8 +48,8 @@ class Listed:
     """Further facts, by which figures are given apart."""
 
 
-def read_list(path: Path) -> tuple[Listed, ...]:
-    """Pairs of a CSV file.
+def read_list(path: Path) -> tuple[ListedPair, ...]:
+    """Read pairs from a CSV file.
 
     Columns ``set, place, left, right, band, dx_px, dy_px``; files relative to the list's folder. Optional:
     ``left_classes`` and ``right_classes`` (rasters of SCL codes), ``warp``, ``hidden`` (``yes``: no clear ground is
@@ -75,8 +75,8 @@ def read_list(path: Path) -> tuple[Listed, ...]:
 
 def list_archives(
     paths: Iterable[Path], filters: Filters, band: str | None
-) -> tuple[tuple[Listed, ...], tuple[InputError, ...]]:
-    """Pairs proposed from archives, the georeference taken for the truth, and what could not be read.
+) -> tuple[tuple[ListedPair, ...], tuple[InputError, ...]]:
+    """Propose pairs from archives, the georeference taken for the truth; return them, and what could not be read.
 
     Args:
         paths: products, zips, rasters, or folders of them.
@@ -89,7 +89,7 @@ def list_archives(
     catalogue = find_scenes(paths)
     pairing = pair_scenes([scene for scene in catalogue.scenes if scene.bands], filters)
     listed = (
-        Listed(
+        ListedPair(
             name=pair.id,
             set="archives",
             place=pair.left.tile or pair.left.name,
@@ -104,18 +104,18 @@ def list_archives(
     return unique(listed), tuple(r.error for r in catalogue.refused if isinstance(r.error, InputError))
 
 
-def unique(listed: Iterable[Listed]) -> tuple[Listed, ...]:
-    """The same pairs, each under a name of its own."""
-    seen: dict[str, int] = {}
-    named = []
+def unique(listed: Iterable[ListedPair]) -> tuple[ListedPair, ...]:
+    """Give each pair a name of its own, by a number behind names that several have."""
+    counts: dict[str, int] = {}
+    pairs = []
     for pair in listed:
-        seen[pair.name] = seen.get(pair.name, 0) + 1
-        named.append(pair if seen[pair.name] == 1 else replace(pair, name=f"{pair.name} ({seen[pair.name]})"))
-    return tuple(named)
+        counts[pair.name] = counts.get(pair.name, 0) + 1
+        pairs.append(pair if counts[pair.name] == 1 else replace(pair, name=f"{pair.name} ({counts[pair.name]})"))
+    return tuple(pairs)
 
 
-def warped(listed: Iterable[Listed], warps: Iterable[str]) -> tuple[Listed, ...]:
-    """Every pair once as it is listed, and once more for each warp; a warp of the list itself stays as it is.
+def warped(listed: Iterable[ListedPair], warps: Iterable[str]) -> tuple[ListedPair, ...]:
+    """Repeat every pair once for each warp, behind the pair as it is listed; a warp of the list itself stays as it is.
 
     Raises:
         ValueError: there is no such warp.
@@ -132,11 +132,11 @@ def warped(listed: Iterable[Listed], warps: Iterable[str]) -> tuple[Listed, ...]
 
 
 def season_gap(days: float) -> str:
-    """Stratum of docs/evaluation.md, 1.2, for days apart within the year."""
+    """Name the stratum of two dates by their days apart within the year (evaluation page, "Strata")."""
     return "0-30 d" if days <= 30 else "31-90 d" if days <= 90 else "91-182 d"
 
 
-def _listed(path: Path, number: int, row: Mapping[str | None, str | None]) -> Listed:
+def _listed(path: Path, number: int, row: Mapping[str | None, str | None]) -> ListedPair:
     values = {name: (value or "").strip() for name, value in row.items() if name is not None and isinstance(value, str)}
     try:
         shift = float(values["dx_px"]), float(values["dy_px"])
@@ -150,7 +150,7 @@ def _listed(path: Path, number: int, row: Mapping[str | None, str | None]) -> Li
         warp_matrix(values.get("warp") or "none", (2, 2), 0, "")
     except ValueError as error:
         raise BadList(path, f"line {number}: {error}") from error
-    return Listed(
+    return ListedPair(
         name=f"{values['set']}/{left.name}__{right.name} {values.get('band', '')}{warp}",
         set=values["set"],
         place=values.get("place", ""),
@@ -165,7 +165,7 @@ def _listed(path: Path, number: int, row: Mapping[str | None, str | None]) -> Li
 
 
 def _scene(path: Path, number: int, values: Mapping[str, str], side: str) -> Scene:
-    """A side's image, with its classes as the mask of clouds."""
+    """Read a side's image, with its classes as the mask of clouds."""
     files = [path.parent / values[key] if values.get(key) else None for key in (side, f"{side}_classes")]
     if files[0] is None:
         raise BadList(path, f"line {number} names no {side} image")

@@ -2,7 +2,8 @@
 
 Points are (N, 2) x, y in pixels, origin at the outer corner of the first pixel; the truth is a (3, 3) homogeneous
 matrix from pixels of image 0 (left) to pixels of image 1 (right). Nothing here divides by zero into a good mark: no
-matches are a precision of 0, no result is an error of infinity, and what is not defined is NaN.
+matches are a precision of 0, no result is an error of infinity, and what is not defined is NaN. The definitions are
+also on a page of the documentation, docs/pages/evaluation.md, whose headings the docstrings here name.
 """
 
 from __future__ import annotations
@@ -21,19 +22,19 @@ Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels of image 0."""
 
 CELLS_PER_SIDE = 8
-"""Cells along each side for coverage (docs/evaluation.md, 1.2)."""
+"""Cells along each side for coverage (evaluation page, "Coverage")."""
 CHECK_POINTS_PER_SIDE = 128
 """Check points and gaps are looked for on a grid of about this many positions along the longer side."""
 
 
 def project(matrix: NDArray[Any], points: NDArray[Any]) -> Points:
-    """(N, 2) points under a (3, 3) homogeneous matrix."""
-    moved = np.column_stack([points, np.ones(len(points))]) @ matrix.T
-    return np.asarray(moved[:, :2] / moved[:, 2:])
+    """Map (N, 2) points by a (3, 3) homogeneous matrix."""
+    homogeneous = np.column_stack([points, np.ones(len(points))]) @ matrix.T
+    return np.asarray(homogeneous[:, :2] / homogeneous[:, 2:])
 
 
 def errors(left: Points, right: Points, truth: NDArray[np.float64], *, symmetric: bool = False) -> NDArray[np.float64]:
-    """Distance of each match from the truth, in pixels.
+    """Measure how far each match lies from the truth, in pixels (evaluation page, "Error of a match").
 
     Args:
         left: (N, 2) in image 0.
@@ -53,12 +54,12 @@ def errors(left: Points, right: Points, truth: NDArray[np.float64], *, symmetric
 
 
 def precision(error: NDArray[np.float64], threshold: float) -> float:
-    """Share of the matches with an error below the threshold; 0 where there is no match."""
+    """Compute the share of the matches with an error below the threshold; 0 where there is no match."""
     return float((error < threshold).mean()) if len(error) else 0.0
 
 
 def matching_score(error: NDArray[np.float64], keypoints: int, threshold: float = 3.0) -> float:
-    """Correct matches for each keypoint of image 0 (SuperGlue, ``match_pairs.py``); 0 where there is no keypoint."""
+    """Count correct matches per keypoint of image 0 (SuperGlue, ``match_pairs.py``); 0 where there is no keypoint."""
     return float((error < threshold).sum() / keypoints) if keypoints else 0.0
 
 
@@ -70,7 +71,7 @@ def recall(
     both: NDArray[np.bool_],
     threshold: float = 3.0,
 ) -> float:
-    """Share of the matchable keypoints that were matched correctly.
+    """Compute the share of the matchable keypoints that were matched correctly (evaluation page, "Recall").
 
     A keypoint of image 0 is matchable if it and a keypoint of image 1 are each other's nearest under the truth, and
     nearer than the threshold (ground-truth matches of the MegaDepth evaluation in glue-factory, 3 px). Where a method
@@ -90,29 +91,29 @@ def recall(
     """
     from scipy.spatial import cKDTree
 
-    ours, theirs = keypoints
-    if not len(ours):
+    sources, targets = keypoints
+    if not len(sources):
         return float("nan")
-    if len(theirs):
-        moved = project(truth, ours)
-        distance, nearest = cKDTree(theirs).query(moved)
-        _, back = cKDTree(moved).query(theirs)
-        matchable = (distance < threshold) & (back[nearest] == np.arange(len(ours)))
+    if len(targets):
+        projected = project(truth, sources)
+        distance, nearest = cKDTree(targets).query(projected)
+        _, back = cKDTree(projected).query(targets)
+        matchable = (distance < threshold) & (back[nearest] == np.arange(len(sources)))
     else:
-        cols, rows = np.floor(ours).astype(int).T
+        cols, rows = np.floor(sources).astype(int).T
         matchable = both[rows.clip(0, both.shape[0] - 1), cols.clip(0, both.shape[1] - 1)]
     if not matchable.any():
         return float("nan")
     correct = left[errors(left, right, truth) < threshold]
     if not len(correct):
         return 0.0
-    apart, which = cKDTree(ours).query(correct)
-    hit = np.unique(which[apart < 1e-3] if len(theirs) else which)
-    return float(matchable[hit].sum() / matchable.sum())
+    distance, nearest = cKDTree(sources).query(correct)
+    hits = np.unique(nearest[distance < 1e-3] if len(targets) else nearest)
+    return float(matchable[hits].sum() / matchable.sum())
 
 
 def covisible(left: NDArray[np.bool_], right: NDArray[np.bool_], truth: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Where ground is valid in both images.
+    """Mark where ground is valid in both images.
 
     Args:
         left: (rows, cols) validity of image 0.
@@ -132,7 +133,7 @@ def covisible(left: NDArray[np.bool_], right: NDArray[np.bool_], truth: NDArray[
 
 
 def common_box(left: tuple[int, ...], right: tuple[int, ...], truth: NDArray[np.float64]) -> Box:
-    """The part of image 0 that image 1 reaches, whatever is valid there: all of it for two images of one window.
+    """Find the part of image 0 that image 1 reaches, whatever is valid there: all of it for two images of one window.
 
     Corners and coverage cells are taken of it, so that a strip two tiles share is not judged by what lies 100 km away.
 
@@ -150,8 +151,8 @@ def common_box(left: tuple[int, ...], right: tuple[int, ...], truth: NDArray[np.
         rows, cols = shape
         return np.array([(0.0, 0.0), (cols, 0.0), (cols, rows), (0.0, rows)])
 
-    seen = shapely.Polygon(project(np.linalg.inv(truth), rectangle(right)))
-    shared = shapely.intersection(shapely.make_valid(seen), shapely.Polygon(rectangle(left)))
+    outline = shapely.Polygon(project(np.linalg.inv(truth), rectangle(right)))
+    shared = shapely.intersection(shapely.make_valid(outline), shapely.Polygon(rectangle(left)))
     # A displacement of a few pixels cuts a rim off; the frame meant is still that of the window
     if shared.area > 0.9 * left[0] * left[1]:
         return 0.0, 0.0, float(left[1]), float(left[0])
@@ -159,7 +160,7 @@ def common_box(left: tuple[int, ...], right: tuple[int, ...], truth: NDArray[np.
 
 
 def coverage(both: NDArray[np.bool_], correct: Points, box: Box, cells: int = CELLS_PER_SIDE) -> float:
-    """Share of the covisible cells that hold a correct match (docs/evaluation.md, 1.2).
+    """Compute the share of the covisible cells that hold a correct match (evaluation page, "Coverage").
 
     Args:
         both: (rows, cols), see :func:`covisible`.
@@ -183,7 +184,7 @@ def coverage(both: NDArray[np.bool_], correct: Points, box: Box, cells: int = CE
 
 
 def largest_gap(both: NDArray[np.bool_], correct: Points, box: Box) -> float:
-    """Radius of the largest circle on covisible ground without a correct match, as a share of the box's longer side.
+    """Measure the largest circle on covisible ground without a correct match, its radius per longer side of the box.
 
     Args:
         both: (rows, cols), see :func:`covisible`.
@@ -204,14 +205,14 @@ def largest_gap(both: NDArray[np.bool_], correct: Points, box: Box) -> float:
 
 
 def check_points(both: NDArray[np.bool_]) -> Points:
-    """A regular grid of positions on covisible ground, at pixel centres of image 0."""
+    """List positions of a regular grid on covisible ground, at pixel centres of image 0."""
     step = max(1, max(both.shape) // CHECK_POINTS_PER_SIDE)
     y, x = np.nonzero(both[step // 2 :: step, step // 2 :: step])
     return np.asarray(np.column_stack([x, y]) * float(step) + step // 2 + 0.5)
 
 
 def corner_error(estimate: Callable[[Points], Points] | None, truth: NDArray[np.float64], box: Box) -> float:
-    """Mean distance of the four corners under an estimate and under the truth (SuperPoint; LightGlue on HPatches).
+    """Average the distances of four corners under an estimate and under the truth (SuperPoint; LightGlue on HPatches).
 
     Args:
         estimate: image 0 to image 1, pixels; ``None`` where there is no result.
@@ -229,7 +230,7 @@ def corner_error(estimate: Callable[[Points], Points] | None, truth: NDArray[np.
 
 
 def auc(error: Sequence[float] | NDArray[np.float64], thresholds: Sequence[float]) -> list[float]:
-    """Area under the curve recall over error, up to each threshold, by trapezoids, divided by the threshold.
+    """Integrate recall over error up to each threshold, by trapezoids, and divide by the threshold.
 
     The rule of SuperGlue (``models/utils.py``, ``pose_auc``): recall is (1..n)/n over the sorted errors, with (0, 0)
     before and the last recall held up to the threshold. Failures are infinite errors and count in n.
@@ -244,12 +245,12 @@ def auc(error: Sequence[float] | NDArray[np.float64], thresholds: Sequence[float
     n = len(error)
     if not n:
         return [float("nan")] * len(thresholds)
-    e = np.concatenate([[0.0], np.sort(np.asarray(error, np.float64))])
-    r = np.concatenate([[0.0], np.arange(1, n + 1) / n])
+    sorted_error = np.concatenate([[0.0], np.sort(np.asarray(error, np.float64))])
+    reached = np.concatenate([[0.0], np.arange(1, n + 1) / n])
     areas = []
     for threshold in thresholds:
-        last = int(np.searchsorted(e, threshold))
-        x, y = np.append(e[:last], threshold), np.append(r[:last], r[last - 1])
+        last = int(np.searchsorted(sorted_error, threshold))
+        x, y = np.append(sorted_error[:last], threshold), np.append(reached[:last], reached[last - 1])
         areas.append(float((np.diff(x) * (y[1:] + y[:-1]) / 2).sum() / threshold))
     return areas
 
@@ -257,7 +258,9 @@ def auc(error: Sequence[float] | NDArray[np.float64], thresholds: Sequence[float
 def bootstrap(
     values: NDArray[np.float64], places: Sequence[str], seed: int = 0, rounds: int = 2000
 ) -> tuple[float, float]:
-    """95 % interval of a mean over pairs, by drawing places, not pairs (Efron's percentile bootstrap on clusters).
+    """Estimate the 95 % interval of a mean over pairs by drawing places, not pairs.
+
+    Efron's percentile bootstrap, on clusters.
 
     Args:
         values: (N,) one per pair; NaN ones are left out.
@@ -274,7 +277,7 @@ def bootstrap(
         return float("nan"), float("nan")
     total = np.bincount(which, weights=values[defined])
     count = np.bincount(which)
-    drawn = np.random.default_rng(seed).integers(0, len(names), (rounds, len(names)))
-    means = total[drawn].sum(1) / count[drawn].sum(1)
+    draws = np.random.default_rng(seed).integers(0, len(names), (rounds, len(names)))
+    means = total[draws].sum(1) / count[draws].sum(1)
     low, high = np.percentile(means, (2.5, 97.5))
     return float(low), float(high)

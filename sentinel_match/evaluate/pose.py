@@ -1,6 +1,7 @@
 """Relative pose of two cameras, measured as SuperGlue's ``match_pairs.py`` does.
 
-P.-E. Sarlin et al.: SuperGlue, CVPR 2020, section 5.2 and its supplement; formulas as in docs/evaluation.md, 1.1.
+P.-E. Sarlin et al.: SuperGlue, CVPR 2020, section 5.2 and its supplement; the formulas are on the documentation's
+evaluation page (docs/pages/evaluation.md), under "Camera poses".
 Positions are in the frame of the intrinsics: for the published pair files x, y count from the centre of the first
 pixel, half a pixel less than everywhere else in this package.
 """
@@ -8,8 +9,8 @@ pixel, half a pixel less than everywhere else in this package.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +77,18 @@ class PoseRecord:
     reason: str = ""
     """Why it failed, one sentence."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the columns of its row."""
+        return asdict(self)
+
+
+class PoseAreas(NamedTuple):
+    """Areas under the curve of the pose error, at each of ``POSE_THRESHOLDS_DEG``, percent."""
+
+    at_5: float
+    at_10: float
+    at_20: float
+
 
 @dataclass(frozen=True)
 class PoseSummary:
@@ -85,16 +98,21 @@ class PoseSummary:
     pairs: int
     failed: int
     """Of those; they count as any pair without a pose does."""
-    auc: tuple[float, ...]
-    """At ``POSE_THRESHOLDS_DEG``."""
+    auc: PoseAreas
     precision: float
     matching_score: float
     matches: float
     """Mean a pair."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """Flatten the summary into columns; each area has one, ``auc_5``, behind the others."""
+        columns = {name: value for name, value in asdict(self).items() if name != "auc"}
+        areas = {f"auc_{degrees:g}": area for degrees, area in zip(POSE_THRESHOLDS_DEG, self.auc, strict=True)}
+        return {**columns, **areas}
+
 
 def read_pose_pairs(path: Path, folder: Path | None = None) -> tuple[PosePair, ...]:
-    """Pairs of a file with 38 fields a line: name0 name1 rot0 rot1 K0 (9) K1 (9) T_0to1 (16), matrices row by row.
+    """Read pairs from a file with 38 fields a line: name0 name1 rot0 rot1 K0 (9) K1 (9) T_0to1 (16), rows first.
 
     Args:
         path: text file.
@@ -149,9 +167,9 @@ def run_pair(pair: PosePair, label: str, matcher: ImageMatcher) -> PoseRecord:
     try:
         a, left = _described(matcher, pair.left, pair.turns[0])
         b, right = _described(matcher, pair.right, pair.turns[1])
-        found = matcher.search.matcher.match(left, right)
+        matches = matcher.search.matcher.match(left, right)
         keypoints = len(left["keypoints"]) if "keypoints" in left else int(a.valid.sum()) // KEYPOINT_CELL_PX**2
-        p, q = a.whence(found.left) - 0.5, b.whence(found.right) - 0.5
+        p, q = a.whence(matches.left) - 0.5, b.whence(matches.right) - 0.5
         return judge_pose(pair, p, q, keypoints, label, (a.scale, b.scale))
     except SentinelMatchError as error:
         return PoseRecord(label, *names, "failed", reason=str(error))
@@ -161,13 +179,13 @@ def run_pair(pair: PosePair, label: str, matcher: ImageMatcher) -> PoseRecord:
 
 
 def _described(matcher: ImageMatcher, path: Path, quarters: int) -> tuple[View, Arrays]:
-    """An image reduced and upright, and what the method keeps of it."""
+    """Reduce an image and set it upright; return it, and what the method keeps of it."""
     view = turned(reduced(matcher.view(path), matcher.resize), -90 * quarters)
     return view, matcher.search.matcher.describe(view.pixels, view.valid)
 
 
 def epipolar_distance(pair: PosePair, left: Points, right: Points) -> NDArray[np.float64]:
-    """Squared symmetric epipolar distance of each match under the true pose, in normalised coordinates.
+    """Compute the squared symmetric epipolar distance of each match under the true pose, in normalised coordinates.
 
     d = (p1ᵀ E p0)² (1/((E p0)₁² + (E p0)₂²) + 1/((Eᵀ p1)₁² + (Eᵀ p1)₂²)), with E = [t]ₓ R.
     """
@@ -183,7 +201,7 @@ def epipolar_distance(pair: PosePair, left: Points, right: Points) -> NDArray[np
 
 
 def pose_error(pair: PosePair, left: Points, right: Points, scales: tuple[float, float] = (1.0, 1.0)) -> float:
-    """Degrees between the pose that the matches give and the true one: the larger of rotation and direction.
+    """Measure the degrees between the pose from the matches and the true one: the larger of rotation and direction.
 
     The essential matrix comes from OpenCV's RANSAC; the sign of the translation, which it leaves open, is folded away.
 
@@ -213,9 +231,9 @@ def pose_error(pair: PosePair, left: Points, right: Points, scales: tuple[float,
     for E in () if candidates is None else np.split(candidates, len(candidates) // 3):
         count, R, t, *_ = cv2.recoverPose(E, p, q, np.eye(3), 1e9, mask=mask.copy())
         if count > best:
-            turned = _rotation_apart(np.asarray(R, np.float64), pair.pose[:3, :3])
-            aside = _direction_apart(np.asarray(t, np.float64)[:, 0], pair.pose[:3, 3])
-            best, error = count, max(turned, aside)
+            rotation = _rotation_apart(np.asarray(R, np.float64), pair.pose[:3, :3])
+            direction = _direction_apart(np.asarray(t, np.float64)[:, 0], pair.pose[:3, 3])
+            best, error = count, max(rotation, direction)
     return error
 
 
@@ -227,7 +245,7 @@ def judge_pose(
     method: str = "",
     scales: tuple[float, float] = (1.0, 1.0),
 ) -> PoseRecord:
-    """Error, precision and matching score of one pair's matches.
+    """Measure error, precision and matching score of one pair's matches.
 
     Args:
         pair: with the true pose.
@@ -252,17 +270,17 @@ def judge_pose(
 
 
 def summarise_pose(records: Sequence[PoseRecord]) -> tuple[PoseSummary, ...]:
-    """For each method: AUC over all pairs, failures included; means of precision and matching score; in percent."""
+    """Summarise each method in percent: AUC over all pairs, failures included; mean precision and matching score."""
     rows = []
     for method in dict.fromkeys(r.method for r in records):
-        own = [r for r in records if r.method == method]
-        precision, score, matches = np.mean([(r.precision, r.matching_score, r.matches) for r in own], axis=0)
+        group = [r for r in records if r.method == method]
+        precision, score, matches = np.mean([(r.precision, r.matching_score, r.matches) for r in group], axis=0)
         rows.append(
             PoseSummary(
                 method=method,
-                pairs=len(own),
-                failed=sum(r.status == "failed" for r in own),
-                auc=tuple(100 * area for area in auc([r.error for r in own], POSE_THRESHOLDS_DEG)),
+                pairs=len(group),
+                failed=sum(r.status == "failed" for r in group),
+                auc=PoseAreas(*(100 * area for area in auc([r.error for r in group], POSE_THRESHOLDS_DEG))),
                 precision=100 * float(precision),
                 matching_score=100 * float(score),
                 matches=float(matches),

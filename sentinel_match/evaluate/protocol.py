@@ -13,6 +13,7 @@ from sentinel_match import __version__, matchers
 from sentinel_match.cache import digest
 from sentinel_match.errors import InputError, MatcherError, PairError
 from sentinel_match.evaluate import metrics
+from sentinel_match.evaluate.record import ByModel, Record
 from sentinel_match.evaluate.samples import Sampling, identity, prepare, unrelated
 from sentinel_match.geometry import robust, transform
 from sentinel_match.geometry.grids import to_metres, to_pixels
@@ -20,12 +21,13 @@ from sentinel_match.matching.cascade import correspond
 from sentinel_match.matching.correspondences import Correspondences, Method
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from sentinel_match.cache import Cache
-    from sentinel_match.evaluate.listing import Listed
+    from sentinel_match.evaluate.diary import Diary
+    from sentinel_match.evaluate.listing import ListedPair
     from sentinel_match.evaluate.metrics import Points
     from sentinel_match.evaluate.samples import Sample
     from sentinel_match.matching.inputs import Progress
@@ -45,7 +47,7 @@ FIT_TOLERANCE = 3.0
 
 
 @dataclass(frozen=True)
-class Tested:
+class TestedMethod:
     """A method under test."""
 
     label: str
@@ -55,73 +57,17 @@ class Tested:
     semantics: bool = True
 
 
-@dataclass(frozen=True)
-class Record:
-    """What one method made of one sample. Pixels are those of the right image."""
-
-    method: str
-    sample: str
-    set: str
-    place: str
-    kind: str
-    """See :class:`~sentinel_match.evaluate.samples.Sample`."""
-    strata: Mapping[str, str]
-    status: str
-    """``matched``; ``no match``, which the method says itself; ``failed``, it raised an error."""
-    reason: str = ""
-    """Why there is no match, one sentence."""
-    covisible: float = 0.0
-    """Share of the left image that is valid in both."""
-    looked_left: int = 0
-    """Keypoints, grid points or coarse cells."""
-    looked_right: int = 0
-    """0 where a method may answer with any position."""
-    matches: int = 0
-    """Delivered."""
-    correct_1: int = 0
-    """Delivered and less than a pixel wrong."""
-    precision_1: float = 0.0
-    precision_3: float = 0.0
-    precision_5: float = 0.0
-    matching_score_3: float = 0.0
-    recall_3: float = float("nan")
-    """Of the matchable keypoints, see :func:`metrics.recall`; NaN where there is none."""
-    coverage: float = 0.0
-    """Of the covisible cells, by delivered matches less than a pixel wrong; NaN where there is no covisible cell."""
-    largest_gap: float = float("inf")
-    shuffled_3: float = 0.0
-    """Precision at 3 px of the same matches in random order: what chance gives."""
-    believed: int = 0
-    believed_correct_1: int = 0
-    believed_precision_1: float = 0.0
-    believed_precision_3: float = 0.0
-    believed_coverage: float = 0.0
-    corner_translation: float = float("inf")
-    """Mean corner error of a model fitted to the delivered matches, pixels."""
-    corner_similarity: float = float("inf")
-    corner_affine: float = float("inf")
-    corner_homography: float = float("inf")
-    corner_believed: float = float("inf")
-    """Of the model that the method believes itself."""
-    rmse_m: float = float("inf")
-    """Of the believed model at check points on the covisible ground, metres."""
-    shift_error_m: float = float("inf")
-    """Length of the mean error there."""
-    cpu_seconds: float = 0.0
-    wall_seconds: float = 0.0
-
-
-def parse_method(text: str, device: str = "cpu", seed: int = 0) -> Tested:
-    """A method from its notation: ``auto``, or a matcher's name, then switches ``:unguided``, ``:nomasks``, ….
+def parse_method(text: str, device: str = "cpu", seed: int = 0) -> TestedMethod:
+    """Make a method from its notation: ``auto``, or a matcher's name, then switches ``:unguided``, ``:nomasks``, ….
 
     Raises:
         UnknownMatcher, WeightsMissing, WeightsDamaged: see :func:`matchers.create`.
         ValueError: there is no such switch.
     """
     name, *switches = text.split(":")
-    wrong = [switch for switch in switches if switch not in SWITCHES]
-    if wrong:
-        raise ValueError(f"{text}: there is no switch {wrong[0]!r}, only {', '.join(SWITCHES)}")
+    unknown = [switch for switch in switches if switch not in SWITCHES]
+    if unknown:
+        raise ValueError(f"{text}: there is no switch {unknown[0]!r}, only {', '.join(SWITCHES)}")
     matcher = None
     if name != "auto":
         takes_device = "device" in getattr(matchers.matcher_class(name), "__dataclass_fields__", {})
@@ -133,20 +79,19 @@ def parse_method(text: str, device: str = "cpu", seed: int = 0) -> Tested:
         seed=seed,
         device=device,
     )
-    return Tested(text, method, "nomasks" not in switches, "nosemantics" not in switches)
+    return TestedMethod(text, method, "nomasks" not in switches, "nosemantics" not in switches)
 
 
 def run(
-    listed: Sequence[Listed],
-    tested: Sequence[Tested],
-    how: Sampling,
+    listed: Sequence[ListedPair],
+    tested: Sequence[TestedMethod],
+    sampling: Sampling,
     *,
     cache: Cache | None = None,
+    diary: Diary | None = None,
     tell: Progress = lambda _what, _done, _of: None,
-    done: Mapping[str, Record] | None = None,
-    keep: Callable[[str, Record], None] = lambda _key, _record: None,
 ) -> tuple[Record, ...]:
-    """All records, of pairs and controls.
+    """Give every pair and its controls to every method; return all records.
 
     Every method meets every pair; and for the first pair of each set the identity and the unrelated control. What the
     georeference alone answers is recorded as the method ``prior``. Matching is never cached, so seconds are whole.
@@ -154,37 +99,42 @@ def run(
     Args:
         listed: the pairs.
         tested: the methods.
-        how: displacement, masks, seed.
+        sampling: displacement, masks, seed.
         cache: keeps decoded scenes.
+        diary: gets each new record at once; those an earlier run wrote into it are taken as they are.
         tell: hears of progress.
-        done: records of an earlier run, by key, which are taken as they are.
-        keep: is given each new record at once, with its key.
 
     Raises:
         InputError: an image of the list cannot be used: that is no method's failure.
+        OutputError: the diary cannot be written.
         ValueError: a listed warp is none.
     """
-    done, records, seen = done or {}, [], set[str]()
+    earlier = {} if diary is None else diary.read()
+    records: list[Record] = []
+    controlled: set[str] = set()
     for k, pair in enumerate(listed):
         tell(f"pair {pair.name}", k, len(listed))
-        kinds = ["own"] if pair.set in seen or pair.hidden or pair.warp != "none" else ["own", "identity", "unrelated"]
-        seen |= {pair.set} if len(kinds) == 3 else set()
-        wanted = [(kind, t, _key(pair, kind, t, how)) for kind in kinds for t in (None, *tested)]
-        records += [done[key] for _, _, key in wanted if key in done]
-        missing = [w for w in wanted if w[2] not in done]
+        kinds = ["own"]
+        if pair.set not in controlled and not pair.hidden and pair.warp == "none":
+            kinds += ["identity", "unrelated"]
+            controlled.add(pair.set)
+        tasks = [(kind, t, _key(pair, kind, t, sampling)) for kind in kinds for t in (None, *tested)]
+        records += [earlier[key] for _, _, key in tasks if key in earlier]
+        missing = [task for task in tasks if task[2] not in earlier]
         if not missing:
             continue
         try:
-            sample = prepare(pair, how, cache)
+            sample = prepare(pair, sampling, cache)
         except PairError as error:
             log.warning("%s is left out: %s", pair.name, error)
             continue
         samples = {"own": sample}
         for kind, method, key in missing:
             if kind not in samples:
-                samples[kind] = identity(sample, how) if kind == "identity" else unrelated(sample)
+                samples[kind] = identity(sample, sampling) if kind == "identity" else unrelated(sample)
             record = judge(samples[kind], _answer(samples[kind], method, tell))
-            keep(key, record)
+            if diary is not None:
+                diary.add(key, record)
             records.append(record)
     return tuple(records)
 
@@ -194,14 +144,14 @@ class Answer:
     """What a method said, or why it could not, and what that took."""
 
     label: str
-    found: Correspondences | None
+    correspondences: Correspondences | None
     error: str = ""
     cpu_seconds: float = 0.0
     wall_seconds: float = 0.0
 
 
 def judge(sample: Sample, answer: Answer) -> Record:
-    """Hold an answer against the truth."""
+    """Compare an answer with the truth."""
     both, box = sample.covisible, sample.box
     record = Record(
         method=answer.label,
@@ -216,86 +166,88 @@ def judge(sample: Sample, answer: Answer) -> Record:
         cpu_seconds=round(answer.cpu_seconds, 3),
         wall_seconds=round(answer.wall_seconds, 3),
     )
-    found = answer.found
-    if found is None:
+    correspondences = answer.correspondences
+    if correspondences is None:
         return record if both.any() else replace(record, coverage=float("nan"), believed_coverage=float("nan"))
-    error = metrics.errors(found.left, found.right, sample.truth, symmetric=sample.warped)
-    trusted = error[found.believed]
+    left, right, keypoints = correspondences.left, correspondences.right, correspondences.seen
+    error = metrics.errors(left, right, sample.truth, symmetric=sample.warped)
+    inlier_error = error[correspondences.believed]
     order = np.random.default_rng(0).permutation(len(error))
-    shuffled = metrics.errors(found.left, found.right[order], sample.truth, symmetric=sample.warped)
-    corners = {kind: _corner(kind, found, sample) for kind in transform.MINIMAL}
-    believed = _believed(found, sample)
-    rmse, shift = _in_metres(believed, sample, both)
+    shuffled_error = metrics.errors(left, right[order], sample.truth, symmetric=sample.warped)
+    model = _pixel_model(correspondences, sample)
+    rmse, shift = _metre_errors(model, sample, both)
     return replace(
         record,
-        status="no match" if found.model is None else "matched",
-        reason=found.why if found.model is None else "",
-        looked_left=len(found.seen[0]),
-        looked_right=len(found.seen[1]),
+        status="no match" if correspondences.model is None else "matched",
+        reason=correspondences.why if correspondences.model is None else "",
+        looked_left=len(keypoints[0]),
+        looked_right=len(keypoints[1]),
         matches=len(error),
         correct_1=int((error < 1).sum()),
         precision_1=metrics.precision(error, 1),
         precision_3=metrics.precision(error, 3),
         precision_5=metrics.precision(error, 5),
-        matching_score_3=metrics.matching_score(error, len(found.seen[0])),
-        recall_3=metrics.recall(found.seen, found.left, found.right, sample.truth, both),
-        coverage=metrics.coverage(both, found.left[error < 1], box),
-        largest_gap=metrics.largest_gap(both, found.left[error < 1], box),
-        shuffled_3=metrics.precision(shuffled, 3),
-        believed=len(trusted),
-        believed_correct_1=int((trusted < 1).sum()),
-        believed_precision_1=metrics.precision(trusted, 1),
-        believed_precision_3=metrics.precision(trusted, 3),
-        believed_coverage=metrics.coverage(both, found.left[found.believed][trusted < 1], box),
-        corner_translation=corners["translation"],
-        corner_similarity=corners["similarity"],
-        corner_affine=corners["affine"],
-        corner_homography=corners["homography"],
-        corner_believed=metrics.corner_error(believed, sample.truth, box),
+        matching_score_3=metrics.matching_score(error, len(keypoints[0])),
+        recall_3=metrics.recall(keypoints, left, right, sample.truth, both),
+        coverage=metrics.coverage(both, left[error < 1], box),
+        largest_gap=metrics.largest_gap(both, left[error < 1], box),
+        shuffled_3=metrics.precision(shuffled_error, 3),
+        believed=len(inlier_error),
+        believed_correct_1=int((inlier_error < 1).sum()),
+        believed_precision_1=metrics.precision(inlier_error, 1),
+        believed_precision_3=metrics.precision(inlier_error, 3),
+        believed_coverage=metrics.coverage(both, left[correspondences.believed][inlier_error < 1], box),
+        corner=ByModel(
+            translation=_fitted_corner("translation", correspondences, sample),
+            similarity=_fitted_corner("similarity", correspondences, sample),
+            affine=_fitted_corner("affine", correspondences, sample),
+            homography=_fitted_corner("homography", correspondences, sample),
+            believed=metrics.corner_error(model, sample.truth, box),
+        ),
         rmse_m=rmse,
         shift_error_m=shift,
     )
 
 
-def _answer(sample: Sample, tested: Tested | None, tell: Progress) -> Answer:
-    """One answer, timed; every error that a method raises about the pair is its answer."""
+def _answer(sample: Sample, tested: TestedMethod | None, tell: Progress) -> Answer:
+    """Ask a method and take the time; every error that it raises about the pair is its answer."""
     if tested is None:
         return Answer(PRIOR_METHOD, _prior(sample))
     left, right = (view.side(masks=tested.masks, semantics=tested.semantics) for view in (sample.left, sample.right))
     tell(f"{tested.label} ({sample.kind})", 0, 1)
     wall, cpu = time.perf_counter(), time.process_time()
-    found, error = None, ""
+    correspondences, sentence = None, ""
     try:
-        found = correspond(left, right, tested.method)
-    except (PairError, MatcherError, InputError) as raised:
-        error = str(raised)
-    except Exception as raised:  # whatever one method meets, the others are still to be measured
+        correspondences = correspond(left, right, tested.method)
+    except (PairError, MatcherError, InputError) as error:
+        sentence = str(error)
+    except Exception as error:  # whatever one method meets, the others are still to be measured
         log.exception("%s on %s", tested.label, sample.name)
-        error = f"unexpected {type(raised).__name__}: {raised}"
-    return Answer(tested.label, found, error, time.process_time() - cpu, time.perf_counter() - wall)
+        sentence = f"unexpected {type(error).__name__}: {error}"
+    return Answer(tested.label, correspondences, sentence, time.process_time() - cpu, time.perf_counter() - wall)
 
 
 def _prior(sample: Sample) -> Correspondences:
-    """The georeference as if a method had found it, at the check points."""
-    at = metrics.check_points(sample.covisible)
-    to = metrics.project(sample.prior, at)
-    everything = np.ones(len(at), bool)
+    """Answer with the georeference, as if a method had found it, at the check points."""
+    left = metrics.check_points(sample.covisible)
+    right, n = metrics.project(sample.prior, left), len(left)
     model = transform.PlaneTransform("translation", np.eye(3), np.zeros(2))
-    return Correspondences(at, to, np.ones(len(at)), np.full(len(at), PRIOR_METHOD), (at, to), everything, model, "")
+    every, method = np.ones(n, bool), np.full(n, PRIOR_METHOD)
+    return Correspondences(left, right, np.ones(n), method, (left, right), every, model, "")
 
 
-def _believed(found: Correspondences, sample: Sample) -> Callable[[Points], Points] | None:
-    """The believed model between pixels."""
-    model, left, right = found.model, sample.left.images[0], sample.right.images[0]
+def _pixel_model(correspondences: Correspondences, sample: Sample) -> Callable[[Points], Points] | None:
+    """Express the model that a method believes, which is in metres, between pixels."""
+    model, left, right = correspondences.model, sample.left.images[0], sample.right.images[0]
     if model is None:
         return None
     return lambda points: to_pixels(right.geobox, model(to_metres(left.geobox, points)))
 
 
-def _corner(kind: str, found: Correspondences, sample: Sample) -> float:
-    """Corner error of a model fitted to all that was delivered."""
-    best = np.argsort(-found.score, kind="stable")[:FIT_AT_MOST]
-    left, right, score = found.left[best], found.right[best], found.score[best]
+def _fitted_corner(kind: str, correspondences: Correspondences, sample: Sample) -> float:
+    """Measure the corner error of a model fitted to all that was delivered."""
+    best = np.argsort(-correspondences.score, kind="stable")[:FIT_AT_MOST]
+    left, right, score = correspondences.left[best], correspondences.right[best], correspondences.score[best]
     sigma, errors = np.full(len(best), FIT_TOLERANCE / 10), []
     for seed in range(RANSAC_SEEDS):
         try:
@@ -306,20 +258,20 @@ def _corner(kind: str, found: Correspondences, sample: Sample) -> float:
     return float(np.median(errors))
 
 
-def _in_metres(
-    believed: Callable[[Points], Points] | None, sample: Sample, both: NDArray[np.bool_]
+def _metre_errors(
+    model: Callable[[Points], Points] | None, sample: Sample, both: NDArray[np.bool_]
 ) -> tuple[float, float]:
-    """RMSE, and length of the mean error, at check points on covisible ground."""
-    at = metrics.check_points(both)
-    if believed is None or not len(at):
+    """Compute the RMSE, and the length of the mean error, at check points on covisible ground, in metres."""
+    points = metrics.check_points(both)
+    if model is None or not len(points):
         return float("inf"), float("inf")
     affine = sample.right.geobox.affine
-    error = (believed(at) - metrics.project(sample.truth, at)) * (abs(affine.a), abs(affine.e))
+    error = (model(points) - metrics.project(sample.truth, points)) * (abs(affine.a), abs(affine.e))
     return float(np.sqrt((error**2).sum(1).mean())), float(np.hypot(*error.mean(0)))
 
 
-def _key(pair: Listed, kind: str, tested: Tested | None, how: Sampling) -> str:
-    """Name of a record: whatever it depends on, but for the code of the methods."""
+def _key(pair: ListedPair, kind: str, tested: TestedMethod | None, sampling: Sampling) -> str:
+    """Name a record by whatever it depends on, but for the code of the methods."""
     files = [
         (str(asset), asset.path.stat().st_size, asset.path.stat().st_mtime_ns)
         for scene in (pair.left, pair.right)
@@ -331,5 +283,5 @@ def _key(pair: Listed, kind: str, tested: Tested | None, how: Sampling) -> str:
         "files": files,
         "kind": kind,
         "tested": tested and [tested.label, tested.masks, tested.semantics, tested.method.recipe],
-        "how": [how.displacement, how.resolution, how.masking.recipe, how.seed],
+        "how": [sampling.displacement, sampling.resolution, sampling.masking.recipe, sampling.seed],
     })

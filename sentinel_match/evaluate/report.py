@@ -1,6 +1,6 @@
-"""Records and summaries as files, and records read back so that an evaluation can go on where it stopped.
+"""Records and summaries as files, as JSON, and as tables for people.
 
-OUT/records.jsonl    one line a record as soon as it is there, with its key
+OUT/records.jsonl    one line a record as soon as it is there, with its key: see ``diary``
 OUT/records.csv      one row per method and sample
 OUT/summary.csv      one row per method, set and stratum
 OUT/controls.csv     identity, unrelated, hidden and shuffled
@@ -9,27 +9,23 @@ OUT/poses.csv        of camera poses: one row per method and pair
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
-import json
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sentinel_match.atomic import write_text
-from sentinel_match.errors import OutputError
 from sentinel_match.evaluate.pose import POSE_THRESHOLDS_DEG, summarise_pose
-from sentinel_match.evaluate.protocol import Record
-from sentinel_match.evaluate.summary import CORNER_THRESHOLDS_PX, MODELS, Control, Summary, controls, summarise
+from sentinel_match.evaluate.summary import controls, summarise
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from sentinel_match.evaluate.pose import PoseRecord, PoseSummary
-
-DIARY = "records.jsonl"
+    from sentinel_match.evaluate.record import Record
+    from sentinel_match.evaluate.summary import Control, Summary
 
 
 @dataclass(frozen=True)
@@ -39,35 +35,9 @@ class Unavailable:
     method: str
     reason: str
 
-
-def keep(folder: Path, key: str, record: Record) -> None:
-    """Write down one record at once.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
-    line = json.dumps({"key": key, **{f.name: getattr(record, f.name) for f in fields(record)}})
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / DIARY).open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-    except OSError as error:
-        raise OutputError(folder / DIARY, error.strerror or str(error)) from error
-
-
-def kept(folder: Path) -> dict[str, Record]:
-    """Records of an earlier run by key; a line cut short by its end is left out."""
-    found: dict[str, Record] = {}
-    try:
-        lines = (folder / DIARY).read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return found
-    for line in lines:
-        with contextlib.suppress(ValueError, KeyError, TypeError):
-            values = json.loads(line)
-            key = values.pop("key")
-            found[key] = Record(**values)
-    return found
+    def to_dict(self) -> dict[str, Any]:
+        """Return the columns of its row."""
+        return {"method": self.method, "status": "not available", "reason": self.reason}
 
 
 def write(folder: Path, records: Sequence[Record], missing: Sequence[Unavailable] = (), seed: int = 0) -> None:
@@ -79,11 +49,13 @@ def write(folder: Path, records: Sequence[Record], missing: Sequence[Unavailable
     Raises:
         OutputError: a file cannot be written.
     """
-    absent = _absent(missing)
-    rows = [record_row(r) for r in records]
-    write_text(folder / "records.csv", _csv([*rows, *absent]))
-    write_text(folder / "summary.csv", _csv([*map(summary_row, summarise(records, seed)), *absent]))
-    write_text(folder / "controls.csv", _csv([*map(vars, controls(records)), *absent]))
+    tables = {
+        "records.csv": [_record_row(record) for record in records],
+        "summary.csv": [summary.to_dict() for summary in summarise(records, seed)],
+        "controls.csv": [control.to_dict() for control in controls(records)],
+    }
+    for name, rows in tables.items():
+        write_text(folder / name, _csv([*rows, *(method.to_dict() for method in missing)]))
 
 
 def write_poses(folder: Path, records: Sequence[PoseRecord], missing: Sequence[Unavailable] = ()) -> None:
@@ -92,46 +64,32 @@ def write_poses(folder: Path, records: Sequence[PoseRecord], missing: Sequence[U
     Raises:
         OutputError: the file cannot be written.
     """
-    write_text(folder / "poses.csv", _csv([*map(vars, records), *_absent(missing)]))
+    rows = [*(record.to_dict() for record in records), *(method.to_dict() for method in missing)]
+    write_text(folder / "poses.csv", _csv(rows))
 
 
-def _absent(missing: Iterable[Unavailable]) -> list[dict[str, Any]]:
-    return [{"method": m.method, "status": "not available", "reason": m.reason} for m in missing]
-
-
-def record_row(record: Record) -> dict[str, Any]:
-    """A record as columns; its strata become columns of their own."""
-    plain = {f.name: getattr(record, f.name) for f in fields(record) if f.name != "strata"}
-    return {**plain, **{f"stratum {k}": v for k, v in record.strata.items()}}
-
-
-def summary_row(summary: Summary) -> dict[str, Any]:
-    """A summary as columns; each area has one, ``auc_similarity_3``."""
-    plain = {f.name: getattr(summary, f.name) for f in fields(summary) if f.name != "auc"}
-    areas = {
-        f"auc_{model}_{pixels:g}": area
-        for model, curve in zip(MODELS, summary.auc, strict=True)
-        for pixels, area in zip(CORNER_THRESHOLDS_PX, curve, strict=True)
-    }
-    return {**plain, **areas}
+def _record_row(record: Record) -> dict[str, Any]:
+    """Flatten a record for a table: its strata become columns of their own, behind the others."""
+    columns = record.to_dict()
+    del columns["strata"]
+    return {**columns, **{f"stratum {name}": value for name, value in record.strata.items()}}
 
 
 def as_json(records: Sequence[Record], missing: Sequence[Unavailable], seed: int = 0) -> dict[str, Any]:
-    """Everything but the single records, JSON-able with :func:`sentinel_match.formats.geojson.dumps`."""
+    """Collect everything but the single records, JSON-able with :func:`sentinel_match.formats.geojson.dumps`."""
     return {
-        "summary": [summary_row(s) for s in summarise(records, seed)],
-        "controls": [vars(c) for c in controls(records)],
-        "not_available": {m.method: m.reason for m in missing},
+        "summary": [summary.to_dict() for summary in summarise(records, seed)],
+        "controls": [control.to_dict() for control in controls(records)],
+        "not_available": {method.method: method.reason for method in missing},
     }
 
 
 def poses_as_json(records: Sequence[PoseRecord], missing: Sequence[Unavailable]) -> dict[str, Any]:
-    """Everything but the single records of camera poses, JSON-able."""
-    rows = []
-    for s in summarise_pose(records):
-        areas = {f"auc_{degrees:g}": area for degrees, area in zip(POSE_THRESHOLDS_DEG, s.auc, strict=True)}
-        rows.append({k: v for k, v in vars(s).items() if k != "auc"} | areas)
-    return {"summary": rows, "not_available": {m.method: m.reason for m in missing}}
+    """Collect everything but the single records of camera poses, JSON-able."""
+    return {
+        "summary": [summary.to_dict() for summary in summarise_pose(records)],
+        "not_available": {method.method: method.reason for method in missing},
+    }
 
 
 POSES = (
@@ -147,7 +105,7 @@ POSES = (
 
 
 def pose_table(rows: Iterable[PoseSummary]) -> list[list[object]]:
-    """Rows of ``POSES``."""
+    """Format the rows of ``POSES``."""
     return [
         [
             s.method,
@@ -183,13 +141,12 @@ CONTROLS = ("method", "identity", "unrelated", "hidden", "shuffled, precision at
 
 
 def table(summaries: Iterable[Summary]) -> list[list[object]]:
-    """Rows of ``TABLE`` for whole sets."""
+    """Format the rows of ``TABLE``, of whole sets."""
     rows: list[list[object]] = []
     for s in summaries:
         if s.stratum:
             continue
-        areas = dict(zip(MODELS, s.auc, strict=True))
-        trio = "/".join(f"{100 * areas[m][1]:.0f}" for m in ("translation", "similarity", "homography"))
+        trio = "/".join(f"{100 * area.at_3:.0f}" for area in (s.auc.translation, s.auc.similarity, s.auc.homography))
         rows.append([
             s.method,
             s.set,
@@ -202,7 +159,7 @@ def table(summaries: Iterable[Summary]) -> list[list[object]]:
             f"{s.correct_1:,.0f}/{s.matches:,.0f}",
             _interval(s.precision_1, s.precision_1_low, s.precision_1_high),
             trio,
-            f"{100 * areas['believed'][1]:.0f}",
+            f"{100 * s.auc.believed.at_3:.0f}",
             f"{s.median_rmse_m:.1f}",
             f"{s.cpu_seconds:.1f}",
         ])
@@ -210,7 +167,7 @@ def table(summaries: Iterable[Summary]) -> list[list[object]]:
 
 
 def control_table(rows: Iterable[Control]) -> list[list[object]]:
-    """Rows of ``CONTROLS``."""
+    """Format the rows of ``CONTROLS``."""
     return [
         [
             c.method,

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
     from sentinel_match.cache import Cache
     from sentinel_match.evaluate.displaced import Matrix
-    from sentinel_match.evaluate.listing import Listed
+    from sentinel_match.evaluate.listing import ListedPair
+    from sentinel_match.evaluate.record import SampleKind
     from sentinel_match.products.scene import Scene
 
 
@@ -58,16 +59,16 @@ class SampleView:
 
     @property
     def valid(self) -> NDArray[np.bool_]:
-        """(rows, cols), valid in every band."""
+        """Combine the validity of all bands: (rows, cols), valid in every one."""
         return np.asarray(np.logical_and.reduce([image.valid for image in self.images]), np.bool_)
 
     @property
     def geobox(self) -> GeoBox:
-        """Grid of every band."""
+        """Return the grid of every band."""
         return self.images[0].geobox
 
     def side(self, *, masks: bool = True, semantics: bool = True) -> MatchInput:
-        """What a method sees of it."""
+        """Return what a method sees of it."""
         valid = self.valid if masks else self.known
         images = tuple(Raster(i.pixels, valid, i.geobox) for i in self.images)
         classes = self.classes if semantics else None
@@ -86,34 +87,34 @@ class Sample:
     right: SampleView
     truth: Matrix
     """(3, 3) homogeneous, pixels of the left images to pixels of the right ones, corner origin."""
-    kind: str = "pair"
+    kind: SampleKind = "pair"
     """``pair``; ``hidden``, which shares no clear ground; or a control, ``identity`` or ``unrelated``."""
     warped: bool = False
 
     @cached_property
     def box(self) -> Box:
-        """The part of the left image that the right one reaches."""
+        """Find the part of the left image that the right one reaches."""
         return common_box(self.left.valid.shape, self.right.valid.shape, self.truth)
 
     @cached_property
     def covisible(self) -> NDArray[np.bool_]:
-        """(rows, cols) of the left image: ground valid in both."""
+        """Mark, in (rows, cols) of the left image, the ground valid in both."""
         return covisible(self.left.valid, self.right.valid, self.truth)
 
     @property
     def prior(self) -> Matrix:
-        """(3, 3), where the georeference alone puts left pixels in the right image."""
+        """Compute the (3, 3) by which the georeference alone puts left pixels in the right image."""
         return _georeference(self.left.geobox, self.right.geobox)
 
 
-def prepare(listed: Listed, how: Sampling, cache: Cache | None = None) -> Sample:
+def prepare(listed: ListedPair, sampling: Sampling, cache: Cache | None = None) -> Sample:
     """Read both images of a pair, and displace the right one.
 
     The geobox of the right image stays, so the prior is wrong by the displacement.
 
     Args:
         listed: the pair.
-        how: displacement, resolution, masks.
+        sampling: displacement, resolution, masks.
         cache: keeps the decoded scenes.
 
     Raises:
@@ -126,10 +127,10 @@ def prepare(listed: Listed, how: Sampling, cache: Cache | None = None) -> Sample
         if scene.geobox is None:
             raise NoGeoreference(str(scene.path))
     names = band_names(listed.band)
-    resolution = how.resolution or max(
+    resolution = sampling.resolution or max(
         ground_resolution(source_of(scene, name).target(None)) for scene in scenes for name in names
     )
-    left, right = (_view(scene, names, resolution, how.masking, cache) for scene in scenes)
+    left, right = (_view(scene, names, resolution, sampling.masking, cache) for scene in scenes)
     ground = metric(left.geobox)
     left = left if left.geobox is ground else _onto(left, ground)
     if not same_lattice(ground, right.geobox):
@@ -137,10 +138,10 @@ def prepare(listed: Listed, how: Sampling, cache: Cache | None = None) -> Sample
             right = _onto(right, covering(ground, right.geobox, 0))
         except ValueError as error:
             raise NoOverlap(listed.left.id, listed.right.id) from error
-    drawn = displaced.displacement(how.displacement, how.seed, listed.name)
+    draw = displaced.displacement(sampling.displacement, sampling.seed, listed.name)
     # Away from where the georeference already errs, or the two would cancel and "no shift" be nearly right
-    dx, dy = (math.copysign(d, s) if s else d for d, s in zip(drawn, listed.shift, strict=True))
-    change = _translation(dx, dy) @ displaced.warp_matrix(listed.warp, right.known.shape, how.seed, listed.name)
+    dx, dy = (math.copysign(d, s) if s else d for d, s in zip(draw, listed.shift, strict=True))
+    change = _translation(dx, dy) @ displaced.warp_matrix(listed.warp, right.known.shape, sampling.seed, listed.name)
     truth = change @ _translation(*listed.shift) @ _georeference(ground, right.geobox)
     sample = Sample(
         name=listed.name,
@@ -158,26 +159,26 @@ def prepare(listed: Listed, how: Sampling, cache: Cache | None = None) -> Sample
     return sample
 
 
-def identity(sample: Sample, how: Sampling) -> Sample:
-    """The control in which the right image is the left one, displaced: anything but perfect is an error."""
-    change = _translation(*displaced.displacement(how.displacement, how.seed, sample.name))
+def identity(sample: Sample, sampling: Sampling) -> Sample:
+    """Make the control in which the right image is the left one, displaced: anything but perfect is an error."""
+    change = _translation(*displaced.displacement(sampling.displacement, sampling.seed, sample.name))
     return replace(sample, right=_moved(sample.left, change), truth=change, kind="identity", strata={}, warped=False)
 
 
 def unrelated(sample: Sample) -> Sample:
-    """The control whose images show no common ground: the right one mirrored, and shifted along the mirror by half.
+    """Make the control without common ground: the right image mirrored, and shifted along the mirror by half.
 
     A glide reflection keeps every statistic of the image and leaves no place as it was; no transform that verification
     accepts, and no descriptor, sees through it.
     """
 
-    def turned(array: NDArray[Any]) -> NDArray[Any]:
+    def glide(array: NDArray[Any]) -> NDArray[Any]:
         return np.ascontiguousarray(np.roll(array[:, ::-1], array.shape[0] // 2, axis=0))
 
     right = sample.right
-    images = tuple(Raster(turned(i.pixels), turned(i.valid), i.geobox) for i in right.images)
-    mirrored = SampleView(images, turned(right.known), None if right.classes is None else turned(right.classes))
-    return replace(sample, right=mirrored, kind="unrelated", strata={})
+    images = tuple(Raster(glide(i.pixels), glide(i.valid), i.geobox) for i in right.images)
+    reflection = SampleView(images, glide(right.known), None if right.classes is None else glide(right.classes))
+    return replace(sample, right=reflection, kind="unrelated", strata={})
 
 
 def _view(scene: Scene, names: tuple[str, ...], resolution: float, masking: Masking, cache: Cache | None) -> SampleView:
@@ -191,7 +192,7 @@ def _view(scene: Scene, names: tuple[str, ...], resolution: float, masking: Mask
 
 
 def _onto(view: SampleView, geobox: GeoBox) -> SampleView:
-    """On another grid; classes and what is known by the nearest pixel."""
+    """Resample a view to another grid; classes and what is known by the nearest pixel."""
     from odc.geo.warp import rio_reproject
 
     def labels(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -208,11 +209,11 @@ def _onto(view: SampleView, geobox: GeoBox) -> SampleView:
 
 def _moved(view: SampleView, change: Matrix) -> SampleView:
     # What masks hide is moved as well: without masks a method sees the clouds where they really lie
-    shown = [displaced.moved(Raster(i.pixels, view.known, i.geobox), change) for i in view.images]
+    images = [displaced.moved(Raster(i.pixels, view.known, i.geobox), change) for i in view.images]
     valid = displaced.moved_validity(view.valid, change)
     return SampleView(
-        tuple(Raster(image.pixels, valid, image.geobox) for image in shown),
-        shown[0].valid,
+        tuple(Raster(image.pixels, valid, image.geobox) for image in images),
+        images[0].valid,
         None if view.classes is None else displaced.moved_labels(view.classes, change),
     )
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from sentinel_match.evaluate.metrics import auc, bootstrap
+from sentinel_match.evaluate.record import ByModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from sentinel_match.evaluate.protocol import Record
+    from sentinel_match.evaluate.record import Record
 
 CORNER_THRESHOLDS_PX = (1.0, 3.0, 5.0)
 """Thresholds of corner errors."""
-MODELS = ("translation", "similarity", "affine", "homography", "believed")
 RIGHT_WITHIN_PX = 1.5
 """Corner error in pixels up to which a believed model is right: less than the smallest displacement, two axes of 1.2 px
 each, so the georeference alone never is."""
@@ -24,6 +24,14 @@ ALL_SETS = "all"
 PERFECT = (0.95, 0.5)
 """Between an image and itself: least precision at 1 px of what is believed, largest corner error in pixels. Scattered
 blobs keep SIFT from a whole: 0.98 on an invented landscape, with the model right to 0.02 px."""
+
+
+class Areas(NamedTuple):
+    """Areas under the curve of a model's corner errors, at each of ``CORNER_THRESHOLDS_PX``."""
+
+    at_1: float
+    at_3: float
+    at_5: float
 
 
 @dataclass(frozen=True)
@@ -66,8 +74,8 @@ class Summary:
     believed_precision_1_matched: float
     """Mean over the pairs in which it believes a model; NaN where there is none."""
     believed_coverage: float
-    auc: tuple[tuple[float, ...], ...]
-    """Of the corner error, for each of ``MODELS`` at each of ``CORNER_THRESHOLDS_PX``."""
+    auc: ByModel[Areas]
+    """Of the corner error of each model."""
     success: float
     """Share of the pairs whose believed model is right, see ``RIGHT_WITHIN_PX``."""
     wrong: float
@@ -78,6 +86,16 @@ class Summary:
     cpu_seconds: float
     """Mean a pair."""
     wall_seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Flatten the summary into columns; each area has one, ``auc_similarity_3``, behind the others."""
+        columns: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "auc"}
+        areas = {
+            f"auc_{model}_{pixels:g}": area
+            for model, at in self.auc.items()
+            for pixels, area in zip(CORNER_THRESHOLDS_PX, at, strict=True)
+        }
+        return {**columns, **areas}
 
 
 @dataclass(frozen=True)
@@ -100,20 +118,23 @@ class Control:
     shuffled_3: float
     """Mean precision at 3 px of its matches in random order: the share that chance gives."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the columns of its row."""
+        return asdict(self)
+
 
 def summarise(records: Sequence[Record], seed: int = 0) -> tuple[Summary, ...]:
-    """For each method: over everything, each set and each stratum; controls and hidden pairs are left out."""
+    """Summarise each method over everything, each set and each stratum; controls and hidden pairs are left out."""
     pairs = [r for r in records if r.kind == "pair"]
     rows = []
     for method in dict.fromkeys(r.method for r in pairs):
-        own = [r for r in pairs if r.method == method]
-        for name, stratum, chosen in _groups(own):
-            rows.append(_summary(method, name, stratum, chosen, seed))
+        for name, stratum, group in _groups([r for r in pairs if r.method == method]):
+            rows.append(_summary(method, name, stratum, group, seed))
     return tuple(rows)
 
 
 def controls(records: Sequence[Record]) -> tuple[Control, ...]:
-    """One row per method."""
+    """Count how each method did on the controls, one row per method."""
     rows = []
     for method in dict.fromkeys(r.method for r in records):
         identity, unrelated, hidden, pairs = (
@@ -125,18 +146,23 @@ def controls(records: Sequence[Record]) -> tuple[Control, ...]:
             Control(
                 method=method,
                 identical=len(identity),
-                perfect=sum(r.believed_precision_1 >= PERFECT[0] and r.corner_believed < PERFECT[1] for r in identity),
+                perfect=sum(r.believed_precision_1 >= PERFECT[0] and r.corner.believed < PERFECT[1] for r in identity),
                 unrelated=len(unrelated),
                 refused=sum(r.status == "no match" for r in unrelated),
                 hidden=len(hidden),
-                hidden_wrong=sum(r.status == "matched" and r.corner_believed >= RIGHT_WITHIN_PX for r in hidden),
+                hidden_wrong=sum(map(_is_wrong, hidden)),
                 shuffled_3=float(np.mean(shuffled)) if shuffled else float("nan"),
             )
         )
     return tuple(rows)
 
 
+def _is_wrong(record: Record) -> bool:
+    return record.status == "matched" and record.corner.believed >= RIGHT_WITHIN_PX
+
+
 def _groups(records: Sequence[Record]) -> Iterator[tuple[str, str, list[Record]]]:
+    """Yield the set, the stratum and the records of all, of each set, and of each stratum."""
     yield ALL_SETS, "", list(records)
     for name in dict.fromkeys(r.set for r in records):
         yield name, "", [r for r in records if r.set == name]
@@ -154,12 +180,14 @@ def _summary(method: str, name: str, stratum: str, records: Sequence[Record], se
         values = column(value)
         return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 
-    believed = [r.believed_precision_1 for r in records if r.status == "matched"]
-    corners = [column(lambda r, m=model: getattr(r, f"corner_{m}")) for model in MODELS]  # type: ignore[misc]
-    intervals = [
-        bootstrap(column(value), places, seed)
-        for value in (lambda r: r.precision_1, lambda r: r.coverage, lambda r: r.believed_precision_1)
-    ]
+    def interval(value: Callable[[Record], float]) -> tuple[float, float]:
+        return bootstrap(column(value), places, seed)
+
+    matched = [r.believed_precision_1 for r in records if r.status == "matched"]
+    precision = interval(lambda r: r.precision_1)
+    coverage = interval(lambda r: r.coverage)
+    believed_precision = interval(lambda r: r.believed_precision_1)
+    corners = ByModel(*(np.array(errors, np.float64) for errors in zip(*(r.corner for r in records), strict=True)))
     return Summary(
         method=method,
         set=name,
@@ -171,26 +199,26 @@ def _summary(method: str, name: str, stratum: str, records: Sequence[Record], se
         matches=mean(lambda r: r.matches),
         correct_1=mean(lambda r: r.correct_1),
         precision_1=mean(lambda r: r.precision_1),
-        precision_1_low=intervals[0][0],
-        precision_1_high=intervals[0][1],
+        precision_1_low=precision[0],
+        precision_1_high=precision[1],
         precision_3=mean(lambda r: r.precision_3),
         precision_5=mean(lambda r: r.precision_5),
         matching_score_3=mean(lambda r: r.matching_score_3),
         recall_3=mean(lambda r: r.recall_3),
         coverage=mean(lambda r: r.coverage),
-        coverage_low=intervals[1][0],
-        coverage_high=intervals[1][1],
+        coverage_low=coverage[0],
+        coverage_high=coverage[1],
         shuffled_3=mean(lambda r: r.shuffled_3),
         believed=mean(lambda r: r.believed),
         believed_correct_1=mean(lambda r: r.believed_correct_1),
         believed_precision_1=mean(lambda r: r.believed_precision_1),
-        believed_precision_1_low=intervals[2][0],
-        believed_precision_1_high=intervals[2][1],
-        believed_precision_1_matched=float(np.mean(believed)) if believed else float("nan"),
+        believed_precision_1_low=believed_precision[0],
+        believed_precision_1_high=believed_precision[1],
+        believed_precision_1_matched=float(np.mean(matched)) if matched else float("nan"),
         believed_coverage=mean(lambda r: r.believed_coverage),
-        auc=tuple(tuple(auc(c, CORNER_THRESHOLDS_PX)) for c in corners),
-        success=float((corners[-1] < RIGHT_WITHIN_PX).mean()),
-        wrong=mean(lambda r: r.status == "matched" and r.corner_believed >= RIGHT_WITHIN_PX),
+        auc=ByModel(*(Areas(*auc(errors, CORNER_THRESHOLDS_PX)) for errors in corners)),
+        success=float((corners.believed < RIGHT_WITHIN_PX).mean()),
+        wrong=mean(_is_wrong),
         median_rmse_m=float(np.median(column(lambda r: r.rmse_m))),
         median_shift_error_m=float(np.median(column(lambda r: r.shift_error_m))),
         cpu_seconds=mean(lambda r: r.cpu_seconds),

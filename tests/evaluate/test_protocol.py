@@ -20,6 +20,8 @@ from odc.geo.geobox import GeoBox
 from sentinel_match.cli import main
 from sentinel_match.errors import BadList, ExtraMissing, NoMatch
 from sentinel_match.evaluate import (
+    Diary,
+    Record,
     Sampling,
     controls,
     displaced,
@@ -29,7 +31,6 @@ from sentinel_match.evaluate import (
     prepare,
     protocol,
     read_list,
-    report,
     run,
     samples,
     summarise,
@@ -293,8 +294,8 @@ def test_a_perfect_answer_gets_perfect_marks_and_shuffled_it_gets_none(sample: s
     truth = np.array([[1, 0, east], [0, 1, -south], [0, 0, 1.0]])
     record = protocol.judge(sample, answer(sample, left, right, np.ones(len(left), bool), truth))
     assert ("matched", 1.0, 1.0, 0.5) == (record.status, record.precision_1, record.coverage, record.matching_score_3)
-    assert 0 == pytest.approx(record.corner_homography, abs=1e-6)
-    assert 0 == pytest.approx(record.corner_believed, abs=1e-6)
+    assert 0 == pytest.approx(record.corner.homography, abs=1e-6)
+    assert 0 == pytest.approx(record.corner.believed, abs=1e-6)
     assert 0 == pytest.approx(record.rmse_m, abs=1e-6)
     assert record.shuffled_3 < 0.01
 
@@ -306,7 +307,7 @@ def test_a_wrong_model_is_measured_in_metres_and_a_missing_one_is_infinite(sampl
     east, south = sample.truth[:2, 2] * 10
     off = np.array([[1, 0, east + 30], [0, 1, -south + 40], [0, 0, 1.0]])
     record = protocol.judge(sample, answer(sample, left, right, half, off))
-    assert (50.0, 50.0, 5.0) == pytest.approx((record.rmse_m, record.shift_error_m, record.corner_believed))
+    assert (50.0, 50.0, 5.0) == pytest.approx((record.rmse_m, record.shift_error_m, record.corner.believed))
     assert (0.5, 1.0, 1.0) == pytest.approx(
         (record.precision_1, record.precision_3, record.believed_precision_1), abs=0.01
     )
@@ -317,7 +318,7 @@ def test_a_wrong_model_is_measured_in_metres_and_a_missing_one_is_infinite(sampl
         silent.precision_1,
         silent.coverage,
     )
-    assert all(map(math.isinf, (silent.corner_translation, silent.corner_believed, silent.rmse_m)))
+    assert all(map(math.isinf, (*silent.corner, silent.rmse_m)))
 
 
 def failing(left: MatchInput, right: MatchInput, method: Method) -> Correspondences:
@@ -337,7 +338,7 @@ def test_a_method_that_raises_is_a_failure_with_a_reason_and_the_others_go_on(
     assert {"failed"} == {r.status for r in mine}
     assert "this one always fails" in mine[0].reason
     own = {s.method: s for s in summarise(records) if s.set == "all" and not s.stratum}
-    assert (0.0, 0.0, 1) == (own["broken"].precision_1, own["broken"].auc[-1][1], own["broken"].failed)
+    assert (0.0, 0.0, 1) == (own["broken"].precision_1, own["broken"].auc.believed.at_3, own["broken"].failed)
     assert own["sift"].precision_3 > 0.5
     # the controls of the same run
     by_name = {c.method: c for c in controls(records)}
@@ -353,14 +354,27 @@ def test_a_method_that_raises_is_a_failure_with_a_reason_and_the_others_go_on(
 @pytest.mark.usefixtures("quick_fits")
 def test_records_survive_being_written_and_read_back(folder: Path, tmp_path: Path) -> None:
     listed = read_list(folder / "pairs.csv")
-    first = run(listed, [], HOW, keep=lambda key, record: report.keep(tmp_path, key, record))
-    diary = tmp_path / report.DIARY
-    diary.write_text(diary.read_text() + '{"key": "cut sho')
-    calls: list[str] = []
-    again = run(listed, [], HOW, done=report.kept(tmp_path), keep=lambda key, _: calls.append(key))
-    assert (first, []) == (again, calls)
-    other = run(listed, [], replace(HOW, seed=5), done=report.kept(tmp_path), keep=lambda key, _: calls.append(key))
-    assert len(other) == len(calls)
+    diary = Diary(tmp_path)
+    first = run(listed, [], HOW, diary=diary)
+    diary.path.write_text(diary.path.read_text() + '{"key": "cut sho')
+    before = diary.path.read_text()
+    assert first == run(listed, [], HOW, diary=diary)
+    assert before == diary.path.read_text()
+    other = run(listed, [], replace(HOW, seed=5), diary=diary)
+    assert len(first) + len(other) == len(diary.read())
+    assert list(other) == [record for record in diary.read().values() if record not in first]
+
+
+def test_a_record_is_flat_in_files_and_whole_again_when_read(sample: samples.Sample) -> None:
+    left = metrics.check_points(sample.covisible)
+    right = metrics.project(sample.truth, left)
+    record = protocol.judge(sample, answer(sample, left, right, np.ones(len(left), bool), None))
+    columns = json.loads(json.dumps(record.to_dict()))
+    models = ("translation", "similarity", "affine", "homography", "believed")
+    assert [f"corner_{model}" for model in models] == [name for name in columns if name.startswith("corner")]
+    assert record == Record.from_dict(columns)
+    with pytest.raises(KeyError):
+        Record.from_dict({name: value for name, value in columns.items() if name != "corner_affine"})
 
 
 def evaluated(folder: Path, out: Path, *arguments: str) -> tuple[int, str, str]:
@@ -383,9 +397,10 @@ def test_the_command_measures_reports_draws_and_goes_on(folder: Path, tmp_path: 
     assert "31-90 d" == rows[0]["stratum season_gap"]
     for name in ("sets.png", "corners.png"):
         assert cv2.imread(str(tmp_path / name)).std() > 1
-    lines = len((tmp_path / report.DIARY).read_text().splitlines())
+    diary = Diary(tmp_path).path
+    lines = len(diary.read_text().splitlines())
     code, said, _ = evaluated(folder, tmp_path, "--method", "sift")
-    assert (0, lines) == (code, len((tmp_path / report.DIARY).read_text().splitlines()))
+    assert (0, lines) == (code, len(diary.read_text().splitlines()))
     assert "identity" in said
 
 
