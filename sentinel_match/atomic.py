@@ -20,7 +20,7 @@ LATER = 2.0
 
 @contextlib.contextmanager
 def whole(path: Path | str) -> Iterator[Path]:
-    """A temporary name beside ``path`` to write to; renamed to it when the block ends well, removed when not.
+    """Yield a temporary name beside ``path`` to write to; it is renamed when the block ends well, removed when not.
 
     Raises:
         OutputError: the disk is full, the folder cannot be written, …
@@ -39,12 +39,13 @@ def whole(path: Path | str) -> Iterator[Path]:
         raise OutputError(path, error.strerror or str(error)) from error
     finally:
         if temporary is not None:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # open still, on Windows: what went wrong is told, not that
+                temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def whole_folder(path: Path, mark: str, size: int) -> Iterator[Path]:
-    """A new folder beside ``path`` to fill; it takes that name when the block ends well, and is removed when not.
+    """Yield a new folder beside ``path`` to fill; it takes that name when the block ends well, is removed when not.
 
     Args:
         path: the folder to make. One that is empty, or holds ``mark``, is replaced; it becomes ``PATH~`` where files in
@@ -56,19 +57,21 @@ def whole_folder(path: Path, mark: str, size: int) -> Iterator[Path]:
         OutputError: the folder is somebody else's, cannot be made, or the disk is full.
     """
     if path.exists() and not (path.is_dir() and ((path / mark).exists() or not any(path.iterdir()))):
-        raise OutputError(path, f"it is there, and is no folder with a {mark}: choose another")
+        raise OutputError(path, f"it is there already and is no folder with a {mark} in it: choose another name")
     folder = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(path.parent).free
         if free < size:
-            raise OutputError(path, f"it takes up to {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free")
+            raise OutputError(
+                path, f"it takes up to {size / 1e9:.1f} GB, and only {free / 1e9:.1f} GB of the disk are free"
+            )
         folder = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=path.parent))
         yield folder
         folder.chmod(0o777 & ~_umask())
         if path.exists():
             _put_aside(path, path / mark)
-        folder.rename(path)
+        folder.replace(path)
     except OSError as error:
         raise OutputError(path, error.strerror or str(error)) from error
     finally:
@@ -82,22 +85,23 @@ def _put_aside(path: Path, mark: Path) -> None:
     aside = path.with_name(f"{path.name}~")
     if any(file.stat().st_mtime > made + LATER for file in path.rglob("*") if file.is_file()):
         shutil.rmtree(aside, ignore_errors=True)
-        path.rename(aside)
+        path.replace(aside)
     else:
         shutil.rmtree(path)
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write a text file whole.
+    """Write a text file whole, in UTF-8 and with the line ends that the text has, on every system.
 
     Raises:
         OutputError: it could not be written.
     """
     with whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _umask() -> int:
+    """Tell which permissions the user takes from new files; none but the write bit means anything to Windows."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -3,7 +3,7 @@
 An entry's name is the hash of everything its content depends on, so nothing goes stale and nothing needs invalidating:
 a changed input is a new name. Entries are made under a temporary name and renamed, so they are whole or absent; one
 that turns out damaged is removed and made again. The least recently used ones leave when the cache outgrows its
-limit.
+limit; on Windows those stay that somebody has open.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ class Cache:
 
     @staticmethod
     def default() -> Cache:
-        """The user's cache: ``SENTINEL_MATCH_CACHE``, or the system's folder for caches."""
+        """Return the user's cache: the folder ``SENTINEL_MATCH_CACHE``, or the system's for caches."""
         import pooch
 
         return Cache(Path(os.environ.get("SENTINEL_MATCH_CACHE") or pooch.os_cache("sentinel-match")))
 
     def folder(self, recipe: Recipe, make: Callable[[Path], None]) -> Path:
-        """The folder ``make`` filled for this recipe, made now if it is not there.
+        """Return the folder that ``make`` fills for this recipe, made now if it is not there.
 
         Args:
             recipe: what the content depends on.
@@ -73,28 +73,25 @@ class Cache:
             return path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            made = Path(tempfile.mkdtemp(prefix=f"{UNFINISHED}{os.getpid()}-", dir=path.parent))
+            unfinished = _unfinished_beside(path)
         except OSError as error:
             raise OutputError(self.root, f"the cache folder cannot be used ({error.strerror or error})") from error
         try:
-            make(made)
-            sizes = {str(f.relative_to(made)): f.stat().st_size for f in sorted(made.rglob("*")) if f.is_file()}
-            (made / MARK).write_text(json.dumps({"recipe": recipe, "files": sizes}, default=str), encoding="utf-8")
-            shutil.rmtree(path, ignore_errors=True)
-            # Another process may have been faster; its entry is as good as ours
-            with contextlib.suppress(OSError):
-                made.rename(path)
+            make(unfinished)
+            files = [file for file in sorted(unfinished.rglob("*")) if file.is_file()]
+            sizes = {file.relative_to(unfinished).as_posix(): file.stat().st_size for file in files}
+            content = json.dumps({"recipe": recipe, "files": sizes}, default=str)
+            (unfinished / MARK).write_text(content, encoding="utf-8")
+            _publish(unfinished, path)
         except OSError as error:
             raise OutputError(self.root, f"{error.strerror or error}; free some space or set --cache") from error
         finally:
-            shutil.rmtree(made, ignore_errors=True)
-        if not _whole(path):
-            raise OutputError(path, "the entry vanished while it was made")
+            shutil.rmtree(unfinished, ignore_errors=True)
         self.prune(self.limit, idle=IN_USE_S)
         return path
 
     def arrays(self, recipe: Recipe, make: Callable[[], Mapping[str, NDArray[Any]]]) -> Mapping[str, NDArray[Any]]:
-        """The named arrays of this recipe, made now if they are not there.
+        """Return the named arrays of this recipe, made now if they are not there.
 
         Raises:
             OutputError: the cache cannot be written.
@@ -110,13 +107,13 @@ class Cache:
                     return dict(stored)
             except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
                 # zipfile's checksum says the entry is damaged: make it again, once
-                shutil.rmtree(path, ignore_errors=True)
+                _discard(path)
                 if attempt == 2:
                     raise OutputError(path, f"the entry cannot be read back ({error})") from error
         raise AssertionError("unreachable")
 
     def entries(self) -> Iterator[Entry]:
-        """All finished entries."""
+        """List all finished entries."""
         for mark in self.root.glob(f"*/*/{MARK}"):
             with contextlib.suppress(OSError, ValueError, KeyError):
                 content = json.loads(mark.read_text(encoding="utf-8"))
@@ -135,13 +132,12 @@ class Cache:
         for stale in self.root.glob(f"*/{UNFINISHED}*"):
             if _abandoned(stale):
                 shutil.rmtree(stale, ignore_errors=True)
-        entries = sorted(self.entries(), key=lambda e: e.used)
-        total, freed = sum(e.size for e in entries), 0
+        entries = sorted(self.entries(), key=lambda entry: entry.used)
+        total, freed = sum(entry.size for entry in entries), 0
         for entry in entries:
             if total - freed <= limit:
                 break
-            if time.time() - entry.used >= idle:
-                shutil.rmtree(entry.path, ignore_errors=True)
+            if time.time() - entry.used >= idle and _discard(entry.path):
                 freed += entry.size
         return freed
 
@@ -159,24 +155,64 @@ class Entry:
 
 
 def digest(recipe: Recipe) -> str:
-    """Name of a recipe: the same on every machine and in every order of keys."""
+    """Name a recipe: the same on every machine and in every order of keys."""
     text = json.dumps(recipe, sort_keys=True, default=str, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _abandoned(unfinished: Path) -> bool:
-    """Whether nobody fills this folder any more: its process is gone, or it is too old to be true."""
+def _unfinished_beside(path: Path) -> Path:
+    """Make a new folder beside an entry, of this process."""
+    return Path(tempfile.mkdtemp(prefix=f"{UNFINISHED}{os.getpid()}-", dir=path.parent))
+
+
+def _publish(unfinished: Path, path: Path) -> None:
+    """Give a filled folder its name, in place of a damaged entry.
+
+    Raises:
+        OSError: the damaged one cannot be moved, because somebody has it open (Windows).
+    """
+    if not _whole(path):
+        _discard(path)
     try:
-        os.kill(int(unfinished.name.removeprefix(UNFINISHED).split("-")[0]), 0)
-        return time.time() - unfinished.stat().st_mtime > ABANDONED_S
-    except PermissionError:
-        return False  # it lives, and belongs to somebody else
+        unfinished.replace(path)
+    except OSError:
+        # Another process may have been faster; its entry is as good as ours
+        if not _whole(path):
+            raise
+
+
+def _discard(path: Path) -> bool:
+    """Remove an entry, and tell whether it is gone: Windows removes nothing that somebody has open.
+
+    It is moved aside first, so that nobody meets half of it, and what cannot be moved stays whole.
+    """
+    try:
+        aside = _unfinished_beside(path)
+    except OSError:
+        return False
+    try:
+        path.replace(aside / path.name)
+    except OSError:
+        return False
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return True
+
+
+def _abandoned(unfinished: Path) -> bool:
+    """Tell whether nobody fills this folder any more: its process is gone, or it is too old to be true."""
+    import psutil
+
+    try:
+        process = int(unfinished.name.removeprefix(UNFINISHED).split("-")[0])
+        # Not os.kill(process, 0), by which Unix asks and Windows ends the process
+        return not psutil.pid_exists(process) or time.time() - unfinished.stat().st_mtime > ABANDONED_S
     except (OSError, ValueError):
         return True
 
 
 def _whole(path: Path) -> bool:
-    """Whether an entry is there with every file at its size."""
+    """Check whether an entry is there with every file at its size."""
     try:
         content = json.loads((path / MARK).read_text(encoding="utf-8"))
         return all((path / name).stat().st_size == size for name, size in content["files"].items())

@@ -21,12 +21,12 @@ R = TypeVar("R")
 
 
 def cores() -> int:
-    """Processor cores this process may use."""
+    """Count the processor cores that this process may use; only Linux can set some apart from it."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_threads(work: Callable[[T], R], items: Iterable[T], workers: int | None = None) -> Iterator[R]:
-    """Like ``map``, several items at a time and torch on one thread for each; results come in the items' order.
+    """Work on several items at a time, each with torch on one thread; results come in the items' order, as by ``map``.
 
     Args:
         work: what to do with each item.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -89,6 +90,9 @@ def _read_config(ctx: click.Context, _param: click.Parameter, path: Path | None)
 @click.pass_context
 def main(ctx: click.Context, verbose: int, quiet: bool) -> None:
     """Tie points between Sentinel-2 acquisitions: from downloaded .SAFE archives to GeoJSON one can trust."""
+    if isinstance(sys.stdout, TextIOWrapper) and not sys.stdout.isatty():
+        # What is piped on is data: UTF-8 everywhere, also where Windows would take the code page of the country
+        sys.stdout.reconfigure(encoding="utf-8")
     level = logging.ERROR if quiet else max(logging.DEBUG, logging.WARNING - 10 * verbose)
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr, force=True)
     # A licence is shown before the first use, however quiet the rest

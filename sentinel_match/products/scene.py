@@ -38,7 +38,7 @@ class Asset:
     @property
     def gdal(self) -> str:
         """Path that rasterio opens. The braces let a zip have any suffix (a ``.SAFE`` that is a zip)."""
-        return str(self.path) if self.member is None else f"/vsizip/{{{self.path.resolve()}}}/{self.member}"
+        return str(self.path) if self.member is None else f"/vsizip/{{{self.path.resolve().as_posix()}}}/{self.member}"
 
     @property
     def name(self) -> str:

@@ -294,7 +294,8 @@ def _glymur() -> Any:
     with tempfile.TemporaryDirectory() as folder, _silence():
         config = Path(folder, "glymur", "glymurrc")
         config.parent.mkdir()
-        config.write_text("[library]\n" + "".join(f"openjp2: {p}\n" for p in found[:1]).replace("%", "%%"))
+        lines = "[library]\n" + "".join(f"openjp2: {p}\n" for p in found[:1]).replace("%", "%%")
+        config.write_text(lines, encoding="locale")  # as glymur reads it: the name of a user may be in the path
         os.environ["XDG_CONFIG_HOME"] = folder
         try:
             importlib.reload(glymur.lib.openjp2)

@@ -146,7 +146,9 @@ def load(
         if isinstance(error, OSError):
             raise OutputError(folder, f"{error.strerror or error}; free some space or set TMPDIR") from error
         raise
-    weakref.finalize(loaded, shutil.rmtree, folder, ignore_errors=True)
+    for image in (loaded.raster.pixels, loaded.raster.valid, loaded.reasons, loaded.classes):
+        # After the maps and not after ``loaded``, whose end comes first: Windows removes no file that is mapped
+        weakref.finalize(image.base, shutil.rmtree, folder, ignore_errors=True)
     return loaded
 
 

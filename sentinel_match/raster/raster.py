@@ -140,7 +140,7 @@ def write(raster: Raster, path: Path, limits: tuple[float, float] | None = None)
             if not _holds(target, pixels, exact=driver != "JPEG"):
                 raise OSError("it does not hold what was written: is the disk full?")
             for world in Path(folder).glob("*.wld"):  # the name that no other picture of this stem has: .pgw, .jgw
-                world.rename(world.with_suffix(f"{path.suffix[:2]}{path.suffix[-1]}w"))
+                world.replace(world.with_suffix(f"{path.suffix[:2]}{path.suffix[-1]}w"))
             others = [file for file in Path(folder).iterdir() if file != target]
             for file in [*others, target]:  # the image last: where it is, everything is
                 file.replace(path.parent / file.name)

@@ -124,7 +124,7 @@ def prepare(
             dates.append(Date(scene, sources[k], model if k else None, seen.reasons, seen.raster.geobox))
         facts = _make(folder, dates, target, names, wanted, ties, tell)
         facts |= {"masking": wanted.masking.recipe, "seconds": round(time.perf_counter() - began, 1)}
-        (folder / RECORD).write_text(dumps(facts) + "\n", encoding="utf-8")
+        (folder / RECORD).write_text(dumps(facts) + "\n", encoding="utf-8", newline="\n")
     return facts
 
 
