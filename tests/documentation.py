@@ -20,7 +20,7 @@ from pathlib import Path
 
 import click
 
-os.environ["COLUMNS"] = "110"
+os.environ["COLUMNS"] = "92"  # what a page of the site shows without scrolling
 
 import sentinel_match
 import sentinel_match.errors
@@ -48,12 +48,12 @@ mistake in the command.
 def reference() -> str:
     """Return the page of the command line: the help of every command."""
     parts = [HEAD.rstrip("\n")]
-    with click.Context(main, info_name="sentinel-match", max_content_width=110) as top:
+    with click.Context(main, info_name="sentinel-match", max_content_width=92) as top:
         parts.append(f"```text\n{main.get_help(top)}\n```")
         for name in COMMANDS:
             command = main.get_command(top, name)
             assert command is not None
-            with click.Context(command, info_name=name, parent=top, max_content_width=110) as ctx:
+            with click.Context(command, info_name=name, parent=top, max_content_width=92) as ctx:
                 parts.append(f"## {name}\n\n```text\n{ctx.get_help()}\n```")
     return "\n\n".join(parts) + "\n"
 
