@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sentinel_match.raster.load import PreparedImage, load
     from sentinel_match.raster.masks import Masking
     from sentinel_match.raster.raster import Raster
-    from sentinel_match.stack.prepare import Preparation
+    from sentinel_match.stack.plan import Preparation
     from sentinel_match.tiepoints import TiePoints
 
 __version__ = "0.1.0"
@@ -37,7 +37,7 @@ _ROOMS = {
     "PreparedImage": "raster.load",
     "Masking": "raster.masks",
     "Options": "pipeline",
-    "Preparation": "stack.prepare",
+    "Preparation": "stack.plan",
     "Raster": "raster.raster",
     "Refinement": "matching.subpixel",
     "Scene": "products.scene",

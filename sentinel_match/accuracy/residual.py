@@ -1,10 +1,11 @@
 """The shift that is left between two images on one grid, by an estimator that no tie point was made with.
 
-In windows of its own the enhanced correlation coefficient is maximised: see :mod:`sentinel_match.accuracy.requirement`.
+In windows of its own the enhanced correlation coefficient is maximised: see :mod:`sentinel_match.accuracy.ecc`.
 """
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,65 +16,103 @@ from sentinel_match.geometry.robust import nmad
 from sentinel_match.raster.jp2 import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from numpy.typing import NDArray
 
-    from sentinel_match.raster.resample import Pixels
+    from sentinel_match.raster.resample import Pixels, ReadWindow
 
-LOOKS = 400
+RESIDUAL_LOOKS = 400
 """Windows, at most, about."""
 
 
-def residual(
-    left: Callable[[Window], Pixels], rights: Mapping[str, Callable[[Window], Pixels]], clear: NDArray[np.bool_]
-) -> dict[str, Any]:
-    """How far versions of the right image lie off the left one: medians over the windows in which all can be measured.
+@dataclass(frozen=True, kw_only=True)
+class VersionShift:
+    """How far one version of the right image lies off the left one: medians over windows, in pixels of the grid."""
+
+    dx_px: float
+    """Right minus left, east."""
+    dy_px: float
+    """North."""
+    sigma_dx_px: float
+    """Standard error of the median."""
+    sigma_dy_px: float
+    nmad_x_px: float
+    """Scatter of single windows: normalised median absolute deviation."""
+    nmad_y_px: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResidualShift:
+    """How far the right image lies off the left one before its correction and after, over the same windows.
+
+    Where too few windows are alike there are no shifts.
+    """
+
+    estimator: str = "ECC"
+    looks: int
+    """Windows tried."""
+    answers: int
+    """Windows in which both versions could be measured."""
+    before: VersionShift | None = None
+    after: VersionShift | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give everything as JSON has it; a version that could not be measured is left out."""
+        shifts = {"before": self.before, "after": self.after}
+        return {
+            "estimator": self.estimator,
+            "window_px": SIDE,
+            "looks": self.looks,
+            "answers": self.answers,
+            **{name: asdict(shift) for name, shift in shifts.items() if shift},
+        }
+
+
+def residual(left: ReadWindow, before: ReadWindow, after: ReadWindow, clear: NDArray[np.bool_]) -> ResidualShift:
+    """Measure how far two versions of the right image lie off the left one, in windows where both can be measured.
 
     Args:
         left: gives a window of the left image, NaN where there is nothing.
-        rights: gives one of each version, by its name.
+        before: gives one of the right image by its georeference alone.
+        after: gives one of the right image as it was corrected.
         clear: (rows, cols) valid in both images.
-
-    Returns:
-        ``looks`` (windows tried) and ``answers``; where these are enough, for each version the medians ``dx_px`` (east)
-        and ``dy_px`` (north), right minus left, with their standard errors ``sigma_dx_px`` and ``sigma_dy_px`` and the
-        scatter ``nmad_x_px`` and ``nmad_y_px`` of single windows.
     """
-    places = [Window(int(y), int(x), SIDE, SIDE) for x, y in ecc.places(clear, _step(clear.shape))]
-    found = np.full((len(rights), len(places), 2), np.nan)
-    for k, place in enumerate(places):
-        one = _cut(left(place), clear[place.roi])
-        for j, right in enumerate(rights.values()):
-            moved = ecc.aligned(one, _cut(right(place), clear[place.roi]))
-            if moved is None:
+    step = _step(clear.shape)
+    windows = [Window(int(y), int(x), SIDE, SIDE) for x, y in ecc.places(clear, step)]
+    shifts = np.full((2, len(windows), 2), np.nan)
+    for k, window in enumerate(windows):
+        reference = _cut(left(window), clear[window.roi])
+        for j, version in enumerate((before, after)):
+            shift = ecc.aligned(reference, _cut(version(window), clear[window.roi]))
+            if shift is None:
                 break
-            found[j, k] = moved * (1, -1)
-    answered = np.isfinite(found).all((0, 2))
-    said: dict[str, Any] = {
-        "estimator": "ECC",
-        "window_px": SIDE,
-        "looks": len(places),
-        "answers": int(answered.sum()),
-    }
-    if answered.sum() < ecc.FEWEST:
-        return said
-    alone = max(1.0, answered.sum() * min(1.0, _step(clear.shape) / SIDE) ** 2)  # what overlaps errs alike
-    for name, values in zip(rights, found[:, answered], strict=True):
-        scatter = [nmad(values[:, k]) for k in (0, 1)]
-        median = np.median(values, axis=0)
-        error = [round(float(1.2533 * s / np.sqrt(alone)), 4) for s in scatter]
-        said[name] = {
-            **{f"d{axis}_px": round(float(v), 4) for axis, v in zip("xy", median, strict=True)},
-            **{f"sigma_d{axis}_px": v for axis, v in zip("xy", error, strict=True)},
-            **{f"nmad_{axis}_px": round(v, 4) for axis, v in zip("xy", scatter, strict=True)},
-        }
-    return said
+            shifts[j, k] = shift * (1, -1)
+    answered = np.isfinite(shifts).all((0, 2))
+    looks, answers = len(windows), int(answered.sum())
+    if answers < ecc.FEWEST:
+        return ResidualShift(looks=looks, answers=answers)
+    independent = max(1.0, answers * min(1.0, step / SIDE) ** 2)  # what overlaps errs alike
+    medians = [_median_shift(values, independent) for values in shifts[:, answered]]
+    return ResidualShift(looks=looks, answers=answers, before=medians[0], after=medians[1])
+
+
+def _median_shift(shifts: NDArray[np.float64], independent: float) -> VersionShift:
+    """Summarise the (N, 2) shifts of windows, of which so many are independent."""
+    dx, dy = np.median(shifts, axis=0)
+    scatter = [nmad(shifts[:, k]) for k in (0, 1)]
+    error = [1.2533 * s / np.sqrt(independent) for s in scatter]
+    return VersionShift(
+        dx_px=round(float(dx), 4),
+        dy_px=round(float(dy), 4),
+        sigma_dx_px=round(float(error[0]), 4),
+        sigma_dy_px=round(float(error[1]), 4),
+        nmad_x_px=round(scatter[0], 4),
+        nmad_y_px=round(scatter[1], 4),
+    )
 
 
 def _step(shape: tuple[int, ...]) -> int:
-    """Pixels between windows: in a small image they overlap by half."""
-    return max(SIDE // 2, int(np.sqrt(shape[0] * shape[1] / LOOKS)))
+    """Choose the pixels from one window to the next: in a small image they overlap by half."""
+    return max(SIDE // 2, int(np.sqrt(shape[0] * shape[1] / RESIDUAL_LOOKS)))
 
 
 def _cut(pixels: Pixels, clear: NDArray[np.bool_]) -> ecc.MaskedWindow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,9 @@ from sentinel_match.cli import options, terminal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from sentinel_match.stack.plan import Preparation
+    from sentinel_match.stack.prepared import PreparedStack
 
 
 @click.command()
@@ -51,68 +55,67 @@ if TYPE_CHECKING:
 @options.as_json
 @click.pass_context
 def prepare(
-    ctx: click.Context,
-    /,
-    files: tuple[Path, ...],
-    output: Path,
-    bands: str | None,
-    resolution: float | None,
-    normalise: str,
-    layout: str,
-    chip_size: int,
-    mask: Path | None,
-    dilate: float,
-    as_json: bool,
-    **values: Any,
+    ctx: click.Context, /, files: tuple[Path, ...], output: Path, mask: Path | None, as_json: bool, **values: Any
 ) -> None:
-    """Two dates as one change-ready stack: all bands on one grid, registered, with masks and proof.
+    """Make one change-ready stack of two dates: all bands on one grid, registered, with masks and proof.
 
     TIES is what `match` or `run` has written; LEFT and RIGHT may be left out where the products are still where they
     were. Leaves OUTPUT/left.tif, right.tif, valid.tif, STAC, and prepare.json.
     """
     if len(files) not in {1, 3}:
         raise click.UsageError("give TIES alone, or LEFT RIGHT TIES")
-    cache = options.make_cache(values)
+    wanted, cache = _make_preparation(values, mask), options.make_cache(values)
     from sentinel_match.formats.correction import read_ties
     from sentinel_match.formats.geojson import dumps
     from sentinel_match.products.catalogue import read_scene
-    from sentinel_match.raster.bands import band_names
-    from sentinel_match.raster.masks import Masking
-    from sentinel_match.stack.prepare import Preparation
     from sentinel_match.stack.prepare import prepare as make
 
     ties = read_ties(files[-1])
     paths = files[:2] if len(files) == 3 else ties.there()
-    try:
-        names = band_names(bands) if bands is not None else ()
-    except ValueError as error:
-        raise click.UsageError(f"--bands: {error}") from error
-    masking = Masking(keep=Preparation().masking.keep, dilate=dilate, user=mask)
-    wanted = Preparation(names, resolution, normalise, layout, chip_size, masking)
     left, right = (read_scene(path) for path in paths)
-    with terminal.progress(quiet=ctx.obj) as tell:
-        facts = make(left, right, ties, output, wanted, cache, tell)
+    with terminal.progress(quiet=ctx.obj) as progress:
+        stack = make(left, right, ties, output, wanted, cache, progress)
     if as_json:
-        click.echo(dumps(facts))
+        click.echo(dumps(stack.to_dict()))
         return
-    _print(facts)
+    _print(stack)
     if not ctx.obj:
         click.echo(f"wrote {output}", err=True)
 
 
-def _print(facts: Mapping[str, Any]) -> None:
-    shift, (rows, cols) = facts["residual"], facts["shape"]
-    title = f"{', '.join(facts['bands'])} on {cols} x {rows} px; {facts['valid_share']:.0%} valid in both"
-    rows_of = [
+def _make_preparation(values: Mapping[str, Any], mask: Path | None) -> Preparation:
+    """Make a preparation of the options as click gives them.
+
+    Raises:
+        click.UsageError: there are no such bands.
+    """
+    from sentinel_match.raster.bands import band_names
+    from sentinel_match.stack.plan import Preparation
+
+    try:
+        bands = band_names(values["bands"]) if values["bands"] is not None else ()
+    except ValueError as error:
+        raise click.UsageError(f"--bands: {error}") from error
+    masking = replace(Preparation().masking, dilate=values["dilate"], user=mask)
+    names = ("resolution", "normalise", "layout", "chip_size")
+    return Preparation(bands, masking=masking, **{name: values[name] for name in names})
+
+
+def _print(stack: PreparedStack) -> None:
+    (rows, cols), shift = stack.grid.shape, stack.residual
+    title = f"{', '.join(stack.bands)} on {cols} x {rows} px; {stack.valid_share:.0%} valid in both"
+    table = [
         [
             name,
-            *(f"{shift[name][f'd{a}_px']:+.3f} ± {shift[name][f'sigma_d{a}_px']:.3f}" for a in "xy"),
-            *(f"{shift[name][f'nmad_{a}_px']:.3f}" for a in "xy"),
+            f"{version.dx_px:+.3f} ± {version.sigma_dx_px:.3f}",
+            f"{version.dy_px:+.3f} ± {version.sigma_dy_px:.3f}",
+            f"{version.nmad_x_px:.3f}",
+            f"{version.nmad_y_px:.3f}",
         ]
-        for name in ("before", "after")
-        if name in shift
+        for name, version in (("before", shift.before), ("after", shift.after))
+        if version
     ]
     columns = ["residual shift", "east px", "north px", "NMAD x", "NMAD y"]
-    terminal.print_table(title, columns, rows_of, right=columns[1:])
-    said = f"{shift['estimator']} on {shift['band']}, {shift['answers']} of {shift['looks']} windows alike"
-    click.echo(said if rows_of else f"too few to tell the residual shift: {said}")
+    terminal.print_table(title, columns, table, right=columns[1:])
+    answers = f"{shift.estimator} on {stack.residual_band}, {shift.answers} of {shift.looks} windows alike"
+    click.echo(answers if table else f"too few to tell the residual shift: {answers}")

@@ -6,6 +6,7 @@ None of these knows NaN, so 0 stands in both images wherever either has no data.
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,57 +28,102 @@ if TYPE_CHECKING:
 LAYOUTS = ("stack", "oscd", "chips", "pair")
 OSCD = "Onera Satellite Change Detection dataset"
 """How folders of that data set begin (Caye Daudt et al. 2018); ``torchgeo.datasets.OSCD`` looks for them."""
-COUNTS = 10_000
+OSCD_QUANTIFICATION = 10_000
 """OSCD's integers per unit of reflectance, as in the products themselves."""
-LEAST_CLEAR = 0.5
+LEAST_CLEAR_CHIP = 0.5
 """Share of a chip that is valid in both images; chips with less are left out."""
 ZERO = np.float32(1e-6)
 """Stands for a reflectance of exactly 0, where 0 means no data."""
 
 
+@dataclass(frozen=True)
+class PairFiles:
+    """The images of a before/after pair, as paths in the stack's folder."""
+
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class ChipFiles:
+    """Chips in A/B folders."""
+
+    size: int
+    """Side in pixels."""
+    chips: int
+    """Places of which chips were written."""
+    left_out: int
+    """Places that are mostly hidden."""
+
+
+@dataclass(frozen=True)
+class OscdFiles:
+    """A region of a root for ``torchgeo.datasets.OSCD``."""
+
+    root: str
+    """In the stack's folder."""
+    region: str
+    """Name of the place."""
+    labels: str = "all 0: a place for yours, nobody labelled it"
+    """What ``cm.png`` holds."""
+    note: str | None = None
+    """What a user of the class has to know."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What was made of the stack for another tool."""
+
+    name: str
+    """One of ``LAYOUTS``."""
+    order: tuple[str, str] = ("left", "right")
+    """Which of ``left`` and ``right`` is the earlier, and the later."""
+    files: PairFiles | ChipFiles | OscdFiles | None = None
+    """``None`` where the stack itself is all."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give everything as JSON has it."""
+        if self.files is None:
+            return {"name": self.name}
+        facts = {"name": self.name, "first": self.order[0], "second": self.order[1], **asdict(self.files)}
+        return {name: fact for name, fact in facts.items() if fact is not None}
+
+
 def in_order(left: datetime | None, right: datetime | None) -> tuple[str, str]:
-    """Which of ``left`` and ``right`` is the earlier, and the later: as given where a time is missing."""
+    """Tell which of ``left`` and ``right`` is the earlier, and the later: as given where a time is missing."""
     return ("right", "left") if left and right and right < left else ("left", "right")
 
 
-def write_pair(folder: Path, order: tuple[str, str], names: tuple[str, ...]) -> dict[str, Any]:
-    """``pair/before.tif`` and ``pair/after.tif``: the same grid and bands, 0 where there is no data in either.
+def write_pair(folder: Path, order: tuple[str, str], bands: tuple[str, ...]) -> PairFiles:
+    """Write ``pair/before.tif`` and ``pair/after.tif``: the same grid and bands, 0 where there is no data in either.
 
     Args:
         folder: holds ``left.tif``, ``right.tif`` and ``valid.tif``.
         order: which of ``left`` and ``right`` is before.
-        names: of the bands.
-
-    Returns:
-        What was written.
+        bands: of the images.
 
     Raises:
         OutputError: the disk is full.
     """
-    made = {}
     for name, side in zip(("before", "after"), order, strict=True):
         with rasterio.open(folder / f"{side}.tif") as file:
             target, tags, unit = GeoBox.from_rio(file), file.tags(), file.units[0] or ""
         scratch, path = folder / f"{name}.scratch.tif", folder / "pair" / f"{name}.tif"
         path.parent.mkdir(exist_ok=True)
-        with render.created(scratch, target, len(names), "float32", nodata=0) as file:
-            for k, top, pixels in _filled(folder, side, len(names)):
+        with render.created(scratch, target, len(bands), "float32", nodata=0) as file:
+            for k, top, pixels in _filled(folder, side, len(bands)):
                 file.write(pixels, k, window=rasterio.windows.Window(0, top, *pixels.shape[::-1]))
-        render.finish(scratch, path, names, unit, tags)
-        made[name] = f"pair/{name}.tif"
-    return made
+        render.finish(scratch, path, bands, unit, tags)
+    return PairFiles("pair/before.tif", "pair/after.tif")
 
 
-def write_chips(folder: Path, order: tuple[str, str], size: int) -> dict[str, Any]:
-    """``chips/A`` (earlier), ``chips/B`` (later) and ``chips/valid`` (1 or 0): GeoTIFFs of one name for one place.
+def write_chips(folder: Path, order: tuple[str, str], size: int) -> ChipFiles:
+    """Write ``chips/A`` (earlier), ``chips/B`` (later), ``chips/valid`` (1 or 0): GeoTIFFs of one name for one place.
 
     Args:
         folder: holds the stack.
         order: which of ``left`` and ``right`` is A.
         size: side in pixels. What is left at the right and below is dropped, as are chips that are mostly hidden.
-
-    Returns:
-        How many were written and left out.
 
     Raises:
         OutputError: the disk is full.
@@ -85,29 +131,29 @@ def write_chips(folder: Path, order: tuple[str, str], size: int) -> dict[str, An
     for name in ("A", "B", "valid"):
         (folder / "chips" / name).mkdir(parents=True, exist_ok=True)
     with ExitStack() as files:
-        files.enter_context(rasterio.Env(GDAL_CACHEMAX=render.CACHE))
+        files.enter_context(rasterio.Env(GDAL_CACHEMAX=render.GDAL_CACHE_BYTES))
         first, second, valid = (files.enter_context(rasterio.open(folder / f"{s}.tif")) for s in (*order, "valid"))
         (rows, cols), target, written = valid.shape, GeoBox.from_rio(valid), 0
         places = [(top, left) for top in range(0, rows - size + 1, size) for left in range(0, cols - size + 1, size)]
         for top, left in places:
             window = rasterio.windows.Window(left, top, size, size)
             clear, codes = valid.read(window=window)
-            if clear.mean() < LEAST_CLEAR:
+            if clear.mean() < LEAST_CLEAR_CHIP:
                 continue
             written += 1
             box, name = target[top : top + size, left : left + size], f"{top // size:03d}_{left // size:03d}.tif"
             for part, file in (("A", first), ("B", second)):
                 pixels = file.read(window=window)
-                pixels = np.where(_data(codes), np.where(pixels == 0, ZERO, pixels), np.float32(0))
+                pixels = np.where(_known(codes), np.where(pixels == 0, ZERO, pixels), np.float32(0))
                 _write(folder / "chips" / part / name, pixels, box)
             _write(folder / "chips" / "valid" / name, clear[None], box)
-    return {"size": size, "chips": written, "left_out": len(places) - written}
+    return ChipFiles(size, written, len(places) - written)
 
 
 def write_oscd(
-    folder: Path, order: tuple[str, str], names: tuple[str, ...], dates: tuple[str, str], region: str
-) -> dict[str, Any]:
-    """``oscd/``: a root for ``torchgeo.datasets.OSCD(root, split="test")`` with one region.
+    folder: Path, order: tuple[str, str], bands: tuple[str, ...], dates: tuple[str, str], region: str
+) -> OscdFiles:
+    """Write ``oscd/``: a root for ``torchgeo.datasets.OSCD(root, split="test")`` with one region.
 
     Each band is a file of int16, 10,000 to a reflectance of 1, negative values kept. Nobody has labelled the changes:
     ``cm.png`` is all 0 so that the class loads, and is to be replaced by labels.
@@ -115,12 +161,9 @@ def write_oscd(
     Args:
         folder: holds the stack.
         order: which of ``left`` and ``right`` is image 1.
-        names: of the bands.
+        bands: of the images.
         dates: of the two, ``20160529``.
         region: name of the place.
-
-    Returns:
-        What was written.
 
     Raises:
         OutputError: the disk is full, or the values are no reflectance.
@@ -131,42 +174,40 @@ def write_oscd(
         target = GeoBox.from_rio(file)
     for i, side in enumerate(order, 1):
         (images / f"imgs_{i}_rect").mkdir(parents=True)
-        for k, name in enumerate(names, 1):
+        for k, name in enumerate(bands, 1):
             with render.created(images / f"imgs_{i}_rect" / f"{name}.tif", target, 1, "int16") as file:
-                for top, pixels, known in _one(folder, side, k):
-                    counts = np.rint(np.where(known, pixels, 0) * COUNTS)
+                for top, pixels, known in _strips(folder, side, k):
+                    counts = np.rint(np.where(known, pixels, 0) * OSCD_QUANTIFICATION)
                     if np.abs(counts).max(initial=0) > 32767:
-                        reason = f"{name} holds values beyond {32767 / COUNTS:g}, which are no reflectance"
+                        reason = f"{name} holds values beyond {32767 / OSCD_QUANTIFICATION:g}, which are no reflectance"
                         raise OutputError(images, reason)
                     counts = np.where(known & (counts == 0), 1, counts).astype(np.int16)  # 0 is no data
                     file.write(counts, 1, window=rasterio.windows.Window(0, top, *pixels.shape[::-1]))
     write_text(images / "dates.txt", f"date_1: {dates[0]}\ndate_2: {dates[1]}\n")
     labels.mkdir(parents=True)
     _write_png(labels / "cm.png", np.zeros(target.shape, np.uint8))
-    said: dict[str, Any] = {"root": "oscd", "region": region, "labels": "all 0: a place for yours, nobody labelled it"}
-    if names[:1] != ("B01",):
-        said["note"] = "torchgeo takes the 2nd to 4th file for bands='rgb', so without B01 only bands='all' is right"
-    return said
+    note = "torchgeo takes the 2nd to 4th file for bands='rgb', so without B01 only bands='all' is right"
+    return OscdFiles("oscd", region, note=None if bands[:1] == ("B01",) else note)
 
 
 def _filled(folder: Path, side: str, count: int) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
-    """(band, first row, strip) with 0 only where either image has no data, in any band."""
+    """Yield (band, first row, strip) with 0 only where either image has no data, in any band."""
     for k in range(1, count + 1):
-        for top, pixels, known in _one(folder, side, k):
+        for top, pixels, known in _strips(folder, side, k):
             yield k, top, np.where(known, np.where(pixels == 0, ZERO, pixels), np.float32(0))
 
 
-def _one(folder: Path, side: str, index: int) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.bool_]]]:
-    """(first row, strip, where both images have data)."""
+def _strips(folder: Path, side: str, index: int) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.bool_]]]:
+    """Yield (first row, strip, where both images have data) of a band."""
     images = render.strips(folder / f"{side}.tif", index), render.strips(folder / "valid.tif", 2)
     for (top, pixels), (_, codes) in zip(*images, strict=True):
-        yield top, pixels, _data(codes)
+        yield top, pixels, _known(codes)
 
 
-def _data(codes: NDArray[Any]) -> NDArray[np.bool_]:
-    """Where both images have data, by the second band of ``valid.tif``."""
-    nothing = int(Reason.NODATA)
-    return np.asarray((codes % render.RIGHT != nothing) & (codes // render.RIGHT != nothing))
+def _known(codes: NDArray[Any]) -> NDArray[np.bool_]:
+    """Tell where both images have data, by the second band of ``valid.tif``."""
+    nodata = int(Reason.NODATA)
+    return np.asarray((codes % render.RIGHT_FACTOR != nodata) & (codes // render.RIGHT_FACTOR != nodata))
 
 
 def _write(path: Path, pixels: NDArray[Any], box: GeoBox) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from sentinel_match.products.scene import Scene
 
-BANDS = {
+SPECTRAL_BANDS = {
     "B01": ("coastal", 0.4427),
     "B02": ("blue", 0.4924),
     "B03": ("green", 0.5598),
@@ -37,17 +37,17 @@ COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 
 
 def write_stac(
-    folder: Path, scenes: dict[str, Scene], target: GeoBox, names: tuple[str, ...], unit: str, said: dict[str, Any]
+    folder: Path, scenes: tuple[Scene, Scene], grid: GeoBox, bands: tuple[str, ...], unit: str, model: str
 ) -> tuple[str, ...]:
     """Write ``left.json``, ``right.json`` and ``collection.json`` beside the images.
 
     Args:
         folder: holds ``left.tif``, ``right.tif`` and ``valid.tif``.
-        scenes: by side, each with its sensing time.
-        target: grid of the images.
-        names: of the bands.
+        scenes: left and right, each with its sensing time.
+        grid: of the images.
+        bands: of the images.
         unit: of their values; empty where nothing says.
-        said: further properties of both items.
+        model: kind of the transform that the right image was corrected by.
 
     Returns:
         Names of the files.
@@ -57,14 +57,14 @@ def write_stac(
     """
     import pystac
 
-    times = [time for scene in scenes.values() if (time := scene.sensing_time)]
-    items = [_item(side, scene, target, names, unit, said) for side, scene in scenes.items()]
-    box = items[0].bbox
+    times = [time for scene in scenes if (time := scene.sensing_time)]
+    sides = zip(("left", "right"), scenes, strict=True)
+    items = [_item(side, scene, grid, bands, unit, model) for side, scene in sides]
     collection = pystac.Collection(
-        id="_".join(scene.name for scene in scenes.values()),
+        id="_".join(scene.name for scene in scenes),
         description="Two acquisitions on one grid, the right one registered to the left one by sentinel_match.",
         extent=pystac.Extent(
-            pystac.SpatialExtent([list(box or [])]), pystac.TemporalExtent([[min(times), max(times)]])
+            pystac.SpatialExtent([list(items[0].bbox)]), pystac.TemporalExtent([[min(times), max(times)]])
         ),
         license="other",
         providers=[
@@ -80,24 +80,24 @@ def write_stac(
         item.set_root(collection)
         item.set_parent(collection)
     try:
-        for thing in (collection, *items):
-            thing.save_object(include_self_link=False)
+        for catalogued in (collection, *items):
+            catalogued.save_object(include_self_link=False)
     except OSError as error:
         raise OutputError(folder, error.strerror or str(error)) from error
     return ("collection.json", *(f"{item.id}.json" for item in items))
 
 
-def _item(side: str, scene: Scene, target: GeoBox, names: tuple[str, ...], unit: str, said: dict[str, Any]) -> Any:
+def _item(side: str, scene: Scene, grid: GeoBox, bands: tuple[str, ...], unit: str, model: str) -> Any:
     import pystac
     from pystac.extensions import eo, projection, raster
 
-    place = Footprint.from_geobox(target)
+    place = Footprint.from_geobox(grid)
     item = pystac.Item(
         id=side,
         geometry=place.geojson(),
         bbox=list(place.bbox),
         datetime=scene.sensing_time,
-        properties={"title": scene.id, "gsd": abs(target.affine.a), **said},
+        properties={"title": scene.id, "gsd": abs(grid.affine.a), "sentinel_match:model": model},
     )
     if scene.spacecraft:
         item.properties |= {
@@ -108,23 +108,23 @@ def _item(side: str, scene: Scene, target: GeoBox, names: tuple[str, ...], unit:
     for name, roles in ((side, ["data", "reflectance"] if unit else ["data"]), ("valid", ["data-mask"])):
         item.add_asset("data" if name == side else name, pystac.Asset(f"./{name}.tif", media_type=COG, roles=roles))
     eo.EOExtension.ext(item, add_if_missing=True).cloud_cover = scene.cloud_cover
-    made = [
-        eo.Band.create(name, common_name=BANDS.get(name, (None,))[0], center_wavelength=BANDS.get(name, (0, None))[1])
-        for name in names
+    eo.EOExtension.ext(item.assets["data"]).bands = [
+        eo.Band.create(name, common_name=common_name, center_wavelength=wavelength)
+        for name in bands
+        for common_name, wavelength in [SPECTRAL_BANDS.get(name, (None, None))]
     ]
-    eo.EOExtension.ext(item.assets["data"]).bands = made
-    placed = projection.ProjectionExtension.ext(item, add_if_missing=True)
-    epsg = target.crs.epsg if target.crs else None
-    a = target.affine
-    placed.apply(
+    projected = projection.ProjectionExtension.ext(item, add_if_missing=True)
+    epsg = grid.crs.epsg if grid.crs else None
+    a = grid.affine
+    projected.apply(
         epsg=epsg,
-        wkt2=None if epsg else str(target.crs),
-        shape=[target.shape.y, target.shape.x],
+        wkt2=None if epsg else str(grid.crs),
+        shape=[grid.shape.y, grid.shape.x],
         transform=[a.a, a.b, a.c, a.d, a.e, a.f],
-        bbox=list(target.boundingbox),
+        bbox=list(grid.boundingbox),
     )
     raster.RasterExtension.add_to(item)
-    pixel = abs(target.affine.a)
+    pixel = abs(grid.affine.a)
     values = raster.RasterBand.create(
         nodata="nan",  # type: ignore[arg-type]
         data_type=raster.DataType.FLOAT32,
@@ -134,6 +134,6 @@ def _item(side: str, scene: Scene, target: GeoBox, names: tuple[str, ...], unit:
         offset=0.0,
     )
     codes = raster.RasterBand.create(data_type=raster.DataType.UINT8, spatial_resolution=pixel)
-    raster.RasterExtension.ext(item.assets["data"]).bands = [values] * len(names)
+    raster.RasterExtension.ext(item.assets["data"]).bands = [values] * len(bands)
     raster.RasterExtension.ext(item.assets["valid"]).bands = [codes] * 2
     return item

@@ -34,13 +34,13 @@ Move = Callable[[Points], Points]
 NODES = 16
 """Pixels between the positions that are computed; the others lie on a bilinear surface through them. A bend of 3 m over
 20 km is met to 1 mm."""
-STRIP = 2048
+STRIP_ROWS = 2048
 """Rows of the image, about, that are held at a time."""
-CHUNK = 1 << 20
+CHUNK_PIXELS = 1 << 20
 """Pixels that are interpolated at a time."""
-OFF = 4
+OUTSIDE_PIXELS = 4
 """Pixels off the image where no cubic interpolation sees it."""
-SNAP = 1 << 16
+SNAPS_PER_PIXEL = 1 << 16
 """Positions are multiples of 1 / SNAP pixel, so that an image on the output's own lattice is copied."""
 
 
@@ -79,7 +79,7 @@ def corrected(read: ReadWindow, source: GeoBox, target: GeoBox, move: Move) -> I
     size = max(1, round(ground_resolution(target) / ground_resolution(source)))
     rows, cols = target.shape
     fine = GeoBox((rows * size, cols * size), target.affine * Affine.scale(1 / size), target.crs)
-    step = max(1, STRIP // size)
+    step = max(1, STRIP_ROWS // size)
     for top in range(0, rows, step):
         box = fine[top * size : min(top + step, rows) * size, :]
         yield top, block_mean(_strip(read, source, box, move), size)
@@ -116,7 +116,7 @@ def cubic(pixels: Pixels, x: NDArray[np.float64], y: NDArray[np.float64]) -> Pix
     Returns:
         As ``x``; NaN where one of the pixels used is.
     """
-    x, y = (np.round((v - 0.5) * SNAP) / SNAP for v in (x, y))
+    x, y = (np.round((v - 0.5) * SNAPS_PER_PIXEL) / SNAPS_PER_PIXEL for v in (x, y))
     col, row = np.floor(x), np.floor(y)
     along, down = (x - col).astype(np.float32), (y - row).astype(np.float32)
     width = pixels.shape[1]
@@ -182,14 +182,14 @@ class Places:
     def pieces(self) -> Iterator[slice]:
         """Rows that are few enough for one go."""
         rows, cols = self.shape
-        step = max(NODES, CHUNK // max(cols, 1))
+        step = max(NODES, CHUNK_PIXELS // max(cols, 1))
         return (slice(top, min(top + step, rows)) for top in range(0, rows, step))
 
     def at(self, rows: slice) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Positions (x, y) of all pixels of some rows; what lies off the image is brought close to it."""
         down, along = _between(np.arange(rows.start, rows.stop)), _between(np.arange(self.shape[1]))
         x, y = (
-            _bilinear(axis, down, along).clip(-OFF, n + OFF)
+            _bilinear(axis, down, along).clip(-OUTSIDE_PIXELS, n + OUTSIDE_PIXELS)
             for axis, n in zip(self.nodes, self.image[::-1], strict=True)
         )
         return x, y
@@ -197,7 +197,7 @@ class Places:
     def window(self) -> Window:
         """What cubic interpolation has to see."""
         low, high = (
-            [int(np.clip(v, -OFF, n + OFF)) for v, n in zip(ends, self.image[::-1], strict=True)]
+            [int(np.clip(v, -OUTSIDE_PIXELS, n + OUTSIDE_PIXELS)) for v, n in zip(ends, self.image[::-1], strict=True)]
             for ends in (np.floor(self.nodes.min((1, 2))), np.ceil(self.nodes.max((1, 2))))
         )
         return Window(low[1] - 3, low[0] - 3, high[1] - low[1] + 7, high[0] - low[0] + 7)

@@ -27,14 +27,17 @@ from shapely import box
 from sentinel_match.cli import main
 from sentinel_match.errors import BadPoints, MissingBand, NoOverlap, NotComparable, OutputError
 from sentinel_match.formats.correction import read_ties
+from sentinel_match.formats.geojson import dumps
 from sentinel_match.geometry.transform import Bend, PlaneTransform, Transform
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.scene import Asset, Band, Scene
 from sentinel_match.raster.bands import around, inside
 from sentinel_match.raster.jp2 import Window
+from sentinel_match.raster.masks import Reason
 from sentinel_match.raster.resample import Pixels
 from sentinel_match.stack import layouts
-from sentinel_match.stack.prepare import Preparation, common_grid, prepare
+from sentinel_match.stack.plan import Preparation, common_grid
+from sentinel_match.stack.prepare import prepare
 from sentinel_match.stack.warp import Places, corrected, cubic, move_by
 from sentinel_match.testing import Landscape, write_product
 
@@ -193,11 +196,12 @@ def test_the_grid_is_the_left_lattice_where_the_right_image_lies_after_correctio
 @pytest.mark.parametrize("shift", [SHIFT, (-3.3, 4.9)])
 def test_a_known_shift_is_undone_and_the_proof_says_so(shift: tuple[float, float], tmp_path: Path) -> None:
     left, right = scene(tmp_path, "L", 1, grid(420, 420)), scene(tmp_path, "R", 11, grid(420, 420), shift)
-    facts = prepare(left, right, by(*shift), tmp_path / "out")
-    before, after = facts["residual"]["before"], facts["residual"]["after"]
-    np.testing.assert_allclose(np.array(shift) / 10, (before["dx_px"], before["dy_px"]), atol=0.05)
-    assert max(abs(after["dx_px"]), abs(after["dy_px"])) < 0.02
-    assert facts["residual"] == json.loads((tmp_path / "out" / "prepare.json").read_text())["residual"]
+    stack = prepare(left, right, by(*shift), tmp_path / "out")
+    before, after = stack.residual.before, stack.residual.after
+    assert before is not None
+    assert after is not None
+    np.testing.assert_allclose(np.array(shift) / 10, (before.dx_px, before.dy_px), atol=0.05)
+    assert max(abs(after.dx_px), abs(after.dy_px)) < 0.02
     a, b = (opened(tmp_path / "out" / f"{side}.tif")[0] for side in ("left", "right"))
     both = np.isfinite(a) & np.isfinite(b)
     assert both.mean() > 0.95
@@ -208,7 +212,7 @@ def test_a_known_shift_is_undone_and_the_proof_says_so(shift: tuple[float, float
 
 def test_left_pixels_are_copied_and_reflectance_is_what_the_metadata_says(tmp_path: Path) -> None:
     left, right = scene(tmp_path, "L", 1, grid(90, 96)), scene(tmp_path, "R", 11, grid(90, 96), SHIFT)
-    facts = prepare(left, right, by(*SHIFT), tmp_path / "out")
+    stack = prepare(left, right, by(*SHIFT), tmp_path / "out")
     with rasterio.open(tmp_path / "out" / "left.tif") as file:
         a = GeoBox.from_rio(file)
         assert ("B04",) == file.descriptions
@@ -219,7 +223,7 @@ def test_left_pixels_are_copied_and_reflectance_is_what_the_metadata_says(tmp_pa
     row, col = round((NORTH - a.affine.f) / 10), round((a.affine.c - EAST) / 10)
     truth = (numbers - 1000)[row : row + a.shape.y, col : col + a.shape.x] / 10_000
     np.testing.assert_allclose(truth, made, atol=1e-7)
-    assert list(a.shape) == facts["shape"]
+    assert a == stack.grid
 
 
 def test_no_data_of_one_date_hides_just_that_and_nothing_rings(tmp_path: Path) -> None:
@@ -249,25 +253,26 @@ def test_coarser_bands_come_to_the_grid_of_the_finest(tmp_path: Path) -> None:
         scene(tmp_path, n, 1, grid(60, 60, 20.0), s, ("B8A",)).bands[0] for n, s in (("LC", (0, 0)), ("RC", SHIFT))
     ]
     both = [Scene(**{**vars(s), "bands": (f, c)}) for s, f, c in zip((left, right), fine, coarse, strict=True)]
-    facts = prepare(both[0], both[1], by(*SHIFT), tmp_path / "out")
-    assert ["B04", "B8A"] == facts["bands"]
+    stack = prepare(both[0], both[1], by(*SHIFT), tmp_path / "out")
+    assert ("B04", "B8A") == stack.bands
     a, b = (opened(tmp_path / "out" / f"{side}.tif") for side in ("left", "right"))
-    assert (2, *facts["shape"]) == a.shape
+    assert (2, *stack.grid.shape) == a.shape
     known = np.isfinite(a).all(0) & np.isfinite(b).all(0)
     assert np.sqrt(((a - b)[:, known] ** 2).mean()) < 0.01
     at_20 = prepare(both[0], both[1], by(*SHIFT), tmp_path / "at20", Preparation(resolution=20))
-    assert 20 == at_20["transform"][0]
+    assert 20 == at_20.grid.affine.a
 
 
 def test_radiometry_is_brought_together_after_registration(tmp_path: Path) -> None:
     left, right = scene(tmp_path, "L", 1, grid(200, 200)), scene(tmp_path, "R", 11, grid(200, 200), SHIFT)
     darker = Scene(**{**vars(right), "bands": (Band(**{**vars(right.bands[0]), "quantification": 12_500.0}),)})
     for method in ("irmad", "histogram"):
-        facts = prepare(left, darker, by(*SHIFT), tmp_path / method, Preparation(normalise=method))
+        stack = prepare(left, darker, by(*SHIFT), tmp_path / method, Preparation(normalise=method))
         a, b = (opened(tmp_path / method / f"{side}.tif") for side in ("left", "right"))
         known = np.isfinite(a) & np.isfinite(b)
         assert np.abs((a - b)[known]).mean() < 0.005
-        assert method == facts["normalisation"]["method"]
+        assert stack.normalisation is not None
+        assert method == stack.normalisation.method
     np.testing.assert_allclose(
         1.25,
         json.loads((tmp_path / "irmad" / "prepare.json").read_text())["normalisation"]["bands"][0]["gain"],
@@ -276,6 +281,19 @@ def test_radiometry_is_brought_together_after_registration(tmp_path: Path) -> No
 
 
 # Layouts and files
+
+
+def test_the_record_says_what_the_stack_says(tmp_path: Path) -> None:
+    left, right = scene(tmp_path, "L", 1, grid(420, 420)), scene(tmp_path, "R", 11, grid(420, 420), SHIFT)
+    stack = prepare(left, right, by(*SHIFT), tmp_path / "out", Preparation(normalise="irmad", layout="pair"))
+    record = json.loads((tmp_path / "out" / "prepare.json").read_text())
+    assert record == json.loads(dumps(stack.to_dict()))
+    assert ["B04"] == record["bands"]
+    assert stack.residual.after is not None
+    assert stack.residual.after.dx_px == record["residual"]["after"]["dx_px"]
+    assert {"name": "pair", "first": "left", "second": "right"}.items() < record["layout"].items()
+    assert stack.left_reasons[Reason.VALID] == record["reasons"]["shares"]["left"]["valid"]
+    assert "out: T33UUU_20210601T100000 and T33UUU_20210611T100000, 1 band on 420 x 4" in repr(stack)
 
 
 @pytest.fixture(scope="module")
@@ -358,7 +376,7 @@ def test_chips_have_one_name_and_place_in_all_folders(stacks: Path) -> None:
     for name in names[0]:
         a, valid = opened(folder / "A" / name), opened(folder / "valid" / name)
         assert ((4, 32, 32), (1, 32, 32)) == (a.shape, valid.shape)
-        assert valid.mean() >= layouts.LEAST_CLEAR
+        assert valid.mean() >= layouts.LEAST_CLEAR_CHIP
         with rasterio.open(folder / "A" / name) as one, rasterio.open(folder / "B" / name) as other:
             assert GeoBox.from_rio(one) == GeoBox.from_rio(other)
 

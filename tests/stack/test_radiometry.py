@@ -70,7 +70,7 @@ def test_a_curve_makes_both_distributions_one() -> None:
 
 def test_what_was_done_can_be_written_down() -> None:
     for found in (radiometry.invariant(*pair(1.2, 0.01, 0.2)), radiometry.alike(*pair(1.2, 0.01, 0.2))):
-        said = json.loads(json.dumps(found.plain(("B02", "B03", "B04"))))
+        said = json.loads(json.dumps(found.to_dict(("B02", "B03", "B04"))))
         assert ["B02", "B03", "B04"] == [row["band"] for row in said["bands"]]
         assert found.method == said["method"]
 

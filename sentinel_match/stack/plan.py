@@ -1,0 +1,153 @@
+"""What a stack is to be made of, all found and checked before a pixel is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sentinel_match.errors import BadPoints, MissingBand, NoGeoreference, NoOverlap
+from sentinel_match.formats.correction import Ties
+from sentinel_match.geometry.grids import crs_name, ground_resolution, metric, transformed
+from sentinel_match.raster.bands import NOT_GROUND, source_of
+from sentinel_match.raster.masks import Masking, Reason
+from sentinel_match.stack.prepared import TiesFile
+from sentinel_match.stack.stac import SPECTRAL_BANDS
+from sentinel_match.stack.warp import move_by
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from odc.geo.geobox import GeoBox
+
+    from sentinel_match.geometry.transform import Transform
+    from sentinel_match.products.scene import Scene
+    from sentinel_match.raster.bands import Computed, Source
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Everything about a stack that a user may choose."""
+
+    bands: tuple[str, ...] = ()
+    """As :func:`sentinel_match.raster.bands.source_of` takes them; all spectral bands that both have when empty."""
+    resolution: float | None = None
+    """Metres per pixel; that of the finest band when not given."""
+    normalise: str = "none"
+    """One of ``radiometry.METHODS``."""
+    layout: str = "stack"
+    """One of ``layouts.LAYOUTS``, besides the stack itself."""
+    chip_size: int = 256
+    """Pixels."""
+    masking: Masking = field(default_factory=lambda: Masking(keep=frozenset({Reason.SNOW, Reason.WATER})))
+    """Water and snow stay valid: they are no worse ground to see changes on."""
+
+
+@dataclass(frozen=True, eq=False)
+class StackPlan:
+    """A stack that can be made: of what, on which grid, and how."""
+
+    left: Scene
+    right: Scene
+    bands: tuple[str, ...]
+    left_sources: tuple[Source | Computed, ...]
+    """One a band."""
+    right_sources: tuple[Source | Computed, ...]
+    transform: Transform
+    """Left metres to right metres in the CRS of the grid."""
+    ties: TiesFile | None
+    grid: GeoBox
+    wanted: Preparation
+
+    @property
+    def unit(self) -> str:
+        """Name the unit of the pixels, where the products say what they are."""
+        known = self.left.level and self.right.level and not NOT_GROUND & {*self.bands}
+        return "reflectance" if known else ""
+
+
+def plan_stack(left: Scene, right: Scene, warp: Transform | Ties, wanted: Preparation) -> StackPlan:
+    """Find bands, their sources and the common grid, and check that the tie points are those of the scenes.
+
+    Args:
+        left: the reference, whose lattice is taken.
+        right: the image that is corrected.
+        warp: left metres to right metres in the left scene's projected CRS; or the tie points it was fitted to.
+        wanted: what a user may choose.
+
+    Raises:
+        BadPoints: they are those of other scenes.
+        MissingBand: one scene lacks a band.
+        NoGeoreference: one of them has no position.
+        NoOverlap: the grids do not meet.
+    """
+    bands = _bands(left, right, wanted.bands)
+    left_sources, right_sources = (_sources(scene, bands, wanted.resolution) for scene in (left, right))
+    finest = min(left_sources, key=lambda source: ground_resolution(source.grid))
+    lattice = metric(finest.target(wanted.resolution))
+    if isinstance(warp, Ties):
+        _check_belonging(warp, left, right, crs_name(lattice.crs))
+        ties, transform = TiesFile(warp.path, warp.sha256), warp.warp
+    else:
+        ties, transform = None, warp
+    try:
+        grid = common_grid(lattice, [source.grid for source in right_sources], transform)
+    except ValueError as error:
+        raise NoOverlap(left.id, right.id) from error
+    return StackPlan(left, right, bands, left_sources, right_sources, transform, ties, grid, wanted)
+
+
+def _bands(left: Scene, right: Scene, wanted: tuple[str, ...]) -> tuple[str, ...]:
+    """List what was asked for, or all bands that both have and that show the ground, in the order of wavelengths."""
+    if wanted:
+        return tuple(dict.fromkeys(wanted))
+    both = {b.name for b in left.bands} & {b.name for b in right.bands}
+    spectral = [name for name in SPECTRAL_BANDS if name in both]
+    names = spectral or [b.name for b in left.bands if b.name in both - NOT_GROUND]
+    if not names:
+        raise MissingBand(right.id, "that the left image has", tuple(dict.fromkeys(b.name for b in right.bands)))
+    return tuple(dict.fromkeys(names))
+
+
+def _sources(scene: Scene, bands: tuple[str, ...], resolution: float | None) -> tuple[Source | Computed, ...]:
+    sources = tuple(source_of(scene, name, resolution) for name in bands)
+    for source in sources:
+        if source.grid.crs is None:
+            raise NoGeoreference(str(scene.path))
+    return sources
+
+
+def _check_belonging(ties: Ties, left: Scene, right: Scene, crs: str) -> None:
+    if (ties.left, ties.right) == (right.id, left.id):
+        raise BadPoints(ties.path, f"its left scene is {ties.left} and its right one {ties.right}: swap LEFT and RIGHT")
+    if (ties.left, ties.right) != (left.id, right.id):
+        raise BadPoints(ties.path, f"they are those of {ties.left} and {ties.right}, not of {left.id} and {right.id}")
+    if ties.crs != crs:
+        raise BadPoints(ties.path, f"they are in {ties.crs}, and {left.id} is in {crs}")
+
+
+def common_grid(lattice: GeoBox, others: Sequence[GeoBox], transform: Transform) -> GeoBox:
+    """Cut the left lattice to the part that the right image reaches after the correction.
+
+    Args:
+        lattice: of the left image.
+        others: grids of the right image's bands.
+        transform: left metres to right metres in the lattice's CRS.
+
+    Raises:
+        ValueError: it reaches none.
+    """
+    low, high = np.zeros(2), np.array([lattice.shape.x, lattice.shape.y], float)
+    for grid in others:
+        rows, cols = grid.shape
+        t = np.linspace(0, 1, 65)
+        ends = np.zeros_like(t), np.ones_like(t)
+        rim = np.concatenate([np.column_stack(p) for e in ends for p in ((t, e), (e, t))]) * (cols, rows)
+        there = move_by(None, grid.crs, lattice.crs)(transformed(grid.affine, rim))
+        here = transformed(~lattice.affine, transform.back(there))
+        low, high = np.maximum(low, here.min(0)), np.minimum(high, here.max(0))
+    start, stop = np.floor(low + 1e-3).astype(int), np.ceil(high - 1e-3).astype(int)
+    if (stop <= start).any():
+        raise ValueError("the grids do not meet")
+    return lattice[start[1] : stop[1], start[0] : stop[0]]

@@ -1,0 +1,110 @@
+"""A change-ready stack that was made: of what, how, and how well; ``prepare.json`` says the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sentinel_match import __version__
+from sentinel_match.formats.geojson import identity
+from sentinel_match.geometry.grids import crs_name
+from sentinel_match.raster.masks import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from odc.geo.geobox import GeoBox
+
+    from sentinel_match.accuracy.residual import ResidualShift
+    from sentinel_match.geometry.transform import Transform
+    from sentinel_match.products.scene import Scene
+    from sentinel_match.raster.masks import Masking
+    from sentinel_match.stack.layouts import Layout
+    from sentinel_match.stack.radiometry import Normalisation
+
+
+@dataclass(frozen=True)
+class TiesFile:
+    """The file of tie points that a stack was corrected by."""
+
+    path: Path
+    sha256: str
+    """Of its bytes."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give everything as JSON has it."""
+        return {"path": str(self.path), "sha256": self.sha256}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class PreparedStack:
+    """A change-ready stack: two dates on one grid, the right one corrected, with masks and proof."""
+
+    folder: Path
+    """Holds ``left.tif``, ``right.tif``, ``valid.tif``, ``prepare.json``, STAC, and the layout."""
+    left: Scene
+    right: Scene
+    ties: TiesFile | None
+    """``None`` where the transform was given alone."""
+    transform: Transform
+    """Left metres to right metres: what the right image was corrected by."""
+    bands: tuple[str, ...]
+    """Of both images, in their order."""
+    unit: str
+    """Of their values: ``reflectance``; empty where nothing says."""
+    grid: GeoBox
+    valid_share: float
+    """Share of the grid that is valid in both images."""
+    left_reasons: Mapping[Reason, float]
+    """Share of the grid by why the left image is not valid there, or that it is."""
+    right_reasons: Mapping[Reason, float]
+    normalisation: Normalisation | None
+    """How the right image's radiometry was brought to the left one's; ``None`` where it was not."""
+    residual_band: str
+    """In which the residual shift was measured."""
+    residual: ResidualShift
+    """Before the correction and after."""
+    stac: tuple[str, ...]
+    """Names of the STAC files; none where an image has no time, which an item needs."""
+    layout: Layout
+    masking: Masking
+    seconds: float
+    """That it took."""
+
+    def __repr__(self) -> str:
+        bands = f"{len(self.bands)} band{'s' if len(self.bands) > 1 else ''}"
+        rows, cols = self.grid.shape
+        what = f"{bands} on {cols} x {rows} px, {self.valid_share:.0%} valid in both"
+        return f"<PreparedStack {self.folder}: {self.left.name} and {self.right.name}, {what}>"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give everything as ``prepare.json`` has it."""
+        bands = ",".join(self.bands)
+        return {
+            "generator": f"sentinel-match {__version__}",
+            "left": identity(self.left, bands),
+            "right": identity(self.right, bands),
+            "ties": self.ties.to_dict() if self.ties else None,
+            "model": self.transform.plain(),
+            "bands": list(self.bands),
+            "pixels": {"type": "float32", "nodata": "NaN", "unit": self.unit or None, "scale": 1, "offset": 0},
+            "crs": crs_name(self.grid.crs),
+            "transform": list(self.grid.affine)[:6],
+            "shape": [self.grid.shape.y, self.grid.shape.x],
+            "valid_share": self.valid_share,
+            "reasons": {
+                "codes": {reason.name.lower(): int(reason) for reason in Reason},
+                "shares": {"left": _by_name(self.left_reasons), "right": _by_name(self.right_reasons)},
+            },
+            "normalisation": self.normalisation.to_dict(self.bands) if self.normalisation else {"method": "none"},
+            "residual": {"band": self.residual_band, **self.residual.to_dict()},
+            "stac": list(self.stac) or None,
+            "layout": self.layout.to_dict(),
+            "masking": self.masking.recipe,
+            "seconds": self.seconds,
+        }
+
+
+def _by_name(shares: Mapping[Reason, float]) -> dict[str, float]:
+    return {reason.name.lower(): share for reason, share in shares.items()}
