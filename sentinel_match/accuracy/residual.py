@@ -56,7 +56,7 @@ class ResidualShift:
     after: VersionShift | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Give everything as JSON has it; a version that could not be measured is left out."""
+        """Return everything as JSON has it; a version that could not be measured is left out."""
         shifts = {"before": self.before, "after": self.after}
         return {
             "estimator": self.estimator,

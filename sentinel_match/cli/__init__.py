@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 COMMANDS = {
-    "scenes": "What is in these archives: level, tile, date, orbit, cloud, footprint.",
-    "pairs": "Which acquisitions to compare, ranked, with the reason of each choice and refusal.",
+    "scenes": "List what is in these archives: level, tile, date, orbit, cloud, footprint.",
+    "pairs": "List which acquisitions to compare, ranked, with the reason of each choice and refusal.",
     "run": "Everything: from archives to tie points, no parameter chosen.",
     "match": "Tie points between two products, or any two georeferenced rasters.",
     "fit": "Fit again after points were edited in QGIS, or fit points of another program.",
-    "prepare": "Two dates as one change-ready stack: all bands on one grid, registered, with masks and proof.",
+    "prepare": "Make one change-ready stack of two dates: all bands on one grid, registered, with masks and proof.",
     "report": "What a run did, from its folder: in the terminal, and as a page for the browser.",
     "evaluate": "How good methods are, measured on pairs whose truth is known.",
     "images": "Match pictures of which nothing is known: no position, no angle.",
     "train": "Train the network of a method on your own archives, or teach the shipped one your ground.",
-    "chip": "What the matcher sees of a scene, as a georeferenced image.",
-    "matchers": "Which matchers there are, their licences, and where their weights are.",
-    "cache": "What the cache holds, and how to empty it.",
+    "chip": "Write what the matcher sees of a scene as a georeferenced image.",
+    "matchers": "List the matchers, their licences, and where their weights are.",
+    "cache": "Show what the cache holds, and empty it.",
     "demo": "Invent an archive and run the whole line on it, offline.",
 }
 

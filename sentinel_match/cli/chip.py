@@ -35,7 +35,7 @@ def chip(
     reflectance: bool,
     **values: Any,
 ) -> None:
-    """What the matcher sees of a scene, as a georeferenced image.
+    """Write what the matcher sees of a scene as a georeferenced image.
 
     That is: normalised to 0..1 between the scene's own limits, with masked pixels as no-data.
     """
@@ -45,17 +45,18 @@ def chip(
     from sentinel_match.raster import raster
     from sentinel_match.raster.load import load
 
-    found = read_scene(scene)
-    name = inputs.common_band(found, found, band)
+    product = read_scene(scene)
+    name = inputs.common_band(product, product, band)
     if reflectance:
-        image = raster.read(found, name, resolution=resolution)
-        said = "reflectance"
+        image = raster.read(product, name, resolution=resolution)
+        content = "reflectance"
     else:
-        loaded = load(found, name, resolution=resolution, masking=masking, cache=cache)
-        image = loaded.raster
-        said = ", ".join(f"{reason} {100 * share:.1f} %" for reason, share in loaded.removed.items()) or "nothing"
-        said = f"masked {said}; reflectance {loaded.limits[0]:.3f} to {loaded.limits[1]:.3f} became 0 to 1"
+        prepared = load(product, name, resolution=resolution, masking=masking, cache=cache)
+        image = prepared.raster
+        masked = ", ".join(f"{reason} {100 * share:.1f} %" for reason, share in prepared.removed.items()) or "nothing"
+        low, high = prepared.limits
+        content = f"masked {masked}; reflectance {low:.3f} to {high:.3f} became 0 to 1"
     raster.write(image, output)
     if not ctx.obj:
         rows, cols = image.valid.shape
-        click.echo(f"wrote {output}: {name} of {found.name}, {cols} x {rows} px; {said}", err=True)
+        click.echo(f"wrote {output}: {name} of {product.name}, {cols} x {rows} px; {content}", err=True)

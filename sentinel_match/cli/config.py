@@ -47,7 +47,7 @@ def load(path: Path, group: click.Group) -> dict[str, dict[str, Any]]:
 
 
 def _parameter(key: str, options: dict[str, click.Option]) -> str | None:
-    """The parameter that a key names, by its flag (``no-water`` too) or its name."""
+    """Find the parameter that a key names, by its flag (``no-water`` too) or its name."""
     flag = "--" + key.replace("_", "-")
     for name, option in options.items():
         if flag in (*option.opts, *option.secondary_opts) or key == name:

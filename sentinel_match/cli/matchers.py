@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.option("--download", metavar="MATCHER", help="Fetch this matcher's weights, checked by their sha256.")
 @click.pass_context
 def matchers(ctx: click.Context, /, as_json: bool, download: str | None) -> None:
-    """Which matchers there are, their licences, and where their weights are or how to get them."""
+    """List the matchers, their licences, and where their weights are or how to get them."""
     from sentinel_match.formats.geojson import dumps
     from sentinel_match.matchers import matcher_class, names
 
@@ -39,7 +39,7 @@ def matchers(ctx: click.Context, /, as_json: bool, download: str | None) -> None
 
 
 def status(name: str) -> list[dict[str, str]]:
-    """One row for each weights file of a matcher, or one row for a method without any."""
+    """List the weights files of a matcher, a row each, or one row for a method without any."""
     from sentinel_match.errors import MatcherError
     from sentinel_match.matchers import matcher_class
     from sentinel_match.models.weights import verified

@@ -26,7 +26,7 @@ def pairs(
     show_refused: bool,
     **values: Any,
 ) -> None:
-    """Which acquisitions to compare, ranked, with the reason of each choice and refusal.
+    """List which acquisitions to compare, ranked, with the reason of each choice and refusal.
 
     Only metadata is read, no pixel. The clear share is an estimate from the products' cloud cover.
     """
@@ -56,7 +56,7 @@ def pairs(
             click.echo(f"{len(pairing.refused)} refused; --refused says why", err=True)
     if len(scenes) < len(catalogue.scenes):
         click.echo(f"left out: {len(catalogue.scenes) - len(scenes)} scenes of which no image is here", err=True)
-    for refused in catalogue.refused:
-        click.echo(f"refused: {refused.error}", err=True)
+    for refusal in catalogue.refused:
+        click.echo(f"refused: {refusal.error}", err=True)
     if catalogue.refused:
         ctx.exit(1)

@@ -15,7 +15,7 @@ from sentinel_match.cli import options, terminal
 @click.option("--geojson", type=click.Path(dir_okay=False, path_type=Path), help="Write the footprints here.")
 @click.pass_context
 def scenes(ctx: click.Context, /, archives: tuple[Path, ...], as_json: bool, geojson: Path | None) -> None:
-    """What is in these archives: level, tile, date, orbit, cloud, footprint.
+    """List what is in these archives: level, tile, date, orbit, cloud, footprint.
 
     ARCHIVES are .SAFE folders, zips, loose rasters, or folders of them. Only metadata is read, no pixel.
     Exits with 1 if a product was refused.
@@ -51,7 +51,7 @@ def scenes(ctx: click.Context, /, archives: tuple[Path, ...], as_json: bool, geo
     if not ctx.obj:
         for d in catalogue.duplicates:
             click.echo(f"left out: {d.scene.id} is the same acquisition as {d.replaced_by.id}", err=True)
-    for refused in catalogue.refused:
-        click.echo(f"refused: {refused.error}", err=True)
+    for refusal in catalogue.refused:
+        click.echo(f"refused: {refusal.error}", err=True)
     if catalogue.refused:
         ctx.exit(1)

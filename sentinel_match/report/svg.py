@@ -51,7 +51,7 @@ class CellMap:
     """(R, C) the same to the north."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Give everything as JSON has it, with ``None`` where there is no median."""
+        """Return everything as JSON has it, with ``None`` where there is no median."""
         return {
             "side_m": self.side_m,
             "points": self.points.tolist(),
@@ -84,7 +84,7 @@ class ResidualHistogram:
     """Points in each bar, from the south."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Give everything as JSON has it."""
+        """Return everything as JSON has it."""
         return {"reach": self.reach, "east": list(self.east), "north": list(self.north)}
 
     @staticmethod
@@ -242,6 +242,6 @@ def _round(value: float) -> float:
 
 
 def _svg(height: float, inside: str, what: str) -> str:
-    """Frame a drawing, as wide as its place."""
+    """Wrap a drawing that is as wide as its place."""
     box = f"{-DRAWING_MARGIN} {-DRAWING_MARGIN} {DRAWING_WIDTH + 2 * DRAWING_MARGIN} {height + 2 * DRAWING_MARGIN:.0f}"
     return f'<svg viewBox="{box}" role="img" aria-label="{what}">{inside}</svg>'

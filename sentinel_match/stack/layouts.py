@@ -82,7 +82,7 @@ class Layout:
     """``None`` where the stack itself is all."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Give everything as JSON has it."""
+        """Return everything as JSON has it."""
         if self.files is None:
             return {"name": self.name}
         facts = {"name": self.name, "first": self.order[0], "second": self.order[1], **asdict(self.files)}

@@ -121,7 +121,7 @@ def prepare(
     return stack
 
 
-class _Images(NamedTuple):
+class _WrittenImages(NamedTuple):
     """What the images that were written show."""
 
     clear: NDArray[np.bool_]
@@ -146,7 +146,9 @@ def _sides(plan: StackPlan, cache: Cache | None, progress: Progress) -> tuple[St
     return left, masked(plan.right, plan.right_sources, plan.transform)
 
 
-def _write_images(folder: Path, plan: StackPlan, sides: tuple[StackSide, StackSide], progress: Progress) -> _Images:
+def _write_images(
+    folder: Path, plan: StackPlan, sides: tuple[StackSide, StackSide], progress: Progress
+) -> _WrittenImages:
     """Write ``left.tif``, ``right.tif`` and ``valid.tif``."""
     scratch = {name: folder / f"{name}.scratch.tif" for name in ("left", "right", "valid")}
     codes = []
@@ -165,7 +167,7 @@ def _write_images(folder: Path, plan: StackPlan, sides: tuple[StackSide, StackSi
         progress("write", k, 3)
         bands = plan.bands if k < 2 else ("valid", f"reason: {render.RIGHT_FACTOR} * right + left")
         render.finish(scratch[name], folder / f"{name}.tif", bands, plan.unit if k < 2 else "", _tags(plan, name))
-    return _Images(clear, _shares(codes[0]), _shares(codes[1]), normalisation)
+    return _WrittenImages(clear, _shares(codes[0]), _shares(codes[1]), normalisation)
 
 
 def _normalisation(plan: StackPlan, images: tuple[Path, Path], clear: NDArray[np.bool_]) -> Normalisation | None:

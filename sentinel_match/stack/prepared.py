@@ -33,7 +33,7 @@ class TiesFile:
     """Of its bytes."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Give everything as JSON has it."""
+        """Return everything as JSON has it."""
         return {"path": str(self.path), "sha256": self.sha256}
 
 
@@ -79,7 +79,7 @@ class PreparedStack:
         return f"<PreparedStack {self.folder}: {self.left.name} and {self.right.name}, {what}>"
 
     def to_dict(self) -> dict[str, Any]:
-        """Give everything as ``prepare.json`` has it."""
+        """Return everything as ``prepare.json`` has it."""
         bands = ",".join(self.bands)
         return {
             "generator": f"sentinel-match {__version__}",

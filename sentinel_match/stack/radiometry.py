@@ -87,7 +87,7 @@ class Normalisation:
         return np.asarray(np.interp(inside, given, wanted) + (pixels - inside), np.float32)
 
     def to_dict(self, bands: tuple[str, ...]) -> dict[str, Any]:
-        """Give everything that repeats it, and how well it fits, as JSON has it.
+        """Return everything that repeats it, and how well it fits, as JSON has it.
 
         Args:
             bands: their names.

@@ -44,28 +44,28 @@ SNAPS_PER_PIXEL = 1 << 16
 """Positions are multiples of 1 / SNAP pixel, so that an image on the output's own lattice is copied."""
 
 
-def move_by(warp: Transform | None, crs: object, to: object) -> Move:
-    """The way from output to image.
+def move_by(transform: Transform | None, crs: object, to: object) -> Move:
+    """Find the way from output to image.
 
     Args:
-        warp: left metres to right metres in ``crs``; ``None`` where only the georeference counts.
+        transform: left metres to right metres in ``crs``; ``None`` where only the georeference counts.
         crs: of the output.
         to: CRS of the image.
     """
     if crs == to:
-        return warp or (lambda at: at)
+        return transform or (lambda at: at)
     from pyproj import Transformer
 
-    over = Transformer.from_crs(str(crs), str(to), always_xy=True)
+    reprojection = Transformer.from_crs(str(crs), str(to), always_xy=True)
 
     def move(at: Points) -> Points:
-        return np.column_stack(over.transform(*(warp(at) if warp else at).T))
+        return np.column_stack(reprojection.transform(*(transform(at) if transform else at).T))
 
     return move
 
 
 def corrected(read: ReadWindow, source: GeoBox, target: GeoBox, move: Move) -> Iterator[tuple[int, Pixels]]:
-    """An image as the target shows it, as (first row, full-width strip) from top to bottom.
+    """Yield an image as the target shows it, as (first row, full-width strip) from top to bottom.
 
     Where the target's pixels are larger than the image's, they are means of pixels of about its own size, as
     ``resample.block_mean`` makes them. NaN wherever a pixel without data would have any weight.
@@ -86,7 +86,7 @@ def corrected(read: ReadWindow, source: GeoBox, target: GeoBox, move: Move) -> I
 
 
 def nearest(codes: NDArray[np.uint8], source: GeoBox, target: GeoBox, move: Move, outside: int) -> NDArray[np.uint8]:
-    """What lies under the centre of each pixel of a (small) target, without interpolation.
+    """Look up the code under the centre of each pixel of a (small) target, without interpolation.
 
     Args:
         codes: (rows, cols) on the grid ``source``.
@@ -100,13 +100,13 @@ def nearest(codes: NDArray[np.uint8], source: GeoBox, target: GeoBox, move: Move
     for rows in places.pieces():
         x, y = places.at(rows)
         col, row = np.floor(x).astype(np.intp), np.floor(y).astype(np.intp)
-        there = (col >= 0) & (row >= 0) & (col < source.shape.x) & (row < source.shape.y)
-        out[rows][there] = codes[row[there], col[there]]
+        inside = (col >= 0) & (row >= 0) & (col < source.shape.x) & (row < source.shape.y)
+        out[rows][inside] = codes[row[inside], col[inside]]
     return out
 
 
 def cubic(pixels: Pixels, x: NDArray[np.float64], y: NDArray[np.float64]) -> Pixels:
-    """Values between pixels, by cubic convolution.
+    """Interpolate between pixels, by cubic convolution.
 
     Args:
         pixels: (rows, cols), NaN where there are none.
@@ -123,8 +123,8 @@ def cubic(pixels: Pixels, x: NDArray[np.float64], y: NDArray[np.float64]) -> Pix
     base = row.astype(np.intp) * width + col.astype(np.intp)
     if not along.any() and not down.any():
         return np.asarray(pixels.ravel().take(base))
-    bad = np.isnan(pixels)
-    values = np.where(bad, np.float32(0), pixels) if bad.any() else pixels
+    missing = np.isnan(pixels)
+    values = np.where(missing, np.float32(0), pixels) if missing.any() else pixels
     flat = values.ravel()
     across, downward = _weights(along), _weights(down)
     out = np.zeros(x.shape, np.float32)
@@ -134,14 +134,14 @@ def cubic(pixels: Pixels, x: NDArray[np.float64], y: NDArray[np.float64]) -> Pix
             line += share * flat.take(base + ((j - 1) * width + i - 1))
         out += weight * line
     if values is not pixels:
-        used = cv2.dilate(bad.view(np.uint8), np.ones((4, 4), np.uint8), anchor=(1, 1)).ravel().take(base) > 0
+        near = cv2.dilate(missing.view(np.uint8), np.ones((4, 4), np.uint8), anchor=(1, 1)).ravel().take(base) > 0
         exact = (along == 0) & (down == 0)
-        out[np.where(exact, bad.ravel().take(base), used)] = np.nan
+        out[np.where(exact, missing.ravel().take(base), near)] = np.nan
     return out
 
 
 def _weights(t: Pixels) -> tuple[NDArray[Any], ...]:
-    """Of the pixels at -1, 0, 1 and 2, for a position 0 <= t < 1."""
+    """Compute the weights of the pixels at -1, 0, 1 and 2, for a position 0 <= t < 1."""
     square = t * t
     cube = square * t
     first, last = square - 0.5 * (cube + t), 0.5 * (cube - square)
@@ -172,21 +172,21 @@ class Places:
 
     @staticmethod
     def of(box: GeoBox, source: GeoBox, move: Move) -> Places:
-        """Positions of a grid's pixels in an image."""
+        """Locate a grid's pixels in an image."""
         rows, cols = (np.arange(0, n + NODES, NODES) + 0.5 for n in box.shape)
         x, y = np.meshgrid(cols, rows)
         metres = transformed(box.affine, np.column_stack([x.ravel(), y.ravel()]))
-        there = transformed(~source.affine, move(metres)).T.reshape(2, *x.shape)
-        return Places((box.shape.y, box.shape.x), there, (source.shape.y, source.shape.x))
+        nodes = transformed(~source.affine, move(metres)).T.reshape(2, *x.shape)
+        return Places((box.shape.y, box.shape.x), nodes, (source.shape.y, source.shape.x))
 
     def pieces(self) -> Iterator[slice]:
-        """Rows that are few enough for one go."""
+        """Split the rows into as many as are few enough for one go."""
         rows, cols = self.shape
         step = max(NODES, CHUNK_PIXELS // max(cols, 1))
         return (slice(top, min(top + step, rows)) for top in range(0, rows, step))
 
     def at(self, rows: slice) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Positions (x, y) of all pixels of some rows; what lies off the image is brought close to it."""
+        """Locate all pixels of some rows, x and y; what lies off the image is brought close to it."""
         down, along = _between(np.arange(rows.start, rows.stop)), _between(np.arange(self.shape[1]))
         x, y = (
             _bilinear(axis, down, along).clip(-OUTSIDE_PIXELS, n + OUTSIDE_PIXELS)
@@ -195,7 +195,7 @@ class Places:
         return x, y
 
     def window(self) -> Window:
-        """What cubic interpolation has to see."""
+        """Find the window that cubic interpolation has to see."""
         low, high = (
             [int(np.clip(v, -OUTSIDE_PIXELS, n + OUTSIDE_PIXELS)) for v, n in zip(ends, self.image[::-1], strict=True)]
             for ends in (np.floor(self.nodes.min((1, 2))), np.ceil(self.nodes.max((1, 2))))
