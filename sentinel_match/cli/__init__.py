@@ -28,7 +28,7 @@ COMMANDS = {
     "fit": "Fit again after points were edited in QGIS, or fit points of another program.",
     "prepare": "Make one change-ready stack of two dates: all bands on one grid, registered, with masks and proof.",
     "report": "What a run did, from its folder: in the terminal, and as a page for the browser.",
-    "evaluate": "How good methods are, measured on pairs whose truth is known.",
+    "evaluate": "Measure how good methods are, on pairs whose truth is known.",
     "images": "Match pictures of which nothing is known: no position, no angle.",
     "train": "Train the network of a method on your own archives, or teach the shipped one your ground.",
     "chip": "Write what the matcher sees of a scene as a georeferenced image.",
