@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +13,39 @@ from click.core import ParameterSource
 from sentinel_match.cli import options, terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
+    from sentinel_match.cache import Cache
+    from sentinel_match.errors import InputError
+    from sentinel_match.raster.masks import Masking
+    from sentinel_match.train.figures import Figure, FigureText
     from sentinel_match.train.places import Ground
 
 NETWORK_NAMES = ("evergreen", "superpoint", "lightglue", "superglue")
 ASSIGNING_NETWORKS = ("lightglue", "superglue")
 """Those that learn from the keypoints of another."""
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What is asked of the command, besides cache and masks; a field for each option."""
+
+    archives: tuple[Path, ...]
+    output: Path
+    network: str
+    start: str
+    keypoints: Path | None
+    steps: int | None
+    batch: int | None
+    rate: float | None
+    every: int
+    names: tuple[str, ...]
+    share: float
+    bands: str | None
+    resolution: float | None
+    device: str
+    seed: int
+    as_json: bool
 
 
 @click.command()
@@ -70,27 +97,7 @@ ASSIGNING_NETWORKS = ("lightglue", "superglue")
 @options.mask_options
 @options.cache_options
 @click.pass_context
-def train(
-    ctx: click.Context,
-    /,
-    archives: tuple[Path, ...],
-    output: Path,
-    network: str,
-    start: str,
-    keypoints: Path | None,
-    steps: int | None,
-    batch: int | None,
-    rate: float | None,
-    every: int,
-    names: tuple[str, ...],
-    share: float,
-    bands: str | None,
-    resolution: float | None,
-    device: str,
-    seed: int,
-    as_json: bool,
-    **values: Any,
-) -> None:
+def train(ctx: click.Context, /, **values: Any) -> None:
     """Train the network of a method on your own archives, or teach the shipped one your ground.
 
     ARCHIVES show the same places on several dates; their georeference, corrected by the measured shift, is the truth.
@@ -101,53 +108,67 @@ def train(
     Keypoints are learned first, by superpoint, and then who belongs to whom, by lightglue or superglue.
     """
     from sentinel_match import models
-    from sentinel_match.train import gather, hold_out
+    from sentinel_match.train.begin import prepare_training
     from sentinel_match.train.card import Card
+    from sentinel_match.train.figures import columns_of
     from sentinel_match.train.loop import Schedule, learn
-    from sentinel_match.train.networks import TRAINABLE, begun
+    from sentinel_match.train.networks import TRAINABLE
+    from sentinel_match.train.task import TrainingSetup
 
-    if keypoints is not None and network not in ASSIGNING_NETWORKS:
-        raise click.UsageError(f"--keypoints is for {' and '.join(ASSIGNING_NETWORKS)}; {network} takes none")
-    if network == "superglue" and start == "shipped":
-        raise click.UsageError("there is no superglue in this package to go on from: take --start scratch, or a file")
-    where, kind = models.device(device), TRAINABLE[network]
-    prepared, origin = begun(network, start, keypoints, batch=batch or kind.batch, seed=seed, device=where)
     cache, masking = options.make_cache(values), options.make_masking(values)
-    wanted = tuple(b.strip() for b in (bands or "").split(",") if b.strip())
-    with terminal.progress(quiet=ctx.obj) as tell:
-        places, refused = gather(archives, wanted, resolution, masking, cache, tell)
-    for error in refused:
-        click.echo(f"refused: {error}", err=True)
-    try:
-        ground = hold_out(places, share, names)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-    task = prepared(ground)
-    schedule = Schedule(steps or kind.steps, rate or (kind.rate if start == "scratch" else kind.rate / 3), every=every)
-    card = Card(network, ground, schedule, task.recipe, task.crops.names, origin, _command(ctx))
-    if not as_json and not ctx.obj:
+    asked = TrainOptions(**values)
+    name, new = asked.network, asked.start == "scratch"
+    if asked.keypoints is not None and name not in ASSIGNING_NETWORKS:
+        raise click.UsageError(f"--keypoints is for {' and '.join(ASSIGNING_NETWORKS)}; {name} takes none")
+    if name == "superglue" and asked.start == "shipped":
+        raise click.UsageError("there is no superglue in this package to go on from: take --start scratch, or a file")
+    device, network = models.device(asked.device), TRAINABLE[name]
+    setup = TrainingSetup(batch=asked.batch or network.batch, seed=asked.seed, device=device)
+    make_task = prepare_training(name, asked.start, asked.keypoints, setup)
+    ground, refused = _ground(ctx, asked, masking, cache)
+    task = make_task(ground)
+    rate = asked.rate or (network.rate if new else network.rate / 3)
+    schedule = Schedule(asked.steps or network.steps, rate, every=asked.every)
+    card = Card(name, ground, schedule, task.recipe, task.crops.names, task.setup.origin, _command(ctx))
+    if not asked.as_json and not ctx.obj:
         _print_places(ground, task.crops.names, task.judged_by)
-    before = {} if start == "scratch" else task.examine()
-    output.mkdir(parents=True, exist_ok=True)
+    before = () if new else task.examine()
+    asked.output.mkdir(parents=True, exist_ok=True)
     with terminal.progress(quiet=ctx.obj) as tell:
-        progress = learn(
-            task, schedule, output, where, tell, written=lambda path, now: card.write(task.network, path, now)
+        state = learn(
+            task, schedule, asked.output, device, tell, written=lambda path, now: card.write(task.network, path, now)
         )
-    after = {
-        k: v for k, v in progress.curve[-1].items() if k.split(" ")[0].split("_low")[0].split("_high")[0] in kind.units
-    }
-    if as_json:
+    after = state.curve[-1].examination
+    if asked.as_json:
         from sentinel_match.formats.geojson import dumps
 
-        click.echo(dumps({"weights": str(output / f"{network}.safetensors"), "before": before, "after": after}))
+        weights = str(asked.output / f"{name}.safetensors")
+        click.echo(dumps({"weights": weights, "before": columns_of(before), "after": columns_of(after)}))
     else:
-        _print_figures(kind.units, before, after)
+        _print_figures(network.figures, before, after)
     if refused:
         ctx.exit(1)
 
 
+def _ground(
+    ctx: click.Context, asked: TrainOptions, masking: Masking, cache: Cache
+) -> tuple[Ground, tuple[InputError, ...]]:
+    """Gather the ground to learn from and keep a part of it apart; return it, and what could not be read."""
+    from sentinel_match.train import gather, hold_out
+
+    bands = tuple(b.strip() for b in (asked.bands or "").split(",") if b.strip())
+    with terminal.progress(quiet=ctx.obj) as tell:
+        places, refused = gather(asked.archives, bands, asked.resolution, masking, cache, tell)
+    for error in refused:
+        click.echo(f"refused: {error}", err=True)
+    try:
+        return hold_out(places, asked.share, asked.names), refused
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
 def _command(ctx: click.Context) -> str:
-    """What was asked for, wherever it was said."""
+    """Repeat the command with every option that was asked for, wherever that was."""
     words = ["sentinel-match", "train"]
     for parameter in ctx.command.params:
         value = ctx.params[parameter.name or ""]
@@ -175,18 +196,17 @@ def _print_places(ground: Ground, trained: set[str], judged: set[str]) -> None:
     terminal.print_table("Places", ["place", "m/px", "scenes", "bands", ""], rows, right=["m/px", "scenes"])
 
 
-def _print_figures(
-    units: Mapping[str, tuple[str, str]], before: Mapping[str, float], after: Mapping[str, float]
-) -> None:
-    from sentinel_match.train.networks import told
+def _print_figures(texts: Sequence[FigureText], before: Sequence[Figure], after: Sequence[Figure]) -> None:
+    """Print every figure before and after, and the first one place by place too."""
+    from sentinel_match.train.figures import find_figure
 
     rows = [
-        [words, *(told(figures, k, pattern) for figures in (before, after))] for k, (words, pattern) in units.items()
+        [text.words, *(text.text(find_figure(figures, text.name)) for figures in (before, after))] for text in texts
     ]
-    first, *_ = units
-    rows += [
-        [k.replace(first, units[first][0], 1), told(before, k, units[first][1]), told(after, k, units[first][1])]
-        for k in after
-        if k.startswith(f"{first} in ")
-    ]
+    first, *_ = texts
+    earlier, later = (find_figure(figures, first.name) for figures in (before, after))
+    values = {} if earlier is None else dict(earlier.places)
+    for place, value in () if later is None else later.places:
+        old = first.pattern.format(values[place]) if place in values else ""
+        rows.append([f"{first.words} in {place}", old, first.pattern.format(value)])
     terminal.print_table("On held-out ground", ["", "before", "after"], rows, right=["before", "after"])

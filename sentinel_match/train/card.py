@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from sentinel_match import __version__, atomic
 from sentinel_match.models.weights import sha256
-from sentinel_match.train.networks import TRAINABLE, told
+from sentinel_match.train.figures import find_figure
+from sentinel_match.train.networks import TRAINABLE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -36,17 +37,17 @@ class Card:
     command: str
     """That makes it again."""
 
-    def write(self, network: nn.Module, weights: Path, progress: TrainingState) -> Path:
+    def write(self, network: nn.Module, weights: Path, state: TrainingState) -> Path:
         """Write the card of some weights beside them.
 
         Raises:
             OutputError: it could not be written.
         """
         path = weights.with_suffix(".md")
-        last = progress.curve[-1]
+        figures, texts = state.curve[-1].examination, TRAINABLE[self.name].figures
+        first = find_figure(figures, texts[0].name)
+        by_place = () if first is None else first.places
         learned = [place for place in self.ground.places if place.name in self.learned]
-        first, *_ = TRAINABLE[self.name].units
-        own = {k.removeprefix(f"{first} in "): v for k, v in last.items() if k.startswith(f"{first} in ")}
         parameters = sum(p.numel() for p in network.parameters())
         lines = [
             f"# {self.name}",
@@ -54,7 +55,7 @@ class Card:
             TRAINABLE[self.name].about,
             "",
             f"- file: `{weights.name}`, {weights.stat().st_size:,} bytes, half precision, SHA-256 `{sha256(weights)}`",
-            f"- {parameters:,} parameters, {progress.step:,} of {self.schedule.steps:,} steps, began from {self.start}",
+            f"- {parameters:,} parameters, {state.step:,} of {self.schedule.steps:,} steps, began from {self.start}",
             f"- made by sentinel_match {__version__}: `{self.command}`",
             f"- settings: {', '.join(f'{k} {v}' for k, v in self.recipe.items())}",
             "- licence of the weights: Apache-2.0",
@@ -71,8 +72,8 @@ class Card:
             "",
             "## On held-out ground, with 95 % intervals",
             "",
-            *(f"- {words}: {told(last, k, pattern)}" for k, (words, pattern) in TRAINABLE[self.name].units.items()),
-            f"- the first, place by place: {', '.join(f'{name} {value:.1%}' for name, value in own.items())}",
+            *(f"- {text.words}: {text.text(find_figure(figures, text.name))}" for text in texts),
+            f"- the first, place by place: {', '.join(f'{place} {value:.1%}' for place, value in by_place)}",
             "",
         ]
         atomic.write_text(path, "\n".join(lines))

@@ -8,7 +8,7 @@ as another day would (``weather``).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,9 +18,9 @@ from torch.nn import functional
 from sentinel_match.errors import NothingToLearn
 from sentinel_match.geometry.grids import origin_of
 from sentinel_match.raster.masks import Reason
-from sentinel_match.train.mappings import about, laid_over, turn
+from sentinel_match.train.mappings import about, overlay, turn
 from sentinel_match.train.places import GROUND_CELL_PX
-from sentinel_match.train.weather import photographed
+from sentinel_match.train.weather import rephotograph
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,6 +41,23 @@ OTHER_BAND_SHARE = 0.3
 CUT_TRIES = 2000
 LEAST_CROP_PX = 96
 """Pixels of the side of a crop by which anything can be judged."""
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """How pairs of crops are cut."""
+
+    size: int = 160
+    """Side of a crop in pixels, even."""
+    farthest: float = 8.0
+    """Largest displacement of a pair in pixels, each axis."""
+    turned_share: float = 0.0
+    """Of the pairs, those whose right side is turned by any angle by itself; the others then lean a little. At 0 no
+    side is turned by itself."""
+    zoom: float = 1.0
+    """The right side may be so many times larger or smaller than the left."""
+    same_picture_share: float = 0.0
+    """Of the pairs, those that show one picture twice, so that the changes made here are the only ones."""
 
 
 class Batch(NamedTuple):
@@ -95,40 +112,31 @@ class Crops:
     def __init__(
         self,
         ground: Ground,
+        cutting: Cutting | None = None,
         *,
-        size: int = 160,
-        farthest: float = 8.0,
         seed: int = 0,
         held_out: bool = False,
         augment: bool = True,
-        turned: float = 0.0,
-        zoom: float = 1.0,
-        again: float = 0.0,
     ) -> None:
         """Prepare the stream.
 
         Args:
             ground: places, and what of them is kept apart.
-            size: side of a crop in pixels, even.
-            farthest: largest displacement of a pair in pixels, each axis.
+            cutting: how pairs are cut.
             seed: of everything random.
             held_out: cut from the ground kept apart, and two dates alone: one date's bands are too alike to judge by.
             augment: change the sides as seasons do; else only turn, scale and displace.
-            turned: share of pairs whose right side is turned by any angle by itself; the others then lean a little. At
-                0 no side is turned by itself.
-            zoom: the right side may be so many times larger or smaller than the left.
-            again: share of pairs that show one picture twice, so that the changes made here are the only ones.
 
         Raises:
             NothingToLearn: no place is large enough.
         """
-        self.size, self.farthest, self.augment = size, farthest, augment
-        self.turned, self.zoom, self.again, self.held_out = turned, zoom, again, held_out
-        self.side = int(np.ceil(size * np.sqrt(2) / 2)) * 2
+        self.cutting, self.augment, self.held_out = cutting or Cutting(), augment, held_out
+        self.size = self.cutting.size
+        self.side = int(np.ceil(self.size * np.sqrt(2) / 2)) * 2
         self.places: list[tuple[Place, list[_Source]]] = []
         for place in ground.places:
             sources = [_Source(p, ground.cells(p, held_out=held_out)) for p in place.pictures]
-            sources = [s for s in sources if _room(s, self.side)]
+            sources = [s for s in sources if _has_room(s, self.side)]
             if len({s.picture.scene for s in sources}) > held_out and len(sources) > 1:
                 self.places.append((place, sources))
         if not self.places:
@@ -139,15 +147,15 @@ class Crops:
         self.weights = weights / weights.sum()
         self.rng = np.random.default_rng(seed)
         self.torch = torch.Generator().manual_seed(seed)
-        self.drawn = 0
+        self.count = 0
 
     @property
     def names(self) -> set[str]:
-        """Of the places that are cut from."""
+        """Name the places that are cut from."""
         return {place.name for place, _ in self.places}
 
     def state(self) -> dict[str, Any]:
-        """Where the stream is, to go on from there."""
+        """Return where the stream is, for a file, to go on from there."""
         return {"numpy": self.rng.bit_generator.state, "torch": self.torch.get_state()}
 
     def resume(self, state: dict[str, Any]) -> None:
@@ -156,7 +164,7 @@ class Crops:
         self.torch.set_state(state["torch"])
 
     def sample(self, count: int) -> Batch:
-        """The next pairs.
+        """Draw the next pairs.
 
         Raises:
             NothingToLearn: hardly any ground shows anything.
@@ -164,43 +172,44 @@ class Crops:
         cuts = [self._cut_pair() for _ in range(count)]
         left, right = (torch.from_numpy(np.stack(sides)) for sides in list(zip(*cuts, strict=True))[:2])
         aside = torch.tensor(np.array([c.aside for c in cuts]), dtype=torch.float32)
-        draw = torch.tensor(self.rng.uniform(-1, 1, (count, 2)), dtype=torch.float32) * self.farthest
-        change = self._change(count)
-        own = self._own(change)
-        a = self._warped(left, change, torch.zeros(count, 2), aside * 0)
-        b = self._warped(right, change @ torch.linalg.inv(own), draw, aside)
-        known = [(side[:, 1:2] > 0.999).float() for side in (a, b)]
-        seen = [(side[:, 2:3] > 0.5).float() for side in (a, b)]
-        pixels = [side[:, :1] for side in (a, b)]
-        valid = list(known)
+        shift = torch.tensor(self.rng.uniform(-1, 1, (count, 2)), dtype=torch.float32) * self.cutting.farthest
+        change = self._common_change(count)
+        relative = self._relative_change(change)
+        sides = (
+            self._resampled(left, change, torch.zeros(count, 2), aside * 0),
+            self._resampled(right, change @ torch.linalg.inv(relative), shift, aside),
+        )
+        pixels = [side[:, :1] for side in sides]
+        valid = [(side[:, 1:2] > 0.999).float() for side in sides]
+        clear = [(side[:, 2:3] > 0.5).float() for side in sides]
         for k in (0, 1):
             if self.augment:
-                pixels[k], veil, masked = photographed(pixels[k], self.torch)
-                seen[k] = seen[k] * (1 - veil)
+                pixels[k], veil, masked = rephotograph(pixels[k], self.torch)
+                clear[k] = clear[k] * (1 - veil)
                 valid[k] = valid[k] * (1 - masked)
             pixels[k] = pixels[k] * valid[k]
         middle = self.size / 2
-        mapping = about(middle, own, draw)
+        mapping = about(middle, relative, shift)
         reduction = torch.tensor([c.reduction for c in cuts])
-        there = torch.tensor(np.array([c.middle for c in cuts]), dtype=torch.float32)
+        centre = torch.tensor(np.array([c.middle for c in cuts]), dtype=torch.float32)
         return Batch(
-            pixels[0],
-            pixels[1],
-            valid[0],
-            valid[1],
-            seen[0] * valid[0] * laid_over(seen[1] * valid[1], mapping),
-            draw,
-            mapping,
-            about(middle, change * reduction[:, None, None], there - middle),
-            torch.tensor([c.place for c in cuts]),
-            reduction,
+            left=pixels[0],
+            right=pixels[1],
+            left_valid=valid[0],
+            right_valid=valid[1],
+            clear=clear[0] * valid[0] * overlay(clear[1] * valid[1], mapping),
+            shift=shift,
+            mapping=mapping,
+            ground=about(middle, change * reduction[:, None, None], centre - middle),
+            place=torch.tensor([c.place for c in cuts]),
+            reduction=reduction,
         )
 
     def _cut_pair(self) -> _Pair:
-        self.drawn += 1
+        self.count += 1
         for attempt in range(CUT_TRIES):
             # Every place has the same say when a network is judged; one that shows nothing is given up
-            index = (self.drawn + attempt * len(self.places) * 2 // CUT_TRIES) % len(self.places)
+            index = (self.count + attempt * len(self.places) * 2 // CUT_TRIES) % len(self.places)
             if not self.held_out:
                 index = int(self.rng.choice(len(self.places), p=self.weights))
             place, sources = self.places[index]
@@ -212,32 +221,30 @@ class Crops:
             shape = one.picture.geobox.shape
             if min(shape) < 2 * reduction * self.side:
                 reduction = 1
-            open_ = np.argwhere(one.open)
-            row, col = open_[self.rng.integers(len(open_))] * GROUND_CELL_PX + self.rng.integers(0, GROUND_CELL_PX, 2)
+            cells = np.argwhere(one.open)
+            row, col = cells[self.rng.integers(len(cells))] * GROUND_CELL_PX + self.rng.integers(0, GROUND_CELL_PX, 2)
             wide = reduction * self.side
-            corner = np.array([self._begin(row, wide, shape.y), self._begin(col, wide, shape.x)])
+            corner = np.array([_first_row(row, wide, shape.y), _first_row(col, wide, shape.x)])
             if not _allowed(one, corner, wide):
                 continue
-            beside = np.subtract(origin_of(one.picture.geobox), origin_of(other.picture.geobox))
-            if not _allowed(other, corner + beside, wide):
+            offset = np.subtract(origin_of(one.picture.geobox), origin_of(other.picture.geobox))
+            if not _allowed(other, corner + offset, wide):
                 continue
-            cut = [
+            cuts = [
                 _cut(source.picture, at, self.side, reduction)
-                for source, at in ((one, corner), (other, corner + beside))
+                for source, at in ((one, corner), (other, corner + offset))
             ]
-            if all(_shows_something(c) for c in cut):
+            if all(_shows_something(cut) for cut in cuts):
                 aside = np.subtract(other.picture.shift, one.picture.shift) / reduction
                 first = np.subtract(origin_of(one.picture.geobox), origin_of(place.pictures[0].geobox))
                 middle = (corner + first + wide / 2)[::-1] - one.picture.shift
-                return _Pair(cut[0], cut[1], aside, middle, index, reduction)
+                return _Pair(cuts[0], cuts[1], aside, middle, index, reduction)
         raise NothingToLearn("hardly any of the ground is free of cloud and no-data on two dates")
 
-    def _begin(self, middle: int, wide: int, length: int) -> int:
-        """First row of a cut around a position: inside the picture where it fits, else centred on the picture."""
-        return int(np.clip(middle - wide // 2, 0, length - wide)) if length >= wide else (length - wide) // 2
-
     def _partner(self, one: _Source, sources: list[_Source]) -> _Source | None:
-        if self.again and self.rng.random() < self.again:
+        """Draw the picture to pair one with; ``None`` where there is none."""
+        share = self.cutting.same_picture_share
+        if share and self.rng.random() < share:
             return one
         others = [s for s in sources if s is not one and not (self.held_out and s.picture.scene == one.picture.scene)]
         same_date, other_band = self.rng.random(2) < (SAME_DATE_SHARE, OTHER_BAND_SHARE)
@@ -250,54 +257,68 @@ class Crops:
         ] or others
         return fitting[self.rng.integers(len(fitting))] if fitting else None
 
-    def _change(self, count: int) -> Tensor:
-        """(N, 2, 2): crop pixels to source pixels, the same for both sides."""
+    def _common_change(self, count: int) -> Tensor:
+        """Draw (N, 2, 2): crop pixels to source pixels, the same for both sides."""
         angle = torch.tensor(self.rng.uniform(-np.pi, np.pi, count), dtype=torch.float32)
         zoom = torch.tensor(np.exp(self.rng.uniform(np.log(LEAST_CUT_ZOOM), 0, count)), dtype=torch.float32)
         mirror = torch.ones(count, 1, 2)
         mirror[:, 0, 0] = torch.tensor(self.rng.choice([-1.0, 1.0], count), dtype=torch.float32)
         return turn(angle) * mirror * zoom[:, None, None]
 
-    def _own(self, change: Tensor) -> Tensor:
-        """(N, 2, 2): left to right crop pixels about the middle; both sides keep to the zooms there are."""
-        count = len(change)
-        if not self.turned and self.zoom == 1:
+    def _relative_change(self, change: Tensor) -> Tensor:
+        """Draw (N, 2, 2): left to right crop pixels about the middle; both sides keep to the zooms there are."""
+        count, cutting = len(change), self.cutting
+        if not cutting.turned_share and cutting.zoom == 1:
             return torch.eye(2).expand(count, 2, 2)
-        any_, lean = self.rng.uniform(-np.pi, np.pi, count), self.rng.normal(0, LEAN_RADIANS, count)
-        angle = torch.tensor(np.where(self.rng.random(count) < self.turned, any_, lean), dtype=torch.float32)
-        factor = torch.tensor(self.zoom ** self.rng.uniform(-1, 1, count), dtype=torch.float32)
+        turns, leans = self.rng.uniform(-np.pi, np.pi, count), self.rng.normal(0, LEAN_RADIANS, count)
+        angle = torch.tensor(np.where(self.rng.random(count) < cutting.turned_share, turns, leans), dtype=torch.float32)
+        factor = torch.tensor(cutting.zoom ** self.rng.uniform(-1, 1, count), dtype=torch.float32)
         zoom = torch.linalg.det(change).abs().sqrt()
         factor = zoom / (zoom / factor).clamp(LEAST_CUT_ZOOM, 1)
         return torch.as_tensor(turn(angle) * factor[:, None, None])
 
-    def _warped(self, source: Tensor, change: Tensor, shift: Tensor, aside: Tensor) -> Tensor:
-        """(N, 3, size, size): what lies at p - shift in the crop frame, ``aside`` source pixels off."""
+    def _resampled(self, source: Tensor, change: Tensor, shift: Tensor, aside: Tensor) -> Tensor:
+        """Resample to (N, 3, size, size) what lies at p - shift in the crop frame, ``aside`` source pixels off."""
         offsets = torch.arange(self.size) - (self.size - 1) / 2
         y, x = torch.meshgrid(offsets, offsets, indexing="ij")
         at = torch.stack([x, y], -1)[None] - shift[:, None, None]
         at = torch.einsum("nij,nhwj->nhwi", change, at) + aside[:, None, None]
         at = at / (self.side / 2)
-        shown = functional.grid_sample(
+        pixels = functional.grid_sample(
             source[:, :1], at, mode="bicubic", padding_mode="reflection", align_corners=False
         )
         flags = functional.grid_sample(source[:, 1:], at, mode="bilinear", padding_mode="zeros", align_corners=False)
-        return torch.cat([shown, flags], 1)
+        return torch.cat([pixels, flags], 1)
 
 
-def unseen(ground: Ground, size: int, farthest: float, seed: int, *, turned: float = 0, zoom: float = 1) -> list[Crops]:
-    """Streams of held-out ground, as it is and changed as seasons change it; smaller crops where none is as large."""
-    options = {"farthest": farthest, "held_out": True, "turned": turned, "zoom": zoom}
+def held_out_crops(ground: Ground, cutting: Cutting, seed: int) -> list[Crops]:
+    """Prepare two streams of held-out ground: as it is, and changed as seasons change it.
+
+    Args:
+        ground: places, and what of them is kept apart.
+        cutting: how pairs are cut; smaller where no ground is as large, and never one picture twice.
+        seed: of everything random.
+
+    Raises:
+        NothingToLearn: no place is large enough.
+    """
+    cutting = replace(cutting, same_picture_share=0.0)
     try:
-        return [Crops(ground, size=size, augment=k > 0, seed=seed + 1 + k, **options) for k in (0, 1)]  # type: ignore[arg-type]
+        return [Crops(ground, cutting, augment=k > 0, held_out=True, seed=seed + 1 + k) for k in (0, 1)]
     except NothingToLearn:
-        smaller = size * 3 // 4 // 16 * 16
+        smaller = cutting.size * 3 // 4 // 16 * 16
         if smaller < LEAST_CROP_PX:
             raise
-        return unseen(ground, smaller, farthest, seed, turned=turned, zoom=zoom)
+        return held_out_crops(ground, replace(cutting, size=smaller), seed)
 
 
-def _room(source: _Source, wide: int) -> bool:
-    """Whether a square of so many pixels lies anywhere in cells that may be used."""
+def _first_row(middle: int, wide: int, length: int) -> int:
+    """Find the first row of a cut around a position: inside the picture where it fits, else centred on the picture."""
+    return int(np.clip(middle - wide // 2, 0, length - wide)) if length >= wide else (length - wide) // 2
+
+
+def _has_room(source: _Source, wide: int) -> bool:
+    """Tell whether a square of so many pixels lies anywhere in cells that may be used."""
     from scipy.ndimage import minimum_filter
 
     sides = [min(-(-wide // GROUND_CELL_PX) + 1, n) for n in source.open.shape]
@@ -306,7 +327,7 @@ def _room(source: _Source, wide: int) -> bool:
 
 
 def _allowed(source: _Source, corner: NDArray[np.int_], wide: int) -> bool:
-    """Whether a square lies in cells that may be used; what is beyond the picture is no ground."""
+    """Tell whether a square lies in cells that may be used; what is beyond the picture is no ground."""
     row, col = np.maximum(corner // GROUND_CELL_PX, 0)
     rows, cols = (np.maximum(corner + wide, 0) + GROUND_CELL_PX - 1) // GROUND_CELL_PX
     cells = source.open[row:rows, col:cols]
@@ -314,15 +335,15 @@ def _allowed(source: _Source, corner: NDArray[np.int_], wide: int) -> bool:
 
 
 def _cut(picture: Picture, corner: NDArray[np.int_], side: int, reduction: int) -> NDArray[np.float32]:
-    """(3, side, side): pixels, where they are known, where they are clear; zero beyond the picture."""
+    """Cut (3, side, side): pixels, where they are known, where they are clear; zero beyond the picture."""
     wide = side * reduction
-    raster = picture.loaded.raster
+    raster = picture.image.raster
     start, stop = np.maximum(corner, 0), np.minimum(corner + wide, raster.valid.shape)
     result = np.zeros((3, wide, wide), np.float32)
     if (start < stop).all():
         part = np.s_[start[0] : stop[0], start[1] : stop[1]]
         here = np.s_[start[0] - corner[0] : stop[0] - corner[0], start[1] - corner[1] : stop[1] - corner[1]]
-        known = np.asarray(picture.loaded.reasons[part]) != Reason.NODATA
+        known = np.asarray(picture.image.reasons[part]) != Reason.NODATA
         result[0][here] = np.asarray(raster.pixels[part], np.float32) * known
         result[1][here] = known
         result[2][here] = raster.valid[part]
@@ -333,5 +354,6 @@ def _cut(picture: Picture, corner: NDArray[np.int_], side: int, reduction: int) 
 
 
 def _shows_something(cut: NDArray[np.float32]) -> bool:
+    """Tell whether enough of a cut is known and clear, and it is not all alike."""
     known = cut[1] > 0
     return known.mean() > 0.6 and cut[2].mean() > 0.4 and float(cut[0][known].std()) > 0.02

@@ -1,4 +1,4 @@
-"""What ``evergreen`` learns: to name the displacement between two crops at every point, to a part of a pixel.
+"""The task of ``evergreen``: to name the displacement between two crops at every point, to a part of a pixel.
 
 The surface of each grid point, made in three ways (``surfaces``), is read as a distribution over displacements,
 and must put its weight around the true one (cross-entropy against a narrow Gaussian); the parabola through its peak
@@ -20,10 +20,11 @@ from sentinel_match.matchers.correlation import Peaks
 from sentinel_match.matchers.evergreen import STRIDE, SUPPORTS, WINDOW, described
 from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.models.evergreen import EvergreenNetwork
-from sentinel_match.train.crops import Crops
+from sentinel_match.train.crops import Crops, Cutting
+from sentinel_match.train.figures import Figure
 from sentinel_match.train.loop import seeded
 from sentinel_match.train.surfaces import WINDOW_SIGMA, peak, phase, template, window
-from sentinel_match.train.task import Exam, Task, exams, share
+from sentinel_match.train.task import Exam, Task, TrainingSetup, draw_exams, share_of_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
     from sentinel_match.train.crops import Batch
     from sentinel_match.train.places import Ground
-    from sentinel_match.train.task import Figures
 
 SURFACES = ("template", "phase", "neighbours")
 """How surfaces are made that are learned from; the last are averages over neighbouring windows, as in matching."""
@@ -63,39 +63,47 @@ class Dense(Task):
 
     name = "evergreen"
 
-    def __init__(self, ground: Ground, network: EvergreenNetwork | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        ground: Ground,
+        network: EvergreenNetwork | None = None,
+        *,
+        setup: TrainingSetup | None = None,
+        cutting: Cutting | None = None,
+    ) -> None:
         """Prepare the task.
 
         Args:
             ground: what is learned from, and what is kept apart.
             network: where it begins; a new one when not given.
-            options: see :class:`sentinel_match.train.task.Task`.
+            setup: batch, seed and device.
+            cutting: how crops are cut.
 
         Raises:
             NothingToLearn: no ground is large enough.
         """
+        setup, cutting = setup or TrainingSetup(), cutting or Cutting()
         if network is None:
-            with seeded(options.get("seed", 0)):
+            with seeded(setup.seed):
                 network = EvergreenNetwork()
-        super().__init__(network.to(memory_format=torch.channels_last), ground, **options)  # type: ignore[call-overload]
+        super().__init__(network.to(memory_format=torch.channels_last), ground, setup, cutting)  # type: ignore[call-overload]
         # How sharply the surfaces are read; learned
         self.sharpness = nn.Parameter(torch.full((len(SURFACES),), 2.5, device=self.device))
         self.start = network.logit.double().cpu().numpy()
-        self.radius = int(np.ceil(self.farthest / STRIDE)) + 1
+        self.radius = int(np.ceil(cutting.farthest / STRIDE)) + 1
         edge = max(int(np.ceil(2.5 * WINDOW_SIGMA)) + self.radius, WINDOW // 2)
-        self.grid = torch.arange(edge, self.size // STRIDE - edge, 4, device=self.device)
-        streams = [
-            Crops(ground, size=self.size, farthest=self.farthest, seed=self.seed + 3 + k, augment=k > 0) for k in (0, 1)
-        ]
-        self.familiar = [exam for stream in streams for exam in exams(stream, CALIBRATION_PAIRS // 2)]
+        self.grid = torch.arange(edge, cutting.size // STRIDE - edge, 4, device=self.device)
+        upright = Cutting(cutting.size, cutting.farthest)
+        streams = [Crops(ground, upright, seed=setup.seed + 3 + k, augment=k > 0) for k in (0, 1)]
+        self.familiar = [exam for stream in streams for exam in draw_exams(stream, CALIBRATION_PAIRS // 2)]
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """Of the network and the sharpness."""
+        """Yield those of the network, and the sharpness."""
         yield from self.network.parameters()
         yield self.sharpness
 
     def state(self) -> dict[str, Any]:
-        """Sharpness and random generators."""
+        """Return sharpness and random generators."""
         return {**super().state(), "sharpness": self.sharpness.detach().cpu()}
 
     def resume(self, state: dict[str, Any]) -> None:
@@ -103,9 +111,9 @@ class Dense(Task):
         super().resume(state)
         self.sharpness.data.copy_(state["sharpness"])
 
-    def step(self) -> tuple[Tensor, Figures]:
-        """Loss of the next batch, and by window the share of points near the truth."""
-        batch = self.crops.sample(self.batch)
+    def step(self) -> tuple[Tensor, tuple[Figure, ...]]:
+        """Compute the loss of the next batch, and by window the share of points near the truth."""
+        batch = self.crops.sample(self.setup.batch)
         left, right = self._features(batch)
         # A window of the second way costs as much as a hundred displacements of the first: every other point will do
         few = self.grid[::2]
@@ -117,20 +125,20 @@ class Dense(Task):
             (few, windows),
             (few[AVERAGED_WINDOWS // 2 : -(AVERAGED_WINDOWS // 2)], together),
         )
-        loss, figures = left.new_zeros(()), {}
+        loss, figures = left.new_zeros(()), []
         for k, (name, (grid, way)) in enumerate(zip(SURFACES, ways, strict=True)):
             surface = way.flatten(0, 2)
             truth = (batch.shift / STRIDE).to(self.device).repeat_interleave(len(grid) ** 2, 0)
             weight, target = self._clear(batch, grid).flatten() ** 2, self._target(truth)
-            read = torch.log_softmax(surface * self.sharpness[k].exp(), 1)
-            finding = -((target * read).sum(1) * weight).sum() / weight.sum().clamp_min(1)
+            log_odds = torch.log_softmax(surface * self.sharpness[k].exp(), 1)
+            finding = -((target * log_odds).sum(1) * weight).sum() / weight.sum().clamp_min(1)
             shift, inside = peak(surface)
             error = shift - truth
             near = inside & (error.detach().norm(dim=1) < EXACT_REACH)
-            exact = (error[near].abs().sum(1) * weight[near]).sum() / weight[near].sum().clamp_min(1)
-            loss = loss + finding + EXACTNESS_WEIGHT * exact
-            figures[name] = float(near.float().mean())
-        return loss, figures
+            exactness = (error[near].abs().sum(1) * weight[near]).sum() / weight[near].sum().clamp_min(1)
+            loss = loss + finding + EXACTNESS_WEIGHT * exactness
+            figures.append(Figure(name, float(near.float().mean())))
+        return loss, tuple(figures)
 
     def calibrate(self) -> None:
         """Fit the probability of a match on training ground, which leaves the unseen for judging, and unrelated pairs.
@@ -151,53 +159,53 @@ class Dense(Task):
             weight = np.ones(len(right))
             weight[len(one.quality) :] = len(one.quality) / PAIRS_PER_STRANGER / max(len(other.quality), 1)
             both = Peaks(*(np.concatenate(values) for values in zip(one, other, strict=True)))
-            self.network.logit[k] = torch.from_numpy(fitted(both, right, weight, self.start[k]))
+            self.network.logit[k] = torch.from_numpy(fit_odds(both, right, weight, self.start[k]))
 
-    def examine(self) -> Figures:
-        """What the method would find on unseen ground.
+    def examine(self) -> tuple[Figure, ...]:
+        """Measure what the method would find on unseen ground.
 
         Returns:
             ``found``: share of all clear points within a pixel of the truth; ``delivered``: share delivered as likely;
             ``precision`` of those; ``error_px``: median error of those that are right.
         """
-        missed = self._peaks(self.exams)
+        peaks = self._peaks(self.exams)
         odds = dict(zip(SUPPORTS, self.network.logit.tolist(), strict=True))
         score, miss, _ = dense.surest(
-            (s, top.shift, dense.probability(top, odds[s]) * top.inside) for s, (top, _) in missed.items()
+            (s, top.shift, dense.probability(top, odds[s]) * top.inside) for s, (top, _) in peaks.items()
         )
-        pair = missed[SUPPORTS[0]][1]
+        pair = peaks[SUPPORTS[0]][1]
         error, likely = np.hypot(*miss.T), score >= 0.5
         right = error < FOUND_REACH_PX
 
-        def counted(which: NDArray[np.bool_]) -> NDArray[np.int_]:
-            return np.bincount(pair[which], minlength=len(self.exams))
+        def count(points: NDArray[np.bool_]) -> NDArray[np.int_]:
+            return np.bincount(pair[points], minlength=len(self.exams))
 
-        return {
-            **share("found", self.exams, counted(right), counted(right | ~right)),
-            "delivered": float(likely.mean()) if len(likely) else float("nan"),
-            **share("precision", self.exams, counted(right & likely), counted(likely)),
-            "error_px": float(np.median(error[right])) if right.any() else float("nan"),
-        }
+        return (
+            share_of_pairs("found", self.exams, count(right), count(right | ~right)),
+            Figure("delivered", float(likely.mean()) if len(likely) else float("nan")),
+            share_of_pairs("precision", self.exams, count(right & likely), count(likely)),
+            Figure("error_px", float(np.median(error[right])) if right.any() else float("nan")),
+        )
 
     def _peaks(self, pairs: Sequence[Exam]) -> dict[float, tuple[Peaks, NDArray[np.int_]]]:
-        """By support, the peaks at every clear point of some pairs, and whose they are; a shift is the error."""
+        """List by support the peaks at every clear point of some pairs, and whose they are; a shift is the error."""
         grid = dense.Grid(EXAM_SPACING_PX, WINDOW, "intensity", STRIDE)
-        prior = GeometricPrior(np.eye(3), self.farthest * np.sqrt(2))
+        prior = GeometricPrior(np.eye(3), self.cutting.farthest * np.sqrt(2))
         nothing = Peaks(np.empty((0, 2)), np.empty(0), np.empty(0), np.empty(0, bool))
         parts: dict[float, list[Peaks]] = {s: [nothing] for s in SUPPORTS}
         numbers = []
         for batch in (exam.batch for exam in pairs):
-            known = [v[0, 0].numpy() > 0 for v in (batch.left_valid, batch.right_valid)]
+            valid = [v[0, 0].numpy() > 0 for v in (batch.left_valid, batch.right_valid)]
             arrays = [
-                described(self.network, image[0, 0].numpy(), valid, self.device)
-                for image, valid in zip((batch.left, batch.right), known, strict=True)
+                described(self.network, image[0, 0].numpy(), known, self.device)
+                for image, known in zip((batch.left, batch.right), valid, strict=True)
             ]
-            here, there = (dense.Samples(list(a["features"]), a["sampled"]) for a in arrays)
-            found = dense.surfaces(here, there, known[0], prior, grid, self.device)
+            left, right = (dense.Samples(list(a["features"]), a["sampled"]) for a in arrays)
+            surfaces = dense.surfaces(left, right, valid[0], prior, grid, self.device)
             clear = functional.avg_pool2d(batch.clear[0], EXAM_SPACING_PX).flatten().numpy() > CLEAR_AROUND_SHARE
             numbers.append(int(clear.sum()))
             for support, rows in parts.items():
-                top = found.tops(support, EXAM_SPACING_PX)
+                top = surfaces.tops(support, EXAM_SPACING_PX)
                 miss = top.shift - batch.shift[0].numpy()
                 rows.append(Peaks(miss[clear], top.quality[clear], top.second[clear], top.inside[clear]))
         pair = np.repeat(np.arange(len(numbers)), numbers)
@@ -212,24 +220,24 @@ class Dense(Task):
         return features[: len(batch.left)], features[len(batch.left) :]
 
     def _clear(self, batch: Batch, grid: Tensor) -> Tensor:
-        """(N, points, points) how much of each window can be seen in both crops."""
+        """Compute (N, points, points): how much of each window can be seen in both crops."""
         clear = functional.avg_pool2d(batch.clear.to(self.device), STRIDE)[:, 0]
         along = window(clear.shape[-1], grid)
         along = along / along.sum(1, keepdim=True)
         return torch.einsum("rh,nhw,sw->nrs", along, clear, along).clamp(0, 1)
 
     def _target(self, truth: Tensor) -> Tensor:
-        """(points, K) what the surfaces should say."""
+        """Make (points, K): what the surfaces should say."""
         steps = torch.arange(-self.radius, self.radius + 1, device=self.device)
         x, y = (torch.exp(-0.5 * ((steps[None] - truth[:, k, None]) / TARGET_SIGMA) ** 2) for k in (0, 1))
-        wanted = (y[:, :, None] * x[:, None, :]).flatten(1)
-        return wanted / wanted.sum(1, keepdim=True)
+        target = (y[:, :, None] * x[:, None, :]).flatten(1)
+        return target / target.sum(1, keepdim=True)
 
 
-def fitted(
+def fit_odds(
     top: Peaks, right: NDArray[np.bool_], weight: NDArray[np.float64], start: NDArray[np.float64]
 ) -> NDArray[np.float32]:
-    """Logistic regression of "is right" on the logarithms of a peak's height and of the second (Newton's method).
+    """Regress "is right" logistically on the logarithms of a peak's height and of the second (Newton's method).
 
     Args:
         top: N peaks.
@@ -244,9 +252,9 @@ def fitted(
     facts, right, weight = facts[top.inside], right[top.inside], weight[top.inside]
     factors = start.copy()
     for _ in range(30):
-        sure = 1 / (1 + np.exp(-np.clip(facts @ factors, -30, 30)))
-        slope = facts.T @ (weight * (right - sure)) - START_WEIGHT * (factors - start)
-        bend = (facts * (weight * sure * (1 - sure))[:, None]).T @ facts + START_WEIGHT * np.eye(3)
-        step = np.linalg.solve(bend, slope)
+        probability = 1 / (1 + np.exp(-np.clip(facts @ factors, -30, 30)))
+        gradient = facts.T @ (weight * (right - probability)) - START_WEIGHT * (factors - start)
+        curvature = (facts * (weight * probability * (1 - probability))[:, None]).T @ facts + START_WEIGHT * np.eye(3)
+        step = np.linalg.solve(curvature, gradient)
         factors = factors + step * min(1, 2 / max(np.abs(step).max(), 1e-9))
     return np.asarray(factors, np.float32)

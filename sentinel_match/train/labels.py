@@ -1,4 +1,4 @@
-"""Points that are points in every season: what a detector is taught.
+"""Labels: points that are points in every season, which a detector is taught.
 
 Homographic adaptation (DeTone, Malisiewicz & Rabinovich 2018, "SuperPoint", section 5): a seed detector looks at warped
 copies of an image, and what it finds again and again is a point. Here the copies are of all dates and bands of a place,
@@ -48,7 +48,7 @@ LABEL_MARGIN_PX = 6
 
 
 def labels(place: Place, reduction: int, seed: int) -> NDArray[np.float32]:
-    """Season-stable points of a place.
+    """Label the season-stable points of a place.
 
     Args:
         place: its pictures lie on each other but for their shifts.
@@ -62,11 +62,11 @@ def labels(place: Place, reduction: int, seed: int) -> NDArray[np.float32]:
 
     rng = np.random.default_rng((seed, reduction))
     offsets = [_offset(picture, place.pictures[0]) for picture in place.pictures]
-    shapes = [np.array(picture.loaded.raster.valid.shape) for picture in place.pictures]
+    shapes = [np.array(picture.image.raster.valid.shape) for picture in place.pictures]
     least = np.min(offsets, 0)
     rows, cols = -(-(np.max([o + s for o, s in zip(offsets, shapes, strict=True)], 0) - least) // reduction) + 1
-    votes, seen = np.zeros((2, rows, cols), np.float32)
-    for k, looks in sorted(_dealt(place, rng).items()):
+    votes, visible = np.zeros((2, rows, cols), np.float32)
+    for k, looks in sorted(_deal_looks(place, rng).items()):
         picture = place.pictures[k]
         pixels, allowed = _reduced(picture, reduction)
         aside = (offsets[k] - least)[::-1] / reduction - np.divide(picture.shift, reduction)
@@ -75,12 +75,12 @@ def labels(place: Place, reduction: int, seed: int) -> NDArray[np.float32]:
             x, y = np.floor(points).astype(int).clip(0, (cols - 1, rows - 1)).T
             np.add.at(votes, (y, x), 1)
         x, y = np.round(aside).astype(int)
-        there = seen[max(y, 0) :, max(x, 0) :][: allowed.shape[0] + min(y, 0), : allowed.shape[1] + min(x, 0)]
+        there = visible[max(y, 0) :, max(x, 0) :][: allowed.shape[0] + min(y, 0), : allowed.shape[1] + min(x, 0)]
         there += looks * allowed[max(-y, 0) :, max(-x, 0) :][: there.shape[0], : there.shape[1]]
     agreed = (
-        2 * np.pi * AGREEMENT_SIGMA_PX**2 * cv2.GaussianBlur(votes, (0, 0), AGREEMENT_SIGMA_PX) / np.maximum(seen, 1)
+        2 * np.pi * AGREEMENT_SIGMA_PX**2 * cv2.GaussianBlur(votes, (0, 0), AGREEMENT_SIGMA_PX) / np.maximum(visible, 1)
     )
-    agreed[seen < LEAST_VISIBLE_SHARE * seen.max()] = 0
+    agreed[visible < LEAST_VISIBLE_SHARE * visible.max()] = 0
     best = (agreed == cv2.dilate(agreed, np.ones((2 * LABEL_RADIUS_PX + 1,) * 2, np.uint8))) & (
         agreed > LEAST_AGREEMENT
     )
@@ -89,12 +89,12 @@ def labels(place: Place, reduction: int, seed: int) -> NDArray[np.float32]:
 
 
 def _offset(picture: Picture, first: Picture) -> NDArray[np.int_]:
-    """(row, col) of its first pixel in the first picture."""
+    """Find (row, col) of its first pixel in the first picture."""
     return np.subtract(origin_of(picture.geobox), origin_of(first.geobox))
 
 
-def _dealt(place: Place, rng: np.random.Generator) -> dict[int, int]:
-    """How many looks each picture gets: as many for every scene, of any of its bands."""
+def _deal_looks(place: Place, rng: np.random.Generator) -> dict[int, int]:
+    """Deal looks to the pictures: as many for every scene, of any of its bands."""
     looks: dict[int, int] = {}
     each = max(LOOKS_AT_SCENE, -(-LOOKS_AT_PLACE // len(place.scenes)))
     for scene in place.scenes:
@@ -105,21 +105,21 @@ def _dealt(place: Place, rng: np.random.Generator) -> dict[int, int]:
 
 
 def _reduced(picture: Picture, reduction: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Pixels, and where a point may be."""
+    """Reduce the pixels, and mark where a point may be."""
     import cv2
 
-    valid = np.asarray(picture.loaded.raster.valid)
+    valid = np.asarray(picture.image.raster.valid)
     rows, cols = (n // reduction for n in valid.shape)
     blocks = np.s_[: rows * reduction, : cols * reduction]
     shape = rows, reduction, cols, reduction
-    pixels = np.where(valid, np.asarray(picture.loaded.raster.pixels, np.float32), 0)[blocks].reshape(shape)
+    pixels = np.where(valid, np.asarray(picture.image.raster.pixels, np.float32), 0)[blocks].reshape(shape)
     share = valid[blocks].reshape(shape).mean((1, 3), dtype=np.float32)
     clear = cv2.erode((share == 1).astype(np.uint8), np.ones((2 * LABEL_MARGIN_PX + 1,) * 2), borderValue=0) > 0
     return pixels.mean((1, 3)), clear
 
 
 def _look(pixels: NDArray[np.float32], allowed: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.float64]:
-    """(N, 2) x, y of the corners that a warped copy shows, in the pixels of the image."""
+    """Find (N, 2) x, y of the corners that a warped copy shows, in the pixels of the image."""
     import cv2
 
     angle, stretch = rng.uniform(0, 2 * np.pi), LOOK_STRETCH ** rng.uniform(-1, 1)

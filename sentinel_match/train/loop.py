@@ -1,4 +1,4 @@
-"""Step by step from data to weights: resumable, interruptible, and the same whether it was interrupted or not."""
+"""The steps from data to weights: resumable, interruptible, and the same whether they were interrupted or not."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ import contextlib
 import csv
 import io
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from sentinel_match import atomic
-from sentinel_match.errors import BadCheckpoint, WeightsMissing
-from sentinel_match.models.weights import sha256, verified
+from sentinel_match.errors import BadCheckpoint
+from sentinel_match.models.weights import sha256
+from sentinel_match.train.figures import Figure, columns_of
+from sentinel_match.train.networks import TRAINABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from torch import nn
 
     from sentinel_match.matching.inputs import Progress
-    from sentinel_match.models.weights import Weights
-    from sentinel_match.train.task import Figures, Task
+    from sentinel_match.train.task import Task
 
 WARM_UP_STEPS = 50
 """Steps in which the learning rate rises."""
@@ -45,9 +46,37 @@ class Schedule:
     """Steps between two checkpoints."""
 
     def rate_at(self, step: int) -> float:
-        """Learning rate of one step."""
-        falling = 0.5 * (1 + np.cos(np.pi * min(step / self.steps, 1)))
-        return float(self.rate * min(1, (step + 1) / WARM_UP_STEPS) * max(LEAST_RATE_SHARE, falling))
+        """Compute the learning rate of one step."""
+        cosine = 0.5 * (1 + np.cos(np.pi * min(step / self.steps, 1)))
+        return float(self.rate * min(1, (step + 1) / WARM_UP_STEPS) * max(LEAST_RATE_SHARE, cosine))
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """A checkpoint as a line of ``curves.csv``."""
+
+    step: int
+    means: tuple[Figure, ...]
+    """Of the steps since the last checkpoint."""
+    examination: tuple[Figure, ...]
+    """On held-out ground."""
+
+    def to_dict(self) -> dict[str, float]:
+        """Flatten the point into columns."""
+        return {"step": self.step, **columns_of(self.means), **columns_of(self.examination)}
+
+    @classmethod
+    def from_dict(cls, columns: Mapping[str, float], examined: Sequence[str]) -> CurvePoint:
+        """Make the point of which :meth:`to_dict` made these columns.
+
+        Args:
+            columns: by name.
+            examined: names of the figures on held-out ground.
+        """
+        examination = tuple(Figure.from_dict(name, columns) for name in examined)
+        others = columns.keys() - columns_of(examination).keys() - {"step"}
+        means = tuple(Figure(name, value) for name, value in columns.items() if name in others)
+        return cls(int(columns["step"]), means, examination)
 
 
 @dataclass
@@ -55,8 +84,8 @@ class TrainingState:
     """How far a training is."""
 
     step: int = 0
-    curve: list[dict[str, float]] = field(default_factory=list)
-    """One line per checkpoint: means of the steps since the last, and figures on held-out ground."""
+    curve: list[CurvePoint] = field(default_factory=list)
+    """One point per checkpoint."""
 
 
 def learn(
@@ -65,7 +94,7 @@ def learn(
     folder: Path,
     device: torch.device,
     tell: Progress = lambda _what, _done, _of: None,
-    written: Callable[[Path, TrainingState], object] = lambda _path, _progress: None,
+    written: Callable[[Path, TrainingState], object] = lambda _path, _state: None,
 ) -> TrainingState:
     """Train until the schedule ends; a folder that holds a checkpoint of the same training goes on from there.
 
@@ -82,11 +111,11 @@ def learn(
         OutputError: the disk is full.
     """
     optimiser = torch.optim.AdamW(task.parameters(), schedule.rate, weight_decay=schedule.decay)
-    progress = _taken_up(task, schedule, folder, optimiser)
-    recent: list[Figures] = []
-    while progress.step < schedule.steps:
+    state = _resumed(task, schedule, folder, optimiser)
+    recent: list[tuple[Figure, ...]] = []
+    while state.step < schedule.steps:
         for group in optimiser.param_groups:
-            group["lr"] = schedule.rate_at(progress.step)
+            group["lr"] = schedule.rate_at(state.step)
         task.network.train()
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             loss, figures = task.step()
@@ -94,87 +123,73 @@ def learn(
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(list(task.parameters()), 1.0)
         optimiser.step()
-        recent.append({"loss": float(loss.detach()), **figures})
-        progress.step += 1
-        tell(f"train {task.name}", progress.step, schedule.steps)
-        if progress.step % schedule.every == 0 or progress.step == schedule.steps:
+        recent.append((Figure("loss", float(loss.detach())), *figures))
+        state.step += 1
+        tell(f"train {task.name}", state.step, schedule.steps)
+        if state.step % schedule.every == 0 or state.step == schedule.steps:
             task.network.eval()
-            means = {name: float(np.mean([f[name] for f in recent])) for name in recent[0]}
             task.calibrate()
-            progress.curve.append({"step": progress.step, **means, **task.examine()})
+            state.curve.append(CurvePoint(state.step, _means(recent), task.examine()))
             recent = []
             weights = folder / f"{task.name}.safetensors"
             save(task.network, weights)
-            written(weights, progress)
+            written(weights, state)
             # Last, so that who is stopped before this makes all of it again
-            _keep(task, schedule, folder, optimiser, progress)
-    return progress
+            _write_checkpoint(task, schedule, folder, optimiser, state)
+    return state
 
 
-def _keep(
-    task: Task, schedule: Schedule, folder: Path, optimiser: torch.optim.Optimizer, progress: TrainingState
+def _means(steps: Sequence[tuple[Figure, ...]]) -> tuple[Figure, ...]:
+    """Average the figures of several steps, each of which has the same."""
+    return tuple(
+        Figure(figures[0].name, float(np.mean([figure.value for figure in figures])))
+        for figures in zip(*steps, strict=True)
+    )
+
+
+def _write_checkpoint(
+    task: Task, schedule: Schedule, folder: Path, optimiser: torch.optim.Optimizer, state: TrainingState
 ) -> None:
+    rows = [point.to_dict() for point in state.curve]
     lines = io.StringIO()
-    writer = csv.DictWriter(lines, list(progress.curve[-1]), restval="")
+    writer = csv.DictWriter(lines, list(rows[-1]), restval="")
     writer.writeheader()
-    writer.writerows({k: round(v, 5) for k, v in line.items()} for line in progress.curve)
+    writer.writerows({name: round(value, 5) for name, value in row.items()} for row in rows)
     atomic.write_text(folder / "curves.csv", lines.getvalue())
-    state = {
+    checkpoint = {
         "recipe": _recipe(task, schedule),
         "network": task.network.state_dict(),
         "optimiser": optimiser.state_dict(),
         "task": task.state(),
-        "step": progress.step,
-        "curve": progress.curve,
+        "step": state.step,
+        "curve": rows,
     }
     with atomic.whole(folder / CHECKPOINT) as temporary:
-        torch.save(state, temporary)
+        torch.save(checkpoint, temporary)
 
 
 def _recipe(task: Task, schedule: Schedule) -> dict[str, object]:
     return {"task": task.name, **task.recipe, **asdict(schedule)}
 
 
-def _taken_up(task: Task, schedule: Schedule, folder: Path, optimiser: torch.optim.Optimizer) -> TrainingState:
+def _resumed(task: Task, schedule: Schedule, folder: Path, optimiser: torch.optim.Optimizer) -> TrainingState:
     path = folder / CHECKPOINT
     if not path.exists():
         return TrainingState()
     try:
-        state = torch.load(path, weights_only=True, map_location="cpu")
-        made = dict(state["recipe"])
+        checkpoint = torch.load(path, weights_only=True, map_location="cpu")
+        other = dict(checkpoint["recipe"])
     except Exception as error:  # zip, pickle, end of file, another program's: whatever such a file provokes
         raise BadCheckpoint(path, f"it is damaged ({type(error).__name__}); delete it to begin again") from error
     recipe = _recipe(task, schedule)
-    other = sorted(k for k in {*recipe, *made} if recipe.get(k) != made.get(k))
-    if other:
-        raise BadCheckpoint(path, f"it was made with another {', '.join(other)}; choose another folder, or delete it")
-    task.network.load_state_dict(state["network"])
-    optimiser.load_state_dict(state["optimiser"])
-    task.resume(state["task"])
-    return TrainingState(state["step"], state["curve"])
-
-
-def started(start: str, shipped: Weights, load: Callable[[Path], Any]) -> tuple[Any, str]:
-    """The network to begin with, ``None`` for a new one, and what it is.
-
-    Args:
-        start: ``scratch``, ``shipped``, or a file of weights.
-        shipped: those that come with the package.
-        load: makes a network of a file.
-
-    Raises:
-        WeightsMissing, WeightsDamaged: the file is not there, or is none of this network.
-    """
-    if start == "scratch":
-        return None, start
-    if start != "shipped" and not Path(start).is_file():
-        raise WeightsMissing(
-            shipped.matcher, start, shipped.licence, "--start is shipped, scratch, or a file that `train` has written"
-        )
-    path = verified(shipped, None if start == "shipped" else Path(start))
-    network = load(path)
-    network.requires_grad_(requires_grad=True)
-    return network, f"{start} ({sha256(path)[:12]})"
+    changes = sorted(k for k in {*recipe, *other} if recipe.get(k) != other.get(k))
+    if changes:
+        raise BadCheckpoint(path, f"it was made with another {', '.join(changes)}; choose another folder, or delete it")
+    task.network.load_state_dict(checkpoint["network"])
+    optimiser.load_state_dict(checkpoint["optimiser"])
+    task.resume(checkpoint["task"])
+    examined = [figure.name for figure in TRAINABLE[task.name].figures]
+    return TrainingState(checkpoint["step"], [CurvePoint.from_dict(row, examined) for row in checkpoint["curve"]])
 
 
 def save(network: nn.Module, path: Path) -> str:
@@ -189,7 +204,7 @@ def save(network: nn.Module, path: Path) -> str:
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Torch's own random numbers, those of new networks, from a seed; as they were, afterwards."""
+    """Seed torch's own random numbers, those of new networks; they are as they were, afterwards."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield

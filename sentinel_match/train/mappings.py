@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 
 def turn(angle: Tensor) -> Tensor:
-    """(N, 2, 2) that turn by (N,) radians."""
+    """Make the (N, 2, 2) that turn by (N,) radians."""
     cosine, sine = angle.cos(), angle.sin()
     return torch.stack([torch.stack([cosine, -sine], 1), torch.stack([sine, cosine], 1)], 1)
 
 
 def about(middle: float, linear: Tensor, shift: Tensor) -> Tensor:
-    """(N, 3, 3) that do what (N, 2, 2) do, about the point (middle, middle), and then move by (N, 2) pixels."""
+    """Make the (N, 3, 3) that do what (N, 2, 2) do about the point (middle, middle), and then move by (N, 2) pixels."""
     point = torch.full((2,), middle)
     result = torch.eye(3).repeat(len(linear), 1, 1)
     result[:, :2, :2] = linear
@@ -26,15 +26,15 @@ def about(middle: float, linear: Tensor, shift: Tensor) -> Tensor:
     return result
 
 
-def mapped(points: Tensor, mapping: Tensor) -> Tensor:
-    """(..., P, 2) points x, y by (..., 3, 3) mappings."""
+def map_points(points: Tensor, mapping: Tensor) -> Tensor:
+    """Map (..., P, 2) points x, y by (..., 3, 3) mappings."""
     return points @ mapping[..., :2, :2].transpose(-1, -2) + mapping[..., None, :2, 2]
 
 
-def laid_over(image: Tensor, mapping: Tensor) -> Tensor:
-    """(N, C, H, W): what an image shows where a mapping leads to from each pixel; 0 where nothing is known."""
+def overlay(image: Tensor, mapping: Tensor) -> Tensor:
+    """Sample (N, C, H, W): what an image shows where a mapping leads from each pixel; 0 where nothing is known."""
     _, _, rows, cols = image.shape
     y, x = torch.meshgrid(torch.arange(rows) + 0.5, torch.arange(cols) + 0.5, indexing="ij")
-    at = mapped(torch.stack([x, y], -1).flatten(0, 1), mapping).view(-1, rows, cols, 2)
+    at = map_points(torch.stack([x, y], -1).flatten(0, 1), mapping).view(-1, rows, cols, 2)
     at = 2 * at / torch.tensor([cols, rows]) - 1
     return functional.grid_sample(image, at, mode="bilinear", padding_mode="zeros", align_corners=False)

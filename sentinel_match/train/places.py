@@ -56,7 +56,7 @@ class Picture:
     date: str
     """YYYY-MM-DD; the scene's name where nothing tells."""
     band: str
-    loaded: PreparedImage
+    image: PreparedImage
     """What a matcher sees of it."""
     shift: tuple[float, float] = (0.0, 0.0)
     """Pixels (x right, y down) by which its content lies beside its georeference, as measured against the place's
@@ -64,8 +64,8 @@ class Picture:
 
     @property
     def geobox(self) -> GeoBox:
-        """Its grid."""
-        return self.loaded.raster.geobox
+        """Return its grid."""
+        return self.image.raster.geobox
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,17 +77,17 @@ class Place:
 
     @property
     def gsd(self) -> float:
-        """Metres per pixel."""
+        """Return its metres per pixel."""
         return ground_resolution(self.pictures[0].geobox)
 
     @property
     def dates(self) -> tuple[str, ...]:
-        """Of its scenes, sorted, each once."""
+        """List the dates of its scenes, sorted, each once."""
         return tuple(sorted({p.date for p in self.pictures}))
 
     @property
     def scenes(self) -> tuple[str, ...]:
-        """Names of its scenes, in their order, each once."""
+        """List the names of its scenes, in their order, each once."""
         return tuple(dict.fromkeys(p.scene for p in self.pictures))
 
 
@@ -100,7 +100,7 @@ class Ground:
     """In longitude and latitude."""
 
     def cells(self, picture: Picture, *, held_out: bool) -> NDArray[np.bool_]:
-        """(rows / CELL, cols / CELL): what of a picture may be used.
+        """Mark what of a picture may be used, as (rows, cols) of cells of ``GROUND_CELL_PX``.
 
         Args:
             picture: of one of the places.
@@ -111,14 +111,14 @@ class Ground:
 
         box = picture.geobox
         shape = -(-box.shape.y // GROUND_CELL_PX), -(-box.shape.x // GROUND_CELL_PX)
-        wanted = self.held_out
+        area = self.held_out
         if held_out:
-            wanted = shapely.difference(_outline(box).buffer(0.1), wanted)
-        if wanted.is_empty:
+            area = shapely.difference(_outline(box).buffer(0.1), area)
+        if area.is_empty:
             return np.ones(shape, bool)
-        near = transform_geom("EPSG:4326", crs_name(box.crs), shapely.geometry.mapping(wanted))
+        outline = transform_geom("EPSG:4326", crs_name(box.crs), shapely.geometry.mapping(area))
         touched = rasterize(
-            [near], shape, transform=box.affine * box.affine.scale(GROUND_CELL_PX), all_touched=True, dtype="uint8"
+            [outline], shape, transform=box.affine * box.affine.scale(GROUND_CELL_PX), all_touched=True, dtype="uint8"
         )
         return np.asarray(touched == 0)
 
@@ -131,7 +131,7 @@ def gather(
     cache: Cache | None = None,
     tell: Progress = lambda _what, _done, _of: None,
 ) -> tuple[tuple[Place, ...], tuple[InputError, ...]]:
-    """Places among archives: every scene that can be read, on the lattice it has, with its shift measured.
+    """Gather places from archives: every scene that can be read, on the lattice it has, with its shift measured.
 
     Args:
         paths: products, zips, rasters, or folders of them.
@@ -165,25 +165,31 @@ def gather(
         if group is None:
             groups.append(pictures)
         else:
-            group += _settled(group[0], pictures)
+            group += _with_shift(group[0], pictures)
     tell("read", len(catalogue.scenes), len(catalogue.scenes))
-    named: dict[str, int] = {}
+    places = _named_places(groups)
+    if not places:
+        reason = "no two pictures among them show the same ground on one grid"
+        if not groups:
+            condition = f" with band {', '.join(bands)}" if bands and catalogue.scenes else ""
+            reason = f"there is no georeferenced picture{condition} among them"
+        elif len(groups) == 1:
+            reason = "there is one picture only"
+        raise NothingToLearn("; ".join([reason, *(str(error).rstrip(".") for error in refused[:3])]))
+    return tuple(places), tuple(refused)
+
+
+def _named_places(groups: Iterable[Sequence[Picture]]) -> list[Place]:
+    """Make a place of every group of several pictures, each under a name of its own."""
+    counts: dict[str, int] = {}
     places = []
     for group in groups:
         if len(group) < 2:
             continue
         name = _name(group)
-        named[name] = named.get(name, 0) + 1
-        places.append(Place(name if named[name] == 1 else f"{name}-{named[name]}", tuple(group)))
-    if not places:
-        why = "no two pictures among them show the same ground on one grid"
-        if not groups:
-            asked = f" with band {', '.join(bands)}" if bands and catalogue.scenes else ""
-            why = f"there is no georeferenced picture{asked} among them"
-        elif len(groups) == 1:
-            why = "there is one picture only"
-        raise NothingToLearn("; ".join([why, *(str(error).rstrip(".") for error in refused[:3])]))
-    return tuple(places), tuple(refused)
+        counts[name] = counts.get(name, 0) + 1
+        places.append(Place(name if counts[name] == 1 else f"{name}-{counts[name]}", tuple(group)))
+    return places
 
 
 def hold_out(places: Sequence[Place], share: float, names: Sequence[str] = ()) -> Ground:
@@ -225,25 +231,25 @@ def _same_ground(one: GeoBox, other: GeoBox) -> bool:
 def _pictures(
     scene: Scene, bands: Sequence[str], resolution: float | None, masking: Masking, cache: Cache | None
 ) -> list[Picture]:
-    have = {b.name for b in scene.bands}
-    wanted = [b for b in bands or TRAINING_BANDS if b in have] or ([] if bands else sorted(have))
-    loaded = [(b, load(scene, b, resolution=resolution, masking=masking, cache=cache)) for b in wanted]
-    lattice = loaded[0][1].raster.geobox if loaded else None
+    available = {b.name for b in scene.bands}
+    names = [b for b in bands or TRAINING_BANDS if b in available] or ([] if bands else sorted(available))
+    images = [(name, load(scene, name, resolution=resolution, masking=masking, cache=cache)) for name in names]
+    lattice = images[0][1].raster.geobox if images else None
     return [
-        Picture(scene.id, _date(scene), band, one)
-        for band, one in loaded
-        if lattice is not None and same_lattice(lattice, one.raster.geobox) and one.nodata < 0.9
+        Picture(scene.id, _date(scene), band, image)
+        for band, image in images
+        if lattice is not None and same_lattice(lattice, image.raster.geobox) and image.nodata < 0.9
     ]
 
 
-def _settled(first: Picture, pictures: list[Picture]) -> list[Picture]:
-    """Pictures of one scene with the shift their first one has against another scene, where it can be proven."""
+def _with_shift(first: Picture, pictures: list[Picture]) -> list[Picture]:
+    """Give pictures of one scene the shift their first one has against another scene, where it can be proven."""
     method = Method(Phase(spacing=16), cells=4, model="translation")
-    found = correspond(MatchInput((first.loaded.raster,)), MatchInput((pictures[0].loaded.raster,)), method)
-    if found.model is None:
-        log.info("%s: its georeference is taken as it is (%s)", pictures[0].scene, found.why)
+    matches = correspond(MatchInput((first.image.raster,)), MatchInput((pictures[0].image.raster,)), method)
+    if matches.model is None:
+        log.info("%s: its georeference is taken as it is (%s)", pictures[0].scene, matches.why)
         return pictures
-    east, north = found.model.shift(np.asarray([found.model.origin]))[0]
+    east, north = matches.model.shift(np.asarray([matches.model.origin]))[0]
     affine = first.geobox.affine
     return [replace(p, shift=(float(east / affine.a), float(north / affine.e))) for p in pictures]
 
@@ -253,7 +259,7 @@ def _date(scene: Scene) -> str:
 
 
 def _name(group: Sequence[Picture]) -> str:
-    """What the names of its scenes have in common, or where it is."""
+    """Name a place by what the names of its scenes have in common, or by where it is."""
     tiles = {m[0] for p in group if (m := re.search(r"T?\d{2}[C-X][A-Z]{2}(?![A-Za-z])", p.scene))}
     if len(tiles) == 1:
         return tiles.pop()

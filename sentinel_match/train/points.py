@@ -1,4 +1,4 @@
-"""What ``superpoint`` learns: to find the points that every season shows, and to describe them alike.
+"""The task of ``superpoint``: to find the points that every season shows, and to describe them alike.
 
 Where is taught by labels made once for each place (``labels``): cross-entropy over the 64 pixels of a cell and "none".
 How is taught by what lies at one place on two dates, at any relative angle for a share of the pairs: among all
@@ -16,10 +16,12 @@ from torch.nn import functional
 
 from sentinel_match.matchers import superpoint
 from sentinel_match.models.superpoint import CELL, COMPACT, SuperPoint, sample
+from sentinel_match.train.crops import Cutting
+from sentinel_match.train.figures import Figure
 from sentinel_match.train.labels import labels
 from sentinel_match.train.loop import seeded
-from sentinel_match.train.mappings import laid_over, mapped
-from sentinel_match.train.task import Task, share
+from sentinel_match.train.mappings import map_points, overlay
+from sentinel_match.train.task import Task, TrainingSetup, share_of_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,10 +33,8 @@ if TYPE_CHECKING:
     from sentinel_match.models.superpoint import SuperPointShape
     from sentinel_match.train.crops import Batch
     from sentinel_match.train.places import Ground
-    from sentinel_match.train.task import Figures
 
-TURNED_SHARE, RIGHT_ZOOM, SAME_PICTURE_SHARE = 0.3, 1.3, 0.2
-"""Share of pairs turned by any angle, largest relative scale, share of pairs that show one picture twice."""
+POINT_CUTTING = Cutting(size=192, farthest=16.0, turned_share=0.3, zoom=1.3, same_picture_share=0.2)
 DESCRIPTOR_SHARPNESS = 20.0
 """Factor of the cosine of two descriptors before the softmax."""
 AMBIGUOUS_PX = 6.0
@@ -55,7 +55,13 @@ class Points(Task):
     name = "superpoint"
 
     def __init__(
-        self, ground: Ground, network: SuperPoint | None = None, *, shape: SuperPointShape = COMPACT, **options: Any
+        self,
+        ground: Ground,
+        network: SuperPoint | None = None,
+        *,
+        shape: SuperPointShape = COMPACT,
+        setup: TrainingSetup | None = None,
+        cutting: Cutting = POINT_CUTTING,
     ) -> None:
         """Prepare the task.
 
@@ -63,106 +69,103 @@ class Points(Task):
             ground: what is learned from, and what is kept apart.
             network: where it begins; a new one when not given.
             shape: of a new network.
-            options: see :class:`sentinel_match.train.task.Task`; the side of a crop is a multiple of 8.
+            setup: batch, seed and device.
+            cutting: how crops are cut; their side is a multiple of 8.
 
         Raises:
             NothingToLearn: no ground is large enough.
         """
+        setup = setup or TrainingSetup()
         if network is None:
-            with seeded(options.get("seed", 0)):
+            with seeded(setup.seed):
                 network = SuperPoint(shape)
-        options = {
-            "size": 192,
-            "farthest": 16.0,
-            "turned": TURNED_SHARE,
-            "zoom": RIGHT_ZOOM,
-            "again": SAME_PICTURE_SHARE,
-        } | options
-        super().__init__(network.to(memory_format=torch.channels_last), ground, **options)  # type: ignore[call-overload]
+        super().__init__(network.to(memory_format=torch.channels_last), ground, setup, cutting)  # type: ignore[call-overload]
         self._labels: dict[tuple[int, int], Tensor] = {}
 
     @property
     def recipe(self) -> Mapping[str, object]:
-        """See :class:`sentinel_match.train.task.Task`."""
+        """Collect what :class:`sentinel_match.train.task.Task` does, and the shape of the network."""
         widths, head, channels, _ = self.network.shape
         return {**super().recipe, "channels": " ".join(map(str, (*widths, head, channels)))}
 
-    def step(self) -> tuple[Tensor, Figures]:
-        """Loss of the next batch, and its two parts."""
-        batch = self.crops.sample(self.batch)
+    def step(self) -> tuple[Tensor, tuple[Figure, ...]]:
+        """Compute the loss of the next batch, and its two parts."""
+        batch = self.crops.sample(self.setup.batch)
         points = [self._points(batch, k) for k in range(len(batch.left))]
         back = torch.linalg.inv(batch.mapping)
         pixels, valid = (torch.cat(p).to(self.device) for p in (batch[:2], batch[2:4]))
         logits, descriptors = self.network.heads(pixels, valid)
-        wanted = torch.stack([
-            *(classes(at, self.size) for at in points),
-            *(classes(mapped(at, m), self.size) for at, m in zip(points, batch.mapping, strict=True)),
+        size = self.cutting.size
+        truth = torch.stack([
+            *(classes(at, size) for at in points),
+            *(classes(map_points(at, m), size) for at, m in zip(points, batch.mapping, strict=True)),
         ]).to(self.device)
-        clear = functional.avg_pool2d(torch.cat([batch.clear, laid_over(batch.clear, back)]), CELL)[:, 0]
+        clear = functional.avg_pool2d(torch.cat([batch.clear, overlay(batch.clear, back)]), CELL)[:, 0]
         weight = (clear > CLEAR_SHARE).float().to(self.device)
-        each = functional.cross_entropy(logits.float(), wanted, reduction="none")
-        detecting = (each * weight).sum() / weight.sum().clamp_min(1)
+        cell_loss = functional.cross_entropy(logits.float(), truth, reduction="none")
+        detecting = (cell_loss * weight).sum() / weight.sum().clamp_min(1)
         describing = self._describing(batch, points, *descriptors.float().chunk(2))
-        return detecting + describing, {
-            "detecting": float(detecting.detach()),
-            "describing": float(describing.detach()),
-        }
+        return detecting + describing, (
+            Figure("detecting", float(detecting.detach())),
+            Figure("describing", float(describing.detach())),
+        )
 
-    def examine(self) -> Figures:
-        """What the network does by itself on unseen ground; see :func:`judged`."""
+    def examine(self) -> tuple[Figure, ...]:
+        """Measure what the network does by itself on unseen ground; see :func:`judge_points`."""
         options = superpoint.SuperPointLightGlue(max_keypoints=EXAM_KEYPOINTS)
 
         def describe(pixels: NDArray[np.float32], valid: NDArray[np.bool_]) -> Arrays:
             return superpoint.described(self.network, options, pixels, valid)
 
-        marks = [mark for exam in self.exams for mark in judged(exam.batch, describe)]
+        marks = [mark for exam in self.exams for mark in judge_points(exam.batch, describe)]
         ones = np.ones(len(marks))
-        return {
-            **share("repeated", self.exams, [m.repeated for m in marks], ones),
-            **share("precision", self.exams, [m.precision for m in marks], ones),
-            "right": float(np.mean([m.right for m in marks])),
-        }
+        return (
+            share_of_pairs("repeated", self.exams, [m.repeated for m in marks], ones),
+            share_of_pairs("precision", self.exams, [m.precision for m in marks], ones),
+            Figure("right", float(np.mean([m.right for m in marks]))),
+        )
 
     def _points(self, batch: Batch, k: int) -> Tensor:
-        """(N, 2) labels within the left crop, surest first."""
+        """Take (N, 2) labels within the left crop, surest first."""
         key = int(batch.place[k]), int(batch.reduction[k])
         if key not in self._labels:
-            self._labels[key] = torch.from_numpy(labels(self.crops.places[key[0]][0], key[1], self.seed))
-        at = mapped(self._labels[key], torch.linalg.inv(batch.ground[k]))
-        return at[((at > 0) & (at < self.size)).all(1)]
+            self._labels[key] = torch.from_numpy(labels(self.crops.places[key[0]][0], key[1], self.setup.seed))
+        at = map_points(self._labels[key], torch.linalg.inv(batch.ground[k]))
+        return at[((at > 0) & (at < self.cutting.size)).all(1)]
 
     def _describing(self, batch: Batch, points: list[Tensor], left: Tensor, right: Tensor) -> Tensor:
-        """Contrast of descriptors at corresponding points, one for each cell that both crops show."""
+        """Contrast the descriptors at corresponding points, one for each cell that both crops show."""
         losses = []
-        for k, labelled in enumerate(points):
-            here = self._one_each(labelled)
-            x, y = here.long().clamp(0, self.size - 1).T
+        for k, labels_of_pair in enumerate(points):
+            here = self._point_per_cell(labels_of_pair)
+            x, y = here.long().clamp(0, self.cutting.size - 1).T
             here = here[batch.clear[k, 0, y, x] > CLEAR_SHARE]
-            there = mapped(here, batch.mapping[k])
+            there = map_points(here, batch.mapping[k])
             if len(here) < 2:
                 continue
             a, b = sample(left[k], here.to(self.device)), sample(right[k], there.to(self.device))
-            alike = DESCRIPTOR_SHARPNESS * a @ b.T
+            likeness = DESCRIPTOR_SHARPNESS * a @ b.T
             close = torch.cdist(there, there) < AMBIGUOUS_PX
-            alike = alike.masked_fill((close & ~torch.eye(len(here), dtype=torch.bool)).to(self.device), -torch.inf)
-            own = torch.arange(len(here), device=self.device)
-            losses.append((functional.cross_entropy(alike, own) + functional.cross_entropy(alike.T, own)) / 2)
+            others = (close & ~torch.eye(len(here), dtype=torch.bool)).to(self.device)
+            likeness = likeness.masked_fill(others, -torch.inf)
+            index = torch.arange(len(here), device=self.device)
+            losses.append((functional.cross_entropy(likeness, index) + functional.cross_entropy(likeness.T, index)) / 2)
         return torch.stack(losses).mean() if losses else left.sum() * 0
 
-    def _one_each(self, labelled: Tensor) -> Tensor:
-        """(cells, 2) a point of every cell: its label, or any."""
-        along = torch.arange(self.size // CELL) * CELL
+    def _point_per_cell(self, points: Tensor) -> Tensor:
+        """Choose (cells, 2) a point of every cell: its label, or any."""
+        along = torch.arange(self.cutting.size // CELL) * CELL
         y, x = torch.meshgrid(along, along, indexing="ij")
         corner = torch.stack([x, y], -1).flatten(0, 1)
         at = corner + CELL * torch.rand(corner.shape, generator=self.crops.torch)
-        labelled = labelled.flip(0)  # of two in a cell the surer one, written last
-        cell = (labelled // CELL).long()
-        at[cell[:, 1] * len(along) + cell[:, 0]] = labelled
+        points = points.flip(0)  # of two in a cell the surer one, written last
+        cell = (points // CELL).long()
+        at[cell[:, 1] * len(along) + cell[:, 0]] = points
         return at
 
 
 def classes(points: Tensor, size: int) -> Tensor:
-    """(size / 8, size / 8) which pixel of each cell is a point, 0..63 row by row, or 64: none.
+    """Make (size / 8, size / 8): which pixel of each cell is a point, 0..63 row by row, or 64: none.
 
     Args:
         points: (N, 2) x, y, surest first: of two in a cell that one counts; those outside are left out.
@@ -185,8 +188,8 @@ class Mark(NamedTuple):
     """How many these are."""
 
 
-def judged(batch: Batch, describe: Any) -> Iterator[Mark]:
-    """What somebody's keypoints and descriptors are worth on each pair of a batch.
+def judge_points(batch: Batch, describe: Any) -> Iterator[Mark]:
+    """Yield what somebody's keypoints and descriptors are worth on each pair of a batch.
 
     Args:
         batch: pairs of crops.
@@ -202,23 +205,24 @@ def judged(batch: Batch, describe: Any) -> Iterator[Mark]:
         if not len(left) or not len(right):
             yield Mark(0.0, 0.0, 0.0)
             continue
-        apart = torch.cdist(mapped(left, batch.mapping[k]), right)
-        seen = [clear_at(batch, k, at) for at in (left, mapped(right, back[k]))]
-        again = [apart.min(axis).values[clear] < REPEATED_PX for axis, clear in ((1, seen[0]), (0, seen[1]))]
-        alike = torch.from_numpy(one["descriptors"].astype(np.float32) @ other["descriptors"].astype(np.float32).T)
-        partner = alike.argmax(1)
-        mutual = alike.argmax(0)[partner] == torch.arange(len(left))
+        apart = torch.cdist(map_points(left, batch.mapping[k]), right)
+        clear = [clear_at(batch, k, at) for at in (left, map_points(right, back[k]))]
+        repeated = torch.cat([
+            apart.min(axis).values[shown] < REPEATED_PX for axis, shown in zip((1, 0), clear, strict=True)
+        ])
+        likeness = torch.from_numpy(one["descriptors"].astype(np.float32) @ other["descriptors"].astype(np.float32).T)
+        partner = likeness.argmax(1)
+        mutual = likeness.argmax(0)[partner] == torch.arange(len(left))
         right_ones = apart[torch.arange(len(left)), partner][mutual] < REPEATED_PX
-        found = torch.cat(again)
         yield Mark(
-            float(found.float().mean()) if len(found) else 0.0,
+            float(repeated.float().mean()) if len(repeated) else 0.0,
             float(right_ones.float().mean()),
             float(right_ones.sum()),
         )
 
 
 def clear_at(batch: Batch, k: int, at: Tensor) -> Tensor:
-    """(N,) whether both crops show the ground at some left points."""
+    """Tell for each of (N,) left points whether both crops show its ground."""
     size = batch.clear.shape[-1]
     x, y = at.floor().long().clamp(0, size - 1).T
     return ((at >= 0) & (at < size)).all(1) & (batch.clear[k, 0, y, x] > CLEAR_SHARE)

@@ -1,4 +1,4 @@
-"""Two ways to correlate feature maps at every displacement, both of which a network can learn through.
+"""Two ways to correlate feature maps at every displacement, through both of which a network can learn.
 
 ``template`` compares a Gaussian window of the left map with the right map wherever it may lie: nothing is lost at a
 large displacement, and the gradient is plain, so features are learned quickly. ``phase`` is what the method does
@@ -59,13 +59,13 @@ class _Products(torch.autograd.Function):
 
 
 def window(size: int, at: Tensor) -> Tensor:
-    """(len(at), size) Gaussian weights of ``size`` features around each position."""
+    """Compute (len(at), size) Gaussian weights of ``size`` features around each position."""
     apart = torch.arange(size, device=at.device)[None] - at[:, None]
     return torch.exp(-0.5 * (apart / WINDOW_SIGMA) ** 2) * (apart.abs() <= WINDOW_TAIL * WINDOW_SIGMA)
 
 
 def template(left: Tensor, right: Tensor, at: Tensor, radius: int) -> Tensor:
-    """Normalised correlation in Gaussian windows around the points of a square grid.
+    """Correlate in Gaussian windows around the points of a square grid, normalised.
 
     Args:
         left: (N, C, S, S) features.
@@ -89,7 +89,7 @@ def template(left: Tensor, right: Tensor, at: Tensor, radius: int) -> Tensor:
 
 
 def phase(left: Tensor, right: Tensor, at: Tensor, radius: int, side: int) -> Tensor:
-    """Phase correlation of tapered windows, summed over channels.
+    """Correlate the phases of tapered windows, summed over channels.
 
     Args:
         left: (N, C, S, S) features.
@@ -121,7 +121,7 @@ def phase(left: Tensor, right: Tensor, at: Tensor, radius: int, side: int) -> Te
 
 
 def peak(surface: Tensor) -> tuple[Tensor, Tensor]:
-    """Position of the highest value, refined by a parabola along each axis, and whether it lies inside the search.
+    """Find the highest value, refined by a parabola along each axis, and tell whether it lies inside the search.
 
     Args:
         surface: (N, K).

@@ -1,4 +1,4 @@
-"""What another day does to a picture: sun and haze, fields ploughed or under snow, blur, noise, and clouds."""
+"""Another day for a picture: sun and haze, fields ploughed or under snow, blur, noise, and clouds."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 
-def photographed(pixels: Tensor, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """The same ground on another day; how much of it is veiled, and what of that a mask knows.
+def rephotograph(pixels: Tensor, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Show the same ground on another day; tell how much of it is veiled, and what of that a mask knows.
 
     Args:
         pixels: (N, 1, size, size), 0..1.
@@ -30,20 +30,20 @@ def photographed(pixels: Tensor, generator: Generator) -> tuple[Tensor, Tensor, 
         return torch.rand(n, 1, 1, 1, generator=generator) * (high - low) + low
 
     def smooth(waves: int) -> Tensor:
-        """Noise of unit variance, about."""
+        """Draw smooth noise of about unit variance."""
         noise = torch.randn(n, 1, waves, waves, generator=generator)
         return functional.interpolate(noise, size=(size, size), mode="bicubic", align_corners=False)
 
     x = pixels.clamp_min(0) ** u(0.6, 1.6) * u(0.4, 1.4) + u(-0.1, 0.2)
-    blurred = some(0.3)
-    x = blurred * functional.avg_pool2d(functional.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1) + (1 - blurred) * x
+    blur = some(0.3)
+    x = blur * functional.avg_pool2d(functional.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1) + (1 - blur) * x
     # Fields ploughed, mown or under snow: another brightness, and less of the old texture
-    changed = torch.sigmoid(6 * smooth(12) - u(4, 14)) * some(0.3)
-    x = x * (1 - changed * u(0, 1)) + changed * u(-0.3, 0.6)
-    inverted = some(0.12)
-    x = x * (1 - 2 * inverted) + inverted
+    change = torch.sigmoid(6 * smooth(12) - u(4, 14)) * some(0.3)
+    x = x * (1 - change * u(0, 1)) + change * u(-0.3, 0.6)
+    inversion = some(0.12)
+    x = x * (1 - 2 * inversion) + inversion
     veil = (smooth(5) - u(0.5, 2.5)).clamp(0, 1) * some(0.35)
     x = x * (1 - veil) + veil * u(0.6, 1.2)
     x = x + torch.randn(x.shape, generator=generator) * u(0, 0.03) * some(0.7)
-    masked = (veil > 0.1).float() * some(0.5)
-    return x, veil, masked
+    mask = (veil > 0.1).float() * some(0.5)
+    return x, veil, mask

@@ -14,7 +14,10 @@ from pathlib import Path
 
 from sentinel_match.cache import Cache
 from sentinel_match.train import gather, hold_out
-from sentinel_match.train.networks import TRAINABLE, begun, told
+from sentinel_match.train.begin import prepare_training
+from sentinel_match.train.figures import find_figure
+from sentinel_match.train.networks import TRAINABLE
+from sentinel_match.train.task import TrainingSetup
 
 
 def main() -> None:
@@ -29,18 +32,17 @@ def main() -> None:
     places, _ = gather(given.on, cache=given.cache and Cache(given.cache))
     ground, kind = hold_out(places, given.share), TRAINABLE[given.network]
     for start in given.starts:
-        prepared, origin = begun(given.network, start, None, batch=kind.batch, seed=0, device="cpu")
-        task = prepared(ground)
+        task = prepare_training(given.network, start, None, TrainingSetup(batch=kind.batch))(ground)
         task.network.eval()
         if given.calibrate:
             task.calibrate()
         figures = task.examine()
-        print(origin)
-        for name, (words, pattern) in kind.units.items():
-            print(f"  {words:40s} {told(figures, name, pattern)}")
-        for name, value in figures.items():
-            if " in " in name:
-                print(f"  {name:40s} {value:.3f}", flush=True)
+        print(task.setup.origin)
+        for text in kind.figures:
+            print(f"  {text.words:40s} {text.text(find_figure(figures, text.name))}")
+        for figure in figures:
+            for place, value in figure.places:
+                print(f"  {f'{figure.name} in {place}':40s} {value:.3f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ neighbours within 3 px of the truth, and how many these are.
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -22,9 +23,9 @@ from sentinel_match.matchers.sift import Sift
 from sentinel_match.matchers.superpoint import SuperPointLightGlue, described, load
 from sentinel_match.models.superpoint import COMPACT, SuperPoint
 from sentinel_match.train import gather, hold_out
-from sentinel_match.train.crops import unseen
+from sentinel_match.train.crops import held_out_crops
 from sentinel_match.train.loop import seeded
-from sentinel_match.train.points import RIGHT_ZOOM, TURNED_SHARE, Mark, judged
+from sentinel_match.train.points import POINT_CUTTING, Mark, judge_points
 from sentinel_match.train.task import EXAM_SIDE_PX
 
 BEST = 128
@@ -60,14 +61,14 @@ def main() -> None:
     }
     rng = np.random.default_rng(0)
     for crops, kind in zip(
-        unseen(ground, EXAM_SIDE_PX, 16.0, 0, turned=TURNED_SHARE, zoom=RIGHT_ZOOM),
+        held_out_crops(ground, replace(POINT_CUTTING, size=EXAM_SIDE_PX), 0),
         ("as they are", "changed as in training"),
         strict=True,
     ):
         batches = [crops.sample(6) for _ in range(PAIRS // 6)]
         print(f"{PAIRS} pairs {kind}, of {', '.join(sorted(crops.names))}")
         for name, describe in methods.items():
-            marks = np.array([mark for batch in batches for mark in judged(batch, describe)])
+            marks = np.array([mark for batch in batches for mark in judge_points(batch, describe)])
             said = []
             for k, field in enumerate(Mark._fields):
                 low, high = interval(marks[:, k], rng)

@@ -18,7 +18,7 @@ from sentinel_match.raster import raster
 from sentinel_match.raster.raster import Raster
 from sentinel_match.testing import Landscape
 from sentinel_match.train import Ground, Place, gather, hold_out
-from sentinel_match.train.crops import Crops, unseen
+from sentinel_match.train.crops import Crops, Cutting, held_out_crops
 
 GROUND = Landscape(seed=3)
 SIZE = 96
@@ -100,8 +100,8 @@ def test_a_neighbours_overlap_with_held_out_ground_serves_no_training(ground: Gr
 def test_a_named_place_is_kept_out_whole(places: tuple[Place, ...]) -> None:
     ground = hold_out(places, 0, ["33UVU"])
     assert not ground.cells(places[1].pictures[0], held_out=False).any()
-    assert {"33UUU"} == Crops(ground, size=SIZE).names
-    assert "33UVU" in Crops(ground, size=SIZE, held_out=True).names
+    assert {"33UUU"} == Crops(ground, Cutting(SIZE)).names
+    assert "33UVU" in Crops(ground, Cutting(SIZE), held_out=True).names
     assert shape(mapping(ground.held_out)).area > 0
 
 
@@ -117,11 +117,13 @@ def test_a_single_image_teaches_nothing(folder: Path) -> None:
 
 def test_ground_too_small_for_a_crop_teaches_nothing(places: tuple[Place, ...]) -> None:
     with pytest.raises(NothingToLearn, match="the held-out ground holds no two pictures of 96 x 96 pixels"):
-        Crops(hold_out(places, 0), size=SIZE, held_out=True)
+        Crops(hold_out(places, 0), Cutting(SIZE), held_out=True)
 
 
 def test_what_is_held_out_is_judged_by_smaller_crops_where_it_is_narrow(places: tuple[Place, ...]) -> None:
-    as_is, changed = unseen(hold_out(places, 0.4), 256, 4.0, 0)  # 360 columns, where turned crops need 364
+    as_is, changed = held_out_crops(
+        hold_out(places, 0.4), Cutting(256, farthest=4.0), 0
+    )  # 360 columns, where turned crops need 364
     assert 192 == as_is.size == changed.size
     assert (2, 1, 192, 192) == as_is.sample(2).left.shape
 
@@ -130,7 +132,7 @@ def test_a_crop_shows_the_displacement_it_states(places: tuple[Place, ...]) -> N
     """Measured by phase correlation, on the date whose georeference is off."""
     from sentinel_match.matchers.correlation import Correlator, part, peaks
 
-    crops = Crops(hold_out(places[:1], 0), size=SIZE, farthest=4, augment=False, seed=5)
+    crops = Crops(hold_out(places[:1], 0), Cutting(SIZE, farthest=4), augment=False, seed=5)
     batch = crops.sample(12)
     errors = []
     for k in range(12):
@@ -146,7 +148,7 @@ def test_a_crop_shows_the_displacement_it_states(places: tuple[Place, ...]) -> N
 
 
 def test_crops_are_the_same_for_the_same_seed_and_go_on_where_they_were(ground: Ground) -> None:
-    one, other = (Crops(ground, size=SIZE, seed=4) for _ in range(2))
+    one, other = (Crops(ground, Cutting(SIZE), seed=4) for _ in range(2))
     one.sample(3)
     other.resume(one.state())
     for left, right in zip(one.sample(3), other.sample(3), strict=True):
@@ -154,7 +156,7 @@ def test_crops_are_the_same_for_the_same_seed_and_go_on_where_they_were(ground: 
 
 
 def test_what_is_hidden_from_either_side_is_not_clear(ground: Ground) -> None:
-    batch = Crops(ground, size=SIZE, seed=1).sample(24)
+    batch = Crops(ground, Cutting(SIZE), seed=1).sample(24)
     assert ((batch.clear == 0) | (batch.left_valid > 0)).all()
     assert 0 < float(batch.clear.mean()) < 1
     assert (batch.left_valid == 0).any(), "some clouds are known to a mask"

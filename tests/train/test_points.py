@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,19 +33,24 @@ from sentinel_match.train.assignment import (
     PRIOR_REACH_PX,
     Assignment,
     draw_prior,
-    enlarged,
-    known,
+    enlarge,
+    true_assignment,
     unlikelihood,
 )
-from sentinel_match.train.crops import Batch, Crops
+from sentinel_match.train.crops import Batch, Crops, Cutting
 from sentinel_match.train.loop import Schedule, TrainingState, learn, save, seeded
-from sentinel_match.train.mappings import laid_over, mapped
+from sentinel_match.train.mappings import map_points, overlay
 from sentinel_match.train.networks import TRAINABLE
-from sentinel_match.train.points import NO_POINT, Mark, Points, classes, judged
+from sentinel_match.train.points import NO_POINT, POINT_CUTTING, Mark, Points, classes, judge_points
+from sentinel_match.train.task import TrainingSetup
 
 CPU = torch.device("cpu")
+TURNING = Cutting(96, farthest=6, turned_share=0.5, zoom=1.4)
 TINY = SuperPointShape((4, 8, 8, 8), 16, 16, normed=True)
-SMALL = {"size": 96, "farthest": 4.0, "batch": 2}
+SMALL: dict[str, object] = {
+    "setup": TrainingSetup(batch=2),
+    "cutting": replace(POINT_CUTTING, size=96, farthest=4.0),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -87,9 +93,9 @@ def detector() -> SuperPoint:
 @given(st.integers(0, 2**16))
 @settings(max_examples=8)
 def test_a_left_pixel_shows_the_ground_that_its_mapping_leads_to(ground: Ground, seed: int) -> None:
-    crops = Crops(ground, size=96, farthest=6, seed=seed, augment=False, turned=0.5, zoom=1.4, again=1.0)
+    crops = Crops(ground, replace(TURNING, same_picture_share=1.0), seed=seed, augment=False)
     batch = crops.sample(2)
-    there = laid_over(batch.right, batch.mapping)
+    there = overlay(batch.right, batch.mapping)
     for k in range(2):
         clear = batch.clear[k, 0] > 0.999
         a, b = batch.left[k, 0][clear], there[k, 0][clear]
@@ -98,14 +104,14 @@ def test_a_left_pixel_shows_the_ground_that_its_mapping_leads_to(ground: Ground,
 
 
 def test_a_left_pixel_leads_to_its_place_on_the_ground(ground: Ground) -> None:
-    crops = Crops(ground, size=96, farthest=6, seed=1, augment=False, turned=0.5, zoom=1.4)
+    crops = Crops(ground, TURNING, seed=1, augment=False)
     batch = crops.sample(8)
-    first = ground.places[0].pictures[0].loaded.raster
+    first = ground.places[0].pictures[0].image.raster
     y, x = torch.meshgrid(torch.arange(96) + 0.5, torch.arange(96) + 0.5, indexing="ij")
     at = torch.stack([x, y], -1).flatten(0, 1)
     seasons = 0
     for k in range(8):
-        col, row = mapped(at, batch.ground[k]).floor().long().T
+        col, row = map_points(at, batch.ground[k]).floor().long().T
         inside = (col >= 0) & (row >= 0) & (col < first.valid.shape[1]) & (row < first.valid.shape[0])
         shown = torch.from_numpy(np.asarray(first.pixels, np.float32))[row[inside], col[inside]]
         likeness = np.corrcoef(batch.left[k].flatten()[inside], shown)[0, 1]
@@ -115,10 +121,10 @@ def test_a_left_pixel_leads_to_its_place_on_the_ground(ground: Ground) -> None:
 
 
 def test_mappings_turn_and_scale_only_where_it_is_asked_for(ground: Ground) -> None:
-    plain = Crops(ground, size=96, seed=2).sample(4)
+    plain = Crops(ground, Cutting(96), seed=2).sample(4)
     assert torch.equal(torch.eye(2).expand(4, 2, 2), plain.mapping[:, :2, :2])
     assert torch.equal(plain.shift, plain.mapping[:, :2, 2])
-    moved = Crops(ground, size=96, seed=2, turned=1.0, zoom=1.5).sample(24).mapping[:, :2, :2]
+    moved = Crops(ground, Cutting(96, turned_share=1.0, zoom=1.5), seed=2).sample(24).mapping[:, :2, :2]
     scale = torch.linalg.det(moved).sqrt()
     assert 1.1 < scale.max() <= 1.5001
     assert 1 / 1.5001 <= scale.min() < 0.9
@@ -126,7 +132,7 @@ def test_mappings_turn_and_scale_only_where_it_is_asked_for(ground: Ground) -> N
 
 
 def test_what_is_asked_of_some_pairs_changes_no_other_draw(ground: Ground) -> None:
-    plain, turned = (Crops(ground, size=96, seed=2, turned=share).sample(3) for share in (0.0, 1.0))
+    plain, turned = (Crops(ground, Cutting(96, turned_share=share), seed=2).sample(3) for share in (0.0, 1.0))
     assert torch.equal(plain.ground, turned.ground)
     assert torch.equal(plain.shift, turned.shift)
 
@@ -221,22 +227,22 @@ def test_points_are_learned(ground: Ground, tmp_path: Path) -> None:
 
 def test_perfect_points_get_perfect_marks(ground: Ground) -> None:
     """Keypoints at the same places of the ground, with descriptors that say where that is."""
-    batch = Crops(ground, size=96, farthest=4, seed=3, augment=False, turned=1.0).sample(3)
+    batch = Crops(ground, Cutting(96, farthest=4, turned_share=1.0), seed=3, augment=False).sample(3)
     for k in range(3):
         one = Batch(*(field[k : k + 1] for field in batch))
         here = 8 + 80 * torch.rand(40, 2, generator=torch.manual_seed(k))
-        sides = iter((here, mapped(here, one.mapping[0])))
+        sides = iter((here, map_points(here, one.mapping[0])))
 
         def describe(pixels: np.ndarray, valid: np.ndarray, sides: object = sides) -> dict[str, np.ndarray]:
             return {"keypoints": next(sides).numpy(), "descriptors": np.eye(40, dtype=np.float16)}  # type: ignore[call-overload]
 
-        assert [Mark(1.0, 1.0, 40.0)] == list(judged(one, describe))
+        assert [Mark(1.0, 1.0, 40.0)] == list(judge_points(one, describe))
 
 
 def test_nobody_gets_marks_for_nothing(ground: Ground) -> None:
-    batch = Crops(ground, size=96, seed=3).sample(1)
+    batch = Crops(ground, Cutting(96), seed=3).sample(1)
     empty = {"keypoints": np.empty((0, 2), np.float32), "descriptors": np.empty((0, 8), np.float16)}
-    assert [Mark(0.0, 0.0, 0.0)] == list(judged(batch, lambda pixels, valid: empty))
+    assert [Mark(0.0, 0.0, 0.0)] == list(judge_points(batch, lambda pixels, valid: empty))
 
 
 # Assignment
@@ -246,8 +252,8 @@ def test_partners_show_the_same_ground_and_the_others_have_none(ground: Ground, 
     lesson = Assignment("lightglue", ground, detector, **SMALL)
     k = 0
     for (_, batch), (left, right) in zip(lesson.exams, lesson.unseen, strict=True):
-        truth = known(batch, k, left, right, None)
-        there = mapped(torch.from_numpy(left["keypoints"]), batch.mapping[k])
+        truth = true_assignment(batch, k, left, right, None)
+        there = map_points(torch.from_numpy(left["keypoints"]), batch.mapping[k])
         apart = torch.cdist(there, torch.from_numpy(right["keypoints"]))
         assert (apart[truth.pairs[:, 0], truth.pairs[:, 1]] < PARTNER_PX).all()
         assert not truth.left[truth.pairs[:, 0]].any()
@@ -263,13 +269,15 @@ def test_nothing_out_of_reach_is_ever_rewarded(ground: Ground, detector: SuperPo
     for (_, batch), (left, right) in list(zip(lesson.exams, lesson.unseen, strict=True)) * 6:
         prior = draw_prior(batch.mapping[k], rng)
         assert PRIOR_REACH_PX[0] <= prior.radius <= PRIOR_REACH_PX[1]
-        free, guided = (known(batch, k, left, right, g) for g in (None, prior))
+        free, guided = (true_assignment(batch, k, left, right, g) for g in (None, prior))
         bias = prior.bias(left["keypoints"], right["keypoints"])
         assert np.isfinite(bias[tuple(guided.pairs.T.numpy())]).all()
         assert {*map(tuple, guided.pairs.tolist())} <= {*map(tuple, free.pairs.tolist())}
         assert torch.equal(free.left, guided.left), "out of reach is not without a partner"
         beside = np.array([[1, 0, PRIOR_REACH_PX[0] - 0.5], [0, 1, 0], [0, 0, 1]]) @ batch.mapping[k].double().numpy()
-        dropped += len(free.pairs) - len(known(batch, k, left, right, GeometricPrior(beside, PRIOR_REACH_PX[0])).pairs)
+        dropped += len(free.pairs) - len(
+            true_assignment(batch, k, left, right, GeometricPrior(beside, PRIOR_REACH_PX[0])).pairs
+        )
     assert dropped > 0
 
 
@@ -283,7 +291,7 @@ def test_the_prior_is_wrong_by_less_than_it_admits() -> None:
 def test_crops_are_parts_of_larger_images(ground: Ground, detector: SuperPoint) -> None:
     left, right = Assignment("lightglue", ground, detector, **SMALL).unseen[0]
     rng = np.random.default_rng(0)
-    for one, other in (enlarged(left, right, rng) for _ in range(20)):
+    for one, other in (enlarge(left, right, rng) for _ in range(20)):
         corner = one["keypoints"][0] - left["keypoints"][0]
         assert (corner + 96 <= one["image_size"]).all()
         assert 96 <= one["image_size"][0] <= 2.5 * 96
@@ -326,8 +334,8 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
     schedule = Schedule(steps=2, every=1)
     whole = learn(task_of(name, ground, detector), schedule, tmp_path / "whole", CPU)
 
-    def stop(_path: Path, progress: TrainingState) -> None:
-        if progress.step == 1:
+    def stop(_path: Path, state: TrainingState) -> None:
+        if state.step == 1:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,11 +29,14 @@ from sentinel_match.raster import raster
 from sentinel_match.raster.raster import Raster
 from sentinel_match.testing import Landscape
 from sentinel_match.train import Ground, dense, gather, hold_out, task
-from sentinel_match.train.dense import Dense, fitted
+from sentinel_match.train.crops import Cutting
+from sentinel_match.train.dense import Dense, fit_odds
 from sentinel_match.train.loop import CHECKPOINT, Schedule, TrainingState, learn, save
-from sentinel_match.train.task import Exam
+from sentinel_match.train.task import Exam, TrainingSetup
 
-SIZE = {"size": 112, "farthest": 4.0, "batch": 2}
+CUTTING = Cutting(size=112, farthest=4.0)
+SETUP = TrainingSetup(batch=2)
+SMALL: dict[str, object] = {"setup": SETUP, "cutting": CUTTING}
 CPU = torch.device("cpu")
 
 
@@ -65,7 +69,7 @@ def call(*words: object) -> Result:
 
 
 def test_some_steps_teach_something(ground: Ground, tmp_path: Path) -> None:
-    lesson = Dense(ground, **SIZE)
+    lesson = Dense(ground, **SMALL)
     before = [float(lesson.step()[0].detach()) for _ in range(4)]
     learn(lesson, Schedule(steps=24, every=24), tmp_path, CPU)
     after = [float(lesson.step()[0].detach()) for _ in range(4)]
@@ -74,23 +78,23 @@ def test_some_steps_teach_something(ground: Ground, tmp_path: Path) -> None:
 
 def test_an_interrupted_training_ends_as_an_uninterrupted_one(ground: Ground, tmp_path: Path) -> None:
     schedule = Schedule(steps=4, every=2)
-    whole = learn(Dense(ground, **SIZE), schedule, tmp_path / "whole", CPU)
+    whole = learn(Dense(ground, **SMALL), schedule, tmp_path / "whole", CPU)
 
-    def stop(_path: Path, progress: TrainingState) -> None:
-        if progress.step == 2:
+    def stop(_path: Path, state: TrainingState) -> None:
+        if state.step == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        learn(Dense(ground, **SIZE), schedule, tmp_path / "parts", CPU, written=stop)
-    parts = learn(Dense(ground, **SIZE), schedule, tmp_path / "parts", CPU)
+        learn(Dense(ground, **SMALL), schedule, tmp_path / "parts", CPU, written=stop)
+    parts = learn(Dense(ground, **SMALL), schedule, tmp_path / "parts", CPU)
     assert whole.curve == parts.curve
     assert sha256(tmp_path / "whole" / "evergreen.safetensors") == sha256(tmp_path / "parts" / "evergreen.safetensors")
 
 
 def test_a_checkpoint_of_another_training_is_refused(ground: Ground, tmp_path: Path) -> None:
-    learn(Dense(ground, **SIZE), Schedule(steps=1, every=1), tmp_path, CPU)
+    learn(Dense(ground, **SMALL), Schedule(steps=1, every=1), tmp_path, CPU)
     with pytest.raises(BadCheckpoint, match="made with another seed, steps; choose another folder"):
-        learn(Dense(ground, **SIZE, seed=5), Schedule(steps=2, every=1), tmp_path, CPU)
+        learn(Dense(ground, setup=replace(SETUP, seed=5), cutting=CUTTING), Schedule(steps=2, every=1), tmp_path, CPU)
 
 
 @pytest.mark.parametrize("share", [0.4, 0.5])
@@ -98,8 +102,8 @@ def test_a_checkpoint_of_another_training_is_refused(ground: Ground, tmp_path: P
 def test_a_training_of_other_ground_or_from_another_beginning_is_not_taken_up(
     archive: Path, ground: Ground, tmp_path: Path, share: float, origin: str
 ) -> None:
-    learn(Dense(ground, **SIZE), Schedule(steps=1), tmp_path, CPU)
-    other = Dense(hold_out(ground.places, share), origin=origin, **SIZE)
+    learn(Dense(ground, **SMALL), Schedule(steps=1), tmp_path, CPU)
+    other = Dense(hold_out(ground.places, share), setup=replace(SETUP, origin=origin), cutting=CUTTING)
     changed = [name for name, is_new in (("ground", share != 0.4), ("start", origin != "scratch")) if is_new]
     if not changed:
         assert 1 == learn(other, Schedule(steps=1), tmp_path, CPU).step
@@ -111,13 +115,13 @@ def test_a_training_of_other_ground_or_from_another_beginning_is_not_taken_up(
 def test_a_checkpoint_of_another_program_is_refused(ground: Ground, tmp_path: Path) -> None:
     torch.save({"a": 1}, tmp_path / CHECKPOINT)
     with pytest.raises(BadCheckpoint, match="it is damaged"):
-        learn(Dense(ground, **SIZE), Schedule(steps=1), tmp_path, CPU)
+        learn(Dense(ground, **SMALL), Schedule(steps=1), tmp_path, CPU)
 
 
 def test_a_damaged_checkpoint_is_refused(ground: Ground, tmp_path: Path) -> None:
     (tmp_path / CHECKPOINT).write_bytes(b"torn")
     with pytest.raises(BadCheckpoint, match="it is damaged"):
-        learn(Dense(ground, **SIZE), Schedule(steps=1), tmp_path, CPU)
+        learn(Dense(ground, **SMALL), Schedule(steps=1), tmp_path, CPU)
 
 
 def test_a_checkpoint_that_would_run_code_is_refused(ground: Ground, tmp_path: Path) -> None:
@@ -127,11 +131,11 @@ def test_a_checkpoint_that_would_run_code_is_refused(ground: Ground, tmp_path: P
 
     torch.save({"recipe": Evil()}, tmp_path / CHECKPOINT)
     with pytest.raises(BadCheckpoint, match="it is damaged"):
-        learn(Dense(ground, **SIZE), Schedule(steps=1), tmp_path, CPU)
+        learn(Dense(ground, **SMALL), Schedule(steps=1), tmp_path, CPU)
 
 
 def test_the_weights_that_are_written_match_images(ground: Ground, tmp_path: Path) -> None:
-    learn(Dense(ground, **SIZE), Schedule(steps=1, every=1), tmp_path, CPU)
+    learn(Dense(ground, **SMALL), Schedule(steps=1, every=1), tmp_path, CPU)
     image = np.random.default_rng(0).random((96, 96)).astype(np.float32)
     matcher = Evergreen(weights_file=tmp_path / "evergreen.safetensors", device="cpu")
     arrays = matcher.describe(image, image >= 0)
@@ -152,7 +156,7 @@ def test_weights_that_change_are_read_again(tmp_path: Path) -> None:
 
 def test_strangers_are_not_believed_once_the_odds_are_fitted_where_all_is_right(ground: Ground) -> None:
     network = load(verified(EVERGREEN))
-    lesson = Dense(ground, network, size=160, farthest=4.0)
+    lesson = Dense(ground, network, cutting=Cutting(size=160, farthest=4.0))
     lesson.calibrate()
     assert (lesson.network.logit[:, 1] > 0).all()
     assert (lesson.network.logit[:, 2] < 0).all()
@@ -180,7 +184,7 @@ def test_the_probability_of_being_right_is_fitted() -> None:
     quality, second = rng.uniform(0.05, 0.9, 20_000), rng.uniform(0.02, 0.5, 20_000)
     top = Peaks(np.zeros((20_000, 2)), quality, second, np.ones(20_000, bool))
     truth = probability(top, (1.0, 3.0, -2.0))
-    factors = fitted(top, rng.random(20_000) < truth, np.ones(20_000), np.zeros(3))
+    factors = fit_odds(top, rng.random(20_000) < truth, np.ones(20_000), np.zeros(3))
     assert np.abs(probability(top, factors) - truth).max() < 0.03
 
 
@@ -241,7 +245,7 @@ def test_nothing_held_out_is_said_before_anything_is_trained(archive: Path, tmp_
     assert "the held-out ground holds no two pictures" in done.output
     assert not (tmp_path / "net").exists()
     with pytest.raises(NothingToLearn):
-        Dense(hold_out(gather([archive])[0], 0), **SIZE)
+        Dense(hold_out(gather([archive])[0], 0), **SMALL)
 
 
 def test_ctrl_c_ends_it_without_a_torn_file(archive: Path, tmp_path: Path) -> None:

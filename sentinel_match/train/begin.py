@@ -1,0 +1,77 @@
+"""Where a training begins: a new network, the one that comes with the package, or one of an earlier training."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sentinel_match.errors import WeightsMissing
+from sentinel_match.models import shipped
+from sentinel_match.models.weights import sha256, verified
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sentinel_match.models.weights import Weights
+    from sentinel_match.train.places import Ground
+    from sentinel_match.train.task import Task, TrainingSetup
+
+
+def prepare_training(name: str, start: str, keypoints: Path | None, setup: TrainingSetup) -> Callable[[Ground], Task]:
+    """Prepare a training that wants nothing but ground: read the weights that it begins with.
+
+    Args:
+        name: a key of :data:`sentinel_match.train.networks.TRAINABLE`.
+        start: ``scratch``, ``shipped``, or a file of weights.
+        keypoints: SuperPoint's weights, for a network that assigns its keypoints; the shipped ones when not given.
+        setup: batch, seed and device; its origin is found out here.
+
+    Raises:
+        WeightsMissing, WeightsDamaged: a file is not there, or is none of its network.
+    """
+    if name == "evergreen":
+        from sentinel_match.matchers import evergreen
+        from sentinel_match.train.dense import Dense
+
+        network, origin = _first_network(start, shipped.EVERGREEN, evergreen.load)
+        return partial(Dense, network=network, setup=replace(setup, origin=origin))
+    from sentinel_match.matchers import superpoint
+
+    if name == "superpoint":
+        from sentinel_match.train.points import Points
+
+        network, origin = _first_network(start, shipped.SUPERPOINT, superpoint.load)
+        return partial(Points, network=network, setup=replace(setup, origin=origin))
+    from sentinel_match.models.superpoint import fused
+    from sentinel_match.train.assignment import ASSIGNERS, Assignment
+
+    path = verified(shipped.SUPERPOINT, keypoints)
+    detector = fused(superpoint.load(path))
+    network, origin = _first_network(start, ASSIGNERS[name].weights, ASSIGNERS[name].load)
+    setup = replace(setup, origin=f"{origin}, for the keypoints of {path.name} ({sha256(path)[:12]})")
+    return lambda ground: Assignment(name, ground, detector, network, setup=setup)
+
+
+def _first_network(start: str, shipped: Weights, load: Callable[[Path], Any]) -> tuple[Any, str]:
+    """Load the network to begin with, ``None`` for a new one, and say what it is.
+
+    Args:
+        start: ``scratch``, ``shipped``, or a file of weights.
+        shipped: those that come with the package.
+        load: makes a network of a file.
+
+    Raises:
+        WeightsMissing, WeightsDamaged: the file is not there, or is none of this network.
+    """
+    if start == "scratch":
+        return None, start
+    if start != "shipped" and not Path(start).is_file():
+        raise WeightsMissing(
+            shipped.matcher, start, shipped.licence, "--start is shipped, scratch, or a file that `train` has written"
+        )
+    path = verified(shipped, None if start == "shipped" else Path(start))
+    network = load(path)
+    network.requires_grad_(requires_grad=True)
+    return network, f"{start} ({sha256(path)[:12]})"
