@@ -28,7 +28,8 @@ from sentinel_match import matchers
 from sentinel_match.atomic import whole
 from sentinel_match.errors import ExtraMissing
 from sentinel_match.matching.inputs import common_band
-from sentinel_match.matching.unguided import ROTATIONS, Search, homogeneous, relate
+from sentinel_match.matching.plane_model import homogeneous
+from sentinel_match.matching.unguided import ROTATIONS, Search, relate
 from sentinel_match.matching.view import View, reduced, turned
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.scene import Scene
@@ -272,7 +273,7 @@ class ImageMatcher:
         found = dict(self.search.matcher.describe(seen.pixels, seen.valid))
         if "keypoints" not in found:
             raise ValueError(f"{self.search.matcher.name} has no keypoints")
-        found["keypoints"] = seen.whence(found["keypoints"])
+        found["keypoints"] = seen.to_image(found["keypoints"])
         found["image_size"] = np.array(view.valid.shape[::-1])
         with whole(Path(path)) as temporary, temporary.open("wb") as file:
             recipe = json.dumps(self.recipe, default=str, sort_keys=True)

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sentinel_match import matchers
 from sentinel_match.accuracy import assess, ecc, requirement
 from sentinel_match.accuracy.coverage import cover
 from sentinel_match.errors import NoGeoreference, NoMatch, NoOverlap, NothingClear
@@ -27,7 +26,7 @@ from sentinel_match.matchers.phase import Phase
 from sentinel_match.matching import cells, consensus, subpixel
 from sentinel_match.matching.cascade import correspond
 from sentinel_match.matching.correspondences import Method
-from sentinel_match.matching.inputs import common_band, hidden, load_pair
+from sentinel_match.matching.inputs import InputOptions, common_band, hidden_shares, load_pair
 from sentinel_match.raster import landcover
 from sentinel_match.raster.masks import Masking
 from sentinel_match.raster.raster import jointly_valid
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from sentinel_match import matchers
     from sentinel_match.cache import Cache
     from sentinel_match.matching.correspondences import Correspondences
     from sentinel_match.matching.inputs import Progress
@@ -87,6 +87,10 @@ class Options:
     semantics: Semantics = field(default_factory=Semantics)
     refinement: subpixel.Refinement = field(default_factory=subpixel.Refinement)
     seed: int = 0
+
+    def inputs(self, band: str) -> InputOptions:
+        """Say how two scenes are loaded, for a band that both have."""
+        return InputOptions(band, self.resolution, self.masking, self.semantics)
 
     def method(self, kind: str) -> Method:
         """How ``correspond`` shall look, for a kind of model."""
@@ -160,10 +164,10 @@ def match_scenes(
         raise NoOverlap(left.id, right.id)
 
     with clock("read"):
-        a, b = load_pair(left, right, band, options.resolution, options.masking, options.semantics, cache, tell)
+        a, b = load_pair(left, right, options.inputs(band), cache, tell)
         clear = jointly_valid(a.raster, b.raster)
         if not clear.any():
-            raise NothingClear(left.id, right.id, hidden(a.loaded, b.loaded))
+            raise NothingClear(left.id, right.id, hidden_shares(a.loaded, b.loaded))
     kind = (
         options.model
         if options.model in transform.MINIMAL
@@ -173,16 +177,16 @@ def match_scenes(
         found = correspond(a.side, b.side, options.method(kind), cache, tell)
         if found.model is None:
             raise NoMatch(left.id, right.id, found.why)
-        coarse, agreeing = found.model, int(found.believed.sum())
+        coarse, agreeing = found.model, int(found.inlier.sum())
 
     with clock("refine"):
         grid = subpixel.grid(clear, options.candidates)
         found = thinned(found, float(np.sqrt(clear.sum() / max(len(grid), 1))))
         upright = np.abs(coarse.matrix[:2, :2] - np.eye(2)).max() <= UPRIGHT
-        matched = subpixel.nodes(found.left[found.believed])
+        matched = subpixel.nearest_nodes(found.left[found.inlier])
         places, place = np.unique(np.concatenate([matched, grid]), axis=0, return_inverse=True)
         method = np.full(len(places), "grid", "U64")
-        method[place.ravel()[: len(matched)]] = found.method[found.believed]
+        method[place.ravel()[: len(matched)]] = found.method[found.inlier]
         tell("refine", 0, len(places))
         if upright:
             there = to_pixels(b.raster.geobox, coarse(to_metres(a.raster.geobox, places)))
@@ -219,7 +223,7 @@ def match_scenes(
             "agreeing": agreeing,
             "verdict": found.why or "agrees with itself",
         },
-        "regions": cells.by_cell(a.raster, believed, method[ties.inlier]),
+        "regions": cells.methods_by_cell(a.raster, believed, method[ties.inlier]),
         "candidates": len(places),
         "coverage": cover(clear, believed, pixel_size(a.raster.geobox)),
         "second": second,
@@ -250,10 +254,10 @@ def thinned(found: Correspondences, spacing: float) -> Correspondences:
         found: may be far denser in the few cells that were looked at.
         spacing: of the grid, pixels.
     """
-    believed = np.zeros(len(found), bool)
-    index = np.flatnonzero(found.believed)
-    believed[index[robust.decluster(found.left[index], found.score[index], spacing)]] = True
-    return replace(found, believed=believed)
+    inlier = np.zeros(len(found), bool)
+    index = np.flatnonzero(found.inlier)
+    inlier[index[robust.decluster(found.left[index], found.score[index], spacing)]] = True
+    return replace(found, inlier=inlier)
 
 
 def with_matches(
@@ -267,7 +271,7 @@ def with_matches(
         found: matches.
         place: (M,) index of the place of each believed match.
     """
-    bare = np.flatnonzero(found.believed)[~measured.ok[place]]
+    bare = np.flatnonzero(found.inlier)[~measured.ok[place]]
     added = subpixel.Measurements(
         left=found.left[bare],
         right=found.right[bare],
@@ -276,8 +280,8 @@ def with_matches(
         distinct=found.score[bare].astype(np.float64),
         ok=np.ones(len(bare), bool),
         refined=np.zeros(len(bare), bool),
-        view=found.method[bare],
-        witness=np.full(len(bare), matchers.WITNESS) if found.witness is None else found.witness[bare],
+        feature=found.method[bare],
+        independence=np.broadcast_to(found.independence, len(found))[bare],
     )
     joined = {
         f.name: np.concatenate([getattr(m, f.name) for m in (measured, added)]) for f in fields(subpixel.Measurements)

@@ -375,7 +375,7 @@ def test_a_turned_image_gives_the_matches_as_they_were_found(products: dict[str,
     assert "turned by 30." in ties.summary["matcher"]["verdict"] or "by 29.9" in ties.summary["matcher"]["verdict"]
     assert "grid" not in ties.method
     assert ties.inlier.sum() > 20
-    unturned = turn.whence(grids.transformed(~grid.affine, ties.right_xy[ties.inlier]))
+    unturned = turn.to_image(grids.transformed(~grid.affine, ties.right_xy[ties.inlier]))
     shown = grids.transformed(right.geobox.affine, unturned)
     error = shown - ties.left_xy[ties.inlier] - TRUTH
     assert np.hypot(*np.median(error, axis=0)) < 5
@@ -395,23 +395,21 @@ def test_matches_are_thinned_to_the_surest_of_each_square_and_none_is_lost() -> 
     thin = thinned(found, 16.0)
     assert len(found) == len(thin)
     assert found.left is thin.left
-    expected = [
-        max(k for k in np.flatnonzero(found.believed) if found.left[k, 0] // 16 == square) for square in range(5)
-    ]
-    assert expected == np.flatnonzero(thin.believed).tolist()
-    nothing = thinned(replace(found, believed=np.zeros(40, bool)), 16.0)
-    assert not nothing.believed.any()
+    expected = [max(k for k in np.flatnonzero(found.inlier) if found.left[k, 0] // 16 == square) for square in range(5)]
+    assert expected == np.flatnonzero(thin.inlier).tolist()
+    nothing = thinned(replace(found, inlier=np.zeros(40, bool)), 16.0)
+    assert not nothing.inlier.any()
 
 
 def test_a_match_that_could_not_be_measured_is_added_as_it_was_found() -> None:
     found = example_found()
-    n = int(found.believed.sum())
+    n = int(found.inlier.sum())
     place = np.arange(n) // 2  # two matches share a place
     places = np.full((n // 2 + 8, 2), 50.0)
     ok = np.arange(len(places)) % 2 == 0
     nothing = replace(Measurements.nothing(places, places + 9), ok=ok)
     measured, method = with_matches(nothing, np.full(len(places), "grid", "U64"), found, place)
-    origin = np.flatnonzero(found.believed)[~ok[place]]
+    origin = np.flatnonzero(found.inlier)[~ok[place]]
     added = slice(len(places), None)
     assert len(places) + len(origin) == len(measured) == len(method)
     assert ok.tolist() == measured.ok[: len(places)].tolist()

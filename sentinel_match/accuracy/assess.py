@@ -247,8 +247,8 @@ def tie_points(
         sigma=measured.sigma[ok] * gsd,
         quality=measured.distinct[ok],
         refined=measured.refined[ok],
-        view=measured.view[ok],
-        witness=measured.witness[ok] * gsd,
+        view=measured.feature[ok],
+        witness=measured.independence[ok] * gsd,
         kept=np.zeros(len(p), bool),
     )
     said = judged(evidence, Fitting(kind, asked, radius * gsd, _azimuth(scenes[0]), seed), gsd, ids)

@@ -169,7 +169,7 @@ def run_pair(pair: PosePair, label: str, matcher: ImageMatcher) -> PoseRecord:
         b, right = _described(matcher, pair.right, pair.turns[1])
         matches = matcher.search.matcher.match(left, right)
         keypoints = len(left["keypoints"]) if "keypoints" in left else int(a.valid.sum()) // KEYPOINT_CELL_PX**2
-        p, q = a.whence(matches.left) - 0.5, b.whence(matches.right) - 0.5
+        p, q = a.to_image(matches.left) - 0.5, b.to_image(matches.right) - 0.5
         return judge_pose(pair, p, q, keypoints, label, (a.scale, b.scale))
     except SentinelMatchError as error:
         return PoseRecord(label, *names, "failed", reason=str(error))

@@ -169,9 +169,9 @@ def judge(sample: Sample, answer: Answer) -> Record:
     correspondences = answer.correspondences
     if correspondences is None:
         return record if both.any() else replace(record, coverage=float("nan"), believed_coverage=float("nan"))
-    left, right, keypoints = correspondences.left, correspondences.right, correspondences.seen
+    left, right, keypoints = correspondences.left, correspondences.right, correspondences.keypoints
     error = metrics.errors(left, right, sample.truth, symmetric=sample.warped)
-    inlier_error = error[correspondences.believed]
+    inlier_error = error[correspondences.inlier]
     order = np.random.default_rng(0).permutation(len(error))
     shuffled_error = metrics.errors(left, right[order], sample.truth, symmetric=sample.warped)
     model = _pixel_model(correspondences, sample)
@@ -196,7 +196,7 @@ def judge(sample: Sample, answer: Answer) -> Record:
         believed_correct_1=int((inlier_error < 1).sum()),
         believed_precision_1=metrics.precision(inlier_error, 1),
         believed_precision_3=metrics.precision(inlier_error, 3),
-        believed_coverage=metrics.coverage(both, left[correspondences.believed][inlier_error < 1], box),
+        believed_coverage=metrics.coverage(both, left[correspondences.inlier][inlier_error < 1], box),
         corner=ByModel(
             translation=_fitted_corner("translation", correspondences, sample),
             similarity=_fitted_corner("similarity", correspondences, sample),

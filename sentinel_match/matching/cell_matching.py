@@ -1,4 +1,4 @@
-"""One method on some cells of a pair: what it delivers there, and the model that its correspondences agree on."""
+"""One method on some cells of a pair: what it finds there, and the model that its correspondences agree on."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from sentinel_match.matching.correspondences import MatchInput, Method
     from sentinel_match.raster.raster import Raster
 
-PRECISE = 1.0
+PRECISE_TOLERANCE = 1.0
 """Pixels within which a point of ``phase``, or of the cascade, must lie of the model: such points are right to that."""
-DENSE = ("phase", "evergreen")
-"""Those that look at every point of one grid. They correlate alike, so one is no witness of the other."""
+DENSE_METHODS = ("phase", "evergreen")
+"""Methods that look at every point of one grid. They correlate alike, so neither confirms the other."""
 
 
 @dataclass(frozen=True, eq=False)
 class CellMatching:
-    """Two sides, the way they are looked at, and what all methods share."""
+    """Two images, how correspondences are looked for, and what all methods share: the prior and the cells."""
 
     left: MatchInput
     right: MatchInput
@@ -47,7 +47,7 @@ class CellMatching:
     cells: Sequence[Cell]
 
     def nothing(self, why: str) -> Correspondences:
-        """No correspondence at all."""
+        """Make correspondences without any, with the reason."""
         none = Matches.none()
         return Correspondences(
             none.left,
@@ -62,20 +62,20 @@ class CellMatching:
         )
 
     def radius(self, matcher: matchers.Matcher) -> float:
-        """Pixels over which a matcher's wrong correspondences spread: those it can reach of those the prior allows."""
+        """Compute the pixels over which wrong correspondences of a matcher spread: its reach within the prior."""
         return min(self.prior.radius, CELL_SIDE / 2, float(getattr(matcher, "farthest", np.inf)))
 
-    def confirms(self, model: transform.PlaneTransform, found: Correspondences) -> bool:
-        """Whether a method that had no part in a model supports it."""
-        return consensus.confirms(model, found, self.left.first, self.right.first)
+    def confirms(self, model: transform.PlaneTransform, matches: Correspondences) -> bool:
+        """Tell whether a method that had no part in a model supports it."""
+        return consensus.confirms(model, matches, self.left.first, self.right.first)
 
-    def look(self, matcher: matchers.Matcher, cells: Sequence[Cell]) -> Correspondences:
-        """What one matcher finds in some cells, in pixels of the two rasters; nothing is judged yet."""
-        parts, looked = [], [(np.empty((0, 2)), np.empty((0, 2)))]
-        for k, (matches, seen) in enumerate(in_threads(lambda cell: self._cell(matcher, cell), list(cells))):
+    def match(self, matcher: matchers.Matcher, cells: Sequence[Cell]) -> Correspondences:
+        """Run one matcher on some cells; correspondences in pixels of the two rasters, without a model yet."""
+        parts, keypoints = [], [(np.empty((0, 2)), np.empty((0, 2)))]
+        for k, (matches, places) in enumerate(in_threads(lambda cell: self._match_cell(matcher, cell), list(cells))):
             self.tell(f"match ({matcher.name})", k, len(cells))
             parts.append(matches)
-            looked.append(seen)
+            keypoints.append(places)
         self.tell(f"match ({matcher.name})", len(cells), len(cells))
         parts = parts or [Matches.none()]
         left, right, score = (np.concatenate([getattr(p, name) for p in parts]) for name in ("left", "right", "score"))
@@ -84,52 +84,54 @@ class CellMatching:
             right,
             score,
             method=np.full(len(score), matcher.name, "U64"),
-            seen=(np.concatenate([s[0] for s in looked]), np.concatenate([s[1] for s in looked])),
-            believed=np.zeros(len(score), bool),
+            keypoints=(np.concatenate([k[0] for k in keypoints]), np.concatenate([k[1] for k in keypoints])),
+            inlier=np.zeros(len(score), bool),
             cells=len(cells),
-            witness=np.concatenate([p.witnesses for p in parts]),
+            independence=np.concatenate([p.witnesses for p in parts]),
             radius=self.radius(matcher),
         )
 
-    def _cell(
+    def _match_cell(
         self, matcher: matchers.Matcher, cell: Cell
     ) -> tuple[Matches, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        """Match one cell; also return everything that was looked at in both images, in pixels of the rasters."""
         a, b = self.left.first, self.right.first
         frames = [cell.window(image.geobox) for image in (a, b)]
         # Where the right image's content lies far from where it should, its window goes along
         row, col, height, width = frames[0]
         middle = np.array([[col + width / 2, row + height / 2]])
-        lattice = np.subtract(origin_of(a.geobox), origin_of(b.geobox))[::-1]
-        far = self.prior.expected(middle)[0] - middle[0] - lattice
+        lattice_offset = np.subtract(origin_of(a.geobox), origin_of(b.geobox))[::-1]
+        offset = self.prior.expected(middle)[0] - middle[0] - lattice_offset
         # In coarse steps: cells that lie a little off serve other pairs too, and their margins make up for it
-        cols, rows = (CELL_MARGIN // 2 * np.round(far / (CELL_MARGIN // 2))).astype(int)
+        cols, rows = (CELL_MARGIN // 2 * np.round(offset / (CELL_MARGIN // 2))).astype(int)
         frames[1] = cell.window(b.geobox, (int(rows), int(cols)))
         origins = [np.array([frame[1], frame[0]], float) for frame in frames]
         prior = self.prior.within_cell(frames[0], frames[1])
         if np.isfinite(prior.radius):
             prior = replace(prior, radius=self.radius(matcher))
-        found: list[Matches] = []
-        seen: tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]] = ([], [])
+        parts: list[Matches] = []
+        keypoints: tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]] = ([], [])
         for images in zip(self.left.images, self.right.images, strict=True):
-            described = [
-                self._described(matcher, side, image, frame)
+            descriptions = [
+                self._describe(matcher, side, image, frame)
                 for side, image, frame in zip((self.left, self.right), images, frames, strict=True)
             ]
-            found.append(matcher.match(described[0], described[1], prior))
-            for k, arrays in enumerate(described):
+            parts.append(matcher.match(descriptions[0], descriptions[1], prior))
+            for k, arrays in enumerate(descriptions):
                 if k == 0 or "keypoints" in arrays:
-                    seen[k].append(_looked_at(arrays, getattr(matcher, "spacing", 8)) + origins[k])
-        left, right, score = (np.concatenate([getattr(m, name) for m in found]) for name in ("left", "right", "score"))
+                    keypoints[k].append(_keypoints(arrays, getattr(matcher, "spacing", 8)) + origins[k])
+        left, right, score = (np.concatenate([getattr(p, name) for p in parts]) for name in ("left", "right", "score"))
         inside = cell.holds(left + origins[0], a.geobox)
-        witness = np.concatenate([m.witnesses for m in found])[inside]
-        matches = Matches((left + origins[0])[inside], (right + origins[1])[inside], score[inside], witness)
-        here = np.concatenate(seen[0])
-        there = np.concatenate(seen[1]) if seen[1] else np.empty((0, 2))
-        return matches, (here[cell.holds(here, a.geobox)], there)
+        support = np.concatenate([p.witnesses for p in parts])[inside]
+        matches = Matches((left + origins[0])[inside], (right + origins[1])[inside], score[inside], support)
+        left_keypoints = np.concatenate(keypoints[0])
+        right_keypoints = np.concatenate(keypoints[1]) if keypoints[1] else np.empty((0, 2))
+        return matches, (left_keypoints[cell.holds(left_keypoints, a.geobox)], right_keypoints)
 
-    def _described(
+    def _describe(
         self, matcher: matchers.Matcher, side: MatchInput, image: Raster, frame: tuple[int, int, int, int]
     ) -> matchers.Arrays:
+        """Describe a frame (row, col, height, width) of an image, or take its description from the cache."""
         view = image.crop(*frame)
 
         def describe() -> matchers.Arrays:
@@ -146,22 +148,28 @@ class CellMatching:
         }
         return self.cache.arrays(recipe, describe)
 
-    def judged(self, found: Correspondences, tolerance: float | None = None) -> Correspondences:
-        """The same with the model its correspondences agree on, or with the reason why there is none."""
+    def with_model(self, matches: Correspondences, tolerance: float | None = None) -> Correspondences:
+        """Add the model that correspondences agree on, or the reason why there is none.
+
+        Args:
+            matches: found by one method or by several.
+            tolerance: pixels within which one agrees; by default what their methods are precise to.
+        """
         kind = self.method.model or "similarity"
         if tolerance is None:
-            tolerance = PRECISE if len(found) and np.isin(found.method, DENSE).all() else consensus.COARSE_TOLERANCE
+            precise = len(matches) and np.isin(matches.method, DENSE_METHODS).all()
+            tolerance = PRECISE_TOLERANCE if precise else consensus.COARSE_TOLERANCE
         try:
-            model, believed, chance = consensus.coarse_model(
-                kind, found, self.left.first, self.right.first, tolerance, self.method.seed
+            model, inlier, chance = consensus.coarse_model(
+                kind, matches, self.left.first, self.right.first, tolerance, self.method.seed
             )
         except transform.NoModel as error:
-            return replace(found, why=str(error))
-        return replace(found, model=model, believed=believed, chance=chance)
+            return replace(matches, why=str(error))
+        return replace(matches, model=model, inlier=inlier, chance=chance)
 
 
-def _looked_at(arrays: matchers.Arrays, spacing: int) -> NDArray[np.float64]:
-    """(K, 2) keypoints of a described image, or points of the grid of a method without any."""
+def _keypoints(arrays: matchers.Arrays, spacing: int) -> NDArray[np.float64]:
+    """List (K, 2) keypoints of a described image, or points of the grid of a method without any."""
     if "keypoints" in arrays:
         return np.asarray(arrays["keypoints"], np.float64)
     area = next((arrays[name] for name in ("valid", "allowed") if name in arrays), np.empty((0, 0)))

@@ -1,7 +1,7 @@
 """Big scenes piece by piece: cells of a lattice that all scenes of one zone share.
 
 Cells are counted from the origin of the CRS, not from a scene's corner. Two scenes of one UTM zone therefore have the
-same cells wherever their images begin, and what was found in a cell of a scene serves every pair that scene is in.
+same cells wherever their images begin, and what was described in a cell of a scene serves every pair that scene is in.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ class Cell:
     j: int
     """Row of cells, counted south from the CRS origin."""
 
-    def window(self, geobox: GeoBox, aside: tuple[int, int] = (0, 0)) -> tuple[int, int, int, int]:
-        """(row, col, height, width) in pixels of a raster on the lattice, cut with the raster; margins included.
+    def window(self, geobox: GeoBox, offset: tuple[int, int] = (0, 0)) -> tuple[int, int, int, int]:
+        """Locate the cell, margins included, in a raster on the lattice: (row, col, height, width) of what lies inside.
 
         Args:
             geobox: of the raster.
-            aside: rows and columns by which its content is expected to lie elsewhere.
+            offset: rows and columns by which its content is expected to lie elsewhere.
         """
-        row0, col0 = np.subtract(origin_of(geobox), aside)
+        row0, col0 = np.subtract(origin_of(geobox), offset)
         top, left = self.j * CELL_SIDE - CELL_MARGIN - row0, self.i * CELL_SIDE - CELL_MARGIN - col0
         bottom, right = top + CELL_SIDE + 2 * CELL_MARGIN, left + CELL_SIDE + 2 * CELL_MARGIN
         rows, cols = geobox.shape
@@ -50,14 +50,14 @@ class Cell:
         return top, left, max(bottom - top, 0), max(right - left, 0)
 
     def holds(self, points: np.ndarray, geobox: GeoBox) -> np.ndarray:
-        """Which (N, 2) pixel positions of a raster lie in the cell itself, margins not included."""
+        """Tell which of (N, 2) pixel positions of a raster lie in the cell itself, margins not included."""
         row0, col0 = origin_of(geobox)
-        where = np.floor((points + np.array([col0, row0])) / CELL_SIDE)
-        return np.asarray((where[:, 0] == self.i) & (where[:, 1] == self.j))
+        number = np.floor((points + np.array([col0, row0])) / CELL_SIDE)
+        return np.asarray((number[:, 0] == self.i) & (number[:, 1] == self.j))
 
 
-def choose(left: Raster, right: Raster, count: int) -> list[Cell]:
-    """The cells worth matching: clear in both, and spread over the overlap.
+def choose_cells(left: Raster, right: Raster, count: int) -> list[Cell]:
+    """Choose the cells worth matching: clear in both, and spread over the overlap.
 
     Args:
         left: on the common lattice.
@@ -69,33 +69,33 @@ def choose(left: Raster, right: Raster, count: int) -> list[Cell]:
     """
     row0, col0 = origin_of(left.geobox)
     rows, cols = left.valid.shape
-    found: list[Cell] = []
+    cells: list[Cell] = []
     clear: list[float] = []
     for j in range(row0 // CELL_SIDE, (row0 + rows - 1) // CELL_SIDE + 1):
         for i in range(col0 // CELL_SIDE, (col0 + cols - 1) // CELL_SIDE + 1):
             share = _jointly_clear(Cell(i, j), left, right)
             if share > 0:
-                found.append(Cell(i, j))
+                cells.append(Cell(i, j))
                 clear.append(share)
-    if not found:
+    if not cells:
         return []
     # An overlap on the corner of four cells fills none of them; the margins still show it whole
     worth = [k for k, share in enumerate(clear) if share * CELL_SIDE * CELL_SIDE >= CELL_LEAST_CLEAR] or [
         int(np.argmax(clear))
     ]
-    found, clear = [found[k] for k in worth], [clear[k] for k in worth]
-    where, clear_share = np.array([(c.i, c.j) for c in found], float), np.array(clear)
+    cells, clear = [cells[k] for k in worth], [clear[k] for k in worth]
+    position, clear_share = np.array([(c.i, c.j) for c in cells], float), np.array(clear)
     chosen = [int(np.argmax(clear_share))]
-    distance = np.hypot(*(where - where[chosen[0]]).T)
-    while len(chosen) < min(count, len(found)):
+    distance = np.hypot(*(position - position[chosen[0]]).T)
+    while len(chosen) < min(count, len(cells)):
         best = int(np.argmax(clear_share * distance))
         chosen.append(best)
-        distance = np.minimum(distance, np.hypot(*(where - where[best]).T))
-    return [found[k] for k in chosen]
+        distance = np.minimum(distance, np.hypot(*(position - position[best]).T))
+    return [cells[k] for k in chosen]
 
 
 def _jointly_clear(cell: Cell, left: Raster, right: Raster) -> float:
-    """Share of the cell that is valid in both images, sampled every eighth pixel."""
+    """Compute the share of the cell that is valid in both images, sampled every eighth pixel."""
     samples = []
     for raster in (left, right):
         row0, col0 = origin_of(raster.geobox)
@@ -108,8 +108,8 @@ def _jointly_clear(cell: Cell, left: Raster, right: Raster) -> float:
     return float((samples[0] & samples[1]).mean())
 
 
-def by_cell(image: Raster, points: np.ndarray, label: np.ndarray) -> list[dict[str, object]]:
-    """Which method supplied the points of each region, cell by cell.
+def methods_by_cell(image: Raster, points: np.ndarray, label: np.ndarray) -> list[dict[str, object]]:
+    """Count which method supplied the points of each region, cell by cell.
 
     Args:
         image: the raster the points lie in.
@@ -122,12 +122,12 @@ def by_cell(image: Raster, points: np.ndarray, label: np.ndarray) -> list[dict[s
     """
     row0, col0 = origin_of(image.geobox)
     affine = image.geobox.affine
-    where = np.floor((points + np.array([col0, row0])) / CELL_SIDE).astype(int)
-    cells, index = np.unique(where, axis=0, return_inverse=True)
-    found: list[dict[str, object]] = []
+    number = np.floor((points + np.array([col0, row0])) / CELL_SIDE).astype(int)
+    cells, index = np.unique(number, axis=0, return_inverse=True)
+    regions: list[dict[str, object]] = []
     for k, (i, j) in enumerate(cells.tolist()):
         corners = [affine * (x * CELL_SIDE - col0, y * CELL_SIDE - row0) for x, y in ((i, j + 1), (i + 1, j))]
         names, counts = np.unique(label[index.ravel() == k], return_counts=True)
         methods = dict(zip(names.tolist(), counts.tolist(), strict=True))
-        found.append({"bounds": [round(v, 3) for corner in corners for v in corner], "methods": methods})
-    return found
+        regions.append({"bounds": [round(v, 3) for corner in corners for v in corner], "methods": methods})
+    return regions

@@ -9,7 +9,6 @@ import numpy as np
 from sentinel_match.geometry import calibration, robust, transform
 from sentinel_match.geometry.chance import ACCEPTED_CHANCE, agreement, by_chance
 from sentinel_match.geometry.grids import pixel_size, to_metres
-from sentinel_match.matchers import WITNESS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,13 +21,13 @@ COARSE_TOLERANCE = 2.0
 
 
 def coarse_model(
-    kind: str, found: Correspondences, a: Raster, b: Raster, tolerance: float, seed: int
+    kind: str, matches: Correspondences, a: Raster, b: Raster, tolerance: float, seed: int
 ) -> tuple[transform.PlaneTransform, np.ndarray, float]:
-    """The model the correspondences agree on, in metres, which of them do, and how many as good chance would give.
+    """Find the model the correspondences agree on, in metres, which of them do, and how many as good chance would give.
 
     Args:
-        kind: see ``verify.MINIMAL``.
-        found: what a method delivered.
+        kind: a key of ``transform.MINIMAL``.
+        matches: what a method delivered.
         a: the left raster.
         b: the right one.
         tolerance: pixels within which a correspondence agrees.
@@ -39,14 +38,14 @@ def coarse_model(
     """
     gsd = pixel_size(a.geobox)
     # A richer model than the points can carry would extrapolate wildly: similarity wants more than one cell of them
-    if len(found) < 4 * transform.MINIMAL[kind]:
-        raise transform.NoModel(f"the matcher found {len(found)} correspondences")
-    p, q = to_metres(a.geobox, found.left), to_metres(b.geobox, found.right)
+    if len(matches) < 4 * transform.MINIMAL[kind]:
+        raise transform.NoModel(f"the matcher found {len(matches)} correspondences")
+    p, q = to_metres(a.geobox, matches.left), to_metres(b.geobox, matches.right)
     # Small against the tolerance: the fit then narrows to a third of it, and neighbours that err alike cannot bend it
-    sigma = np.full(len(found), 0.1 * tolerance * gsd)
-    model = robust.robust_fit(kind, p, q, sigma, tolerance=tolerance * gsd, quality=found.score, seed=seed)
-    witnesses = _witnesses(p, found, gsd)
-    count, chance = agreement(p[witnesses], q[witnesses], model, tolerance * gsd, found.radius * gsd)
+    sigma = np.full(len(matches), 0.1 * tolerance * gsd)
+    model = robust.robust_fit(kind, p, q, sigma, tolerance=tolerance * gsd, quality=matches.score, seed=seed)
+    witnesses = _independent(p, matches, gsd)
+    count, chance = agreement(p[witnesses], q[witnesses], model, tolerance * gsd, matches.radius * gsd)
     if chance > ACCEPTED_CHANCE:
         raise transform.NoModel(
             f"{count} of {len(witnesses)} independent correspondences agree, which chance alone would do"
@@ -54,36 +53,38 @@ def coarse_model(
     return model, np.hypot(*(q - model(p)).T) <= tolerance * gsd, chance
 
 
-def _witnesses(p: np.ndarray, found: Correspondences, gsd: float) -> np.ndarray:
-    distance = WITNESS if found.witness is None else found.witness
-    return robust.decluster(p, found.score, distance * gsd)
+def _independent(p: np.ndarray, matches: Correspondences, gsd: float) -> np.ndarray:
+    """Select, by index, correspondences that share nothing they looked at; ``p`` (N, 2) are their left ends, metres."""
+    return robust.decluster(p, matches.score, matches.independence * gsd)
 
 
-def confirms(model: transform.PlaneTransform, found: Correspondences, a: Raster, b: Raster) -> bool:
-    """Whether correspondences that had no part in a model agree with it more than chance would have them.
+def confirms(model: transform.PlaneTransform, matches: Correspondences, a: Raster, b: Raster) -> bool:
+    """Tell whether correspondences that had no part in a model agree with it more than chance would have them.
 
     Args:
         model: left metres to right metres.
-        found: what another method delivered.
+        matches: what another method delivered.
         a: the left raster.
         b: the right one.
     """
     gsd = pixel_size(a.geobox)
-    p, q = to_metres(a.geobox, found.left), to_metres(b.geobox, found.right)
-    witnesses = _witnesses(p, found, gsd)
+    p, q = to_metres(a.geobox, matches.left), to_metres(b.geobox, matches.right)
+    witnesses = _independent(p, matches, gsd)
     near = np.hypot(*(q - model(p)).T)[witnesses] <= COARSE_TOLERANCE * gsd
-    return by_chance(int(near.sum()), len(witnesses), COARSE_TOLERANCE / found.radius) <= ACCEPTED_CHANCE
+    return by_chance(int(near.sum()), len(witnesses), COARSE_TOLERANCE / matches.radius) <= ACCEPTED_CHANCE
 
 
-def probabilities(model: transform.PlaneTransform, found: Correspondences, a: Raster, b: Raster) -> NDArray[np.float64]:
-    """(N,) how likely each correspondence is right, by its method's own score and the model that was found.
+def probabilities(
+    model: transform.PlaneTransform, matches: Correspondences, a: Raster, b: Raster
+) -> NDArray[np.float64]:
+    """Estimate (N,) how likely each correspondence is right, from its method's own score and the model that was found.
 
     Scores of different methods mean different things; the share of those that agree, among as good ones of the same
-    method, means the same for all (:func:`verify.probability`).
+    method, means the same for all (:func:`sentinel_match.geometry.calibration.probability`).
     """
-    gsd, score = pixel_size(a.geobox), found.score.astype(np.float64)
-    residual = np.hypot(*(to_metres(b.geobox, found.right) - model(to_metres(a.geobox, found.left))).T) / gsd
-    for name in np.unique(found.method):
-        own = found.method == name
-        score[own] = calibration.probability(residual[own], score[own], COARSE_TOLERANCE, found.radius)
+    gsd, score = pixel_size(a.geobox), matches.score.astype(np.float64)
+    residual = np.hypot(*(to_metres(b.geobox, matches.right) - model(to_metres(a.geobox, matches.left))).T) / gsd
+    for name in np.unique(matches.method):
+        part = matches.method == name
+        score[part] = calibration.probability(residual[part], score[part], COARSE_TOLERANCE, matches.radius)
     return score

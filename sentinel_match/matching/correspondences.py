@@ -1,4 +1,4 @@
-"""Values of matching: an image ready to be matched, how to look, and the correspondences that come of it."""
+"""Values of matching: an image ready to be matched, how correspondences are looked for, and those that come of it."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 CASCADE = ("phase", "sift", "evergreen", "aliked+lightglue")
-"""Of ``auto``: what starts, what checks it, what helps where little was found, and what is asked if nothing is
-confirmed."""
+"""Matchers of ``auto``: the one that starts, the one that checks it, the one that helps where little was found, and the
+one that decides if nothing is confirmed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,13 +38,13 @@ class MatchInput:
 
     @property
     def first(self) -> Raster:
-        """The image whose grid and validity stand for all."""
+        """Return the image whose grid and validity stand for all."""
         return self.images[0]
 
 
 @dataclass(frozen=True)
 class Method:
-    """How to look."""
+    """How correspondences are looked for."""
 
     matcher: matchers.Matcher | None = None
     """``None`` = ``auto``, the cascade."""
@@ -53,66 +53,68 @@ class Method:
     everywhere: bool = False
     """Take none: search both images whole and at every rotation."""
     reach: float = 500.0
-    """Metres by which the georeference may be off; never less than ``NEAREST`` pixels."""
+    """Metres by which the georeference may be off; taken as ``cascade.LEAST_PRIOR_RADIUS`` pixels at least."""
     cells: int = 8
     """At most this many cells of 512 pixels are looked at."""
     model: str | None = None
-    """Kind of transform, see ``verify.MINIMAL``; similarity when not given."""
+    """Kind of transform, a key of ``transform.MINIMAL``; similarity when not given."""
     seed: int = 0
+    """Of the robust fit."""
     device: str = "auto"
     """Of the matchers that ``auto`` makes."""
 
     @property
     def name(self) -> str:
-        """``auto``, or the matcher's."""
+        """Return the matcher's name, or ``auto``."""
         return self.matcher.name if self.matcher else AUTO
 
     @property
     def recipe(self) -> Mapping[str, object]:
-        """Everything a result depends on, JSON-able."""
-        chosen = (self.matcher,) if self.matcher else tuple(made(n, self.device) for n in CASCADE)
+        """List everything a result depends on, JSON-able."""
+        used = (self.matcher,) if self.matcher else tuple(available_matcher(n, self.device) for n in CASCADE)
         return {
-            "matchers": [{"name": m.name, **m.recipe} for m in chosen if m],
+            "matchers": [{"name": m.name, **m.recipe} for m in used if m],
             **{k: v for k, v in vars(self).items() if k not in {"matcher", "device"}},
         }
 
 
 @dataclass(frozen=True, eq=False)
 class Correspondences:
-    """What a method says of a pair."""
+    """All that a method found on a pair, the model it supports, and what judging them takes; N rows in every array."""
 
     left: NDArray[np.float64]
-    """(N, 2) x, y in pixels of the left raster, corner origin: everything that was delivered."""
+    """(N, 2) x, y in pixels of the left raster, corner origin: everything that was delivered, right or wrong."""
     right: NDArray[np.float64]
-    """(N, 2) in pixels of the right raster."""
+    """(N, 2) x, y in pixels of the right raster."""
     score: NDArray[np.float64]
     """(N,) the method's own probability that each is right."""
     method: NDArray[np.str_]
     """(N,) name of the matcher."""
-    seen: tuple[NDArray[np.float64], NDArray[np.float64]]
-    """(K, 2) and (L, 2): keypoints, or points of the grid, that were looked at in the left and the right image; none
-    in the right one where a method may answer with any position."""
-    believed: NDArray[np.bool_]
-    """(N,) agree with the model; all ``False`` where there is none."""
+    keypoints: tuple[NDArray[np.float64], NDArray[np.float64]]
+    """(K, 2) and (L, 2): everything that was looked at in the left and in the right image, keypoints or points of a
+    grid; none in the right one where a method may answer with any position."""
+    inlier: NDArray[np.bool_]
+    """(N,) whether each agrees with the model; all ``False`` where there is none."""
     model: transform.PlaneTransform | None = None
     """Left metres to right metres; ``None`` = no match."""
     why: str = ""
     """Why there is no match, or who confirmed it."""
     cells: int = 0
-    """Cells that were looked at."""
-    witness: NDArray[np.float64] | None = None
-    """(N,) pixels within which correspondences share what they looked at."""
+    """Number of cells that were looked at."""
+    independence: NDArray[np.float64] | float = matchers.WITNESS
+    """(N,), or one for all: pixels from a correspondence beyond which another is evidence of its own. Closer ones share
+    what they looked at and are right or wrong together."""
     radius: float = np.inf
-    """Pixels over which wrong ones spread."""
+    """Pixels over which wrong correspondences spread."""
     chance: float = np.inf
-    """How many models as good chance alone would give."""
+    """Expected number of models as good as this one that chance alone would give."""
 
     def __len__(self) -> int:
         return len(self.score)
 
 
-def made(name: str, device: str) -> matchers.Matcher | None:
-    """A matcher of the cascade; ``None`` where its weights are not here."""
+def available_matcher(name: str, device: str) -> matchers.Matcher | None:
+    """Make a matcher of the cascade; ``None`` where its weights are not on this machine."""
     kind = matchers.matcher_class(name)
     options = {"device": device} if "device" in getattr(kind, "__dataclass_fields__", {}) else {}
     try:

@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from sentinel_match.raster.masks import Masking
     from sentinel_match.raster.transitions import Semantics
 
-BANDS = ("B04", "B08", "B03", "B02", "B8A", "B11", "B12", "B05", "B06", "B07", "B01", "B09", "TCI", "1")
-"""Which band is compared when nobody says: red first, as Sen2Like does; then by resolution and texture."""
+PREFERRED_BANDS = ("B04", "B08", "B03", "B02", "B8A", "B11", "B12", "B05", "B06", "B07", "B01", "B09", "TCI", "1")
+"""Which band is compared when nobody says, the best first: red, as Sen2Like does; then by resolution and texture."""
 Progress = Callable[[str, int, int], None]
 """Called with (what is being done, how many are done, of how many)."""
 
 
 def common_band(left: Scene, right: Scene, wanted: str | None) -> str:
-    """What to compare: what was asked for, or the first of ``BANDS`` that both have.
+    """Choose what to compare: what was asked for, or the first of ``PREFERRED_BANDS`` that both have.
 
     Raises:
         MissingBand: there is none.
@@ -46,13 +46,25 @@ def common_band(left: Scene, right: Scene, wanted: str | None) -> str:
             for name in names:
                 source_of(scene, name)  # both must have it
         return ",".join(names)
-    have = [{b.name for b in scene.bands} for scene in (left, right)]
-    both = [name for name in BANDS if all(name in names for names in have)]
-    if both:
-        return both[0]
-    here, there = (left, right) if not have[0] else (right, left)
-    wanted = "/".join(sorted(have[there is right])) or BANDS[0]
-    raise MissingBand(here.id, wanted, tuple(sorted(have[here is right])))
+    available = [{b.name for b in scene.bands} for scene in (left, right)]
+    common = [name for name in PREFERRED_BANDS if all(name in names for names in available)]
+    if common:
+        return common[0]
+    lacking, other = (left, right) if not available[0] else (right, left)
+    wanted = "/".join(sorted(available[other is right])) or PREFERRED_BANDS[0]
+    raise MissingBand(lacking.id, wanted, tuple(sorted(available[lacking is right])))
+
+
+@dataclass(frozen=True)
+class InputOptions:
+    """What of two scenes is compared, and what of it counts."""
+
+    band: str
+    """Bands, indices or gradients, with commas between: what :func:`common_band` returns."""
+    resolution: float | None
+    """Metres per pixel; ``None`` = the coarser of the two native ones."""
+    masking: Masking
+    semantics: Semantics
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,95 +79,80 @@ class PairSide:
 
     @property
     def raster(self) -> Raster:
-        """The image whose grid and validity stand for all bands."""
+        """Return the image whose grid and validity stand for all bands."""
         return self.side.first
 
     def classes_at(self, points: NDArray[np.float64]) -> NDArray[np.uint8]:
-        """(N,) class under each pixel position; unknown everywhere where nothing says so."""
+        """Look up (N,) the class under each pixel position; unknown everywhere where nothing says so."""
         return np.zeros(len(points), np.uint8) if self.classes is None else at(self.classes, points)
 
 
 def load_both(
-    left: Scene,
-    right: Scene,
-    band: str,
-    resolution: float | None,
-    masking: Masking,
-    semantics: Semantics,
-    cache: Cache | None,
-    tell: Progress,
+    left: Scene, right: Scene, options: InputOptions, cache: Cache | None, tell: Progress
 ) -> list[list[PreparedImage]]:
-    """The bands of both scenes, each on its own lattice; from the cache where they have been loaded before.
+    """Load the bands of both scenes, each on its own lattice; from the cache where they have been loaded before.
 
     Raises:
         TooFine: more resolution asked for than an image has.
     """
-    names = band_names(band)
+    names = band_names(options.band)
     native = [max(ground_resolution(source_of(s, name).grid) for name in names) for s in (left, right)]
-    resolution = resolution or max(native)
+    resolution = options.resolution or max(native)
     for scene, metres in zip((left, right), native, strict=True):
         if resolution < 0.99 * metres:
-            raise TooFine(scene.id, band, metres, resolution)
-    loaded = []
+            raise TooFine(scene.id, options.band, metres, resolution)
+    images = []
     for k, scene in enumerate((left, right)):
         tell("read", k, 2)
-        given = semantics.map_of(k)
-        loaded.append([
-            load(scene, name, resolution=resolution, masking=masking, classes=given, cache=cache) for name in names
+        classes = options.semantics.map_of(k)
+        images.append([
+            load(scene, name, resolution=resolution, masking=options.masking, classes=classes, cache=cache)
+            for name in names
         ])
     tell("read", 2, 2)
-    return loaded
+    return images
 
 
 def load_pair(
-    left: Scene,
-    right: Scene,
-    band: str,
-    resolution: float | None,
-    masking: Masking,
-    semantics: Semantics,
-    cache: Cache | None,
-    tell: Progress,
+    left: Scene, right: Scene, options: InputOptions, cache: Cache | None, tell: Progress
 ) -> tuple[PairSide, PairSide]:
-    """Both scenes on the left one's lattice; the right one is warped only where it is on another.
+    """Load both scenes on the left one's lattice; the right one is warped only where it is on another.
 
     Raises:
         TooFine: more resolution asked for than an image has.
         NoOverlap: the grids do not meet.
     """
-    loaded = load_both(left, right, band, resolution, masking, semantics, cache, tell)
-    here, there = loaded[0][0].raster.geobox, loaded[1][0].raster.geobox
-    ground = metric(here)
-    if same_lattice(ground, there):
-        grid = there
-    else:
+    left_bands, right_bands = load_both(left, right, options, cache, tell)
+    left_grid, right_grid = metric(left_bands[0].raster.geobox), right_bands[0].raster.geobox
+    if not same_lattice(left_grid, right_grid):
         try:
-            grid = covering(ground, there, cells.CELL_MARGIN)
+            right_grid = covering(left_grid, right_grid, cells.CELL_MARGIN)
         except ValueError as error:
             raise NoOverlap(left.id, right.id) from error
-    return prepared(loaded[0], ground, semantics), prepared(loaded[1], grid, semantics)
+    semantics = options.semantics
+    return prepare_side(left_bands, left_grid, semantics), prepare_side(right_bands, right_grid, semantics)
 
 
-def prepared(loaded: list[PreparedImage], grid: GeoBox, semantics: Semantics) -> PairSide:
-    """Bands of one scene on a grid, valid where all are."""
-    own = loaded[0].raster.geobox
-    images = [one.raster if grid == own else raster.warp(one.raster, grid) for one in loaded]
+def prepare_side(bands: list[PreparedImage], grid: GeoBox, semantics: Semantics) -> PairSide:
+    """Bring the bands of one scene to a grid, valid where all are."""
+    geobox = bands[0].raster.geobox
+    images = [band.raster if grid == geobox else raster.warp(band.raster, grid) for band in bands]
     if len(images) > 1:
         valid = np.logical_and.reduce([np.asarray(image.valid) for image in images])
         images = [Raster(image.pixels, valid, image.geobox) for image in images]
-    known = loaded[0].classes if loaded[0].classes_from else None
-    if known is not None and grid != own:
-        known = landcover.reproject(known, own, grid)
-    context = semantics.context(known) if known is not None else None
-    recipe = {"of": [one.recipe for one in loaded]}
-    return PairSide(MatchInput(tuple(images), context, recipe), loaded[0], known)
+    classes = bands[0].classes if bands[0].classes_from else None
+    if classes is not None and grid != geobox:
+        classes = landcover.reproject(classes, geobox, grid)
+    context = semantics.context(classes) if classes is not None else None
+    recipe = {"of": [band.recipe for band in bands]}
+    return PairSide(MatchInput(tuple(images), context, recipe), bands[0], classes)
 
 
-def hidden(a: PreparedImage, b: PreparedImage) -> str:
-    """What hides each image, for a message: ``left: nodata 40 %; right: cloud 98 %``."""
+def hidden_shares(left: PreparedImage, right: PreparedImage) -> str:
+    """Write out what hides each image, for a message: ``left: nodata 40 %; right: cloud 98 %``."""
     sides = []
-    for side, loaded in (("left", a), ("right", b)):
-        shares = {"nodata": loaded.nodata, **loaded.removed}
+    for side, image in (("left", left), ("right", right)):
+        shares = {"nodata": image.nodata, **image.removed}
         sides.append(
             f"{side}: " + (", ".join(f"{k} {100 * v:.0f} %" for k, v in shares.items() if v >= 0.005) or "clear")
         )

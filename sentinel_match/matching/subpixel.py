@@ -30,22 +30,25 @@ if TYPE_CHECKING:
 
     from sentinel_match.raster.raster import Raster
 
-STEP = 14
+NODE_SPACING = 14
 """Pixels between neighbouring nodes."""
-REACH, SUPPORT = 3, 24.0
-"""Nodes on either side whose surfaces are averaged with those of a node, and the standard deviation of their weights in
-pixels."""
+AVERAGING_REACH = 3
+"""Nodes on either side whose surfaces are averaged with those of a node."""
+AVERAGING_SIGMA = 24.0
+"""Standard deviation in pixels of the weights of that average."""
 ATTEMPTS = (("intensity", 1), ("orientation", 1), ("orientation", 2))
-"""What is correlated, and over how many times the reach and support it is averaged: the next where those before are not
-sure."""
-SURE, DISTINCT = 0.6, 0.3
-"""A peak so distinct needs no other attempt; one less distinct than the second is no measurement."""
-SIGMA = (0.024, 0.006)
+"""Feature that is correlated, and over how many times the reach and sigma it is averaged: the next where those before
+are not sure."""
+SURE_DISTINCTNESS = 0.6
+"""A peak so distinct needs no other attempt."""
+LEAST_DISTINCTNESS = 0.3
+"""A peak less distinct is no measurement."""
+INTENSITY_SIGMA = (0.024, 0.006)
 """sigma = a sqrt(1 - q^2) / q + b pixels, q the height of the peak of intensities: on eleven pairs of one season and of
 several, at 10 to 120 m, the NMAD in bins of q from 0.1 to 0.9 is 0.8 to 1.05 of it, and the same in all but one."""
 ORIENTATION_SIGMA = {1: (0.030, 0.75), 2: (0.0215, 0.67)}
 """sigma = a / q^b for orientation, by how much more is averaged: on the same pairs."""
-BLOCK = 72
+BLOCK_SIDE_NODES = 72
 """Nodes along the side of a block that is measured at once, so only a part of each scene is in memory."""
 
 
@@ -87,19 +90,20 @@ class Measurements:
     """(N,) measured inside the search, on clear ground, with a distinct peak."""
     refined: NDArray[np.bool_]
     """(N,) measured here; ``False`` = kept as a matcher found it."""
-    view: NDArray[np.str_]
-    """(N,) what was correlated, and over how many times the usual support it was averaged: ``intensity 1``."""
-    witness: NDArray[np.float64]
-    """(N,) pixels within which points share most of what they saw."""
+    feature: NDArray[np.str_]
+    """(N,) what was correlated, and over how many times the usual reach it was averaged: ``intensity 1``; the matcher
+    where a point is kept as it found it."""
+    independence: NDArray[np.float64]
+    """(N,) pixels from a point beyond which another is evidence of its own: closer ones share most of what they saw."""
 
     def __len__(self) -> int:
         return len(self.ok)
 
     @staticmethod
     def nothing(left: Points, right: Points) -> Measurements:
-        """Points of which none could be measured."""
-        zero, no = np.zeros(len(left)), np.zeros(len(left), bool)
-        arrays = zero.copy(), zero.copy(), zero.copy(), no, no.copy(), np.full(len(left), "", "U16"), zero
+        """Make an entry for each of some points of which none could be measured."""
+        zeros, no = np.zeros(len(left)), np.zeros(len(left), bool)
+        arrays = zeros.copy(), zeros.copy(), zeros.copy(), no, no.copy(), np.full(len(left), "", "U16"), zeros
         return Measurements(left, right, *arrays)
 
 
@@ -146,94 +150,105 @@ def measure(
         right if isinstance(right, tuple) else (right,),
         options or Refinement(),
     )
-    moved = nodes(at)
-    node = np.round(moved / STEP).astype(np.int64)
-    measured = Measurements.nothing(moved, moved + (expected - at))
-    measured = replace(measured, refined=np.ones(len(at), bool))
+    points = nearest_nodes(at)
+    nodes = np.round(points / NODE_SPACING).astype(np.int64)
+    offset = expected - at
+    measurements = Measurements.nothing(points, points + offset)
+    measurements = replace(measurements, refined=np.ones(len(at), bool))
     rows, cols = images.left[0].valid.shape
-    inside = np.asarray(((moved >= 0) & (moved <= (cols, rows))).all(1))
-    for index in _blocks(node, inside):
-        for view, times in ATTEMPTS:
-            again = index[~(measured.ok[index] & (measured.distinct[index] >= SURE))]
-            if not len(again):
+    inside = np.asarray(((points >= 0) & (points <= (cols, rows))).all(1))
+    for index in _blocks(nodes, inside):
+        for feature, times in ATTEMPTS:
+            unsure = index[~(measurements.ok[index] & (measurements.distinct[index] >= SURE_DISTINCTNESS))]
+            if not len(unsure):
                 break
-            better = _attempt(images, node[again], (expected - at)[again], view, times)
-            replaced = better.ok & (~measured.ok[again] | (better.distinct > measured.distinct[again]))
-            chosen = again[replaced]
-            measured.right[chosen] = moved[chosen] + better.shift[replaced]
+            answers = _attempt(images, nodes[unsure], offset[unsure], feature, times)
+            better = answers.ok & (~measurements.ok[unsure] | (answers.distinct > measurements.distinct[unsure]))
+            chosen = unsure[better]
+            measurements.right[chosen] = points[chosen] + answers.shift[better]
             for name in ("quality", "distinct", "ok"):
-                getattr(measured, name)[chosen] = getattr(better, name)[replaced]
-            measured.sigma[chosen] = predicted_sigma(better.quality[replaced], view, times)
-            measured.view[chosen] = f"{view} {times}"
-            measured.witness[chosen] = images.options.window + 2 * SUPPORT * times
-    return measured
+                getattr(measurements, name)[chosen] = getattr(answers, name)[better]
+            measurements.sigma[chosen] = predicted_sigma(answers.quality[better], feature, times)
+            measurements.feature[chosen] = f"{feature} {times}"
+            measurements.independence[chosen] = images.options.window + 2 * AVERAGING_SIGMA * times
+    return measurements
 
 
-def _attempt(images: _Images, nodes: NDArray[np.int64], aside: Points, view: str, times: int) -> _Answers:
-    """Answers at some nodes of a block, arrays (N,) and (N, 2).
+def _attempt(images: _Images, nodes: NDArray[np.int64], offset: Points, feature: str, times: int) -> _Answers:
+    """Measure at some nodes of a block; the answers have arrays (N,) and (N, 2).
 
     Args:
         images: both scenes.
         nodes: (N, 2) column and row.
-        aside: (N, 2) where each is expected, right minus left, pixels.
-        view: what is correlated.
+        offset: (N, 2) where each is expected, right minus left, pixels.
+        feature: what is correlated, ``intensity`` or ``orientation``.
         times: by how much more is averaged than usual.
     """
     from scipy.ndimage import binary_dilation, distance_transform_edt
 
-    reach = REACH * times
+    reach = AVERAGING_REACH * times
     low = nodes.min(0) - reach
     cols, rows = nodes.max(0) + reach + 1 - low
     x, y = (nodes - low).T
     wanted = np.zeros((rows, cols), bool)
     wanted[y, x] = True
-    near = np.zeros((rows, cols, 2))
-    near[y, x] = aside
+    prior = np.zeros((rows, cols, 2))
+    prior[y, x] = offset
     # Windows beside a point are expected where the nearest point is
     nearest = distance_transform_edt(~wanted, return_distances=False, return_indices=True)
-    near = near[tuple(nearest)]
+    prior = prior[tuple(nearest)]
     needed = binary_dilation(wanted, np.ones((2 * reach + 1,) * 2))
-    at = (np.argwhere(needed)[:, ::-1] + low) * float(STEP)
-    first = _look(images, needed, at, near, view, times)
-    centred = near + _smooth(first.shift - near, first.ok & (first.distinct >= DISTINCT), reach)
-    second = _look(images, needed, at, centred, view, times)
-    within = np.hypot(*np.moveaxis(second.shift - near, -1, 0)) <= images.options.radius * np.sqrt(2)
-    ok = second.ok & (second.distinct >= DISTINCT) & within
+    at = (np.argwhere(needed)[:, ::-1] + low) * float(NODE_SPACING)
+    first = _correlate(images, needed, at, prior, feature, times)
+    centred = prior + _smooth(first.shift - prior, first.ok & (first.distinct >= LEAST_DISTINCTNESS), reach)
+    second = _correlate(images, needed, at, centred, feature, times)
+    within = np.hypot(*np.moveaxis(second.shift - prior, -1, 0)) <= images.options.radius * np.sqrt(2)
+    ok = second.ok & (second.distinct >= LEAST_DISTINCTNESS) & within
     return _Answers(second.shift[y, x], second.quality[y, x], second.distinct[y, x], ok[y, x])
 
 
-def _look(
-    images: _Images, needed: NDArray[np.bool_], at: Points, aside: NDArray[np.float64], view: str, times: int
+def _correlate(
+    images: _Images, needed: NDArray[np.bool_], at: Points, offset: NDArray[np.float64], feature: str, times: int
 ) -> _Answers:
-    """Correlate the windows of the needed nodes where they are expected, average, and find the peaks."""
+    """Correlate the windows of the needed nodes where they are expected, average, and find the peaks.
+
+    Args:
+        images: both scenes.
+        needed: (rows, cols) of a block, the nodes to correlate.
+        at: (N, 2) their positions in the left image, pixels.
+        offset: (rows, cols, 2) where each node is expected, right minus left, pixels.
+        feature: what is correlated.
+        times: by how much more is averaged than usual.
+    """
     options, device = images.options, torch.device(images.options.device)
-    to = at + aside[needed]
-    cut = np.floor(to + _dither(at / STEP))
+    to = at + offset[needed]
+    cut = np.floor(to + _dither(at / NODE_SPACING))
     margin = options.window // 2 + 2
-    here, there = (
-        part([i.pixels for i in side], side[0].valid, where, margin, view, device)
-        for side, where in ((images.left, at), (images.right, cut))
+    left, right = (
+        part([i.pixels for i in side], side[0].valid, points, margin, feature, device)
+        for side, points in ((images.left, at), (images.right, cut))
     )
-    found = Correlator(here, there, options.window, view).surfaces(at, to, options.radius, cut)
-    side = found.height.shape[-1]
+    surfaces = Correlator(left, right, options.window, feature).surfaces(at, to, options.radius, cut)
+    side = surfaces.height.shape[-1]
     place = torch.from_numpy(needed).to(device)
     height = torch.zeros((*needed.shape, side * side), device=device)
     clear = torch.zeros((*needed.shape, 1), device=device)
-    height[place] = (found.height * found.clear[:, None, None]).flatten(1)
-    clear[place] = found.clear[:, None]
-    mean, total = (averaged(f, times * SUPPORT / STEP, REACH * times)[place] for f in (height, clear))
+    height[place] = (surfaces.height * surfaces.clear[:, None, None]).flatten(1)
+    clear[place] = surfaces.clear[:, None]
+    sigma, reach = times * AVERAGING_SIGMA / NODE_SPACING, AVERAGING_REACH * times
+    mean, total = (averaged(field, sigma, reach)[place] for field in (height, clear))
     top = peaks((mean / total.clamp_min(1e-6)).view(-1, side, side))
     shift, quality, distinct = np.zeros((*needed.shape, 2)), np.zeros(needed.shape), np.zeros(needed.shape)
     ok = np.zeros(needed.shape, bool)
-    shift[needed] = aside[needed] + top.shift
+    shift[needed] = offset[needed] + top.shift
     quality[needed] = top.quality
     distinct[needed] = np.clip(1 - top.second / np.maximum(top.quality, 1e-3), 0, 1)
-    ok[needed] = top.inside & (found.clear.double().cpu().numpy() >= options.min_clear)
+    ok[needed] = top.inside & (surfaces.clear.double().cpu().numpy() >= options.min_clear)
     return _Answers(shift, quality, distinct, ok)
 
 
 def _dither(nodes: Points) -> Points:
-    """(N, 2) 0..1, evenly spread among neighbours (Roberts 2018, the R2 sequence).
+    """Draw (N, 2) fractions 0..1, evenly spread among neighbours (Roberts 2018, the R2 sequence).
 
     A window can only be cut at whole pixels, and its taper pulls what lies beside its middle by a twentieth of that.
     Rounded up here and down there in the right proportion, windows are centred in the mean.
@@ -242,7 +257,7 @@ def _dither(nodes: Points) -> Points:
 
 
 def _smooth(field: NDArray[np.float64], known: NDArray[np.bool_], reach: int) -> NDArray[np.float64]:
-    """(rows, cols, 2) median of what is known around each node; of all of it where nothing is, 0 without any."""
+    """Take the median, (rows, cols, 2), of what is known around each node; of all where nothing is, 0 without any."""
     if not known.any():
         return np.zeros_like(field)
     values = np.where(known[..., None], field, np.nan)
@@ -251,38 +266,38 @@ def _smooth(field: NDArray[np.float64], known: NDArray[np.bool_], reach: int) ->
         *field.shape, -1
     )
     median = np.broadcast_to(np.median(field[known], axis=0), field.shape).copy()
-    some = np.isfinite(around[:, :, 0]).any(-1)
-    median[some] = np.nanmedian(around[some], axis=-1)
+    near_known = np.isfinite(around[:, :, 0]).any(-1)
+    median[near_known] = np.nanmedian(around[near_known], axis=-1)
     return np.asarray(median)
 
 
-def predicted_sigma(quality: NDArray[np.float64], view: str = "intensity", times: int = 1) -> NDArray[np.float64]:
-    """Standard deviation per axis in pixels that a correlation peak of this height has (see ``SIGMA``)."""
+def predicted_sigma(quality: NDArray[np.float64], feature: str = "intensity", times: int = 1) -> NDArray[np.float64]:
+    """Predict the standard deviation per axis, in pixels, from the height of a peak (see ``INTENSITY_SIGMA``)."""
     q = np.clip(quality, 0.01, 1.0)
-    if view == "intensity":
-        return np.asarray(SIGMA[0] * np.sqrt(1 - q**2) / q + SIGMA[1])
+    if feature == "intensity":
+        return np.asarray(INTENSITY_SIGMA[0] * np.sqrt(1 - q**2) / q + INTENSITY_SIGMA[1])
     scale, power = ORIENTATION_SIGMA[times]
     return np.asarray(scale / q**power)
 
 
 def _blocks(nodes: NDArray[np.int64], inside: NDArray[np.bool_]) -> Iterator[NDArray[np.intp]]:
-    """Indices of the points of one block after another, so that neighbours are read together."""
+    """Yield the indices of the points of one block after another, so that neighbours are read together."""
     index = np.flatnonzero(inside)
     if not len(index):
         return
-    cell = nodes[index] // BLOCK
+    cell = nodes[index] // BLOCK_SIDE_NODES
     key = cell[:, 1] * (cell[:, 0].max() + 2) + cell[:, 0]
     order = np.argsort(key, kind="stable")
     yield from np.split(index[order], np.flatnonzero(np.diff(key[order])) + 1)
 
 
-def nodes(points: Points) -> Points:
-    """(N, 2) the nodes next to some points: x, y of pixel corners."""
-    return np.asarray(np.round(points / STEP) * float(STEP))
+def nearest_nodes(points: Points) -> Points:
+    """Move (N, 2) points to the nearest nodes: x, y of pixel corners."""
+    return np.asarray(np.round(points / NODE_SPACING) * float(NODE_SPACING))
 
 
 def grid(valid: NDArray[np.bool_], candidates: int) -> Points:
-    """Nodes on valid pixels, spread evenly.
+    """Choose nodes on valid pixels, spread evenly.
 
     Args:
         valid: (rows, cols), where points may lie; a memory map is only sampled.
@@ -291,8 +306,8 @@ def grid(valid: NDArray[np.bool_], candidates: int) -> Points:
     Returns:
         (N, 2) x, y of pixel corners, row by row.
     """
-    rows, cols = (np.arange(STEP, n, STEP) for n in valid.shape)
-    known = np.asarray(valid[np.ix_(rows, cols)])
-    every = max(1, round(float(np.sqrt(known.sum() / candidates))))
-    y, x = np.nonzero(known[every // 2 :: every, every // 2 :: every])
-    return np.column_stack([cols[every // 2 :: every][x], rows[every // 2 :: every][y]]).astype(np.float64)
+    rows, cols = (np.arange(NODE_SPACING, n, NODE_SPACING) for n in valid.shape)
+    clear = np.asarray(valid[np.ix_(rows, cols)])
+    step = max(1, round(float(np.sqrt(clear.sum() / candidates))))
+    y, x = np.nonzero(clear[step // 2 :: step, step // 2 :: step])
+    return np.column_stack([cols[step // 2 :: step][x], rows[step // 2 :: step][y]]).astype(np.float64)

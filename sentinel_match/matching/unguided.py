@@ -14,7 +14,7 @@ with any of them, must find the same ground window by window. On unrelated image
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -24,10 +24,11 @@ from sentinel_match.geometry.chance import ACCEPTED_CHANCE, agreement
 from sentinel_match.matchers.phase import Phase
 from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.matchers.validity import filled
-from sentinel_match.matching.view import View, reduced, shift, turned
+from sentinel_match.matching.plane_model import LARGEST_ZOOM, homogeneous, is_plausible, rotation_angle, zoom
+from sentinel_match.matching.view import SEARCH_WINDOW_SIDE, View, reduced, shared_windows, shift, turned
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
@@ -38,35 +39,31 @@ if TYPE_CHECKING:
 ROTATIONS = (0.0, 90.0, 180.0, 270.0, 45.0, 135.0, 225.0, 315.0, *(22.5 + 45.0 * k for k in range(8)))
 """Degrees clockwise by which the right image may be turned, in the order they are tried: SIFT without orientation is
 weak 15 degrees off, so the 22.5s follow where the 45s found nothing."""
-RING = 8
-"""So many rotations are tried before their candidates are looked at."""
-TOLERANCE = 3.0
-"""Pixels, as matched, within which a correspondence agrees with a model."""
-SIGMA = 0.5
+ROTATIONS_PER_ROUND = 8
+"""So many rotations are tried before their models are checked."""
+AGREEMENT_TOLERANCE = 3.0
+"""Pixels, as matched (of the reduced images), within which a correspondence agrees with a model."""
+MATCH_SIGMA = 0.5
 """Pixels, as matched: what a right correspondence errs by, per axis."""
-SURE = 1e-20
+SURE_CHANCE = 1e-20
 """A model so unlikely by chance needs no further rotation to compare with."""
-LARGEST_ZOOM = 4.0
-"""A model that shrinks or stretches by more is an artefact: everything agrees with one that maps it onto a spot."""
-LEAST_INLIERS = 5
-"""A candidate needs so many agreeing matches apart from one another."""
-CANDIDATES = 3
-"""So many rotations, those with the most agreement, are looked at by ``phase``."""
-LEAST_WINDOWS = 6
-"""And so many of them."""
-SEEN = 0.25
-"""Least share of the ground both images show that agreeing windows of ``phase`` must look at."""
-APART = 32.0
+LEAST_AGREEING_MATCHES = 5
+"""A model needs so many agreeing matches apart from one another."""
+CHECKED_CANDIDATES = 3
+"""The models of so many rotations, those with the most agreement, are checked by ``phase``."""
+LEAST_AGREEING_WINDOWS = 6
+"""Windows of ``phase`` that must agree with a model it confirms."""
+LEAST_SEEN_SHARE = 0.25
+"""Least share of the ground both images show that those windows must look at."""
+INDEPENDENT_DISTANCE = 32.0
 """Pixels, as matched: a network sees about as much around a point, so within it matches are right or wrong together."""
-REACH = 12.0
+UNGUIDED_REACH = 12.0
 """Pixels, as matched, by which a model found without a prior may be off when it becomes the prior."""
-WINDOW = 640
-"""Side in pixels of the windows that big images are matched in at full resolution."""
 
 
 @dataclass(frozen=True, eq=False)
 class Search:
-    """How to look."""
+    """How two images are searched."""
 
     matcher: Matcher
     size: int | tuple[int, int] | None = 1024
@@ -84,10 +81,13 @@ class Search:
 
     @property
     def recipe(self) -> Mapping[str, object]:
-        """Everything a result depends on but the images; JSON-able."""
-        constants = (TOLERANCE, SIGMA, SURE, LARGEST_ZOOM, LEAST_INLIERS, CANDIDATES, SEEN, APART, REACH, WINDOW)
-        own = {name: getattr(self, name) for name in ("size", "rotations", "model", "windows", "seed")}
-        return {"matcher": dict(self.matcher.recipe), **own, "constants": constants, "version": 2}
+        """List everything a result depends on but the images; JSON-able."""
+        constants = (
+            *(AGREEMENT_TOLERANCE, MATCH_SIGMA, SURE_CHANCE, LARGEST_ZOOM, LEAST_AGREEING_MATCHES),
+            *(CHECKED_CANDIDATES, LEAST_SEEN_SHARE, INDEPENDENT_DISTANCE, UNGUIDED_REACH, SEARCH_WINDOW_SIDE),
+        )
+        options = {name: getattr(self, name) for name in ("size", "rotations", "model", "windows", "seed")}
+        return {"matcher": dict(self.matcher.recipe), **options, "constants": constants, "version": 2}
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +97,7 @@ class Relation:
     keypoints: tuple[Points, Points]
     """(N, 2) and (M, 2): everything looked at in the left and in the right image."""
     pairs: NDArray[np.intp]
-    """(K, 2) which of them the matcher thinks are the same, believed or not."""
+    """(K, 2) which of them the matcher thinks are the same, inliers or not."""
     score: NDArray[np.float64]
     """(K,) the matcher's confidence, 0 to 1."""
     inlier: NDArray[np.bool_]
@@ -114,7 +114,10 @@ class Relation:
 
 @dataclass(frozen=True, eq=False)
 class _Attempt:
-    """One comparison; keypoints and points in pixels of the images."""
+    """One comparison of the images: what was matched, the model, and how likely chance makes one as good.
+
+    Keypoints are in pixels of the images.
+    """
 
     keypoints: tuple[Points, Points]
     pairs: NDArray[np.intp]
@@ -125,61 +128,75 @@ class _Attempt:
 
     @property
     def rank(self) -> tuple[float, int]:
+        """Return what attempts are sorted by, the best first."""
         return self.chance, -int(self.inlier.sum())
 
 
 def relate(left: View, right: View, search: Search) -> Relation:
-    """What two images have in common, whatever their rotation.
+    """Find what two images have in common, whatever their rotation.
 
     A model counts if ``phase`` confirms it. Memory is bounded by ``search.size`` and the windows, not by the images.
 
     Args:
         left: the reference.
         right: of any size, scale (to about :data:`LARGEST_ZOOM`) and angle.
-        search: how to look.
+        search: how to search.
     """
     a, b = reduced(left, search.size), reduced(right, search.size)
-    described = search.matcher.describe(a.pixels, a.valid)
-    area = float(np.sqrt(b.valid.sum() / np.pi)) * b.scale
-    attempts: dict[float, _Attempt] = {}
-    best, model = None, None
-    for first in range(0, len(search.rotations), RING):
-        ring = {}
-        for rotation in search.rotations[first : first + RING]:
-            part = _compare(search.matcher, a, described, turned(b, -rotation))
-            ring[rotation] = _attempt([part], (a.scale, b.scale), search, area)
-            if ring[rotation].chance < SURE:
-                break
-        attempts |= ring
-        for candidate in sorted(ring.values(), key=lambda t: t.rank)[:CANDIDATES]:
-            if candidate.model is not None and np.isfinite(candidate.chance):
-                model = _overlaid(a, b, candidate.model, search.device)
-                if model is not None:
-                    best = candidate
-                    break
-        if best is not None:
-            break
+    description = search.matcher.describe(a.pixels, a.valid)
+    attempts, best, model = _try_rotations(a, b, description, search)
     if not attempts:
         raise ValueError("no rotation to try")
     agreeing = {rotation: int(attempt.inlier.sum()) for rotation, attempt in attempts.items()}
     if best is None or model is None:
-        best = min(attempts.values(), key=lambda t: t.rank)
-        most = f"at most {max(agreeing.values())} of their matches agree, and their windows do not"
-        return Relation(
-            best.keypoints, best.pairs, best.score, np.zeros(len(best.score), bool), None, None, agreeing, most
-        )
-    again = _guided([(a, b)], model, search, 2 * TOLERANCE * b.scale, described)
-    best = again if again.inlier.sum() >= best.inlier.sum() else best
+        best = min(attempts.values(), key=lambda a: a.rank)
+        why = f"at most {max(agreeing.values())} of their matches agree, and their windows do not"
+        none = np.zeros(len(best.score), bool)
+        return Relation(best.keypoints, best.pairs, best.score, none, None, None, agreeing, why)
+    second = _compare_under([(a, b)], model, search, 2 * AGREEMENT_TOLERANCE * b.scale, description)
+    best = second if second.inlier.sum() >= best.inlier.sum() else best
     if search.windows and max(a.scale, b.scale) > 1:
-        views = _windows(left, right, model, search.windows, 2 * TOLERANCE * b.scale)
-        fine = _guided(views, model, search, 2 * TOLERANCE * b.scale)
+        views = shared_windows(left, right, model, search.windows, 2 * AGREEMENT_TOLERANCE * b.scale)
+        fine = _compare_under(views, model, search, 2 * AGREEMENT_TOLERANCE * b.scale)
         best = fine if fine.chance < ACCEPTED_CHANCE else best
-    angle = None if best.model is None else turn(best.model, np.array(left.valid.shape[::-1]) / 2)
+    angle = None if best.model is None else rotation_angle(best.model, np.array(left.valid.shape[::-1]) / 2)
     return Relation(best.keypoints, best.pairs, best.score, best.inlier, best.model, angle, agreeing)
 
 
-def _overlaid(left: View, right: View, model: PlaneTransform, device: str) -> PlaneTransform | None:
-    """The model as ``phase`` has it, with the right view laid over the left one; ``None`` if it sees other ground.
+def _try_rotations(
+    left: View, right: View, description: Arrays, search: Search
+) -> tuple[dict[float, _Attempt], _Attempt | None, PlaneTransform | None]:
+    """Compare two views at one rotation after another, until ``phase`` confirms the model of one.
+
+    Args:
+        left: a view.
+        right: a view.
+        description: of the left view.
+        search: how to search.
+
+    Returns:
+        All comparisons, by rotation; the one that is confirmed, and its model refined; ``None`` for both without any.
+    """
+    radius = float(np.sqrt(right.valid.sum() / np.pi)) * right.scale  # of a disc as large as what is valid
+    attempts: dict[float, _Attempt] = {}
+    for first in range(0, len(search.rotations), ROTATIONS_PER_ROUND):
+        batch = {}
+        for rotation in search.rotations[first : first + ROTATIONS_PER_ROUND]:
+            part = _compare(search.matcher, left, description, turned(right, -rotation))
+            batch[rotation] = _fit([part], (left.scale, right.scale), search, radius)
+            if batch[rotation].chance < SURE_CHANCE:
+                break
+        attempts |= batch
+        for candidate in sorted(batch.values(), key=lambda a: a.rank)[:CHECKED_CANDIDATES]:
+            if candidate.model is not None and np.isfinite(candidate.chance):
+                model = _confirm(left, right, candidate.model, search.device)
+                if model is not None:
+                    return attempts, candidate, model
+    return attempts, None, None
+
+
+def _confirm(left: View, right: View, model: PlaneTransform, device: str) -> PlaneTransform | None:
+    """Refine a model by ``phase``, with the right view laid over the left one; ``None`` if that shows other ground.
 
     Args:
         left: a view.
@@ -195,164 +212,124 @@ def _overlaid(left: View, right: View, model: PlaneTransform, device: str) -> Pl
     valid = cv2.warpPerspective(right.valid.astype(np.float32), centred, (cols, rows), flags=cv2.INTER_LINEAR) > 0.999
     phase = Phase(spacing=16, device=device)
     both = left.valid & valid
-    here, there = phase.describe(np.asarray(left.pixels, np.float32), both), phase.describe(pixels, both)
-    found = phase.match(here, there, GeometricPrior(np.eye(3), REACH))
-    keep = robust.decluster(found.left, found.score, found.witnesses)
-    p, q = found.left[keep], found.right[keep]
-    if len(p) < LEAST_WINDOWS:
+    descriptions = phase.describe(np.asarray(left.pixels, np.float32), both), phase.describe(pixels, both)
+    matches = phase.match(*descriptions, GeometricPrior(np.eye(3), UNGUIDED_REACH))
+    keep = robust.decluster(matches.left, matches.score, matches.witnesses)
+    p, q = matches.left[keep], matches.right[keep]
+    if len(p) < LEAST_AGREEING_WINDOWS:
         return None
-    sigma = np.full(len(p), SIGMA)
-    small = robust.robust_fit(model.kind, p, q, sigma, tolerance=TOLERANCE, quality=found.score[keep])
-    count, chance = agreement(p, q, small, TOLERANCE / 2, REACH)
-    agrees = np.hypot(*(q - small(p)).T) <= TOLERANCE / 2
-    seen = float((found.witnesses[keep][agrees] ** 2).sum()) / max(float(both.sum()), 1.0)
-    if chance > ACCEPTED_CHANCE / (CANDIDATES * len(ROTATIONS)) or seen < SEEN or count < LEAST_WINDOWS:
+    sigma = np.full(len(p), MATCH_SIGMA)
+    remainder = robust.robust_fit(model.kind, p, q, sigma, tolerance=AGREEMENT_TOLERANCE, quality=matches.score[keep])
+    count, chance = agreement(p, q, remainder, AGREEMENT_TOLERANCE / 2, UNGUIDED_REACH)
+    agrees = np.hypot(*(q - remainder(p)).T) <= AGREEMENT_TOLERANCE / 2
+    seen_share = float((matches.witnesses[keep][agrees] ** 2).sum()) / max(float(both.sum()), 1.0)
+    if chance > ACCEPTED_CHANCE / (CHECKED_CANDIDATES * len(ROTATIONS)):
         return None
-    whole = right.matrix @ to_right @ homogeneous(small) @ np.linalg.inv(left.matrix)
+    if seen_share < LEAST_SEEN_SHARE or count < LEAST_AGREEING_WINDOWS:
+        return None
+    whole = right.matrix @ to_right @ homogeneous(remainder) @ np.linalg.inv(left.matrix)
     return transform.PlaneTransform(model.kind, whole / whole[2, 2], np.zeros(2))
 
 
-def turn(model: PlaneTransform, at: NDArray[np.float64]) -> float:
-    """Degrees clockwise, -180 to 180, by which a model turns what is at (2,) ``at`` (the rotation nearest to it)."""
-    (a, b), (c, d) = _linear(model, at)
-    return float(np.degrees(np.arctan2(c - b, a + d)))
+class _Comparison(NamedTuple):
+    """What a matcher says of two views."""
+
+    left: Points
+    """(N, 2) keypoints in pixels of the left image."""
+    right: Points
+    """(M, 2) keypoints in pixels of the right image."""
+    pairs: NDArray[np.intp]
+    """(K, 2) which of them match."""
+    score: NDArray[np.float64]
+    """(K,) the matcher's confidence."""
 
 
-def homogeneous(model: PlaneTransform) -> NDArray[np.float64]:
-    """(3, 3) matrix of a model, without the origin it keeps apart."""
-    return np.asarray(shift(*model.origin) @ model.matrix @ shift(*-model.origin))
-
-
-_Part: TypeAlias = "tuple[Points, Points, NDArray[np.intp], NDArray[np.float64]]"
-"""Keypoints of both in pixels of their images, which of them match, and the scores."""
-
-
-def _compare(matcher: Matcher, a: View, described: Arrays, b: View, prior: GeometricPrior | None = None) -> _Part:
+def _compare(
+    matcher: Matcher, a: View, description: Arrays, b: View, prior: GeometricPrior | None = None
+) -> _Comparison:
+    """Match two views, the left one of which is described already."""
     other = matcher.describe(b.pixels, b.valid)
-    found = matcher.match(described, other, prior)
-    left, i = _indexed(described, found.left)
-    right, j = _indexed(other, found.right)
-    return a.whence(left), b.whence(right), np.column_stack([i, j]), found.score
+    matches = matcher.match(description, other, prior)
+    left, i = _index_keypoints(description, matches.left)
+    right, j = _index_keypoints(other, matches.right)
+    return _Comparison(a.to_image(left), b.to_image(right), np.column_stack([i, j]), matches.score)
 
 
-def _indexed(described: Arrays, points: Points) -> tuple[Points, NDArray[np.intp]]:
-    """Keypoints, and which of them the matched points are; a method without keypoints has only those it matched."""
-    keypoints = np.asarray(described.get("keypoints", points), np.float64)
-    where = {row.tobytes(): k for k, row in enumerate(keypoints)}
-    index = np.array([where.get(row.tobytes(), -1) for row in points], np.intp)
+def _index_keypoints(description: Arrays, points: Points) -> tuple[Points, NDArray[np.intp]]:
+    """List the keypoints, and which of them the matched points are; a method without any has only those it matched."""
+    keypoints = np.asarray(description.get("keypoints", points), np.float64)
+    positions = {row.tobytes(): k for k, row in enumerate(keypoints)}
+    index = np.array([positions.get(row.tobytes(), -1) for row in points], np.intp)
     return (points, np.arange(len(points))) if (index < 0).any() else (keypoints, index)
 
 
-def _attempt(parts: list[_Part], scale: tuple[float, float], search: Search, reach: float) -> _Attempt:
-    """The model that all parts of a comparison agree on, and how likely chance makes as many agree.
+def _fit(parts: list[_Comparison], scale: tuple[float, float], search: Search, reach: float) -> _Attempt:
+    """Fit the model that all parts of a comparison agree on, and tell how likely chance makes as many agree.
 
     Args:
         parts: what was compared.
-        scale: pixels of the left and of the right image per pixel that was seen.
-        search: how to look.
+        scale: pixels of the left and of the right image per pixel as matched.
+        search: how to search.
         reach: radius in pixels of the right image over which wrong matches spread.
     """
     if not parts:
         none, empty = np.empty((0, 2)), np.empty(0)
         return _Attempt((none, none), np.empty((0, 2), np.intp), empty, None, empty.astype(bool), np.inf)
-    before = np.cumsum([[0, 0], *([len(p), len(q)] for p, q, _, _ in parts)], axis=0)
-    keypoints = np.vstack([p for p, _, _, _ in parts]), np.vstack([q for _, q, _, _ in parts])
-    pairs = np.vstack([pairs + before[k] for k, (_, _, pairs, _) in enumerate(parts)])
-    score = np.concatenate([score for _, _, _, score in parts])
+    start = np.cumsum([[0, 0], *([len(part.left), len(part.right)] for part in parts)], axis=0)
+    keypoints = np.vstack([part.left for part in parts]), np.vstack([part.right for part in parts])
+    pairs = np.vstack([part.pairs + first for part, first in zip(parts, start, strict=False)])
+    score = np.concatenate([part.score for part in parts])
     p, q = keypoints[0][pairs[:, 0]], keypoints[1][pairs[:, 1]]
-    nothing = _Attempt(keypoints, pairs, score, None, np.zeros(len(score), bool), np.inf)
-    tolerance, sigma = TOLERANCE * scale[1], np.full(len(score), SIGMA * scale[1])
+    failure = _Attempt(keypoints, pairs, score, None, np.zeros(len(score), bool), np.inf)
+    tolerance, sigma = AGREEMENT_TOLERANCE * scale[1], np.full(len(score), MATCH_SIGMA * scale[1])
     try:
         model = robust.robust_fit(search.model, p, q, sigma, tolerance=tolerance, quality=score, seed=search.seed)
     except transform.NoModel:  # too few of them, or all on one spot
-        return nothing
-    if not _plausible(model, p):
-        return nothing
+        return failure
+    if not is_plausible(model, p):
+        return failure
     inlier = np.hypot(*(q - model(p)).T) <= tolerance
     # Inliers first, so that of a group with one of them it is one that counts
     order = np.lexsort((-score, ~inlier))
-    alone = order[_alone(p[order], APART * scale[0]) & _alone(q[order], APART * scale[1])]
-    count, chance = agreement(p[alone], q[alone], model, tolerance, reach)
-    return _Attempt(keypoints, pairs, score, model, inlier, chance if count >= LEAST_INLIERS else np.inf)
+    cells = [INDEPENDENT_DISTANCE * s for s in scale]
+    independent = order[_first_of_cell(p[order], cells[0]) & _first_of_cell(q[order], cells[1])]
+    count, chance = agreement(p[independent], q[independent], model, tolerance, reach)
+    return _Attempt(keypoints, pairs, score, model, inlier, chance if count >= LEAST_AGREEING_MATCHES else np.inf)
 
 
-def _guided(
+def _compare_under(
     views: Iterable[tuple[View, View]],
     model: PlaneTransform,
     search: Search,
     radius: float,
-    described: Arrays | None = None,
+    description: Arrays | None = None,
 ) -> _Attempt:
-    """Views compared under a model that is off by ``radius`` pixels at most, the right ones as the left ones show them.
+    """Compare views under a model that is off by ``radius`` pixels at most, the right ones as the left ones show them.
 
     Each right view is turned by just the angle, reduced where it is finer, and cut to what the left one can show.
+    ``description`` is that of the left view, where there is only one and it has been described already.
     """
     parts, scale = [], (1.0, 1.0)
     for left, right in views:
         corners = left.corners
-        upright = turned(right, -turn(model, corners.mean(0)))
-        zoom = np.sqrt(abs(np.linalg.det(_linear(model, corners.mean(0))))) * left.scale / right.scale
-        if zoom > 1.2:
+        upright = turned(right, -rotation_angle(model, corners.mean(0)))
+        excess = zoom(model, corners.mean(0)) * left.scale / right.scale
+        if excess > 1.2:
             rows, cols = upright.valid.shape
-            upright = reduced(upright, (max(1, round(cols / zoom)), max(1, round(rows / zoom))))
-        shown = upright.where(model(corners))
-        low, high = shown.min(0) - radius / upright.scale, shown.max(0) + radius / upright.scale
+            upright = reduced(upright, (max(1, round(cols / excess)), max(1, round(rows / excess))))
+        outline = upright.to_view(model(corners))
+        low, high = outline.min(0) - radius / upright.scale, outline.max(0) + radius / upright.scale
         (x, y), (width, height) = np.floor(low).astype(int), np.ceil(high - low).astype(int) + 1
-        upright = upright.cut(y, x, height, width)
+        upright = upright.crop(y, x, height, width)
         prior = GeometricPrior(np.linalg.inv(upright.matrix) @ homogeneous(model) @ left.matrix, radius / upright.scale)
-        known = search.matcher.describe(left.pixels, left.valid) if described is None else described
+        known = search.matcher.describe(left.pixels, left.valid) if description is None else description
         parts.append(_compare(search.matcher, left, known, upright, prior))
         scale = left.scale, upright.scale
-    return _attempt(parts, scale, search, radius)
+    return _fit(parts, scale, search, radius)
 
 
-def _windows(left: View, right: View, model: PlaneTransform, count: int, radius: float) -> Iterator[tuple[View, View]]:
-    """Windows of the left image that show most of what both show, far from one another, with their places in the right.
-
-    One at a time: no more than one is in memory.
-    """
-    rows, cols = left.valid.shape
-    starts = np.array([(y, x) for y in range(0, rows, WINDOW) for x in range(0, cols, WINDOW)])
-    share = np.array([_shared(left, right, model, y, x) for y, x in starts.tolist()])
-    chosen: list[int] = []
-    while len(chosen) < min(count, int((share > 0).sum())):
-        apart = [np.hypot(*(starts - starts[k]).T) for k in chosen]
-        chosen.append(int(np.argmax(share * (np.min(apart, axis=0) if apart else 1))))
-    for y, x in starts[chosen].tolist():
-        a = left.cut(y, x, WINDOW, WINDOW)
-        there = right.where(model(a.corners))
-        low, high = np.floor(there.min(0) - radius).astype(int), np.ceil(there.max(0) + radius).astype(int)
-        yield a, right.cut(low[1], low[0], high[1] - low[1], high[0] - low[0])
-
-
-def _shared(left: View, right: View, model: PlaneTransform, row: int, col: int) -> float:
-    """Share of a window that is valid in both images, from a sample."""
-    y, x = (n.ravel() for n in np.mgrid[row : row + WINDOW : 16, col : col + WINDOW : 16])
-    x, y = (n[(y < left.valid.shape[0]) & (x < left.valid.shape[1])] for n in (x, y))
-    there = np.floor(right.where(model(left.whence(np.column_stack([x, y]) + 0.5)))).astype(int)
-    inside = (there >= 0).all(1) & (there[:, 0] < right.valid.shape[1]) & (there[:, 1] < right.valid.shape[0])
-    u, v = there[inside].T
-    return float((left.valid[y[inside], x[inside]] & right.valid[v, u]).sum()) / (WINDOW / 16) ** 2
-
-
-def _plausible(model: PlaneTransform, points: Points) -> bool:
-    """Whether a model is a look at the same ground wherever the points are: no mirror, no collapse, no fold."""
-    low, high = points.min(0), points.max(0)
-    places = [low, high, np.array([low[0], high[1]]), np.array([high[0], low[1]])]
-    linear = np.stack([_linear(model, at) for at in places])
-    strain = np.linalg.svd(linear, compute_uv=False)
-    sane = (strain.max() <= LARGEST_ZOOM) & (strain.min() >= 1 / LARGEST_ZOOM)
-    return bool(np.isfinite(linear).all() and (np.linalg.det(linear) > 0).all() and sane)
-
-
-def _linear(model: PlaneTransform, at: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(2, 2) derivative of a model at one point."""
-    here, right, below = model(at + np.array([[0, 0], [1.0, 0], [0, 1.0]]))
-    return np.column_stack([right - here, below - here])
-
-
-def _alone(points: Points, cell: float) -> NDArray[np.bool_]:
-    """One point of each cell: several at one spot are one piece of evidence, not several."""
-    chosen = np.zeros(len(points), bool)
-    chosen[np.unique(np.floor(points / cell), axis=0, return_index=True)[1]] = True
-    return chosen
+def _first_of_cell(points: Points, cell: float) -> NDArray[np.bool_]:
+    """Mark the first point of each cell: several at one spot are one piece of evidence, not several."""
+    first = np.zeros(len(points), bool)
+    first[np.unique(np.floor(points / cell), axis=0, return_index=True)[1]] = True
+    return first

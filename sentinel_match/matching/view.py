@@ -1,4 +1,4 @@
-"""Looks at an image that remember where each of their pixels came from: reduced, turned, cut out."""
+"""Views of an image that remember where each of their pixels came from: reduced, turned, cut out, in windows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ from sentinel_match.matchers.validity import filled
 from sentinel_match.raster.resample import block_mean
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
+
+    from sentinel_match.geometry.transform import PlaneTransform
+
+SEARCH_WINDOW_SIDE = 640
+"""Side in pixels of the windows that big images are matched in at full resolution."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,55 +38,56 @@ class View:
 
     @staticmethod
     def of(pixels: NDArray[Any], valid: NDArray[np.bool_], owner: object = None) -> View:
-        """The whole image as it is."""
+        """Make a view of the whole image as it is."""
         return View(pixels, valid, np.eye(3), owner)
 
     @property
     def scale(self) -> float:
-        """Side of a pixel of the view in pixels of the image."""
+        """Compute the side of a pixel of the view in pixels of the image."""
         return float(np.sqrt(abs(np.linalg.det(self.matrix[:2, :2]))))
 
     @property
     def corners(self) -> NDArray[np.float64]:
-        """(4, 2) corners of the view in pixels of the image."""
+        """List (4, 2) corners of the view in pixels of the image."""
         rows, cols = self.valid.shape
-        return self.whence(np.array([[0, 0], [cols, 0], [0, rows], [cols, rows]]))
+        return self.to_image(np.array([[0, 0], [cols, 0], [0, rows], [cols, rows]]))
 
-    def whence(self, points: NDArray[Any]) -> NDArray[np.float64]:
-        """(N, 2) points of the view in pixels of the image."""
+    def to_image(self, points: NDArray[Any]) -> NDArray[np.float64]:
+        """Convert (N, 2) points of the view to pixels of the image."""
         return np.asarray(points @ self.matrix[:2, :2].T + self.matrix[:2, 2], np.float64)
 
-    def where(self, points: NDArray[Any]) -> NDArray[np.float64]:
-        """(N, 2) points of the image in pixels of the view."""
+    def to_view(self, points: NDArray[Any]) -> NDArray[np.float64]:
+        """Convert (N, 2) points of the image to pixels of the view."""
         return np.asarray((points - self.matrix[:2, 2]) @ np.linalg.inv(self.matrix[:2, :2]).T, np.float64)
 
-    def cut(self, row: int, col: int, height: int, width: int) -> View:
-        """A rectangle of it, as far as it lies inside."""
+    def crop(self, row: int, col: int, height: int, width: int) -> View:
+        """Cut out a rectangle, as far as it lies inside."""
         rows, cols = (slice(max(a, 0), max(a + n, 0)) for a, n in ((row, height), (col, width)))
         pixels = np.asarray(self.pixels[rows, cols], np.float32)
         return View(pixels, np.asarray(self.valid[rows, cols]), self.matrix @ shift(cols.start, rows.start))
 
 
 def reduced(view: View, size: int | tuple[int, int] | None) -> View:
-    """A view with means of the valid pixels for pixels, valid where at least half are; strip by strip.
+    """Reduce a view: means of the valid pixels for pixels, valid where at least half of them are; strip by strip.
 
     Args:
         view: of any size.
         size: pixels of the longer side, or width and height; a side that is shorter already stays. ``None`` = as is.
     """
     rows, cols = view.valid.shape
-    wanted = (size, size) if isinstance(size, int) else size
-    ratio = (1.0, 1.0) if wanted is None else (max(1.0, cols / wanted[0]), max(1.0, rows / wanted[1]))
+    limit = (size, size) if isinstance(size, int) else size
+    ratio = (1.0, 1.0) if limit is None else (max(1.0, cols / limit[0]), max(1.0, rows / limit[1]))
     if isinstance(size, int):
         ratio = (max(ratio), max(ratio))
     block = min(int(min(ratio) + 1e-9), rows, cols)
     step = max(1, 1024 // block) * block
-    tall, wide = rows // block * block, cols // block * block
+    height, width = rows // block * block, cols // block * block
     strips = [
         block_mean(
-            _with_nan(view.pixels[top : top + step, :wide], view.valid[top : top + step, :wide])[: tall - top], block
+            _with_nan(view.pixels[top : top + step, :width], view.valid[top : top + step, :width])[: height - top],
+            block,
         )
-        for top in range(0, tall, step)
+        for top in range(0, height, step)
     ]
     pixels = np.vstack(strips)
     target = tuple(max(1, round(n * block / r)) for n, r in zip(pixels.shape[::-1], ratio, strict=True))
@@ -94,7 +102,7 @@ def reduced(view: View, size: int | tuple[int, int] | None) -> View:
 
 
 def turned(view: View, degrees: float) -> View:
-    """A view turned clockwise, whole, on a canvas as large as it then needs: exact by quarters, else one cubic warp."""
+    """Turn a view clockwise, whole, on a canvas as large as it then needs: exact by quarters, else one cubic warp."""
     rows, cols = view.valid.shape
     if degrees % 90 == 0:
         quarter = round(degrees / 90) % 4
@@ -105,21 +113,62 @@ def turned(view: View, degrees: float) -> View:
         cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
         canvas = int(np.ceil(abs(cols * cos) + abs(rows * sin))), int(np.ceil(abs(cols * sin) + abs(rows * cos)))
     # y points down, so this is clockwise
-    forth = shift(canvas[0] / 2, canvas[1] / 2) @ np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1.0]])
-    forth = forth @ shift(-cols / 2, -rows / 2)
+    matrix = shift(canvas[0] / 2, canvas[1] / 2) @ np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1.0]])
+    matrix = matrix @ shift(-cols / 2, -rows / 2)
     if degrees % 90:
-        centred = (shift(-0.5, -0.5) @ forth @ shift(0.5, 0.5))[:2]  # OpenCV counts from the centre of a pixel
+        centred = (shift(-0.5, -0.5) @ matrix @ shift(0.5, 0.5))[:2]  # OpenCV counts from the centre of a pixel
         source = filled(view.pixels, view.valid) if view.valid.any() else view.pixels
         pixels = cv2.warpAffine(source, centred, canvas, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         pixels = np.clip(pixels, 0, 1)
         valid = cv2.warpAffine(view.valid.astype(np.float32), centred, canvas, flags=cv2.INTER_LINEAR) > 0.999
-    return View(pixels, valid, view.matrix @ np.linalg.inv(forth))
+    return View(pixels, valid, view.matrix @ np.linalg.inv(matrix))
+
+
+def shared_windows(
+    left: View, right: View, model: PlaneTransform, count: int, radius: float
+) -> Iterator[tuple[View, View]]:
+    """Yield windows of the left image, each with its place in the right one, that show most of what both show.
+
+    They lie far from one another, and no more than one at a time is in memory.
+
+    Args:
+        left: a view.
+        right: a view.
+        model: image pixels of the left view to image pixels of the right one.
+        count: at most so many windows.
+        radius: pixels of the right view by which the model may be off.
+    """
+    rows, cols = left.valid.shape
+    side = SEARCH_WINDOW_SIDE
+    starts = np.array([(y, x) for y in range(0, rows, side) for x in range(0, cols, side)])
+    share = np.array([_share_valid(left, right, model, y, x) for y, x in starts.tolist()])
+    chosen: list[int] = []
+    while len(chosen) < min(count, int((share > 0).sum())):
+        distances = [np.hypot(*(starts - starts[k]).T) for k in chosen]
+        chosen.append(int(np.argmax(share * (np.min(distances, axis=0) if distances else 1))))
+    for y, x in starts[chosen].tolist():
+        window = left.crop(y, x, side, side)
+        outline = right.to_view(model(window.corners))
+        low, high = np.floor(outline.min(0) - radius).astype(int), np.ceil(outline.max(0) + radius).astype(int)
+        yield window, right.crop(low[1], low[0], high[1] - low[1], high[0] - low[0])
+
+
+def _share_valid(left: View, right: View, model: PlaneTransform, row: int, col: int) -> float:
+    """Estimate the share of a window that is valid in both images, from a sample."""
+    side = SEARCH_WINDOW_SIDE
+    y, x = (n.ravel() for n in np.mgrid[row : row + side : 16, col : col + side : 16])
+    x, y = (n[(y < left.valid.shape[0]) & (x < left.valid.shape[1])] for n in (x, y))
+    target = np.floor(right.to_view(model(left.to_image(np.column_stack([x, y]) + 0.5)))).astype(int)
+    inside = (target >= 0).all(1) & (target[:, 0] < right.valid.shape[1]) & (target[:, 1] < right.valid.shape[0])
+    u, v = target[inside].T
+    return float((left.valid[y[inside], x[inside]] & right.valid[v, u]).sum()) / (side / 16) ** 2
 
 
 def shift(x: float, y: float) -> NDArray[np.float64]:
-    """(3, 3) homogeneous: moves by x, y."""
+    """Make the (3, 3) homogeneous matrix that moves by x, y."""
     return np.array([[1, 0, x], [0, 1, y], [0, 0, 1.0]])
 
 
 def _with_nan(pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Fill invalid pixels with NaN."""
     return np.where(valid, np.asarray(pixels, np.float32), np.float32(np.nan))

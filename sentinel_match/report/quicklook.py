@@ -109,7 +109,7 @@ def keep(left: Scene, right: Scene, folder: Path, options: Options, cache: Cache
         return
     tell("quick-look", 0, 1)
     said = record["summary"]
-    loaded = load_both(left, right, said["band"], options.resolution, options.masking, options.semantics, cache, tell)
+    loaded = load_both(left, right, options.inputs(said["band"]), cache, tell)
     a, b = loaded[0][0], loaded[1][0]
     grid = covering(metric(a.raster.geobox), b.raster.geobox, 0)
     _write_masks(folder / MASKS, (a, b), grid)

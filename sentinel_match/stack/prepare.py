@@ -18,7 +18,7 @@ from sentinel_match.atomic import whole_folder
 from sentinel_match.errors import NoOverlap, NotComparable
 from sentinel_match.formats.geojson import dumps
 from sentinel_match.geometry.grids import ground_resolution
-from sentinel_match.matching.inputs import BANDS as PROVEN
+from sentinel_match.matching.inputs import PREFERRED_BANDS as PROVEN
 from sentinel_match.products.scene import Asset
 from sentinel_match.raster.jp2 import read_rasterio
 from sentinel_match.raster.load import MASK_METRES, load

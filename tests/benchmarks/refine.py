@@ -64,7 +64,7 @@ def raster_of(pixels: np.ndarray, valid: np.ndarray | None = None) -> Raster:
 
 def inner() -> np.ndarray:
     """Nodes away from the rim, where Fourier shifts wrap around."""
-    steps = np.arange(subpixel.STEP * 5, SIDE - subpixel.STEP * 5, subpixel.STEP, dtype=float)
+    steps = np.arange(subpixel.NODE_SPACING * 5, SIDE - subpixel.NODE_SPACING * 5, subpixel.NODE_SPACING, dtype=float)
     return np.stack(np.meshgrid(steps, steps), -1).reshape(-1, 2)
 
 
@@ -242,11 +242,11 @@ def constants(module: Any, **values: object) -> Iterator[None]:
 
 
 def tried(
-    name: str, pair: Pair, *, support: float = subpixel.SUPPORT, view: str = "intensity", window: int = 32
+    name: str, pair: Pair, *, support: float = subpixel.AVERAGING_SIGMA, view: str = "intensity", window: int = 32
 ) -> None:
     """One way of ``measure`` alone: no second or third attempt."""
-    reach = max(1, round(support / subpixel.STEP * 1.75))
-    with constants(subpixel, SUPPORT=support, REACH=reach, ATTEMPTS=((view, 1),)):
+    reach = max(1, round(support / subpixel.NODE_SPACING * 1.75))
+    with constants(subpixel, AVERAGING_SIGMA=support, AVERAGING_REACH=reach, ATTEMPTS=((view, 1),)):
         start = time.process_time()
         found = measure(pair.left, pair.right, pair.at, pair.expected, Refinement(window=window))
         said(name, pair, found.ok, found.right, found.distinct, time.process_time() - start)

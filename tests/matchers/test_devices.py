@@ -70,7 +70,7 @@ def test_the_measurement_of_points_is_the_same_on_cuda() -> None:
     )
     assert cpu.ok.sum() > 500
     assert (cpu.ok == cuda.ok).mean() >= SHARE
-    assert (cpu.view == cuda.view).mean() >= SHARE
+    assert (cpu.feature == cuda.feature).mean() >= SHARE
     both = cpu.ok & cuda.ok
     assert (np.abs(cpu.right - cuda.right)[both].max(1) <= SAME).mean() >= SHARE
     for name in ("sigma", "quality", "distinct"):

@@ -23,7 +23,7 @@ from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.matchers.sift import Sift
 from sentinel_match.matching import cascade as room
 from sentinel_match.matching import cells
-from sentinel_match.matching.cascade import HELPER, LAST, WITNESS, correspond
+from sentinel_match.matching.cascade import CHECKING_MATCHER, DECIDING_MATCHER, HELPING_MATCHER, correspond
 from sentinel_match.matching.correspondences import Correspondences, MatchInput, Method
 from sentinel_match.matching.view import View, turned
 from sentinel_match.models.weights import Weights
@@ -79,7 +79,9 @@ def off(found: Correspondences, left: MatchInput, shift: tuple[float, float] = S
 def unlearned(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without the weights of the learned method, which also makes tests quick."""
     monkeypatch.setattr(
-        room, "made", lambda name, device: None if name in {HELPER, LAST} else room.matchers.create(name)
+        room,
+        "available_matcher",
+        lambda name, device: None if name in {HELPING_MATCHER, DECIDING_MATCHER} else room.matchers.create(name),
     )
 
 
@@ -91,10 +93,10 @@ def test_the_cascade_is_right_where_it_believes_and_says_who_confirmed() -> None
     assert "phase, confirmed by sift" == found.why
     assert off(found, SUMMER) < 0.3
     error = miss(found, SUMMER, AUTUMN)
-    assert found.believed.sum() > 500
-    assert error[found.believed].max() < 1.3
-    assert (error[found.believed] < 1).mean() > 0.99
-    assert {"phase", "sift"} == set(found.method[found.believed])
+    assert found.inlier.sum() > 500
+    assert error[found.inlier].max() < 1.3
+    assert (error[found.inlier] < 1).mean() > 0.99
+    assert {"phase", "sift"} == set(found.method[found.inlier])
     assert 1 == found.cells
 
 
@@ -104,16 +106,16 @@ def test_a_single_method_answers_for_itself(matcher: matchers.Matcher) -> None:
     assert {matcher.name} == set(found.method)
     assert "" == found.why
     assert off(found, SUMMER) < 0.5
-    assert (miss(found, SUMMER, AUTUMN)[found.believed] < 2.3).all()
-    assert found.believed.sum() > 100
-    assert len(found.seen[0]) >= len(found) / 2
-    assert (len(found.seen[1]) == 0) == isinstance(matcher, Phase)  # it may answer with any position
+    assert (miss(found, SUMMER, AUTUMN)[found.inlier] < 2.3).all()
+    assert found.inlier.sum() > 100
+    assert len(found.keypoints[0]) >= len(found) / 2
+    assert (len(found.keypoints[1]) == 0) == isinstance(matcher, Phase)  # it may answer with any position
 
 
 def test_the_same_images_give_the_same_answer() -> None:
     first, second = (correspond(SUMMER, AUTUMN, Method(QUICK)) for _ in range(2))
     assert np.array_equal(first.right, second.right)
-    assert np.array_equal(first.believed, second.believed)
+    assert np.array_equal(first.inlier, second.inlier)
 
 
 def test_swapping_the_sides_turns_the_shift_around() -> None:
@@ -124,7 +126,7 @@ def test_swapping_the_sides_turns_the_shift_around() -> None:
 def test_other_ground_is_no_match_and_says_why(unlearned: None) -> None:
     found = correspond(SUMMER, ELSEWHERE)
     assert found.model is None
-    assert not found.believed.any()
+    assert not found.inlier.any()
     assert "chance alone would do" in found.why
 
 
@@ -137,7 +139,7 @@ def test_other_ground_that_fools_one_method_is_no_match(unlearned: None) -> None
 def test_other_ground_is_no_match_for_a_single_method_either(matcher: matchers.Matcher) -> None:
     found = correspond(SUMMER, ELSEWHERE, Method(matcher))
     assert found.model is None
-    assert not found.believed.any()
+    assert not found.inlier.any()
     assert found.why
 
 
@@ -171,7 +173,7 @@ def test_what_is_wholly_hidden_matches_nothing(method: Method, unlearned: None) 
         found = correspond(left, right, method)
         assert found.model is None
         assert found.why
-        assert not found.believed.any()
+        assert not found.inlier.any()
 
 
 def test_no_correspondence_lies_on_what_is_hidden(unlearned: None) -> None:
@@ -223,7 +225,7 @@ def plug_in(monkeypatch: pytest.MonkeyPatch, witness: Says, learned: Says | None
     """Other methods under the names of the cascade."""
 
     def create(name: str, **_: object) -> matchers.Matcher:
-        chosen: Any = {WITNESS: witness, HELPER: None, LAST: learned}[name]
+        chosen: Any = {CHECKING_MATCHER: witness, HELPING_MATCHER: None, DECIDING_MATCHER: learned}[name]
         if chosen is None:
             raise WeightsMissing(name, "learned.pth", "any licence", "fetch them")
         named: matchers.Matcher = type("Named", (Says,), {"name": name})(chosen.x, chosen.y)
@@ -236,7 +238,7 @@ def test_two_methods_that_contradict_each_other_and_no_third_are_no_match(monkey
     plug_in(monkeypatch, Says(30, 10), None)
     found = correspond(SUMMER, AUTUMN, Method(reach=100))
     assert found.model is None
-    assert not found.believed.any()
+    assert not found.inlier.any()
     assert "phase and sift find different shifts, and nothing decides between them" == found.why
     assert {"phase", "sift"} == set(found.method)
 
@@ -246,7 +248,7 @@ def test_a_third_method_decides_between_two_that_contradict_each_other(monkeypat
     found = correspond(SUMMER, AUTUMN, Method(reach=100))
     assert "phase, confirmed by aliked+lightglue" == found.why
     assert off(found, SUMMER) < 0.3
-    assert not found.believed[found.method == WITNESS].any()
+    assert not found.inlier[found.method == CHECKING_MATCHER].any()
 
 
 def test_three_methods_with_three_answers_are_no_match(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,8 +259,8 @@ def test_three_methods_with_three_answers_are_no_match(monkeypatch: pytest.Monke
 
 
 def test_a_method_that_is_alone_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "made", lambda *_: None)
-    blind = type("Blind", (Says,), {"name": WITNESS, "match": lambda *_: Matches.none()})(0, 0)
+    monkeypatch.setattr(room, "available_matcher", lambda *_: None)
+    blind = type("Blind", (Says,), {"name": CHECKING_MATCHER, "match": lambda *_: Matches.none()})(0, 0)
     monkeypatch.setattr(matchers, "create", lambda *_, **__: blind)
     found = correspond(SUMMER, AUTUMN)
     assert "phase alone" == found.why
@@ -275,7 +277,7 @@ def rotated(side: MatchInput, degrees: float) -> tuple[MatchInput, View]:
 
 
 def turned_miss(found: Correspondences, turn: View) -> np.ndarray:
-    return np.hypot(*(turn.whence(found.right) - found.left - SHIFT).T)
+    return np.hypot(*(turn.to_image(found.right) - found.left - SHIFT).T)
 
 
 def test_a_turned_image_is_found_and_the_user_is_warned(unlearned: None, caplog: pytest.LogCaptureFixture) -> None:
@@ -285,7 +287,7 @@ def test_a_turned_image_is_found_and_the_user_is_warned(unlearned: None, caplog:
     assert found.model is not None
     assert "sift without a prior, turned by 30." in found.why or "turned by 29.9" in found.why
     assert ["the georeference is off, beyond what was searched within 500 m: " + found.why] == caplog.messages
-    error = turned_miss(found, turn)[found.believed]
+    error = turned_miss(found, turn)[found.inlier]
     assert len(error) > 50
     assert np.median(error) < 0.7
 
@@ -298,7 +300,7 @@ def test_without_a_prior_a_quarter_turn_is_found_and_nobody_is_warned(
     assert found.model is not None
     assert "turned by 90.0 degrees" in found.why or "turned by 89.9" in found.why
     assert [] == caplog.messages
-    assert np.median(turned_miss(found, turn)[found.believed]) < 0.7
+    assert np.median(turned_miss(found, turn)[found.inlier]) < 0.7
 
 
 def test_reach_is_in_metres_and_beyond_it_the_search_warns(unlearned: None, caplog: pytest.LogCaptureFixture) -> None:
@@ -368,7 +370,7 @@ def test_bands_are_kept_apart_in_the_cache_and_add_up(tmp_path: Path) -> None:
     single = correspond(SUMMER, AUTUMN, Method(QUICK))
     double = correspond(left, right, Method(QUICK), cache)
     assert 4 == len(list(cache.entries()))
-    assert len(double.seen[0]) == 2 * len(single.seen[0])
+    assert len(double.keypoints[0]) == 2 * len(single.keypoints[0])
     assert len(double) > 1.5 * len(single)
     assert off(double, left) < 0.3
     again = correspond(left, right, Method(QUICK), cache)
@@ -382,7 +384,7 @@ def test_the_extents_may_differ(unlearned: None) -> None:
         found = correspond(left, right, method)
         assert off(found, left) < 0.4
         error = miss(found, left, right)
-        assert (error[found.believed] < 2.3).all()
+        assert (error[found.inlier] < 2.3).all()
         assert ((found.left >= 0) & (found.left <= (340, 400))).all()
 
 
@@ -424,7 +426,7 @@ def test_classes_are_cut_like_the_images_they_belong_to(matcher: matchers.Matche
 
 
 def test_the_matcher_of_the_cascade_is_the_registered_one() -> None:
-    assert [Phase, Sift] == [type(create(name)) for name in (room.FIRST, room.WITNESS)]
+    assert [Phase, Sift] == [type(create(name)) for name in (room.STARTING_MATCHER, room.CHECKING_MATCHER)]
 
 
 def test_what_lies_where_takes_part_even_where_no_position_is_known() -> None:

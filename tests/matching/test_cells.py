@@ -57,7 +57,7 @@ def test_chosen_cells_are_clear_in_both_and_spread() -> None:
     grid = geobox(0, 0, 6 * CELL_SIDE, 6 * CELL_SIDE)
     cloudy = np.ones(grid.shape, bool)
     cloudy[: 3 * CELL_SIDE] = False
-    chosen = cells.choose(clear(grid), clear(grid, cloudy), 4)
+    chosen = cells.choose_cells(clear(grid), clear(grid, cloudy), 4)
     assert 4 == len(chosen)
     assert all(c.j >= 3 for c in chosen)
     assert max(c.i for c in chosen) - min(c.i for c in chosen) == 5
@@ -65,12 +65,12 @@ def test_chosen_cells_are_clear_in_both_and_spread() -> None:
 
 def test_no_cell_is_chosen_where_nothing_is_clear() -> None:
     grid = geobox(0, 0, 1000, 1000)
-    assert [] == cells.choose(clear(grid), clear(grid, np.zeros(grid.shape, bool)), 4)
+    assert [] == cells.choose_cells(clear(grid), clear(grid, np.zeros(grid.shape, bool)), 4)
 
 
 def test_a_small_overlap_still_gives_a_cell() -> None:
     one, other = geobox(0, 0, 1000, 1000), geobox(9000, -9000, 1000, 1000)
-    assert 1 <= len(cells.choose(clear(one), clear(other), 4)) <= 2
+    assert 1 <= len(cells.choose_cells(clear(one), clear(other), 4)) <= 2
 
 
 @pytest.mark.parametrize(

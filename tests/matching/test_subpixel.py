@@ -70,7 +70,7 @@ def test_predicted_sigma_covers_the_scatter_of_noise_which_averages_out_better_t
 def test_a_displacement_beyond_the_search_is_not_ok() -> None:
     image = texture()
     measured = measure(as_raster(image), as_raster(displaced(image, 12, 0)), GRID, GRID)
-    assert (measured.ok & (measured.distinct >= subpixel.SURE)).mean() < 0.05
+    assert (measured.ok & (measured.distinct >= subpixel.SURE_DISTINCTNESS)).mean() < 0.05
 
 
 def test_an_expectation_brings_a_large_displacement_into_the_search() -> None:
@@ -82,7 +82,7 @@ def test_an_expectation_brings_a_large_displacement_into_the_search() -> None:
 
 def test_unrelated_images_give_almost_no_distinct_peak() -> None:
     measured = measure(as_raster(texture(seed=1)), as_raster(texture(seed=2)), GRID, GRID)
-    assert (measured.ok & (measured.distinct >= subpixel.SURE)).mean() < 0.05
+    assert (measured.ok & (measured.distinct >= subpixel.SURE_DISTINCTNESS)).mean() < 0.05
 
 
 @pytest.mark.parametrize("dx", [0.0, 0.25, 0.375, 0.5, 0.75])

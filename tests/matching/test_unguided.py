@@ -118,7 +118,7 @@ def test_turning_shows_what_its_matrix_says(degrees: float, rows: int, cols: int
     ramp = ((x + 2 * y) / (cols + 2 * rows)).astype(np.float32)
     view = turned(View.of(ramp, np.ones((rows, cols), bool)), degrees)
     v, u = np.nonzero(cv2.erode(view.valid.astype(np.uint8), np.ones((5, 5)), borderValue=0))
-    source = view.whence(np.column_stack([u, v]) + 0.5)
+    source = view.to_image(np.column_stack([u, v]) + 0.5)
     expected = (source @ (1, 2)) / (cols + 2 * rows)
     assert np.abs(expected - view.pixels[v, u]).max() < 2e-3
 
@@ -129,7 +129,7 @@ def test_reducing_shows_what_its_matrix_says(size: Any) -> None:
     ramp = ((x + 2 * y) / 730).astype(np.float32)
     view = reduced(View.of(ramp, np.ones(ramp.shape, bool)), size)
     v, u = np.nonzero(view.valid)
-    expected = (view.whence(np.column_stack([u, v]) + 0.5) @ (1, 2)) / 730
+    expected = (view.to_image(np.column_stack([u, v]) + 0.5) @ (1, 2)) / 730
     error = expected - view.pixels[v, u]
     assert abs(error.mean()) < 1e-4
     assert np.abs(error).max() < 1e-3
