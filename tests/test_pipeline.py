@@ -419,7 +419,7 @@ def test_a_match_that_could_not_be_measured_is_added_as_it_was_found() -> None:
     assert np.array_equal(found.score[origin], measured.distinct[added])
     sigma = {"phase": 0.2, "sift": 0.4, "says": 0.7}
     assert [sigma[name] for name in found.method[origin]] == measured.sigma[added].tolist()
-    assert found.method[origin].tolist() == measured.view[added].tolist() == method[added].tolist()
+    assert found.method[origin].tolist() == measured.feature[added].tolist() == method[added].tolist()
 
 
 def test_a_pair_is_done_when_all_its_files_are_there_and_what_qgis_writes_into_them_stays(
