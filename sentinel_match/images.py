@@ -176,7 +176,7 @@ class ImageMatcher:
     windows: int = 0
     """Big images: match again at full resolution in so many windows under the model found."""
     band: str | None = None
-    """Band of products; default the first of ``matching.inputs.BANDS``, or the mean of a picture's RGB."""
+    """Band of products; default the first of ``matching.inputs.PREFERRED_BANDS``, or the mean of a picture's RGB."""
     masking: Masking = field(default_factory=Masking)
     """What is masked in files and scenes; arrays bring their own ``valid``."""
     seed: int = 0
