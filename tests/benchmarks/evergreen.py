@@ -10,7 +10,6 @@ of those within 1.5 px; and how sure the method was of what it delivers against 
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from itertools import pairwise
@@ -26,6 +25,7 @@ from sentinel_match.matchers import evergreen as ever
 from sentinel_match.matchers.evergreen import Evergreen
 from sentinel_match.matchers.phase import LOGIT, Phase
 from sentinel_match.matchers.prior import GeometricPrior
+from sentinel_match.memory import PeakMemory
 from sentinel_match.raster.masks import Masking
 from sentinel_match.testing import Landscape
 
@@ -49,20 +49,21 @@ def cost() -> None:
     print(
         f"{parameters:,} parameters, {work / 1e3:.1f} thousand multiply-adds a pixel = {2 * work / 1e3:.1f} GFLOP/Mpx"
     )
-    for matcher in (Phase(device="cpu"), Evergreen(device="cpu")):
-        matcher.describe(image[:64, :64], image[:64, :64] >= 0)
-        start = time.process_time()
-        arrays = matcher.describe(image, image >= 0)
-        described = (time.process_time() - start) / (image.size / 1e6)
-        start = time.process_time()
-        found = matcher.match(arrays, arrays, GeometricPrior(np.eye(3), 8.0))
-        points = (1024 // matcher.spacing) ** 2
-        matched = (time.process_time() - start) * 20_000 / points
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-        print(
-            f"{matcher.name:10} features {described:.2f} CPU-s/Mpx, {matched:.1f} CPU-s for 20,000 points within 8 px, "
-            f"{len(found):,} of {points:,} found, peak {peak:.1f} GB"
-        )
+    with PeakMemory() as memory:
+        for matcher in (Phase(device="cpu"), Evergreen(device="cpu")):
+            matcher.describe(image[:64, :64], image[:64, :64] >= 0)
+            start = time.process_time()
+            arrays = matcher.describe(image, image >= 0)
+            described = (time.process_time() - start) / (image.size / 1e6)
+            start = time.process_time()
+            found = matcher.match(arrays, arrays, GeometricPrior(np.eye(3), 8.0))
+            points = (1024 // matcher.spacing) ** 2
+            matched = (time.process_time() - start) * 20_000 / points
+            print(
+                f"{matcher.name:10} features {described:.2f} CPU-s/Mpx, "
+                f"{matched:.1f} CPU-s for 20,000 points within 8 px, "
+                f"{len(found):,} of {points:,} found, peak {memory.bytes / 1e9:.1f} GB"
+            )
 
 
 def _weights() -> Path:

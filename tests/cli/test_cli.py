@@ -268,6 +268,7 @@ def test_two_rasters_are_matched_like_two_products(archive: Path, tmp_path: Path
     assert abs(json.loads(done.stdout)["median_dy_m"] - 18.1) < 0.5
 
 
+@pytest.mark.unix("sends Ctrl-C only to all that share a console")
 def test_a_run_that_is_stopped_leaves_nothing_half_written_and_the_next_goes_on(archive: Path, tmp_path: Path) -> None:
     out, cache = tmp_path / "out", tmp_path / "cache"
     command = [

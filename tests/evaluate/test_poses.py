@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -127,7 +128,7 @@ def test_without_its_quarter_turn_a_photograph_does_not_match(room: Path) -> Non
 def test_a_photograph_that_cannot_be_read_is_a_failure_and_the_others_go_on(room: Path, tmp_path: Path) -> None:
     (tmp_path / "torn.png").write_bytes((room / "right.png").read_bytes()[:2000])
     for name in ("left.png", "right.png"):
-        (tmp_path / name).symlink_to(room / name)
+        shutil.copy(room / name, tmp_path)
     lines = [line(name, (0, 0), K, ASIDE) for name in ("absent.png", "torn.png", "right.png")]
     (tmp_path / "pairs.txt").write_text("\n".join(lines))
     code, said, complaints = evaluated(tmp_path, tmp_path / "out", "--method", "sift")

@@ -285,6 +285,7 @@ def test_a_mask_that_is_not_there_is_told_first(product: Scene, tmp_path: Path) 
         load(product, masking=Masking(user=tmp_path / "absent"))
 
 
+@pytest.mark.unix("sets no limit on the size of a file")
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(product: Scene, tmp_path: Path) -> None:
     script = f"""
 import resource, signal

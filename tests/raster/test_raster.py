@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import resource
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -401,11 +401,12 @@ def test_a_suffix_without_a_format_is_refused(chip: Raster, tmp_path: Path) -> N
 
 def test_a_folder_that_cannot_be_made_is_named(chip: Raster, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match=r"file/chip\.png could not be written"):
-        write(chip, tmp_path / "file" / "chip.png")
+    path = tmp_path / "file" / "chip.png"
+    with pytest.raises(OutputError, match=re.escape(f"{path} could not be written")):
+        write(chip, path)
 
 
-@pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="no limit on file sizes here")
+@pytest.mark.unix("sets no limit on the size of a file")
 @pytest.mark.parametrize("name", ["chip.tif", "chip.png", "chip.jpg"])
 def test_a_full_disk_leaves_the_old_file_whole(name: str, chip: Raster, tmp_path: Path) -> None:
     """GDAL itself reports success for a GeoTIFF whose last bytes found no room."""

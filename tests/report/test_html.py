@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -30,7 +31,10 @@ from sentinel_match.raster import raster
 from sentinel_match.report import html, quicklook, svg
 from sentinel_match.testing import Landscape, write_product
 
-HOSTILE = "autumn <img src=x onerror=alert(1)> &'\" \u202e"
+# Windows itself refuses the worst of them
+ILLEGAL = re.compile('[<>"]' if os.name == "nt" else r"$^")
+HOSTILE = ILLEGAL.sub("", "autumn <img src=x onerror=alert(1)> &'\" \u202e")
+SCRIPT = ILLEGAL.sub("", "<script>alert(2)<!--.tif")
 OPTIONS = Options(matcher=matchers.create("sift"), cells=2, candidates=800)
 
 
@@ -53,7 +57,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     for date, name, displacement in (("2021-05-20", "spring", (0.0, 0.0)), ("2021-09-17", HOSTILE, (6.4, 18.1))):
         product = write_product(folder / "p", Landscape(7), date=date, pixels=360, displacement=displacement)
         raster.write(raster.read(read_scene(product)), archive / f"{name}.tif")
-    (archive / "<script>alert(2)<!--.tif").write_bytes(b"nothing")
+    (archive / SCRIPT).write_bytes(b"nothing")
     result = batch.run([archive], out, OPTIONS, Filters(), cache, silent)
     quicklook.make(result, out, OPTIONS, cache, silent)
     html.write(out)
@@ -101,7 +105,7 @@ def test_hostile_names_are_shown_and_do_nothing(made: Made) -> None:
     assert [] == tree.xpath("//*[@*[starts-with(name(), 'on')]]")
     assert 1 == len(tree.xpath("//script"))
     assert HOSTILE in [name.text for name in tree.xpath("//bdi")]
-    assert any("<script>alert(2)<!--.tif" in (name.text or "") for name in tree.xpath("//bdi"))
+    assert any(SCRIPT in (name.text or "") for name in tree.xpath("//bdi"))
 
 
 def test_every_link_within_leads_somewhere(made: Made) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 from datetime import datetime, timezone
@@ -467,7 +466,7 @@ def test_a_folder_of_somebody_else_is_left_alone_and_ones_own_replaced(tmp_path:
     assert ["out"] == [p.name for p in tmp_path.iterdir() if p.is_dir()]
 
 
-@pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="no limit on file sizes here")
+@pytest.mark.unix("sets no limit on the size of a file")
 @pytest.mark.parametrize("size", [20_000, 150_000])
 def test_a_full_disk_leaves_nothing_half_written(size: int, tmp_path: Path) -> None:
     left, right = scene(tmp_path, "L", 1, grid(200, 200)), scene(tmp_path, "R", 2, grid(200, 200))
