@@ -87,18 +87,18 @@ def _make_preparation(values: Mapping[str, Any], mask: Path | None) -> Preparati
     """Make a preparation of the options as click gives them.
 
     Raises:
-        click.UsageError: there are no such bands.
+        click.UsageError: they name no band.
     """
-    from sentinel_match.raster.bands import band_names
     from sentinel_match.stack.plan import Preparation
 
+    chosen = {name: values[name] for name in ("bands", "resolution", "normalise", "layout", "chip_size")}
+    if chosen["bands"] is None:
+        del chosen["bands"]
+    masking = replace(Preparation().masking, dilate=values["dilate"], user=mask)
     try:
-        bands = band_names(values["bands"]) if values["bands"] is not None else ()
+        return Preparation(**chosen, masking=masking)
     except ValueError as error:
         raise click.UsageError(f"--bands: {error}") from error
-    masking = replace(Preparation().masking, dilate=values["dilate"], user=mask)
-    names = ("resolution", "normalise", "layout", "chip_size")
-    return Preparation(bands, masking=masking, **{name: values[name] for name in names})
 
 
 def _print(stack: PreparedStack) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from numbers import Integral, Real
+from types import NoneType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,15 +13,15 @@ import numpy as np
 from sentinel_match.errors import BadPoints, MissingBand, NoGeoreference, NoOverlap
 from sentinel_match.formats.correction import Ties
 from sentinel_match.geometry.grids import crs_name, ground_resolution, metric, transformed
-from sentinel_match.raster.bands import NOT_GROUND, source_of
+from sentinel_match.raster.bands import NOT_GROUND, band_names, source_of
 from sentinel_match.raster.masks import Masking, Reason
+from sentinel_match.stack.layouts import LAYOUTS
 from sentinel_match.stack.prepared import TiesFile
+from sentinel_match.stack.radiometry import METHODS
 from sentinel_match.stack.stac import SPECTRAL_BANDS
 from sentinel_match.stack.warp import move_by
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from odc.geo.geobox import GeoBox
 
     from sentinel_match.geometry.transform import Transform
@@ -30,8 +33,9 @@ if TYPE_CHECKING:
 class Preparation:
     """Everything about a stack that a user may choose."""
 
-    bands: tuple[str, ...] = ()
-    """As :func:`sentinel_match.raster.bands.source_of` takes them; all spectral bands that both have when empty."""
+    bands: str | Sequence[str] = ()
+    """As :func:`sentinel_match.raster.bands.source_of` takes them, ``"B04,NDVI"`` or several; all spectral bands that
+    both have when empty."""
     resolution: float | None = None
     """Metres per pixel; that of the finest band when not given."""
     normalise: str = "none"
@@ -42,6 +46,39 @@ class Preparation:
     """Pixels."""
     masking: Masking = field(default_factory=lambda: Masking(keep=frozenset({Reason.SNOW, Reason.WATER})))
     """Water and snow stay valid: they are no worse ground to see changes on."""
+
+    def __post_init__(self) -> None:
+        """Fail now at what cannot be used.
+
+        Raises:
+            TypeError, ValueError: a value is none that can be chosen.
+        """
+        for name, kind, what in _CHOICES:
+            value = getattr(self, name)
+            if not isinstance(value, kind) or isinstance(value, bool):
+                raise TypeError(f"Preparation.{name} is {value!r}, and must be {what}")
+        if isinstance(self.bands, str):
+            band_names(self.bands)
+        elif not all(isinstance(name, str) for name in self.bands):
+            raise TypeError(f"Preparation.bands is {self.bands!r}, and must be names of bands")
+        for name, words in (("normalise", METHODS), ("layout", LAYOUTS)):
+            if (value := getattr(self, name)) not in words:
+                raise ValueError(f"Preparation.{name} is {value!r}, and must be one of {', '.join(words)}")
+        for name in ("resolution", "chip_size"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"Preparation.{name} is {value!r}, and must be larger than 0")
+
+
+_CHOICES: tuple[tuple[str, type | tuple[type, ...], str], ...] = (
+    ("bands", (str, Sequence), "names of bands"),
+    ("resolution", (Real, NoneType), "metres per pixel, or None"),
+    ("normalise", str, "the name of a method"),
+    ("layout", str, "the name of a layout"),
+    ("chip_size", Integral, "a whole number"),
+    ("masking", Masking, "Masking(...)"),
+)
+"""What each may be, in types and in words."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +119,7 @@ def plan_stack(left: Scene, right: Scene, warp: Transform | Ties, wanted: Prepar
         NoGeoreference: one of them has no position.
         NoOverlap: the grids do not meet.
     """
-    bands = _bands(left, right, wanted.bands)
+    bands = _bands(left, right, wanted)
     left_sources, right_sources = (_sources(scene, bands, wanted.resolution) for scene in (left, right))
     finest = min(left_sources, key=lambda source: ground_resolution(source.grid))
     lattice = metric(finest.target(wanted.resolution))
@@ -98,10 +135,10 @@ def plan_stack(left: Scene, right: Scene, warp: Transform | Ties, wanted: Prepar
     return StackPlan(left, right, bands, left_sources, right_sources, transform, ties, grid, wanted)
 
 
-def _bands(left: Scene, right: Scene, wanted: tuple[str, ...]) -> tuple[str, ...]:
+def _bands(left: Scene, right: Scene, wanted: Preparation) -> tuple[str, ...]:
     """List what was asked for, or all bands that both have and that show the ground, in the order of wavelengths."""
-    if wanted:
-        return tuple(dict.fromkeys(wanted))
+    if wanted.bands:
+        return band_names(wanted.bands) if isinstance(wanted.bands, str) else tuple(dict.fromkeys(wanted.bands))
     both = {b.name for b in left.bands} & {b.name for b in right.bands}
     spectral = [name for name in SPECTRAL_BANDS if name in both]
     names = spectral or [b.name for b in left.bands if b.name in both - NOT_GROUND]

@@ -419,6 +419,25 @@ def test_ground_that_does_not_meet_is_said(tmp_path: Path) -> None:
     assert [] == [p for p in tmp_path.iterdir() if p.is_dir()]
 
 
+@pytest.mark.parametrize(
+    ("choice", "sentence"),
+    [
+        ({"bands": ","}, "names no band"),
+        ({"bands": 4}, "bands is 4, and must be names of bands"),
+        ({"bands": ["B04", 8]}, "must be names of bands"),
+        ({"resolution": 0}, "resolution is 0, and must be larger than 0"),
+        ({"resolution": "10 m"}, "must be metres per pixel"),
+        ({"normalise": "best"}, "must be one of none, irmad, histogram"),
+        ({"layout": "tiles"}, "must be one of stack, oscd, chips, pair"),
+        ({"chip_size": 2.5}, "must be a whole number"),
+        ({"masking": 60}, r"must be Masking\(...\)"),
+    ],
+)
+def test_a_choice_that_cannot_be_is_refused_when_it_is_made(choice: dict[str, Any], sentence: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=sentence):
+        Preparation(**choice)
+
+
 def test_radiometry_without_common_ground_is_refused(tmp_path: Path) -> None:
     left, right = (
         scene(tmp_path, "L", 1, grid(12, 12)),
