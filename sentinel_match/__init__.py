@@ -1,8 +1,8 @@
 """sentinel_match: from downloaded Sentinel-2 archives to tie points one can trust.
 
->>> from sentinel_match import read_scene, match_scenes, write_geojson
->>> ties = match_scenes(read_scene("LEFT.SAFE"), read_scene("RIGHT.SAFE.zip"))  # doctest: +SKIP
->>> write_geojson(ties, "ties.geojson")  # doctest: +SKIP
+>>> import sentinel_match
+>>> ties = sentinel_match.match_scenes("LEFT.SAFE", "RIGHT.SAFE.zip")  # doctest: +SKIP
+>>> sentinel_match.write(ties, "ties.gpkg")  # doctest: +SKIP
 
 Names are imported when they are first used, so ``import sentinel_match`` costs nothing.
 """
@@ -11,51 +11,63 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sentinel_match.batch import run
+    from sentinel_match.batch import Files, run
     from sentinel_match.cache import Cache
     from sentinel_match.errors import SentinelMatchError
-    from sentinel_match.formats.correction import read_ties
+    from sentinel_match.fitting import fit, read_ties
     from sentinel_match.formats.geojson import write_geojson
+    from sentinel_match.formats.write import write
     from sentinel_match.images import ImageMatcher, visualize_matches
     from sentinel_match.matching.subpixel import Refinement
-    from sentinel_match.pipeline import Options, match_scenes
+    from sentinel_match.options import Options
+    from sentinel_match.pipeline import match_scenes
     from sentinel_match.products.catalogue import find_scenes, read_scene
     from sentinel_match.products.pairing import Filters, pair_scenes
     from sentinel_match.products.scene import Scene
     from sentinel_match.raster.load import PreparedImage, load
     from sentinel_match.raster.masks import Masking
     from sentinel_match.raster.raster import Raster
+    from sentinel_match.raster.transitions import Semantics
     from sentinel_match.stack.plan import Preparation
+    from sentinel_match.stack.prepare import prepare
+    from sentinel_match.summary import Summary
     from sentinel_match.tiepoints import TiePoints
 
 __version__ = "0.1.0"
 
 _ROOMS = {
     "Cache": "cache",
+    "Files": "batch",
     "Filters": "products.pairing",
     "ImageMatcher": "images",
-    "PreparedImage": "raster.load",
     "Masking": "raster.masks",
-    "Options": "pipeline",
+    "Options": "options",
     "Preparation": "stack.plan",
+    "PreparedImage": "raster.load",
     "Raster": "raster.raster",
     "Refinement": "matching.subpixel",
     "Scene": "products.scene",
+    "Semantics": "raster.transitions",
     "SentinelMatchError": "errors",
+    "Summary": "summary",
     "TiePoints": "tiepoints",
     "find_scenes": "products.catalogue",
+    "fit": "fitting",
     "load": "raster.load",
     "match_scenes": "pipeline",
     "pair_scenes": "products.pairing",
+    "prepare": "stack.prepare",
     "read_scene": "products.catalogue",
-    "read_ties": "formats.correction",
+    "read_ties": "fitting",
     "run": "batch",
     "visualize_matches": "images",
+    "write": "formats.write",
     "write_geojson": "formats.geojson",
 }
 
 __all__ = [
     "Cache",
+    "Files",
     "Filters",
     "ImageMatcher",
     "Masking",
@@ -65,16 +77,21 @@ __all__ = [
     "Raster",
     "Refinement",
     "Scene",
+    "Semantics",
     "SentinelMatchError",
+    "Summary",
     "TiePoints",
     "find_scenes",
+    "fit",
     "load",
     "match_scenes",
     "pair_scenes",
+    "prepare",
     "read_scene",
     "read_ties",
     "run",
     "visualize_matches",
+    "write",
     "write_geojson",
 ]
 

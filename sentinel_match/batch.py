@@ -1,7 +1,4 @@
-"""Many archives to one folder of results: find, pair, match each pair, keep what is already done.
-
-    OUT/scenes.geojson   OUT/pairs.geojson   OUT/series.json   OUT/run.json
-    OUT/<pair id>/tiepoints.geojson, tiepoints.qml, tiepoints.gpkg, pair.json
+"""Many archives to one folder of results: find, pair, match each pair, report; keep what is already done.
 
 A pair is done when its ``pair.json`` names the recipe that would be used now and all its files lie beside it unharmed.
 """
@@ -11,48 +8,65 @@ from __future__ import annotations
 import json
 import logging
 import platform
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sentinel_match import __version__, pipeline
-from sentinel_match.accuracy.adjustment import link_of, report
+from sentinel_match.accuracy.adjustment import link_of
+from sentinel_match.accuracy.series_report import series_reports
 from sentinel_match.atomic import LATER, write_text
-from sentinel_match.cache import digest
-from sentinel_match.errors import NotARun, PairError, SentinelMatchError
+from sentinel_match.cache import Cache, digest
+from sentinel_match.errors import OutputError, PairError, SentinelMatchError
 from sentinel_match.formats import write
 from sentinel_match.formats.geojson import dumps, write_collection
 from sentinel_match.matching import inputs
 from sentinel_match.memory import PeakMemory
-from sentinel_match.products.catalogue import Catalogue, Refused, find_scenes
-from sentinel_match.products.pairing import Filters, Pairing, pair_scenes, pairs_geojson
+from sentinel_match.options import Options
+from sentinel_match.products.catalogue import Refused, as_paths, find_scenes
+from sentinel_match.products.pairing import Filters, pair_scenes, pairs_geojson
 from sentinel_match.products.scene import scenes_geojson
 from sentinel_match.raster.bands import band_names, source_of
 from sentinel_match.raster.jp2 import check_size
 from sentinel_match.raster.load import VERSION as LOADED
 from sentinel_match.raster.load import fingerprint
 from sentinel_match.raster.masks import USED
+from sentinel_match.report import html, qgis_project, quicklook
+from sentinel_match.run_folder import (
+    GEOPACKAGE,
+    PAIR_RECORD,
+    PICTURES,
+    RUN_RECORD,
+    SERIES,
+    STYLE,
+    TIES,
+    DuplicateScene,
+    InputFile,
+    Outcome,
+    PairRecord,
+    RefusedFile,
+    Run,
+    RunRecord,
+    read_pair,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from sentinel_match.accuracy.adjustment import Link
-    from sentinel_match.cache import Cache
+    from sentinel_match.accuracy.series_report import SeriesReport
     from sentinel_match.matching.inputs import Progress
-    from sentinel_match.pipeline import Options
     from sentinel_match.products.pair import Pair
     from sentinel_match.products.scene import Scene
 
 log = logging.getLogger(__name__)
 
 VERSION = 3
-"""Of what ``refine``, ``verify`` and ``judge`` make of the same inputs: raise it when that changes."""
+"""Of what ``matching`` and ``accuracy`` make of the same inputs: raise it when that changes."""
 
-TIES, STYLE, GEOPACKAGE = "tiepoints.geojson", "tiepoints.qml", "tiepoints.gpkg"
-PICTURES = QUICKLOOK, MASKS = "quicklook.json", "masks.tif"
-RECORD, SERIES = "pair.json", "series.json"
 LIBRARIES = (
     "torch",
     "kornia",
@@ -69,65 +83,73 @@ LIBRARIES = (
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of one pair."""
+class Files:
+    """What a run writes besides the GeoJSON of each pair and the record of all."""
 
-    id: str
-    status: str
-    """``matched``, ``kept`` (done by an earlier run), or ``failed``."""
-    left: str
-    right: str
-    summary: Mapping[str, Any]
-    """The summary of its tie points; empty when it failed."""
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    """Wall seconds of each stage of the run that matched it."""
-    cpu_seconds: Mapping[str, float] = field(default_factory=dict)
-    """Empty unless it was matched now."""
-    error: str = ""
-    """Why it failed, one sentence."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a whole run found and did."""
-
-    catalogue: Catalogue
-    pairing: Pairing
-    outcomes: tuple[Outcome, ...]
-    series: tuple[Mapping[str, Any], ...] = ()
-    """Acquisitions that pairs link, three or more: see :func:`sentinel_match.accuracy.adjustment.report`."""
-
-    @property
-    def clean(self) -> bool:
-        """Whether every product could be read and every pair matched."""
-        return not self.catalogue.refused and all(o.status != "failed" for o in self.outcomes)
+    geopackage: bool = True
+    """``tiepoints.gpkg`` of each pair."""
+    report: bool = True
+    """``report.html``, with pictures of each pair."""
+    project: bool = True
+    """``inspect.qgs``, for QGIS."""
 
 
 def run(
-    paths: Iterable[Path],
-    out: Path,
-    options: Options,
-    filters: Filters,
-    cache: Cache,
-    tell: Progress,
+    paths: Path | str | Iterable[Path | str],
+    out: Path | str,
+    options: Options | None = None,
+    filters: Filters | None = None,
     *,
-    geopackage: bool = True,
+    cache: Cache | None = None,
+    progress: Progress = lambda _what, _done, _of: None,
+    files: Files | None = None,
 ) -> Run:
-    """Everything from archives to tie points; one bad product or pair never ends it.
+    """Do everything from archives to tie points, report and QGIS project; one bad product or pair never ends it.
+
+    What an earlier run into the same folder has done with the same inputs and options is kept.
 
     Args:
-        paths: products, zips, rasters, or folders of them.
+        paths: products, zips, rasters, or folders of them; one or several.
         out: folder of results, made if absent.
         options: of each pair.
         filters: of the choice of pairs.
-        cache: where work on one scene is kept.
-        tell: hears of progress.
-        geopackage: whether each pair has one too.
+        cache: where work on one scene is kept; the user's own when not given.
+        progress: hears of progress.
+        files: what to write besides the GeoJSON of each pair; everything when not given.
 
     Raises:
+        TypeError: an argument is none that can be used.
         OutputError: results cannot be written.
     """
-    files = (TIES, STYLE, GEOPACKAGE) if geopackage else (TIES, STYLE)
+    paths, out = as_paths(paths), _folder(out)
+    for name, value, kind in (("options", options, Options), ("filters", filters, Filters), ("cache", cache, Cache)):
+        if value is not None and not isinstance(value, kind):
+            raise TypeError(f"{name} is {value!r}, and must be {kind.__name__}(...)")
+    options, filters, files = options or Options(), filters or Filters(), files or Files()
+    cache = cache or Cache.default()
+    result = _matched(paths, out, options, filters, cache, progress, files)
+    if files.report or files.project:
+        quicklook.make(result, out, options, cache, progress)
+    if files.report:
+        html.write(out)
+    if files.project:
+        qgis_project.make(result, out)
+    return result
+
+
+def _folder(out: object) -> Path:
+    if not isinstance(out, (str, PathLike)):
+        raise TypeError(f"out is {out!r}, and must be the path of a folder")
+    if Path(out).is_file():
+        raise OutputError(Path(out), "it is a file, and results need a folder")
+    return Path(out)
+
+
+def _matched(
+    paths: list[Path], out: Path, options: Options, filters: Filters, cache: Cache, progress: Progress, wanted: Files
+) -> Run:
+    """Find scenes, choose pairs and match each, unless that is done; record what was done after every pair."""
+    files = (TIES, STYLE, GEOPACKAGE) if wanted.geopackage else (TIES, STYLE)
     clock = pipeline.Clock()
     started = datetime.now(timezone.utc)
     with PeakMemory() as memory:
@@ -145,62 +167,32 @@ def run(
         result = Run(catalogue, pairing, ())
 
         def record() -> None:
-            value = _record(result, options, clock, memory, started, hashes)
-            write_text(out / "run.json", json.dumps(value, indent=1) + "\n")
+            facts = _record(result, options, clock, memory, started, hashes).to_dict()
+            write_text(out / RUN_RECORD, json.dumps(json.loads(dumps(facts)), indent=1) + "\n")
 
         for k, pair in enumerate(pairing.pairs):
-            tell(f"pair {pair.id}", k, len(pairing.pairs))
+            progress(f"pair {pair.id}", k, len(pairing.pairs))
             with clock("match"):
-                outcome = _one(pair, out / pair.id, files, options, cache, tell, hashes)
+                outcome = _one(pair, out / pair.id, files, options, cache, progress, hashes)
             result = replace(result, outcomes=(*result.outcomes, outcome))
             record()  # a run that is stopped has said what it did
-        result = replace(result, series=tuple(_series(result)))
+        result = replace(result, series=_series(result))
         if result.series:
-            write_text(out / SERIES, dumps({"series": result.series}) + "\n")
+            write_text(out / SERIES, dumps({"series": [series.to_dict() for series in result.series]}) + "\n")
         else:
             (out / SERIES).unlink(missing_ok=True)
         record()
         return result
 
 
-def recorded(out: Path) -> dict[str, Any]:
-    """What ``run.json`` says of a run that has been.
-
-    Raises:
-        NotARun: there is none, or it cannot be read.
-    """
-    return _json(out, "run.json", "pairs")
-
-
-def recorded_series(out: Path) -> list[dict[str, Any]]:
-    """What ``series.json`` says; empty where no three acquisitions are linked.
-
-    Raises:
-        NotARun: it cannot be read.
-    """
-    return list(_json(out, SERIES, "series")["series"]) if (out / SERIES).exists() else []
-
-
-def _json(out: Path, name: str, key: str) -> dict[str, Any]:
-    try:
-        value = json.loads((out / name).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise NotARun(out, f"it has no {name}") from None
-    except (OSError, ValueError) as error:
-        raise NotARun(out, f"its {name} cannot be read ({error})") from error
-    if not isinstance(value, dict) or key not in value:
-        raise NotARun(out, f"its {name} says nothing of {key}")
-    return value
-
-
-def _series(result: Run) -> list[dict[str, Any]]:
-    """Acquisitions adjusted together, those of one CRS at a time: another zone has other axes."""
+def _series(result: Run) -> tuple[SeriesReport, ...]:
+    """Adjust acquisitions together, those of one CRS at a time: another zone has other axes."""
     links: dict[str, list[Link]] = {}
     for outcome in result.outcomes:
-        if outcome.summary:
-            links.setdefault(outcome.summary["crs"], []).append(link_of(outcome.left, outcome.right, outcome.summary))
+        if outcome.summary is not None:
+            links.setdefault(outcome.summary.crs, []).append(link_of(outcome.left, outcome.right, outcome.summary))
     times = {scene.id: scene.sensing_time for scene in result.catalogue.scenes}
-    return [said for own in links.values() for said in report(own, times)]
+    return tuple(series for linked in links.values() for series in series_reports(linked, times))
 
 
 def _fault(scene: Scene, options: Options) -> SentinelMatchError | None:
@@ -220,7 +212,7 @@ def _one(
     files: Sequence[str],
     options: Options,
     cache: Cache,
-    tell: Progress,
+    progress: Progress,
     hashes: dict[str, str],
 ) -> Outcome:
     """Match one pair, unless it is done."""
@@ -232,36 +224,34 @@ def _one(
         recipe = digest({"version": VERSION, "loaded": LOADED, "options": options.recipe, "inputs": facts})
         done = _done(folder, recipe, files)
         if done is not None:
-            error = str(done.get("error", ""))
-            spent = done.get("seconds", {})
-            return Outcome(pair.id, "failed" if error else "kept", *names, done["summary"], spent, error=error)
+            status = "failed" if done.error else "kept"
+            return Outcome(pair.id, status, *names, done.summary, done.seconds, error=done.error)
         clock = pipeline.Clock()
-        ties = pipeline.match_scenes(pair.left, pair.right, options, cache, tell, clock)
+        ties = pipeline.match_scenes(pair.left, pair.right, options, cache, progress, clock)
         _discard(folder)  # a file that is not wanted now would tell of other inputs
         write.write(ties, folder / TIES)
         write.write_style(ties, folder / TIES)
         if GEOPACKAGE in files:
             write.write(ties, folder / GEOPACKAGE)
         sizes = {name: (folder / name).stat().st_size for name in files}
-        record = {"recipe": recipe, "files": sizes, "summary": ties.summary, "seconds": clock.seconds}
-        write_text(folder / RECORD, dumps(record) + "\n")
+        _record_pair(folder, PairRecord(recipe, ties.summary, sizes, clock.seconds))
         return Outcome(pair.id, "matched", *names, ties.summary, clock.seconds, clock.cpu_seconds)
     except SentinelMatchError as error:
         reason = str(error)
         if isinstance(error, PairError) and recipe:
             # The same inputs would fail again: say so next time without trying
-            write_text(folder / RECORD, dumps({"recipe": recipe, "summary": {}, "error": reason}) + "\n")
+            _record_pair(folder, PairRecord(recipe, None, error=reason))
     except Exception as error:  # whatever one pair meets, the others are still to be matched
         log.exception("%s", pair.id)
         reason = f"unexpected {type(error).__name__}: {error}"
     # What an earlier run made of other inputs must not stand beside this failure
     _discard(folder)
-    return Outcome(pair.id, "failed", *names, {}, error=reason)
+    return Outcome(pair.id, "failed", *names, None, error=reason)
 
 
 def _discard(folder: Path) -> None:
     """Remove what tells of other inputs, but keep what a user has changed since, under a name with ``~``."""
-    record = folder / RECORD
+    record = folder / PAIR_RECORD
     made = record.stat().st_mtime if record.exists() else float("inf")
     for name in (TIES, GEOPACKAGE):
         path = folder / name
@@ -272,13 +262,17 @@ def _discard(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _done(folder: Path, recipe: str, files: Sequence[str]) -> dict[str, Any] | None:
-    """What an earlier run recorded for this recipe, if the files of a pair are still whole."""
+def _record_pair(folder: Path, record: PairRecord) -> None:
+    write_text(folder / PAIR_RECORD, dumps(record.to_dict()) + "\n")
+
+
+def _done(folder: Path, recipe: str, files: Sequence[str]) -> PairRecord | None:
+    """Return what an earlier run recorded for this recipe, if the files of a pair are still whole."""
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        whole = "error" in record or all(_whole(folder / name, record["files"][name]) for name in files)
-        return dict(record) if whole and record["recipe"] == recipe and "summary" in record else None
-    except (OSError, ValueError, KeyError, TypeError):
+        record = read_pair(folder)
+        whole = bool(record.error) or all(_whole(folder / name, record.files[name]) for name in files)
+        return record if whole and record.recipe == recipe else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
         return None
 
 
@@ -314,34 +308,27 @@ def _record(
     memory: PeakMemory,
     started: datetime,
     hashes: Mapping[str, str],
-) -> dict[str, Any]:
-    """What ``run.json`` says."""
+) -> RunRecord:
+    """Say what ``run.json`` says."""
     sizes = {
         str(asset): asset.size
         for scene in result.catalogue.scenes
         for asset in (*(b.asset for b in scene.bands), *(m.asset for m in scene.masks))
     }
-    plain = json.loads(
-        dumps({
-            "sentinel_match": __version__,
-            "started": started,
-            "finished": datetime.now(timezone.utc),
-            "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-            "versions": {name: version(name) for name in LIBRARIES},
-            "options": options.recipe,
-            "inputs": [
-                {"file": name, "bytes": sizes.get(name), "sha256": value} for name, value in sorted(hashes.items())
-            ],
-            "scenes": [scene.id for scene in result.catalogue.scenes],
-            "refused": [{"path": r.path, "reason": str(r.error)} for r in result.catalogue.refused],
-            "duplicates": [
-                {"id": d.scene.id, "path": d.scene.path, "replaced_by": d.replaced_by.id}
-                for d in result.catalogue.duplicates
-            ],
-            "seconds": clock.seconds,
-            "cpu_seconds": clock.cpu_seconds,
-            "peak_memory_bytes": memory.bytes,
-            "pairs": [vars(outcome) for outcome in result.outcomes],
-        })
+    catalogue = result.catalogue
+    return RunRecord(
+        version=__version__,
+        started=started,
+        finished=datetime.now(timezone.utc),
+        machine=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        versions={name: version(name) for name in LIBRARIES},
+        options=options.recipe,
+        inputs=tuple(InputFile(name, sizes.get(name), value) for name, value in sorted(hashes.items())),
+        scenes=tuple(scene.id for scene in catalogue.scenes),
+        refused=tuple(RefusedFile(str(r.path), str(r.error)) for r in catalogue.refused),
+        duplicates=tuple(DuplicateScene(d.scene.id, str(d.scene.path), d.replaced_by.id) for d in catalogue.duplicates),
+        seconds=clock.seconds,
+        cpu_seconds=clock.cpu_seconds,
+        peak_memory_bytes=memory.bytes,
+        pairs=result.outcomes,
     )
-    return dict(plain)

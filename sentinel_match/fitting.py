@@ -1,4 +1,4 @@
-"""Points that a person has looked at, or that another program has found: believed anew, proven anew.
+"""Points from files: as they were fitted (:func:`read_ties`), or believed and proven anew (:func:`fit`).
 
 In QGIS a point can be deleted, moved, or its ``inlier`` changed:
 
@@ -13,24 +13,28 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sentinel_match.accuracy import assess, requirement
-from sentinel_match.errors import BadPoints, SentinelMatchError
+from sentinel_match.accuracy.assess import Evidence, assess
+from sentinel_match.errors import BadPoints
+from sentinel_match.formats.header import SceneIdentity
 from sentinel_match.formats.read import Table, read_table
 from sentinel_match.geometry.grids import in_metres
-from sentinel_match.geometry.transform import Transform, azimuth_of_track
+from sentinel_match.geometry.transform import KINDS, azimuth_of_track
 from sentinel_match.matchers import WITNESS
-from sentinel_match.products.scene import Scene
+from sentinel_match.summary import Edits, Fitting
 from sentinel_match.tiepoints import BY_HAND, REASONS, TiePoints
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
+
+    from sentinel_match.summary import Summary
 
 log = logging.getLogger(__name__)
 
@@ -39,15 +43,71 @@ MOVED = 0.05
 degree, as some programs write them, are a centimetre."""
 BY_EYE = 0.5
 """Standard deviation per axis in pixels of a position set by a person, and of points whose file states none."""
-REACH = 4.0
+WRONG_WITHIN_PX = 4.0
 """Pixels within which a wrong point of another program may lie near the model by chance."""
 ENDS = ("left_x", "left_y", "right_x", "right_y")
 NAMES = (*ENDS, "inlier", "reason", "sigma_m", "score", "quality", "view", "method", "left_class", "right_class")
 """Columns that can be mapped."""
 
 
+def read_ties(path: Path | str) -> TiePoints:
+    """Read tie points as they were fitted, from a file that this package has written.
+
+    GeoJSON and GeoPackage hold everything. The other formats hold the points but no transform: from them it is fitted
+    again, as :func:`fit` does.
+
+    Args:
+        path: any file that :func:`sentinel_match.formats.write.write` makes.
+
+    Raises:
+        TypeError: it is no path.
+        BadPoints: the file cannot be used, or was edited since it was fitted.
+        NoMatch: the points of a file without a transform do not agree on one.
+    """
+    table = read_table(_path(path))
+    header = table.header
+    if header.summary is None:
+        if header.left is not None:  # one of ours, whose summary somebody has damaged
+            raise BadPoints(table.path, f"{header.flaw}: `sentinel-match fit` fits the points again")
+        return fit(path)
+    if header.left is None or header.right is None:
+        raise BadPoints(table.path, "it does not name its two scenes: `sentinel-match fit` fits the points again")
+    inlier = table.truths("inlier")
+    if (header.summary.points, header.summary.inliers) != (len(table), int(inlier.sum())):
+        raise BadPoints(
+            table.path, "they were edited after the correction was fitted: run `sentinel-match fit` on them"
+        )
+    ends = [np.column_stack([table.numbers(f"{side}_{axis}") for axis in "xy"]) for side in ("left", "right")]
+    pixels = [
+        np.column_stack([table.numbers(f"{side}_{axis}", np.nan) for axis in ("col", "row")])
+        for side in ("left", "right")
+    ]
+    return TiePoints(
+        left=header.left.scene(),
+        right=header.right.scene(),
+        left_xy=ends[0],
+        right_xy=ends[1],
+        left_px=pixels[0],
+        right_px=pixels[1],
+        sigma_m=table.numbers("sigma_m"),
+        score=table.numbers("score"),
+        residual_m=table.numbers("residual_m"),
+        inlier=inlier,
+        method=table.words("method"),
+        summary=header.summary,
+        **_optional(table),
+    )
+
+
+def _optional(table: Table) -> dict[str, Any]:
+    """Read the columns that not every file has; ``None`` where there are none."""
+    words = {"left_class": "left_class", "right_class": "right_class", "feature": "view", "reason": "reason"}
+    columns: dict[str, Any] = {name: table.words(own) if table.holds(own) else None for name, own in words.items()}
+    return columns | {"quality": table.numbers("quality", np.nan) if table.holds("quality") else None}
+
+
 def fit(
-    path: Path,
+    path: Path | str,
     *,
     columns: Mapping[str, str] | None = None,
     crs: str | None = None,
@@ -63,86 +123,98 @@ def fit(
         crs: of the coordinates in the rows, where the file does not say it; degrees become metres of their UTM zone.
         gsd: metres per pixel that tolerances are counted in; the file's own, else 10.
         layer: of a file with several.
-        model: a kind of ``warp.KINDS``; what the file was made with, else the simplest that predicts unseen ground.
+        model: a kind of ``geometry.transform.KINDS``; what the file was made with, else the simplest that predicts
+            unseen ground.
 
     Raises:
+        TypeError, ValueError: an argument is none that can be used.
         BadPoints: the file cannot be used; which row, and why.
         NoMatch: the points do not agree on a model.
     """
+    path = _path(path)
+    if model is not None and model not in KINDS:
+        raise ValueError(f"model is {model!r}, and must be one of {', '.join(KINDS)}")
+    if gsd is not None and not gsd > 0:
+        raise ValueError(f"gsd is {gsd!r}, and must be larger than 0")
     table = _renamed(read_table(path, layer), columns or {})
     crs = _crs(table, crs)
     left, right, moved = _ends(table, crs)
     crs, left, right = _metric(crs, left, right)
-    _beside(table, left, right)
-    facts = table.facts
-    before: Mapping[str, Any] = facts.get("summary") or {}
-    if gsd is None and "gsd_m" not in before:
+    _check_frame(table, left, right)
+    header, before = table.header, table.header.summary
+    if gsd is None and before is None:
         log.warning("%s does not say how large a pixel is: taken as 10 m; --gsd says otherwise", path.name)
-    gsd = gsd or float(before.get("gsd_m", 10.0))
+    gsd = gsd or (before.gsd_m if before else 10.0)
     inlier, reason = table.truths("inlier"), table.words("reason")
     reason = np.where(np.isin(reason, REASONS), reason, "")  # another program may mean anything by the word
-    out = ~inlier & np.isin(reason, ("", BY_HAND))
+    rejected = ~inlier & np.isin(reason, ("", BY_HAND))
     kept = inlier & (reason != "")
     method = np.where(moved, BY_HAND, table.words("method", "points"))
-    view = np.where(moved, BY_HAND, table.words("view", "points"))
+    feature = np.where(moved, BY_HAND, table.words("view", "points"))
     # A score of another program tells right from wrong only as far as its points agree: it is calibrated like a peak
     named = "quality" if table.has("quality") else "score"
     quality = table.numbers(named, 0.0) if table.has(named) else np.ones(len(table))
-    refined = table.has(named) & (view != method) if named == "quality" else np.full(len(table), table.has(named))
-    factors: Mapping[str, float] = before.get("sigma_factors") or {}
-    sigma = table.numbers("sigma_m", BY_EYE * gsd) / [factors.get(name, 1.0) for name in view]
+    refined = table.has(named) & (feature != method) if named == "quality" else np.full(len(table), table.has(named))
+    factors: Mapping[str, float] = before.sigma_factors if before else {}
+    sigma = table.numbers("sigma_m", BY_EYE * gsd) / [factors.get(name, 1.0) for name in feature]
     sigma[moved] = np.maximum(sigma[moved], BY_EYE * gsd)
-    evidence = assess.Evidence(
+    evidence = Evidence(
         left=left,
         right=right,
         sigma=sigma,
-        quality=np.where(refined | table.has(named), quality, 1.0),
+        quality=quality,
         refined=refined & ~moved,
-        view=view,
+        feature=feature,
         witness=np.full(len(table), WITNESS * gsd),
         kept=kept,
     )
-    scenes = [_scene(facts.get(side) or {}, f"{side} of {path.name}") for side in ("left", "right")]
-    said = assess.judged(evidence.of(~out), _fitting(before, crs, left, gsd, model), gsd, (scenes[0].id, scenes[1].id))
-    band = str((facts.get("left") or {}).get("band") or before.get("band") or "unknown")
-    counts = {"rejected_by_hand": int(out.sum()), "kept_by_hand": int(kept.sum()), "moved": int(moved.sum())}
-    if "points" in before:
-        counts["deleted"] = int(before["points"]) - len(table)
-    summary = {**said.summary, "points": len(table), "band": band, "crs": crs, "edited": {"from": path.name, **counts}}
-    summary["verdict"] = requirement.verdict(summary)
-    rest = right - Transform.from_plain(summary["model"])(left)
+    scenes = [
+        (identity if identity is not None and identity.id else SceneIdentity(f"{side} of {path.name}", "")).scene()
+        for side, identity in (("left", header.left), ("right", header.right))
+    ]
+    fitting = _fitting(before, crs, left, gsd, model)
+    assessment = assess(evidence.where(~rejected), fitting, gsd, (scenes[0].id, scenes[1].id))
+    edits = Edits(
+        source=path.name,
+        rejected_by_hand=int(rejected.sum()),
+        kept_by_hand=int(kept.sum()),
+        moved=int(moved.sum()),
+        deleted=before.points - len(table) if before else None,
+    )
+    band = (header.left.band if header.left else "") or (before.band if before else "") or "unknown"
 
-    def all_of(judged: NDArray[Any], value: Any) -> NDArray[Any]:
-        """What is judged, with a value for the points that took no part."""
-        whole = np.full(len(table), value, judged.dtype if judged.dtype.kind != "U" else "U64")
-        whole[~out] = judged
+    def all_of(values: NDArray[Any], value: Any) -> NDArray[Any]:
+        """Return what was assessed, with a value for the points that took no part."""
+        whole = np.full(len(table), value, values.dtype if values.dtype.kind != "U" else "U64")
+        whole[~rejected] = values
         return whole
 
-    ties = TiePoints(
+    factors_now = np.array([assessment.sigma_factors.get(name, 1.0) for name in feature])
+    return TiePoints(
         left=scenes[0],
         right=scenes[1],
-        band=band,
-        crs=crs,
-        gsd=gsd,
         left_xy=left,
         right_xy=right,
         left_px=_pixels(table, "left", left, moved),
         right_px=_pixels(table, "right", right, np.zeros(len(table), bool)),
-        sigma_m=all_of(said.sigma, np.nan),
-        score=all_of(said.score, 0.0),
-        residual_m=np.hypot(*rest.T),
-        inlier=all_of(said.inlier, value=False),
+        sigma_m=np.where(rejected, sigma * factors_now, all_of(assessment.sigma, np.nan)),
+        score=all_of(assessment.score, 0.0),
+        residual_m=np.hypot(*(right - assessment.transform(left)).T),
+        inlier=all_of(assessment.inlier, value=False),
         method=method,
+        summary=assessment.summary(band, crs, points=len(table), edits=edits),
         left_class=table.words("left_class") if table.has("left_class") else None,
         right_class=table.words("right_class") if table.has("right_class") else None,
         quality=quality if table.has(named) else None,
-        view=view,
-        reason=all_of(said.reason, BY_HAND),
-        summary=summary,
+        feature=feature,
+        reason=all_of(assessment.reason, BY_HAND),
     )
-    scale: Mapping[str, float] = said.summary["sigma_factors"]
-    ties.sigma_m[out] = (sigma * [scale.get(name, 1.0) for name in view])[out]
-    return ties
+
+
+def _path(path: object) -> Path:
+    if not isinstance(path, (str, PathLike)):
+        raise TypeError(f"{path!r} is no path: give a str or a Path")
+    return Path(path)
 
 
 def _renamed(table: Table, columns: Mapping[str, str]) -> Table:
@@ -167,6 +239,8 @@ def _crs(table: Table, given: str | None) -> str:
     named = given or table.crs or (table.places_crs if not table.has("left_x") else "")
     if not named and table.places_crs and CRS.from_user_input(table.places_crs).is_projected:
         named = table.places_crs
+    if not named:
+        named = _utm_that_agrees(table)
     if not named:
         raise BadPoints(table.path, "nothing says in which CRS its coordinates are: give it with --crs EPSG:…")
     try:
@@ -194,7 +268,7 @@ def _ends(table: Table, crs: str) -> tuple[NDArray[np.float64], NDArray[np.float
     return np.where(moved[:, None], there, left), right, moved
 
 
-def _beside(table: Table, left: NDArray[np.float64], right: NDArray[np.float64]) -> None:
+def _check_frame(table: Table, left: NDArray[np.float64], right: NDArray[np.float64]) -> None:
     """Refuse ends that cannot be in one frame: pixels beside metres, or metres of two zones."""
     spread = np.ptp(left, axis=0).max(), np.ptp(right, axis=0).max()
     apart = float(np.hypot(*np.median(right - left, axis=0)))
@@ -206,61 +280,54 @@ def _beside(table: Table, left: NDArray[np.float64], right: NDArray[np.float64])
         )
 
 
+def _utm_that_agrees(table: Table) -> str:
+    """Find the UTM zone whose metres are those of the rows at the places of the geometry; empty where none is."""
+    from pyproj import Transformer
+
+    if table.places is None or not table.places_crs or not (table.has("left_x") and table.has("left_y")):
+        return ""
+    lon, lat = (np.asarray(v) for v in _lonlat(table.places_crs, table.places))
+    left = np.column_stack([table.numbers("left_x"), table.numbers("left_y")])
+    middle = float(np.median(lon))
+    for aside in (0, -6, 6):  # a tile reaches into the next zone
+        zone = _utm((middle + aside + 180) % 360 - 180, float(np.median(lat)))
+        there = np.column_stack(Transformer.from_crs("EPSG:4326", zone, always_xy=True).transform(lon, lat))
+        if np.median(np.hypot(*(there - left).T)) < 1:
+            return zone
+    return ""
+
+
+def _utm(lon: float, lat: float) -> str:
+    return f"EPSG:{(32600 if lat >= 0 else 32700) + int((lon + 180) // 6) % 60 + 1}"
+
+
+def _lonlat(crs: str, points: NDArray[np.float64]) -> tuple[Any, Any]:
+    from pyproj import Transformer
+
+    lon, lat = Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform(*points.T)
+    return lon, lat
+
+
 def _metric(
     crs: str, left: NDArray[np.float64], right: NDArray[np.float64]
 ) -> tuple[str, NDArray[np.float64], NDArray[np.float64]]:
-    """Degrees, feet and metres of a Mercator map to metres of the UTM zone in their middle."""
+    """Bring degrees, feet and metres of a Mercator map to metres of the UTM zone in their middle."""
     from pyproj import Transformer
 
     if in_metres(crs):
         return crs, left, right
-    degrees = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
-    lon, lat = (float(np.median(v)) for v in degrees.transform(*left.T))
-    zone = f"EPSG:{(32600 if lat >= 0 else 32700) + int((lon + 180) // 6) % 60 + 1}"
+    lon, lat = (float(np.median(v)) for v in _lonlat(crs, left))
+    zone = _utm(lon, lat)
     metres = Transformer.from_crs(crs, zone, always_xy=True)
     return zone, np.column_stack(metres.transform(*left.T)), np.column_stack(metres.transform(*right.T))
 
 
-def _fitting(
-    before: Mapping[str, Any], crs: str, left: NDArray[np.float64], gsd: float, model: str | None
-) -> assess.Fitting:
-    """How the file was fitted when it was made; else as any two images are."""
-    from pyproj import Transformer
-
-    if "fitting" in before:
-        made = assess.Fitting(**before["fitting"])
-        return made if model is None else replace(made, asked=model)
-    to_lonlat = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
-    _, latitude = to_lonlat.transform(*left.mean(0))
-    return assess.Fitting("affine", model, REACH * gsd, azimuth_of_track(latitude))
-
-
-def _scene(said: Mapping[str, Any], name: str) -> Scene:
-    """The product a file names, if it is where it was; else what the file says of it."""
-    from datetime import datetime
-
-    from sentinel_match.products.catalogue import read_scene
-
-    path = Path(said.get("path") or name)
-    if said.get("path") and path.exists():
-        try:
-            scene = read_scene(path)
-        except SentinelMatchError:
-            scene = None
-        if scene is not None and scene.id == said.get("id"):
-            return scene
-    time = said.get("sensing_time")
-    return Scene(
-        id=str(said.get("id") or name),
-        path=path,
-        level=said.get("level") or "",
-        footprint=None,
-        footprint_source="none",
-        tile=said.get("tile") or "",
-        baseline=said.get("baseline") or "",
-        relative_orbit=said.get("relative_orbit"),
-        sensing_time=datetime.fromisoformat(time) if time else None,
-    )
+def _fitting(before: Summary | None, crs: str, left: NDArray[np.float64], gsd: float, model: str | None) -> Fitting:
+    """Fit as when the file was made; else as any two images are."""
+    if before is not None:
+        return before.fitting if model is None else replace(before.fitting, asked=model)
+    _, latitude = _lonlat(crs, left.mean(0)[None])
+    return Fitting("affine", model, WRONG_WITHIN_PX * gsd, azimuth_of_track(float(np.asarray(latitude).ravel()[0])))
 
 
 def _pixels(table: Table, side: str, xy: NDArray[np.float64], moved: NDArray[np.bool_]) -> NDArray[np.float64]:

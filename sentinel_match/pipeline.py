@@ -1,6 +1,6 @@
 """The straight line, for one pair of scenes: read this first.
 
-    load ×2 ─▶ correspond ─▶ coarse model ─▶ refine matches and grid ─▶ verify ─▶ TiePoints
+    load ×2 ─▶ correspond ─▶ coarse model ─▶ refine matches and grid ─▶ assess ─▶ TiePoints
 
 ``correspond`` says where the right image shows the left one, in a handful of cells, by one method or by the cascade
 ``auto``. Phase correlation then measures the shift at its matches and on a regular grid over the whole overlap. A
@@ -11,140 +11,74 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from sentinel_match.accuracy import assess, ecc, requirement
+from sentinel_match.accuracy.assess import Evidence, assess
 from sentinel_match.accuracy.coverage import cover
+from sentinel_match.accuracy.ecc import second_estimate
 from sentinel_match.errors import NoGeoreference, NoMatch, NoOverlap, NothingClear
 from sentinel_match.geometry import robust, transform
-from sentinel_match.geometry.grids import pixel_size, same_lattice, to_metres, to_pixels
-from sentinel_match.geometry.transform import Transform
-from sentinel_match.matchers.phase import Phase
+from sentinel_match.geometry.grids import crs_name, native_pixels, pixel_size, same_lattice, to_metres, to_pixels
+from sentinel_match.geometry.transform import azimuth_of_track
 from sentinel_match.matching import cells, consensus, subpixel
 from sentinel_match.matching.cascade import correspond
-from sentinel_match.matching.correspondences import Method
-from sentinel_match.matching.inputs import InputOptions, common_band, hidden_shares, load_pair
+from sentinel_match.matching.inputs import common_band, hidden_shares, load_pair
+from sentinel_match.options import Options
+from sentinel_match.products.catalogue import as_scene
 from sentinel_match.raster import landcover
-from sentinel_match.raster.masks import Masking
+from sentinel_match.raster.bands import band_names, source_of
 from sentinel_match.raster.raster import jointly_valid
-from sentinel_match.raster.transitions import Semantics, by_class
+from sentinel_match.raster.transitions import by_class
+from sentinel_match.summary import Comparison, Fitting, ImageUse, MatcherReport
+from sentinel_match.tiepoints import TiePoints
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from sentinel_match import matchers
     from sentinel_match.cache import Cache
     from sentinel_match.matching.correspondences import Correspondences
-    from sentinel_match.matching.inputs import Progress
-    from sentinel_match.matching.subpixel import Measurements
+    from sentinel_match.matching.inputs import PairSide, Progress
     from sentinel_match.products.scene import Scene
-    from sentinel_match.tiepoints import TiePoints
-
-VERSION = 2
-"""Of everything here that changes a result: part of every recipe."""
 
 UPRIGHT = 0.05
 """Rotation (radians) and stretching beyond which windows of the two images cannot be compared as they are: 0.05 moves
 the rim of a window of 64 pixels by 1.6. Then the matches stay as they were found."""
-SPACING = 16
-"""Least pixels between the points of ``phase`` alone: refinement measures the same ones again, on its own grid. With 8
-px it takes four times as long for the same inliers within 2 % (T33UUU, T36UYA, snow to June, half cloudy). In ``auto``,
-whose unrefined points are kept where weak texture cannot be refined, 16 px would lose a sixth of them."""
 UNREFINED = {"phase": 0.2, "evergreen": 0.4, "sift": 0.4}
 UNREFINED_OTHER = 0.7
 """Standard deviation per axis in pixels of matches that refinement could not improve, by method: measured between
 seasons for phase, and for SIFT and ALIKED+LightGlue on T33UUU."""
 
 
-@dataclass(frozen=True)
-class Options:
-    """Everything about matching one pair that a user may choose."""
-
-    band: str | None = None
-    """Band, index or gradient of both scenes, or several with commas: see
-    :func:`sentinel_match.raster.bands.source_of`; the first of ``BANDS`` that both have when not given."""
-    resolution: float | None = None
-    """Metres per pixel; the coarser of the two native ones when not given."""
-    matcher: matchers.Matcher | None = None
-    """``auto``, the cascade of ``correspond``, when not given."""
-    guided: bool = True
-    """Whether to look only where the georeference says, or everywhere and at every rotation."""
-    reach: float = 500.0
-    """Metres by which the georeference may be off."""
-    model: str | None = None
-    """A kind of ``warp.KINDS``. When not given, a similarity on a common lattice, an affine elsewhere, must find most
-    points agreeing, and the model is then chosen by what it predicts."""
-    cells: int = 8
-    """At most this many cells are given to the matcher."""
-    candidates: int = 20_000
-    """About this many grid points are measured, whatever the size of the overlap."""
-    masking: Masking = field(default_factory=Masking)
-    semantics: Semantics = field(default_factory=Semantics)
-    refinement: subpixel.Refinement = field(default_factory=subpixel.Refinement)
-    seed: int = 0
-
-    def inputs(self, band: str) -> InputOptions:
-        """Say how two scenes are loaded, for a band that both have."""
-        return InputOptions(band, self.resolution, self.masking, self.semantics)
-
-    def method(self, kind: str) -> Method:
-        """How ``correspond`` shall look, for a kind of model."""
-        matcher = self.matcher
-        if isinstance(matcher, Phase):
-            matcher = replace(matcher, spacing=max(matcher.spacing, SPACING))
-        return Method(
-            matcher,
-            guided=self.guided,
-            everywhere=not self.guided,
-            reach=self.reach,
-            cells=self.cells,
-            model=kind,
-            seed=self.seed,
-            device=self.refinement.device,
-        )
-
-    @property
-    def recipe(self) -> Mapping[str, object]:
-        """What a result depends on besides the inputs, JSON-able."""
-        return {
-            "version": VERSION,
-            "band": self.band,
-            "resolution": self.resolution,
-            "method": self.method(self.model or "").recipe,
-            "candidates": self.candidates,
-            "masking": self.masking.recipe,
-            "semantics": self.semantics.recipe,
-            "refinement": {k: v for k, v in vars(self.refinement).items() if k != "device"},
-        }
-
-
 def match_scenes(
-    left: Scene,
-    right: Scene,
+    left: Scene | Path | str,
+    right: Scene | Path | str,
     options: Options | None = None,
     cache: Cache | None = None,
-    tell: Progress = lambda _what, _done, _of: None,
+    progress: Progress = lambda _what, _done, _of: None,
     clock: Clock | None = None,
 ) -> TiePoints:
-    """Tie points between two scenes.
+    """Find tie points between two scenes.
 
     Args:
-        left: the reference; positions are its, shifts are right minus left.
-        right: the other scene.
+        left: the reference, or its path: positions are its, shifts are right minus left.
+        right: the other scene, or its path.
         options: what a user may choose.
         cache: where work on one scene is kept for other pairs; nothing is kept without.
-        tell: hears of progress.
+        progress: hears of progress.
         clock: counts the seconds of each stage.
 
     Returns:
-        All points measured, believed or not; ``inlier`` says which.
+        All points measured, inliers or not; ``inlier`` says which.
 
     Raises:
+        NotAProduct, BrokenProduct: a path leads to no scene.
         NoGeoreference: one of them has no position.
         MissingBand: they have no band in common, or lack the one asked for.
         NoOverlap, NothingClear, NoMatch: there is nothing to match, and why.
@@ -152,19 +86,14 @@ def match_scenes(
         BadMask, BadClasses: the user's mask or map of classes cannot be used.
         WeightsMissing, WeightsDamaged: the matcher cannot run.
     """
-    options = options or Options()
-    clock = clock or Clock()
+    left, right = as_scene(left, "left"), as_scene(right, "right")
+    options, clock = options or Options(), clock or Clock()
+    if not isinstance(options, Options):
+        raise TypeError(f"options are {options!r}, and must be Options(...)")
     band = common_band(left, right, options.band)
-    footprints = []
-    for scene in (left, right):
-        if scene.footprint is None:
-            raise NoGeoreference(str(scene.path))
-        footprints.append(scene.footprint)
-    if footprints[0].intersection(footprints[1]) is None:
-        raise NoOverlap(left.id, right.id)
-
+    _check_overlap(left, right)
     with clock("read"):
-        a, b = load_pair(left, right, options.inputs(band), cache, tell)
+        a, b = load_pair(left, right, options.inputs(band), cache, progress)
         clear = jointly_valid(a.raster, b.raster)
         if not clear.any():
             raise NothingClear(left.id, right.id, hidden_shares(a.loaded, b.loaded))
@@ -174,77 +103,130 @@ def match_scenes(
         else ("similarity" if same_lattice(a.raster.geobox, b.loaded.raster.geobox) else "affine")
     )
     with clock("match"):
-        found = correspond(a.side, b.side, options.method(kind), cache, tell)
-        if found.model is None:
-            raise NoMatch(left.id, right.id, found.why)
-        coarse, agreeing = found.model, int(found.inlier.sum())
-
+        correspondences = correspond(a.side, b.side, options.method(kind), cache, progress)
+        if correspondences.model is None:
+            raise NoMatch(left.id, right.id, correspondences.why)
     with clock("refine"):
-        grid = subpixel.grid(clear, options.candidates)
-        found = thinned(found, float(np.sqrt(clear.sum() / max(len(grid), 1))))
-        upright = np.abs(coarse.matrix[:2, :2] - np.eye(2)).max() <= UPRIGHT
-        matched = subpixel.nearest_nodes(found.left[found.inlier])
-        places, place = np.unique(np.concatenate([matched, grid]), axis=0, return_inverse=True)
-        method = np.full(len(places), "grid", "U64")
-        method[place.ravel()[: len(matched)]] = found.method[found.inlier]
-        tell("refine", 0, len(places))
-        if upright:
-            there = to_pixels(b.raster.geobox, coarse(to_metres(a.raster.geobox, places)))
-            measured = subpixel.measure(a.side.images, b.side.images, places, there, options.refinement)
-        else:  # windows cannot be compared as they are: what a match is worth, its company says
-            measured = subpixel.Measurements.nothing(places, places)
-            found = replace(found, score=consensus.probabilities(coarse, found, a.raster, b.raster))
-        measured, method = with_matches(measured, method, found, place.ravel()[: len(matched)])
-        tell("refine", len(places), len(places))
-
+        points = _refined(a, b, correspondences, clear, options, progress)
     with clock("verify"):
-        ties = assess.tie_points(
-            kind,
-            options.model,
-            measured,
-            a.raster,
-            b.raster,
-            (left, right),
-            band,
-            options.refinement.radius,
-            options.seed,
-        )
-        second = ecc.second(a.raster, b.raster, Transform.from_plain(ties.summary["model"]))
-    method = method[measured.ok]
-    believed = to_pixels(a.raster.geobox, ties.left_xy)[ties.inlier]
-    lies = [side.classes_at(p)[measured.ok] for side, p in ((a, measured.left), (b, measured.right))]
-    summary = {
-        **ties.summary,
-        "by_method": {str(m): int((ties.inlier & (method == m)).sum()) for m in dict.fromkeys(method)},
-        "matcher": {
-            "name": options.method(kind).name,
-            "cells": found.cells,
-            "matches": len(found),
-            "agreeing": agreeing,
-            "verdict": found.why or "agrees with itself",
-        },
-        "regions": cells.methods_by_cell(a.raster, believed, method[ties.inlier]),
-        "candidates": len(places),
-        "coverage": cover(clear, believed, pixel_size(a.raster.geobox)),
-        "second": second,
-        "jointly_clear_km2": round(float(clear.sum()) * pixel_size(a.raster.geobox) ** 2 / 1e6, 2),
-        "band": band,
-        "crs": ties.crs,
-        "limits": {"left": a.loaded.limits, "right": b.loaded.limits},
-        "masks": {
-            side: {"clouds_from": of.clouds or None, "removed": dict(of.removed), "notes": of.notes}
-            for side, of in (("left", a.loaded), ("right", b.loaded))
-        },
-    }
-    if any(codes.any() for codes in lies):
-        summary["classes"] = {
-            "from": {"left": a.loaded.classes_from, "right": b.loaded.classes_from},
-            "counts": by_class(lies[0], lies[1], ties.inlier),
-        }
-        names = [np.array([landcover.Class(c).name.lower() for c in codes]) for codes in lies]
-        ties = replace(ties, left_class=names[0], right_class=names[1])
-    summary["verdict"] = requirement.verdict(summary)
-    return replace(ties, method=method, summary=summary)
+        gsd, crs, ids = pixel_size(a.raster.geobox), a.raster.geobox.crs, (left.id, right.id)
+        evidence = Evidence.of(points.measurements, a.raster.geobox, b.raster.geobox, ids)
+        radius = options.refinement.radius * gsd
+        assessment = assess(evidence, Fitting(kind, options.model, radius, _azimuth(left), options.seed), gsd, ids)
+        second = second_estimate(a.raster, b.raster, assessment.transform)
+    ok, inlier = points.measurements.ok, assessment.inlier
+    method, inlier_px = points.method[ok], to_pixels(a.raster.geobox, evidence.left)[inlier]
+    codes = [side.classes_at(p)[ok] for side, p in ((a, points.measurements.left), (b, points.measurements.right))]
+    classified = any(code.any() for code in codes)
+    names = [np.array([landcover.Class(c).name.lower() for c in code]) for code in codes] if classified else [None] * 2
+    comparison = Comparison(
+        by_method={str(m): int((inlier & (method == m)).sum()) for m in dict.fromkeys(method)},
+        matcher=MatcherReport(
+            name=options.method(kind).name,
+            cells=correspondences.cells,
+            matches=len(correspondences),
+            agreeing=int(correspondences.inlier.sum()),
+            verdict=correspondences.why or "agrees with itself",
+        ),
+        regions=cells.methods_by_cell(a.raster, inlier_px, method[inlier]),
+        candidates=points.candidates,
+        coverage=cover(clear, inlier_px, gsd),
+        second=second,
+        jointly_clear_km2=round(float(clear.sum()) * gsd**2 / 1e6, 2),
+        left=_use(a),
+        right=_use(b),
+        classes=by_class(codes[0], codes[1], inlier) if classified else None,
+    )
+    grids = [source_of(scene, band_names(band)[0], gsd).grid for scene in (left, right)]
+    return TiePoints(
+        left=left,
+        right=right,
+        left_xy=evidence.left,
+        right_xy=evidence.right,
+        left_px=native_pixels(evidence.left, crs, grids[0]),
+        right_px=native_pixels(evidence.right, crs, grids[1]),
+        sigma_m=assessment.sigma,
+        score=assessment.score,
+        residual_m=assessment.residual_m,
+        inlier=inlier,
+        method=method,
+        summary=assessment.summary(band, crs_name(crs), comparison=comparison),
+        left_class=names[0],
+        right_class=names[1],
+        quality=evidence.quality,
+        feature=evidence.feature,
+        reason=assessment.reason,
+    )
+
+
+def _check_overlap(left: Scene, right: Scene) -> None:
+    """Refuse scenes without a position, and footprints that do not meet."""
+    footprints = []
+    for scene in (left, right):
+        if scene.footprint is None:
+            raise NoGeoreference(str(scene.path))
+        footprints.append(scene.footprint)
+    if footprints[0].intersection(footprints[1]) is None:
+        raise NoOverlap(left.id, right.id)
+
+
+class _Points(NamedTuple):
+    """Places that were measured."""
+
+    measurements: subpixel.Measurements
+    method: NDArray[np.str_]
+    """(N,) what made each a place."""
+    candidates: int
+    """Places that were tried."""
+
+
+def _refined(
+    a: PairSide,
+    b: PairSide,
+    correspondences: Correspondences,
+    clear: NDArray[np.bool_],
+    options: Options,
+    progress: Progress,
+) -> _Points:
+    """Measure the shift at the matches and on a regular grid over the clear overlap."""
+    coarse = correspondences.model
+    assert coarse is not None  # noqa: S101 the caller has looked
+    grid = subpixel.grid(clear, options.candidates)
+    matches = thinned(correspondences, float(np.sqrt(clear.sum() / max(len(grid), 1))))
+    upright = np.abs(coarse.matrix[:2, :2] - np.eye(2)).max() <= UPRIGHT
+    matched = subpixel.nearest_nodes(matches.left[matches.inlier])
+    places, place = np.unique(np.concatenate([matched, grid]), axis=0, return_inverse=True)
+    place = place.ravel()[: len(matched)]
+    method = np.full(len(places), "grid", "U64")
+    method[place] = matches.method[matches.inlier]
+    progress("refine", 0, len(places))
+    if upright:
+        there = to_pixels(b.raster.geobox, coarse(to_metres(a.raster.geobox, places)))
+        measurements = subpixel.measure(a.side.images, b.side.images, places, there, options.refinement)
+    else:  # windows cannot be compared as they are: what a match is worth, its company says
+        measurements = subpixel.Measurements.nothing(places, places)
+        matches = replace(matches, score=consensus.probabilities(coarse, matches, a.raster, b.raster))
+    measurements, method = with_matches(measurements, method, matches, place)
+    progress("refine", len(places), len(places))
+    return _Points(measurements, method, len(places))
+
+
+def _azimuth(scene: Scene) -> float:
+    """Compute the direction of the satellite's track over a scene."""
+    latitude = 0.0 if scene.footprint is None else float(scene.footprint.polygon.centroid.y)
+    return azimuth_of_track(latitude, ascending=scene.orbit_direction == "ASCENDING")
+
+
+def _use(side: PairSide) -> ImageUse:
+    """Say how an image was used."""
+    image = side.loaded
+    return ImageUse(
+        limits=image.limits,
+        clouds_from=image.clouds or None,
+        removed=dict(image.removed),
+        notes=image.notes,
+        classes_from=image.classes_from,
+    )
 
 
 def thinned(found: Correspondences, spacing: float) -> Correspondences:
@@ -261,8 +243,8 @@ def thinned(found: Correspondences, spacing: float) -> Correspondences:
 
 
 def with_matches(
-    measured: Measurements, method: NDArray[np.str_], found: Correspondences, place: NDArray[np.intp]
-) -> tuple[Measurements, NDArray[np.str_]]:
+    measured: subpixel.Measurements, method: NDArray[np.str_], found: Correspondences, place: NDArray[np.intp]
+) -> tuple[subpixel.Measurements, NDArray[np.str_]]:
     """Where a believed match could not be measured any better, it is added as it was found.
 
     Args:

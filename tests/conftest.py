@@ -20,7 +20,8 @@ from sentinel_match import matchers
 from sentinel_match.matchers.loftr import LoFTR
 from sentinel_match.matchers.superpoint import SuperPointLightGlue
 from sentinel_match.models.superpoint import SuperPoint
-from sentinel_match.pipeline import Options, match_scenes
+from sentinel_match.options import Options
+from sentinel_match.pipeline import match_scenes
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.testing import Landscape, write_product
 from sentinel_match.tiepoints import OUTLIER, TiePoints

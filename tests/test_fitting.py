@@ -17,7 +17,6 @@ from sentinel_match.cli import main
 from sentinel_match.errors import BadPoints, NoMatch
 from sentinel_match.formats import write
 from sentinel_match.formats.geojson import write_geojson
-from sentinel_match.geometry.transform import Transform
 from sentinel_match.tiepoints import TiePoints
 
 
@@ -36,14 +35,14 @@ def geojson(ties: TiePoints, tmp_path: Path) -> Callable[[Callable[[list[dict]],
 
 
 def test_nothing_edited_gives_the_same_model_and_the_same_proof(ties: TiePoints, tmp_path: Path) -> None:
-    truth = Transform.from_plain(ties.summary["model"])
+    truth = ties.transform
     for suffix in (".geojson", ".gpkg"):
         write.write(ties, tmp_path / f"ties{suffix}")
         again = fitting.fit(tmp_path / f"ties{suffix}")
-        assert ties.summary["model"]["kind"] == again.summary["model"]["kind"]
-        found = Transform.from_plain(again.summary["model"])
+        assert ties.transform.kind == again.transform.kind
+        found = again.transform
         assert np.abs(found(ties.left_xy) - truth(ties.left_xy)).max() < 0.001
-        assert abs(ties.summary["hold_out"]["ce90"] - again.summary["hold_out"]["ce90"]) < 0.02
+        assert abs(ties.summary.hold_out.ce90 - again.summary.hold_out.ce90) < 0.02
         assert np.abs(ties.left_px - again.left_px).max() < 0.001
         assert (ties.left.id, ties.right.id, ties.band) == (again.left.id, again.right.id, again.band)
         # The fixture calls three good points outliers; judged anew they are good again
@@ -65,7 +64,7 @@ def test_a_deleted_point_is_gone(ties: TiePoints, geojson: Callable[..., Path]) 
 
     again = fitting.fit(geojson(delete))
     assert len(ties) - 3 == len(again)
-    assert 3 == again.summary["edited"]["deleted"]
+    assert 3 == again.summary.edits.deleted
 
 
 def test_a_point_rejected_by_hand_takes_no_part_now_and_later(
@@ -78,7 +77,7 @@ def test_a_point_rejected_by_hand_takes_no_part_now_and_later(
 
     again = fitting.fit(geojson(reject))
     assert (False, "by hand") == (again.inlier[k], again.reason[k])
-    assert 1 == again.summary["edited"]["rejected_by_hand"]
+    assert 1 == again.summary.edits.rejected_by_hand
     write.write(again, tmp_path / "again.gpkg")
     third = fitting.fit(tmp_path / "again.gpkg")
     assert (False, "by hand") == (third.inlier[k], third.reason[k])
@@ -104,7 +103,7 @@ def test_a_moved_point_has_its_left_end_moved_and_its_right_end_kept(
         features[k]["geometry"]["coordinates"][1] += 0.0001
 
     again = fitting.fit(geojson(move))
-    assert 1 == again.summary["edited"]["moved"]
+    assert 1 == again.summary.edits.moved
     step = again.left_xy[k] - ties.left_xy[k]
     assert abs(np.hypot(*step) - 11.13) < 0.05
     assert np.abs(again.right_xy[k] - ties.right_xy[k]).max() < 0.001
@@ -134,9 +133,9 @@ COLUMNS = {"left_x": "E", "left_y": "N", "right_x": "E2", "right_y": "N2"}
 def test_points_of_another_program_are_fitted_by_a_column_map(ties: TiePoints, tmp_path: Path) -> None:
     path = table(tmp_path / "points.csv", ties)
     again = fitting.fit(path, columns=COLUMNS, crs="EPSG:32633")
-    assert np.abs(np.array([again.summary[f"median_d{a}_m"] for a in "xy"]) - (6.4, 18.1)).max() < 0.5
-    assert again.summary["hold_out"]["points"] > 100
-    assert "corrected" in again.summary["verdict"]
+    assert np.abs(np.array([getattr(again.summary, f"median_d{a}_m") for a in "xy"]) - (6.4, 18.1)).max() < 0.5
+    assert again.summary.hold_out.points > 100
+    assert "corrected" in again.summary.verdict
 
 
 def test_control_points_of_qgis_come_back(ties: TiePoints, tmp_path: Path) -> None:
@@ -180,7 +179,7 @@ def test_reasons_of_another_program_decide_nothing(ties: TiePoints, tmp_path: Pa
             )
     again = fitting.fit(tmp_path / "points.csv", crs="EPSG:32633")
     assert not again.inlier[:10].any()
-    assert (0, 1) == (again.summary["edited"]["kept_by_hand"], again.summary["edited"]["rejected_by_hand"])
+    assert (0, 1) == (again.summary.edits.kept_by_hand, again.summary.edits.rejected_by_hand)
 
 
 def test_a_point_rejected_by_hand_keeps_its_uncertainty_through_many_fits(

@@ -19,7 +19,8 @@ from sentinel_match.matching import inputs
 from sentinel_match.matching.correspondences import Correspondences
 from sentinel_match.matching.subpixel import Measurements
 from sentinel_match.matching.view import View, turned
-from sentinel_match.pipeline import Options, match_scenes, thinned, with_matches
+from sentinel_match.options import Options
+from sentinel_match.pipeline import match_scenes, thinned, with_matches
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.pairing import Filters
 from sentinel_match.products.scene import Scene
@@ -34,6 +35,10 @@ TRUTH = (6.4, 18.1)
 
 def quick(**options: object) -> Options:
     return Options(matcher=matchers.create("sift"), candidates=1000, cells=2, **options)
+
+
+BARE = batch.Files(report=False, project=False)
+"""Pages and projects have tests of their own."""
 
 
 def quiet(_what: str, _done: int, _of: int) -> None:
@@ -74,7 +79,7 @@ def test_learned_matching_recovers_it_too_and_says_who_found_what(products: dict
     ties = match_scenes(products["spring"], products["autumn"], learned)
     assert np.abs(np.median(ties.shift[ties.inlier], axis=0) - TRUTH).max() < 0.5
     assert {"aliked+lightglue", "grid"} == set(ties.method)
-    assert ties.summary["by_method"]["aliked+lightglue"] > 20
+    assert ties.summary.comparison.by_method["aliked+lightglue"] > 20
 
 
 def test_the_cascade_says_who_found_and_who_confirmed_and_which_method_supplied_each_region(
@@ -82,9 +87,9 @@ def test_the_cascade_says_who_found_and_who_confirmed_and_which_method_supplied_
 ) -> None:
     ties = match_scenes(products["spring"], products["autumn"], Options(cells=2, candidates=1000))
     assert np.abs(np.median(ties.shift[ties.inlier], axis=0) - TRUTH).max() < 0.5
-    assert "phase, confirmed by sift" == ties.summary["matcher"]["verdict"]
+    assert "phase, confirmed by sift" == ties.summary.comparison.matcher.verdict
     assert {"phase", "grid"} <= set(ties.method)
-    counted = [sum(region["methods"].values()) for region in ties.summary["regions"]]
+    counted = [sum(region.methods.values()) for region in ties.summary.comparison.regions]
     assert ties.inlier.sum() == sum(counted)
 
 
@@ -170,7 +175,7 @@ def test_a_resolution_finer_than_the_image_is_refused(products: dict[str, Scene]
 
 
 def test_a_point_that_contradicts_the_model_has_no_score(ties: TiePoints) -> None:
-    beyond = ties.residual_m > ties.summary["tolerance_m"] + 0.001
+    beyond = ties.residual_m > ties.summary.tolerance_m + 0.001
     assert (ties.score[beyond] == 0).all()
     assert (ties.score[ties.inlier] >= 0.9).all()
 
@@ -212,17 +217,19 @@ def test_a_run_keeps_what_is_done_and_redoes_what_changed(tmp_path: Path) -> Non
     archive, out, cache = tmp_path / "archive", tmp_path / "out", Cache(tmp_path / "cache")
     write_product(archive, GROUND, date="2021-05-20", pixels=540)
     write_product(archive, GROUND, date="2021-09-17", pixels=540, displacement=TRUTH)
-    first = batch.run([archive], out, quick(), Filters(), cache, quiet)
+    first = batch.run(archive, out, quick(), Filters(), cache=cache, files=BARE)
     assert ["matched"] == [o.status for o in first.outcomes]
     files = {p: p.stat().st_mtime_ns for p in out.rglob("*.geojson") if p.parent != out}
-    again = batch.run([archive], out, quick(), Filters(), cache, quiet)
+    again = batch.run(archive, out, quick(), Filters(), cache=cache, files=BARE)
     assert ["kept"] == [o.status for o in again.outcomes]
     assert files == {p: p.stat().st_mtime_ns for p in files}
-    assert first.outcomes[0].summary["inliers"] == again.outcomes[0].summary["inliers"]
-    other = batch.run([archive], out, quick(seed=1), Filters(), cache, quiet)
+    assert first.outcomes[0].summary.inliers == again.outcomes[0].summary.inliers
+    other = batch.run(archive, out, quick(seed=1), Filters(), cache=cache, files=BARE)
     assert ["matched"] == [o.status for o in other.outcomes]
     next(iter(files)).write_text("{")  # a result that was harmed is not kept
-    assert ["matched"] == [o.status for o in batch.run([archive], out, quick(seed=1), Filters(), cache, quiet).outcomes]
+    assert ["matched"] == [
+        o.status for o in batch.run(archive, out, quick(seed=1), Filters(), cache=cache, files=BARE).outcomes
+    ]
 
 
 def test_a_moved_georeference_is_another_input(tmp_path: Path, products: dict[str, Scene]) -> None:
@@ -246,10 +253,10 @@ def test_a_moved_georeference_is_another_input(tmp_path: Path, products: dict[st
         numbers = ", ".join(str(v) for v in (a.c + east, a.a, 0, a.f, 0, a.e))
         side = f"<PAMDataset><SRS>EPSG:32633</SRS><GeoTransform>{numbers}</GeoTransform></PAMDataset>"
         (archive / "autumn.tif.aux.xml").write_text(side)
-        (outcome,) = batch.run([archive], out, quick(), Filters(), cache, quiet).outcomes
+        (outcome,) = batch.run(archive, out, quick(), Filters(), cache=cache, files=BARE).outcomes
         assert "matched" == outcome.status, outcome.error
         sign = 1 if "autumn" in outcome.right else -1
-        assert abs(sign * outcome.summary["median_dx_m"] - TRUTH[0] - east) < 0.5
+        assert abs(sign * outcome.summary.median_dx_m - TRUTH[0] - east) < 0.5
 
 
 def test_a_pair_that_failed_is_not_tried_again(tmp_path: Path) -> None:
@@ -258,7 +265,8 @@ def test_a_pair_that_failed_is_not_tried_again(tmp_path: Path) -> None:
     write_product(archive, Landscape(seed=99), date="2021-06-11", pixels=540)
     said: list[str] = []
     for _ in range(2):
-        (outcome,) = batch.run([archive], out, quick(), Filters(), cache, lambda *what: said.append(what[0])).outcomes
+        result = batch.run(archive, out, quick(), cache=cache, progress=lambda *what: said.append(what[0]), files=BARE)
+        (outcome,) = result.outcomes
         assert "No match between" in outcome.error
     assert 3 == said.count("read")  # begun, left and right, in the first run only
 
@@ -270,7 +278,7 @@ def test_one_bad_product_never_ends_a_run(tmp_path: Path) -> None:
     torn = write_product(archive, GROUND, date="2021-07-01", pixels=540)
     truncate(next(torn.rglob("*_B04.jp2")), 0.5)
     (archive / "download.zip").write_text("<html>Your session has expired</html>")
-    result = batch.run([archive], out, quick(), Filters(), Cache(tmp_path / "cache"), quiet)
+    result = batch.run(archive, out, quick(), Filters(), cache=Cache(tmp_path / "cache"), files=BARE)
     assert ["download.zip", torn.name] == [r.path.name for r in result.catalogue.refused]
     assert "damaged: it has" in str(result.catalogue.refused[1].error)
     assert ["matched"] == [o.status for o in result.outcomes]
@@ -286,7 +294,7 @@ def test_a_pair_that_fails_is_reported_and_the_others_are_matched(tmp_path: Path
     write_product(archive, GROUND, date="2021-05-20", pixels=540)
     write_product(archive, GROUND, date="2021-09-17", pixels=540)
     write_product(archive, Landscape(seed=99), date="2021-06-11", pixels=540)  # the same place, but other ground
-    result = batch.run([archive], out, quick(), Filters(all_pairs=True), Cache(tmp_path / "cache"), quiet)
+    result = batch.run(archive, out, quick(), Filters(all_pairs=True), cache=Cache(tmp_path / "cache"), files=BARE)
     assert ["failed", "failed", "matched"] == sorted(o.status for o in result.outcomes)
     assert all("No match between" in o.error for o in result.outcomes if o.status == "failed")
     assert 1 == len(list(out.rglob("tiepoints.geojson")))
@@ -324,8 +332,9 @@ def test_every_tie_point_tells_its_classes_and_the_summary_counts_them(classifie
     assert ties.left_class is not None
     assert ties.right_class is not None
     assert [len(ties.inlier)] * 2 == [len(ties.left_class), len(ties.right_class)]
-    assert {"left": "SCL", "right": "SCL"} == ties.summary["classes"]["from"]
-    counts = ties.summary["classes"]["counts"]
+    compared = ties.summary.comparison
+    assert ("SCL", "SCL") == (compared.left.classes_from, compared.right.classes_from)
+    counts = compared.classes
     assert len(ties.inlier) == sum(one["points"] for one in counts.values())
     assert ties.inlier.sum() == sum(one["inliers"] for one in counts.values())
     alike = ties.left_class == ties.right_class
@@ -358,7 +367,7 @@ def test_a_map_of_classes_tells_the_classes_of_products_that_have_none(
 @pytest.mark.parametrize("band", ["B04,B08", "NDVI"])
 def test_several_bands_and_an_index_find_the_same_shift(classified: tuple[Scene, Scene], band: str) -> None:
     ties = match_scenes(*classified, quick(band=band))
-    assert [band, band] == [ties.band, ties.summary["band"]]
+    assert [band, band] == [ties.band, ties.summary.band]
     assert ties.inlier.sum() > 200
     assert np.abs(np.median(ties.shift[ties.inlier], axis=0) - TRUTH).max() < 1.0
 
@@ -372,7 +381,10 @@ def test_a_turned_image_gives_the_matches_as_they_were_found(products: dict[str,
     raster.write(raster.Raster(turn.pixels, turn.valid, grid), tmp_path / "turned.tif")
     scenes = [read_scene(tmp_path / name) for name in ("left.tif", "turned.tif")]
     ties = match_scenes(*scenes, Options(guided=False, candidates=1000))
-    assert "turned by 30." in ties.summary["matcher"]["verdict"] or "by 29.9" in ties.summary["matcher"]["verdict"]
+    assert (
+        "turned by 30." in ties.summary.comparison.matcher.verdict
+        or "by 29.9" in ties.summary.comparison.matcher.verdict
+    )
     assert "grid" not in ties.method
     assert ties.inlier.sum() > 20
     unturned = turn.to_image(grids.transformed(~grid.affine, ties.right_xy[ties.inlier]))
@@ -427,9 +439,10 @@ def test_a_pair_is_done_when_all_its_files_are_there_and_what_qgis_writes_into_t
 ) -> None:
     import sqlite3
 
-    def go(**options: object) -> str:
+    def go(*, geopackage: bool = True) -> str:
         paths = [products[name].path for name in ("spring", "autumn")]
-        done = batch.run(paths, tmp_path / "out", quick(), Filters(), Cache(tmp_path / "cache"), quiet, **options)
+        files = batch.Files(geopackage=geopackage, report=False, project=False)
+        done = batch.run(paths, tmp_path / "out", quick(), cache=Cache(tmp_path / "cache"), files=files)
         return done.outcomes[0].status
 
     assert "matched" == go(geopackage=False)

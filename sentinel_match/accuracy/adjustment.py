@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from sentinel_match.summary import Summary
 
 LEAST = 3
 """Acquisitions that make a series: two have one pair, which nothing can contradict."""
@@ -197,57 +199,6 @@ def _outlying(values: NDArray[np.float64]) -> NDArray[np.bool_]:
     return found
 
 
-def link_of(left: str, right: str, summary: Mapping[str, Any]) -> Link:
-    """What the tie points of a pair say, from their summary."""
-    sigma = summary["shift_sigma_m"]
-    shift = (float(summary["median_dx_m"]), float(summary["median_dy_m"]))
-    return Link(left, right, shift, (float(sigma[0]), float(sigma[1])), float(summary["gsd_m"]))
-
-
-def report(links: Sequence[Link], times: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What ``series.json`` says of each series, in metres and pixels.
-
-    Args:
-        links: pairs.
-        times: when each acquisition was taken.
-    """
-    return [
-        {
-            "gsd_m": series.gsd,
-            "datum": "the median offset of these acquisitions",
-            "unit_weight": [round(u, 3) for u in series.unit],
-            "redundancy": series.redundancy,
-            "acquisitions": [
-                {
-                    "id": name,
-                    "sensing_time": times.get(name),
-                    "dx_m": round(float(series.offset[k, 0]), 3),
-                    "dy_m": round(float(series.offset[k, 1]), 3),
-                    "sigma_dx_m": round(float(series.sigma[k, 0]), 3),
-                    "sigma_dy_m": round(float(series.sigma[k, 1]), 3),
-                    "dx_px": round(float(series.offset[k, 0]) / series.gsd, 4),
-                    "dy_px": round(float(series.offset[k, 1]) / series.gsd, 4),
-                    "pairs": int(series.pairs[k]),
-                    "disagrees": bool(series.apart[k].any()),
-                }
-                for k, name in enumerate(series.names)
-            ],
-            "pairs": [
-                {
-                    "left": link.left,
-                    "right": link.right,
-                    "dx_m": round(link.shift[0], 3),
-                    "dy_m": round(link.shift[1], 3),
-                    "residual_dx_m": round(float(series.residual[k, 0]), 3),
-                    "residual_dy_m": round(float(series.residual[k, 1]), 3),
-                    "contradicts": bool(series.doubtful[k]),
-                }
-                for k, link in enumerate(series.links)
-            ],
-            "loops": [
-                {"acquisitions": loop.names, "closure_m": [round(v, 3) for v in loop.closure]}
-                for loop in loops(series.links)
-            ],
-        }
-        for series in adjust(links)
-    ]
+def link_of(left: str, right: str, summary: Summary) -> Link:
+    """Take from a summary what the tie points of a pair say of a series."""
+    return Link(left, right, (summary.median_dx_m, summary.median_dy_m), summary.shift_sigma_m, summary.gsd_m)

@@ -1,31 +1,32 @@
-"""What is believed of a pair: the model its matches agree on, and the verdict on every measured point."""
+"""Assessment: the transform that measured points bear out, which points are inliers, and how sure that is."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sentinel_match.accuracy import checkpoints
+from sentinel_match.accuracy.checkpoints import held_out
+from sentinel_match.accuracy.requirement import verdict
 from sentinel_match.errors import NoMatch
 from sentinel_match.geometry import calibration, robust, selection, transform
 from sentinel_match.geometry.chance import ACCEPTED_CHANCE, agreement, by_chance
-from sentinel_match.geometry.grids import crs_name, native_pixels, pixel_size, to_metres
+from sentinel_match.geometry.grids import pixel_size, to_metres
 from sentinel_match.geometry.robust import nmad
-from sentinel_match.geometry.transform import azimuth_of_track
 from sentinel_match.matchers import WITNESS
-from sentinel_match.raster.bands import band_names, source_of
-from sentinel_match.tiepoints import BY_HAND, OUTLIER, UNSURE, TiePoints, summarise
+from sentinel_match.summary import ShiftStatistics, Summary
+from sentinel_match.tiepoints import BY_HAND, COVERAGE_CELL, OUTLIER, UNSURE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
 
+    from sentinel_match.geometry.transform import Transform
     from sentinel_match.matching.subpixel import Measurements
-    from sentinel_match.products.scene import Scene
-    from sentinel_match.raster.raster import Raster
+    from sentinel_match.summary import Comparison, Edits, Fitting, HoldOut
 
 TOLERANCE = (0.5, 1.0)
 """Bounds in pixels of the largest residual of an inlier; between them, five times the residual's own NMAD."""
@@ -39,46 +40,9 @@ LEAST_INLIERS = 20
 """Fewer believed points prove nothing about a pair."""
 
 
-def _azimuth(scene: Scene) -> float:
-    """Direction of the satellite's track over a scene."""
-    latitude = 0.0 if scene.footprint is None else float(scene.footprint.polygon.centroid.y)
-    return azimuth_of_track(latitude, ascending=scene.orbit_direction == "ASCENDING")
-
-
-def _unit_weight(
-    unseen: NDArray[np.float64], sigma: NDArray[np.float64], weight: NDArray[np.float64], view: NDArray[np.str_]
-) -> dict[str, float]:
-    """By what is correlated: standard deviation of unit weight, by which predicted ones are corrected a posteriori.
-
-    The height of a peak says how noise scatters it; what a season moves, shadows and crops, is seen in the errors at
-    check points alone (Mikhail & Ackermann 1976, "Observations and Least Squares").
-    """
-    factors = {}
-    for name in np.unique(view):
-        own = (view == name) & (weight > 0) & np.isfinite(unseen).all(1)
-        off = np.abs(unseen[own]) / sigma[own, None]
-        factors[str(name)] = float(np.clip(1.4826 * np.median(off), *FACTORS)) if own.sum() >= ENOUGH else 1.0
-    return factors
-
-
-def _sigma_of_shift(residual: NDArray[np.float64], block: NDArray[np.int_]) -> list[float]:
-    """Standard error of a pair's shift, east and north: neighbours err together, so blocks count, not points."""
-    medians = np.array([np.median(residual[block == k], axis=0) for k in np.unique(block)])
-    if len(medians) < FEWEST_BLOCKS:
-        return [nmad(residual[:, k]) for k in (0, 1)]
-    return [1.2533 * nmad(medians[:, k]) / np.sqrt(len(medians)) for k in (0, 1)]
-
-
-def _rounded(figures: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        k: [round(x, 4) for x in v] if isinstance(v, list) else round(v, 4) if isinstance(v, float) else v
-        for k, v in figures.items()
-    }
-
-
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """Measured points before anything is believed, in metres; N rows in every array."""
+    """Measured points before any of them is believed, in metres; N rows in every array."""
 
     left: NDArray[np.float64]
     """(N, 2) east, north."""
@@ -90,7 +54,7 @@ class Evidence:
     """(N,) how distinct a peak is, 0 to 1; of others, their score."""
     refined: NDArray[np.bool_]
     """(N,) has such a peak."""
-    view: NDArray[np.str_]
+    feature: NDArray[np.str_]
     """(N,) what was correlated."""
     witness: NDArray[np.float64]
     """(N,) metres within which points share what they saw."""
@@ -100,43 +64,104 @@ class Evidence:
     def __len__(self) -> int:
         return len(self.left)
 
-    def of(self, own: NDArray[np.bool_]) -> Evidence:
-        """Those of a mask."""
-        return Evidence(**{name: values[own] for name, values in vars(self).items()})
+    def where(self, mask: NDArray[np.bool_]) -> Evidence:
+        """Take the points of a mask."""
+        return Evidence(**{f.name: getattr(self, f.name)[mask] for f in fields(self)})
 
+    @staticmethod
+    def of(measurements: Measurements, left: GeoBox, right: GeoBox, ids: tuple[str, str]) -> Evidence:
+        """Take the measurements that succeeded to metres.
 
-@dataclass(frozen=True)
-class Fitting:
-    """All that a fit depends on besides its points; ``vars`` of it are in the summary."""
+        Args:
+            measurements: of both images, in pixels.
+            left: grid of the left image.
+            right: grid of the right one.
+            ids: of the scenes, for the error.
 
-    plane: str
-    """Kind of the plane transform that most points must agree on."""
-    asked: str | None
-    """Kind of the model a user wants; chosen by what it predicts when ``None``."""
-    radius_m: float
-    """Of the search that measured the points."""
-    azimuth: float
-    """Of the satellite's track, radians clockwise from north."""
-    seed: int = 0
-    """Of fits and folds."""
+        Raises:
+            NoMatch: too few succeeded.
+        """
+        ok, gsd = measurements.ok, pixel_size(left)
+        if ok.sum() < LEAST_INLIERS:
+            raise NoMatch(*ids, f"only {ok.sum()} of {len(measurements)} points could be measured to sub-pixel")
+        return Evidence(
+            left=to_metres(left, measurements.left[ok]),
+            right=to_metres(right, measurements.right[ok]),
+            sigma=measurements.sigma[ok] * gsd,
+            quality=measurements.distinct[ok],
+            refined=measurements.refined[ok],
+            feature=measurements.feature[ok],
+            witness=measurements.independence[ok] * gsd,
+            kept=np.zeros(int(ok.sum()), bool),
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class Assessment:
-    """What is believed of points; N rows in every array."""
+    """What is believed of points, and why; N rows in every array."""
 
     sigma: NDArray[np.float64]
-    """(N,) metres, corrected."""
+    """(N,) metres, corrected a posteriori."""
     score: NDArray[np.float64]
+    """(N,) probability of being right."""
     residual_m: NDArray[np.float64]
+    """(N,) distance to the transform."""
     inlier: NDArray[np.bool_]
+    """(N,) whether a point is believed."""
     reason: NDArray[np.str_]
     """(N,) see ``tiepoints.REASONS``."""
-    summary: dict[str, Any]
+    statistics: ShiftStatistics
+    shift_sigma_m: tuple[float, float]
+    """Standard error of the median shift, east and north."""
+    transform: Transform
+    """Left metres to right metres."""
+    sigma_factors: Mapping[str, float]
+    """By what was correlated: the factor that corrected sigma."""
+    kinds_tried: Mapping[str, float]
+    """Error on unseen ground of each kind of transform that competed."""
+    tolerance_m: float
+    """Largest residual of an inlier."""
+    hold_out: HoldOut | None
+    fitting: Fitting
+
+    def summary(
+        self,
+        band: str,
+        crs: str,
+        *,
+        points: int | None = None,
+        comparison: Comparison | None = None,
+        edits: Edits | None = None,
+    ) -> Summary:
+        """Sum up, with the verdict.
+
+        Args:
+            band: what was compared.
+            crs: of the metres.
+            points: how many there are with those that took no part; as many as were assessed when not given.
+            comparison: what is known of the images, where they were compared.
+            edits: what was done to the points, where they come from a file.
+        """
+        statistics = self.statistics if points is None else replace(self.statistics, points=points)
+        return Summary(
+            **vars(statistics),
+            shift_sigma_m=self.shift_sigma_m,
+            transform=self.transform,
+            sigma_factors=self.sigma_factors,
+            kinds_tried=self.kinds_tried,
+            tolerance_m=self.tolerance_m,
+            hold_out=self.hold_out,
+            fitting=self.fitting,
+            band=band,
+            crs=crs,
+            comparison=comparison,
+            edits=edits,
+            verdict=verdict(statistics, self.hold_out, comparison.second if comparison else None),
+        )
 
 
-def judged(evidence: Evidence, fitting: Fitting, gsd: float, ids: tuple[str, str]) -> Assessment:
-    """The model that points bear out, and the verdict on each.
+def assess(evidence: Evidence, fitting: Fitting, gsd: float, ids: tuple[str, str]) -> Assessment:
+    """Fit the transform that points bear out, and judge each point by it.
 
     Args:
         evidence: measured points.
@@ -147,130 +172,153 @@ def judged(evidence: Evidence, fitting: Fitting, gsd: float, ids: tuple[str, str
     Raises:
         NoMatch: too few points survive.
     """
-    p, q, seed = evidence.left, evidence.right, fitting.seed
-    sigma, view = evidence.sigma, evidence.view
-    try:
-        plane = robust.robust_fit(fitting.plane, p, q, sigma, tolerance=TOLERANCE[1] * gsd, quality=-sigma, seed=seed)
-        weight = selection.consensus(p, q, plane, TOLERANCE[1] * gsd)
-        if (seen := evidence.refined).any():
-            # What hides ground, clouds and their shadows, agrees with itself: weak peaks have no say beside sure ones
-            off = np.hypot(*(q - plane(p)).T)
-            sure = calibration.reliability(off[seen], evidence.quality[seen], TOLERANCE[1] * gsd, fitting.radius_m)
-            weight[seen] *= sure**4
-        weight[evidence.kept] = 1.0
-        kinds = selection.TRIED if fitting.asked is None else (fitting.asked,)
-        chosen = selection.choose(
-            p, q, sigma, weight, azimuth=fitting.azimuth, kinds=kinds, apart=WITNESS * gsd, seed=seed
-        )
-    except transform.NoModel as error:
-        raise NoMatch(*ids, str(error)) from error
-    factors = _unit_weight(chosen.unseen, sigma, weight, view)
-    sigma = sigma * np.array([factors[name] for name in view])
-    residual = q - chosen.warp(p)
+    left, right, refined = evidence.left, evidence.right, evidence.refined
+    chosen, weight, plane = _fitted(evidence, fitting, gsd, ids)
+    factors = _unit_weight(chosen.unseen, evidence.sigma, weight, evidence.feature)
+    sigma = evidence.sigma * np.array([factors[name] for name in evidence.feature])
+    residual = right - chosen.transform(left)
     best = sigma <= np.median(sigma)
     spread = 1.4826 * float(np.median(np.abs(residual)[best]))
     tolerance = float(np.clip(5 * spread, TOLERANCE[0] * gsd, TOLERANCE[1] * gsd))
-    off = np.hypot(*residual.T)
-    likely = calibration.likely(off, evidence.quality, evidence.refined, tolerance, fitting.radius_m)
-    score = np.where(off <= tolerance, likely, 0)  # what contradicts the model is wrong whatever its peak
+    distance = np.hypot(*residual.T)
+    likely = calibration.likely(distance, evidence.quality, refined, tolerance, fitting.radius_m)
+    score = np.where(distance <= tolerance, likely, 0)  # what contradicts the model is wrong whatever its peak
     score[evidence.kept] = 1.0
     inlier = score >= calibration.LEAST_SCORE
+    chance = _chance(evidence, sigma, chosen, plane, tolerance, fitting.radius_m)
+    if inlier.sum() < LEAST_INLIERS or chance > ACCEPTED_CHANCE:
+        raise NoMatch(*ids, f"only {inlier.sum()} of {len(left)} measured points agree on a {chosen.transform.kind}")
+    # Check points are peaks of a quality that hardly ever errs; those that disagree are counted, not left out
+    checks = evidence.kept | (likely >= calibration.LEAST_SCORE)
+    if refined.any():
+        checks = evidence.kept.copy()
+        right_share = calibration.reliability(distance[refined], evidence.quality[refined], tolerance, fitting.radius_m)
+        checks[refined] |= right_share >= RELIABLE
+    wrong = np.where(distance > tolerance, OUTLIER, UNSURE)
+    return Assessment(
+        sigma=sigma,
+        score=score,
+        residual_m=distance,
+        inlier=inlier,
+        reason=np.where(evidence.kept, BY_HAND, np.where(inlier, "", wrong)),
+        statistics=shift_statistics(left, right, residual, inlier, gsd),
+        shift_sigma_m=_sigma_of_shift(residual[inlier], chosen.block[inlier]),
+        transform=chosen.transform,
+        sigma_factors={name: round(factor, 3) for name, factor in factors.items()},
+        kinds_tried={kind: round(error, 4) for kind, error in chosen.errors.items()},
+        tolerance_m=round(tolerance, 3),
+        hold_out=held_out(chosen.unseen[checks], inlier[checks], chosen.block[checks], fitting.seed),
+        fitting=fitting,
+    )
+
+
+def shift_statistics(
+    left_xy: NDArray[np.float64],
+    right_xy: NDArray[np.float64],
+    residual: NDArray[np.float64],
+    inlier: NDArray[np.bool_],
+    gsd: float,
+) -> ShiftStatistics:
+    """Compute the figures of a set of tie points over its inliers, of which there is at least one.
+
+    Args:
+        left_xy: (N, 2) metres.
+        right_xy: (N, 2) metres.
+        residual: (N, 2) right minus the transform's prediction, metres.
+        inlier: (N,).
+        gsd: metres per pixel.
+    """
+    distance = np.hypot(*residual[inlier].T)
+    shift = np.median((right_xy - left_xy)[inlier], axis=0)
+    scatter = [nmad(residual[inlier][:, k]) for k in (0, 1)]
+    return ShiftStatistics(
+        points=len(inlier),
+        inliers=int(inlier.sum()),
+        median_dx_m=round(float(shift[0]), 3),
+        median_dy_m=round(float(shift[1]), 3),
+        median_shift_m=round(float(np.hypot(*shift)), 3),
+        nmad_x_m=round(scatter[0], 3),
+        nmad_y_m=round(scatter[1], 3),
+        nmad_x_px=round(scatter[0] / gsd, 4),
+        nmad_y_px=round(scatter[1] / gsd, 4),
+        rmse_m=round(float(np.sqrt((distance**2).mean())), 3),
+        ce90_m=round(float(np.percentile(distance, 90)), 3),
+        share_below_half_px=round(float((distance < 0.5 * gsd).mean()), 4),
+        share_below_half_px_of_all_measured=round(float((np.hypot(*residual.T) < 0.5 * gsd).mean()), 4),
+        km_cells=len(np.unique(np.floor(left_xy[inlier] / COVERAGE_CELL), axis=0)),
+        gsd_m=gsd,
+    )
+
+
+def _fitted(
+    evidence: Evidence, fitting: Fitting, gsd: float, ids: tuple[str, str]
+) -> tuple[selection.Selection, NDArray[np.float64], transform.PlaneTransform]:
+    """Select a transform; also return (N,) the weight of each point, and the plane that most of them agree on."""
+    left, right, sigma, seed = evidence.left, evidence.right, evidence.sigma, fitting.seed
+    try:
+        plane = robust.robust_fit(
+            fitting.plane, left, right, sigma, tolerance=TOLERANCE[1] * gsd, quality=-sigma, seed=seed
+        )
+        weight = selection.consensus(left, right, plane, TOLERANCE[1] * gsd)
+        if (refined := evidence.refined).any():
+            # What hides ground, clouds and their shadows, agrees with itself: weak peaks have no say beside sure ones
+            distance = np.hypot(*(right - plane(left)).T)[refined]
+            sure = calibration.reliability(distance, evidence.quality[refined], TOLERANCE[1] * gsd, fitting.radius_m)
+            weight[refined] *= sure**4
+        weight[evidence.kept] = 1.0
+        kinds = selection.TRIED if fitting.asked is None else (fitting.asked,)
+        chosen = selection.choose(
+            left, right, sigma, weight, azimuth=fitting.azimuth, kinds=kinds, apart=WITNESS * gsd, seed=seed
+        )
+    except transform.NoModel as error:
+        raise NoMatch(*ids, str(error)) from error
+    return chosen, weight, plane
+
+
+def _chance(
+    evidence: Evidence,
+    sigma: NDArray[np.float64],
+    chosen: selection.Selection,
+    plane: transform.PlaneTransform,
+    tolerance: float,
+    radius: float,
+) -> float:
+    """Estimate how likely unrelated points would agree as well."""
     # Matches that were kept for their agreement are no evidence for it
-    fair = np.flatnonzero(evidence.refined if evidence.refined.any() else np.ones(len(p), bool))
-    fair = fair[robust.decluster(p[fair], -sigma[fair], evidence.witness[fair])]
+    fair = np.flatnonzero(evidence.refined if evidence.refined.any() else np.ones(len(evidence), bool))
+    fair = fair[robust.decluster(evidence.left[fair], -sigma[fair], evidence.witness[fair])]
     unseen = np.hypot(*chosen.unseen[fair].T)
     if np.isfinite(unseen).any():
         # What is predicted from other blocks has no parameter left to agree with
         unseen = unseen[np.isfinite(unseen)]
-        chance = by_chance(int((unseen <= tolerance).sum()), len(unseen), tolerance / fitting.radius_m)
-    else:
-        _, chance = agreement(p[fair], q[fair], plane, tolerance, fitting.radius_m)
-    if inlier.sum() < LEAST_INLIERS or chance > ACCEPTED_CHANCE:
-        raise NoMatch(*ids, f"only {inlier.sum()} of {len(p)} measured points agree on a {chosen.warp.kind}")
-    # Check points are peaks of a quality that hardly ever errs; those that disagree are counted, not left out
-    checks = evidence.kept | (likely >= calibration.LEAST_SCORE)
-    if (seen := evidence.refined).any():
-        checks = evidence.kept.copy()
-        checks[seen] |= (
-            calibration.reliability(off[seen], evidence.quality[seen], tolerance, fitting.radius_m) >= RELIABLE
-        )
-    held = checkpoints.held_out(chosen.unseen[checks], inlier[checks], chosen.block[checks], seed)
-    reason = np.where(evidence.kept, BY_HAND, np.where(inlier, "", np.where(off > tolerance, OUTLIER, UNSURE)))
-    summary = summarise(p, q, residual, inlier, gsd)
-    summary |= {
-        "shift_sigma_m": [round(v, 4) for v in _sigma_of_shift(residual[inlier], chosen.block[inlier])],
-        "model": chosen.warp.plain(),
-        "sigma_factors": {name: round(factor, 3) for name, factor in factors.items()},
-        "kinds_tried": {k: round(v, 4) for k, v in chosen.errors.items()},
-        "tolerance_m": round(tolerance, 3),
-        "hold_out": _rounded(held),
-        "fitting": dict(vars(fitting)),
-    }
-    return Assessment(sigma, score, off, inlier, reason, summary)
+        return by_chance(int((unseen <= tolerance).sum()), len(unseen), tolerance / radius)
+    return agreement(evidence.left[fair], evidence.right[fair], plane, tolerance, radius)[1]
 
 
-def tie_points(
-    kind: str,
-    asked: str | None,
-    measured: Measurements,
-    a: Raster,
-    b: Raster,
-    scenes: tuple[Scene, Scene],
-    band: str,
-    radius: int,
-    seed: int,
-) -> TiePoints:
-    """The measured points with residual, probability and verdict, in metres.
+def _unit_weight(
+    unseen: NDArray[np.float64], sigma: NDArray[np.float64], weight: NDArray[np.float64], feature: NDArray[np.str_]
+) -> dict[str, float]:
+    """Estimate the standard deviation of unit weight by what was correlated: predicted ones are corrected by it.
 
-    Args:
-        kind: of the plane transform that most points agree on.
-        asked: kind of the model a user wants; chosen by what it predicts when ``None``.
-        measured: points of both scenes.
-        a: the left raster.
-        b: the right one.
-        scenes: whose they are.
-        band: what was compared.
-        radius: of the search, pixels.
-        seed: of fits and folds.
-
-    Raises:
-        NoMatch: too few points survive.
+    The height of a peak says how noise scatters it; what a season moves, shadows and crops, is seen in the errors at
+    check points alone (Mikhail & Ackermann 1976, "Observations and Least Squares").
     """
-    gsd, ids = pixel_size(a.geobox), (scenes[0].id, scenes[1].id)
-    ok = measured.ok
-    if ok.sum() < LEAST_INLIERS:
-        raise NoMatch(*ids, f"only {ok.sum()} of {len(measured)} points could be measured to sub-pixel")
-    p, q = to_metres(a.geobox, measured.left[ok]), to_metres(b.geobox, measured.right[ok])
-    evidence = Evidence(
-        left=p,
-        right=q,
-        sigma=measured.sigma[ok] * gsd,
-        quality=measured.distinct[ok],
-        refined=measured.refined[ok],
-        view=measured.feature[ok],
-        witness=measured.independence[ok] * gsd,
-        kept=np.zeros(len(p), bool),
-    )
-    said = judged(evidence, Fitting(kind, asked, radius * gsd, _azimuth(scenes[0]), seed), gsd, ids)
-    grids = [source_of(scene, band_names(band)[0], gsd).grid for scene in scenes]
-    crs = a.geobox.crs
-    return TiePoints(
-        left=scenes[0],
-        right=scenes[1],
-        band=band,
-        crs=crs_name(crs),
-        gsd=gsd,
-        left_xy=p,
-        right_xy=q,
-        left_px=native_pixels(p, crs, grids[0]),
-        right_px=native_pixels(q, crs, grids[1]),
-        sigma_m=said.sigma,
-        score=said.score,
-        residual_m=said.residual_m,
-        inlier=said.inlier,
-        method=np.full(len(p), "phase"),
-        quality=evidence.quality,
-        view=evidence.view,
-        reason=said.reason,
-        summary=said.summary,
-    )
+    factors = {}
+    for name in np.unique(feature):
+        own = (feature == name) & (weight > 0) & np.isfinite(unseen).all(1)
+        off = np.abs(unseen[own]) / sigma[own, None]
+        factors[str(name)] = float(np.clip(1.4826 * np.median(off), *FACTORS)) if own.sum() >= ENOUGH else 1.0
+    return factors
+
+
+def _sigma_of_shift(residual: NDArray[np.float64], block: NDArray[np.int_]) -> tuple[float, float]:
+    """Estimate the standard error of a pair's shift, east and north, to a tenth of a millimetre.
+
+    Neighbours err together, so blocks count, not points.
+    """
+    medians = np.array([np.median(residual[block == k], axis=0) for k in np.unique(block)])
+    if len(medians) < FEWEST_BLOCKS:
+        east, north = (nmad(residual[:, k]) for k in (0, 1))
+    else:
+        east, north = (1.2533 * nmad(medians[:, k]) / np.sqrt(len(medians)) for k in (0, 1))
+    return round(east, 4), round(north, 4)

@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from sentinel_match.summary import Coverage
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-CELLS = 32
+COVERAGE_CELLS = 32
 """The longer side is cut into about so many cells."""
-LEAST = 64
+LEAST_CELL_PX = 64
 """Pixels of a cell's side, at least: closer points share what they saw."""
 SAMPLED = 4
 """Every so many-th row and column of the mask counts."""
-REACH = 3.0
+EXTRAPOLATES_CELLS = 3.0
 """Cells from the next covered one at which a model extrapolates."""
 
 
-def cover(clear: NDArray[np.bool_], points: NDArray[np.float64], gsd: float) -> dict[str, Any]:
-    """How well points cover clear ground.
+def cover(clear: NDArray[np.bool_], points: NDArray[np.float64], gsd: float) -> Coverage:
+    """Measure how well points cover clear ground.
 
     Args:
         clear: (rows, cols), valid in both images; a memory map is only sampled.
         points: (N, 2) x, y in its pixels.
         gsd: metres per pixel.
-
-    Returns:
-        ``cell_m``, ``clear_cells`` (a tenth of them clear, at least), ``share`` of these that hold a point, and
-        ``extrapolated_share`` that lies more than ``REACH`` cells from every one that does.
     """
     from scipy.ndimage import distance_transform_edt
 
-    side = max(LEAST, -(-max(clear.shape) // CELLS) // SAMPLED * SAMPLED)
+    side = max(LEAST_CELL_PX, -(-max(clear.shape) // COVERAGE_CELLS) // SAMPLED * SAMPLED)
     rows, cols = (-(-n // side) for n in clear.shape)
     sampled = np.asarray(clear[::SAMPLED, ::SAMPLED])
     step = side // SAMPLED
@@ -46,9 +44,9 @@ def cover(clear: NDArray[np.bool_], points: NDArray[np.float64], gsd: float) -> 
     known |= hit
     away = distance_transform_edt(~hit) if hit.any() else np.full(hit.shape, np.inf)
     count = max(int(known.sum()), 1)
-    return {
-        "cell_m": round(side * gsd, 3),
-        "clear_cells": int(known.sum()),
-        "share": round(float((hit & known).sum() / count), 4),
-        "extrapolated_share": round(float((known & (away > REACH)).sum() / count), 4),
-    }
+    return Coverage(
+        cell_m=round(side * gsd, 3),
+        clear_cells=int(known.sum()),
+        share=round(float((hit & known).sum() / count), 4),
+        extrapolated_share=round(float((known & (away > EXTRAPOLATES_CELLS)).sum() / count), 4),
+    )

@@ -7,12 +7,13 @@ windows of its own.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from sentinel_match.geometry.grids import pixel_size, to_metres, to_pixels
 from sentinel_match.geometry.robust import nmad
+from sentinel_match.summary import SecondEstimate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,41 +41,44 @@ class MaskedWindow(NamedTuple):
     valid: NDArray[np.bool_]
 
 
-def second(left: Raster, right: Raster, warp: Transform) -> dict[str, Any]:
-    """What the second estimator measures, before a model's correction and after.
+def second_estimate(left: Raster, right: Raster, transform: Transform) -> SecondEstimate:
+    """Measure the shift between two images before a transform's correction, and what remains after it.
 
     Args:
         left: the reference.
         right: the other image, on the same lattice.
-        warp: left metres to right metres.
-
-    Returns:
-        ``looks`` (windows tried), ``answers``; where these are enough, the medians ``before_dx_m``, ``before_dy_m``,
-        ``after_dx_m``, ``after_dy_m`` and the standard errors ``sigma_dx_m``, ``sigma_dy_m`` of the latter.
+        transform: left metres to right metres.
     """
     gsd = pixel_size(left.geobox)
     rows, cols = left.valid.shape
     corners = places(left.valid, max(SIDE, int(np.sqrt(rows * cols / LOOKS))))
     centre = to_metres(left.geobox, corners + SIDE / 2)
-    expected = to_pixels(right.geobox, warp(centre)) - SIDE / 2
-    found = np.full((len(corners), 2), np.nan)
+    expected = to_pixels(right.geobox, transform(centre)) - SIDE / 2
+    corner_there = np.full((len(corners), 2), np.nan)
     for k, ((x, y), there) in enumerate(zip(corners, np.round(expected).astype(int), strict=True)):
-        moved = aligned(_cut(left, x, y), _cut(right, *there))
-        if moved is not None:
-            found[k] = there + moved
-    answered = np.isfinite(found).all(1)
-    said: dict[str, Any] = {"estimator": "ECC", "looks": len(corners), "answers": int(answered.sum())}
-    if answered.sum() < FEWEST:
-        return said
-    truly = to_metres(right.geobox, found[answered] + SIDE / 2)
-    before, after = truly - centre[answered], truly - warp(centre[answered])
-    for name, values in (("before", before), ("after", after)):
-        said |= {f"{name}_d{axis}_m": round(float(np.median(values[:, k])), 3) for k, axis in enumerate("xy")}
+        shift = aligned(_cut(left, x, y), _cut(right, *there))
+        if shift is not None:
+            corner_there[k] = there + shift
+    answered = np.isfinite(corner_there).all(1)
+    looks, answers = len(corners), int(answered.sum())
+    if answers < FEWEST:
+        return SecondEstimate(looks=looks, answers=answers)
+    measured = to_metres(right.geobox, corner_there[answered] + SIDE / 2)
+    before, after = measured - centre[answered], measured - transform(centre[answered])
+    medians = [[round(float(np.median(values[:, k])), 3) for k in (0, 1)] for values in (before, after)]
     error = [1.2533 * nmad(after[:, k]) / np.sqrt(len(after)) for k in (0, 1)]
-    said |= {f"sigma_d{axis}_m": round(error[k], 3) for k, axis in enumerate("xy")}
-    off = [abs(said[f"after_d{axis}_m"]) for axis in "xy"]
     bounds = [max(DISAGREES * gsd, 4 * e) for e in error]
-    return said | {"agrees": bool(off[0] <= bounds[0] and off[1] <= bounds[1])}
+    return SecondEstimate(
+        looks=looks,
+        answers=answers,
+        before_dx_m=medians[0][0],
+        before_dy_m=medians[0][1],
+        after_dx_m=medians[1][0],
+        after_dy_m=medians[1][1],
+        sigma_dx_m=round(error[0], 3),
+        sigma_dy_m=round(error[1], 3),
+        agrees=bool(abs(medians[1][0]) <= bounds[0] and abs(medians[1][1]) <= bounds[1]),
+    )
 
 
 def places(valid: NDArray[np.bool_], step: int) -> NDArray[np.int_]:

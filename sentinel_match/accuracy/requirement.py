@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from sentinel_match.summary import HoldOut, SecondEstimate, ShiftStatistics, Summary
 
 LEVELS = ((0.3, "Sentinel-2's own requirement"), (0.2, "what change detection over vegetation needs"))
 """Bounds of the circular error in pixels. The first: ESA, Sentinel-2 Mission Requirements Document, multi-temporal
@@ -14,14 +16,14 @@ registration at 95 %. The second: Dai & Khorram 1998, "The effects of image misr
 sensed change detection", for an error below 10 %."""
 
 
-def verdict(summary: Mapping[str, Any]) -> str:
-    """What the figures of a pair mean for its use, in one sentence nobody can misread."""
-    proof, gsd = summary["hold_out"], summary["gsd_m"]
-    before = f"the images lie {summary['median_shift_m']:.2f} m ({summary['median_shift_m'] / gsd:.2f} px) apart"
-    if not proof:
+def verdict(statistics: ShiftStatistics, hold_out: HoldOut | None, second: SecondEstimate | None) -> str:
+    """Say in one sentence that nobody can misread what the figures of a pair mean for its use."""
+    gsd = statistics.gsd_m
+    before = f"the images lie {statistics.median_shift_m:.2f} m ({statistics.median_shift_m / gsd:.2f} px) apart"
+    if hold_out is None:
         return f"{before}; the points lie too close together to prove a correction"
-    low, high = (v / gsd for v in proof["ce95_interval"])
-    after = f"corrected, 95 % of unseen check points err less than {proof['ce95']:.2f} m ({proof['ce95'] / gsd:.2f} px)"
+    low, high = (v / gsd for v in hold_out.ce95_interval)
+    ce95 = f"{hold_out.ce95:.2f} m ({hold_out.ce95 / gsd:.2f} px)"
     kept = [f"{bound:g} px ({whose})" for bound, whose in LEVELS if high <= bound]
     missed = [f"{bound:g} px ({whose})" for bound, whose in LEVELS if low > bound]
     open_ = [f"{bound:g} px ({whose})" for bound, whose in LEVELS if low <= bound < high]
@@ -30,13 +32,11 @@ def verdict(summary: Mapping[str, Any]) -> str:
         for word, bounds in (("meets", kept), ("may or may not meet", open_), ("misses", missed))
         if bounds
     ]
-    said = f"{before}; {after}: {', '.join(parts)}"
-    if summary.get("second", {}).get("agrees") is False:
-        off = summary["second"]
-        said += (
-            f"; BUT a second estimator sees {off['after_dx_m']:+.2f} m east, {off['after_dy_m']:+.2f} m north remain"
-        )
-    return said
+    sentence = f"{before}; corrected, 95 % of unseen check points err less than {ce95}: {', '.join(parts)}"
+    if second is not None and second.agrees is False:
+        remains = f"{second.after_dx_m:+.2f} m east, {second.after_dy_m:+.2f} m north remain"
+        sentence += f"; BUT a second estimator sees {remains}"
+    return sentence
 
 
 class Requirement(NamedTuple):
@@ -48,36 +48,39 @@ class Requirement(NamedTuple):
     unit: str
     """``m``, ``px``, ``%``, or empty for a count."""
 
-    def failed(self, summary: Mapping[str, Any]) -> str:
-        """Why a pair does not meet it, a sentence; empty where it does."""
-        path, least = FIGURES[self.name]
-        value: Any = summary
-        for key in path:
-            value = value.get(key) if isinstance(value, dict) else None
+    def failed(self, summary: Summary) -> str:
+        """Say why a pair does not meet it, in a sentence; empty where it does."""
+        value_of, least = FIGURES[self.name]
+        value = value_of(summary)
         wanted = f"{self.name}{'>' if least else '<'}={self.bound:g}{self.unit}"
         if value is None:
             return f"{wanted} is required, and there is no such figure: the points do not suffice"
-        scale = {"px": summary["gsd_m"], "%": 0.01}.get(self.unit, 1.0)
-        found = value / scale
-        met = found >= self.bound if least else found <= self.bound
-        return "" if met else f"{wanted} is required, and it is {found:.3g}{self.unit}"
+        scale = {"px": summary.gsd_m, "%": 0.01}.get(self.unit, 1.0)
+        reached = value / scale
+        met = reached >= self.bound if least else reached <= self.bound
+        return "" if met else f"{wanted} is required, and it is {reached:.3g}{self.unit}"
 
 
-FIGURES: Mapping[str, tuple[tuple[str, ...], bool]] = {
-    "CE90": (("hold_out", "ce90"), False),
-    "CE95": (("hold_out", "ce95"), False),
-    "RMSE": (("hold_out", "rmse"), False),
-    "GROSS": (("hold_out", "gross_share"), False),
-    "POINTS": (("inliers",), True),
-    "CELLS": (("km_cells",), True),
-    "COVERAGE": (("coverage", "share"), True),
+def _held(name: str) -> Callable[[Summary], float | None]:
+    """Return what takes a figure of the check points from a summary."""
+    return lambda summary: getattr(summary.hold_out, name, None)
+
+
+FIGURES: Mapping[str, tuple[Callable[[Summary], float | None], bool]] = {
+    "CE90": (_held("ce90"), False),
+    "CE95": (_held("ce95"), False),
+    "RMSE": (_held("rmse"), False),
+    "GROSS": (_held("gross_share"), False),
+    "POINTS": (lambda summary: summary.inliers, True),
+    "CELLS": (lambda summary: summary.km_cells, True),
+    "COVERAGE": (lambda summary: summary.comparison.coverage.share if summary.comparison else None, True),
 }
-"""What can be required: where it is in a summary, and whether it must be at least so much."""
+"""What can be required: how to take it from a summary, and whether it must be at least so much."""
 _UNITS = {"CE90": ("m", "px"), "CE95": ("m", "px"), "RMSE": ("m", "px"), "GROSS": ("%",), "COVERAGE": ("%",)}
 
 
 def requirement(text: str) -> Requirement:
-    """``CE90=3m``, ``CE95=0.3px``, ``POINTS=1000``, ``COVERAGE=50%`` as a value.
+    """Parse ``CE90=3m``, ``CE95=0.3px``, ``POINTS=1000`` or ``COVERAGE=50%``.
 
     Raises:
         ValueError: it is none; in words for the user.

@@ -22,10 +22,8 @@ def demo(ctx: click.Context, /, folder: Path, **values: Any) -> None:
     """
     from sentinel_match import batch, testing
     from sentinel_match.errors import OutputError
-    from sentinel_match.pipeline import Options
     from sentinel_match.products.catalogue import read_scene
     from sentinel_match.products.pairing import Filters
-    from sentinel_match.report import html, qgis_project, quicklook
 
     cache, out = options.make_cache(values), folder / "out"
     try:
@@ -37,21 +35,15 @@ def demo(ctx: click.Context, /, folder: Path, **values: Any) -> None:
     truths = testing.write_archive(folder / "archive")
     displacement = {read_scene(t.path).id: t.displacement for t in truths if not t.flaw}
     with terminal.progress(quiet=ctx.obj) as tell:
-        result = batch.run([folder / "archive"], out, Options(), Filters(mixed_levels=True), cache, tell)
-        quicklook.make(result, out, Options(), cache, tell)
-        html.write(out)
-        qgis_project.make(result, out)
+        result = batch.run(folder / "archive", out, filters=Filters(mixed_levels=True), cache=cache, progress=tell)
     terminal.print_run(out)
     for scene in {r.right.id for r in result.pairing.refused if r.right and "clear in both" in r.reason}:
         click.echo(f"not paired: {scene}, under cloud")
     click.echo("")
-    for outcome in result.outcomes:
-        if outcome.summary:
-            (left_x, left_y), (right_x, right_y) = displacement[outcome.left], displacement[outcome.right]
-            s = outcome.summary
-            click.echo(
-                f"{outcome.id}: truth {right_x - left_x:+.2f} m east {right_y - left_y:+.2f} m north, "
-                f"found {s['median_dx_m']:+.2f} {s['median_dy_m']:+.2f}"
-            )
+    for outcome in result.matched:
+        (left_x, left_y), (right_x, right_y) = displacement[outcome.left], displacement[outcome.right]
+        truth = f"{right_x - left_x:+.2f} m east {right_y - left_y:+.2f} m north"
+        if s := outcome.summary:
+            click.echo(f"{outcome.id}: truth {truth}, found {s.median_dx_m:+.2f} {s.median_dy_m:+.2f}")
     if not ctx.obj:
         click.echo(f"Open {out / 'report.html'} in a browser, {out / 'inspect.qgs'} in QGIS.", err=True)

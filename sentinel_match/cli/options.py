@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from sentinel_match.accuracy.requirement import Requirement
     from sentinel_match.cache import Cache
     from sentinel_match.matchers import Matcher
-    from sentinel_match.pipeline import Options
+    from sentinel_match.options import Options
     from sentinel_match.products.pairing import Filters
     from sentinel_match.raster.masks import Masking
+    from sentinel_match.summary import Summary
     from sentinel_match.tiepoints import TiePoints
 
 F = TypeVar("F", bound="Callable[..., Any]")
@@ -247,7 +248,7 @@ def make_options(values: dict[str, Any]) -> Options:
     matcher = _make_matcher(name, files, device)
     masking = make_masking(values)
     from sentinel_match.matching.subpixel import Refinement
-    from sentinel_match.pipeline import Options
+    from sentinel_match.options import Options
     from sentinel_match.raster.transitions import Semantics
 
     wanted, maps, table = not values.pop("no_semantics"), values.pop("classes"), values.pop("class_table")
@@ -293,8 +294,8 @@ def _make_matcher(name: str, files: Sequence[Path], device: str) -> Matcher | No
     return matchers.create(name, **extra)
 
 
-def unmet(required: Sequence[Requirement], summary: Any) -> list[str]:
-    """The requirements that a pair does not meet, a sentence each."""
+def unmet(required: Sequence[Requirement], summary: Summary) -> list[str]:
+    """List the requirements that a pair does not meet, a sentence each."""
     return [said for one in required if (said := one.failed(summary))]
 
 
@@ -307,7 +308,7 @@ def deliver(
 
     written = write_all(ties, outputs)
     if as_json:
-        click.echo(dumps(ties.summary))
+        click.echo(dumps(ties.summary.to_dict()))
     else:
         terminal.print_summary(ties.left.name, ties.right.name, ties.summary)
         if not ctx.obj:

@@ -47,19 +47,12 @@ def run(
     chosen, cache = options.make_options(values), options.make_cache(values)
     filters = options.make_filters(values)
     from sentinel_match import batch
-    from sentinel_match.report import html, qgis_project, quicklook
 
+    files = batch.Files(geopackage=not no_geopackage, report=not no_report, project=not no_project)
     with terminal.progress(quiet=ctx.obj) as tell:
-        result = batch.run(archives, output, chosen, filters, cache, tell, geopackage=not no_geopackage)
-        if not (no_report and no_project):
-            quicklook.make(result, output, chosen, cache, tell)
-        if not no_report:
-            html.write(output)
-        if not no_project:
-            qgis_project.make(result, output)
+        result = batch.run(archives, output, chosen, filters, cache=cache, progress=tell, files=files)
     terminal.print_run(output, as_json=as_json)
-    matched = [o for o in result.outcomes if o.summary]
-    missed = [f"{o.id}: {said}" for o in matched for said in options.unmet(required, o.summary)]
+    missed = [f"{o.id}: {said}" for o in result.matched if o.summary for said in options.unmet(required, o.summary)]
     for said in missed:
         click.echo(f"not met: {said}", err=True)
     if missed or not result.clean:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from rich.table import Table
 
+    from sentinel_match.accuracy.series_report import SeriesReport
     from sentinel_match.matching.inputs import Progress
+    from sentinel_match.run_folder import Outcome
+    from sentinel_match.summary import Comparison, HoldOut, SecondEstimate, Summary
 
 
 @contextmanager
@@ -78,125 +81,126 @@ def counted(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
-def print_summary(left: str, right: str, summary: Any) -> None:
-    """The figures of one pair, in words a user cannot misread."""
-    s, held = summary, summary["hold_out"]
+def print_summary(left: str, right: str, summary: Summary) -> None:
+    """Print the figures of one pair, in words a user cannot misread."""
+    s, held = summary, summary.hold_out
     rows = [
-        ["tie points", f"{s['inliers']:,} believed of {s['points']:,} {_tried(s)}"],
-        ["shift, right minus left", f"{s['median_dx_m']:+.2f} m east, {s['median_dy_m']:+.2f} m north (median)"],
-        ["model", f"{s['model']['kind']}, measured in band {s['band']} at {s['gsd_m']:g} m a pixel"],
-        ["scatter around it", f"NMAD {s['nmad_x_px']:.3f} px in x, {s['nmad_y_px']:.3f} px in y"],
+        ["tie points", f"{s.inliers:,} believed of {s.points:,} {_tried(s)}"],
+        ["shift, right minus left", f"{s.median_dx_m:+.2f} m east, {s.median_dy_m:+.2f} m north (median)"],
+        ["model", f"{s.transform.kind}, measured in band {s.band} at {s.gsd_m:g} m a pixel"],
+        ["scatter around it", f"NMAD {s.nmad_x_px:.3f} px in x, {s.nmad_y_px:.3f} px in y"],
         ["unseen check points", _checked(held) if held else "too few"],
-        ["verdict", s["verdict"]],
+        ["verdict", s.verdict],
     ]
-    if "edited" not in s:  # points alone, without their images, say no more
-        rows[1:1] = [["found by", f"{s['matcher']['name']}: {s['matcher']['verdict']}"]]
-        rows[-1:-1] = [["second estimator", _second(s["second"])], ["coverage", _covered(s)]]
+    if compared := s.comparison:  # points alone, without their images, say no more
+        rows[1:1] = [["found by", f"{compared.matcher.name}: {compared.matcher.verdict}"]]
+        rows[-1:-1] = [["second estimator", _second(compared.second)], ["coverage", _covered(s.km_cells, compared)]]
     print_table(f"{left} (left) and {right} (right)", ["", ""], rows)
 
 
-def _tried(s: Any) -> str:
-    if "edited" not in s:
-        return f"measured ({s['candidates']:,} tried)"
-    words = {
-        "deleted": "deleted",
-        "moved": "moved",
-        "rejected_by_hand": "rejected by hand",
-        "kept_by_hand": "kept by hand",
+def _tried(summary: Summary) -> str:
+    if summary.comparison:
+        return f"measured ({summary.comparison.candidates:,} tried)"
+    if summary.edits is None:
+        return "measured"
+    edits = summary.edits
+    counts = {
+        "deleted": edits.deleted,
+        "moved": edits.moved,
+        "rejected by hand": edits.rejected_by_hand,
+        "kept by hand": edits.kept_by_hand,
     }
-    said = [f"{s['edited'][name]:,} {word}" for name, word in words.items() if s["edited"].get(name)]
-    return f"in {s['edited']['from']} ({', '.join(said) or 'nothing edited'})"
+    words = [f"{count:,} {word}" for word, count in counts.items() if count]
+    return f"in {edits.source} ({', '.join(words) or 'nothing edited'})"
 
 
-def _checked(held: Any) -> str:
-    low, high = held["ce90_interval"]
-    gross = f"{100 * held['gross_share']:.1f} % of {held['points']:,} grossly wrong"
-    bias = f"bias {held['bias_x']:+.2f} east, {held['bias_y']:+.2f} m north"
-    return f"CE90 {held['ce90']:.2f} m ({low:.2f} to {high:.2f}), CE95 {held['ce95']:.2f} m, {bias}; {gross}"
+def _checked(held: HoldOut) -> str:
+    low, high = held.ce90_interval
+    gross = f"{100 * held.gross_share:.1f} % of {held.points:,} grossly wrong"
+    bias = f"bias {held.bias_x:+.2f} east, {held.bias_y:+.2f} m north"
+    return f"CE90 {held.ce90:.2f} m ({low:.2f} to {high:.2f}), CE95 {held.ce95:.2f} m, {bias}; {gross}"
 
 
-def _second(second: Any) -> str:
-    if "agrees" not in second:
-        return f"no answer: the images are alike in {second['answers']} of {second['looks']} windows"
-    said = [
-        f"{second[f'{when}_dx_m']:+.2f} m east, {second[f'{when}_dy_m']:+.2f} m north {words}"
-        for when, words in (("before", "before correction"), ("after", "after"))
-    ]
-    return f"{second['estimator']} in {second['answers']} windows: {'; '.join(said)}"
+def _second(second: SecondEstimate) -> str:
+    if second.agrees is None:
+        return f"no answer: the images are alike in {second.answers} of {second.looks} windows"
+    before = f"{second.before_dx_m:+.2f} m east, {second.before_dy_m:+.2f} m north before correction"
+    after = f"{second.after_dx_m:+.2f} m east, {second.after_dy_m:+.2f} m north after"
+    return f"{second.estimator} in {second.answers} windows: {before}; {after}"
 
 
-def _covered(s: Any) -> str:
-    share, beyond = s["coverage"]["share"], s["coverage"]["extrapolated_share"]
-    said = f"{s['km_cells']:,} cells of 1 km; {share:.0%} of {s['jointly_clear_km2']:,.0f} km² clear in both"
-    return f"{said}; over {beyond:.0%} the model extrapolates" if beyond else said
+def _covered(cells: int, compared: Comparison) -> str:
+    share, beyond = compared.coverage.share, compared.coverage.extrapolated_share
+    text = f"{cells:,} cells of 1 km; {share:.0%} of {compared.jointly_clear_km2:,.0f} km² clear in both"
+    return f"{text}; over {beyond:.0%} the model extrapolates" if beyond else text
 
 
 def print_run(output: Path, *, as_json: bool = False) -> None:
-    """Say what a run did, from its folder: tables on stdout, refusals and failures on stderr.
+    """Print what a run did, from its folder: tables on stdout, refusals and failures on stderr.
 
     Raises:
         NotARun: the folder is none of a run.
     """
-    from sentinel_match.batch import SERIES, recorded, recorded_series
+    from sentinel_match.run_folder import RUN_RECORD, SERIES, read_run, read_series
 
-    record, series = recorded(output), recorded_series(output)
-    outcomes = record["pairs"]
+    record, series = read_run(output), read_series(output)
+    outcomes = record.pairs
     if as_json:
-        click.echo((output / "run.json").read_text(encoding="utf-8"), nl=False)
+        click.echo((output / RUN_RECORD).read_text(encoding="utf-8"), nl=False)
     else:
         columns = ["pair", "outcome", "band", "tie points", "east m", "north m", "model", "NMAD x y px", "CE90 m"]
-        title = f"{counted(len(outcomes), 'pair')} of {counted(len(record['scenes']), 'scene')}"
+        title = f"{counted(len(outcomes), 'pair')} of {counted(len(record.scenes), 'scene')}"
         rows = [_outcome_row(outcome) for outcome in outcomes]
         print_table(title, [*columns, "1 km cells hit"], rows, right=[*columns[3:], "1 km cells hit"])
         for one in series:
             _print_series(one)
-    for name in (row["id"] for one in series for row in one["acquisitions"] if row["disagrees"]):
+    for name in (acquisition.id for one in series for acquisition in one.acquisitions if acquisition.disagrees):
         click.echo(f"disagrees with the other acquisitions: {name}, see {output / SERIES}", err=True)
     for outcome in outcomes:
-        if outcome["summary"].get("second", {}).get("agrees") is False:
-            click.echo(f"doubtful: {outcome['id']}: {outcome['summary']['verdict']}", err=True)
-    for refused in record["refused"]:
-        click.echo(f"refused: {refused['reason']}", err=True)
+        if outcome.summary and outcome.summary.doubtful:
+            click.echo(f"doubtful: {outcome.id}: {outcome.summary.verdict}", err=True)
+    for refused in record.refused:
+        click.echo(f"refused: {refused.reason}", err=True)
     for outcome in outcomes:
-        if outcome["status"] == "failed":
-            click.echo(f"failed: {outcome['id']}: {outcome['error']}", err=True)
+        if outcome.status == "failed":
+            click.echo(f"failed: {outcome.id}: {outcome.error}", err=True)
     if not outcomes:
         click.echo("no pair to match: see above, and `sentinel-match pairs ARCHIVES --refused`", err=True)
 
 
-def _outcome_row(outcome: Mapping[str, Any]) -> list[object]:
-    s = outcome["summary"]
-    if not s:
-        return [outcome["id"], outcome["status"]]
+def _outcome_row(outcome: Outcome) -> list[object]:
+    s = outcome.summary
+    if s is None:
+        return [outcome.id, outcome.status]
     return [
-        outcome["id"],
-        outcome["status"],
-        f"{s['band']} {s['gsd_m']:g} m",
-        f"{s['inliers']:,}",
-        f"{s['median_dx_m']:+.2f}",
-        f"{s['median_dy_m']:+.2f}",
-        s["model"]["kind"],
-        f"{s['nmad_x_px']:.3f} {s['nmad_y_px']:.3f}",
-        f"{s['hold_out']['ce90']:.2f}" if s["hold_out"] else None,
-        s["km_cells"],
+        outcome.id,
+        outcome.status,
+        f"{s.band} {s.gsd_m:g} m",
+        f"{s.inliers:,}",
+        f"{s.median_dx_m:+.2f}",
+        f"{s.median_dy_m:+.2f}",
+        s.transform.kind,
+        f"{s.nmad_x_px:.3f} {s.nmad_y_px:.3f}",
+        f"{s.hold_out.ce90:.2f}" if s.hold_out else None,
+        s.km_cells,
     ]
 
 
-def _print_series(series: Mapping[str, Any]) -> None:
-    """Where each acquisition lies against the others."""
+def _print_series(series: SeriesReport) -> None:
+    """Print where each acquisition lies against the others."""
     rows = [
         [
-            row["id"],
-            f"{row['dx_m']:+.2f} ± {row['sigma_dx_m']:.2f}",
-            f"{row['dy_m']:+.2f} ± {row['sigma_dy_m']:.2f}",
-            f"{row['dx_px']:+.3f} {row['dy_px']:+.3f}",
-            row["pairs"],
-            "disagrees" if row["disagrees"] else "",
+            row.id,
+            f"{row.dx_m:+.2f} ± {row.sigma_dx_m:.2f}",
+            f"{row.dy_m:+.2f} ± {row.sigma_dy_m:.2f}",
+            f"{row.dx_px:+.3f} {row.dy_px:+.3f}",
+            row.pairs,
+            "disagrees" if row.disagrees else "",
         ]
-        for row in series["acquisitions"]
+        for row in series.acquisitions
     ]
     columns = ["acquisition", "east m", "north m", "east north px", "pairs", ""]
-    closures = [float(sum(v * v for v in loop["closure_m"]) ** 0.5) for loop in series["loops"]]
+    closures = [float(sum(v * v for v in loop.closure) ** 0.5) for loop in series.loops]
     worst = f"; {counted(len(closures), 'triangle')} closed to {max(closures):.2f} m or better" if closures else ""
     title = f"One series: offset of each acquisition from the median of {len(rows)}{worst}"
     print_table(title, columns, rows, right=columns[1:5])

@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sentinel_match.errors import BadPoints
 from sentinel_match.formats.read import Table, read_table
-from sentinel_match.geometry.transform import Transform
+
+if TYPE_CHECKING:
+    from sentinel_match.geometry.transform import Transform
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,9 +44,9 @@ class Ties:
 
 def _as_fitted(table: Table) -> None:
     """Refuse points that were edited since: their correction is still that of before."""
-    said = table.facts.get("summary") or {}
-    now = {"points": len(table), "inliers": int(table.truths("inlier").sum())}
-    if any(said.get(name, count) != count for name, count in now.items()):
+    summary = table.header.summary
+    now = (len(table), int(table.truths("inlier").sum()))
+    if summary is not None and (summary.points, summary.inliers) != now:
         raise BadPoints(
             table.path, "they were edited after the correction was fitted: run `sentinel-match fit` on them"
         )
@@ -56,19 +59,17 @@ def read_ties(path: Path) -> Ties:
         BadPoints: the file is none of these, or holds no correction.
     """
     table = read_table(path)
-    facts = table.facts
+    header = table.header
     _as_fitted(table)
-    try:
-        sides = {side: facts[side] for side in ("left", "right")}
-        return Ties(
-            path=path,
-            left=str(sides["left"]["id"]),
-            right=str(sides["right"]["id"]),
-            left_path=Path(sides["left"]["path"]),
-            right_path=Path(sides["right"]["path"]),
-            crs=str(facts["projected_crs"]),
-            warp=Transform.from_plain(facts["summary"]["model"]),
-            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadPoints(path, f"it lacks {error}, which `sentinel-match match` writes") from error
+    if header.summary is None or header.left is None or header.right is None:
+        raise BadPoints(path, f"{header.flaw or 'it does not name its scenes'}; `sentinel-match match` writes it")
+    return Ties(
+        path=path,
+        left=header.left.id,
+        right=header.right.id,
+        left_path=Path(header.left.path),
+        right_path=Path(header.right.path),
+        crs=header.crs,
+        warp=header.summary.transform,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+    )

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sentinel_match import __version__
 from sentinel_match.atomic import write_text
+from sentinel_match.formats.header import Header
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from sentinel_match.products.scene import Scene
     from sentinel_match.tiepoints import TiePoints
 
 LONLAT_DIGITS = 8
@@ -31,7 +30,7 @@ def write_geojson(ties: TiePoints, path: Path | str) -> None:
     Raises:
         OutputError: the file could not be written.
     """
-    head: dict[str, Any] = {"type": "FeatureCollection", **facts(ties)}
+    head: dict[str, Any] = {"type": "FeatureCollection", **Header.of(ties).to_dict()}
     lonlat = lonlat_of(ties)
     if len(ties):
         head["bbox"] = _bbox(lonlat)
@@ -40,36 +39,11 @@ def write_geojson(ties: TiePoints, path: Path | str) -> None:
     write_text(path, "\n".join([*lines, "]}\n"]))
 
 
-def facts(ties: TiePoints) -> dict[str, Any]:
-    """What is said of a whole set of tie points: who made it, of what, and its summary."""
-    return {
-        "generator": f"sentinel-match {__version__}",
-        "projected_crs": ties.crs,
-        "left": identity(ties.left, ties.band),
-        "right": identity(ties.right, ties.band),
-        "summary": ties.summary,
-    }
-
-
 def write_collection(collection: Mapping[str, Any], path: Path) -> None:
     """Write a FeatureCollection made elsewhere (scenes, pairs), one feature a line."""
     head = {key: value for key, value in collection.items() if key != "features"}
     features = ",\n".join(dumps(feature) for feature in collection["features"])
     write_text(path, f'{dumps(head)[:-1]},"features":[\n{features}\n]}}\n')
-
-
-def identity(scene: Scene, band: str) -> dict[str, Any]:
-    """What names one side of a pair: product, time, tile, band."""
-    return {
-        "id": scene.id,
-        "path": str(scene.path),
-        "sensing_time": scene.sensing_time,
-        "tile": scene.tile or None,
-        "level": scene.level or None,
-        "baseline": scene.baseline or None,
-        "relative_orbit": scene.relative_orbit,
-        "band": band,
-    }
 
 
 def dumps(value: object) -> str:
@@ -130,7 +104,7 @@ def columns(ties: TiePoints) -> dict[str, np.ndarray]:
         "inlier": ties.inlier.astype(bool),
         "method": _words(ties.method),
     }
-    optional = {"left_class": ties.left_class, "right_class": ties.right_class, "view": ties.view}
+    optional = {"left_class": ties.left_class, "right_class": ties.right_class, "view": ties.feature}
     said |= {name: _words(values) for name, values in optional.items() if values is not None}
     if ties.quality is not None:
         said["quality"] = ties.quality

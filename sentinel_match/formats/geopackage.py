@@ -13,8 +13,8 @@ import shapely
 
 from sentinel_match.atomic import whole
 from sentinel_match.formats import qgis_style
-from sentinel_match.formats.geojson import columns, dumps, facts
-from sentinel_match.geometry.transform import Transform
+from sentinel_match.formats.geojson import columns, dumps
+from sentinel_match.formats.header import Header
 from sentinel_match.tiepoints import COVERAGE_CELL
 
 if TYPE_CHECKING:
@@ -48,14 +48,14 @@ class VectorLayer(NamedTuple):
 def write_geopackage(ties: TiePoints, path: Path | str) -> None:
     """Write all there is about a pair, one layer a subject, styles inside.
 
-    Layers: ``footprints``, ``coverage``, ``residuals``, ``matches``, ``rejected``, ``tiepoints``; those that would need
-    what is not known (footprints of bare images, a model) are left out.
+    Layers: ``footprints``, ``coverage``, ``residuals``, ``matches``, ``rejected``, ``tiepoints``; ``footprints``
+    is left out where both are of bare images.
 
     Raises:
         OutputError: the file could not be written.
     """
     shown = list(layers(ties))
-    metadata = {METADATA: dumps(facts(ties))}
+    metadata = {METADATA: dumps(Header.of(ties).to_dict())}
     with whole(path) as temporary:
         temporary.unlink()
         for layer in shown:
@@ -82,13 +82,12 @@ def layers(ties: TiePoints) -> Iterator[VectorLayer]:
             "footprints", "Ground that each image shows", "MultiPolygon", np.array(outlines, object), fields
         )
     yield _coverage(ties)
-    if "model" in ties.summary:
-        predicted = Transform.from_plain(ties.summary["model"])(ties.left_xy)
-        rest = ties.right_xy - predicted
-        vectors = {"id": said["id"], "rx_m": rest[:, 0], "ry_m": rest[:, 1], "residual_m": np.hypot(*rest.T)}
-        lines = _lines(predicted[believed], ties.right_xy[believed])
-        text = "From where the model says to where the right image shows it, true length"
-        yield VectorLayer("residuals", text, "LineString", lines, _of(vectors, believed))
+    predicted = ties.transform(ties.left_xy)
+    rest = ties.right_xy - predicted
+    vectors = {"id": said["id"], "rx_m": rest[:, 0], "ry_m": rest[:, 1], "residual_m": np.hypot(*rest.T)}
+    lines = _lines(predicted[believed], ties.right_xy[believed])
+    text = "From where the model says to where the right image shows it, true length"
+    yield VectorLayer("residuals", text, "LineString", lines, _of(vectors, believed))
     names = ("id", "dx_m", "dy_m", "shift_m", "azimuth_deg", "sigma_m", "score", "method")
     lines = _lines(ties.left_xy[believed], ties.right_xy[believed])
     text = "From the position in the left image to that in the right one, true length"

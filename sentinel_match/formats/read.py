@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from lxml import etree
 
 from sentinel_match.errors import BadPoints
 from sentinel_match.formats.geopackage import METADATA
+from sentinel_match.formats.header import Header
+from sentinel_match.geometry.grids import transformed
+from sentinel_match.products.header import read_header
+from sentinel_match.products.xml import UNTRUSTED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -22,6 +27,10 @@ POINTS_COLUMNS = {"left_x": "mapX", "left_y": "mapY", "right_x": "sourceX", "rig
 """Of a file of the QGIS Georeferencer, whose header nobody reads: the order counts."""
 OWN_LAYERS = ("tiepoints", "rejected")
 TRUE, FALSE = {"1", "true", "t", "yes"}, {"0", "false", "f", "no"}
+
+
+NO_HEADER = Header()
+"""Of a file of another program."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +47,8 @@ class Table:
     """Of the geometry."""
     crs: str = ""
     """Of the metres in the rows, where the file says it."""
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    """What :func:`export.facts` said when the file was ours."""
+    header: Header = NO_HEADER
+    """What the file says of all its points, when it is one of ours."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -47,6 +56,10 @@ class Table:
     def has(self, name: str) -> bool:
         """Whether any row has such a value."""
         return any(not _empty(row.get(name)) for row in self.rows)
+
+    def holds(self, name: str) -> bool:
+        """Tell whether any row has such a column, with or without a value."""
+        return any(name in row for row in self.rows)
 
     def numbers(self, name: str, missing: float | None = None) -> NDArray[np.float64]:
         """(N,) a column of numbers.
@@ -114,6 +127,8 @@ def read_table(path: Path, layer: str | None = None) -> Table:
             table = _geojson(path, lines=suffix in {".geojsonl", ".geojsons"})
         elif suffix in {".csv", ".txt", ".points"}:
             table = _delimited(path)
+        elif suffix == ".vrt":
+            table = _control_points(path)
         else:
             table = _by_gdal(path, layer)
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, csv.Error) as error:
@@ -148,11 +163,10 @@ def _geojson(path: Path, *, lines: bool) -> Table:
     # Before RFC 7946 a collection could name its CRS; QGIS and others still write it
     crs = collection.get("crs")
     named = crs["properties"].get("name") if isinstance(crs, dict) and isinstance(crs.get("properties"), dict) else crs
-    own = {key: collection[key] for key in ("projected_crs", "left", "right", "summary") if key in collection}
+    header = Header.from_dict(collection)
     rows = [feature.get("properties") or {} for feature in features]
-    return Table(
-        path, rows, names, np.array(places).reshape(-1, 2), str(named or "EPSG:4326"), own.get("projected_crs", ""), own
-    )
+    at = np.array(places).reshape(-1, 2)
+    return Table(path, rows, names, at, str(named or "EPSG:4326"), header.crs, header)
 
 
 def _delimited(path: Path) -> Table:
@@ -180,6 +194,37 @@ def _delimited(path: Path) -> Table:
     return Table(path, rows, names, crs=crs or next(iter(said), ""))
 
 
+def _control_points(path: Path) -> Table:
+    """Read the control points of a VRT that :func:`sentinel_match.formats.gcps.write_vrt` has written.
+
+    They say where pixels of the right image lie in the left one; its own grid says where they were.
+    """
+    from pyproj import Transformer
+
+    try:
+        root: Any = etree.fromstring(path.read_bytes(), etree.XMLParser(**UNTRUSTED))
+        image = str(root.findtext("VRTRasterBand/SimpleSource/SourceFilename") or "")
+        points = np.array([[float(g.get(k)) for k in ("Pixel", "Line", "X", "Y")] for g in root.iter("GCP")])
+    except (etree.XMLSyntaxError, TypeError, ValueError) as error:
+        raise BadPoints(path, f"its control points cannot be read ({error})") from error
+    if not len(points) or not image:
+        raise BadPoints(path, "it holds no control points of an image")
+    if not (image.startswith("/vsizip/") or Path(image).is_file()):
+        raise BadPoints(path, f"the image {image}, whose control points it holds, is not there")
+    try:
+        grid = read_header(image).geobox
+    except ValueError as error:
+        raise BadPoints(path, f"the image {image} cannot be read ({error})") from error
+    if grid is None:
+        raise BadPoints(path, f"the image {image} has no georeference")
+    crs = str(root.find("GCPList").get("Projection") or grid.crs)
+    there = transformed(grid.affine, points[:, :2])
+    there = np.column_stack(Transformer.from_crs(str(grid.crs), crs, always_xy=True).transform(*there.T))
+    columns = ("right_col", "right_row", "left_x", "left_y", "right_x", "right_y")
+    rows = [dict(zip(columns, row, strict=True)) for row in np.column_stack([points, there]).tolist()]
+    return Table(path, rows, [f"control point {k}" for k in range(1, len(rows) + 1)], crs=crs)
+
+
 def _by_gdal(path: Path, layer: str | None) -> Table:
     import pyogrio
     import shapely
@@ -205,11 +250,11 @@ def _by_gdal(path: Path, layer: str | None) -> Table:
                 rows.append({f: _plain(v[k]) for f, v in zip(meta["fields"].tolist(), values, strict=True)})
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
         raise BadPoints(path, f"it cannot be read ({error})") from error
-    own = json.loads(metadata) if metadata else {}
+    header = Header.from_dict(json.loads(metadata)) if metadata else NO_HEADER
     if all(isinstance(row.get("id"), int) for row in rows):  # layers and indexed files have an order of their own
         order = sorted(range(len(rows)), key=lambda k: int(rows[k]["id"]))
         rows, names, places = [rows[k] for k in order], [names[k] for k in order], [places[k] for k in order]
-    return Table(path, rows, names, np.array(places).reshape(-1, 2), crs, own.get("projected_crs", ""), own)
+    return Table(path, rows, names, np.array(places).reshape(-1, 2), crs, header.crs, header)
 
 
 def _plain(value: Any) -> Any:

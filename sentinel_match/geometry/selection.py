@@ -40,7 +40,7 @@ INTERVALS = 10
 class Selection(NamedTuple):
     """A model, and how it was chosen."""
 
-    warp: Transform
+    transform: Transform
     unseen: NDArray[np.float64]
     """(N, 2) what each point says less what this kind predicts from the other blocks; NaN where nothing is held out."""
     block: NDArray[np.int_]

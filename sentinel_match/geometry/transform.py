@@ -138,7 +138,7 @@ class Transform:
                 break
         return left
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """JSON-able: everything that evaluates it."""
         plane = {"matrix": self.plane.matrix.tolist(), "origin": self.plane.origin.tolist()}
         if self.bend is None:
@@ -147,8 +147,8 @@ class Transform:
         return {"kind": self.kind, "plane": self.plane.kind, **plane, "bend": bend}
 
     @staticmethod
-    def from_plain(value: Mapping[str, Any]) -> Transform:
-        """What ``plain`` has made."""
+    def from_dict(value: Mapping[str, Any]) -> Transform:
+        """Read back what ``to_dict`` has made."""
         plane = PlaneTransform(value.get("plane", value["kind"]), np.array(value["matrix"]), np.array(value["origin"]))
         if "bend" not in value:
             return Transform(plane)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sentinel_match.geometry.grids import origin_of
+from sentinel_match.summary import Region
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -108,26 +109,26 @@ def _jointly_clear(cell: Cell, left: Raster, right: Raster) -> float:
     return float((samples[0] & samples[1]).mean())
 
 
-def methods_by_cell(image: Raster, points: np.ndarray, label: np.ndarray) -> list[dict[str, object]]:
+def methods_by_cell(image: Raster, points: np.ndarray, method: np.ndarray) -> tuple[Region, ...]:
     """Count which method supplied the points of each region, cell by cell.
 
     Args:
         image: the raster the points lie in.
         points: (N, 2) x, y in its pixels.
-        label: (N,) method of each.
+        method: (N,) of each.
 
     Returns:
-        ``bounds`` (west, south, east, north in the raster's CRS) of a cell and ``methods``, their counts; only cells
-        with points.
+        Only cells with points.
     """
     row0, col0 = origin_of(image.geobox)
     affine = image.geobox.affine
-    number = np.floor((points + np.array([col0, row0])) / CELL_SIDE).astype(int)
-    cells, index = np.unique(number, axis=0, return_inverse=True)
-    regions: list[dict[str, object]] = []
+    where = np.floor((points + np.array([col0, row0])) / CELL_SIDE).astype(int)
+    cells, index = np.unique(where, axis=0, return_inverse=True)
+    regions = []
     for k, (i, j) in enumerate(cells.tolist()):
         corners = [affine * (x * CELL_SIDE - col0, y * CELL_SIDE - row0) for x, y in ((i, j + 1), (i + 1, j))]
-        names, counts = np.unique(label[index.ravel() == k], return_counts=True)
+        (west, south), (east, north) = ((round(x, 3), round(y, 3)) for x, y in corners)
+        names, counts = np.unique(method[index.ravel() == k], return_counts=True)
         methods = dict(zip(names.tolist(), counts.tolist(), strict=True))
-        regions.append({"bounds": [round(v, 3) for corner in corners for v in corner], "methods": methods})
-    return regions
+        regions.append(Region((west, south, east, north), methods))
+    return tuple(regions)

@@ -113,11 +113,19 @@ class Correspondences:
         return len(self.score)
 
 
+def create_on(name: str, device: str) -> matchers.Matcher:
+    """Create a matcher that computes on a device, where it has a choice.
+
+    Raises:
+        UnknownMatcher, WeightsMissing, WeightsDamaged: see :func:`sentinel_match.matchers.create`.
+    """
+    chooses = "device" in getattr(matchers.matcher_class(name), "__dataclass_fields__", {})
+    return matchers.create(name, **({"device": device} if chooses else {}))
+
+
 def available_matcher(name: str, device: str) -> matchers.Matcher | None:
     """Make a matcher of the cascade; ``None`` where its weights are not on this machine."""
-    kind = matchers.matcher_class(name)
-    options = {"device": device} if "device" in getattr(kind, "__dataclass_fields__", {}) else {}
     try:
-        return matchers.create(name, **options)
+        return create_on(name, device)
     except (WeightsMissing, WeightsDamaged):
         return None

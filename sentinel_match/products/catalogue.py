@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,12 +17,12 @@ from sentinel_match.errors import BrokenProduct, NotAProduct, SentinelMatchError
 from sentinel_match.products.archive import is_zip, open_archive
 from sentinel_match.products.loose import NOT_A_SCENE, read_loose
 from sentinel_match.products.safe import MAIN, TILE_XML, product_roots, read_product
+from sentinel_match.products.scene import Scene
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from sentinel_match.products.archive import Archive
-    from sentinel_match.products.scene import Scene
 
 IMAGES = {".jp2", ".tif", ".tiff", ".jpg", ".jpeg", ".png", ".img"}
 """Suffixes that a search through folders takes for images; a file that is named outright may have any."""
@@ -64,8 +65,8 @@ class Catalogue:
     duplicates: tuple[Duplicate, ...]
 
 
-def find_scenes(paths: Iterable[Path]) -> Catalogue:
-    """Every scene in some products, images, or folders of them. Reads metadata and headers, decodes no pixels.
+def find_scenes(paths: Path | str | Iterable[Path | str]) -> Catalogue:
+    """Find every scene in products, images, or folders of them: metadata and headers are read, no pixel is decoded.
 
     A path may be a product (folder or zip, of any name, possibly one folder deeper), a metadata file or granule folder
     of one, any raster, or a folder that holds such things at any depth. Nothing is extracted or written.
@@ -75,19 +76,20 @@ def find_scenes(paths: Iterable[Path]) -> Catalogue:
     of one datatake from different datastrips that show different parts of the tile are both kept, as are Level-1C and
     Level-2A of one acquisition. A path found twice is listed once. Never raises for what it finds: see ``refused``.
     """
-    scenes, refused = _read_all(paths)
+    scenes, refused = _read_all(as_paths(paths))
     kept, duplicates = _without_duplicates(scenes)
     return Catalogue(tuple(sorted(kept, key=_order)), tuple(refused), tuple(duplicates))
 
 
 def read_scene(path: Path | str) -> Scene:
-    """The scene of one product, granule or image.
+    """Read the scene of one product, granule or image.
 
     Raises:
+        TypeError: it is no path.
         NotAProduct: there is no scene, or there are several products.
         BrokenProduct: the product is damaged, hostile or incomplete; or it has many granules, and none was named.
     """
-    path = Path(path)
+    path = _as_path(path)
     scenes, refused = _read_all([path])
     if len(scenes) == 1:
         return scenes[0]
@@ -98,6 +100,40 @@ def read_scene(path: Path | str) -> Scene:
         reason = f"it holds {len(scenes)} tiles ({names}, …): name one folder in its GRANULE, or list it as a catalogue"
         raise BrokenProduct(path, reason)
     raise NotAProduct(path, f"it holds {len(scenes)} scenes ({names}, …), name one of them")
+
+
+def as_paths(paths: Path | str | Iterable[Path | str]) -> list[Path]:
+    """Make a list of what a user may give: one path, or several.
+
+    Raises:
+        TypeError: something is no path.
+    """
+    if isinstance(paths, (str, PathLike)):
+        return [Path(paths)]
+    try:
+        return [_as_path(path) for path in paths]
+    except TypeError:
+        raise TypeError(f"{paths!r} is neither a path nor several: give a str, a Path, or a list of them") from None
+
+
+def as_scene(scene: Scene | Path | str, name: str = "scene") -> Scene:
+    """Take a scene as it is, or read the one at a path.
+
+    Raises:
+        TypeError: it is neither.
+        NotAProduct, BrokenProduct: see :func:`read_scene`.
+    """
+    if isinstance(scene, Scene):
+        return scene
+    if isinstance(scene, (str, PathLike)):
+        return read_scene(Path(scene))
+    raise TypeError(f"{name} is {scene!r}, and must be a path or a Scene")
+
+
+def _as_path(path: object) -> Path:
+    if not isinstance(path, (str, PathLike)):
+        raise TypeError(f"{path!r} is no path: give a str or a Path")
+    return Path(path)
 
 
 def _read_all(paths: Iterable[Path]) -> tuple[list[Scene], list[Refused]]:

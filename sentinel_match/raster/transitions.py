@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 from sentinel_match.raster.landcover import Class, ClassMap
+from sentinel_match.summary import ClassCount
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -164,8 +165,8 @@ def at(classes: NDArray[np.uint8], points: NDArray[Any]) -> NDArray[np.uint8]:
     return found
 
 
-def by_class(left: NDArray[np.uint8], right: NDArray[np.uint8], inlier: NDArray[np.bool_]) -> dict[str, dict[str, int]]:
-    """Tie points by what lies at their ends.
+def by_class(left: NDArray[np.uint8], right: NDArray[np.uint8], inlier: NDArray[np.bool_]) -> dict[str, ClassCount]:
+    """Count tie points by what lies at their ends.
 
     Args:
         left: (N,) class in the left image, values of :class:`~sentinel_match.raster.landcover.Class`.
@@ -173,15 +174,15 @@ def by_class(left: NDArray[np.uint8], right: NDArray[np.uint8], inlier: NDArray[
         inlier: (N,) whether it is believed.
 
     Returns:
-        ``{"vegetation": {"points", "inliers"}, "vegetation > snow": …}``: equal classes under one name, the confusions
-        as ``left > right``, most points first.
+        ``{"vegetation": …, "vegetation > snow": …}``: equal classes under one name, the confusions as
+        ``left > right``, most points first.
     """
     pairs, index, count = np.unique(np.column_stack([left, right]), axis=0, return_inverse=True, return_counts=True)
     inliers = np.bincount(index.ravel(), weights=inlier, minlength=len(pairs)).astype(int)
     table = {}
     for k in np.argsort(-count, kind="stable"):
         here, there = (Class(code).name.lower() for code in pairs[k])
-        table[here if here == there else f"{here} > {there}"] = {"points": int(count[k]), "inliers": int(inliers[k])}
+        table[here if here == there else f"{here} > {there}"] = ClassCount(int(count[k]), int(inliers[k]))
     return table
 
 

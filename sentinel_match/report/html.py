@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING, Any
 from sentinel_match import __version__
 from sentinel_match.accuracy.requirement import LEVELS
 from sentinel_match.atomic import write_text
-from sentinel_match.batch import recorded, recorded_series
 from sentinel_match.errors import NotARun
 from sentinel_match.report import quicklook, svg
+from sentinel_match.run_folder import read_run, read_series
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from sentinel_match.run_folder import Outcome
+    from sentinel_match.summary import Summary
 
 REPORT = "report.html"
 TEMPLATE = "report.html"
@@ -45,14 +48,13 @@ def write(out: Path) -> Path:
     return path
 
 
-def grade(summary: Mapping[str, Any]) -> tuple[str, str]:
-    """How good a pair is: a class of the style sheet, and a word or two."""
-    if summary.get("second", {}).get("agrees") is False:
+def grade(summary: Summary) -> tuple[str, str]:
+    """Grade a pair: a class of the style sheet, and a word or two."""
+    if summary.doubtful:
         return "bad", "doubtful"
-    interval = summary["hold_out"].get("ce95_interval")
-    if not interval:
+    if summary.hold_out is None:
         return "open", "unproven"
-    low, high = (v / summary["gsd_m"] for v in interval)
+    low, high = (v / summary.gsd_m for v in summary.hold_out.ce95_interval)
     if high <= REQUIRED:
         return "good", f"meets {REQUIRED:g} px"
     return ("bad", f"misses {REQUIRED:g} px") if low > REQUIRED else ("open", f"may meet {REQUIRED:g} px")
@@ -73,13 +75,13 @@ def _rendered(out: Path) -> str:
         "day": _day,
         "pretty": lambda v: json.dumps(v, indent=1, ensure_ascii=False),
     }
-    record = recorded(out)
+    record = read_run(out)
     scenes = {f["id"]: f["properties"] for f in _collection(out / "scenes.geojson")["features"]}
     proposed = _collection(out / "pairs.geojson")
     facts = {feature["id"]: feature["properties"] for feature in proposed["features"]}
     rows, left = [], BUDGET
-    for number, outcome in enumerate(record["pairs"], 1):
-        row = _row(out, outcome, facts.get(outcome["id"], {}), scenes, number)
+    for number, outcome in enumerate(record.pairs, 1):
+        row = _row(out, outcome, facts.get(outcome.id, {}), scenes, number)
         left -= row["weight"]
         rows.append({**row, "pictured": left >= 0})
     template = environment.get_template(TEMPLATE)
@@ -90,19 +92,19 @@ def _rendered(out: Path) -> str:
         scenes=scenes,
         unpaired=proposed.get("refused", []),
         pairs=rows,
-        series=recorded_series(out),
+        series=read_series(out),
         crowded=left < 0,
     )
 
 
 def _row(
-    out: Path, outcome: dict[str, Any], facts: Mapping[str, Any], scenes: Mapping[str, Any], number: int
+    out: Path, outcome: Outcome, facts: Mapping[str, Any], scenes: Mapping[str, Any], number: int
 ) -> dict[str, Any]:
     """What the page shows of a pair."""
     from markupsafe import Markup
 
-    summary = outcome["summary"]
-    look = quicklook.read(out / outcome["id"]) if summary else {}
+    summary = outcome.summary
+    look = quicklook.read(out / outcome.id) if summary else {}
     figures: dict[str, Any] = {}
     if look:
         cells = svg.CellMap.from_dict(look["cells"])
@@ -114,11 +116,9 @@ def _row(
         }
     pictures = [v for part in (look, *look.get("close_ups", [])) for v in part.values() if isinstance(v, str)]
     return {
-        **outcome,
+        **vars(outcome),
         "anchor": f"pair-{number}",
-        "dates": [
-            _day(scenes.get(outcome[side], {}).get("sensing_time") or outcome[side]) for side in ("left", "right")
-        ],
+        "dates": [_day(scenes.get(scene, {}).get("sensing_time") or scene) for scene in (outcome.left, outcome.right)],
         "facts": facts,
         "grade": grade(summary) if summary else ("bad", "failed"),
         "look": look,
@@ -127,8 +127,10 @@ def _row(
     }
 
 
-def _day(text: str | None) -> str:
-    """``2021-05-20`` of a time; what is none stays as it is."""
+def _day(text: str | datetime | None) -> str:
+    """Write a time as ``2021-05-20``; what is none stays as it is."""
+    if isinstance(text, datetime):
+        return text.strftime("%Y-%m-%d")
     try:
         return datetime.fromisoformat(text or "").strftime("%Y-%m-%d")
     except ValueError:

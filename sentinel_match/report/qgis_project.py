@@ -22,17 +22,18 @@ from lxml import etree
 from lxml.builder import E
 
 from sentinel_match.atomic import whole
-from sentinel_match.batch import GEOPACKAGE, MASKS, STYLE, TIES
 from sentinel_match.cache import digest
 from sentinel_match.raster.bands import Source, band_names, source_of
 from sentinel_match.raster.masks import Reason
+from sentinel_match.run_folder import GEOPACKAGE, MASKS_FILE, STYLE, TIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sentinel_match.batch import Outcome, Run
     from sentinel_match.products.pair import Pair
     from sentinel_match.products.scene import Asset, Band, Scene
+    from sentinel_match.run_folder import Run
+    from sentinel_match.summary import Summary
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ def make(result: Run, out: Path) -> Path | None:
         OutputError: it cannot be written.
     """
     pairs = {pair.id: pair for pair in result.pairing.pairs}
-    matched = [(pairs[outcome.id], outcome) for outcome in result.outcomes if outcome.summary]
+    matched = [(pairs[outcome.id], outcome.summary) for outcome in result.matched if outcome.summary]
     path = out / PROJECT
     if not matched:
         path.unlink(missing_ok=True)  # that of an earlier run would show what is no longer so
@@ -132,15 +133,19 @@ def _parser() -> etree.XMLParser:
     return etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=True)
 
 
-def _document(matched: Sequence[tuple[Pair, Outcome]], folder: Path) -> etree._Element:
-    crs = matched[0][1].summary["crs"]
+def _document(matched: Sequence[tuple[Pair, Summary]], folder: Path) -> etree._Element:
+    crs = matched[0][1].crs
     tree, layers = getattr(E, "layer-tree-group")(E.customproperties()), E.projectlayers()
-    for k, (pair, outcome) in enumerate(matched):
+    for k, (pair, summary) in enumerate(matched):
         # The first pair is seen at once; the images of the others would lie over it
         group = getattr(E, "layer-tree-group")(
             E.customproperties(), name=_title(pair), checked=_checked(k == 0), expanded=_bit(k == 0)
         )
-        shown = [*_vectors(outcome, folder), *_masks(outcome, folder), *_images(pair, outcome, folder)]
+        shown = [
+            *_vectors(pair.id, summary.crs, folder),
+            *_masks(pair.id, summary.crs, folder),
+            *_images(pair, summary, folder),
+        ]
         for n, layer in enumerate(shown):
             key = f"pair{k + 1}_{n + 1}_{layer.provider}"
             group.append(
@@ -168,13 +173,13 @@ def _document(matched: Sequence[tuple[Pair, Outcome]], folder: Path) -> etree._E
     return made
 
 
-def _vectors(outcome: Outcome, folder: Path) -> Iterator[ProjectLayer]:
+def _vectors(pair: str, crs: str, folder: Path) -> Iterator[ProjectLayer]:
     """The tie points of a pair: its GeoPackage, or its GeoJSON where there is none."""
-    package = folder / outcome.id / GEOPACKAGE
+    package = folder / pair / GEOPACKAGE
     if not package.exists():
         style = package.with_name(STYLE)
         facts = _style(style.read_bytes()) if style.exists() else []
-        source = _relative(folder / outcome.id / TIES, folder)
+        source = _relative(folder / pair / TIES, folder)
         yield ProjectLayer("tie points", source, "ogr", "EPSG:4326", True, facts, "Point")
         return
     with closing(sqlite3.connect(f"{package.as_uri()}?mode=ro", uri=True)) as base:
@@ -186,7 +191,7 @@ def _vectors(outcome: Outcome, folder: Path) -> Iterator[ProjectLayer]:
         if table in tables:
             facts = _style(styles[table].encode()) if table in styles else []
             source = f"{_relative(package, folder)}|layername={table}"
-            yield ProjectLayer(name, source, "ogr", outcome.summary["crs"], table in SHOWN, facts, geometry)
+            yield ProjectLayer(name, source, "ogr", crs, table in SHOWN, facts, geometry)
 
 
 def _style(qml: bytes) -> list[etree._Element]:
@@ -198,9 +203,9 @@ def _style(qml: bytes) -> list[etree._Element]:
         return []
 
 
-def _masks(outcome: Outcome, folder: Path) -> Iterator[ProjectLayer]:
+def _masks(pair: str, crs: str, folder: Path) -> Iterator[ProjectLayer]:
     """Why pixels of each image do not count, switched off."""
-    path = folder / outcome.id / MASKS
+    path = folder / pair / MASKS_FILE
     for band, side in enumerate(("left", "right"), 1):
         if path.exists():
             entries = [
@@ -210,19 +215,20 @@ def _masks(outcome: Outcome, folder: Path) -> Iterator[ProjectLayer]:
             drawn = E.rasterrenderer(
                 E.colorPalette(*entries), type="paletted", opacity="1", alphaBand="-1", band=str(band), nodataColor=""
             )
-            source, crs = _relative(path, folder), outcome.summary["crs"]
+            source = _relative(path, folder)
             yield ProjectLayer(f"masked ({side})", source, "gdal", crs, False, [E.pipe(drawn)])
 
 
-def _images(pair: Pair, outcome: Outcome, folder: Path) -> Iterator[ProjectLayer]:
+def _images(pair: Pair, summary: Summary, folder: Path) -> Iterator[ProjectLayer]:
     """What was compared of both images, left above right, and their colours, switched off."""
-    name = band_names(outcome.summary["band"])[0]
+    name = band_names(summary.band)[0]
     colours: list[ProjectLayer] = []
-    for side, scene in (("left", pair.left), ("right", pair.right)):
+    uses = (summary.comparison.left, summary.comparison.right) if summary.comparison else (None, None)
+    for side, scene, use in (("left", pair.left, uses[0]), ("right", pair.right, uses[1])):
         source = source_of(scene, name)
         band = source.bands[0]
         # The limits of an index are none of its bands
-        limits = outcome.summary.get("limits", {}).get(side) if isinstance(source, Source) else None
+        limits = use.limits if use and isinstance(source, Source) else None
         yield from _image(scene, band, limits, folder, f"{_date(scene)} {band.name} ({side})", shown=True)
         if any(b.name == "TCI" for b in scene.bands) and band.name != "TCI":
             title = f"{_date(scene)} true colour ({side})"

@@ -17,17 +17,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from sentinel_match.atomic import whole, write_text
-from sentinel_match.batch import MASKS, QUICKLOOK, RECORD, TIES
 from sentinel_match.cache import digest
 from sentinel_match.errors import SentinelMatchError
 from sentinel_match.formats.geojson import dumps
 from sentinel_match.geometry.grids import covering, metric, transformed
-from sentinel_match.geometry.transform import Transform
 from sentinel_match.matching.inputs import load_both
 from sentinel_match.raster import landcover, raster
 from sentinel_match.raster.masks import Reason
 from sentinel_match.raster.raster import Raster
 from sentinel_match.report import svg
+from sentinel_match.run_folder import MASKS_FILE, QUICKLOOK, TIES, read_pair
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,12 +35,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
-    from sentinel_match.batch import Run
     from sentinel_match.cache import Cache
+    from sentinel_match.geometry.transform import Transform
     from sentinel_match.matching.inputs import Progress
-    from sentinel_match.pipeline import Options
+    from sentinel_match.options import Options
     from sentinel_match.products.scene import Scene
     from sentinel_match.raster.load import PreparedImage
+    from sentinel_match.run_folder import Run
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def make(result: Run, out: Path, options: Options, cache: Cache, tell: Progress)
         cache: holds what was loaded then.
         tell: hears of progress.
     """
-    matched = {outcome.id for outcome in result.outcomes if outcome.summary}
+    matched = {outcome.id for outcome in result.matched}
     for pair in result.pairing.pairs:
         if pair.id not in matched:
             continue
@@ -103,17 +103,18 @@ def keep(left: Scene, right: Scene, folder: Path, options: Options, cache: Cache
     Raises:
         SentinelMatchError: it cannot be loaded again, or not be written.
     """
-    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    recipe = digest({"version": VERSION, "pair": record["recipe"]})
-    if read(folder).get("recipe") == recipe and (folder / MASKS).exists():
+    record = read_pair(folder)
+    recipe = digest({"version": VERSION, "pair": record.recipe})
+    if read(folder).get("recipe") == recipe and (folder / MASKS_FILE).exists():
         return
     tell("quick-look", 0, 1)
-    said = record["summary"]
-    loaded = load_both(left, right, options.inputs(said["band"]), cache, tell)
+    summary = record.summary
+    assert summary is not None  # noqa: S101 only matched pairs come here
+    loaded = load_both(left, right, options.inputs(summary.band), cache, tell)
     a, b = loaded[0][0], loaded[1][0]
     grid = covering(metric(a.raster.geobox), b.raster.geobox, 0)
-    _write_masks(folder / MASKS, (a, b), grid)
-    made = _made(a, b, grid, Ties.read(folder / TIES), Transform.from_plain(said["model"]))
+    _write_masks(folder / MASKS_FILE, (a, b), grid)
+    made = _made(a, b, grid, Ties.read(folder / TIES), summary.transform)
     write_text(folder / QUICKLOOK, dumps({"version": VERSION, "recipe": recipe, **made}) + "\n")
 
 

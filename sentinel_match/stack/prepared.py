@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sentinel_match import __version__
-from sentinel_match.formats.geojson import identity
+from sentinel_match.formats.header import SceneIdentity
 from sentinel_match.geometry.grids import crs_name
 from sentinel_match.raster.masks import Reason
 
@@ -83,10 +83,10 @@ class PreparedStack:
         bands = ",".join(self.bands)
         return {
             "generator": f"sentinel-match {__version__}",
-            "left": identity(self.left, bands),
-            "right": identity(self.right, bands),
+            "left": SceneIdentity.of(self.left, bands).to_dict(),
+            "right": SceneIdentity.of(self.right, bands).to_dict(),
             "ties": self.ties.to_dict() if self.ties else None,
-            "model": self.transform.plain(),
+            "model": self.transform.to_dict(),
             "bands": list(self.bands),
             "pixels": {"type": "float32", "nodata": "NaN", "unit": self.unit or None, "scale": 1, "offset": 0},
             "crs": crs_name(self.grid.crs),

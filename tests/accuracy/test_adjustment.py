@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from itertools import combinations
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentinel_match.accuracy.adjustment import Link, adjust, loops, report
+from sentinel_match.accuracy.adjustment import Link, adjust, loops
+from sentinel_match.accuracy.series_report import series_reports
 
 GSD = 10.0
 
@@ -96,10 +98,11 @@ def test_sets_that_no_pair_links_are_adjusted_apart_and_two_are_no_series() -> N
 def test_the_report_is_in_metres_and_pixels() -> None:
     offsets = np.zeros((6, 2))
     offsets[2] = (0, -20)
-    (said,) = report(links(offsets, network(6)), {"02": "2016-03-30"})
-    row = said["acquisitions"][2]
-    assert ("02", "2016-03-30", True) == (row["id"], row["sensing_time"], row["disagrees"])
-    assert row["dy_m"] == pytest.approx(-20, abs=0.5)
-    assert row["dy_px"] == pytest.approx(-2, abs=0.05)
-    assert len(said["pairs"]) == len(network(6))
-    assert said["loops"]
+    taken = datetime(2016, 3, 30, tzinfo=timezone.utc)
+    (said,) = series_reports(links(offsets, network(6)), {"02": taken})
+    row = said.acquisitions[2]
+    assert ("02", taken, True) == (row.id, row.sensing_time, row.disagrees)
+    assert row.dy_m == pytest.approx(-20, abs=0.5)
+    assert row.dy_px == pytest.approx(-2, abs=0.05)
+    assert len(said.pairs) == len(network(6))
+    assert said.loops

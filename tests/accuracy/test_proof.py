@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
+
 import numpy as np
 import pytest
 from affine import Affine
@@ -11,7 +13,9 @@ from sentinel_match.accuracy import checkpoints, ecc, requirement
 from sentinel_match.geometry import transform
 from sentinel_match.geometry.transform import Transform
 from sentinel_match.raster.raster import Raster
+from sentinel_match.summary import HoldOut, SecondEstimate, ShiftStatistics
 from sentinel_match.testing import Landscape
+from sentinel_match.tiepoints import TiePoints
 
 SIDE, GSD = 640, 10.0
 GROUND = Landscape(seed=7)
@@ -39,18 +43,18 @@ def errors(n: int = 4000, sigma: float = 1.0, seed: int = 0) -> tuple[np.ndarray
 def test_circular_errors_of_a_normal_distribution_are_its_own() -> None:
     error, block = errors()
     said = checkpoints.held_out(error, np.ones(len(error), bool), block)
-    assert abs(said["ce90"] - 2.146) < 0.08  # sqrt(-2 ln 0.1)
-    assert abs(said["ce95"] - 2.448) < 0.08
-    assert abs(said["rmse"] - np.sqrt(2)) < 0.05
-    assert max(abs(said["bias_x"]), abs(said["bias_y"])) < 0.06
-    assert said["ce95_interval"][0] < said["ce95"] < said["ce95_interval"][1]
+    assert abs(said.ce90 - 2.146) < 0.08  # sqrt(-2 ln 0.1)
+    assert abs(said.ce95 - 2.448) < 0.08
+    assert abs(said.rmse - np.sqrt(2)) < 0.05
+    assert max(abs(said.bias_x), abs(said.bias_y)) < 0.06
+    assert said.ce95_interval[0] < said.ce95 < said.ce95_interval[1]
 
 
 def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
     held = 0
     for seed in range(100):
         error, block = errors(800, seed=seed)
-        low, high = checkpoints.held_out(error, np.ones(len(error), bool), block, seed)["ce90_interval"]
+        low, high = checkpoints.held_out(error, np.ones(len(error), bool), block, seed).ce90_interval
         held += low <= 2.146 <= high
     assert held >= 88
 
@@ -59,7 +63,7 @@ def test_neighbours_that_err_together_widen_the_interval() -> None:
     error, block = errors()
     together = error + np.random.default_rng(1).normal(0, 1, (64, 2))[block]
     wide, narrow = (
-        np.ptp(checkpoints.held_out(e, np.ones(len(e), bool), block)["ce90_interval"]) for e in (together, error)
+        np.ptp(checkpoints.held_out(e, np.ones(len(e), bool), block).ce90_interval) for e in (together, error)
     )
     assert wide > 2 * narrow
 
@@ -68,73 +72,79 @@ def test_gross_errors_are_counted_and_not_left_out() -> None:
     error, block = errors()
     error[:400] += 30
     said = checkpoints.held_out(error, np.arange(4000) >= 400, block)
-    assert 0.1 == said["gross_share"]
-    assert said["ce95"] > 25
-    assert said["rmse"] < 1.6
+    assert 0.1 == said.gross_share
+    assert said.ce95 > 25
+    assert said.rmse < 1.6
 
 
 def test_without_check_points_there_is_no_figure() -> None:
     nothing = np.full((5, 2), np.nan)
-    assert {} == checkpoints.held_out(nothing, np.ones(5, bool), np.zeros(5, int))
+    assert checkpoints.held_out(nothing, np.ones(5, bool), np.zeros(5, int)) is None
 
 
 @pytest.mark.parametrize(("east", "north"), [(0.0, 0.0), (6.4, 18.1), (-13.7, 4.2)])
 def test_the_second_estimator_sees_the_shift_before_and_nothing_after(east: float, north: float) -> None:
-    said = ecc.second(image(), image(east, north), shifted(east, north))
-    assert np.allclose([said["before_dx_m"], said["before_dy_m"]], [east, north], atol=0.5)
-    assert np.allclose([said["after_dx_m"], said["after_dy_m"]], 0, atol=0.5)
-    assert said["agrees"]
+    said = ecc.second_estimate(image(), image(east, north), shifted(east, north))
+    assert np.allclose([said.before_dx_m, said.before_dy_m], [east, north], atol=0.5)
+    assert np.allclose([said.after_dx_m, said.after_dy_m], 0, atol=0.5)
+    assert said.agrees
 
 
 def test_the_second_estimator_contradicts_a_wrong_model() -> None:
-    said = ecc.second(image(), image(6.4, 18.1), shifted(6.4, 21.1))
-    assert not said["agrees"]
-    assert abs(said["after_dy_m"] + 3) < 0.5
+    said = ecc.second_estimate(image(), image(6.4, 18.1), shifted(6.4, 21.1))
+    assert not said.agrees
+    assert abs(said.after_dy_m + 3) < 0.5
 
 
 def test_the_second_estimator_has_no_answer_between_unlike_images() -> None:
     other = image()
     noise = np.random.default_rng(0).random(other.pixels.shape).astype(np.float32)
-    said = ecc.second(image(), Raster(noise, other.valid, other.geobox), shifted(0, 0))
-    assert "agrees" not in said
-    assert said["answers"] < ecc.FEWEST <= said["looks"]
+    said = ecc.second_estimate(image(), Raster(noise, other.valid, other.geobox), shifted(0, 0))
+    assert said.agrees is None
+    assert said.answers < ecc.FEWEST <= said.looks
 
 
 def test_the_second_estimator_stays_off_masked_ground() -> None:
     one = image()
     hidden = Raster(one.pixels, np.zeros_like(one.valid), one.geobox)
-    assert 0 == ecc.second(one, hidden, shifted(0, 0))["answers"]
-    assert 0 == ecc.second(hidden, one, shifted(0, 0))["looks"]
+    assert 0 == ecc.second_estimate(one, hidden, shifted(0, 0)).answers
+    assert 0 == ecc.second_estimate(hidden, one, shifted(0, 0)).looks
 
 
-def summary(ce95: float, low: float, high: float, **more: object) -> dict[str, object]:
-    held = {"ce90": ce95 * 0.9, "ce95": ce95, "ce95_interval": [low, high], "rmse": ce95 / 2, "gross_share": 0.02}
-    return {"hold_out": held, "gsd_m": 10.0, "median_shift_m": 19.3, "inliers": 500, "km_cells": 40, **more}
+def held(ce95: float, low: float, high: float) -> HoldOut:
+    interval = (low, high)
+    figures = {"ce90": ce95 * 0.9, "ce90_interval": interval, "ce95": ce95, "ce95_interval": interval}
+    return HoldOut(points=100, gross_share=0.02, bias_x=0.0, bias_y=0.0, rmse=ce95 / 2, **figures)
 
 
-def test_the_verdict_names_the_state_before_and_after_and_both_bounds() -> None:
-    said = requirement.verdict(summary(1.5, 1.4, 1.6))
+@pytest.fixture(scope="module")
+def statistics(ties: TiePoints) -> ShiftStatistics:
+    own = {f.name: getattr(ties.summary, f.name) for f in fields(ShiftStatistics)}
+    return replace(ShiftStatistics(**own), median_shift_m=19.3, inliers=500, km_cells=40, gsd_m=10.0)
+
+
+def test_the_verdict_names_the_state_before_and_after_and_both_bounds(statistics: ShiftStatistics) -> None:
+    said = requirement.verdict(statistics, held(1.5, 1.4, 1.6), None)
     assert "lie 19.30 m (1.93 px) apart" in said
     assert "95 % of unseen check points err less than 1.50 m (0.15 px)" in said
     assert "meets 0.3 px (Sentinel-2's own requirement) and 0.2 px" in said
     assert "misses" not in said
 
 
-def test_a_bound_inside_the_interval_is_left_open_and_one_below_is_missed() -> None:
-    said = requirement.verdict(summary(2.9, 2.7, 3.2))
+def test_a_bound_inside_the_interval_is_left_open_and_one_below_is_missed(statistics: ShiftStatistics) -> None:
+    said = requirement.verdict(statistics, held(2.9, 2.7, 3.2), None)
     assert "may or may not meet 0.3 px" in said
     assert "misses 0.2 px" in said
 
 
-def test_no_check_points_prove_nothing() -> None:
-    assert "prove a correction" in requirement.verdict({"hold_out": {}, "gsd_m": 10.0, "median_shift_m": 1.0})
+def test_no_check_points_prove_nothing(statistics: ShiftStatistics) -> None:
+    assert "prove a correction" in requirement.verdict(statistics, None, None)
 
 
-def test_a_second_opinion_that_differs_is_in_the_verdict() -> None:
-    second = {"agrees": False, "after_dx_m": 0.1, "after_dy_m": -3.0}
-    assert "BUT a second estimator sees +0.10 m east, -3.00 m north remain" in requirement.verdict(
-        summary(1.5, 1.4, 1.6, second=second)
-    )
+def test_a_second_opinion_that_differs_is_in_the_verdict(statistics: ShiftStatistics) -> None:
+    second = SecondEstimate(looks=9, answers=9, after_dx_m=0.1, after_dy_m=-3.0, agrees=False)
+    said = requirement.verdict(statistics, held(1.5, 1.4, 1.6), second)
+    assert "BUT a second estimator sees +0.10 m east, -3.00 m north remain" in said
 
 
 @pytest.mark.parametrize(
@@ -150,8 +160,9 @@ def test_a_second_opinion_that_differs_is_in_the_verdict() -> None:
         ("COVERAGE=50%", "COVERAGE>=50% is required, and there is no such figure: the points do not suffice"),
     ],
 )
-def test_a_requirement_is_met_or_says_why_not(text: str, said: str) -> None:
-    assert said == requirement.requirement(text).failed(summary(2.5, 2.4, 2.6))
+def test_a_requirement_is_met_or_says_why_not(text: str, said: str, ties: TiePoints) -> None:
+    figures = {"hold_out": held(2.5, 2.4, 2.6), "gsd_m": 10.0, "inliers": 500, "comparison": None}
+    assert said == requirement.requirement(text).failed(replace(ties.summary, **figures))
 
 
 @pytest.mark.parametrize(
@@ -175,6 +186,6 @@ def test_one_far_outlier_leaves_the_interval_around_its_figure() -> None:
     error[7] = 500_000, 0
     held = checkpoints.held_out(error, np.hypot(*error.T) < 10, np.arange(400) // 16)
     for name in ("ce90", "ce95"):
-        low, high = held[f"{name}_interval"]
-        assert low <= held[name] <= high
+        low, high = getattr(held, f"{name}_interval")
+        assert low <= getattr(held, name) <= high
         assert high < 3

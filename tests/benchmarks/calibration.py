@@ -26,7 +26,8 @@ from sentinel_match import matchers
 from sentinel_match.errors import PairError
 from sentinel_match.evaluate.listing import read_list, season_gap
 from sentinel_match.geometry import selection
-from sentinel_match.pipeline import Options, match_scenes
+from sentinel_match.options import Options
+from sentinel_match.pipeline import match_scenes
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.scene import Scene
 from sentinel_match.raster.raster import read

@@ -52,15 +52,13 @@ OURS = """
 import json, sys
 import numpy as np
 from pathlib import Path
-from sentinel_match import matchers, pipeline
-from sentinel_match.products.catalogue import read_scene
+from sentinel_match import Options, pipeline
 left, right, out, matcher = sys.argv[1:]
 clock = pipeline.Clock()
-options = pipeline.Options(matcher=matchers.create(matcher) if matcher != "auto" else None)
-ties = pipeline.match_scenes(*(read_scene(Path(p)) for p in (left, right)), options, clock=clock)
+ties = pipeline.match_scenes(left, right, Options(matcher=matcher), clock=clock)
 np.savez(out, left=ties.left_xy, right=ties.right_xy, kept=ties.inlier)
-hold = ties.summary["hold_out"]
-said = {"stages": clock.cpu_seconds, "ce95_m": hold.get("ce95"), "second": ties.summary["second"]}
+summary = ties.summary.to_dict()
+said = {"stages": clock.cpu_seconds, "ce95_m": summary["hold_out"].get("ce95"), "second": summary["second"]}
 """
 AROSICS = """
 import sys, warnings

@@ -16,7 +16,6 @@ import pytest
 
 from sentinel_match import fitting
 from sentinel_match.formats import write
-from sentinel_match.geometry.transform import Transform
 from sentinel_match.tiepoints import TiePoints
 
 PYTHON = "/usr/bin/python3"
@@ -89,7 +88,7 @@ def test_qgis_opens_every_layer_with_its_features_crs_and_style(
 
 
 def test_qgis_sees_every_end_where_it_is_to_a_centimetre(ties: TiePoints, seen: dict[str, dict[str, Any]]) -> None:
-    predicted = Transform.from_plain(ties.summary["model"])(ties.left_xy)
+    predicted = ties.transform(ties.left_xy)
     ends = {"matches": (ties.left_xy, ties.right_xy), "residuals": (predicted, ties.right_xy)}
     checked = 0
     for layers in seen.values():
@@ -117,7 +116,7 @@ def test_what_is_edited_in_qgis_comes_back(ties: TiePoints, tmp_path: Path, name
     qgis(HERE / "qgis_edit.py", f"{tmp_path / name}{layer}", a, b, c)
     again = fitting.fit(tmp_path / name)
     assert {"rejected_by_hand": 1, "kept_by_hand": 0, "moved": 1, "deleted": 1} == {
-        k: v for k, v in again.summary["edited"].items() if k != "from"
+        k: v for k, v in again.summary.to_dict()["edited"].items() if k != "from"
     }
     assert len(ties) - 1 == len(again)
     (rejected,) = np.flatnonzero(again.reason == "by hand")

@@ -19,7 +19,6 @@ from test_geojson import ties as invented
 
 from sentinel_match.errors import OutputError
 from sentinel_match.formats import gcps, qgis_style, write
-from sentinel_match.geometry.transform import Transform
 from sentinel_match.tiepoints import TiePoints
 
 # The grammar of RFC 7946 for the objects that are written here (geojson.org/schema/FeatureCollection.json)
@@ -99,7 +98,7 @@ def test_a_geopackage_holds_each_subject_as_a_layer_in_the_native_zone(ties: Tie
     facts = json.loads(
         pyogrio.read_info(tmp_path / "ties.gpkg", layer="tiepoints")["dataset_metadata"]["sentinel_match"]
     )
-    assert ties.summary["verdict"] == facts["summary"]["verdict"]
+    assert ties.summary.verdict == facts["summary"]["verdict"]
 
 
 def test_lines_have_their_true_length_and_residuals_begin_where_the_model_says(ties: TiePoints, tmp_path: Path) -> None:
@@ -109,7 +108,7 @@ def test_lines_have_their_true_length_and_residuals_begin_where_the_model_says(t
     assert np.array_equal(ties.left_xy[fields["id"]], ends[:, 0])
     assert np.array_equal(ties.right_xy[fields["id"]], ends[:, 1])
     _, lines, fields = read(tmp_path / "ties.gpkg", "residuals")
-    warp = Transform.from_plain(ties.summary["model"])
+    warp = ties.transform
     ends = shapely.get_coordinates(lines).reshape(-1, 2, 2)
     assert np.allclose(warp(ties.left_xy[fields["id"]]), ends[:, 0], atol=1e-6)
     assert np.allclose(ties.residual_m[fields["id"]], shapely.length(lines), atol=1e-6)
@@ -247,7 +246,7 @@ def test_a_geopackage_that_cannot_be_written_leaves_the_old_one(ties: TiePoints,
     with pytest.raises(OutputError, match="could not be written"):
         write.write(ties, tmp_path / "file" / "ties.gpkg")
     (tmp_path / "ties.gpkg").write_text("old")
-    broken = replace(ties, crs="EPSG:1")
+    broken = replace(ties, summary=replace(ties.summary, crs="EPSG:1"))
     with pytest.raises(Exception, match="EPSG"):
         write.write(broken, tmp_path / "ties.gpkg")
     assert "old" == (tmp_path / "ties.gpkg").read_text()

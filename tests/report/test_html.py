@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,14 +20,13 @@ from odc.geo.geobox import GeoBox
 
 from sentinel_match import batch, matchers
 from sentinel_match.accuracy.adjustment import Link
-from sentinel_match.accuracy.adjustment import report as series_report
+from sentinel_match.accuracy.series_report import series_reports as series_report
 from sentinel_match.cache import Cache
 from sentinel_match.cli import main
 from sentinel_match.errors import NotARun, OutputError
 from sentinel_match.formats.geojson import dumps
-from sentinel_match.pipeline import Options
+from sentinel_match.options import Options
 from sentinel_match.products.catalogue import read_scene
-from sentinel_match.products.pairing import Filters
 from sentinel_match.raster import raster
 from sentinel_match.report import html, quicklook, svg
 from sentinel_match.testing import Landscape, write_product
@@ -58,7 +58,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         product = write_product(folder / "p", Landscape(7), date=date, pixels=360, displacement=displacement)
         raster.write(raster.read(read_scene(product)), archive / f"{name}.tif")
     (archive / SCRIPT).write_bytes(b"nothing")
-    result = batch.run([archive], out, OPTIONS, Filters(), cache, silent)
+    result = batch.run(archive, out, OPTIONS, cache=cache, files=batch.Files(report=False, project=False))
     quicklook.make(result, out, OPTIONS, cache, silent)
     html.write(out)
     return Made(archive, out, cache, result)
@@ -84,8 +84,8 @@ def test_it_says_what_was_found_refused_and_matched(made: Made) -> None:
     text = " ".join(page(made.out).text_content().split())
     (outcome,) = made.result.outcomes
     assert "1 of 1 pairs matched, between 2 acquisitions; 1 of the files refused" in text
-    assert outcome.summary["verdict"][1:] in text
-    assert f"{outcome.summary['inliers']:,} believed" in text
+    assert outcome.summary.verdict[1:] in text
+    assert f"{outcome.summary.inliers:,} believed" in text
     assert "is neither a Sentinel-2 product nor another image" in text
 
 
@@ -140,7 +140,7 @@ def test_pictures_are_small_and_show_the_correction(made: Made) -> None:
 def test_another_run_keeps_the_pictures(made: Made) -> None:
     folder = made.out / made.result.outcomes[0].id
     before = (folder / "quicklook.json").stat().st_mtime_ns
-    again = batch.run([made.archive], made.out, OPTIONS, Filters(), made.cache, silent)
+    again = batch.run(made.archive, made.out, OPTIONS, cache=made.cache, files=batch.Files(report=False, project=False))
     assert ["kept"] == [outcome.status for outcome in again.outcomes]
     quicklook.make(again, made.out, OPTIONS, made.cache, silent)
     html.write(made.out)
@@ -189,8 +189,8 @@ def test_a_series_has_a_table(copied: Path) -> None:
         Link("b", "c", (0.0, 9.0), (0.1, 0.1), 10.0),
         Link("a", "c", (1.1, 9.0), (0.1, 0.1), 10.0),
     ]
-    said = series_report(links, {"a": "2021-05-20T00:00:00+00:00"})
-    (copied / "series.json").write_text(dumps({"series": said}))
+    said = series_report(links, {"a": datetime(2021, 5, 20, tzinfo=timezone.utc)})
+    (copied / "series.json").write_text(dumps({"series": [one.to_dict() for one in said]}))
     html.write(copied)
     text = " ".join(page(copied).text_content().split())
     assert "1 triangle of pairs, the worst closes to 0.10 m" in text

@@ -15,8 +15,7 @@ import pytest
 
 from sentinel_match import batch, matchers
 from sentinel_match.cache import Cache
-from sentinel_match.pipeline import Options
-from sentinel_match.products.pairing import Filters
+from sentinel_match.options import Options
 from sentinel_match.report import qgis_project, quicklook
 from sentinel_match.testing import Landscape, write_product
 
@@ -61,7 +60,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     archive, cache = folder / "archive & more", Cache(folder / "cache")
     write_product(archive, Landscape(7), date="2021-05-20", pixels=360)
     write_product(archive, Landscape(7), date="2021-09-17", pixels=360, displacement=(6.4, 18.1), zip="deflated")
-    result = batch.run([archive], folder / "out", OPTIONS, Filters(), cache, silent)
+    result = batch.run(archive, folder / "out", OPTIONS, cache=cache, files=batch.Files(report=False, project=False))
     quicklook.make(result, folder / "out", OPTIONS, cache, silent)
     qgis_project.make(result, folder / "out")
     return folder

@@ -15,7 +15,7 @@ from pyproj import Transformer
 from sentinel_match import batch, matchers
 from sentinel_match.cache import Cache
 from sentinel_match.errors import OutputError
-from sentinel_match.pipeline import Options
+from sentinel_match.options import Options
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.pairing import Filters
 from sentinel_match.raster import raster
@@ -38,7 +38,9 @@ class Made(NamedTuple):
 
 
 def run(archive: Path, out: Path, cache: Cache) -> batch.Run:
-    return batch.run([archive], out, OPTIONS, Filters(mixed_levels=True), cache, silent)
+    return batch.run(
+        archive, out, OPTIONS, Filters(mixed_levels=True), cache=cache, files=batch.Files(report=False, project=False)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +89,8 @@ def test_every_path_is_relative_and_leads_to_a_file(made: Made) -> None:
 
 
 def test_images_are_stretched_in_their_own_numbers_as_the_matcher_saw_them(made: Made) -> None:
-    limits = made.result.outcomes[0].summary["limits"]
+    comparison = made.result.outcomes[0].summary.comparison
+    limits = {side: getattr(comparison, side).limits for side in ("left", "right")}
     gray = [r for r in parsed(made.out).iter("rasterrenderer") if r.get("type") == "singlebandgray"]
     for side, renderer, pair in zip(("left", "right"), gray, 2 * [made.result.pairing.pairs[0]], strict=True):
         band = getattr(pair, side).band("B04")
@@ -104,7 +107,7 @@ def test_masks_are_a_raster_of_reasons_where_both_images_are(made: Made) -> None
         assert "cloud" == file.tags()["reason_3"]
         assert (file.read(2) == Reason.CLOUD).mean() > 0.01
         for side, codes in zip(("left", "right"), file.read(), strict=True):
-            removed = outcome.summary["masks"][side]["removed"]
+            removed = getattr(outcome.summary.comparison, side).removed
             for reason in Reason:
                 if reason not in {Reason.VALID, Reason.NODATA}:
                     # of the pixels with data, which are all
@@ -140,7 +143,8 @@ def test_a_project_that_a_user_has_saved_stays_until_the_results_change(made: Ma
     path.write_text(saved, encoding="utf-8")
     qgis_project.make(run(made.archive, made.out, made.cache), made.out)
     assert saved == path.read_text(encoding="utf-8")
-    changed = replace(made.result.outcomes[0], summary={**made.result.outcomes[0].summary, "limits": {}})
+    first = made.result.outcomes[0]
+    changed = replace(first, summary=replace(first.summary, comparison=None))
     qgis_project.make(replace(made.result, outcomes=(changed,)), made.out)
     assert "mine: " not in path.read_text(encoding="utf-8")
     assert saved == (made.out / "inspect.qgs~").read_text(encoding="utf-8")

@@ -104,7 +104,7 @@ def opened(path: Path) -> NDArray[Any]:
 
 def ties_file(path: Path, left: Scene, right: Scene, warp: Transform) -> Path:
     sides = {side: {"id": s.id, "path": str(s.path)} for side, s in (("left", left), ("right", right))}
-    head = {"type": "FeatureCollection", **sides, "projected_crs": ZONE, "summary": {"model": warp.plain()}}
+    head = {"type": "FeatureCollection", **sides, "projected_crs": ZONE, "summary": {"model": warp.to_dict()}}
     point = {"type": "Feature", "properties": {}, "geometry": {"type": "Point", "coordinates": [15, 50]}}
     path.write_text(json.dumps({**head, "features": [point]}))
     return path

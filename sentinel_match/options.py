@@ -1,0 +1,129 @@
+"""Everything about matching one pair that a user may choose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from numbers import Integral, Real
+from types import NoneType
+from typing import TYPE_CHECKING, cast
+
+from sentinel_match.geometry import transform
+from sentinel_match.matchers.phase import Phase
+from sentinel_match.matching import subpixel
+from sentinel_match.matching.correspondences import AUTO, Method, create_on
+from sentinel_match.matching.inputs import InputOptions
+from sentinel_match.raster.masks import Masking
+from sentinel_match.raster.transitions import Semantics
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sentinel_match import matchers
+
+VERSION = 2
+"""Of everything in matching that changes a result: part of every recipe."""
+
+SPACING = 16
+"""Least pixels between the points of ``phase`` alone: refinement measures the same ones again, on its own grid. With 8
+px it takes four times as long for the same inliers within 2 % (T33UUU, T36UYA, snow to June, half cloudy). In ``auto``,
+whose unrefined points are kept where weak texture cannot be refined, 16 px would lose a sixth of them."""
+_KINDS: tuple[tuple[str, type | tuple[type, ...], str], ...] = (
+    ("band", (str, NoneType), "the name of a band, or None"),
+    ("resolution", (Real, NoneType), "metres per pixel, or None"),
+    ("guided", bool, "True or False"),
+    ("reach", Real, "a number of metres"),
+    ("model", (str, NoneType), "the name of a kind of transform, or None"),
+    ("cells", Integral, "a whole number"),
+    ("candidates", Integral, "a whole number"),
+    ("masking", Masking, "Masking(...)"),
+    ("semantics", Semantics, "Semantics(...)"),
+    ("refinement", subpixel.Refinement, "Refinement(...)"),
+    ("seed", Integral, "a whole number"),
+)
+"""What each option may be, in types and in words."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Everything about matching one pair that a user may choose."""
+
+    band: str | None = None
+    """Band, index or gradient of both scenes, or several with commas: see
+    :func:`sentinel_match.raster.bands.source_of`; the first of ``BANDS`` that both have when not given."""
+    resolution: float | None = None
+    """Metres per pixel; the coarser of the two native ones when not given."""
+    matcher: matchers.Matcher | str | None = None
+    """A matcher, or the name of one; ``auto``, the cascade of ``matching.cascade``, when not given."""
+    guided: bool = True
+    """Whether to look only where the georeference says, or everywhere and at every rotation."""
+    reach: float = 500.0
+    """Metres by which the georeference may be off."""
+    model: str | None = None
+    """A kind of ``warp.KINDS``. When not given, a similarity on a common lattice, an affine elsewhere, must find most
+    points agreeing, and the model is then chosen by what it predicts."""
+    cells: int = 8
+    """At most this many cells are given to the matcher."""
+    candidates: int = 20_000
+    """About this many grid points are measured, whatever the size of the overlap."""
+    masking: Masking = field(default_factory=Masking)
+    semantics: Semantics = field(default_factory=Semantics)
+    refinement: subpixel.Refinement = field(default_factory=subpixel.Refinement)
+    seed: int = 0
+    """Of the robust fit."""
+
+    def __post_init__(self) -> None:
+        """Fail now at what cannot be used, and make the matcher that is named.
+
+        Raises:
+            TypeError, ValueError: a value is none that an option can have.
+            UnknownMatcher, WeightsMissing, WeightsDamaged: see :func:`sentinel_match.matchers.create`.
+        """
+        for name, kind, what in _KINDS:
+            value = getattr(self, name)
+            if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+                raise TypeError(f"Options.{name} is {value!r}, and must be {what}")
+        for name in ("resolution", "reach", "cells", "candidates"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"Options.{name} is {value!r}, and must be larger than 0")
+        if self.model is not None and self.model not in transform.KINDS:
+            raise ValueError(f"Options.model is {self.model!r}, and must be one of {', '.join(transform.KINDS)}")
+        if isinstance(self.matcher, str):
+            named = None if self.matcher == AUTO else create_on(self.matcher, self.refinement.device)
+            object.__setattr__(self, "matcher", named)
+        elif self.matcher is not None and not callable(getattr(self.matcher, "describe", None)):
+            raise TypeError(f"Options.matcher is {self.matcher!r}, and must be the name of a matcher or a matcher")
+
+    def inputs(self, band: str) -> InputOptions:
+        """Say how two scenes are loaded, for a band that both have."""
+        return InputOptions(band, self.resolution, self.masking, self.semantics)
+
+    def method(self, kind: str) -> Method:
+        """Return how ``correspond`` shall look, for a kind of plane transform."""
+        matcher = cast("matchers.Matcher | None", self.matcher)
+        if isinstance(matcher, Phase):
+            matcher = replace(matcher, spacing=max(matcher.spacing, SPACING))
+        return Method(
+            matcher,
+            guided=self.guided,
+            everywhere=not self.guided,
+            reach=self.reach,
+            cells=self.cells,
+            model=kind,
+            seed=self.seed,
+            device=self.refinement.device,
+        )
+
+    @property
+    def recipe(self) -> Mapping[str, object]:
+        """What a result depends on besides the inputs, JSON-able."""
+        return {
+            "version": VERSION,
+            "band": self.band,
+            "resolution": self.resolution,
+            "method": self.method(self.model or "").recipe,
+            "candidates": self.candidates,
+            "masking": self.masking.recipe,
+            "semantics": self.semantics.recipe,
+            "refinement": {k: v for k, v in vars(self.refinement).items() if k != "device"},
+        }

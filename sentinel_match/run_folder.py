@@ -1,0 +1,239 @@
+"""The folder of a run: its files, what is recorded in them, and how to read that back.
+
+OUT/scenes.geojson   OUT/pairs.geojson   OUT/series.json   OUT/run.json
+OUT/<pair id>/tiepoints.geojson, tiepoints.qml, tiepoints.gpkg, pair.json
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sentinel_match.accuracy.series_report import SeriesReport
+from sentinel_match.errors import NotARun
+from sentinel_match.summary import Summary
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+    from sentinel_match.products.catalogue import Catalogue
+    from sentinel_match.products.pairing import Pairing
+
+TIES, STYLE, GEOPACKAGE = "tiepoints.geojson", "tiepoints.qml", "tiepoints.gpkg"
+PICTURES = QUICKLOOK, MASKS_FILE = "quicklook.json", "masks.tif"
+PAIR_RECORD, RUN_RECORD, SERIES = "pair.json", "run.json", "series.json"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one pair."""
+
+    id: str
+    status: str
+    """``matched``, ``kept`` (done by an earlier run), or ``failed``."""
+    left: str
+    right: str
+    summary: Summary | None
+    """Of its tie points; ``None`` when it failed."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Wall seconds of each stage of the run that matched it."""
+    cpu_seconds: Mapping[str, float] = field(default_factory=dict)
+    """Empty unless it was matched now."""
+    error: str = ""
+    """Why it failed, one sentence."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what ``run.json`` says of it."""
+        return {**vars(self), "summary": self.summary.to_dict() if self.summary else {}}
+
+    @staticmethod
+    def from_dict(record: Mapping[str, Any]) -> Outcome:
+        """Read back what ``to_dict`` has made.
+
+        Raises:
+            KeyError, TypeError, ValueError: a member is missing, or is none of its kind.
+        """
+        summary = Summary.from_dict(record["summary"]) if record["summary"] else None
+        return Outcome(**{**record, "summary": summary})
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a whole run found and did."""
+
+    catalogue: Catalogue
+    pairing: Pairing
+    outcomes: tuple[Outcome, ...]
+    series: tuple[SeriesReport, ...] = ()
+    """Acquisitions that pairs link, three or more."""
+
+    @property
+    def clean(self) -> bool:
+        """Whether every product could be read and every pair matched."""
+        return not self.catalogue.refused and all(o.status != "failed" for o in self.outcomes)
+
+    @property
+    def matched(self) -> tuple[Outcome, ...]:
+        """The pairs that have tie points, from now or from an earlier run."""
+        return tuple(outcome for outcome in self.outcomes if outcome.summary is not None)
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """A file that results depend on."""
+
+    file: str
+    bytes: int | None
+    sha256: str
+
+
+@dataclass(frozen=True)
+class RefusedFile:
+    """A file that could not be used, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class DuplicateScene:
+    """A product that was left out, because another shows the same acquisition."""
+
+    id: str
+    path: str
+    replaced_by: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """What ``run.json`` says of a run that has been."""
+
+    version: str
+    """Of this package."""
+    started: str | datetime
+    finished: str | datetime
+    machine: str
+    versions: Mapping[str, str]
+    """Of the libraries."""
+    options: Mapping[str, object]
+    inputs: tuple[InputFile, ...]
+    scenes: tuple[str, ...]
+    refused: tuple[RefusedFile, ...]
+    duplicates: tuple[DuplicateScene, ...]
+    seconds: Mapping[str, float]
+    cpu_seconds: Mapping[str, float]
+    peak_memory_bytes: int
+    pairs: tuple[Outcome, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what the file says."""
+        parts = {
+            "inputs": [vars(one) for one in self.inputs],
+            "refused": [vars(one) for one in self.refused],
+            "duplicates": [vars(one) for one in self.duplicates],
+            "pairs": [outcome.to_dict() for outcome in self.pairs],
+        }
+        members = {**vars(self), **parts}
+        return {"sentinel_match": members.pop("version"), **members}
+
+    @staticmethod
+    def from_dict(record: Mapping[str, Any]) -> RunRecord:
+        """Read back what ``to_dict`` has made.
+
+        Raises:
+            KeyError, TypeError, ValueError: a member is missing, or is none of its kind.
+        """
+        members = dict(record)
+        return RunRecord(
+            version=str(members.pop("sentinel_match")),
+            inputs=tuple(InputFile(**one) for one in members.pop("inputs")),
+            scenes=tuple(members.pop("scenes")),
+            refused=tuple(RefusedFile(**one) for one in members.pop("refused")),
+            duplicates=tuple(DuplicateScene(**one) for one in members.pop("duplicates")),
+            pairs=tuple(Outcome.from_dict(one) for one in members.pop("pairs")),
+            **members,
+        )
+
+
+@dataclass(frozen=True)
+class PairRecord:
+    """What ``pair.json`` says of one pair."""
+
+    recipe: str
+    """Of all that its results depend on."""
+    summary: Summary | None
+    """``None`` where it failed."""
+    files: Mapping[str, int] = field(default_factory=dict)
+    """Bytes of its files."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    error: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what the file says."""
+        if self.summary is None:
+            return {"recipe": self.recipe, "summary": {}, "error": self.error}
+        return {
+            "recipe": self.recipe,
+            "files": dict(self.files),
+            "summary": self.summary.to_dict(),
+            "seconds": dict(self.seconds),
+        }
+
+
+def read_pair(folder: Path) -> PairRecord:
+    """Read what is recorded of a pair.
+
+    Raises:
+        OSError, KeyError, TypeError, ValueError: it is not there, or is none.
+    """
+    record = json.loads((folder / PAIR_RECORD).read_text(encoding="utf-8"))
+    return PairRecord(
+        recipe=str(record["recipe"]),
+        summary=Summary.from_dict(record["summary"]) if record["summary"] else None,
+        files=dict(record.get("files", {})),
+        seconds=dict(record.get("seconds", {})),
+        error=str(record.get("error", "")),
+    )
+
+
+def read_run(out: Path) -> RunRecord:
+    """Read what ``run.json`` says of a run that has been.
+
+    Raises:
+        NotARun: there is none, or it cannot be read.
+    """
+    record = _json(out, RUN_RECORD, "pairs")
+    try:
+        return RunRecord.from_dict(record)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise NotARun(out, f"its {RUN_RECORD} is none of this version ({error!r}): run it again") from error
+
+
+def read_series(out: Path) -> tuple[SeriesReport, ...]:
+    """Read what ``series.json`` says; empty where no three acquisitions are linked.
+
+    Raises:
+        NotARun: it cannot be read.
+    """
+    if not (out / SERIES).exists():
+        return ()
+    record = _json(out, SERIES, "series")
+    try:
+        return tuple(SeriesReport.from_dict(one) for one in record["series"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise NotARun(out, f"its {SERIES} is none of this version ({error!r}): run it again") from error
+
+
+def _json(out: Path, name: str, member: str) -> dict[str, Any]:
+    try:
+        record = json.loads((out / name).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise NotARun(out, f"it has no {name}") from None
+    except (OSError, ValueError) as error:
+        raise NotARun(out, f"its {name} cannot be read ({error})") from error
+    if not isinstance(record, dict) or member not in record:
+        raise NotARun(out, f"its {name} says nothing of {member}")
+    return record
