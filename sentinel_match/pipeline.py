@@ -19,6 +19,7 @@ import numpy as np
 from sentinel_match.accuracy.assess import Evidence, assess
 from sentinel_match.accuracy.coverage import cover
 from sentinel_match.accuracy.ecc import second_estimate
+from sentinel_match.comparison import Comparison, ImageUse, MatcherReport
 from sentinel_match.errors import NoGeoreference, NoMatch, NoOverlap, NothingClear
 from sentinel_match.geometry import robust, transform
 from sentinel_match.geometry.grids import crs_name, native_pixels, pixel_size, same_lattice, to_metres, to_pixels
@@ -32,7 +33,7 @@ from sentinel_match.raster import landcover
 from sentinel_match.raster.bands import band_names, source_of
 from sentinel_match.raster.raster import jointly_valid
 from sentinel_match.raster.transitions import by_class
-from sentinel_match.summary import Comparison, Fitting, ImageUse, MatcherReport
+from sentinel_match.summary import Fitting
 from sentinel_match.tiepoints import TiePoints
 
 if TYPE_CHECKING:

@@ -5,14 +5,14 @@ It travels between rooms as it is; ``to_dict`` and ``from_dict`` are for files a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from sentinel_match.comparison import Comparison, Record, SecondEstimate, compared, comparison_of, numbers, plain, two
 from sentinel_match.geometry.transform import Transform
 
-Record = Mapping[str, Any]
-"""An object of a JSON file."""
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,115 +67,6 @@ class HoldOut:
     """Its 95 % interval."""
     ce95: float
     ce95_interval: tuple[float, float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SecondEstimate:
-    """What a second estimator measures, which no tie point was made with: see :mod:`sentinel_match.accuracy.ecc`.
-
-    Where too few windows are alike there are no shifts: ``agrees`` is ``None``, as are all that follow ``answers``.
-    """
-
-    estimator: str = "ECC"
-    looks: int
-    """Windows tried."""
-    answers: int
-    """Windows that gave a shift."""
-    before_dx_m: float | None = None
-    """Median shift before the correction, right minus left, east."""
-    before_dy_m: float | None = None
-    """North."""
-    after_dx_m: float | None = None
-    """Median shift that remains after the correction."""
-    after_dy_m: float | None = None
-    sigma_dx_m: float | None = None
-    """Standard error of what remains."""
-    sigma_dy_m: float | None = None
-    agrees: bool | None = None
-    """Whether what remains is small enough for both estimators to be right."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Coverage:
-    """Where on the clear ground the inliers lie."""
-
-    cell_m: float
-    """Side of the cells that are counted, metres."""
-    clear_cells: int
-    """Cells of which at least a tenth is clear in both images."""
-    share: float
-    """Share of these that hold an inlier."""
-    extrapolated_share: float
-    """Share that lies too far from every inlier, so that the model extrapolates."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class MatcherReport:
-    """What the matcher found before refinement."""
-
-    name: str
-    """``auto``, or the matcher's."""
-    cells: int
-    """Cells that were looked at."""
-    matches: int
-    """Correspondences delivered."""
-    agreeing: int
-    """Those that agree with the coarse model."""
-    verdict: str
-    """Which method found the model, and which confirmed it."""
-
-
-@dataclass(frozen=True)
-class Region:
-    """A cell of the matching lattice, and which methods supplied its inliers."""
-
-    bounds: tuple[float, float, float, float]
-    """West, south, east, north in the CRS of the tie points."""
-    methods: Mapping[str, int]
-    """Inliers of each method."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageUse:
-    """How one image of a pair was used."""
-
-    limits: tuple[float, float]
-    """Values that became 0 and 1."""
-    clouds_from: str | None
-    """What said where clouds are; ``None`` where nothing did."""
-    removed: Mapping[str, float]
-    """Share of the image that was masked, by reason."""
-    notes: tuple[str, ...] = ()
-    classes_from: str = ""
-    """What said which land cover lies where; empty where nothing did."""
-
-
-@dataclass(frozen=True)
-class ClassCount:
-    """Tie points that lie on one land cover class, or on two."""
-
-    points: int
-    inliers: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """What is known because the images themselves were compared."""
-
-    by_method: Mapping[str, int]
-    """Inliers of each method."""
-    matcher: MatcherReport
-    regions: tuple[Region, ...]
-    candidates: int
-    """Places where a measurement was tried."""
-    coverage: Coverage
-    second: SecondEstimate
-    jointly_clear_km2: float
-    """Ground that is clear in both images, square kilometres."""
-    left: ImageUse
-    right: ImageUse
-    classes: Mapping[str, ClassCount] | None = None
-    """Tie points by land cover, ``vegetation`` or ``vegetation > snow``; ``None`` where nothing says what it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,15 +145,15 @@ class Summary(ShiftStatistics):
             "sigma_factors": dict(self.sigma_factors),
             "kinds_tried": dict(self.kinds_tried),
             "tolerance_m": self.tolerance_m,
-            "hold_out": _plain(self.hold_out) if self.hold_out else {},
-            "fitting": _plain(self.fitting),
+            "hold_out": plain(self.hold_out) if self.hold_out else {},
+            "fitting": plain(self.fitting),
         }
         if self.comparison is None:
             figures |= {"band": self.band, "crs": self.crs}
         else:
-            figures |= _compared(self.comparison, self.band, self.crs)
+            figures |= compared(self.comparison, self.band, self.crs)
         if self.edits is not None:
-            edits = _plain(self.edits)
+            edits = plain(self.edits)
             figures["edited"] = {"from": edits.pop("source"), **{k: v for k, v in edits.items() if v is not None}}
         return {**figures, "verdict": self.verdict}
 
@@ -277,95 +168,21 @@ class Summary(ShiftStatistics):
         edited = record.get("edited")
         return Summary(
             **statistics,
-            shift_sigma_m=_two(record["shift_sigma_m"]),
+            shift_sigma_m=two(record["shift_sigma_m"]),
             transform=Transform.from_dict(record["model"]),
-            sigma_factors=_numbers(record["sigma_factors"]),
-            kinds_tried=_numbers(record["kinds_tried"]),
+            sigma_factors=numbers(record["sigma_factors"]),
+            kinds_tried=numbers(record["kinds_tried"]),
             tolerance_m=float(record["tolerance_m"]),
             hold_out=_hold_out(record["hold_out"]) if record["hold_out"] else None,
             fitting=Fitting(**record["fitting"]),
             band=str(record["band"]),
             crs=str(record["crs"]),
-            comparison=_comparison(record) if "matcher" in record else None,
+            comparison=comparison_of(record) if "matcher" in record else None,
             edits=Edits(source=edited["from"], **{k: v for k, v in edited.items() if k != "from"}) if edited else None,
             verdict=str(record["verdict"]),
         )
 
 
 def _hold_out(record: Record) -> HoldOut:
-    return HoldOut(**{name: _two(value) if name.endswith("_interval") else value for name, value in record.items()})
-
-
-def _compared(comparison: Comparison, band: str, crs: str) -> dict[str, Any]:
-    """Return the members of a summary that tell of the images, in the order that files have."""
-    sides = {"left": comparison.left, "right": comparison.right}
-    second = {name: value for name, value in _plain(comparison.second).items() if value is not None}
-    members: dict[str, Any] = {
-        "by_method": dict(comparison.by_method),
-        "matcher": _plain(comparison.matcher),
-        "regions": [{"bounds": list(region.bounds), "methods": dict(region.methods)} for region in comparison.regions],
-        "candidates": comparison.candidates,
-        "coverage": _plain(comparison.coverage),
-        "second": second,
-        "jointly_clear_km2": comparison.jointly_clear_km2,
-        "band": band,
-        "crs": crs,
-        "limits": {side: list(use.limits) for side, use in sides.items()},
-        "masks": {
-            side: {"clouds_from": use.clouds_from, "removed": dict(use.removed), "notes": list(use.notes)}
-            for side, use in sides.items()
-        },
-    }
-    if comparison.classes is not None:
-        members["classes"] = {
-            "from": {side: use.classes_from for side, use in sides.items()},
-            "counts": {name: _plain(count) for name, count in comparison.classes.items()},
-        }
-    return members
-
-
-def _comparison(record: Record) -> Comparison:
-    """Read back what ``_compared`` has made."""
-    classes = record.get("classes")
-    uses = {
-        side: ImageUse(
-            limits=_two(record["limits"][side]),
-            clouds_from=record["masks"][side]["clouds_from"],
-            removed=_numbers(record["masks"][side]["removed"]),
-            notes=tuple(str(note) for note in record["masks"][side]["notes"]),
-            classes_from=str(classes["from"][side]) if classes else "",
-        )
-        for side in ("left", "right")
-    }
-    counts = {name: ClassCount(**count) for name, count in classes["counts"].items()} if classes else None
-    regions = []
-    for region in record["regions"]:
-        west, south, east, north = map(float, region["bounds"])
-        regions.append(Region((west, south, east, north), dict(region["methods"])))
-    return Comparison(
-        by_method=dict(record["by_method"]),
-        matcher=MatcherReport(**record["matcher"]),
-        regions=tuple(regions),
-        candidates=int(record["candidates"]),
-        coverage=Coverage(**record["coverage"]),
-        second=SecondEstimate(**record["second"]),
-        jointly_clear_km2=float(record["jointly_clear_km2"]),
-        left=uses["left"],
-        right=uses["right"],
-        classes=counts,
-    )
-
-
-def _plain(part: Any) -> dict[str, Any]:
-    """Return the fields of a flat part, tuples as lists."""
-    values = ((f.name, getattr(part, f.name)) for f in fields(part))
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in values}
-
-
-def _numbers(record: Record) -> dict[str, float]:
-    return {str(name): float(value) for name, value in record.items()}
-
-
-def _two(values: Sequence[Any]) -> tuple[float, float]:
-    first, second = values
-    return float(first), float(second)
+    members: dict[str, Any] = {k: two(v) if k.endswith("_interval") else v for k, v in record.items()}
+    return HoldOut(**members)

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
+    from sentinel_match.comparison import Comparison
     from sentinel_match.geometry.transform import Transform
     from sentinel_match.matching.subpixel import Measurements
-    from sentinel_match.summary import Comparison, Edits, Fitting, HoldOut
+    from sentinel_match.summary import Edits, Fitting, HoldOut
 
 TOLERANCE = (0.5, 1.0)
 """Bounds in pixels of the largest residual of an inlier; between them, five times the residual's own NMAD."""

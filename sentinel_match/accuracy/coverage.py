@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sentinel_match.summary import Coverage
+from sentinel_match.comparison import Coverage
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from sentinel_match.comparison import SecondEstimate
 from sentinel_match.geometry.grids import pixel_size, to_metres, to_pixels
 from sentinel_match.geometry.robust import nmad
-from sentinel_match.summary import SecondEstimate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

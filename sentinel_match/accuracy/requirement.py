@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from sentinel_match.summary import HoldOut, SecondEstimate, ShiftStatistics, Summary
+    from sentinel_match.comparison import SecondEstimate
+    from sentinel_match.summary import HoldOut, ShiftStatistics, Summary
 
 LEVELS = ((0.3, "Sentinel-2's own requirement"), (0.2, "what change detection over vegetation needs"))
 """Bounds of the circular error in pixels. The first: ESA, Sentinel-2 Mission Requirements Document, multi-temporal

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from sentinel_match.accuracy.series_report import SeriesReport
+    from sentinel_match.comparison import Comparison, SecondEstimate
     from sentinel_match.matching.inputs import Progress
     from sentinel_match.run_folder import Outcome
-    from sentinel_match.summary import Comparison, HoldOut, SecondEstimate, Summary
+    from sentinel_match.summary import HoldOut, Summary
 
 
 @contextmanager

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sentinel_match.comparison import Region
 from sentinel_match.geometry.grids import origin_of
-from sentinel_match.summary import Region
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox

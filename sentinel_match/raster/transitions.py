@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from sentinel_match.comparison import ClassCount
 from sentinel_match.raster.landcover import Class, ClassMap
-from sentinel_match.summary import ClassCount
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

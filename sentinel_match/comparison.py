@@ -1,0 +1,196 @@
+"""What is known of a pair because its images were compared: the part of a summary that points alone do not have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+Record = Mapping[str, Any]
+"""An object of a JSON file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecondEstimate:
+    """What a second estimator measures, which no tie point was made with: see :mod:`sentinel_match.accuracy.ecc`.
+
+    Where too few windows are alike there are no shifts: ``agrees`` is ``None``, as are all that follow ``answers``.
+    """
+
+    estimator: str = "ECC"
+    looks: int
+    """Windows tried."""
+    answers: int
+    """Windows that gave a shift."""
+    before_dx_m: float | None = None
+    """Median shift before the correction, right minus left, east."""
+    before_dy_m: float | None = None
+    """North."""
+    after_dx_m: float | None = None
+    """Median shift that remains after the correction."""
+    after_dy_m: float | None = None
+    sigma_dx_m: float | None = None
+    """Standard error of what remains."""
+    sigma_dy_m: float | None = None
+    agrees: bool | None = None
+    """Whether what remains is small enough for both estimators to be right."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coverage:
+    """Where on the clear ground the inliers lie."""
+
+    cell_m: float
+    """Side of the cells that are counted, metres."""
+    clear_cells: int
+    """Cells of which at least a tenth is clear in both images."""
+    share: float
+    """Share of these that hold an inlier."""
+    extrapolated_share: float
+    """Share that lies too far from every inlier, so that the model extrapolates."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatcherReport:
+    """What the matcher found before refinement."""
+
+    name: str
+    """``auto``, or the matcher's."""
+    cells: int
+    """Cells that were looked at."""
+    matches: int
+    """Correspondences delivered."""
+    agreeing: int
+    """Those that agree with the coarse model."""
+    verdict: str
+    """Which method found the model, and which confirmed it."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """A cell of the matching lattice, and which methods supplied its inliers."""
+
+    bounds: tuple[float, float, float, float]
+    """West, south, east, north in the CRS of the tie points."""
+    methods: Mapping[str, int]
+    """Inliers of each method."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageUse:
+    """How one image of a pair was used."""
+
+    limits: tuple[float, float]
+    """Values that became 0 and 1."""
+    clouds_from: str | None
+    """What said where clouds are; ``None`` where nothing did."""
+    removed: Mapping[str, float]
+    """Share of the image that was masked, by reason."""
+    notes: tuple[str, ...] = ()
+    classes_from: str = ""
+    """What said which land cover lies where; empty where nothing did."""
+
+
+@dataclass(frozen=True)
+class ClassCount:
+    """Tie points that lie on one land cover class, or on two."""
+
+    points: int
+    inliers: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What is known because the images themselves were compared."""
+
+    by_method: Mapping[str, int]
+    """Inliers of each method."""
+    matcher: MatcherReport
+    regions: tuple[Region, ...]
+    candidates: int
+    """Places where a measurement was tried."""
+    coverage: Coverage
+    second: SecondEstimate
+    jointly_clear_km2: float
+    """Ground that is clear in both images, square kilometres."""
+    left: ImageUse
+    right: ImageUse
+    classes: Mapping[str, ClassCount] | None = None
+    """Tie points by land cover, ``vegetation`` or ``vegetation > snow``; ``None`` where nothing says what it is."""
+
+
+def compared(comparison: Comparison, band: str, crs: str) -> dict[str, Any]:
+    """Return the members of a summary that tell of the images, in the order that files have."""
+    sides = {"left": comparison.left, "right": comparison.right}
+    second = {name: value for name, value in plain(comparison.second).items() if value is not None}
+    members: dict[str, Any] = {
+        "by_method": dict(comparison.by_method),
+        "matcher": plain(comparison.matcher),
+        "regions": [{"bounds": list(region.bounds), "methods": dict(region.methods)} for region in comparison.regions],
+        "candidates": comparison.candidates,
+        "coverage": plain(comparison.coverage),
+        "second": second,
+        "jointly_clear_km2": comparison.jointly_clear_km2,
+        "band": band,
+        "crs": crs,
+        "limits": {side: list(use.limits) for side, use in sides.items()},
+        "masks": {
+            side: {"clouds_from": use.clouds_from, "removed": dict(use.removed), "notes": list(use.notes)}
+            for side, use in sides.items()
+        },
+    }
+    if comparison.classes is not None:
+        members["classes"] = {
+            "from": {side: use.classes_from for side, use in sides.items()},
+            "counts": {name: plain(count) for name, count in comparison.classes.items()},
+        }
+    return members
+
+
+def comparison_of(record: Record) -> Comparison:
+    """Read back what ``compared`` has made."""
+    classes = record.get("classes")
+    uses = {
+        side: ImageUse(
+            limits=two(record["limits"][side]),
+            clouds_from=record["masks"][side]["clouds_from"],
+            removed=numbers(record["masks"][side]["removed"]),
+            notes=tuple(str(note) for note in record["masks"][side]["notes"]),
+            classes_from=str(classes["from"][side]) if classes else "",
+        )
+        for side in ("left", "right")
+    }
+    counts = {name: ClassCount(**count) for name, count in classes["counts"].items()} if classes else None
+    regions = []
+    for region in record["regions"]:
+        west, south, east, north = map(float, region["bounds"])
+        regions.append(Region((west, south, east, north), dict(region["methods"])))
+    return Comparison(
+        by_method=dict(record["by_method"]),
+        matcher=MatcherReport(**record["matcher"]),
+        regions=tuple(regions),
+        candidates=int(record["candidates"]),
+        coverage=Coverage(**record["coverage"]),
+        second=SecondEstimate(**record["second"]),
+        jointly_clear_km2=float(record["jointly_clear_km2"]),
+        left=uses["left"],
+        right=uses["right"],
+        classes=counts,
+    )
+
+
+def plain(part: Any) -> dict[str, Any]:
+    """Return the fields of a flat part, tuples as lists."""
+    values = ((f.name, getattr(part, f.name)) for f in fields(part))
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values}
+
+
+def numbers(record: Record) -> dict[str, float]:
+    """Return the members as numbers."""
+    return {str(name): float(value) for name, value in record.items()}
+
+
+def two(values: Sequence[Any]) -> tuple[float, float]:
+    """Return the two numbers there must be."""
+    first, second = values
+    return float(first), float(second)
