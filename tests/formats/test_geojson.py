@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
 import pytest
+from builders import summary_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +19,6 @@ from sentinel_match.errors import OutputError
 from sentinel_match.formats import geojson
 from sentinel_match.geometry.transform import PlaneTransform, Transform
 from sentinel_match.products.scene import Scene
-from sentinel_match.summary import Fitting, ShiftStatistics, Summary
 from sentinel_match.tiepoints import TiePoints
 
 PROPERTIES = re.findall(
@@ -45,24 +45,11 @@ def ties(n: int = 5, crs: str = "EPSG:32633", at: tuple[float, float] = (399960.
     left = np.array(at) + rng.uniform(0, 5000, (n, 2))
     right = left + (6.4, 18.1)
     inlier = np.arange(n) % 5 != 4
-    statistics = {f.name: 0 for f in fields(ShiftStatistics)}
-    if n:
-        statistics = vars(shift_statistics(left, right, np.full((n, 2), 0.3), inlier, 10.0))
     shift = np.eye(3)
     shift[:2, 2] = (6.4, 18.1)
-    summary = Summary(
-        **{**statistics, "gsd_m": 10.0},
-        shift_sigma_m=(0.1, 0.1),
-        transform=Transform(PlaneTransform("translation", shift, np.zeros(2))),
-        sigma_factors={"phase": 1.0},
-        kinds_tried={},
-        tolerance_m=5.0,
-        hold_out=None,
-        fitting=Fitting("translation", None, 40.0, 3.4),
-        band="B04",
-        crs=crs,
-        verdict="the images lie 19.20 m apart",
-    )
+    summary = summary_of(Transform(PlaneTransform("translation", shift, np.zeros(2))), crs=crs)
+    if n:
+        summary = replace(summary, **vars(shift_statistics(left, right, np.full((n, 2), 0.3), inlier, 10.0)))
     return TiePoints(
         left=scene("left"),
         right=scene("right"),

@@ -15,6 +15,7 @@ import pystac.validation
 import pytest
 import rasterio
 from affine import Affine
+from builders import summary_of
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -104,7 +105,8 @@ def opened(path: Path) -> NDArray[Any]:
 
 def ties_file(path: Path, left: Scene, right: Scene, warp: Transform) -> Path:
     sides = {side: {"id": s.id, "path": str(s.path)} for side, s in (("left", left), ("right", right))}
-    head = {"type": "FeatureCollection", **sides, "projected_crs": ZONE, "summary": {"model": warp.to_dict()}}
+    summary = summary_of(warp, points=1, inliers=1)
+    head = {"type": "FeatureCollection", **sides, "projected_crs": ZONE, "summary": summary.to_dict()}
     point = {"type": "Feature", "properties": {}, "geometry": {"type": "Point", "coordinates": [15, 50]}}
     path.write_text(json.dumps({**head, "features": [point]}))
     return path
