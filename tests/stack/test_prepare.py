@@ -464,7 +464,7 @@ def test_ties_of_other_scenes_are_refused(tmp_path: Path) -> None:
         ("{", "cannot be read"),
         ('{"left": {"id": 1}}', "no FeatureCollection"),
         ("[]", "no FeatureCollection"),
-        ('{"features": [{"geometry": {"type": "Point", "coordinates": [1, 2]}}]}', "lacks 'left'"),
+        ('{"features": [{"geometry": {"type": "Point", "coordinates": [1, 2]}}]}', "it has no summary"),
     ],
 )
 def test_a_file_that_is_no_ties_is_refused(text: str, said: str, tmp_path: Path) -> None:
