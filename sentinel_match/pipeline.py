@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from sentinel_match import matchers
     from sentinel_match.cache import Cache
     from sentinel_match.matching.correspondences import Correspondences
     from sentinel_match.matching.inputs import PairSide, Progress
