@@ -57,10 +57,38 @@ class Matches:
         """(N,) pixels within which correspondences share what they looked at."""
         return np.full(len(self), WITNESS) if self.support is None else self.support
 
+    def where(self, keep: NDArray[np.bool_] | NDArray[np.int_]) -> Matches:
+        """Keep some of them.
+
+        Args:
+            keep: (N,), ``True`` for those that stay; or the indices of those.
+        """
+        support = None if self.support is None else self.support[keep]
+        return Matches(self.left[keep], self.right[keep], self.score[keep], support)
+
     @staticmethod
     def none() -> Matches:
-        """No correspondence at all."""
+        """Make an empty one: no correspondence at all."""
         return Matches(np.empty((0, 2)), np.empty((0, 2)), np.empty(0))
+
+    @staticmethod
+    def of_keypoints(
+        left: Arrays, right: Arrays, rows: NDArray[Any], cols: NDArray[Any], score: NDArray[np.floating[Any]]
+    ) -> Matches:
+        """Pair keypoints of two described images.
+
+        Args:
+            left: from ``describe``.
+            right: from ``describe``.
+            rows: (N,) which keypoints of the left image.
+            cols: (N,) and which of the right one.
+            score: (N,) confidence, 0 to 1.
+        """
+        return Matches(
+            left["keypoints"][rows].astype(np.float64),
+            right["keypoints"][cols].astype(np.float64),
+            score.astype(np.float64),
+        )
 
 
 class Matcher(Protocol):

@@ -7,7 +7,7 @@ peak. What is correlated, an image or features of it, is the methods' own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -42,10 +42,18 @@ class Grid:
     """Pixels along a sample."""
 
     def points(self, shape: tuple[int, ...]) -> tuple[tuple[int, int], NDArray[np.float64]]:
-        """Rows and columns of the grid, and its (N, 2) points x, y in pixels of an image of some shape."""
+        """Lay the grid over an image: its rows and columns, and its (N, 2) points x, y in pixels."""
         rows, cols = (np.arange(self.spacing // 2, n, self.spacing) for n in shape)
         x, y = np.meshgrid(cols, rows)
         return (len(rows), len(cols)), np.column_stack([x.ravel(), y.ravel()]).astype(np.float64)
+
+    def looked_at(self, support: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Compute the side in pixels of what points looked at: the window, and twice the average over its neighbours.
+
+        Args:
+            support: (N,) standard deviation of that average in pixels, which counts on both sides.
+        """
+        return self.window * self.stride + 2.7 * support
 
 
 class Samples(NamedTuple):
@@ -124,27 +132,27 @@ def surfaces(
 
 
 def answered(
-    found: GridSurfaces, prior: GeometricPrior, min_clear: float, spacing: float, odds: Mapping[float, Sequence[float]]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Left points, right points, probabilities and supports of a grid, where enough of the window is clear.
+    surfaces: GridSurfaces, grid: Grid, prior: GeometricPrior, min_clear: float, odds: Mapping[float, Sequence[float]]
+) -> Matches:
+    """Match every point of a grid to the peak of its surest surface, where enough of the window is clear.
 
     Args:
-        found: surfaces of the grid.
+        surfaces: of the grid.
+        grid: where windows lie.
         prior: no answer lies further off than it allows.
         min_clear: least share of a window that must be valid in both images.
-        spacing: of the grid, pixels.
         odds: for each support in pixels, smallest first: constant, factors of the logarithms of height and second.
     """
-    if not bool(found.clear.any()):
-        return np.empty((0, 2)), np.empty((0, 2)), np.empty(0), np.empty(0)
+    if not bool(surfaces.clear.any()):
+        return Matches(np.empty((0, 2)), np.empty((0, 2)), np.empty(0), np.empty(0))
 
     def answer(support: float) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
-        top = found.tops(support, spacing)
+        top = surfaces.tops(support, grid.spacing)
         return support, top.shift, probability(top, odds[support]) * top.inside
 
-    score, shift, used = surest(map(answer, odds))
-    enough = (found.clear.flatten().cpu().numpy() >= min_clear) & (np.hypot(*shift.T) <= prior.radius)
-    return found.points[enough], (found.expected + shift)[enough], score[enough], used[enough]
+    score, shift, support = surest(map(answer, odds))
+    enough = (surfaces.clear.flatten().cpu().numpy() >= min_clear) & (np.hypot(*shift.T) <= prior.radius)
+    return Matches(surfaces.points, surfaces.expected + shift, score, grid.looked_at(support)).where(enough)
 
 
 def probability(top: Peaks, odds: Sequence[float]) -> NDArray[np.float64]:
@@ -178,32 +186,20 @@ def surest(
     return score, shift, used
 
 
-def likely(
-    points: NDArray[np.float64],
-    found: NDArray[np.float64],
-    score: NDArray[np.float64],
-    witness: NDArray[np.float64],
-    valid: NDArray[np.bool_],
-    prior: GeometricPrior,
-    least: float,
-) -> Matches:
-    """Those that lead to valid ground and are likely, also after what lies there has been considered.
+def likely(matches: Matches, valid: NDArray[np.bool_], prior: GeometricPrior, least: float) -> Matches:
+    """Keep those that lead to valid ground and are likely, also after what lies there has been considered.
 
     Args:
-        points: (N, 2) in the left image.
-        found: (N, 2) in the right one.
-        score: (N,) probabilities.
-        witness: (N,) pixels within which points are one witness.
+        matches: with probabilities.
         valid: (rows, cols) of the right image.
         prior: knows what lies where.
         least: probability.
     """
-    col, row = np.floor(found).astype(int).T
+    col, row = np.floor(matches.right).astype(int).T
     rows, cols = valid.shape
-    keep = (score >= least) & (col >= 0) & (row >= 0) & (col < cols) & (row < rows)
+    keep = (matches.score >= least) & (col >= 0) & (row >= 0) & (col < cols) & (row < rows)
     keep[keep] = valid[row[keep], col[keep]]
-    points, found, score, witness = points[keep], found[keep], score[keep], witness[keep]
-    known = prior.likeness(points, found)
-    score = 1 / (1 + np.exp(-known) * (1 / np.clip(score, 1e-6, 1 - 1e-6) - 1))
-    keep = score >= least
-    return Matches(points[keep], found[keep], score[keep], witness[keep])
+    matches = matches.where(keep)
+    known = prior.likeness(matches.left, matches.right)
+    score = 1 / (1 + np.exp(-known) * (1 / np.clip(matches.score, 1e-6, 1 - 1e-6) - 1))
+    return replace(matches, score=score).where(score >= least)

@@ -16,9 +16,10 @@ import numpy as np
 
 from sentinel_match import models
 from sentinel_match.matchers import Matches, dense
+from sentinel_match.matchers.builtin import BuiltIn
 from sentinel_match.matchers.phase import REACH, Phase
 from sentinel_match.models.shipped import EVERGREEN
-from sentinel_match.models.weights import Weights, remembered, sha256, verified
+from sentinel_match.models.weights import Weights, remembered, sha256
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +42,7 @@ SUPPORTS = (0.0, 24.0, 48.0)
 
 
 @dataclass(frozen=True)
-class Evergreen:
+class Evergreen(BuiltIn):
     """Learned correlation on a grid."""
 
     spacing: int = 8
@@ -64,21 +65,12 @@ class Evergreen:
     @property
     def recipe(self) -> Mapping[str, object]:
         """Everything a result depends on; the device is no part of it."""
-        options = {k: v for k, v in vars(self).items() if k not in {"device", "weights_file"}}
-        return {
-            "matcher": self.name,
-            "version": 1,
-            **options,
-            "weights": sha256(verified(EVERGREEN, self.weights_file)),
-        }
+        (path,) = self.files()
+        return {**super().recipe, "weights": sha256(path)}
 
     def __post_init__(self) -> None:
         if self.spacing < 4 or self.spacing % 4:
             raise ValueError(f"spacing must be a multiple of 4, not {self.spacing}")
-
-    def check(self) -> None:
-        """Fail now if the weights are absent or wrong; see :meth:`sentinel_match.matchers.Matcher.check`."""
-        verified(EVERGREEN, self.weights_file)
 
     def describe(self, pixels: NDArray[np.float32], valid: NDArray[np.bool_]) -> Arrays:
         """Features; see :meth:`sentinel_match.matchers.Matcher.describe`.
@@ -103,31 +95,28 @@ class Evergreen:
         return self._dense(left, right, prior)
 
     def _network(self) -> Any:
-        return _network(verified(EVERGREEN, self.weights_file), str(models.device(self.device)))
+        return _network(self.files()[0], str(models.device(self.device)))
 
     def _dense(self, left: Arrays, right: Arrays, prior: GeometricPrior) -> Matches:
-        points, found, score, support = self._looked(left, right, prior)
-        sure = score >= SURE
-        aside = np.median((found - prior.expected(points))[sure], axis=0) if sure.sum() >= FEW else np.zeros(2)
-        if np.hypot(*aside) > PULL:
+        matches = self._answers(left, right, prior)
+        sure = matches.score >= SURE
+        aside = (matches.right - prior.expected(matches.left))[sure]
+        pull = np.median(aside, axis=0) if len(aside) >= FEW else np.zeros(2)
+        if np.hypot(*pull) > PULL:
             # The taper of a window pulls what it sees to its middle: look again from where most of the ground lies
-            moved = np.eye(3)
-            moved[:2, 2] = aside
-            points, found, score, support = self._looked(left, right, replace(prior, transform=moved @ prior.transform))
-            reached = np.hypot(*(found - prior.expected(points)).T) <= prior.radius
-            points, found, score, support = points[reached], found[reached], score[reached], support[reached]
-        witness = WINDOW * STRIDE + 2.7 * support
-        return dense.likely(points, found, score, witness, right["valid"], prior, self.min_score)
+            nearer = np.eye(3)
+            nearer[:2, 2] = pull
+            matches = self._answers(left, right, replace(prior, transform=nearer @ prior.transform))
+            matches = matches.where(np.hypot(*(matches.right - prior.expected(matches.left)).T) <= prior.radius)
+        return dense.likely(matches, right["valid"], prior, self.min_score)
 
-    def _looked(
-        self, left: Arrays, right: Arrays, prior: GeometricPrior
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Left points, right points, probabilities and supports of the grid."""
+    def _answers(self, left: Arrays, right: Arrays, prior: GeometricPrior) -> Matches:
+        """Match every point of the grid."""
         grid = dense.Grid(self.spacing, WINDOW, "intensity", STRIDE)
         here, there = (dense.Samples(list(arrays["features"]), arrays["sampled"]) for arrays in (left, right))
         surfaces = dense.surfaces(here, there, left["valid"], prior, grid, models.device(self.device))
         odds = dict(zip(SUPPORTS, self._network().logit.tolist(), strict=True))
-        return dense.answered(surfaces, prior, self.min_clear, self.spacing, odds)
+        return dense.answered(surfaces, grid, prior, self.min_clear, odds)
 
 
 def described(network: Any, pixels: NDArray[Any], valid: NDArray[np.bool_], device: torch.device) -> dict[str, Any]:
@@ -158,20 +147,6 @@ def described(network: Any, pixels: NDArray[Any], valid: NDArray[np.bool_], devi
 
 @remembered(4)
 def _network(path: Path, device: str) -> Any:
-    from sentinel_match.models.evergreen import fused
+    from sentinel_match.models.evergreen import fused, load
 
     return fused(load(path)).to(device)
-
-
-def load(path: Path) -> Any:
-    """The network of a weights file, for inference.
-
-    Raises:
-        WeightsDamaged: it does not fit.
-    """
-    from sentinel_match.models.evergreen import EvergreenNetwork as Network
-    from sentinel_match.models.tensors import fill, read
-
-    network = Network()
-    fill(network, read(path), path)
-    return network

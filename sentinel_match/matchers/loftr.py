@@ -17,9 +17,10 @@ import numpy as np
 
 from sentinel_match import models
 from sentinel_match.matchers import Matches
+from sentinel_match.matchers.builtin import BuiltIn
 from sentinel_match.matchers.validity import filled, inside
 from sentinel_match.models.released import LOFTR_OUTDOOR
-from sentinel_match.models.weights import Weights, remembered, sha256, verified
+from sentinel_match.models.weights import Weights, remembered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,14 +32,12 @@ if TYPE_CHECKING:
     from sentinel_match.matchers import Arrays
     from sentinel_match.matchers.prior import GeometricPrior
 
-MARGIN = 4
-"""Pixels kept clear of matches beside invalid pixels and the border."""
 CELL = 8
 """Pixels along one side of a coarse cell."""
 
 
 @dataclass(frozen=True)
-class LoFTR:
+class LoFTR(BuiltIn):
     """LoFTR with its outdoor weights (dual-softmax)."""
 
     min_score: float = 0.2
@@ -55,20 +54,9 @@ class LoFTR:
     weights: ClassVar[tuple[Weights, ...]] = (LOFTR_OUTDOOR,)
 
     @property
-    def recipe(self) -> Mapping[str, object]:
-        """Everything a result depends on; the device is no part of it."""
-        return {
-            "matcher": self.name,
-            "version": 1,
-            "kornia": version("kornia"),
-            "min_score": self.min_score,
-            "max_side": self.max_side,
-            "weights": [sha256(verified(LOFTR_OUTDOOR, self.weights_file))],
-        }
-
-    def check(self) -> None:
-        """Fail now if the weights are absent or wrong; see :meth:`sentinel_match.matchers.Matcher.check`."""
-        verified(LOFTR_OUTDOOR, self.weights_file)
+    def libraries(self) -> Mapping[str, str]:
+        """Name kornia, which runs the network."""
+        return {"kornia": version("kornia")}
 
     def describe(self, pixels: NDArray[np.float32], valid: NDArray[np.bool_]) -> Arrays:
         """Pixels as the network takes them; see :meth:`sentinel_match.matchers.Matcher.describe`.
@@ -79,7 +67,7 @@ class LoFTR:
         """
         import cv2
 
-        allowed = inside(pixels, valid, MARGIN)
+        allowed = inside(pixels, valid)
         if not allowed.any():
             return {"pixels": np.empty((0, 0), np.float16), "allowed": np.empty((0, 0), bool), "scale": np.ones(2)}
         image: NDArray[Any] = filled(pixels, valid)
@@ -107,7 +95,7 @@ class LoFTR:
         if not left["allowed"].any() or not right["allowed"].any():
             return Matches.none()
         device = models.device(self.device)
-        network = _loftr(verified(LOFTR_OUTDOOR, self.weights_file), str(device))
+        network = _network(self.files()[0], str(device))
 
         def side(arrays: Arrays) -> tuple[Tensor, Tensor]:
             return models.tensor(arrays["pixels"], device).float(), models.tensor(arrays["allowed"], device)
@@ -151,12 +139,12 @@ def _on(arrays: Arrays, points: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 @remembered(1)
-def _loftr(path: Path, device: str) -> Any:
+def _network(path: Path, device: str) -> Any:
     from kornia.feature import LoFTR as Network
 
     from sentinel_match.models.tensors import fill, read
 
     network: Any = Network(pretrained=None)
     network.coarse_matching.thr = 0.0  # min_score decides, outside
-    fill(network, {name.removeprefix("matcher."): tensor for name, tensor in read(path).items()}, path)
-    return network.to(device)
+    tensors = {name.removeprefix("matcher."): tensor for name, tensor in read(path).items()}
+    return fill(network, tensors, path).to(device)

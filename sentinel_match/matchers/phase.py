@@ -16,15 +16,13 @@ from sentinel_match import models
 from sentinel_match.geometry import robust, transform
 from sentinel_match.geometry.chance import ACCEPTED_CHANCE, agreement
 from sentinel_match.matchers import Matches, dense
+from sentinel_match.matchers.builtin import BuiltIn
 from sentinel_match.matchers.prior import GeometricPrior
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
     from sentinel_match.matchers import Arrays
-    from sentinel_match.models.weights import Weights
 
 REACH = 16
 """Largest displacement searched at one resolution, in pixels: a quarter of the window."""
@@ -42,7 +40,7 @@ than too much.
 
 
 @dataclass(frozen=True)
-class Phase:
+class Phase(BuiltIn):
     """Orientation correlation on a grid."""
 
     window: int = 64
@@ -60,19 +58,10 @@ class Phase:
     """Pixels: beyond it this method cannot find anything, right or wrong."""
     name: ClassVar[str] = "phase"
     summary: ClassVar[str] = "dense correlation of images that nearly lie on each other (georeference); no weights"
-    weights: ClassVar[tuple[Weights, ...]] = ()
-
-    @property
-    def recipe(self) -> Mapping[str, object]:
-        """Everything a result depends on; the device is no part of it."""
-        return {"matcher": self.name, "version": 1, **{k: v for k, v in vars(self).items() if k != "device"}}
 
     def __post_init__(self) -> None:
         if self.window < 32 or self.window % 4:
             raise ValueError(f"window must be a multiple of 4 and at least 32, not {self.window}")
-
-    def check(self) -> None:
-        """Nothing is needed but torch."""
 
     def describe(self, pixels: NDArray[np.float32], valid: NDArray[np.bool_]) -> Arrays:
         """The image itself; see :meth:`sentinel_match.matchers.Matcher.describe`.
@@ -92,8 +81,7 @@ class Phase:
         prior = self.within_reach(left, right, prior)
         if prior is None:
             return Matches.none()
-        points, found, score, support = self._dense(left, right, prior)
-        return dense.likely(points, found, score, self._witness(support), right["valid"], prior, self.min_score)
+        return dense.likely(self._dense(left, right, prior), right["valid"], prior, self.min_score)
 
     def within_reach(self, left: Arrays, right: Arrays, prior: GeometricPrior | None) -> GeometricPrior | None:
         """A prior that windows can search, made or narrowed on reduced images where need be; none if that fails.
@@ -137,10 +125,8 @@ class Phase:
     def _narrowed(self, left: Arrays, right: Arrays, prior: GeometricPrior, size: int) -> GeometricPrior | None:
         shrink = np.diag([1 / size, 1 / size, 1.0])
         small = GeometricPrior(shrink @ prior.transform @ np.linalg.inv(shrink), min(prior.radius / size, REACH))
-        points, found, score, support = self._dense(reduced(left, size), reduced(right, size), small)
-        likely = score >= self.min_score
-        points, found, score, support = points[likely], found[likely], score[likely], support[likely]
-        model = agreed(points, found, score, self._witness(support), small.radius)
+        matches = self._dense(reduced(left, size), reduced(right, size), small)
+        model = agreed(matches.where(matches.score >= self.min_score), small.radius)
         if model is None:
             return None
         about = np.eye(3)
@@ -148,19 +134,13 @@ class Phase:
         homogeneous = np.linalg.inv(shrink) @ about @ model.matrix @ np.linalg.inv(about) @ shrink
         return replace(prior, transform=homogeneous, radius=float(np.clip(2 * size, NEAR, REACH)))
 
-    def _witness(self, support: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Pixels within which points are one witness: the window, and twice what it was averaged over on both sides."""
-        return self.window + 2.7 * support
-
-    def _dense(
-        self, left: Arrays, right: Arrays, prior: GeometricPrior
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Left points, right points, probabilities and supports of a regular grid."""
+    def _dense(self, left: Arrays, right: Arrays, prior: GeometricPrior) -> Matches:
+        """Match every point of a regular grid."""
         grid = dense.Grid(self.spacing, self.window, "orientation")
         here, there = (dense.Samples([arrays["pixels"]], arrays["valid"]) for arrays in (left, right))
         prior = replace(prior, radius=min(prior.radius, REACH))
-        found = dense.surfaces(here, there, left["valid"], prior, grid, models.device(self.device))
-        return dense.answered(found, prior, self.min_clear, self.spacing, LOGIT)
+        surfaces = dense.surfaces(here, there, left["valid"], prior, grid, models.device(self.device))
+        return dense.answered(surfaces, grid, prior, self.min_clear, LOGIT)
 
 
 def reduced(arrays: Arrays, size: int) -> Arrays:
@@ -183,31 +163,22 @@ def reduced(arrays: Arrays, size: int) -> Arrays:
     return {"pixels": pixels, "valid": valid}
 
 
-def agreed(
-    points: NDArray[np.float64],
-    found: NDArray[np.float64],
-    score: NDArray[np.float64],
-    witness: NDArray[np.float64],
-    radius: float,
-) -> transform.PlaneTransform | None:
-    """The similarity that independent windows agree on, or the translation, or none.
+def agreed(matches: Matches, radius: float) -> transform.PlaneTransform | None:
+    """Fit the similarity that independent windows agree on, or the translation, or none.
 
     Args:
-        points: (N, 2) in the left image, pixels.
-        found: (N, 2) in the right one.
-        score: (N,) probability of each.
-        witness: (N,) pixels within which points are one witness.
+        matches: with probabilities.
         radius: that was searched, pixels.
     """
-    keep = robust.decluster(points, score, witness)
-    points, found, score = points[keep], found[keep], score[keep]
+    matches = matches.where(robust.decluster(matches.left, matches.score, matches.witnesses))
+    left, right, count = matches.left, matches.right, len(matches)
     for kind in ("similarity", "translation"):
-        if len(points) <= 2 * transform.MINIMAL[kind]:
+        if count <= 2 * transform.MINIMAL[kind]:
             continue
         try:
-            model = robust.robust_fit(kind, points, found, np.full(len(points), 0.1), tolerance=1.0, quality=score)
+            model = robust.robust_fit(kind, left, right, np.full(count, 0.1), tolerance=1.0, quality=matches.score)
         except ValueError:
             continue
-        if agreement(points, found, model, 1.0, radius)[1] <= ACCEPTED_CHANCE:
+        if agreement(left, right, model, 1.0, radius)[1] <= ACCEPTED_CHANCE:
             return model
     return None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from sentinel_match.matchers import Matches
+from sentinel_match.matchers.builtin import BuiltIn
 from sentinel_match.matchers.validity import filled, inside
 
 if TYPE_CHECKING:
@@ -22,10 +23,7 @@ if TYPE_CHECKING:
 
     from sentinel_match.matchers import Arrays
     from sentinel_match.matchers.prior import GeometricPrior
-    from sentinel_match.models.weights import Weights
 
-MARGIN = 4
-"""Pixels kept clear of keypoints beside invalid pixels and the border."""
 CLAHE = 4.0
 """Clip limit of the contrast equalisation in 8 x 8 blocks; across seasons it finds a third more of the truth."""
 
@@ -38,7 +36,7 @@ lone candidates in 5 px nine in ten below 0.55 are right to 3 px, and of those b
 
 
 @dataclass(frozen=True)
-class Sift:
+class Sift(BuiltIn):
     """SIFT without weights: exact, quick, and weak across seasons and snow."""
 
     max_keypoints: int = 4096
@@ -52,25 +50,13 @@ class Sift:
 
     name: ClassVar[str] = "sift"
     summary: ClassVar[str] = "classical keypoints, no weights; exact and quick within one season"
-    weights: ClassVar[tuple[Weights, ...]] = ()
 
     @property
-    def recipe(self) -> Mapping[str, object]:
-        """Everything a result depends on."""
+    def libraries(self) -> Mapping[str, str]:
+        """Name OpenCV, which finds and describes the keypoints."""
         import cv2
 
-        return {
-            "matcher": self.name,
-            "version": 1,
-            "opencv": cv2.__version__,
-            "max_keypoints": self.max_keypoints,
-            "detection_threshold": self.detection_threshold,
-            "upright": self.upright,
-            "ratio": self.ratio,
-        }
-
-    def check(self) -> None:
-        """Nothing is needed but OpenCV."""
+        return {"opencv": cv2.__version__}
 
     def describe(self, pixels: NDArray[np.float32], valid: NDArray[np.bool_]) -> Arrays:
         """Keypoints and RootSIFT descriptors; see :meth:`sentinel_match.matchers.Matcher.describe`.
@@ -81,7 +67,7 @@ class Sift:
         """
         import cv2
 
-        allowed = inside(pixels, valid, MARGIN)
+        allowed = inside(pixels, valid)
         if not allowed.any():
             return _arrays([], np.empty((0, 128), np.float32))
         grey = np.round(np.clip(filled(pixels, valid), 0, 1) * 255).astype(np.uint8)
@@ -118,11 +104,7 @@ class Sift:
         score = np.zeros(len(rows))
         score[mutual] = 1 - distance[mutual, 0] / np.maximum(second[mutual], 1e-9)
         good = mutual & (score > 1 - self.ratio)
-        return Matches(
-            left["keypoints"][good].astype(np.float64),
-            right["keypoints"][partner[good]].astype(np.float64),
-            score[good],
-        )
+        return Matches.of_keypoints(left, right, rows[good], partner[good], score[good])
 
 
 def _arrays(keypoints: Sequence[cv2.KeyPoint], descriptors: NDArray[Any]) -> Arrays:

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from sentinel_match import models
-from sentinel_match.errors import WeightsDamaged
-from sentinel_match.matchers import Matches, superpoint
-from sentinel_match.models.released import SUPERGLUE_OUTDOOR, SUPERPOINT
-from sentinel_match.models.weights import Weights, announce, remembered, sha256, verified
+from sentinel_match.matchers import Matches
+from sentinel_match.matchers.keypoints import KeypointMethod, bias_of, check_channels
+from sentinel_match.matchers.superpoint import describe_by_superpoint
+from sentinel_match.models.released import SUPERGLUE_OUTDOOR, SUPERPOINT_V1
+from sentinel_match.models.weights import Weights, remembered
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import torch
     from numpy.typing import NDArray
     from torch import Tensor
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class SuperPointSuperGlue:
+class SuperPointSuperGlue(KeypointMethod):
     """SuperPoint keypoints, assigned by SuperGlue; the licence of the weights of both is non-commercial."""
 
     max_keypoints: int = 2048
@@ -42,77 +41,50 @@ class SuperPointSuperGlue:
     """A keypoint is the best within so many pixels, 1 or more, in rows and columns; the authors take 4 indoors."""
     min_score: float = 0.2
     """Lowest probability of a match, 0..1."""
-    device: str = "auto"
-    """``cpu``, ``cuda``, or ``auto`` = CUDA where there is some."""
-    weights_file: Path | None = None
-    """SuperPoint tensors of your own."""
     superglue_file: Path | None = None
     """SuperGlue tensors of your own: ``superglue_indoor.pth``, or what you trained."""
 
     name: ClassVar[str] = "superpoint+superglue"
     summary: ClassVar[str] = "SuperPoint keypoints, assigned by SuperGlue; weights for non-commercial research only"
-    weights: ClassVar[tuple[Weights, ...]] = (SUPERPOINT, SUPERGLUE_OUTDOOR)
-
-    @property
-    def recipe(self) -> Mapping[str, object]:
-        """Everything a result depends on; the device is no part of it."""
-        return {
-            "matcher": self.name,
-            "version": 1,
-            "max_keypoints": self.max_keypoints,
-            "detection_threshold": self.detection_threshold,
-            "nms_radius": self.nms_radius,
-            "min_score": self.min_score,
-            "weights": [sha256(path) for path in self._files()],
-        }
-
-    def check(self) -> None:
-        """Fail now if the weights are absent or wrong; see :meth:`sentinel_match.matchers.Matcher.check`."""
-        self._files()
+    weights: ClassVar[tuple[Weights, ...]] = (SUPERPOINT_V1, SUPERGLUE_OUTDOOR)
 
     def describe(self, pixels: NDArray[np.float32], valid: NDArray[np.bool_]) -> Arrays:
-        """Keypoints and descriptors; see :func:`sentinel_match.matchers.superpoint.detect`."""
-        return superpoint.detect(self, self._files()[0], pixels, valid)
+        """Find keypoints and describe them; see :func:`sentinel_match.matchers.superpoint.describe_by_superpoint`."""
+        return describe_by_superpoint(self, pixels, valid)
 
     def match(self, left: Arrays, right: Arrays, prior: GeometricPrior | None = None) -> Matches:
-        """Mutual best matches; see :meth:`sentinel_match.matchers.Matcher.match`.
+        """Find mutually best matches; see :meth:`sentinel_match.matchers.Matcher.match`.
 
         The bias of the prior is added to the scores before the transport, the dustbins stay as they are: where nothing
         is in reach, a keypoint has no partner. ``score`` is the transport's probability.
+
+        Raises:
+            WeightsDamaged: SuperGlue's weights are of none, or for descriptors of another width.
         """
         if not len(left["keypoints"]) or not len(right["keypoints"]):
             return Matches.none()
-        path = self._files()[1]
+        _, path = self.files()
         network = _network(path, str(models.device(self.device)))
-        if network.shape.width != (channels := left["descriptors"].shape[1]):
-            raise WeightsDamaged(path, f"they assign {network.shape.width} channels where keypoints have {channels}")
+        check_channels(path, network.shape.width, left)
         return matched(network, self.min_score, left, right, prior)
-
-    def _files(self) -> tuple[Path, Path]:
-        network, superglue = self.weights
-        return verified(network, self.weights_file), verified(superglue, self.superglue_file)
 
 
 def matched(network: SuperGlue, min_score: float, left: Arrays, right: Arrays, prior: GeometricPrior | None) -> Matches:
-    """As ``match``, by a network that is there; neither side is empty."""
+    """Match as the method does, by a network that is there; neither side is empty."""
     import torch
 
     device = network.bin_score.device
-    bias = None if prior is None else models.tensor(prior.bias(left["keypoints"], right["keypoints"]), device)
     with torch.inference_mode():
+        bias = bias_of(prior, left, right, device)
         probability = network(side(left, device), side(right, device), bias).exp().cpu().numpy()
     rows, partner = np.arange(len(probability)), probability.argmax(1)
     score = probability[rows, partner].clip(0, 1).astype(np.float64)  # the last step is over the columns
     good = (probability.argmax(0)[partner] == rows) & (score > min_score)
-    return Matches(
-        left["keypoints"][good].astype(np.float64),
-        right["keypoints"][partner[good]].astype(np.float64),
-        score[good],
-    )
+    return Matches.of_keypoints(left, right, rows[good], partner[good], score[good])
 
 
 def side(arrays: Arrays, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """What ``describe`` gave, as SuperGlue takes it."""
+    """Turn what ``describe`` gave into what SuperGlue takes: positions, scores and descriptors."""
     from sentinel_match.models.superglue import normalised
 
     centred = models.tensor(arrays["keypoints"] - np.float32(0.5), device)  # as it was trained
@@ -123,23 +95,8 @@ def side(arrays: Arrays, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     )
 
 
-def load(path: Path) -> SuperGlue:
-    """The network of a weights file, for inference; its shape is that of the tensors.
-
-    Raises:
-        WeightsDamaged: they are of no SuperGlue.
-    """
-    from sentinel_match.models.superglue import ORIGINAL, SuperGlue, shape_of
-    from sentinel_match.models.tensors import fill, read
-
-    tensors = read(path)
-    network = SuperGlue(shape_of(tensors))
-    if network.shape == ORIGINAL:
-        announce(SUPERGLUE_OUTDOOR)
-    fill(network, tensors, path)
-    return network
-
-
 @remembered(2)
 def _network(path: Path, device: str) -> SuperGlue:
+    from sentinel_match.models.superglue import load
+
     return load(path).to(device)

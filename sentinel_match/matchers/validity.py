@@ -9,9 +9,12 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+CLEAR_MARGIN_PX = 4
+"""Pixels kept clear of keypoints beside invalid pixels and the border; SuperPoint's authors drop 4 at the border."""
 
-def inside(pixels: NDArray[np.float32], valid: NDArray[np.bool_], margin: int) -> NDArray[np.bool_]:
-    """Where a keypoint may be: further than ``margin`` pixels from invalid pixels and from the border.
+
+def inside(pixels: NDArray[np.float32], valid: NDArray[np.bool_], margin: int = CLEAR_MARGIN_PX) -> NDArray[np.bool_]:
+    """Find where a keypoint may be: further than ``margin`` pixels from invalid pixels and from the border.
 
     An image that is the same everywhere shows nothing: then it is nowhere.
 
@@ -30,7 +33,7 @@ def inside(pixels: NDArray[np.float32], valid: NDArray[np.bool_], margin: int) -
 
 
 def filled(pixels: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """The image with every invalid pixel taking the value of the nearest valid one, so that a mask has no edge.
+    """Give every invalid pixel of an image the value of the nearest valid one, so that a mask has no edge.
 
     Args:
         pixels: (rows, cols).

@@ -8,30 +8,30 @@ their things: mirrors say 0.2 px to the right, images of half the size 0.3 px to
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path  # noqa: TC003 - whoever asks for the type hints of the fields must find it
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sentinel_match import models
-from sentinel_match.matchers import lightglue
-from sentinel_match.matchers.validity import filled, inside
+from sentinel_match.matchers.keypoints import Keypoints, describe
+from sentinel_match.matchers.lightglue import LightGlueMethod
 from sentinel_match.models.released import XFEAT, XFEAT_LIGHTERGLUE
 from sentinel_match.models.weights import Weights, remembered
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
 
-    from sentinel_match.matchers import Arrays, Matches
-    from sentinel_match.matchers.prior import GeometricPrior
+    from sentinel_match.matchers import Arrays
+    from sentinel_match.matchers.keypoints import ImageTensors, KeypointMethod
 
-MULTIPLE, CELL = 32, 8
+XFEAT_MULTIPLE, XFEAT_CELL_PX = 32, 8
 """The coarsest map has 1/32 of the resolution; keypoints are told in cells of 8 x 8 pixels."""
 
 
 @dataclass(frozen=True)
-class XFeatLighterGlue:
+class XFeatLighterGlue(LightGlueMethod):
     """XFeat keypoints, matched by LighterGlue."""
 
     max_keypoints: int = 4096
@@ -41,71 +41,44 @@ class XFeatLighterGlue:
     detection_threshold: float = 0.01
     """Lowest probability of a keypoint, 0..1. The authors' 0.05 is the same but in haze: on two cells of the T33UUU
     pair 2722 right matches, against 2832 with this."""
-    nms_radius: int = 2
-    """A keypoint is the best within so many pixels, 1 or more, in rows and columns."""
-    min_score: float = 0.1
-    """Lowest probability of a match, 0..1."""
-    device: str = "auto"
-    """``cpu``, ``cuda``, or ``auto`` = CUDA where there is some."""
-    weights_file: Path | None = None
-    """XFeat tensors of your own."""
-    lightglue_file: Path | None = None
-    """LighterGlue tensors of your own, for 64 channels."""
 
     name: ClassVar[str] = "xfeat+lighterglue"
     summary: ClassVar[str] = "XFeat keypoints, matched by LighterGlue; the quickest learned method"
     weights: ClassVar[tuple[Weights, ...]] = (XFEAT, XFEAT_LIGHTERGLUE)
-
-    @property
-    def recipe(self) -> Mapping[str, object]:
-        """Everything a result depends on; the device is no part of it."""
-        return lightglue.recipe(self)
-
-    def check(self) -> None:
-        """Fail now if the weights are absent or wrong; see :meth:`sentinel_match.matchers.Matcher.check`."""
-        lightglue.files(self)
+    features: ClassVar[str] = "xfeat"
 
     def describe(self, pixels: NDArray[np.float32], valid: NDArray[np.bool_]) -> Arrays:
-        """Keypoints and descriptors; see :meth:`sentinel_match.matchers.Matcher.describe`.
+        """Find keypoints and describe them; see :func:`sentinel_match.matchers.keypoints.describe`.
 
         Returns:
-            ``keypoints`` (N, 2) float32 x, y, corner origin, best first; ``scores`` (N,) float32, probabilities times
-            the network's opinion of their reliability; ``descriptors`` (N, 64) float16; ``image_size`` (2,) width,
-            height.
+            ``keypoints``; ``scores``, probabilities times the network's opinion of their reliability; ``descriptors``
+            of 64 channels; ``image_size``.
         """
-        import torch
-        from kornia.feature.xfeat import InterpolateSparse2d
-        from torch.nn import functional
+        device = models.device(self.device)
+        network = _network(self.files()[0], str(device))
+        return describe(pixels, valid, 64, device, partial(_detect, network, self))
 
-        from sentinel_match.models.peaks import parabola, peaks
 
-        allowed = inside(pixels, valid, lightglue.MARGIN)
-        if not allowed.any():
-            return lightglue.nothing(pixels, 64)
-        device, (rows, cols) = models.device(self.device), pixels.shape
-        network = _network(lightglue.files(self)[0], str(device))
-        with torch.inference_mode():
-            image = models.tensor(filled(pixels, valid), device).float()[None, None]
-            # kornia shrinks an image to a multiple of 32, and leaves its keypoints off by up to half a pixel
-            whole = functional.pad(image, (0, -cols % MULTIPLE, 0, -rows % MULTIPLE), mode="replicate")
-            features, cells, reliability = network.net(whole)
-            score = functional.pixel_shuffle(cells.softmax(1)[:, :-1], CELL)[0, 0, :rows, :cols]
-            area = models.tensor(allowed, device)
-            points, around = peaks(score, area, self.nms_radius, self.detection_threshold, score.numel())
-            if not len(points):
-                return lightglue.nothing(pixels, 64)
-            height, width = whole.shape[-2:]
-            trust = InterpolateSparse2d("bilinear")(reliability, points[None], height, width)[0, :, 0]
-            rank = around[:, self.nms_radius, self.nms_radius] * trust
-            best = rank.argsort(descending=True, stable=True)[: self.max_keypoints]
-            points, around, rank = points[best], around[best], rank[best]
-            sampled = network.interpolator(functional.normalize(features, dim=1), points[None], height, width)[0]
-            keypoints = parabola(points, around.log()) + 0.5
-            return lightglue.described(pixels, keypoints, rank, functional.normalize(sampled, dim=1))
+def _detect(network: Any, options: KeypointMethod, image: ImageTensors) -> Keypoints:
+    from kornia.feature.xfeat import InterpolateSparse2d
+    from torch.nn import functional
 
-    def match(self, left: Arrays, right: Arrays, prior: GeometricPrior | None = None) -> Matches:
-        """Mutual matches; see :meth:`sentinel_match.matchers.Matcher.match`. ``score`` is LightGlue's probability."""
-        return lightglue.match(self, "xfeat", left, right, prior)
+    from sentinel_match.models.peaks import parabola, peaks
+
+    rows, cols = image.pixels.shape
+    # kornia shrinks an image to a multiple of 32, and leaves its keypoints off by up to half a pixel
+    border = (0, -cols % XFEAT_MULTIPLE, 0, -rows % XFEAT_MULTIPLE)
+    whole = functional.pad(image.pixels[None, None], border, mode="replicate")
+    height, width = whole.shape[-2:]
+    features, cells, reliability = network.net(whole)
+    score = functional.pixel_shuffle(cells.softmax(1)[:, :-1], XFEAT_CELL_PX)[0, 0, :rows, :cols]
+    points, around = peaks(score, image.allowed, options.nms_radius, options.detection_threshold, score.numel())
+    trust = InterpolateSparse2d("bilinear")(reliability, points[None], height, width)[0, :, 0]
+    rank = around[:, options.nms_radius, options.nms_radius] * trust
+    best = rank.argsort(descending=True, stable=True)[: options.max_keypoints]
+    points, around, rank = points[best], around[best], rank[best]
+    descriptors = network.interpolator(functional.normalize(features, dim=1), points[None], height, width)[0]
+    return Keypoints(parabola(points, around.log()) + 0.5, rank, functional.normalize(descriptors, dim=1))
 
 
 @remembered(2)

@@ -91,4 +91,4 @@ def _features(maps: tuple[Tensor, ...], pixels: Tensor) -> Tensor:
     grid = (2 * pixels / last - 1).reshape(1, 1, -1, 2).to(maps[0].dtype)
     found = torch.cat([functional.grid_sample(m, grid, mode="bilinear", align_corners=True)[0, :, 0] for m in maps])
     inside = ((pixels >= 0) & (pixels <= last)).all(-1, keepdim=True)
-    return functional.normalize(found.T, dim=1).view(*pixels.shape[:-1], -1) * inside
+    return functional.normalize(found.T, dim=1).view(*pixels.shape[:-1], len(found)) * inside

@@ -13,7 +13,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from sentinel_match.models.tensors import fill, read
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor
 
 STRIDE = 2
@@ -88,6 +92,15 @@ def standardised(pixels: Tensor, valid: Tensor) -> Tensor:
     share = around(valid).clamp_min(1e-3)
     departure = (pixels - around(pixels * valid) / share) * valid
     return departure / ((around(departure**2) / share).clamp_min(0).sqrt() + 0.01)
+
+
+def load(path: Path) -> EvergreenNetwork:
+    """Load the network of a weights file, for inference.
+
+    Raises:
+        WeightsDamaged: it does not fit.
+    """
+    return fill(EvergreenNetwork(), read(path), path)
 
 
 def fused(network: EvergreenNetwork) -> EvergreenNetwork:

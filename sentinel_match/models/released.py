@@ -38,7 +38,7 @@ ALIKED_N16ROT = Weights(
 ALIKED_LIGHTGLUE = _lightglue(
     "aliked", "d975e965b105311a6143194852297dff4f02aea5cc2e10cecfed966ca0e22503", 47_632_827, _SCM
 )
-SUPERPOINT = Weights(
+SUPERPOINT_V1 = Weights(
     file="superpoint_v1.pth",
     matcher="superpoint+superglue",
     sha256="52b6708629640ca883673b5d5c097c4ddad37d8048b33f09c8ca0d69db12c40e",

@@ -14,8 +14,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from sentinel_match.models.released import SUPERGLUE_OUTDOOR
+from sentinel_match.models.tensors import fill, read
+from sentinel_match.models.weights import announce
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from torch import Tensor
 
@@ -50,6 +55,19 @@ def shape_of(tensors: Mapping[str, Tensor]) -> SuperGlueShape:
     encoder = [len(t) for name, t in tensors.items() if name.startswith("kenc.encoder.") and t.ndim == 3]
     layers = {name.split(".")[2] for name in tensors if name.startswith("gnn.layers.")}
     return SuperGlueShape(tuple(encoder), len(layers)) if encoder and layers else ORIGINAL
+
+
+def load(path: Path) -> SuperGlue:
+    """Load the network of a weights file, for inference; its shape is that of the tensors.
+
+    Raises:
+        WeightsDamaged: they are of no SuperGlue.
+    """
+    tensors = read(path)
+    network = fill(SuperGlue(shape_of(tensors)), tensors, path)
+    if network.shape == ORIGINAL:
+        announce(SUPERGLUE_OUTDOOR)
+    return network
 
 
 class SuperGlue(nn.Module):

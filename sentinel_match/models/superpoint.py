@@ -14,9 +14,13 @@ from torch import nn
 from torch.nn import functional
 
 from sentinel_match.models.evergreen import standardised
+from sentinel_match.models.released import SUPERPOINT_V1
+from sentinel_match.models.tensors import fill, read
+from sentinel_match.models.weights import announce
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from torch import Tensor
 
@@ -58,6 +62,19 @@ def shape_of(tensors: Mapping[str, Tensor]) -> SuperPointShape:
         return ORIGINAL
     *widths, head, channels = (len(tensors[f"{layer}.weight"]) for layer in layers)
     return SuperPointShape(tuple(widths), head, channels, "norm1a.weight" in tensors)
+
+
+def load(path: Path) -> SuperPoint:
+    """Load the network of a weights file, for inference; its shape is that of the tensors.
+
+    Raises:
+        WeightsDamaged: they are of no SuperPoint.
+    """
+    tensors = read(path)
+    network = fill(SuperPoint(shape_of(tensors)), tensors, path)
+    if network.shape == ORIGINAL:
+        announce(SUPERPOINT_V1)
+    return network
 
 
 class SuperPoint(nn.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import Tensor, nn
+
+Network = TypeVar("Network", bound="nn.Module")
 
 DERIVED = frozenset({"dkd.hw_grid", "confidence_thresholds"})
 """Tensors that kornia's ALIKED and LightGlue compute for themselves: no file holds them, none is missed."""
@@ -50,8 +52,16 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         raise WeightsDamaged(path, f"it is no safetensors file ({error})") from error
 
 
-def fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+def fill(network: Network, tensors: Mapping[str, Tensor], path: Path) -> Network:
     """Fill a network with tensors that must fit it exactly, name by name and shape by shape, and set it to inference.
+
+    Args:
+        network: of any kind; it is changed.
+        tensors: by name.
+        path: the file they are from, for the error.
+
+    Returns:
+        The network itself.
 
     Raises:
         WeightsDamaged: a tensor is missing, superfluous or of another shape.
@@ -68,6 +78,7 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
         raise WeightsDamaged(path, f"{len(wrong)} tensors do not fit the network, first {wrong[0]}")
     network.load_state_dict(dict(tensors), strict=False)
     network.eval().requires_grad_(requires_grad=False)
+    return network
 
 
 def _counts(name: str) -> bool:

@@ -22,6 +22,7 @@ from sentinel_match.models import lightglue as layers
 from sentinel_match.models.released import SUPERGLUE_OUTDOOR
 from sentinel_match.models.shipped import LIGHTGLUE
 from sentinel_match.models.superglue import COMPACT, SuperGlue
+from sentinel_match.models.superglue import load as load_superglue
 from sentinel_match.train.figures import Figure
 from sentinel_match.train.loop import seeded
 from sentinel_match.train.mappings import map_points
@@ -136,7 +137,7 @@ ASSIGNERS = {
     "superglue": Assigner(
         SUPERGLUE_OUTDOOR,
         _new_superglue,
-        superglue.load,
+        load_superglue,
         _superglue_assignments,
         superglue.matched,
         superglue.SuperPointSuperGlue,

@@ -32,23 +32,22 @@ def prepare_training(name: str, start: str, keypoints: Path | None, setup: Train
         WeightsMissing, WeightsDamaged: a file is not there, or is none of its network.
     """
     if name == "evergreen":
-        from sentinel_match.matchers import evergreen
+        from sentinel_match.models import evergreen
         from sentinel_match.train.dense import Dense
 
         network, origin = _first_network(start, shipped.EVERGREEN, evergreen.load)
         return partial(Dense, network=network, setup=replace(setup, origin=origin))
-    from sentinel_match.matchers import superpoint
+    from sentinel_match.models import superpoint
 
     if name == "superpoint":
         from sentinel_match.train.points import Points
 
         network, origin = _first_network(start, shipped.SUPERPOINT, superpoint.load)
         return partial(Points, network=network, setup=replace(setup, origin=origin))
-    from sentinel_match.models.superpoint import fused
     from sentinel_match.train.assignment import ASSIGNERS, Assignment
 
     path = verified(shipped.SUPERPOINT, keypoints)
-    detector = fused(superpoint.load(path))
+    detector = superpoint.fused(superpoint.load(path))
     network, origin = _first_network(start, ASSIGNERS[name].weights, ASSIGNERS[name].load)
     setup = replace(setup, origin=f"{origin}, for the keypoints of {path.name} ({sha256(path)[:12]})")
     return lambda ground: Assignment(name, ground, detector, network, setup=setup)

@@ -20,8 +20,8 @@ import numpy as np
 from sentinel_match.cache import Cache
 from sentinel_match.matchers.aliked import AlikedLightGlue
 from sentinel_match.matchers.sift import Sift
-from sentinel_match.matchers.superpoint import SuperPointLightGlue, described, load
-from sentinel_match.models.superpoint import COMPACT, SuperPoint
+from sentinel_match.matchers.superpoint import SuperPointLightGlue, described
+from sentinel_match.models.superpoint import COMPACT, SuperPoint, load
 from sentinel_match.train import gather, hold_out
 from sentinel_match.train.crops import held_out_crops
 from sentinel_match.train.loop import seeded

@@ -11,11 +11,11 @@ from sentinel_match import models
 from sentinel_match.errors import WeightsDamaged
 from sentinel_match.matchers import create, dense
 from sentinel_match.matchers.correlation import Correlator, part
-from sentinel_match.matchers.evergreen import Evergreen, load
+from sentinel_match.matchers.evergreen import Evergreen
 from sentinel_match.matchers.phase import Phase
 from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.models.evergreen import EvergreenNetwork as Network
-from sentinel_match.models.evergreen import fused, standardised
+from sentinel_match.models.evergreen import fused, load, standardised
 from sentinel_match.models.shipped import EVERGREEN
 from sentinel_match.models.weights import verified
 from sentinel_match.testing.checks import example_pair

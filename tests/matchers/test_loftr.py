@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter
 
 from sentinel_match.errors import WeightsDamaged, WeightsMissing
 from sentinel_match.matchers import Matches, create
-from sentinel_match.matchers.loftr import CELL, LoFTR, _loftr
+from sentinel_match.matchers.loftr import CELL, LoFTR, _network
 from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.models.loftr import guided
 from sentinel_match.testing import check_matcher
@@ -51,7 +51,7 @@ def loftr(tmp_path_factory: pytest.TempPathFactory) -> LoFTR:
 @pytest.fixture(scope="session")
 def network(loftr: LoFTR) -> kornia.feature.LoFTR:
     assert loftr.weights_file
-    return _loftr(loftr.weights_file, "cpu")
+    return _network(loftr.weights_file, "cpu")
 
 
 def side(image: np.ndarray, allowed: np.ndarray | None = None) -> tuple[torch.Tensor, torch.Tensor]:

@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,17 @@ def test_nothing_comes_of_nothing(any_matcher: Matcher) -> None:
     ):
         empty = any_matcher.describe(pixels, valid)
         assert [0, 0, 0] == [len(any_matcher.match(*p)) for p in ((full, empty), (empty, full), (empty, empty))]
+
+
+@pytest.mark.parametrize("matcher", SPARSE_HERE)
+def test_where_no_keypoint_is_good_enough_there_is_no_match(matcher: Matcher) -> None:
+    image, threshold = texture(), 1e6 if matcher.name.startswith("disk") else 1 - 1e-9
+    arrays = replace(matcher, detection_threshold=threshold).describe(image, everywhere(image))
+    full = matcher.describe(image, everywhere(image))
+    assert [0, 0] == [len(arrays["keypoints"]), len(arrays["scores"])]
+    assert (0, full["descriptors"].shape[1]) == arrays["descriptors"].shape
+    assert all(arrays[name].dtype == full[name].dtype for name in full)
+    assert [0, 0] == [len(matcher.match(*pair)) for pair in ((arrays, full), (full, arrays))]
 
 
 def test_a_tiny_image_and_memory_of_any_kind_are_no_trouble(any_matcher: Matcher) -> None:
@@ -283,7 +295,7 @@ def test_keypoints_of_a_mirrored_image_are_mirrored(matcher: Matcher, tolerance:
 
 def test_alikeds_layers_have_no_side() -> None:
     # Mirrored kernels on a mirrored image give the mirrored scores: the frame is symmetric about the image's centre,
-    # so index i is the pixel from i to i + 1, and what ALIKED_LEAN takes off is in the weights.
+    # so index i is the pixel from i to i + 1, and what ALIKED_LEAN_PX takes off is in the weights.
     network = kornia.feature.ALIKED("aliked-n16rot")
     path = verified(ALIKED_N16ROT)
     tensors = {
@@ -381,7 +393,7 @@ def test_disk_and_xfeat_find_what_kornia_finds() -> None:
     fill(networks[1].net, read(verified(XFEAT)), verified(XFEAT))
     with torch.inference_mode():
         theirs = networks[0](tensor)[0].keypoints, networks[1].eval().detectAndCompute(tensor)[0]["keypoints"]
-    leans = (np.array(disk.LEAN), np.zeros(2))
+    leans = (np.array(disk.DISK_LEAN_PX), np.zeros(2))
     for kind, expected, lean in zip((DiskLightGlue, XFeatLighterGlue), theirs, leans, strict=True):
         ours = np.floor(kind(max_keypoints=9999).describe(image, everywhere(image))["keypoints"] + lean).astype(int)
         inner = ((expected >= 4) & (expected < torch.tensor([188, 156]))).all(1)

@@ -186,7 +186,7 @@ def test_a_prior_off_by_a_kilometre_still_matches() -> None:
 def test_four_windows_that_agree_to_a_tenth_of_a_pixel_narrow_a_prior() -> None:
     points = np.array([[40, 40], [100, 40], [40, 100], [100, 100]], float)
     found = points + (8.75, -7.5) + 0.1 * np.array([[1, 0], [0, 1], [-1, 0], [0, -1]])
-    assert room.agreed(points, found, np.ones(4), np.full(4, 64.0), 12.5) is not None
+    assert room.agreed(Matches(points, found, np.ones(4), np.full(4, 64.0)), 12.5) is not None
 
 
 def test_a_prior_that_cannot_be_narrowed_stays_as_it_is() -> None:

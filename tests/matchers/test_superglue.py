@@ -23,7 +23,7 @@ from sentinel_match.errors import WeightsDamaged, WeightsMissing
 from sentinel_match.matchers import create
 from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.matchers.superglue import SuperPointSuperGlue
-from sentinel_match.models.released import SUPERGLUE_OUTDOOR, SUPERPOINT
+from sentinel_match.models.released import SUPERGLUE_OUTDOOR, SUPERPOINT_V1
 from sentinel_match.models.superglue import SuperGlue, normalised, transport
 from sentinel_match.models.superpoint import SuperPoint
 from sentinel_match.models.tensors import fill, read
@@ -281,7 +281,7 @@ def test_a_wrong_file_is_refused_in_one_sentence(matcher: SuperPointSuperGlue, t
 def test_the_licence_is_told_when_the_network_is_loaded(
     matcher: SuperPointSuperGlue, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert (SUPERPOINT.notice, SUPERGLUE_OUTDOOR.notice) == notices(SuperPointSuperGlue)
+    assert (SUPERPOINT_V1.notice, SUPERGLUE_OUTDOOR.notice) == notices(SuperPointSuperGlue)
     assert "non-commercial" in SUPERGLUE_OUTDOOR.notice
     assert matcher.superglue_file is not None
     copied = shutil.copy(matcher.superglue_file, tmp_path / "copy.pth")

@@ -144,7 +144,7 @@ def test_the_default_matcher_needs_nothing_but_what_is_installed(home: Path) -> 
 def test_a_restricted_licence_is_told_before_the_first_use(caplog: pytest.LogCaptureFixture) -> None:
     notice, _ = notices(matcher_class("superpoint+superglue"))
     assert "non-commercial" in notice
-    weights.announce(released.SUPERPOINT)
+    weights.announce(released.SUPERPOINT_V1)
     assert [(logging.WARNING, notice)] == [(r.levelno, r.message) for r in caplog.records]
     assert () == notices(matcher_class("aliked+lightglue")) == notices(matcher_class("superpoint+lightglue"))
 

@@ -19,9 +19,9 @@ from sentinel_match.cli.train import NETWORK_NAMES
 from sentinel_match.errors import BadCheckpoint, WeightsDamaged
 from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.matchers.superglue import SuperPointSuperGlue
-from sentinel_match.matchers.superpoint import SuperPointLightGlue, described, load
+from sentinel_match.matchers.superpoint import SuperPointLightGlue, described
 from sentinel_match.models import lightglue, superglue
-from sentinel_match.models.superpoint import COMPACT, ORIGINAL, SuperPoint, SuperPointShape, fused, shape_of
+from sentinel_match.models.superpoint import COMPACT, ORIGINAL, SuperPoint, SuperPointShape, fused, load, shape_of
 from sentinel_match.models.weights import sha256
 from sentinel_match.raster import raster
 from sentinel_match.raster.raster import Raster

@@ -21,8 +21,9 @@ from odc.geo.geobox import GeoBox
 from sentinel_match.cli import main
 from sentinel_match.errors import BadCheckpoint, NothingToLearn
 from sentinel_match.matchers.dense import probability
-from sentinel_match.matchers.evergreen import SUPPORTS, Evergreen, load
+from sentinel_match.matchers.evergreen import SUPPORTS, Evergreen
 from sentinel_match.models.evergreen import EvergreenNetwork as Network
+from sentinel_match.models.evergreen import load
 from sentinel_match.models.shipped import EVERGREEN
 from sentinel_match.models.weights import sha256, verified
 from sentinel_match.raster import raster
