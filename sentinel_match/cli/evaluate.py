@@ -118,18 +118,18 @@ def evaluate(ctx: click.Context, /, **values: Any) -> None:
     """
     _refuse_idle_options(ctx, values["sources"], values["poses"])
     cache, masking, filters = options.make_cache(values), options.make_masking(values), options.make_filters(values)
-    asked = EvaluateOptions(**values)
-    if asked.device != "cpu":
+    request = EvaluateOptions(**values)
+    if request.device != "cpu":
         from sentinel_match.models import device as resolve
 
-        asked = replace(asked, device=str(resolve(asked.device)))
-    poses = asked.poses
+        request = replace(request, device=str(resolve(request.device)))
+    poses = request.poses
     if poses is None:
-        _evaluate_pairs(ctx, asked, cache, masking, filters)
+        _evaluate_pairs(ctx, request, cache, masking, filters)
         return
     if ctx.get_parameter_source("methods") is ParameterSource.DEFAULT:
-        asked = replace(asked, methods=(DEFAULT,))
-    _evaluate_poses(ctx, asked, poses)
+        request = replace(request, methods=(DEFAULT,))
+    _evaluate_poses(ctx, request, poses)
 
 
 def _refuse_idle_options(ctx: click.Context, sources: tuple[Path, ...], poses: Path | None) -> None:
@@ -144,46 +144,46 @@ def _refuse_idle_options(ctx: click.Context, sources: tuple[Path, ...], poses: P
 
 
 def _evaluate_pairs(
-    ctx: click.Context, asked: EvaluateOptions, cache: Cache, masking: Masking, filters: Filters
+    ctx: click.Context, request: EvaluateOptions, cache: Cache, masking: Masking, filters: Filters
 ) -> None:
     """Evaluate on pairs of a list or of archives."""
     from sentinel_match import evaluate as room
     from sentinel_match.evaluate import figures, report
     from sentinel_match.formats.geojson import dumps
 
-    methods, missing = _available(asked.methods, lambda name: room.parse_method(name, asked.device, asked.seed))
-    pairs = _pairs(asked, filters)
-    sampling = room.Sampling(asked.displacement, asked.resolution, masking, asked.seed)
+    methods, missing = _available(request.methods, lambda name: room.parse_method(name, request.device, request.seed))
+    pairs = _pairs(request, filters)
+    sampling = room.Sampling(request.displacement, request.resolution, masking, request.seed)
     with terminal.progress(quiet=ctx.obj) as tell:
-        diary = room.Diary(asked.output)
+        diary = room.Diary(request.output)
         records = room.run(pairs, tuple(methods.values()), sampling, cache=cache, diary=diary, tell=tell)
-    report.write(asked.output, records, missing, asked.seed)
-    if asked.figures:
-        figures.draw(asked.output, records)
-    if asked.as_json:
-        click.echo(dumps(report.as_json(records, missing, asked.seed)))
+    report.write(request.output, records, missing, request.seed)
+    if request.figures:
+        figures.draw(request.output, records)
+    if request.as_json:
+        click.echo(dumps(report.as_json(records, missing, request.seed)))
         return
-    summaries, controls = room.summarise(records, asked.seed), room.controls(records)
+    summaries, controls = room.summarise(records, request.seed), room.controls(records)
     title = (
         "Believed: correct points, precision at 1 px, coverage. Delivered: correct of all, precision. Transforms: AUC"
     )
     terminal.print_table(title, report.TABLE, report.table(summaries), right=report.TABLE[2:])
     terminal.print_table("Controls", report.CONTROLS, report.control_table(controls))
-    _finish(ctx, missing, asked.output)
+    _finish(ctx, missing, request.output)
 
 
-def _pairs(asked: EvaluateOptions, filters: Filters) -> tuple[ListedPair, ...]:
+def _pairs(request: EvaluateOptions, filters: Filters) -> tuple[ListedPair, ...]:
     """List the pairs to evaluate, with their warps; say which archives are refused."""
     from sentinel_match import evaluate as room
 
-    if len(asked.sources) == 1 and asked.sources[0].suffix.lower() == ".csv":
-        listed = room.read_list(asked.sources[0])
+    if len(request.sources) == 1 and request.sources[0].suffix.lower() == ".csv":
+        listed = room.read_list(request.sources[0])
     else:
-        listed, refused = room.list_archives(asked.sources, filters, asked.band)
+        listed, refused = room.list_archives(request.sources, filters, request.band)
         for error in refused:
             click.echo(f"refused: {error}", err=True)
     try:
-        pairs = room.warped(_limited(listed, asked.limit), asked.warps)
+        pairs = room.warped(_first_pairs(listed, request.limit), request.warps)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     if not pairs:
@@ -191,28 +191,28 @@ def _pairs(asked: EvaluateOptions, filters: Filters) -> tuple[ListedPair, ...]:
     return pairs
 
 
-def _evaluate_poses(ctx: click.Context, asked: EvaluateOptions, poses: Path) -> None:
+def _evaluate_poses(ctx: click.Context, request: EvaluateOptions, poses: Path) -> None:
     """Evaluate on camera poses from photographs."""
     from sentinel_match.evaluate import pose, report
     from sentinel_match.formats.geojson import dumps
     from sentinel_match.images import ImageMatcher
 
-    for name in asked.methods:
+    for name in request.methods:
         if name == "auto" or ":" in name:
             raise click.UsageError(
                 f"{name}: photographs have no georeference; --poses takes matchers, without switches"
             )
-    pairs = pose.read_pose_pairs(poses, asked.input_dir)[: asked.limit]
+    pairs = pose.read_pose_pairs(poses, request.input_dir)[: request.limit]
     matchers, missing = _available(
-        asked.methods, lambda name: ImageMatcher(name, asked.device, asked.resize, rotations=(0.0,))
+        request.methods, lambda name: ImageMatcher(name, request.device, request.resize, rotations=(0.0,))
     )
     records: list[pose.PoseRecord] = []
     with terminal.progress(quiet=ctx.obj) as tell:
         for k, pair in enumerate(pairs):
             tell(f"pair {pair.left.name} {pair.right.name}", k, len(pairs))
             records += [pose.run_pair(pair, name, matcher) for name, matcher in matchers.items()]
-            report.write_poses(asked.output, records, missing)
-    if asked.as_json:
+            report.write_poses(request.output, records, missing)
+    if request.as_json:
         click.echo(dumps(report.poses_as_json(records, missing)))
     else:
         title = f"Camera poses of {len(pairs)} pairs, percent"
@@ -220,7 +220,7 @@ def _evaluate_poses(ctx: click.Context, asked: EvaluateOptions, poses: Path) -> 
     for record in records:
         if record.status == "failed":
             click.echo(f"failed: {record.method}: {record.left} {record.right}: {record.reason}", err=True)
-    _finish(ctx, missing, asked.output)
+    _finish(ctx, missing, request.output)
     if not matchers or any(record.status == "failed" for record in records):
         ctx.exit(1)
 
@@ -254,7 +254,7 @@ def _available(names: tuple[str, ...], make: Callable[[str], MethodT]) -> tuple[
     return methods, missing
 
 
-def _limited(listed: tuple[ListedPair, ...], limit: int | None) -> list[ListedPair]:
+def _first_pairs(listed: tuple[ListedPair, ...], limit: int | None) -> list[ListedPair]:
     """Take the first pairs of each set."""
     counts: dict[str, int] = {}
     pairs = []

@@ -116,33 +116,33 @@ def train(ctx: click.Context, /, **values: Any) -> None:
     from sentinel_match.train.task import TrainingSetup
 
     cache, masking = options.make_cache(values), options.make_masking(values)
-    asked = TrainOptions(**values)
-    name, new = asked.network, asked.start == "scratch"
-    if asked.keypoints is not None and name not in ASSIGNING_NETWORKS:
+    request = TrainOptions(**values)
+    name, new = request.network, request.start == "scratch"
+    if request.keypoints is not None and name not in ASSIGNING_NETWORKS:
         raise click.UsageError(f"--keypoints is for {' and '.join(ASSIGNING_NETWORKS)}; {name} takes none")
-    if name == "superglue" and asked.start == "shipped":
+    if name == "superglue" and request.start == "shipped":
         raise click.UsageError("there is no superglue in this package to go on from: take --start scratch, or a file")
-    device, network = models.device(asked.device), TRAINABLE[name]
-    setup = TrainingSetup(batch=asked.batch or network.batch, seed=asked.seed, device=device)
-    make_task = prepare_training(name, asked.start, asked.keypoints, setup)
-    ground, refused = _ground(ctx, asked, masking, cache)
+    device, network = models.device(request.device), TRAINABLE[name]
+    setup = TrainingSetup(batch=request.batch or network.batch, seed=request.seed, device=device)
+    make_task = prepare_training(name, request.start, request.keypoints, setup)
+    ground, refused = _ground(ctx, request, masking, cache)
     task = make_task(ground)
-    rate = asked.rate or (network.rate if new else network.rate / 3)
-    schedule = Schedule(asked.steps or network.steps, rate, every=asked.every)
+    rate = request.rate or (network.rate if new else network.rate / 3)
+    schedule = Schedule(request.steps or network.steps, rate, every=request.every)
     card = Card(name, ground, schedule, task.recipe, task.crops.names, task.setup.origin, _command(ctx))
-    if not asked.as_json and not ctx.obj:
+    if not request.as_json and not ctx.obj:
         _print_places(ground, task.crops.names, task.judged_by)
     before = () if new else task.examine()
-    asked.output.mkdir(parents=True, exist_ok=True)
+    request.output.mkdir(parents=True, exist_ok=True)
     with terminal.progress(quiet=ctx.obj) as tell:
         state = learn(
-            task, schedule, asked.output, device, tell, written=lambda path, now: card.write(task.network, path, now)
+            task, schedule, request.output, device, tell, written=lambda path, now: card.write(task.network, path, now)
         )
     after = state.curve[-1].examination
-    if asked.as_json:
+    if request.as_json:
         from sentinel_match.formats.geojson import dumps
 
-        weights = str(asked.output / f"{name}.safetensors")
+        weights = str(request.output / f"{name}.safetensors")
         click.echo(dumps({"weights": weights, "before": columns_of(before), "after": columns_of(after)}))
     else:
         _print_figures(network.figures, before, after)
@@ -151,18 +151,18 @@ def train(ctx: click.Context, /, **values: Any) -> None:
 
 
 def _ground(
-    ctx: click.Context, asked: TrainOptions, masking: Masking, cache: Cache
+    ctx: click.Context, request: TrainOptions, masking: Masking, cache: Cache
 ) -> tuple[Ground, tuple[InputError, ...]]:
     """Gather the ground to learn from and keep a part of it apart; return it, and what could not be read."""
     from sentinel_match.train import gather, hold_out
 
-    bands = tuple(b.strip() for b in (asked.bands or "").split(",") if b.strip())
+    bands = tuple(b.strip() for b in (request.bands or "").split(",") if b.strip())
     with terminal.progress(quiet=ctx.obj) as tell:
-        places, refused = gather(asked.archives, bands, asked.resolution, masking, cache, tell)
+        places, refused = gather(request.archives, bands, request.resolution, masking, cache, tell)
     for error in refused:
         click.echo(f"refused: {error}", err=True)
     try:
-        return hold_out(places, asked.share, asked.names), refused
+        return hold_out(places, request.share, request.names), refused
     except ValueError as error:
         raise click.UsageError(str(error)) from error
 

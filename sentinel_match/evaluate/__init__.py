@@ -1,8 +1,8 @@
 """The evaluation of methods on pairs whose truth is known, as the documentation defines it (docs/pages/evaluation.md).
 
-    listed  = read_list(Path("pairs.csv"))
-    tested  = [parse_method("auto"), parse_method("sift:unguided")]
-    records = run(listed, tested, Sampling(), diary=Diary(folder))
+    pairs   = read_list(Path("pairs.csv"))
+    methods = [parse_method("auto"), parse_method("sift:unguided")]
+    records = run(pairs, methods, Sampling(), diary=Diary(folder))
     report.write(folder, records)
 
 ``listing`` says which pairs, ``displaced`` moves the right image by a known amount, ``samples`` puts both on one

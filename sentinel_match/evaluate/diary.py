@@ -23,7 +23,7 @@ class Diary:
 
     @property
     def path(self) -> Path:
-        """File of the diary."""
+        """Return the file of the diary."""
         return self.folder / "records.jsonl"
 
     def add(self, key: str, record: Record) -> None:

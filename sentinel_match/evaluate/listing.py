@@ -88,7 +88,7 @@ def list_archives(
     """
     catalogue = find_scenes(paths)
     pairing = pair_scenes([scene for scene in catalogue.scenes if scene.bands], filters)
-    listed = (
+    pairs = (
         ListedPair(
             name=pair.id,
             set="archives",
@@ -101,20 +101,20 @@ def list_archives(
         for pair in pairing.pairs
         if pair.overlap is not None
     )
-    return unique(listed), tuple(r.error for r in catalogue.refused if isinstance(r.error, InputError))
+    return unique(pairs), tuple(r.error for r in catalogue.refused if isinstance(r.error, InputError))
 
 
-def unique(listed: Iterable[ListedPair]) -> tuple[ListedPair, ...]:
+def unique(pairs: Iterable[ListedPair]) -> tuple[ListedPair, ...]:
     """Give each pair a name of its own, by a number behind names that several have."""
     counts: dict[str, int] = {}
-    pairs = []
-    for pair in listed:
+    renamed = []
+    for pair in pairs:
         counts[pair.name] = counts.get(pair.name, 0) + 1
-        pairs.append(pair if counts[pair.name] == 1 else replace(pair, name=f"{pair.name} ({counts[pair.name]})"))
-    return tuple(pairs)
+        renamed.append(pair if counts[pair.name] == 1 else replace(pair, name=f"{pair.name} ({counts[pair.name]})"))
+    return tuple(renamed)
 
 
-def warped(listed: Iterable[ListedPair], warps: Iterable[str]) -> tuple[ListedPair, ...]:
+def warped(pairs: Iterable[ListedPair], warps: Iterable[str]) -> tuple[ListedPair, ...]:
     """Repeat every pair once for each warp, behind the pair as it is listed; a warp of the list itself stays as it is.
 
     Raises:
@@ -124,7 +124,7 @@ def warped(listed: Iterable[ListedPair], warps: Iterable[str]) -> tuple[ListedPa
     for warp in extra:
         warp_matrix(warp, (2, 2), 0, "")
     result = []
-    for pair in listed:
+    for pair in pairs:
         result.append(pair)
         if pair.warp == "none" and not pair.hidden:
             result += [replace(pair, name=f"{pair.name} {warp}", warp=warp) for warp in extra]

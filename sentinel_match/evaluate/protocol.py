@@ -83,8 +83,8 @@ def parse_method(text: str, device: str = "cpu", seed: int = 0) -> TestedMethod:
 
 
 def run(
-    listed: Sequence[ListedPair],
-    tested: Sequence[TestedMethod],
+    pairs: Sequence[ListedPair],
+    methods: Sequence[TestedMethod],
     sampling: Sampling,
     *,
     cache: Cache | None = None,
@@ -97,8 +97,8 @@ def run(
     georeference alone answers is recorded as the method ``prior``. Matching is never cached, so seconds are whole.
 
     Args:
-        listed: the pairs.
-        tested: the methods.
+        pairs: as they are listed.
+        methods: that are tested.
         sampling: displacement, masks, seed.
         cache: keeps decoded scenes.
         diary: gets each new record at once; those an earlier run wrote into it are taken as they are.
@@ -112,13 +112,13 @@ def run(
     earlier = {} if diary is None else diary.read()
     records: list[Record] = []
     controlled: set[str] = set()
-    for k, pair in enumerate(listed):
-        tell(f"pair {pair.name}", k, len(listed))
+    for k, pair in enumerate(pairs):
+        tell(f"pair {pair.name}", k, len(pairs))
         kinds = ["own"]
         if pair.set not in controlled and not pair.hidden and pair.warp == "none":
             kinds += ["identity", "unrelated"]
             controlled.add(pair.set)
-        tasks = [(kind, t, _key(pair, kind, t, sampling)) for kind in kinds for t in (None, *tested)]
+        tasks = [(kind, method, _key(pair, kind, method, sampling)) for kind in kinds for method in (None, *methods)]
         records += [earlier[key] for _, _, key in tasks if key in earlier]
         missing = [task for task in tasks if task[2] not in earlier]
         if not missing:
@@ -209,22 +209,22 @@ def judge(sample: Sample, answer: Answer) -> Record:
     )
 
 
-def _answer(sample: Sample, tested: TestedMethod | None, tell: Progress) -> Answer:
+def _answer(sample: Sample, method: TestedMethod | None, tell: Progress) -> Answer:
     """Ask a method and take the time; every error that it raises about the pair is its answer."""
-    if tested is None:
+    if method is None:
         return Answer(PRIOR_METHOD, _prior(sample))
-    left, right = (view.side(masks=tested.masks, semantics=tested.semantics) for view in (sample.left, sample.right))
-    tell(f"{tested.label} ({sample.kind})", 0, 1)
+    left, right = (view.side(masks=method.masks, semantics=method.semantics) for view in (sample.left, sample.right))
+    tell(f"{method.label} ({sample.kind})", 0, 1)
     wall, cpu = time.perf_counter(), time.process_time()
     correspondences, sentence = None, ""
     try:
-        correspondences = correspond(left, right, tested.method)
+        correspondences = correspond(left, right, method.method)
     except (PairError, MatcherError, InputError) as error:
         sentence = str(error)
     except Exception as error:  # whatever one method meets, the others are still to be measured
-        log.exception("%s on %s", tested.label, sample.name)
+        log.exception("%s on %s", method.label, sample.name)
         sentence = f"unexpected {type(error).__name__}: {error}"
-    return Answer(tested.label, correspondences, sentence, time.process_time() - cpu, time.perf_counter() - wall)
+    return Answer(method.label, correspondences, sentence, time.process_time() - cpu, time.perf_counter() - wall)
 
 
 def _prior(sample: Sample) -> Correspondences:
@@ -270,7 +270,7 @@ def _metre_errors(
     return float(np.sqrt((error**2).sum(1).mean())), float(np.hypot(*error.mean(0)))
 
 
-def _key(pair: ListedPair, kind: str, tested: TestedMethod | None, sampling: Sampling) -> str:
+def _key(pair: ListedPair, kind: str, method: TestedMethod | None, sampling: Sampling) -> str:
     """Name a record by whatever it depends on, but for the code of the methods."""
     files = [
         (str(asset), asset.path.stat().st_size, asset.path.stat().st_mtime_ns)
@@ -282,6 +282,6 @@ def _key(pair: ListedPair, kind: str, tested: TestedMethod | None, sampling: Sam
         "pair": [pair.name, pair.set, pair.place, pair.band, pair.shift, pair.warp, pair.hidden, pair.strata],
         "files": files,
         "kind": kind,
-        "tested": tested and [tested.label, tested.masks, tested.semantics, tested.method.recipe],
+        "tested": method and [method.label, method.masks, method.semantics, method.method.recipe],
         "how": [sampling.displacement, sampling.resolution, sampling.masking.recipe, sampling.seed],
     })

@@ -107,13 +107,13 @@ class Sample:
         return _georeference(self.left.geobox, self.right.geobox)
 
 
-def prepare(listed: ListedPair, sampling: Sampling, cache: Cache | None = None) -> Sample:
+def prepare(pair: ListedPair, sampling: Sampling, cache: Cache | None = None) -> Sample:
     """Read both images of a pair, and displace the right one.
 
     The geobox of the right image stays, so the prior is wrong by the displacement.
 
     Args:
-        listed: the pair.
+        pair: as it is listed.
         sampling: displacement, resolution, masks.
         cache: keeps the decoded scenes.
 
@@ -122,11 +122,11 @@ def prepare(listed: ListedPair, sampling: Sampling, cache: Cache | None = None) 
         NothingClear: nothing is clear in both, and the list does not say so.
         ValueError: its warp is none.
     """
-    scenes = listed.left, listed.right
+    scenes = pair.left, pair.right
     for scene in scenes:
         if scene.geobox is None:
             raise NoGeoreference(str(scene.path))
-    names = band_names(listed.band)
+    names = band_names(pair.band)
     resolution = sampling.resolution or max(
         ground_resolution(source_of(scene, name).target(None)) for scene in scenes for name in names
     )
@@ -137,25 +137,25 @@ def prepare(listed: ListedPair, sampling: Sampling, cache: Cache | None = None) 
         try:
             right = _onto(right, covering(ground, right.geobox, 0))
         except ValueError as error:
-            raise NoOverlap(listed.left.id, listed.right.id) from error
-    draw = displaced.displacement(sampling.displacement, sampling.seed, listed.name)
+            raise NoOverlap(pair.left.id, pair.right.id) from error
+    draw = displaced.displacement(sampling.displacement, sampling.seed, pair.name)
     # Away from where the georeference already errs, or the two would cancel and "no shift" be nearly right
-    dx, dy = (math.copysign(d, s) if s else d for d, s in zip(draw, listed.shift, strict=True))
-    change = _translation(dx, dy) @ displaced.warp_matrix(listed.warp, right.known.shape, sampling.seed, listed.name)
-    truth = change @ _translation(*listed.shift) @ _georeference(ground, right.geobox)
+    dx, dy = (math.copysign(d, s) if s else d for d, s in zip(draw, pair.shift, strict=True))
+    change = _translation(dx, dy) @ displaced.warp_matrix(pair.warp, right.known.shape, sampling.seed, pair.name)
+    truth = change @ _translation(*pair.shift) @ _georeference(ground, right.geobox)
     sample = Sample(
-        name=listed.name,
-        set=listed.set,
-        place=listed.place,
-        strata={**dict(listed.strata), **({"warp": listed.warp} if listed.warp != "none" else {})},
+        name=pair.name,
+        set=pair.set,
+        place=pair.place,
+        strata={**dict(pair.strata), **({"warp": pair.warp} if pair.warp != "none" else {})},
         left=left,
         right=_moved(right, change),
         truth=truth,
-        kind="hidden" if listed.hidden else "pair",
-        warped=listed.warp != "none",
+        kind="hidden" if pair.hidden else "pair",
+        warped=pair.warp != "none",
     )
-    if not listed.hidden and not sample.covisible.any():
-        raise NothingClear(listed.left.id, listed.right.id, "after displacement")
+    if not pair.hidden and not sample.covisible.any():
+        raise NothingClear(pair.left.id, pair.right.id, "after displacement")
     return sample
 
 

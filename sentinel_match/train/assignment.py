@@ -286,17 +286,17 @@ def true_assignment(batch: Batch, k: int, left: Arrays, right: Arrays, prior: Ge
     Those on ground that one of the crops does not show are no partners of anything, whatever lies near by.
     """
     a, b = (torch.from_numpy(arrays["keypoints"]) for arrays in (left, right))
-    apart = torch.cdist(map_points(a, batch.mapping[k]), b)
+    distance = torch.cdist(map_points(a, batch.mapping[k]), b)
     back = map_points(b, torch.linalg.inv(batch.mapping[k]))
     clear = clear_at(batch, k, a)[:, None] & clear_at(batch, k, back)[None]
     rows = torch.arange(len(a))
-    partner = apart.argmin(1)
-    same = (apart.argmin(0)[partner] == rows) & (apart[rows, partner] < PARTNER_PX) & clear[rows, partner]
+    partner = distance.argmin(1)
+    same = (distance.argmin(0)[partner] == rows) & (distance[rows, partner] < PARTNER_PX) & clear[rows, partner]
     pairs = torch.stack([rows[same], partner[same]], 1)
     if prior is not None:
         within = torch.from_numpy(prior.within(left["keypoints"], right["keypoints"]))
         pairs = pairs[within[pairs[:, 0], pairs[:, 1]]]
-    return TrueAssignment(pairs, apart.min(1).values > NO_PARTNER_PX, apart.min(0).values > NO_PARTNER_PX)
+    return TrueAssignment(pairs, distance.min(1).values > NO_PARTNER_PX, distance.min(0).values > NO_PARTNER_PX)
 
 
 def unlikelihood(assignment: Tensor, truth: TrueAssignment) -> Tensor:

@@ -342,11 +342,11 @@ def _cut(picture: Picture, corner: NDArray[np.int_], side: int, reduction: int) 
     result = np.zeros((3, wide, wide), np.float32)
     if (start < stop).all():
         part = np.s_[start[0] : stop[0], start[1] : stop[1]]
-        here = np.s_[start[0] - corner[0] : stop[0] - corner[0], start[1] - corner[1] : stop[1] - corner[1]]
+        target = np.s_[start[0] - corner[0] : stop[0] - corner[0], start[1] - corner[1] : stop[1] - corner[1]]
         known = np.asarray(picture.image.reasons[part]) != Reason.NODATA
-        result[0][here] = np.asarray(raster.pixels[part], np.float32) * known
-        result[1][here] = known
-        result[2][here] = raster.valid[part]
+        result[0][target] = np.asarray(raster.pixels[part], np.float32) * known
+        result[1][target] = known
+        result[2][target] = raster.valid[part]
     if reduction > 1:
         result = result.reshape(3, side, reduction, side, reduction).mean((2, 4))
         result[1:] = result[1:] > 0.99

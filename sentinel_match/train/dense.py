@@ -95,7 +95,7 @@ class Dense(Task):
         self.grid = torch.arange(edge, cutting.size // STRIDE - edge, 4, device=self.device)
         upright = Cutting(cutting.size, cutting.farthest)
         streams = [Crops(ground, upright, seed=setup.seed + 3 + k, augment=k > 0) for k in (0, 1)]
-        self.familiar = [exam for stream in streams for exam in draw_exams(stream, CALIBRATION_PAIRS // 2)]
+        self.calibration_exams = [exam for stream in streams for exam in draw_exams(stream, CALIBRATION_PAIRS // 2)]
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """Yield those of the network, and the sharpness."""
@@ -146,13 +146,13 @@ class Dense(Task):
         Where all is right nothing tells a high peak from a low one, so pairs of unrelated ground are among them: one in
         ``PAIRS_PER_STRANGER``, as heavy as that together.
         """
-        few = self.familiar[::PAIRS_PER_STRANGER]
+        few = self.calibration_exams[::PAIRS_PER_STRANGER]
         strangers = [
             Exam("", one.batch._replace(right=other.batch.right, right_valid=other.batch.right_valid))
             for one, other in zip(few, few[1:] + few[:1], strict=True)
             if len(few) > 1
         ]
-        related, unrelated = self._peaks(self.familiar), self._peaks(strangers)
+        related, unrelated = self._peaks(self.calibration_exams), self._peaks(strangers)
         for k, support in enumerate(SUPPORTS):
             one, other = related[support][0], unrelated[support][0]
             right = np.concatenate([np.hypot(*one.shift.T) < FOUND_REACH_PX, np.zeros(len(other.quality), bool)])
@@ -237,7 +237,7 @@ class Dense(Task):
 def fit_odds(
     top: Peaks, right: NDArray[np.bool_], weight: NDArray[np.float64], start: NDArray[np.float64]
 ) -> NDArray[np.float32]:
-    """Regress "is right" logistically on the logarithms of a peak's height and of the second (Newton's method).
+    """Fit "is right" by logistic regression on the logs of a peak's height and of the second (Newton's method).
 
     Args:
         top: N peaks.

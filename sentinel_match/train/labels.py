@@ -75,8 +75,8 @@ def labels(place: Place, reduction: int, seed: int) -> NDArray[np.float32]:
             x, y = np.floor(points).astype(int).clip(0, (cols - 1, rows - 1)).T
             np.add.at(votes, (y, x), 1)
         x, y = np.round(aside).astype(int)
-        there = visible[max(y, 0) :, max(x, 0) :][: allowed.shape[0] + min(y, 0), : allowed.shape[1] + min(x, 0)]
-        there += looks * allowed[max(-y, 0) :, max(-x, 0) :][: there.shape[0], : there.shape[1]]
+        window = visible[max(y, 0) :, max(x, 0) :][: allowed.shape[0] + min(y, 0), : allowed.shape[1] + min(x, 0)]
+        window += looks * allowed[max(-y, 0) :, max(-x, 0) :][: window.shape[0], : window.shape[1]]
     agreed = (
         2 * np.pi * AGREEMENT_SIGMA_PX**2 * cv2.GaussianBlur(votes, (0, 0), AGREEMENT_SIGMA_PX) / np.maximum(visible, 1)
     )

@@ -134,21 +134,21 @@ class Points(Task):
         return at[((at > 0) & (at < self.cutting.size)).all(1)]
 
     def _describing(self, batch: Batch, points: list[Tensor], left: Tensor, right: Tensor) -> Tensor:
-        """Contrast the descriptors at corresponding points, one for each cell that both crops show."""
+        """Compare descriptors at corresponding points, one for each cell that both crops show (a contrastive loss)."""
         losses = []
         for k, labels_of_pair in enumerate(points):
-            here = self._point_per_cell(labels_of_pair)
-            x, y = here.long().clamp(0, self.cutting.size - 1).T
-            here = here[batch.clear[k, 0, y, x] > CLEAR_SHARE]
-            there = map_points(here, batch.mapping[k])
-            if len(here) < 2:
+            at_left = self._point_per_cell(labels_of_pair)
+            x, y = at_left.long().clamp(0, self.cutting.size - 1).T
+            at_left = at_left[batch.clear[k, 0, y, x] > CLEAR_SHARE]
+            at_right = map_points(at_left, batch.mapping[k])
+            if len(at_left) < 2:
                 continue
-            a, b = sample(left[k], here.to(self.device)), sample(right[k], there.to(self.device))
+            a, b = sample(left[k], at_left.to(self.device)), sample(right[k], at_right.to(self.device))
             likeness = DESCRIPTOR_SHARPNESS * a @ b.T
-            close = torch.cdist(there, there) < AMBIGUOUS_PX
-            others = (close & ~torch.eye(len(here), dtype=torch.bool)).to(self.device)
+            close = torch.cdist(at_right, at_right) < AMBIGUOUS_PX
+            others = (close & ~torch.eye(len(at_left), dtype=torch.bool)).to(self.device)
             likeness = likeness.masked_fill(others, -torch.inf)
-            index = torch.arange(len(here), device=self.device)
+            index = torch.arange(len(at_left), device=self.device)
             losses.append((functional.cross_entropy(likeness, index) + functional.cross_entropy(likeness.T, index)) / 2)
         return torch.stack(losses).mean() if losses else left.sum() * 0
 
@@ -205,15 +205,15 @@ def judge_points(batch: Batch, describe: Any) -> Iterator[Mark]:
         if not len(left) or not len(right):
             yield Mark(0.0, 0.0, 0.0)
             continue
-        apart = torch.cdist(map_points(left, batch.mapping[k]), right)
+        distance = torch.cdist(map_points(left, batch.mapping[k]), right)
         clear = [clear_at(batch, k, at) for at in (left, map_points(right, back[k]))]
         repeated = torch.cat([
-            apart.min(axis).values[shown] < REPEATED_PX for axis, shown in zip((1, 0), clear, strict=True)
+            distance.min(axis).values[shown] < REPEATED_PX for axis, shown in zip((1, 0), clear, strict=True)
         ])
         likeness = torch.from_numpy(one["descriptors"].astype(np.float32) @ other["descriptors"].astype(np.float32).T)
         partner = likeness.argmax(1)
         mutual = likeness.argmax(0)[partner] == torch.arange(len(left))
-        right_ones = apart[torch.arange(len(left)), partner][mutual] < REPEATED_PX
+        right_ones = distance[torch.arange(len(left)), partner][mutual] < REPEATED_PX
         yield Mark(
             float(repeated.float().mean()) if len(repeated) else 0.0,
             float(right_ones.float().mean()),

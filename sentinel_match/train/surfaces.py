@@ -60,8 +60,8 @@ class _Products(torch.autograd.Function):
 
 def window(size: int, at: Tensor) -> Tensor:
     """Compute (len(at), size) Gaussian weights of ``size`` features around each position."""
-    apart = torch.arange(size, device=at.device)[None] - at[:, None]
-    return torch.exp(-0.5 * (apart / WINDOW_SIGMA) ** 2) * (apart.abs() <= WINDOW_TAIL * WINDOW_SIGMA)
+    distance = torch.arange(size, device=at.device)[None] - at[:, None]
+    return torch.exp(-0.5 * (distance / WINDOW_SIGMA) ** 2) * (distance.abs() <= WINDOW_TAIL * WINDOW_SIGMA)
 
 
 def template(left: Tensor, right: Tensor, at: Tensor, radius: int) -> Tensor:
@@ -80,12 +80,12 @@ def template(left: Tensor, right: Tensor, at: Tensor, radius: int) -> Tensor:
     along = window(size, at).to(left.dtype)
     products = _Products.apply(left, right, radius)  # type: ignore[no-untyped-call]
     common = torch.einsum("rh,nkhw,sw->nrsk", along, products, along)
-    energy = torch.einsum("rh,nhw,sw->nrs", along, (left**2).sum(1), along)
+    left_energy = torch.einsum("rh,nhw,sw->nrs", along, (left**2).sum(1), along)
     steps = torch.arange(-radius, radius + 1, device=left.device)
     far = window(size, (at[:, None] + steps).flatten()).to(left.dtype)
-    there = torch.einsum("rh,nhw,sw->nrs", far, (right**2).sum(1), far)
-    there = there.view(-1, len(at), len(steps), len(at), len(steps)).transpose(2, 3).flatten(3)
-    return torch.as_tensor(common / (energy[..., None].clamp_min(1e-6) * there.clamp_min(1e-6)).sqrt())
+    right_energy = torch.einsum("rh,nhw,sw->nrs", far, (right**2).sum(1), far)
+    right_energy = right_energy.view(-1, len(at), len(steps), len(at), len(steps)).transpose(2, 3).flatten(3)
+    return torch.as_tensor(common / (left_energy[..., None].clamp_min(1e-6) * right_energy.clamp_min(1e-6)).sqrt())
 
 
 def phase(left: Tensor, right: Tensor, at: Tensor, radius: int, side: int) -> Tensor:
