@@ -6,6 +6,7 @@ import doctest
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from click.testing import CliRunner, Result
 
 from sentinel_match import images
 from sentinel_match.cli import main
-from sentinel_match.errors import ExtraMissing, NotAProduct, UnknownMatcher
+from sentinel_match.errors import DeviceMissing, ExtraMissing, NotAProduct, UnknownMatcher
 from sentinel_match.images import ImageMatcher, visualize_matches
+from sentinel_match.images.matches import saved_summary
 from sentinel_match.matchers.sift import Sift
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.testing.checks import example_pair
@@ -181,14 +183,116 @@ def test_an_option_the_matcher_lacks_is_refused_at_once() -> None:
         ImageMatcher("nothing")
 
 
-def test_what_cannot_be_an_image_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="an image is"):
-        UPRIGHT.match_images(np.zeros(5), PAIR.right)
-    with pytest.raises(ValueError, match="the mask is"):
-        UPRIGHT.match_images(PAIR.left, PAIR.right, valid=(np.ones((2, 2), bool), None))
+@pytest.mark.parametrize(
+    ("choice", "sentence"),
+    [
+        ({"matcher": None}, "must be the name of a matcher, or a matcher"),
+        ({"model": "track"}, "must be one of translation, similarity, affine, homography"),
+        ({"resize": "1024"}, "must be one side in pixels"),
+        ({"resize": (0, 5)}, "must be one side in pixels"),
+        ({"resize": 512.5}, "must be one side in pixels"),
+        ({"rotations": ()}, "must be one or more angles"),
+        ({"max_keypoints": 0}, "must be a whole number above 0"),
+        ({"confidence": 7.0}, "must be a number from 0 to 1"),
+        ({"windows": True}, "must be a whole number"),
+        ({"band": ""}, "must be the name of a band"),
+        ({"masking": None}, r"must be Masking\(...\)"),
+        ({"seed": -1}, "must be a whole number, 0 or more"),
+    ],
+)
+def test_an_option_that_no_matcher_could_take_is_refused_at_once(choice: dict[str, Any], sentence: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=sentence) as refusal:
+        ImageMatcher(**choice)
+    assert f"ImageMatcher.{next(iter(choice))} is " in str(refusal.value)
+
+
+def test_a_device_that_nobody_has_is_refused_whatever_the_matcher() -> None:
+    with pytest.raises(DeviceMissing, match="none of auto, cpu, cuda"):
+        ImageMatcher("sift", device="gpu")
+
+
+def test_angles_and_sizes_may_come_in_any_sequence() -> None:
+    matcher = ImageMatcher("sift", resize=[200, 150], rotations=np.array([0.0]))  # type: ignore[arg-type]
+    assert matcher.match_images(PAIR.left, PAIR.right).matrix is not None
+
+
+@pytest.mark.parametrize(
+    ("image", "sentence"),
+    [
+        (None, "an image is an array of pixels, a path or a scene, not of type NoneType"),
+        ([[0.0, 1.0]], "not of type list"),
+        (PAIR.left.astype(complex), "real numbers, not complex128"),
+        (PAIR.left.astype(object), "real numbers, not object"),
+        (np.zeros(5), "an image is"),
+        (np.zeros((3, 64, 64)), "an image is"),
+        (np.zeros((0, 64)), "an image has pixels"),
+    ],
+)
+def test_what_cannot_be_an_image_is_refused(image: Any, sentence: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=sentence):
+        UPRIGHT.match_images(image, PAIR.right)
+
+
+@pytest.mark.parametrize(
+    ("masks", "sentence"),
+    [
+        ((np.ones((2, 2), bool), None), "the mask is"),
+        ((np.ones(PAIR.left.shape, np.uint8), None), "True where pixels are usable"),
+        ((None,), "valid must be a pair"),
+        (np.ones(PAIR.left.shape, bool), "valid must be a pair"),
+    ],
+)
+def test_what_cannot_be_a_mask_is_refused(masks: Any, sentence: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=sentence):
+        UPRIGHT.match_images(PAIR.left, PAIR.right, valid=masks)
+
+
+def test_what_cannot_be_quarter_turns_is_refused() -> None:
+    for turns, sentence in ((1, "must be a pair"), ((0.5, 0), "must be whole numbers")):
+        with pytest.raises(TypeError, match=f"quarter_turns {sentence}"):
+            UPRIGHT.match_images(PAIR.left, PAIR.right, quarter_turns=turns)  # type: ignore[arg-type]
+
+
+def test_a_file_that_is_no_image_or_not_there_is_named(tmp_path: Path) -> None:
     (tmp_path / "page.png").write_text("<html>")
-    with pytest.raises(NotAProduct):
-        UPRIGHT.match_images(tmp_path / "page.png", PAIR.right)
+    for name in ("page.png", "nothing.png"):
+        with pytest.raises(NotAProduct, match=name):
+            UPRIGHT.match_images(tmp_path / name, PAIR.right)
+
+
+def test_masked_pixels_are_not_valid() -> None:
+    left = np.ma.masked_where(np.broadcast_to(np.arange(256) < 80, PAIR.left.shape), PAIR.left)
+    assert UPRIGHT.match_images(left, PAIR.right).keypoints0[:, 0].min() > 80
+
+
+def test_a_result_says_in_a_line_what_was_found() -> None:
+    result = UPRIGHT.match_images(PAIR.left, PAIR.right)
+    assert f"<ImageMatches: {result.inlier.sum()} of {len(result.score)} matches agree" in repr(result)
+    nothing = UPRIGHT.match_images(PAIR.left, np.zeros_like(PAIR.right))
+    assert f"<ImageMatches: no match, {nothing.why}>" == repr(nothing)
+
+
+def test_a_summary_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+    result = UPRIGHT.match_images(PAIR.left, PAIR.right)
+    result.save(tmp_path / "matches.npz", key="k")
+    summary = saved_summary(tmp_path / "matches.npz", "k")
+    assert summary is not None
+    assert result.summary.to_dict() == summary.to_dict()
+    assert ["keypoints", "matches", "believed", "angle", "matrix", "why"] == list(summary.to_dict())
+    assert saved_summary(tmp_path / "matches.npz", "other") is saved_summary(tmp_path / "nothing.npz", "k") is None
+
+
+def test_a_figure_of_other_images_or_other_matches_is_refused() -> None:
+    result = UPRIGHT.match_images(PAIR.left, PAIR.right)
+    with pytest.raises(ValueError, match="the right image has 256 x 99 pixels, and the matches are of 256 x 256"):
+        visualize_matches(PAIR.left, PAIR.right[:99], result)
+    with pytest.raises(TypeError, match="matches are what match_images returns"):
+        visualize_matches(PAIR.left, PAIR.right, result.summary)  # type: ignore[arg-type]
+
+
+def test_a_figure_without_a_suffix_is_png(tmp_path: Path) -> None:
+    visualize_matches(PAIR.left, PAIR.right, UPRIGHT.match_images(PAIR.left, PAIR.right), tmp_path / "figure")
+    assert b"PNG" == (tmp_path / "figure").read_bytes()[1:4]
 
 
 def test_a_bad_file_in_a_list_ends_nothing_and_shows_in_the_status(folder: Path) -> None:

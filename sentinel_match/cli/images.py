@@ -3,17 +3,50 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from sentinel_match.cli import terminal
 
 if TYPE_CHECKING:
-    from sentinel_match.images import ImageMatcher
+    from sentinel_match.images import ImageMatcher, ImageSummary
 
-IMAGES = {".jp2", ".tif", ".tiff", ".jpg", ".jpeg", ".png"}
+PICTURE_SUFFIXES = {".jp2", ".tif", ".tiff", ".jpg", ".jpeg", ".png"}
+
+
+class _ImagePair(NamedTuple):
+    """Two images to match."""
+
+    left: Path
+    right: Path
+    turns: tuple[int, int] = (0, 0)
+    """Quarter turns, counter-clockwise, that set each upright."""
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What became of a pair."""
+
+    status: str
+    """``matched``, ``kept``, ``no match`` or ``failed``."""
+    summary: ImageSummary | None = None
+    """``None`` where it failed."""
+    why: str = ""
+    """Why it failed."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Write it as ``summary.json`` has it."""
+        return {"status": self.status, **(self.summary.to_dict() if self.summary else {"why": self.why})}
+
+    def to_row(self) -> list[Any]:
+        """Write it as a row of the table: status, matches, inliers, angle, why."""
+        s = self.summary
+        if s is None:
+            return [self.status, None, None, None, self.why]
+        return [self.status, s.matches, s.inliers, None if s.angle is None else round(s.angle, 3), s.why]
 
 
 @click.command()
@@ -69,118 +102,113 @@ def images(ctx: click.Context, /, names: tuple[Path, ...], output: Path, **value
         raise click.UsageError(str(error)) from error
     from sentinel_match.atomic import write_text
 
+    outcomes: dict[str, _Outcome] = {}
     summary: dict[str, Any] = {}
-    for k, (left, right, turns) in enumerate(pairs):
-        name = f"{left.stem}_{right.stem}_matches"
+    for k, pair in enumerate(pairs):
+        name = f"{pair.left.stem}_{pair.right.stem}_matches"
         if name in summary:  # two folders with files of the same names
             name = f"{name}_{k}"
         if not ctx.obj:
-            click.echo(f"[{k + 1}/{len(pairs)}] {left.name} {right.name}", err=True)
-        summary[name] = {"left": str(left), "right": str(right)} | _one(
-            matcher, left, right, turns, output / f"{name}.npz", force=values["force"], viz=values["viz"]
-        )
+            click.echo(f"[{k + 1}/{len(pairs)}] {pair.left.name} {pair.right.name}", err=True)
+        outcome = _match(matcher, pair, output / f"{name}.npz", force=values["force"], viz=values["viz"])
+        outcomes[name] = outcome
+        summary[name] = {"left": str(pair.left), "right": str(pair.right), **outcome.to_dict()}
         write_text(output / "summary.json", json.dumps(summary, indent=1) + "\n")
-    rows = [
-        [n, s["status"], s.get("matches"), s.get("believed"), s.get("angle"), s.get("why")] for n, s in summary.items()
-    ]
-    terminal.print_table(
-        f"{len(rows)} pairs", ["pair", "outcome", "matches", "believed", "angle", "why"], rows, ["matches", "believed"]
-    )
-    lost = any(s["status"] == "no match" for s in summary.values())
-    if lost and not ctx.obj and values["matcher"] != "phase":
+    columns = ["pair", "outcome", "matches", "believed", "angle", "why"]
+    rows = [[name, *outcome.to_row()] for name, outcome in outcomes.items()]
+    terminal.print_table(f"{len(rows)} pairs", columns, rows, ["matches", "believed"])
+    statuses = {outcome.status for outcome in outcomes.values()}
+    if "no match" in statuses and not ctx.obj and values["matcher"] != "phase":
         click.echo("images that lie nearly on each other already: try --matcher phase", err=True)
-    if lost or any(s["status"] == "failed" for s in summary.values()):
+    if statuses & {"no match", "failed"}:
         ctx.exit(1)
 
 
-def _one(
-    matcher: ImageMatcher, left: Path, right: Path, turns: tuple[int, int], target: Path, *, force: bool, viz: bool
-) -> dict[str, Any]:
+def _match(matcher: ImageMatcher, pair: _ImagePair, target: Path, *, force: bool, viz: bool) -> _Outcome:
     """Match one pair, or find it done; what goes wrong is told, not raised."""
     from sentinel_match.cache import digest
     from sentinel_match.errors import InputError, OutputError
     from sentinel_match.images import visualize_matches
+    from sentinel_match.images.matches import saved_summary
     from sentinel_match.products.catalogue import read_scene
 
     try:
-        scenes = read_scene(left), read_scene(right)
-        # As it comes back from the file
+        scenes = read_scene(pair.left), read_scene(pair.right)
         bands = [[b.asset.sha256() for b in scene.bands] for scene in scenes]
-        recipe = json.dumps([matcher.recipe, bands, turns], default=str, sort_keys=True)
-        done = None if force else _done(target, digest({"recipe": recipe}))
+        # As it comes back from the file
+        recipe = json.dumps([matcher.recipe, bands, pair.turns], default=str, sort_keys=True)
+        key = digest({"recipe": recipe})
+        summary = None if force else saved_summary(target, key)
         figure = target.with_suffix(".png")
-        if done is not None and (figure.exists() or not viz):
-            return {"status": "kept" if done["matrix"] else "no match", **done}
-        result = matcher.match_images(*scenes, quarter_turns=turns)
-        result.save(target, digest({"recipe": recipe}))
+        if summary is not None and (figure.exists() or not viz):
+            return _Outcome("kept" if summary.matrix else "no match", summary)
+        result = matcher.match_images(*scenes, quarter_turns=pair.turns)
+        result.save(target, key)
         if viz:
             visualize_matches(matcher.view(scenes[0]), matcher.view(scenes[1]), result, figure)
     except OutputError:
         raise
     except InputError as error:
-        return {"status": "failed", "why": str(error)}
-    return {"status": "no match" if result.model is None else "matched", **result.summary}
-
-
-def _done(path: Path, key: str) -> dict[str, Any] | None:
-    """The summary of a pair that was matched in the same way, or ``None``."""
-    import zipfile
-
-    import numpy as np
-
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            if str(stored["key"]) != key:
-                return None
-            summary: dict[str, Any] = json.loads(str(stored["summary"]))
-            return summary
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
+        return _Outcome("failed", why=str(error))
+    return _Outcome("no match" if result.model is None else "matched", result.summary)
 
 
 def _matcher(values: dict[str, Any]) -> ImageMatcher:
+    """Make the matcher of the options as click gives them.
+
+    Raises:
+        click.UsageError: --resize is none.
+        ValueError: the matcher has no such option.
+    """
     from sentinel_match.images import ImageMatcher
     from sentinel_match.matching.unguided import ROTATIONS
 
-    given = values["resize"].lower().split("x")
     try:
-        sides = tuple(int(n) for n in given)
+        sides = tuple(int(n) for n in values["resize"].lower().split("x"))
     except ValueError:
         raise click.UsageError("--resize is one number, WIDTHxHEIGHT, or -1") from None
     if len(sides) > 2 or (min(sides) < 1 and sides != (-1,)):
         raise click.UsageError("--resize is one number, WIDTHxHEIGHT, or -1")
     resize = None if sides == (-1,) else sides[0] if len(sides) == 1 else (sides[0], sides[1])
-    same = ("matcher", "device", "max_keypoints", "keypoint_threshold", "nms_radius", "confidence", "model", "seed")
     rotations = (0.0,) if values["no_rotation"] else ROTATIONS
-    chosen = {name: values[name] for name in (*same, "windows")}
-    return ImageMatcher(resize=resize, rotations=rotations, **chosen)
+    names = ("matcher", "device", "max_keypoints", "keypoint_threshold", "nms_radius", "confidence", "model", "windows")
+    return ImageMatcher(resize=resize, rotations=rotations, seed=values["seed"], **{n: values[n] for n in names})
 
 
-def _pairs(names: tuple[Path, ...], values: dict[str, Any]) -> list[tuple[Path, Path, tuple[int, int]]]:
-    """The pairs to match, in order, with the quarter turns of each image."""
+def _pairs(names: tuple[Path, ...], values: dict[str, Any]) -> list[_ImagePair]:
+    """List the pairs to match, in order.
+
+    Raises:
+        click.UsageError: they are given in no way, or in several.
+        BadList: a line of the list is no pair.
+    """
     folder = values["input_dir"] or Path()
     ways = [bool(names), values["listing"] is not None, bool(values["indexes_of_images"])]
     if sum(ways) != 1 or len(names) not in {0, 2}:
         raise click.UsageError("give LEFT and RIGHT, or --pairs, or --input-dir with --indexes-of-images")
     if names:
-        return [(folder / names[0], folder / names[1], (0, 0))]
+        return [_ImagePair(folder / names[0], folder / names[1])]
     if values["listing"]:
-        pairs = [(folder / a, folder / b, turns) for a, b, turns in _listed(values["listing"])]
+        pairs = _read_list(values["listing"], folder)
         if values["shuffle"]:
             import random
 
             random.Random(values["seed"]).shuffle(pairs)  # noqa: S311 - an order, no secret
         return pairs[: values["max_length"]]
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGES)
-    said = "\n".join(f"{k:4d} {path.name}" for k, path in enumerate(found))
-    click.echo(said, err=True)
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
+    click.echo("\n".join(f"{k:4d} {path.name}" for k, path in enumerate(paths)), err=True)
     i, j = values["indexes_of_images"]
-    if not (0 <= i < len(found) and 0 <= j < len(found)):
-        raise click.UsageError(f"{folder} has {len(found)} images, numbered from 0 as listed")
-    return [(found[i], found[j], (0, 0))]
+    if not (0 <= i < len(paths) and 0 <= j < len(paths)):
+        raise click.UsageError(f"{folder} has {len(paths)} images, numbered from 0 as listed")
+    return [_ImagePair(paths[i], paths[j])]
 
 
-def _listed(path: Path) -> list[tuple[str, str, tuple[int, int]]]:
+def _read_list(path: Path, folder: Path) -> list[_ImagePair]:
+    """Read the pairs of a list, whose names are in a folder.
+
+    Raises:
+        BadList: a line is no pair.
+    """
     from sentinel_match.errors import BadList
 
     pairs = []
@@ -191,6 +219,6 @@ def _listed(path: Path) -> list[tuple[str, str, tuple[int, int]]]:
         turns = words[2:4]
         if len(words) < 2 or len(turns) == 1 or not all(t in {"0", "1", "2", "3"} for t in turns):
             raise BadList(path, f"line {number} is not two names, then nothing or the quarter turns 0 to 3 of both")
-        one, other = (int(t) for t in turns) if turns else (0, 0)
-        pairs.append((words[0], words[1], (one, other)))
+        left_turns, right_turns = (int(t) for t in turns) if turns else (0, 0)
+        pairs.append(_ImagePair(folder / words[0], folder / words[1], (left_turns, right_turns)))
     return pairs
