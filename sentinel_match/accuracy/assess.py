@@ -257,9 +257,8 @@ def _fitted(
     """Select a transform; also return (N,) the weight of each point, and the plane that most of them agree on."""
     left, right, sigma, seed = evidence.left, evidence.right, evidence.sigma, fitting.seed
     try:
-        plane = robust.robust_fit(
-            fitting.plane, left, right, sigma, tolerance=TOLERANCE[1] * gsd, quality=-sigma, seed=seed
-        )
+        pairs = robust.PointPairs(left, right, sigma)
+        plane = robust.robust_fit(fitting.plane, pairs, tolerance=TOLERANCE[1] * gsd, quality=-sigma, seed=seed)
         weight = selection.consensus(left, right, plane, TOLERANCE[1] * gsd)
         if (refined := evidence.refined).any():
             # What hides ground, clouds and their shadows, agrees with itself: weak peaks have no say beside sure ones
@@ -268,9 +267,7 @@ def _fitted(
             weight[refined] *= sure**4
         weight[evidence.kept] = 1.0
         kinds = selection.TRIED if fitting.asked is None else (fitting.asked,)
-        chosen = selection.choose(
-            left, right, sigma, weight, azimuth=fitting.azimuth, kinds=kinds, apart=WITNESS * gsd, seed=seed
-        )
+        chosen = selection.choose(pairs, weight, azimuth=fitting.azimuth, kinds=kinds, apart=WITNESS * gsd, seed=seed)
     except transform.NoModel as error:
         raise NoMatch(*ids, str(error)) from error
     return chosen, weight, plane

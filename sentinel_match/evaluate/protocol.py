@@ -247,11 +247,12 @@ def _pixel_model(correspondences: Correspondences, sample: Sample) -> Callable[[
 def _fitted_corner(kind: str, correspondences: Correspondences, sample: Sample) -> float:
     """Measure the corner error of a model fitted to all that was delivered."""
     best = np.argsort(-correspondences.score, kind="stable")[:FIT_AT_MOST]
-    left, right, score = correspondences.left[best], correspondences.right[best], correspondences.score[best]
     sigma, errors = np.full(len(best), FIT_TOLERANCE / 10), []
+    pairs = robust.PointPairs(correspondences.left[best], correspondences.right[best], sigma)
+    score = correspondences.score[best]
     for seed in range(RANSAC_SEEDS):
         try:
-            model = robust.robust_fit(kind, left, right, sigma, tolerance=FIT_TOLERANCE, quality=score, seed=seed)
+            model = robust.robust_fit(kind, pairs, tolerance=FIT_TOLERANCE, quality=score, seed=seed)
         except transform.NoModel:  # too few, or all on one line
             model = None
         errors.append(metrics.corner_error(model, sample.truth, sample.box))

@@ -25,7 +25,7 @@ def likely(
     tolerance: float,
     reach: float,
 ) -> NDArray[np.float64]:
-    """(N,) probability that each correspondence is right by its own quality, whether it agrees with a model or not.
+    """Estimate (N,) how likely each correspondence is right by its own quality, whether it agrees with a model or not.
 
     Args:
         residual: (N,) distance to the model, in the frame's unit.
@@ -42,7 +42,7 @@ def likely(
 def probability(
     residual: NDArray[np.float64], quality: NDArray[np.float64], tolerance: float, reach: float
 ) -> NDArray[np.float64]:
-    """Probability that each correspondence is right, from its quality and the company it keeps.
+    """Estimate how likely each correspondence is right, from its quality and from the residuals of its like.
 
     Sorted by quality, wrong ones are those that lie beyond twice the tolerance; over the search area their density is
     even, so ``wrong_inside = wrong_outside * area_inside / area_outside``. The share of the rest among the points
@@ -57,7 +57,7 @@ def probability(
 def reliability(
     residual: NDArray[np.float64], quality: NDArray[np.float64], tolerance: float, reach: float
 ) -> NDArray[np.float64]:
-    """(N,) share of right ones among all correspondences of such quality, wherever they lie; see ``probability``."""
+    """Estimate (N,) the share of right ones among all correspondences of such quality, wherever they lie."""
     return _share_right(residual, quality, tolerance, reach, whole=True)
 
 
@@ -74,9 +74,9 @@ def _share_right(
     order = np.argsort(quality, kind="stable")
     # In groups of at least 50 the counts are steady enough to divide; Laplace's rule keeps small sets honest
     groups = np.array_split(order, max(1, min(n // 50, 200)))
-    of = np.array([(len(g) if whole else inside[g].sum()) + 1.0 for g in groups])
-    right_share = np.array([max(inside[g].sum() - ratio * outside[g].sum(), 0.0) for g in groups]) / of
-    smooth = isotonic_regression(right_share, weights=of).x
+    counts = np.array([(len(g) if whole else inside[g].sum()) + 1.0 for g in groups])
+    right_share = np.array([max(inside[g].sum() - ratio * outside[g].sum(), 0.0) for g in groups]) / counts
+    smooth = isotonic_regression(right_share, weights=counts).x
     score = np.empty(n)
     for group, value in zip(groups, smooth, strict=True):
         score[group] = value

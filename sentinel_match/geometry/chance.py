@@ -17,7 +17,7 @@ ACCEPTED_CHANCE = 1e-3
 
 
 def agreement(left: Points, right: Points, model: PlaneTransform, tolerance: float, reach: float) -> tuple[int, float]:
-    """How many correspondences agree with a model, and how likely chance alone would give as many.
+    """Count the correspondences that agree with a model, and tell how likely chance alone gives so many.
 
     Args:
         left: (N, 2) points.
@@ -45,7 +45,7 @@ def agreement(left: Points, right: Points, model: PlaneTransform, tolerance: flo
 
 
 def by_chance(agreeing: int, of: int, share: float) -> float:
-    """Probability that unrelated correspondences agree so often with what had no part in them.
+    """Compute the probability that unrelated correspondences agree so often with what had no part in them.
 
     Args:
         agreeing: how many do.
@@ -56,7 +56,7 @@ def by_chance(agreeing: int, of: int, share: float) -> float:
 
 
 def _at_least(count: int, of: int, share: float) -> float:
-    """Probability of so many successes: the binomial tail, without scipy.stats, which takes a second to import."""
+    """Compute the probability of so many successes: the binomial tail, without scipy.stats, slow to import (1 s)."""
     from scipy.special import betainc
 
     return float(betainc(count, of - count + 1, share)) if 0 < count <= of else float(count <= 0)

@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 
 WGS84 = Geod(ellps="WGS84")
 
-PIECES = 16
+EDGE_PIECES = 16
 """Pieces an edge of a grid square is cut into: a tile edge then strays 2 m from its lon/lat chords, 7 m at 83 north."""
 
-STEP = 0.25
+LONGEST_EDGE_DEGREES = 0.25
 """Longest edge in degrees: beyond it a straight line in lon/lat and a geodesic would part by more than 10 m."""
 
-TOUCHING = 10.0
+TOUCHING_M = 10.0
 """Metres: an intersection with a smaller mean width is two edges that touch, one pixel of the finest band."""
 
 EQUAL_AREA = "+proj=cea +ellps=WGS84 +units=km +over"
 """A plane of true areas on the whole ellipsoid; ``+over`` lets longitudes run on past 180."""
 
-LONGEST = 15_000.0
+LONGEST_AROUND_KM = 15_000.0
 """Kilometres around the longest believable footprint: a whole datastrip of an old multi-granule product."""
 
 
@@ -55,7 +55,7 @@ class Footprint:
 
     @staticmethod
     def from_geobox(gbox: GeoBox) -> Footprint:
-        """The whole square of a grid, its edges densified so that they keep their course in lon/lat.
+        """Make the footprint of a grid's whole square, its edges densified so that they keep their course in lon/lat.
 
         Raises:
             ValueError: the grid has no CRS, or lies outside the area where its CRS is defined.
@@ -67,7 +67,7 @@ class Footprint:
 
     @staticmethod
     def from_lonlat(polygon: Polygon | MultiPolygon) -> Footprint:
-        """Any polygon in WGS84 degrees (lon, lat): crossing ±180, already split there, or with crossing edges.
+        """Make the footprint of any polygon in WGS84 degrees (lon, lat): beyond ±180, split there, or crossing itself.
 
         An edge that spans more than half the globe is taken the other, shorter way round.
 
@@ -81,12 +81,12 @@ class Footprint:
         near = [_shifted(part, _turns(_middle(part) - _middle(anchor))) for part in parts]
         # 1e-9 degrees is 0.1 mm: closes the crack that pre-split rings leave between 180 and 179.99999999999994.
         whole = near[0] if len(near) == 1 else shapely.union_all(near, grid_size=1e-9)
-        whole = _polygonal(shapely.make_valid(whole)).segmentize(STEP)
+        whole = _polygonal(shapely.make_valid(whole)).segmentize(LONGEST_EDGE_DEGREES)
         return Footprint(_shifted(whole, _turns(_middle(whole))))
 
     @staticmethod
     def from_positions(text: str, tile: GeoBox | None) -> tuple[Footprint, str]:
-        """Footprint from an ``EXT_POS_LIST``: ``lat lon lat lon …``, with a zero height after all or some of the pairs.
+        """Read an ``EXT_POS_LIST``: ``lat lon lat lon …``, with a zero height after all or some of the pairs.
 
         Read against ``tile`` when it is known: projected straight into its UTM zone (where an antimeridian ring is an
         ordinary ring), repaired, and cut with the tile square.
@@ -103,9 +103,9 @@ class Footprint:
                 return Footprint.from_lonlat(Polygon(ring)), "product"
             crs = str(tile.crs)
             east, north = _transformer("EPSG:4326", crs).transform(ring[:, 0], ring[:, 1], errcheck=True)
-            drawn = _polygonal(shapely.make_valid(Polygon(np.column_stack([east, north]))))
+            polygon = _polygonal(shapely.make_valid(Polygon(np.column_stack([east, north]))))
             square, step = _square(tile)
-            return _from_crs(_polygonal(drawn & square), crs, step), "product"
+            return _from_crs(_polygonal(polygon & square), crs, step), "product"
         except (ValueError, RuntimeError):  # pyproj's own error is a RuntimeError
             if tile is None:
                 raise
@@ -113,19 +113,19 @@ class Footprint:
 
     @cached_property
     def area_km2(self) -> float:
-        """Area on the WGS84 ellipsoid, in square kilometres (Karney 2013, through ``pyproj.Geod``)."""
+        """Measure the area on the WGS84 ellipsoid, in square kilometres (Karney 2013, through ``pyproj.Geod``)."""
         return _measure(self.polygon)[0] / 1e6
 
     @property
     def bbox(self) -> tuple[float, float, float, float]:
-        """(west, south, east, north) in degrees within ±180; west > east where the antimeridian is crossed."""
+        """Return (west, south, east, north) in degrees within ±180; west > east where the antimeridian is crossed."""
         west, south, east, north = self.polygon.bounds
         if east - west >= 360:
             return -180.0, south, 180.0, north
         return (west + 360 if west < -180 else west), south, (east - 360 if east > 180 else east), north
 
     def intersection(self, other: Footprint) -> Footprint | None:
-        """The ground both show, whichever turn around the globe their longitudes are on.
+        """Intersect two footprints, whichever turn around the globe their longitudes are on.
 
         Returns:
             ``None`` when they do not meet; pieces narrower than a pixel are edges that only touch.
@@ -139,7 +139,7 @@ class Footprint:
         return Footprint.from_lonlat(MultiPolygon(pieces)) if pieces else None
 
     def to_crs(self, crs: Any) -> Polygon | MultiPolygon:
-        """The polygon in another CRS (anything pyproj understands), in that CRS's units, x first.
+        """Project the polygon to another CRS (anything pyproj understands), in that CRS's units, x first.
 
         Raises:
             ValueError: the footprint lies outside the area where the CRS is defined.
@@ -147,18 +147,18 @@ class Footprint:
         return _polygonal(shapely.make_valid(_transformed(self.polygon, "EPSG:4326", str(crs))))
 
     def geojson(self) -> dict[str, Any]:
-        """RFC 7946 geometry: longitudes in [-180, 180], cut at the antimeridian (3.1.9), right-handed rings, 1 cm."""
+        """Write it as RFC 7946 asks: longitudes within ±180, cut there (section 3.1.9), right-handed rings, to 1 cm."""
         pieces = []
         for turn in (-1, 0, 1):
-            here = self.polygon & box(360 * turn - 180, -90, 360 * turn + 180, 90)
+            part = self.polygon & box(360 * turn - 180, -90, 360 * turn + 180, 90)
             # Rounding can fold a thin corner over itself; set_precision rounds and stays valid.
-            pieces += _parts(shapely.set_precision(_shifted(here, turn), 1e-7))
-        drawn = [_rounded(orient(piece)) for piece in pieces]
-        return dict(mapping(drawn[0] if len(drawn) == 1 else MultiPolygon(drawn)))
+            pieces += _parts(shapely.set_precision(_shifted(part, turn), 1e-7))
+        polygons = [_rounded(orient(piece)) for piece in pieces]
+        return dict(mapping(polygons[0] if len(polygons) == 1 else MultiPolygon(polygons)))
 
 
 def overlaps(footprints: Sequence[Footprint]) -> dict[tuple[int, int], float]:
-    """Km² of common ground of every two footprints that have any, by their indices (first < second).
+    """Estimate the km² of common ground of every two footprints that have any, by their indices (first < second).
 
     Meant for thousands: an estimate to about 0.5 %, from simplified outlines in an equal-area plane; ``intersection``
     is exact, and many times slower.
@@ -180,16 +180,18 @@ def overlaps(footprints: Sequence[Footprint]) -> dict[tuple[int, int], float]:
     one, other = shapely.STRtree(shapes).query(shapes)
     one, other = np.array([one, other])[:, index[one] < index[other]]
     km2 = shapely.area(shapely.intersection(shapes[one], shapes[other]))
-    met = km2 > 0
+    common = km2 > 0
     # Copies of one pair show the same ground again, or its other end: the larger is the overlap or nearly so.
-    found: dict[tuple[int, int], float] = {}
-    for i, j, area in zip(index[one[met]].tolist(), index[other[met]].tolist(), km2[met].tolist(), strict=True):
-        found[i, j] = max(area, found.get((i, j), 0.0))
-    return found
+    areas: dict[tuple[int, int], float] = {}
+    for i, j, area in zip(
+        index[one[common]].tolist(), index[other[common]].tolist(), km2[common].tolist(), strict=True
+    ):
+        areas[i, j] = max(area, areas.get((i, j), 0.0))
+    return areas
 
 
 def _ring(text: str) -> NDArray[np.float64]:
-    """Vertices (N, 2) as lon, lat, closed."""
+    """Read vertices (N, 2) as lon, lat, closed."""
     try:
         numbers = [float(token) for token in text.split()]
     except ValueError:
@@ -199,13 +201,13 @@ def _ring(text: str) -> NDArray[np.float64]:
         raise ValueError("the footprint is not a list of at least three positions as latitude and longitude")
     ring = np.array(positions + positions[:1])[:, ::-1]
     around = float(WGS84.inv(*ring[:-1].T, *ring[1:].T)[2].sum()) / 1e3
-    if around > LONGEST:
+    if around > LONGEST_AROUND_KM:
         raise ValueError(f"the footprint is {around:,.0f} km around, more than any Sentinel-2 product")
     return ring
 
 
 def _positions(numbers: list[float]) -> list[tuple[float, float]]:
-    """Positions (lat, lon) of a list that has a zero height after all, some or none of them; empty for no such list.
+    """Read positions (lat, lon) with a zero height after all, some or none of them; none where it is no such list.
 
     A zero may also be a latitude on the equator (tile T43MDV). The wrong reading swaps latitudes and longitudes from
     there on and leaps over the globe, so of all readings the one with the shortest way is right: dynamic programming
@@ -213,19 +215,19 @@ def _positions(numbers: list[float]) -> list[tuple[float, float]]:
     """
     at = {start: (lat, lon) for start, (lat, lon) in enumerate(pairwise(numbers)) if abs(lat) <= 90 and abs(lon) <= 180}
     # For each start: degrees travelled up to the position there, and where the position before starts.
-    way = {0: (0.0, -1)} if 0 in at else {}
-    for start, here in at.items():
+    routes = {0: (0.0, -1)} if 0 in at else {}
+    for start, position in at.items():
         for previous in (start - 2, start - 3):
-            if previous in way and (previous == start - 2 or numbers[start - 1] == 0):
-                leap = max(abs(here[0] - at[previous][0]), abs(here[1] - at[previous][1]))
-                way[start] = min((way[previous][0] + leap, previous), way.get(start, (inf, -1)))
-    ends = {len(numbers) - 2, len(numbers) - 3 if numbers[-1:] == [0] else -1} & way.keys()
-    end = min(ends, key=way.__getitem__, default=-1)
-    read = []
+            if previous in routes and (previous == start - 2 or numbers[start - 1] == 0):
+                leap = max(abs(position[0] - at[previous][0]), abs(position[1] - at[previous][1]))
+                routes[start] = min((routes[previous][0] + leap, previous), routes.get(start, (inf, -1)))
+    ends = {len(numbers) - 2, len(numbers) - 3 if numbers[-1:] == [0] else -1} & routes.keys()
+    end = min(ends, key=routes.__getitem__, default=-1)
+    positions = []
     while end >= 0:
-        read.append(at[end])
-        _, end = way[end]
-    return read[::-1]
+        positions.append(at[end])
+        _, end = routes[end]
+    return positions[::-1]
 
 
 def _from_crs(geometry: Polygon | MultiPolygon, crs: str, step: float) -> Footprint:
@@ -234,10 +236,10 @@ def _from_crs(geometry: Polygon | MultiPolygon, crs: str, step: float) -> Footpr
 
 def _transformed(geometry: Polygon | MultiPolygon, source: str, target: str) -> Polygon | MultiPolygon:
     transformer = _transformer(source, target)
-    moved = shapely.transform(geometry, lambda xy: np.column_stack(transformer.transform(*xy.T)))
-    if not all(isfinite(bound) for bound in moved.bounds):
+    projected = shapely.transform(geometry, lambda xy: np.column_stack(transformer.transform(*xy.T)))
+    if not all(isfinite(bound) for bound in projected.bounds):
         raise ValueError(f"the polygon lies outside the area of {CRS.from_user_input(target).name}")
-    return moved
+    return projected
 
 
 @lru_cache(maxsize=256)  # one per UTM zone and direction; making one takes longer than using it
@@ -246,15 +248,15 @@ def _transformer(source: str, target: str) -> Transformer:
 
 
 def _square(gbox: GeoBox) -> tuple[Polygon, float]:
-    """Outline of a grid in its own CRS, and the length of the pieces its edges are to be cut into."""
+    """Outline a grid in its own CRS, and tell the length of the pieces its edges are to be cut into."""
     rows, columns = gbox.shape
     a, b, c, d, e, f = gbox.affine[:6]
     corners = [(a * x + b * y + c, d * x + e * y + f) for x, y in ((0, 0), (columns, 0), (columns, rows), (0, rows))]
-    return Polygon(corners), max(hypot(x1 - x0, y1 - y0) for (x0, y0), (x1, y1) in pairwise(corners)) / PIECES
+    return Polygon(corners), max(hypot(x1 - x0, y1 - y0) for (x0, y0), (x1, y1) in pairwise(corners)) / EDGE_PIECES
 
 
 def _parts(geometry: Any) -> list[Polygon]:
-    """Polygons in any geometry; lines and points that an intersection leaves behind are dropped."""
+    """List the polygons in any geometry; lines and points that an intersection leaves behind are dropped."""
     whole = chain.from_iterable(
         part.geoms if isinstance(part, MultiPolygon) else [part] for part in getattr(geometry, "geoms", [geometry])
     )
@@ -269,7 +271,7 @@ def _polygonal(geometry: Any) -> Polygon | MultiPolygon:
 
 
 def _unrolled(polygon: Polygon) -> Polygon:
-    """The polygon with continuous longitudes; a ring around a pole is led up to the pole and back."""
+    """Give a polygon continuous longitudes; a ring around a pole is led up to the pole and back."""
     shell = _unrolled_ring(polygon.exterior)
     middle = (shell[:, 0].min() + shell[:, 0].max()) / 2
     holes = [_unrolled_ring(hole) for hole in polygon.interiors]
@@ -292,7 +294,7 @@ def _middle(geometry: Polygon | MultiPolygon) -> float:
 
 
 def _turns(degrees: float) -> int:
-    """Whole turns to take off so that the rest is in [-180, 180)."""
+    """Count the whole turns to take off so that the rest is in [-180, 180)."""
     return int((degrees + 180) // 360)
 
 
@@ -301,16 +303,16 @@ def _shifted(geometry: Any, turns: int) -> Any:
 
 
 def _measure(geometry: Polygon | MultiPolygon) -> tuple[float, float]:
-    """Square metres and metres around, on the ellipsoid."""
+    """Measure square metres and metres around, on the ellipsoid."""
     area, around = WGS84.geometry_area_perimeter(geometry)
     return abs(area), around
 
 
 def _is_sliver(piece: Polygon) -> bool:
     area, around = _measure(orient(piece))
-    return 2 * area < TOUCHING * around
+    return 2 * area < TOUCHING_M * around
 
 
 def _rounded(polygon: Polygon) -> Polygon:
-    """Coordinates as the shortest decimals of 1e-7 degrees, without the noise of a binary grid."""
+    """Write coordinates as the shortest decimals of 1e-7 degrees, without the noise of a binary grid."""
     return shapely.transform(polygon, lambda xy: np.round(xy, 7))

@@ -19,14 +19,14 @@ EARTH_RADIUS = 6_371_008.8
 
 
 def origin_of(geobox: GeoBox) -> tuple[int, int]:
-    """(row, col) of a raster's first pixel, counted in its own pixels from the origin of the CRS."""
+    """Locate a raster's first pixel: (row, col), counted in its own pixels from the origin of the CRS."""
     affine = geobox.affine
     # Lattices begin at whole, half or third pixels; rounding must not fall between two scenes of one lattice
     return math.floor(affine.f / affine.e + 0.4142), math.floor(affine.c / affine.a + 0.4142)
 
 
 def same_lattice(one: GeoBox, other: GeoBox) -> bool:
-    """Whether two grids meet pixel by pixel: one CRS, one pixel size, a whole number of pixels apart."""
+    """Tell whether two grids meet pixel by pixel: one CRS, one pixel size, a whole number of pixels apart."""
     if one.crs != other.crs:
         return False
     a, b = one.affine, other.affine
@@ -39,7 +39,7 @@ def same_lattice(one: GeoBox, other: GeoBox) -> bool:
 
 
 def metric(geobox: GeoBox) -> GeoBox:
-    """The grid itself where a metre of its CRS is a metre on the ground, else one in the UTM zone of its centre.
+    """Return the grid itself where a metre of its CRS is one on the ground, else one in the UTM zone of its centre.
 
     Degrees are no metres, and neither are those of a Mercator map: they grow with latitude.
     """
@@ -47,7 +47,7 @@ def metric(geobox: GeoBox) -> GeoBox:
 
 
 def in_metres(name: str) -> bool:
-    """Whether a metre of a CRS is a metre on the ground, or nearly."""
+    """Tell whether a metre of a CRS is a metre on the ground, or nearly."""
     from pyproj import CRS
 
     crs = CRS.from_user_input(name)
@@ -57,7 +57,7 @@ def in_metres(name: str) -> bool:
 
 
 def crs_name(crs: object) -> str:
-    """``EPSG:32633`` where the CRS has a number there, else its WKT."""
+    """Name a CRS: ``EPSG:32633`` where it has a number there, else its WKT."""
     from pyproj import CRS
 
     number = CRS.from_user_input(str(crs)).to_epsg()
@@ -65,7 +65,7 @@ def crs_name(crs: object) -> str:
 
 
 def covering(one: GeoBox, other: GeoBox, margin: int) -> GeoBox:
-    """The part of ``one``'s lattice, its extent and some pixels around it, that the other grid reaches.
+    """Cut out the part of ``one``'s lattice, its extent and some pixels around it, that the other grid reaches.
 
     Raises:
         ValueError: it reaches none.
@@ -82,7 +82,7 @@ def covering(one: GeoBox, other: GeoBox, margin: int) -> GeoBox:
 
 
 def ground_resolution(geobox: GeoBox) -> float:
-    """Side in metres of a square as large as one pixel, whatever the unit of the CRS and the rotation of the grid."""
+    """Compute the side in metres of a square as large as one pixel, whatever the CRS's unit and the grid's rotation."""
     a, b, _, d, e, _ = geobox.affine[:6]
     side = math.sqrt(abs(a * e - b * d))
     if geobox.crs is None:
@@ -92,22 +92,22 @@ def ground_resolution(geobox: GeoBox) -> float:
 
 
 def pixel_size(geobox: GeoBox) -> float:
-    """Side of a pixel in metres (the geometric mean where they are not square)."""
+    """Compute the side of a pixel in metres (the geometric mean where they are not square)."""
     return float(np.sqrt(abs(geobox.affine.a * geobox.affine.e)))
 
 
 def to_metres(geobox: GeoBox, points: np.ndarray) -> np.ndarray:
-    """Pixel positions to east, north in the grid's CRS."""
+    """Turn pixel positions into east, north in the grid's CRS."""
     return transformed(geobox.affine, points)
 
 
 def to_pixels(geobox: GeoBox, points: np.ndarray) -> np.ndarray:
-    """East, north to pixel positions."""
+    """Turn east, north into pixel positions."""
     return transformed(~geobox.affine, points)
 
 
 def native_pixels(points: np.ndarray, crs: object, geobox: GeoBox | None) -> np.ndarray:
-    """Positions in the pair's CRS to column, row of a band's own grid, which may be in another zone."""
+    """Turn positions in the pair's CRS into column, row of a band's own grid, which may be in another zone."""
     from pyproj import Transformer
 
     if geobox is None:
@@ -118,5 +118,5 @@ def native_pixels(points: np.ndarray, crs: object, geobox: GeoBox | None) -> np.
 
 
 def transformed(affine: Affine, points: np.ndarray) -> np.ndarray:
-    """(N, 2) points under an affine transform."""
+    """Move (N, 2) points by an affine transform."""
     return np.asarray(points @ np.array([[affine.a, affine.d], [affine.b, affine.e]]) + (affine.c, affine.f))

@@ -6,6 +6,7 @@ iteratively reweighted least squares with Tukey's biweight (Beaton & Tukey 1974)
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,8 +22,24 @@ RANSAC_TRIALS = 500
 """With half of the points wrong, 500 minimal sets of an affine model miss every clean one once in 10^28."""
 
 
+@dataclass(frozen=True, eq=False)
+class PointPairs:
+    """The same ground in two frames, and how well each place of it is known."""
+
+    left: Points
+    """(N, 2) points."""
+    right: Points
+    """(N, 2) the same ground in the right frame."""
+    sigma: NDArray[np.float64]
+    """(N,) standard deviation per axis of each correspondence, same unit."""
+
+    def __len__(self) -> int:
+        """Count the pairs."""
+        return len(self.left)
+
+
 def fit(kind: str, left: Points, right: Points, weight: NDArray[np.float64] | None = None) -> PlaneTransform:
-    """Weighted least-squares model of one kind.
+    """Fit a model of one kind by weighted least squares.
 
     Args:
         kind: ``translation``, ``similarity``, ``affine`` or ``homography``.
@@ -48,21 +65,17 @@ def fit(kind: str, left: Points, right: Points, weight: NDArray[np.float64] | No
 
 def robust_fit(
     kind: str,
-    left: Points,
-    right: Points,
-    sigma: NDArray[np.float64],
+    pairs: PointPairs,
     *,
     tolerance: float,
     quality: NDArray[np.float64] | None = None,
     seed: int = 0,
 ) -> PlaneTransform:
-    """The model most points agree on.
+    """Find the model that most points agree on.
 
     Args:
         kind: see :func:`fit`.
-        left: (N, 2) points.
-        right: (N, 2) points.
-        sigma: (N,) standard deviation per axis of each correspondence, same unit.
+        pairs: N of them.
         tolerance: residual beyond which a point says nothing (the MSAC truncation).
         quality: (N,) minimal sets are drawn from the better half; all alike when absent.
         seed: of the sampling; the same seed gives the same model.
@@ -70,7 +83,8 @@ def robust_fit(
     Raises:
         NoModel: fewer points than the kind needs, or all arrangements degenerate.
     """
-    n, k = len(left), MINIMAL[kind]
+    left, right, sigma = pairs.left, pairs.right, pairs.sigma
+    n, k = len(pairs), MINIMAL[kind]
     if n < k:
         raise NoModel(f"a {kind} needs {k} points, not {n}")
     rng = np.random.default_rng(seed)
@@ -84,19 +98,19 @@ def robust_fit(
         sets = np.stack([rng.choice(pool, k, replace=False) for _ in range(RANSAC_TRIALS)])
     models = _solve(kind, p[sets] / scale, q[sets] / scale, np.ones(sets.shape))
     # The cost of every candidate on a sample is enough to choose one; the refinement below sees all points
-    judge = pool if len(pool) <= 2000 else rng.choice(pool, 2000, replace=False)
-    homogeneous = np.column_stack([p[judge] / scale, np.ones(len(judge))])
+    sample = pool if len(pool) <= 2000 else rng.choice(pool, 2000, replace=False)
+    homogeneous = np.column_stack([p[sample] / scale, np.ones(len(sample))])
     moved = np.einsum("tij,nj->tni", models, homogeneous)
     with np.errstate(divide="ignore", invalid="ignore"):
-        error = (((moved[..., :2] / moved[..., 2:]) - q[judge] / scale) ** 2).sum(-1) * scale**2
+        error = (((moved[..., :2] / moved[..., 2:]) - q[sample] / scale) ** 2).sum(-1) * scale**2
     cost = np.minimum(np.nan_to_num(error, nan=np.inf), tolerance**2).sum(1)
     rescale = np.diag([scale, scale, 1.0])
     model = PlaneTransform(kind, rescale @ models[int(np.argmin(cost))] @ np.linalg.inv(rescale), origin)
     if not np.isfinite(model.matrix).all():
         raise NoModel(f"these points do not determine a {kind}")
-    for cut in np.geomspace(tolerance, max(tolerance / 3, 3 * float(np.median(sigma))), 6):
-        u = np.hypot(*(right - model(left)).T) / cut
-        weight = np.where(u < 1, (1 - u**2) ** 2, 0.0) / sigma**2
+    for limit in np.geomspace(tolerance, max(tolerance / 3, 3 * float(np.median(sigma))), 6):
+        share = np.hypot(*(right - model(left)).T) / limit
+        weight = np.where(share < 1, (1 - share**2) ** 2, 0.0) / sigma**2
         if np.count_nonzero(weight) < max(k, 2):
             break
         model = fit(kind, left, right, weight)
@@ -104,7 +118,7 @@ def robust_fit(
 
 
 def decluster(points: Points, score: NDArray[np.float64], distance: float | NDArray[np.float64]) -> NDArray[np.intp]:
-    """The best point of every square of a side, by index: neighbours that share pixels are one witness, not many.
+    """Keep the best point of every square of a side, by index: neighbours that share pixels are one witness, not many.
 
     Args:
         points: (N, 2).
@@ -113,25 +127,25 @@ def decluster(points: Points, score: NDArray[np.float64], distance: float | NDAr
             those that looked least far come first, and a wider one counts only in a square without any.
     """
     sides = np.broadcast_to(np.asarray(distance, float), len(points))
-    chosen = np.empty(0, np.intp)
+    selection = np.empty(0, np.intp)
     for side in np.unique(sides):
         cell = np.floor(points / side).astype(np.int64)
-        taken = {tuple(c) for c in cell[chosen].tolist()}
-        own = np.flatnonzero(sides == side)
-        own = own[np.argsort(-score[own], kind="stable")]
-        _, first = np.unique(cell[own], axis=0, return_index=True)
-        fresh = [k for k in own[first].tolist() if tuple(cell[k].tolist()) not in taken]
-        chosen = np.concatenate([chosen, np.array(fresh, np.intp)])
-    return np.sort(chosen)
+        occupied = {tuple(c) for c in cell[selection].tolist()}
+        members = np.flatnonzero(sides == side)
+        members = members[np.argsort(-score[members], kind="stable")]
+        _, best = np.unique(cell[members], axis=0, return_index=True)
+        additions = [k for k in members[best].tolist() if tuple(cell[k].tolist()) not in occupied]
+        selection = np.concatenate([selection, np.array(additions, np.intp)])
+    return np.sort(selection)
 
 
 def nmad(values: NDArray[np.float64]) -> float:
-    """Normalised median absolute deviation: a robust standard deviation (Höhle & Höhle 2009)."""
+    """Compute the normalised median absolute deviation: a robust standard deviation (Höhle & Höhle 2009)."""
     return float(1.4826 * np.median(np.abs(values - np.median(values)))) if len(values) else float("nan")
 
 
 def _solve(kind: str, p: NDArray[np.float64], q: NDArray[np.float64], w: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Least-squares matrices (T, 3, 3) of T weighted point sets (T, N, 2); NaN where a set is degenerate."""
+    """Solve T weighted point sets (T, N, 2) for their least-squares matrices (T, 3, 3); NaN where one is degenerate."""
     t = len(p)
     matrix = np.tile(np.eye(3), (t, 1, 1))
     if kind == "translation":

@@ -58,9 +58,7 @@ class _Trial(NamedTuple):
 
 
 def choose(
-    left: Points,
-    right: Points,
-    sigma: NDArray[np.float64],
+    pairs: robust.PointPairs,
     weight: NDArray[np.float64],
     *,
     azimuth: float = 0.0,
@@ -68,12 +66,10 @@ def choose(
     apart: float = 0.0,
     seed: int = 0,
 ) -> Selection:
-    """The simplest model that predicts unseen ground as well as any.
+    """Choose the simplest model that predicts unseen ground as well as any.
 
     Args:
-        left: (N, 2) points.
-        right: (N, 2) the same ground in the right frame.
-        sigma: (N,) standard deviation per axis, same unit.
+        pairs: N points, the same ground in both frames.
         weight: (N,) 0 to 1, by how much a point is believed; see :func:`consensus`.
         azimuth: of the satellite's track, radians clockwise from north.
         kinds: that compete, from simple to rich; only one: that one.
@@ -83,9 +79,10 @@ def choose(
     Raises:
         NoModel: the points do not determine even the simplest kind.
     """
+    left, right = pairs.left, pairs.right
     cells = np.unique(np.floor(left[weight > 0] / apart), axis=0) if apart > 0 else left[weight > 0]
-    trials = [t for kind in kinds for t in _trials(kind, left, right, weight / sigma**2, azimuth, len(cells))]
-    everything = np.ones(len(left), bool)
+    trials = [t for kind in kinds for t in _trials(kind, left, right, weight / pairs.sigma**2, azimuth, len(cells))]
+    all_points = np.ones(len(left), bool)
     if not trials:
         raise NoModel(f"{len(cells)} independent points are too few for a {kinds[0]}")
     block, fold = _blocks(left, seed)
@@ -97,21 +94,21 @@ def choose(
         if len(score) > 1 and (trial.kind not in scores or score.mean() < scores[trial.kind].mean()):
             scores[trial.kind], best[trial.kind] = score, (trial, error)
     if not scores:  # all in one block: nothing can be held out
-        return Selection(trials[0].fit(everything), np.full(left.shape, np.nan), block, {})
+        return Selection(trials[0].fit(all_points), np.full(left.shape, np.nan), block, {})
     least = min(scores.values(), key=lambda score: float(score.mean()))
     kind = next(k for k in kinds if k in scores and _no_worse(scores[k], least))
     errors = {k: float(np.sqrt(score.mean() / 2)) for k, score in scores.items()}
-    return Selection(best[kind][0].fit(everything), best[kind][1], block, errors)
+    return Selection(best[kind][0].fit(all_points), best[kind][1], block, errors)
 
 
 def _no_worse(score: NDArray[np.float64], least: NDArray[np.float64]) -> bool:
-    """Whether the difference over the same blocks is within its standard error."""
+    """Tell whether the difference over the same blocks is within its standard error."""
     worse = score - least
     return bool(worse.mean() <= worse.std(ddof=1) / np.sqrt(len(worse)))
 
 
 def consensus(left: Points, right: Points, model: PlaneTransform, tolerance: float) -> NDArray[np.float64]:
-    """(N,) how far each point is believed, by the company it keeps: Tukey's biweight about the median of its block.
+    """Weigh (N,) each point by its neighbours: Tukey's biweight about the median of its block.
 
     A model that is too simple for the ground must not decide which points a richer one may see.
 
@@ -125,12 +122,12 @@ def consensus(left: Points, right: Points, model: PlaneTransform, tolerance: flo
     block, _ = _blocks(left, 0)
     centre = np.zeros_like(residual)
     for k in np.unique(block):
-        own = block == k
-        if own.sum() >= SUPPORT:
-            centre[own] = np.median(residual[own], axis=0)
-    off = np.hypot(*(residual - centre).T)
-    cut = float(np.clip(4.685 * 1.4826 * np.median(off), tolerance / 3, tolerance))
-    return np.asarray(np.where(off < cut, (1 - (off / cut) ** 2) ** 2, 0.0))
+        members = block == k
+        if members.sum() >= SUPPORT:
+            centre[members] = np.median(residual[members], axis=0)
+    distance = np.hypot(*(residual - centre).T)
+    limit = float(np.clip(4.685 * 1.4826 * np.median(distance), tolerance / 3, tolerance))
+    return np.asarray(np.where(distance < limit, (1 - (distance / limit) ** 2) ** 2, 0.0))
 
 
 def _trials(
@@ -141,7 +138,7 @@ def _trials(
     azimuth: float,
     independent: int,
 ) -> list[_Trial]:
-    """The ways to fit a kind, none where the points do not suffice; ``inverse`` are their weights."""
+    """List the ways to fit a kind, none where the points do not suffice; ``inverse`` are their weights."""
     if kind in MINIMAL:
 
         def plane(chosen: NDArray[np.bool_]) -> Transform:
@@ -155,7 +152,7 @@ def _trials(
     level = np.column_stack([np.ones(len(left)), (left - shape.origin) / shape.span])
 
     def bent(chosen: NDArray[np.bool_], stiffness: float) -> Transform:
-        """Plane and bend fitted together: what a plane can say is taken out of the bend's basis first."""
+        """Fit plane and bend together: what a plane can say is taken out of the bend's basis first."""
         weight, flatly = inverse[chosen, None], level[chosen]
         bend = basis[chosen]
         bend = bend - flatly @ np.linalg.solve((flatly * weight).T @ flatly, (flatly * weight).T @ bend)
@@ -171,7 +168,7 @@ def _trials(
 
 
 def _shape(kind: str, known: Points, azimuth: float, independent: int) -> Bend | None:
-    """A bend without its coefficients; ``None`` where the points do not bear one."""
+    """Lay out a bend, yet without its coefficients; ``None`` where the points do not bear one."""
     if len(known) < MINIMAL["affine"]:
         return None
     extent = np.ptp(known, axis=0)
@@ -192,28 +189,28 @@ def _shape(kind: str, known: Points, azimuth: float, independent: int) -> Bend |
 
 
 def _unseen(trial: _Trial, left: Points, right: Points, fold: NDArray[np.int_]) -> NDArray[np.float64]:
-    """(N, 2) errors of fits that have not seen the fold of a point; NaN where there is none."""
+    """Compute (N, 2) errors of fits that have not seen the fold of a point; NaN where there is none."""
     error = np.full(left.shape, np.nan)
     for k in np.unique(fold):
-        held = fold == k
-        if held.all():
+        members = fold == k
+        if members.all():
             break
         try:
-            error[held] = right[held] - trial.fit(~held)(left[held])
+            error[members] = right[members] - trial.fit(~members)(left[members])
         except (NoModel, np.linalg.LinAlgError):
             return np.full(left.shape, np.nan)
     return error
 
 
 def _by_block(error: NDArray[np.float64], weight: NDArray[np.float64], block: NDArray[np.int_]) -> NDArray[np.float64]:
-    """Weighted mean over each block; none where nothing is known."""
+    """Average over each block, weighted; none where nothing is known."""
     known = np.isfinite(error) & (weight > 0)
     total = np.bincount(block[known], weight[known])
     return np.asarray(np.bincount(block[known], (weight * error)[known])[total > 0] / total[total > 0])
 
 
 def _blocks(points: Points, seed: int) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
-    """(N,) block and fold of each point."""
+    """Assign (N,) a block and a fold to each point."""
     side = max(float(np.ptp(points, axis=0).max()) / BLOCKS, 1e-9)
     cell = np.minimum(np.floor((points - points.min(0)) / side), BLOCKS - 1).astype(int)
     _, block = np.unique(cell, axis=0, return_inverse=True)

@@ -48,13 +48,13 @@ class PlaneTransform:
     """(2,) subtracted before and added after: keeps UTM coordinates well conditioned."""
 
     def __call__(self, left: Points) -> Points:
-        """Where left points lie in the right frame."""
+        """Move left points to where they lie in the right frame."""
         centred = left - self.origin
         moved = centred @ self.matrix[:2, :2].T + self.matrix[:2, 2]
         return np.asarray(moved / (centred @ self.matrix[2, :2] + self.matrix[2, 2])[:, None] + self.origin)
 
     def shift(self, at: Points) -> Points:
-        """Displacement right minus left at left points."""
+        """Compute the displacement, right minus left, at left points."""
         return self(at) - at
 
 
@@ -78,7 +78,7 @@ class Bend:
     """(K, 2) of the basis, in the unit of the points."""
 
     def basis(self, at: Points) -> NDArray[np.float64]:
-        """(N, K) value of each basis function at points."""
+        """Evaluate each basis function at points: (N, K)."""
         p = np.clip(at - self.origin, 0, self.extent) / self.span
         if self.kind.startswith("polynomial"):
             x, y = 2 * p.T - 1
@@ -91,7 +91,7 @@ class Bend:
         return np.asarray((along[:, :, None] * across[:, None, :]).reshape(len(p), -1))
 
     def penalty(self) -> NDArray[np.float64]:
-        """(K, K) what roughness costs."""
+        """Compute (K, K) what roughness costs."""
         if self.kind == "track":
             second = np.diff(np.eye(self.intervals[0] + 3), 2, axis=0)
             return np.asarray(second.T @ second)
@@ -102,7 +102,7 @@ class Bend:
         return np.zeros((self.basis(self.origin[None]).shape[1],) * 2)
 
     def __call__(self, at: Points) -> Points:
-        """(N, 2) displacement at points."""
+        """Compute (N, 2) the displacement at points."""
         pieces = np.array_split(at, max(1, len(at) // 50_000))
         return np.concatenate([self.basis(piece) @ self.coefficients for piece in pieces])
 
@@ -116,20 +116,20 @@ class Transform:
 
     @property
     def kind(self) -> str:
-        """One of ``KINDS``."""
+        """Name the kind of the whole: one of ``KINDS``."""
         return self.plane.kind if self.bend is None else self.bend.kind
 
     def __call__(self, left: Points) -> Points:
-        """Where left points lie in the right frame."""
+        """Move left points to where they lie in the right frame."""
         moved = self.plane(left)
         return moved if self.bend is None else moved + self.bend(left)
 
     def shift(self, at: Points) -> Points:
-        """Displacement right minus left at left points."""
+        """Compute the displacement, right minus left, at left points."""
         return self(at) - at
 
     def back(self, right: Points) -> Points:
-        """Where right points lie in the left frame: the inverse, by fixed-point iteration."""
+        """Move right points back to where they lie in the left frame: the inverse, by fixed-point iteration."""
         left = right - self.plane.shift(right)
         for _ in range(20):
             step = self(left) - right
@@ -139,7 +139,7 @@ class Transform:
         return left
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able: everything that evaluates it."""
+        """Return everything that evaluates it, JSON-able."""
         plane = {"matrix": self.plane.matrix.tolist(), "origin": self.plane.origin.tolist()}
         if self.bend is None:
             return {"kind": self.kind, **plane}
@@ -148,7 +148,7 @@ class Transform:
 
     @staticmethod
     def from_dict(value: Mapping[str, Any]) -> Transform:
-        """Read back what ``to_dict`` has made."""
+        """Read back what ``to_dict`` has returned."""
         plane = PlaneTransform(value.get("plane", value["kind"]), np.array(value["matrix"]), np.array(value["origin"]))
         if "bend" not in value:
             return Transform(plane)
@@ -167,7 +167,7 @@ class Transform:
 
 
 def azimuth_of_track(latitude: float, *, ascending: bool = False) -> float:
-    """Direction in which Sentinel-2 flies over the ground, radians clockwise from north.
+    """Compute the direction in which Sentinel-2 flies over the ground, radians clockwise from north.
 
     Args:
         latitude: degrees, up to the orbit's own 81.4.
@@ -181,7 +181,7 @@ def azimuth_of_track(latitude: float, *, ascending: bool = False) -> float:
 
 
 def _splines(t: NDArray[np.float64], intervals: int) -> NDArray[np.float64]:
-    """(N, intervals + 3) cubic B-splines on evenly spaced knots over 0..1."""
+    """Evaluate (N, intervals + 3) cubic B-splines on evenly spaced knots over 0..1."""
     from scipy.interpolate import BSpline
 
     knots = np.arange(-3, intervals + 4) / intervals
@@ -190,7 +190,7 @@ def _splines(t: NDArray[np.float64], intervals: int) -> NDArray[np.float64]:
 
 
 def _along(p: NDArray[np.float64], azimuth: float, extent: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N,) position along the track, 0..1 over the extent."""
+    """Compute (N,) the position along the track, 0..1 over the extent."""
     way = np.array([np.sin(azimuth), np.cos(azimuth)])
     corners = np.array(list(product((0, extent[0]), (0, extent[1])))) @ way
     return np.asarray((p @ way - corners.min()) / max(np.ptp(corners), 1e-9))

@@ -176,7 +176,8 @@ def agreed(matches: Matches, radius: float) -> transform.PlaneTransform | None:
         if count <= 2 * transform.MINIMAL[kind]:
             continue
         try:
-            model = robust.robust_fit(kind, left, right, np.full(count, 0.1), tolerance=1.0, quality=matches.score)
+            pairs = robust.PointPairs(left, right, np.full(count, 0.1))
+            model = robust.robust_fit(kind, pairs, tolerance=1.0, quality=matches.score)
         except ValueError:
             continue
         if agreement(left, right, model, 1.0, radius)[1] <= ACCEPTED_CHANCE:

@@ -43,7 +43,9 @@ def coarse_model(
     p, q = to_metres(a.geobox, matches.left), to_metres(b.geobox, matches.right)
     # Small against the tolerance: the fit then narrows to a third of it, and neighbours that err alike cannot bend it
     sigma = np.full(len(matches), 0.1 * tolerance * gsd)
-    model = robust.robust_fit(kind, p, q, sigma, tolerance=tolerance * gsd, quality=matches.score, seed=seed)
+    model = robust.robust_fit(
+        kind, robust.PointPairs(p, q, sigma), tolerance=tolerance * gsd, quality=matches.score, seed=seed
+    )
     witnesses = _independent(p, matches, gsd)
     count, chance = agreement(p[witnesses], q[witnesses], model, tolerance * gsd, matches.radius * gsd)
     if chance > ACCEPTED_CHANCE:

@@ -219,7 +219,8 @@ def _confirm(left: View, right: View, model: PlaneTransform, device: str) -> Pla
     if len(p) < LEAST_AGREEING_WINDOWS:
         return None
     sigma = np.full(len(p), MATCH_SIGMA)
-    remainder = robust.robust_fit(model.kind, p, q, sigma, tolerance=AGREEMENT_TOLERANCE, quality=matches.score[keep])
+    pairs = robust.PointPairs(p, q, sigma)
+    remainder = robust.robust_fit(model.kind, pairs, tolerance=AGREEMENT_TOLERANCE, quality=matches.score[keep])
     count, chance = agreement(p, q, remainder, AGREEMENT_TOLERANCE / 2, UNGUIDED_REACH)
     agrees = np.hypot(*(q - remainder(p)).T) <= AGREEMENT_TOLERANCE / 2
     seen_share = float((matches.witnesses[keep][agrees] ** 2).sum()) / max(float(both.sum()), 1.0)
@@ -283,7 +284,8 @@ def _fit(parts: list[_Comparison], scale: tuple[float, float], search: Search, r
     failure = _Attempt(keypoints, pairs, score, None, np.zeros(len(score), bool), np.inf)
     tolerance, sigma = AGREEMENT_TOLERANCE * scale[1], np.full(len(score), MATCH_SIGMA * scale[1])
     try:
-        model = robust.robust_fit(search.model, p, q, sigma, tolerance=tolerance, quality=score, seed=search.seed)
+        measured = robust.PointPairs(p, q, sigma)
+        model = robust.robust_fit(search.model, measured, tolerance=tolerance, quality=score, seed=search.seed)
     except transform.NoModel:  # too few of them, or all on one spot
         return failure
     if not is_plausible(model, p):

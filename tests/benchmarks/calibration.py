@@ -25,7 +25,7 @@ import numpy as np
 from sentinel_match import matchers
 from sentinel_match.errors import PairError
 from sentinel_match.evaluate.listing import read_list, season_gap
-from sentinel_match.geometry import selection
+from sentinel_match.geometry import robust, selection
 from sentinel_match.options import Options
 from sentinel_match.pipeline import match_scenes
 from sentinel_match.products.catalogue import read_scene
@@ -110,7 +110,8 @@ def judged(pair: Pair) -> Judged | None:
     error = ties.shift[chosen] - (pair.truth or np.median(ties.shift[chosen], axis=0))
     if pair.truth is None:
         even = np.full(len(p), 1.0)
-        error = error - selection.choose(p, p + error, even, even, kinds=("polynomial3",)).warp.shift(p)
+        pairs = robust.PointPairs(p, p + error, even)
+        error = error - selection.choose(pairs, even, kinds=("polynomial3",)).transform.shift(p)
     return Judged(pair, error, sigma, np.searchsorted(*terciles(ties, pair)), ties.gsd)
 
 

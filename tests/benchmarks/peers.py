@@ -166,7 +166,9 @@ def judge(tool: Run, left: Raster, right: Raster, cloudy: np.ndarray) -> None:
     """One paragraph of figures."""
     gsd = abs(left.geobox.affine.a)
     even = np.full(len(tool.left), 0.1 * gsd)
-    model = robust.robust_fit("affine", tool.left[tool.kept], tool.right[tool.kept], even[tool.kept], tolerance=gsd)
+    model = robust.robust_fit(
+        "affine", robust.PointPairs(tool.left[tool.kept], tool.right[tool.kept], even[tool.kept]), tolerance=gsd
+    )
     every = (tool.right - model(tool.left)) / gsd
     residual, off = every[tool.kept], np.hypot(*every.T)
     x, y = np.clip(to_pixels(left.geobox, tool.left).astype(int), 0, np.array(left.valid.shape[::-1]) - 1).T

@@ -213,9 +213,9 @@ def errors(pair: Pair, ok: np.ndarray, found: np.ndarray, trust: np.ndarray) -> 
     if pair.truth is not None:
         return q - pair.truth[ok]
     sigma = np.full(len(p), 0.1)
-    plane = robust.robust_fit("affine", p, q, sigma, tolerance=1.0, quality=trust[ok])
+    plane = robust.robust_fit("affine", robust.PointPairs(p, q, sigma), tolerance=1.0, quality=trust[ok])
     weight = selection.consensus(p, q, plane, 1.0)
-    return q - selection.choose(p, q, sigma, weight, kinds=("polynomial3",), apart=64).warp(p)
+    return q - selection.choose(robust.PointPairs(p, q, sigma), weight, kinds=("polynomial3",), apart=64).transform(p)
 
 
 def said(name: str, pair: Pair, ok: np.ndarray, found: np.ndarray, trust: np.ndarray, cpu: float) -> None:

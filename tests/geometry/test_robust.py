@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sentinel_match.geometry import calibration, transform
 from sentinel_match.geometry.chance import ACCEPTED_CHANCE, agreement, by_chance
-from sentinel_match.geometry.robust import fit, robust_fit
+from sentinel_match.geometry.robust import PointPairs, fit, robust_fit
 from sentinel_match.geometry.transform import MINIMAL
 
 ORIGIN = np.array([399_960.0, 5_800_020.0])
@@ -45,7 +45,7 @@ def test_half_of_the_points_wrong_changes_nothing(kind: str) -> None:
     left = points(600)
     right = moved(kind, left) + rng.normal(0, 1.0, left.shape)
     right[::2] += rng.uniform(-600, 600, right[::2].shape)
-    model = robust_fit(kind, left, right, np.full(600, 1.0), tolerance=10)
+    model = robust_fit(kind, PointPairs(left, right, np.full(600, 1.0)), tolerance=10)
     fresh = points(100, seed=9)
     assert np.hypot(*(model(fresh) - moved(kind, fresh)).T).max() < 1.5
 
@@ -53,7 +53,9 @@ def test_half_of_the_points_wrong_changes_nothing(kind: str) -> None:
 def test_the_same_seed_gives_the_same_model() -> None:
     left = points(200)
     right = left + np.random.default_rng(1).normal(0, 40, left.shape)
-    first, second = (robust_fit("affine", left, right, np.ones(200), tolerance=30, seed=5) for _ in range(2))
+    first, second = (
+        robust_fit("affine", PointPairs(left, right, np.ones(200)), tolerance=30, seed=5) for _ in range(2)
+    )
     assert first.matrix.tolist() == second.matrix.tolist()
 
 
@@ -71,7 +73,7 @@ def test_too_few_points_are_refused(kind: str) -> None:
     with pytest.raises(ValueError, match="needs"):
         fit(kind, few, few)
     with pytest.raises(ValueError, match="needs"):
-        robust_fit(kind, few, few, np.ones(len(few)), tolerance=1)
+        robust_fit(kind, PointPairs(few, few, np.ones(len(few))), tolerance=1)
 
 
 def test_points_on_one_line_determine_no_affine_model() -> None:
@@ -89,7 +91,7 @@ def test_unrelated_points_agree_no_more_than_chance() -> None:
     rng, left = np.random.default_rng(100), points(300)
     right = left + rng.uniform(-2000, 2000, left.shape)
     for kind in ("translation", "similarity", "affine"):
-        model = robust_fit(kind, left, right, np.full(300, 10.0), tolerance=30)
+        model = robust_fit(kind, PointPairs(left, right, np.full(300, 10.0)), tolerance=30)
         _, chance = agreement(left, right, model, 30, 2000)
         assert chance > ACCEPTED_CHANCE, kind
 
@@ -98,7 +100,7 @@ def test_a_few_true_matches_among_many_false_are_more_than_chance() -> None:
     rng, left = np.random.default_rng(100), points(300)
     right = left + rng.uniform(-2000, 2000, left.shape)
     right[:30] = left[:30] + (6, 18) + rng.normal(0, 5, (30, 2))
-    model = robust_fit("translation", left, right, np.full(300, 10.0), tolerance=30)
+    model = robust_fit("translation", PointPairs(left, right, np.full(300, 10.0)), tolerance=30)
     count, chance = agreement(left, right, model, 30, 2000)
     assert 29 <= count <= 34
     assert chance < 1e-6

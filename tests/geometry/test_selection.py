@@ -28,7 +28,7 @@ def moved(left: np.ndarray, bend: np.ndarray | float = 0.0, noise: float = NOISE
 
 def chosen(left: np.ndarray, right: np.ndarray, **options: object) -> Selection:
     n = len(left)
-    return choose(left, right, np.full(n, NOISE), np.ones(n), **options)  # type: ignore[arg-type]
+    return choose(robust.PointPairs(left, right, np.full(n, NOISE)), np.ones(n), **options)  # type: ignore[arg-type]
 
 
 def bends(left: np.ndarray) -> dict[str, np.ndarray]:
@@ -83,9 +83,9 @@ def test_wrong_points_bend_nothing() -> None:
     right = moved(left)
     wild = np.random.default_rng(3).random(len(left)) < 0.3
     right[wild] += np.random.default_rng(4).uniform(-40, 40, (wild.sum(), 2))
-    model = robust.robust_fit("similarity", left, right, np.full(len(left), NOISE), tolerance=10.0)
+    model = robust.robust_fit("similarity", robust.PointPairs(left, right, np.full(len(left), NOISE)), tolerance=10.0)
     weight = consensus(left, right, model, 10.0)
-    found = choose(left, right, np.full(len(left), NOISE), weight)
+    found = choose(robust.PointPairs(left, right, np.full(len(left), NOISE)), weight)
     other = ground(500, seed=7)
     assert found.transform.kind in transform.MINIMAL
     assert np.abs(found.transform(other) - moved(other, noise=0)).max() < 0.3
@@ -96,10 +96,10 @@ def test_wrong_points_bend_nothing() -> None:
 def test_what_bends_more_than_the_tolerance_is_still_believed() -> None:
     left = ground()
     right = moved(left, 10 * bends(left)["polynomial3"])
-    model = robust.robust_fit("similarity", left, right, np.full(len(left), NOISE), tolerance=10.0)
+    model = robust.robust_fit("similarity", robust.PointPairs(left, right, np.full(len(left), NOISE)), tolerance=10.0)
     weight = consensus(left, right, model, 10.0)
     assert (weight > 0).mean() > 0.9
-    assert choose(left, right, np.full(len(left), NOISE), weight).transform.kind in BENDS
+    assert choose(robust.PointPairs(left, right, np.full(len(left), NOISE)), weight).transform.kind in BENDS
 
 
 def test_beyond_the_points_a_bend_goes_on_as_it_ended() -> None:
@@ -172,6 +172,6 @@ def test_a_polynomial_alone_is_fitted_to_what_is_one(degree: int) -> None:
 
     right = truth(left) + rng.normal(0, 0.2, left.shape)
     kind = f"polynomial{degree}"
-    chosen = choose(left, right, np.full(300, 0.2), np.ones(300), kinds=(kind,), apart=320)
+    chosen = choose(robust.PointPairs(left, right, np.full(300, 0.2)), np.ones(300), kinds=(kind,), apart=320)
     assert kind == chosen.transform.kind
     assert np.sqrt(((chosen.transform(ground) - truth(ground)) ** 2).mean()) < 0.1
