@@ -73,12 +73,12 @@ class Judged(NamedTuple):
 
     @property
     def normalised(self) -> np.ndarray:
-        """(N, 2)"""
+        """Return (N, 2) errors over sigma."""
         return self.error / self.sigma[:, None]
 
 
 def pairs(listed: Path, data: Path, folder: Path) -> Iterator[Pair]:
-    """Real ones of the list and of the two SAFE pairs, and invented ones."""
+    """Yield real pairs of the list, the two SAFE pairs, and invented ones."""
     for one in read_list(listed):
         if not one.hidden and one.warp == "none" and one.set not in LOOSE:
             yield Pair(f"{one.set} {one.name}", one.left, one.right, one.band, dict(one.strata)["season_gap"], None)
@@ -96,7 +96,7 @@ def pairs(listed: Path, data: Path, folder: Path) -> Iterator[Pair]:
 
 
 def judged(pair: Pair) -> Judged | None:
-    """The normalised errors of a pair; ``None`` where it has too few points."""
+    """Judge the inliers of a pair; ``None`` where it has too few points."""
     try:
         ties = match_scenes(pair.left, pair.right, Options(band=pair.band, matcher=matchers.create("phase")))
     except PairError as error:
@@ -116,7 +116,7 @@ def judged(pair: Pair) -> Judged | None:
 
 
 def terciles(ties: TiePoints, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
-    """Bounds of the terciles, and the standard deviation around each inlier in the left image."""
+    """Compute the bounds of the terciles, and the standard deviation around each inlier in the left image."""
     from scipy.ndimage import uniform_filter
 
     image = read(pair.left, pair.band.split(",")[0], resolution=ties.gsd)
@@ -136,7 +136,7 @@ def root_mean_square(parts: Sequence[np.ndarray]) -> float:
 
 
 def stratum(name: str, parts: list[np.ndarray]) -> None:
-    """One line: the normalised errors of some pairs."""
+    """Print one line: the normalised errors of some pairs."""
     parts = [part for part in parts if len(part) >= FEWEST // 3]
     if not parts:
         print(f"  {name:24} no pair")
@@ -155,7 +155,7 @@ def stratum(name: str, parts: list[np.ndarray]) -> None:
 
 
 def reliability(found: list[Judged]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """By tenths of the predicted sigma: its mean, and the error's root mean square and NMAD, pixels."""
+    """Average by tenths of the predicted sigma: its mean, and the error's root mean square and NMAD, pixels."""
     sigma = np.concatenate([one.sigma / one.gsd for one in found])
     error = np.concatenate([one.error / one.gsd for one in found])
     tenths = np.array_split(np.argsort(sigma), 10)

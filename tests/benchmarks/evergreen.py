@@ -26,6 +26,7 @@ from sentinel_match.matchers.evergreen import Evergreen
 from sentinel_match.matchers.phase import LOGIT, Phase
 from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.memory import PeakMemory
+from sentinel_match.models.evergreen import load
 from sentinel_match.raster.masks import Masking
 from sentinel_match.testing import Landscape
 
@@ -35,14 +36,14 @@ CPU = torch.device("cpu")
 
 
 def cost() -> None:
-    """Work, CPU seconds and memory on an invented image of 1024 x 1024 px."""
+    """Measure work, CPU seconds and memory on an invented image of 1024 x 1024 px."""
     from affine import Affine
     from odc.geo.geobox import GeoBox
 
     torch.set_num_threads(1)
     box = GeoBox((1024, 1024), Affine(10, 0, 300_000, 0, -10, 5_600_000), "EPSG:32633")
     image = np.clip(Landscape(1).render(box) * 3, 0, 1).astype(np.float32)
-    network = ever.load(_weights())
+    network = load(_weights())
     layers = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d)]
     work = sum(m.weight.numel() for m in layers) / ever.STRIDE**2
     parameters = sum(p.numel() for p in network.parameters())
@@ -74,8 +75,8 @@ def _weights() -> Path:
 
 
 def find(listing: Path, weights: Path | None) -> None:
-    """One row per pair, method and support."""
-    network = ever.load(weights or _weights())
+    """Print one row per pair, method and support."""
+    network = load(weights or _weights())
     methods = {
         "phase": (dense.Grid(SPACING, 64, "orientation"), LOGIT),
         "evergreen": (
@@ -127,7 +128,7 @@ def find(listing: Path, weights: Path | None) -> None:
 
 
 def surest(score: np.ndarray, right: np.ndarray, share: float) -> int:
-    """Most of the surest of which this share is right."""
+    """Count the most of the surest of which this share is right."""
     order = np.argsort(-score, kind="stable")
     good = np.flatnonzero(np.cumsum(right[order]) >= share * np.arange(1, len(order) + 1))
     return int(good.max() + 1) if len(good) else 0

@@ -33,7 +33,7 @@ def tci(sets: Sets) -> None:
 
 
 def stest(sets: Sets, folder: Path) -> None:
-    """One date of T18S, 13 bands."""
+    """Write one date of T18S, 13 bands."""
     for size, names in ((10, ("B02", "B03", "B04", "B08")), (20, ("B05", "B06", "B07", "B8A", "B11", "B12"))):
         bands = [next(folder.rglob(f"s2_{name}.jp2")) for name in names]
         with rasterio.open(bands[0]) as file:

@@ -32,7 +32,7 @@ Pair = tuple[str, Scene, Scene, tuple[float, float] | None]
 
 
 def bouconne() -> tuple[list[Pair], list[str], Masking]:
-    """Four of the seven dates of one file; the truth of a pair is the median of the good points of all inputs."""
+    """Read four of the seven dates of one file; the truth of a pair is the median of the good points of all inputs."""
     one = read_scene(DATA / "bouconne_T31TCJ_10m" / "2018_3A_Theia_Bouconne.tif")
     names = ("B02", "B03", "B04", "B08", "B05", "B06", "B07", "B8A", "B11", "B12")
     dates = ("0429", "0513", "0708", "0815", "0915", "1015", "1115")
@@ -81,7 +81,7 @@ def portugal() -> tuple[list[Pair], list[str], Masking]:
 
 
 def rgb() -> tuple[list[Pair], list[str], Masking]:
-    """Stored blue, green, red."""
+    """Read two dates, stored blue, green, red."""
     scenes = []
     for path in sorted((DATA / "tci_rgb_110m_jp2").glob("*.jp2")):
         one = read_scene(path)
@@ -93,7 +93,7 @@ def rgb() -> tuple[list[Pair], list[str], Masking]:
 
 
 def gray() -> tuple[list[Pair], list[str], Masking]:
-    """Snow against four clear dates of the other seasons."""
+    """Read snow, and four clear dates of the other seasons."""
     folder = DATA / "tci_gray_107m"
     scenes = [read_scene(next(folder.glob(f"T36UYA_{date}*"))) for date in ("20160212", *GRAY)]
     pairs: list[Pair] = [(f"snow-{b.id[7:15]}", scenes[0], b, (0.0, 0.0)) for b in scenes[1:]]
@@ -104,7 +104,7 @@ GRAY = ("20190422", "20190621", "20190825", "20190904")
 
 
 def best(found: list[Measurements]) -> Measurements:
-    """At each point the measurement with the highest peak."""
+    """Take at each point the measurement with the highest peak."""
     pick = np.argmax([np.where(m.ok, m.quality, -1) for m in found], 0)
     each = np.arange(len(pick))
     return Measurements(
@@ -113,7 +113,7 @@ def best(found: list[Measurements]) -> Measurements:
 
 
 def rows(pairs: list[Pair], inputs: list[str], masking: Masking) -> dict[str, np.ndarray]:
-    """Points, right, measured, right at quality, measured at quality of every input, one row per pair."""
+    """Count points, right, measured, right at quality, measured at quality of every input, one row per pair."""
     table: dict[str, list[list[int]]] = {}
     for label, a, b, given in pairs:
         truth = given or (0.0, 0.0)

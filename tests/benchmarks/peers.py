@@ -121,7 +121,7 @@ def run(name: str, python: str, code: str, *arguments: object) -> Run | None:
 
 
 def cloud(left: Raster, right: Raster) -> np.ndarray:
-    """(rows, cols) of the left raster: bright (reflectance above 0.2) in one image and darker by 0.07 in the other."""
+    """Mark in the left raster what is bright (reflectance above 0.2) in one image and darker by 0.07 in the other."""
     x, y = np.round(to_pixels(left.geobox, to_metres(right.geobox, np.zeros((1, 2))))[0]).astype(int)
     there = np.zeros(left.valid.shape, np.float32)
     rows, cols = right.valid.shape
@@ -135,7 +135,7 @@ def cloud(left: Raster, right: Raster) -> np.ndarray:
 
 
 def remaining(left: Raster, right: Raster, model: transform.PlaneTransform | None, cloudy: np.ndarray) -> str:
-    """Median displacement left after correction, per axis, in pixels, and its standard error."""
+    """Measure the median displacement left after correction, per axis, in pixels, and its standard error."""
     rows, cols = left.valid.shape
     x, y = np.meshgrid(np.arange(cols) + 0.5, np.arange(rows) + 0.5)
     at = to_metres(left.geobox, np.column_stack([x.ravel(), y.ravel()]))
@@ -163,7 +163,7 @@ def remaining(left: Raster, right: Raster, model: transform.PlaneTransform | Non
 
 
 def judge(tool: Run, left: Raster, right: Raster, cloudy: np.ndarray) -> None:
-    """One paragraph of figures."""
+    """Print one paragraph of figures."""
     gsd = abs(left.geobox.affine.a)
     even = np.full(len(tool.left), 0.1 * gsd)
     model = robust.robust_fit(
@@ -198,7 +198,7 @@ def judge(tool: Run, left: Raster, right: Raster, cloudy: np.ndarray) -> None:
 
 
 def tiff(scene: Scene, band: str, path: Path) -> Path:
-    """The raw numbers of a band: AROSICS reads windows, and of a JP2 each takes half a second."""
+    """Write the raw numbers of a band: AROSICS reads windows, and of a JP2 each takes half a second."""
     source = next(one for one in scene.bands if one.name == band or len(scene.bands) == 1).asset.path
     with rasterio.open(source) as file:
         pixels, profile = file.read(), file.profile
@@ -209,7 +209,7 @@ def tiff(scene: Scene, band: str, path: Path) -> Path:
 
 
 def main(data: Path, names: list[str], arosics: str | None, grids: list[int], *, auto: bool) -> None:
-    """All tools on all pairs."""
+    """Run all tools on all pairs."""
     for name in names:
         folder, first, second, loose, band = PAIRS[name]
         products = [next((data / folder).glob(pattern)) for pattern in (first, second)]

@@ -63,7 +63,7 @@ def raster_of(pixels: np.ndarray, valid: np.ndarray | None = None) -> Raster:
 
 
 def inner() -> np.ndarray:
-    """Nodes away from the rim, where Fourier shifts wrap around."""
+    """List nodes away from the rim, where Fourier shifts wrap around."""
     steps = np.arange(subpixel.NODE_SPACING * 5, SIDE - subpixel.NODE_SPACING * 5, subpixel.NODE_SPACING, dtype=float)
     return np.stack(np.meshgrid(steps, steps), -1).reshape(-1, 2)
 
@@ -77,7 +77,7 @@ def stretched(image: np.ndarray) -> np.ndarray:
 
 
 def invented(dx: float, dy: float, season: str = "summer") -> np.ndarray:
-    """Reflectance of the invented ground, whose content lies dx right and dy down; the sensor looks anew."""
+    """Render the invented ground, whose content lies dx right and dy down; the sensor looks anew."""
     return Landscape(7).render(GROUND, season, "B04", (10 * dx, -10 * dy))
 
 
@@ -101,19 +101,19 @@ def as_it_is(left: np.ndarray, right: np.ndarray) -> tuple[Raster, Raster]:
 
 
 def gain(left: np.ndarray, right: np.ndarray) -> tuple[Raster, Raster]:
-    """The right image 0.6 times as contrasty, brighter by 0.2 and by a ramp of 0.2 over the image."""
+    """Make the right image 0.6 times as contrasty, brighter by 0.2 and by a ramp of 0.2 over the image."""
     return raster_of(left), raster_of(0.6 * right + 0.2 + np.linspace(0, 0.2, right.shape[1])[None])
 
 
 def noise(left: np.ndarray, right: np.ndarray) -> tuple[Raster, Raster]:
-    """White noise of 0.03 of the range in both."""
+    """Add white noise of 0.03 of the range to both."""
     rng = np.random.default_rng(0)
     one, other = (image + rng.normal(0, 0.03, image.shape) for image in (left, right))
     return raster_of(one), raster_of(other)
 
 
 def cloud(left: np.ndarray, right: np.ndarray) -> tuple[Raster, Raster]:
-    """Bright banks with soft edges in the right image alone; the mask takes what is more than half opaque."""
+    """Draw bright banks with soft edges in the right image alone; the mask takes what is more than half opaque."""
     rng = np.random.default_rng(3)
     bank = gaussian_filter(rng.normal(size=right.shape), 25)
     bank /= bank.std()
@@ -122,7 +122,7 @@ def cloud(left: np.ndarray, right: np.ndarray) -> tuple[Raster, Raster]:
 
 
 def coarse(left: np.ndarray, right: np.ndarray) -> tuple[Raster, Raster]:
-    """The right image of 20 m, brought onto the 10 m grid as the tool does it."""
+    """Bring the right image of 20 m onto the 10 m grid as the tool does it."""
     half = right.reshape(SIDE // 2, 2, SIDE // 2, 2).mean((1, 3))
     place = GeoBox(half.shape, GROUND.affine * Affine.scale(2), GROUND.crs)
     wide = Raster(half.astype(np.float32), np.ones(half.shape, bool), place)
@@ -178,7 +178,7 @@ def bias(data: Path) -> dict[str, np.ndarray]:
 
 
 def spread(values: np.ndarray) -> float:
-    """NMAD about the median."""
+    """Compute the NMAD about the median."""
     return float(1.4826 * np.median(np.abs(values - np.median(values))))
 
 
@@ -188,7 +188,7 @@ def scenes(data: Path) -> list[Any]:
 
 
 def known(season: str, deviation: float) -> Pair:
-    """The invented ground in summer and in a season, with noise."""
+    """Render the invented ground in summer and in a season, with noise."""
     rng = np.random.default_rng(1)
     truth = np.array([0.64, 1.81])
     one, other = (
@@ -200,7 +200,7 @@ def known(season: str, deviation: float) -> Pair:
 
 
 def real_pair(data: Path) -> tuple[Pair, list[Any]]:
-    """The 10 m pair, every second node, and what must not be forgotten while it is used."""
+    """Load the 10 m pair, every second node, and what must not be forgotten while it is used."""
     loaded = [load(scene, "B04") for scene in scenes(data)]
     a, b = (one.raster for one in loaded)
     at = subpixel.grid(jointly_valid(a, b), 20_000)
@@ -208,7 +208,7 @@ def real_pair(data: Path) -> tuple[Pair, list[Any]]:
 
 
 def errors(pair: Pair, ok: np.ndarray, found: np.ndarray, trust: np.ndarray) -> np.ndarray:
-    """(N, 2) of those measured: to the truth, or to a smooth surface through themselves."""
+    """Compute (N, 2) of those measured: to the truth, or to a smooth surface through themselves."""
     p, q = pair.at[ok], found[ok]
     if pair.truth is not None:
         return q - pair.truth[ok]
@@ -230,7 +230,7 @@ def said(name: str, pair: Pair, ok: np.ndarray, found: np.ndarray, trust: np.nda
 
 @contextmanager
 def constants(module: Any, **values: object) -> Iterator[None]:
-    """Other constants for a while."""
+    """Set other constants for a while."""
     before = {name: getattr(module, name) for name in values}
     for name, value in values.items():
         setattr(module, name, value)
@@ -244,7 +244,7 @@ def constants(module: Any, **values: object) -> Iterator[None]:
 def tried(
     name: str, pair: Pair, *, support: float = subpixel.AVERAGING_SIGMA, view: str = "intensity", window: int = 32
 ) -> None:
-    """One way of ``measure`` alone: no second or third attempt."""
+    """Make one way of ``measure`` alone: no second or third attempt."""
     reach = max(1, round(support / subpixel.NODE_SPACING * 1.75))
     with constants(subpixel, AVERAGING_SIGMA=support, AVERAGING_REACH=reach, ATTEMPTS=((view, 1),)):
         start = time.process_time()
@@ -277,7 +277,7 @@ def variants(pair: Pair) -> None:
 
 
 def each(pair: Pair, window: int, look: Callable[[np.ndarray, np.ndarray], np.ndarray | None]) -> np.ndarray:
-    """(N, 2) answers of a method that sees one window at a time; NaN where there is none."""
+    """Collect (N, 2) answers of a method that sees one window at a time; NaN where there is none."""
     answers, half = np.full(pair.at.shape, np.nan), window // 2
     for k, (here, there) in enumerate(zip(pair.at.astype(int), np.round(pair.expected).astype(int), strict=True)):
         cuts = []

@@ -96,7 +96,7 @@ class Sets:
         names: tuple[str, ...] = (),
         nodata: float | None = 0,
     ) -> str:
-        """A GeoTIFF of (bands, rows, cols); its name relative to the list."""
+        """Write a GeoTIFF of (bands, rows, cols); return its name relative to the list."""
         path = self.out / f"{name}.tif"
         if self.unseen and (name.split("/", 1)[0] in {"tci_gray", "b01", "tci_rgb"} or "33TWL" in name):
             start = pixels.shape[2] - round(HELD_OUT * pixels.shape[2])
@@ -125,7 +125,7 @@ class Sets:
         shift: tuple[float, float] = (0.0, 0.0),
         **facts: object,
     ) -> None:
-        """One line of the list."""
+        """Add one line to the list."""
         days = [date.fromisoformat(f"{d[:4]}-{d[4:6]}-{d[6:]}").timetuple().tm_yday for d in dates]
         gap = abs(days[0] - days[1])
         row = {
