@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from html import escape
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sentinel_match.errors import ExtraMissing
+
 if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
+    from matplotlib.axes import Axes
     from numpy.typing import NDArray
+    from xarray import Dataset
 
     from sentinel_match.geometry.transform import Transform
     from sentinel_match.products.scene import Scene
@@ -23,10 +29,26 @@ REASONS = OUTLIER, UNSURE, BY_HAND = "outlier", "unsure", "by hand"
 """Why a point is no inlier: it contradicts the model; it lies near it, but so many wrong ones do by chance that it
 proves nothing; a person said so. An inlier with the last one is one because a person said so."""
 
+LONLAT_DIGITS = 8
+"""Decimals of a degree: about a millimetre."""
+DRAWN_ARROWS = 250
+"""Arrows in a picture, at most: more would be one grey."""
+DISPLACEMENT_NODES = 100
+"""Nodes of a displacement field along its longer side, when nobody says how far apart they shall be."""
+FAR_NODES = 3.0
+"""Nodes from the next inlier at which a displacement field only goes on from it."""
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class TiePoints:
-    """Correspondences between two scenes; N rows in every array, shift = right minus left."""
+    """Correspondences between two scenes; N rows in every array, shift = right minus left.
+
+    >>> ties = example_ties()
+    >>> ties
+    <TiePoints T33UUU 2021-05-20 → 2021-09-17: 552 inliers of 555, +6.40 m east +18.1 m north, CE90 0.05 m>
+    >>> bool(ties.inlier.mean() > 0.9), ties.summary.transform.kind
+    (True, 'translation')
+    """
 
     left: Scene
     right: Scene
@@ -95,3 +117,202 @@ class TiePoints:
     def azimuth(self) -> NDArray[np.float64]:
         """(N,) direction of the shift, degrees clockwise from grid north, 0 to 360."""
         return np.asarray(np.degrees(np.arctan2(*self.shift.T)) % 360)
+
+    @property
+    def lonlat(self) -> NDArray[np.float64]:
+        """(N, 2) longitude and latitude on WGS 84 of the left ends, degrees."""
+        from pyproj import Transformer
+
+        to_lonlat = Transformer.from_crs(self.crs, "EPSG:4326", always_xy=True)
+        return np.round(np.column_stack(to_lonlat.transform(*self.left_xy.T)), LONLAT_DIGITS)
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """Return what is said of each point, by the names that files have.
+
+        Returns:
+            (N,) each: floats unrounded, words as objects with ``None`` where there is none.
+        """
+        columns: dict[str, NDArray[Any]] = {
+            "id": np.arange(len(self)),
+            "left_x": self.left_xy[:, 0],
+            "left_y": self.left_xy[:, 1],
+            "right_x": self.right_xy[:, 0],
+            "right_y": self.right_xy[:, 1],
+            "left_col": self.left_px[:, 0],
+            "left_row": self.left_px[:, 1],
+            "right_col": self.right_px[:, 0],
+            "right_row": self.right_px[:, 1],
+            "dx_m": self.shift[:, 0],
+            "dy_m": self.shift[:, 1],
+            "shift_m": np.hypot(*self.shift.T),
+            "azimuth_deg": self.azimuth,
+            "sigma_m": self.sigma_m,
+            "score": self.score,
+            "residual_m": self.residual_m,
+            "inlier": self.inlier.astype(bool),
+            "method": _words(self.method),
+        }
+        optional = {"left_class": self.left_class, "right_class": self.right_class, "view": self.feature}
+        columns |= {name: _words(values) for name, values in optional.items() if values is not None}
+        if self.quality is not None:
+            columns["quality"] = self.quality
+        if self.reason is not None:
+            columns["reason"] = _words(self.reason)
+        return columns
+
+    def __repr__(self) -> str:
+        """Say in one line whose points they are, how many, and what they measured."""
+        summary = self.summary
+        dates = [f"{s.sensing_time:%Y-%m-%d}" if s.sensing_time else s.name for s in (self.left, self.right)]
+        tile = f"{self.left.tile} " if self.left.tile and self.left.tile == self.right.tile else ""
+        proof = f"CE90 {summary.hold_out.ce90:.2f} m" if summary.hold_out else "unproven"
+        shift = f"{summary.median_dx_m:+.2f} m east {summary.median_dy_m:+.2f} m north"
+        counts = f"{summary.inliers:,} inliers of {summary.points:,}"
+        return f"<TiePoints {tile}{' → '.join(dates)}: {counts}, {shift}, {proof}>"
+
+    def _repr_html_(self) -> str:
+        """Draw the shifts in small, with the figures beside them, for notebooks."""
+        summary = self.summary
+        verdict = f"{summary.verdict[:1].upper()}{summary.verdict[1:]}."
+        rows = {
+            "left": self.left.id,
+            "right": self.right.id,
+            "tie points": f"{summary.inliers:,} inliers of {summary.points:,} measured",
+            "shift": f"{summary.median_dx_m:+.2f} m east, {summary.median_dy_m:+.2f} m north (median)",
+            "model": f"{summary.transform.kind}, band {summary.band} at {summary.gsd_m:g} m",
+            "verdict": verdict,
+        }
+        cells = "".join(
+            f"<tr><th style='text-align:left;vertical-align:top'>{name}</th>"
+            f"<td style='text-align:left;overflow-wrap:anywhere'>{escape(text)}</td></tr>"
+            for name, text in rows.items()
+        )
+        return (
+            "<div style='display:flex;flex-wrap:wrap;gap:1em;align-items:flex-start'>"
+            f"<div>{self._picture()}</div><table style='max-width:40em'>{cells}</table></div>"
+        )
+
+    def _picture(self, side: int = 180) -> str:
+        """Draw the inliers' shifts as SVG arrows, north up, enlarged so that the median one is a tenth of the side."""
+        chosen = np.flatnonzero(self.inlier)
+        chosen = chosen[:: max(1, -(-len(chosen) // DRAWN_ARROWS))]
+        if not len(chosen):
+            return ""
+        points, shift = self.left_xy[chosen], self.shift[chosen]
+        low, extent = points.min(0), max(float(np.ptp(points, axis=0).max()), 1.0)
+        start = (points - low) / extent * side
+        arrows = shift / max(float(np.median(np.hypot(*shift.T))), 1e-9) * side / 10
+        width, height = np.ptp(points, axis=0) / extent * side
+        margin = side / 8
+        lines = "".join(
+            f"<path d='M{x:.1f} {height - y:.1f}l{east:.1f} {-north:.1f}'/><circle cx='{x:.1f}' cy='{height - y:.1f}'/>"
+            for (x, y), (east, north) in zip(start.tolist(), arrows.tolist(), strict=True)
+        )
+        box = f"{-margin:.0f} {-margin:.0f} {width + 2 * margin:.0f} {height + 2 * margin:.0f}"
+        return (
+            f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='{box}' width='{side}' role='img' "
+            "aria-label='Shifts of the inliers, enlarged'>"
+            "<style>path{stroke:#1f6fb2;stroke-width:1;fill:none}circle{r:1.2px;fill:#1f6fb2}</style>"
+            f"{lines}</svg>"
+        )
+
+    @property
+    def __geo_interface__(self) -> dict[str, Any]:
+        """A GeoJSON FeatureCollection of the left ends, for geopandas, folium, shapely and others."""
+        columns = {name: values.tolist() for name, values in self.columns().items()}
+        features = [
+            {
+                "type": "Feature",
+                "id": k,
+                "geometry": {"type": "Point", "coordinates": (lon, lat)},
+                "properties": {name: values[k] for name, values in columns.items()},
+            }
+            for k, (lon, lat) in enumerate(self.lonlat.tolist())
+        ]
+        return {"type": "FeatureCollection", "features": features}
+
+    def to_geodataframe(self) -> GeoDataFrame:
+        """Make a GeoDataFrame: a row a point, its geometry the left end in the CRS of the pair.
+
+        Raises:
+            ExtraMissing: geopandas is not installed.
+        """
+        try:
+            from geopandas import GeoDataFrame, points_from_xy
+        except ImportError:
+            raise ExtraMissing("GeoDataFrames", "geopandas", "geo") from None
+        return GeoDataFrame(self.columns(), geometry=points_from_xy(*self.left_xy.T), crs=self.crs)
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the inliers' shifts as arrows, coloured by residual; no window is opened.
+
+        Args:
+            ax: where to draw; a figure of its own when not given.
+
+        Raises:
+            ExtraMissing: matplotlib is not installed.
+        """
+        try:
+            from matplotlib.backends.backend_agg import FigureCanvasAgg
+            from matplotlib.figure import Figure
+        except ImportError:
+            raise ExtraMissing("Figures", "matplotlib", "plot") from None
+        if ax is None:
+            figure = Figure(figsize=(7, 6), layout="constrained")
+            FigureCanvasAgg(figure)
+            ax = figure.add_subplot()
+        chosen = np.flatnonzero(self.inlier)
+        chosen = chosen[:: max(1, -(-len(chosen) // (4 * DRAWN_ARROWS)))]
+        points, shift = self.left_xy[chosen], self.shift[chosen]
+        arrows = ax.quiver(*points.T, *shift.T, self.residual_m[chosen], cmap="viridis", angles="xy", width=0.003)
+        typical = float(np.median(np.hypot(*shift.T))) if len(shift) else 1.0
+        ax.quiverkey(arrows, 0.9, 1.03, typical, f"{typical:.2g} m", labelpos="E")
+        ax.figure.colorbar(arrows, ax=ax, label="residual (m)")
+        ax.set(xlabel=f"east, {self.crs} (m)", ylabel="north (m)", title="Shift, right minus left")
+        ax.set_aspect("equal")
+        ax.ticklabel_format(style="plain", useOffset=False)
+        return ax
+
+    def displacement(self, spacing: float | None = None) -> Dataset:
+        """Evaluate the fitted transform on a regular grid over the inliers.
+
+        Args:
+            spacing: metres between the nodes; about a hundredth of the longer side when not given.
+
+        Returns:
+            ``dx_m`` and ``dy_m`` (y, x), right minus left, and ``extrapolated`` (y, x): no inlier lies within three
+            nodes, so the transform only goes on from others. ``x`` and ``y`` are metres of the CRS in the attributes.
+
+        Raises:
+            ExtraMissing: xarray is not installed.
+            ValueError: the spacing is none.
+        """
+        try:
+            from xarray import Dataset
+        except ImportError:
+            raise ExtraMissing("Displacement fields", "xarray", "geo") from None
+        from scipy.spatial import cKDTree
+
+        if spacing is not None and not spacing > 0:
+            raise ValueError(f"spacing is {spacing!r}, and must be larger than 0")
+        points = self.left_xy[self.inlier]
+        low, high = points.min(0), points.max(0)
+        spacing = spacing or max(float((high - low).max()) / DISPLACEMENT_NODES, self.gsd)
+        x, y = (np.arange(low[k], high[k] + spacing, spacing) for k in (0, 1))
+        y = y[::-1]  # rows from the north, as images have them
+        nodes = np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
+        shift = self.transform.shift(nodes).T.reshape(2, len(y), len(x))
+        away = cKDTree(points).query(nodes)[0].reshape(len(y), len(x))
+        return Dataset(
+            {
+                "dx_m": (("y", "x"), shift[0], {"long_name": "shift to the east, right minus left", "units": "m"}),
+                "dy_m": (("y", "x"), shift[1], {"long_name": "shift to the north, right minus left", "units": "m"}),
+                "extrapolated": (("y", "x"), away > FAR_NODES * spacing),
+            },
+            coords={"x": x, "y": y},
+            attrs={"crs": self.crs, "model": self.transform.kind, "left": self.left.id, "right": self.right.id},
+        )
+
+
+def _words(values: NDArray[Any]) -> NDArray[Any]:
+    return np.array([str(value) or None for value in values], object)

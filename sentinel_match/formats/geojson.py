@@ -10,15 +10,13 @@ import numpy as np
 
 from sentinel_match.atomic import write_text
 from sentinel_match.formats.header import Header
+from sentinel_match.tiepoints import LONLAT_DIGITS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from sentinel_match.tiepoints import TiePoints
-
-LONLAT_DIGITS = 8
-"""Decimals of a degree: about a millimetre."""
 
 
 def write_geojson(ties: TiePoints, path: Path | str) -> None:
@@ -31,7 +29,7 @@ def write_geojson(ties: TiePoints, path: Path | str) -> None:
         OutputError: the file could not be written.
     """
     head: dict[str, Any] = {"type": "FeatureCollection", **Header.of(ties).to_dict()}
-    lonlat = lonlat_of(ties)
+    lonlat = ties.lonlat
     if len(ties):
         head["bbox"] = _bbox(lonlat)
     lines = [dumps(head)[:-1] + ',"features":[']
@@ -47,7 +45,7 @@ def write_collection(collection: Mapping[str, Any], path: Path) -> None:
 
 
 def dumps(value: object) -> str:
-    """Compact JSON in which times are ISO 8601 and what is not a number is ``null`` (RFC 8259 has no NaN)."""
+    """Write compact JSON in which times are ISO 8601 and what is not a number is ``null`` (RFC 8259 has no NaN)."""
     return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
@@ -65,16 +63,8 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
-def lonlat_of(ties: TiePoints) -> np.ndarray:
-    """(N, 2) degrees on WGS 84 of the left ends."""
-    from pyproj import Transformer
-
-    to_lonlat = Transformer.from_crs(ties.crs, "EPSG:4326", always_xy=True)
-    return np.round(np.column_stack(to_lonlat.transform(*ties.left_xy.T)), LONLAT_DIGITS)
-
-
 def _bbox(lonlat: np.ndarray) -> list[float]:
-    """West, south, east, north; west > east where the points cross the antimeridian (RFC 7946, 5.2)."""
+    """Compute west, south, east, north; west > east where the points cross the antimeridian (RFC 7946, 5.2)."""
     lon, lat = lonlat.T
     if np.ptp(lon) > 180:
         lon = np.where(lon < 0, lon + 360, lon)
@@ -82,43 +72,8 @@ def _bbox(lonlat: np.ndarray) -> list[float]:
     return [round(v, LONLAT_DIGITS) for v in (west, float(lat.min()), east, float(lat.max()))]
 
 
-def columns(ties: TiePoints) -> dict[str, np.ndarray]:
-    """What is said of each tie point, by name; (N,) each, floats unrounded, words as objects with ``None``."""
-    said: dict[str, np.ndarray] = {
-        "id": np.arange(len(ties)),
-        "left_x": ties.left_xy[:, 0],
-        "left_y": ties.left_xy[:, 1],
-        "right_x": ties.right_xy[:, 0],
-        "right_y": ties.right_xy[:, 1],
-        "left_col": ties.left_px[:, 0],
-        "left_row": ties.left_px[:, 1],
-        "right_col": ties.right_px[:, 0],
-        "right_row": ties.right_px[:, 1],
-        "dx_m": ties.shift[:, 0],
-        "dy_m": ties.shift[:, 1],
-        "shift_m": np.hypot(*ties.shift.T),
-        "azimuth_deg": ties.azimuth,
-        "sigma_m": ties.sigma_m,
-        "score": ties.score,
-        "residual_m": ties.residual_m,
-        "inlier": ties.inlier.astype(bool),
-        "method": _words(ties.method),
-    }
-    optional = {"left_class": ties.left_class, "right_class": ties.right_class, "view": ties.feature}
-    said |= {name: _words(values) for name, values in optional.items() if values is not None}
-    if ties.quality is not None:
-        said["quality"] = ties.quality
-    if ties.reason is not None:
-        said["reason"] = _words(ties.reason)
-    return said
-
-
-def _words(values: np.ndarray) -> np.ndarray:
-    return np.array([str(value) or None for value in values], object)
-
-
 def rounded(said: Mapping[str, np.ndarray]) -> dict[str, list[Any]]:
-    """Columns as files of text have them: millimetres, hundredths of a degree, four decimals of the rest."""
+    """Round columns as files of text have them: millimetres, hundredths of a degree, four decimals of the rest."""
     digits = {"left_x": 3, "left_y": 3, "right_x": 3, "right_y": 3, "azimuth_deg": 2}
     plain = {k: (np.round(v, digits.get(k, 4)) if v.dtype.kind == "f" else v).tolist() for k, v in said.items()}
     plain["azimuth_deg"] = [azimuth % 360 for azimuth in plain["azimuth_deg"]]
@@ -126,8 +81,8 @@ def rounded(said: Mapping[str, np.ndarray]) -> dict[str, list[Any]]:
 
 
 def features(ties: TiePoints, lonlat: np.ndarray) -> list[dict[str, Any]]:
-    """GeoJSON features of tie points at their ``lonlat_of``."""
-    said = rounded(columns(ties))
+    """Make GeoJSON features of tie points at their longitude and latitude."""
+    said = rounded(ties.columns())
     return [
         {
             "type": "Feature",

@@ -13,7 +13,7 @@ import shapely
 
 from sentinel_match.atomic import whole
 from sentinel_match.formats import qgis_style
-from sentinel_match.formats.geojson import columns, dumps
+from sentinel_match.formats.geojson import dumps
 from sentinel_match.formats.header import Header
 from sentinel_match.tiepoints import COVERAGE_CELL
 
@@ -65,7 +65,7 @@ def write_geopackage(ties: TiePoints, path: Path | str) -> None:
 
 def layers(ties: TiePoints) -> Iterator[VectorLayer]:
     """The layers of a pair, from the lowest to the topmost."""
-    said, believed = columns(ties), ties.inlier.astype(bool)
+    said, believed = ties.columns(), ties.inlier.astype(bool)
     said.setdefault("reason", np.full(len(ties), None, object))
     points = np.asarray(shapely.points(ties.left_xy), object)
     sides = [(name, scene) for name, scene in (("left", ties.left), ("right", ties.right)) if scene.footprint]

@@ -13,7 +13,7 @@ import shapely
 from sentinel_match.atomic import whole, write_text
 from sentinel_match.errors import OutputError
 from sentinel_match.formats.gcps import write_points, write_vrt
-from sentinel_match.formats.geojson import LONLAT_DIGITS, columns, dumps, features, lonlat_of, rounded, write_geojson
+from sentinel_match.formats.geojson import dumps, features, rounded, write_geojson
 from sentinel_match.formats.geopackage import VectorLayer, style, write_geopackage, write_layer
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def write_geojsonseq(ties: TiePoints, path: Path | str) -> None:
     Raises:
         OutputError: the file could not be written.
     """
-    write_text(path, "".join(dumps(feature) + "\n" for feature in features(ties, lonlat_of(ties))))
+    write_text(path, "".join(dumps(feature) + "\n" for feature in features(ties, ties.lonlat)))
 
 
 def write_flatgeobuf(ties: TiePoints, path: Path | str) -> None:
@@ -76,7 +76,7 @@ def write_flatgeobuf(ties: TiePoints, path: Path | str) -> None:
         OutputError: the file could not be written.
     """
     points = np.asarray(shapely.points(ties.left_xy), object)
-    layer = VectorLayer("tiepoints", "", "Point", points, columns(ties))
+    layer = VectorLayer("tiepoints", "", "Point", points, ties.columns())
     with whole(path) as temporary:
         temporary.unlink()
         write_layer(temporary, layer, ties.crs, "FlatGeobuf")
@@ -88,8 +88,8 @@ def write_csv(ties: TiePoints, path: Path | str) -> None:
     Raises:
         OutputError: the file could not be written.
     """
-    said = rounded(columns(ties))
-    lon, lat = np.round(lonlat_of(ties), LONLAT_DIGITS).T.tolist()
+    said = rounded(ties.columns())
+    lon, lat = ties.lonlat.T.tolist()
     said |= {"lon": lon, "lat": lat, "crs": [ties.crs] * len(ties)}
     lines = io.StringIO()
     table = csv.writer(lines, lineterminator="\n")
