@@ -41,14 +41,7 @@ FAR_NODES = 3.0
 
 @dataclass(frozen=True, eq=False, repr=False)
 class TiePoints:
-    """Correspondences between two scenes; N rows in every array, shift = right minus left.
-
-    >>> ties = example_ties()
-    >>> ties
-    <TiePoints T33UUU 2021-05-20 → 2021-09-17: 552 inliers of 555, +6.40 m east +18.1 m north, CE90 0.05 m>
-    >>> bool(ties.inlier.mean() > 0.9), ties.summary.transform.kind
-    (True, 'translation')
-    """
+    """Correspondences between two scenes; N rows in every array, shift = right minus left."""
 
     left: Scene
     right: Scene

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,9 @@ from click.testing import CliRunner
 from sentinel_match import fitting
 from sentinel_match.cli import main
 from sentinel_match.errors import BadPoints, NoMatch
+from sentinel_match.fitting import fit, read_ties
 from sentinel_match.formats import write
-from sentinel_match.formats.geojson import write_geojson
+from sentinel_match.formats.geojson import dumps, write_geojson
 from sentinel_match.tiepoints import TiePoints
 
 
@@ -260,3 +262,71 @@ def test_the_command_reads_edits_and_writes_every_suffix(ties: TiePoints, tmp_pa
     assert 1 == failed.exit_code
     assert "right_x is 'abc', not a number" in failed.output
     assert 2 == CliRunner().invoke(main, ["fit", str(bad), "-o", "x.csv", "--columns", "left_x"]).exit_code
+
+
+# What was fitted comes back
+
+
+@pytest.mark.parametrize("suffix", [".geojson", ".json", ".gpkg"])
+def test_a_file_that_holds_everything_gives_the_same_tie_points_back(
+    ties: TiePoints, suffix: str, tmp_path: Path
+) -> None:
+    whole = _as_summed(ties)
+    write.write(whole, tmp_path / f"ties{suffix}")
+    again = read_ties(str(tmp_path / f"ties{suffix}"))
+    assert json.loads(dumps(whole.summary.to_dict())) == json.loads(dumps(again.summary.to_dict()))
+    assert (whole.left.id, whole.right.id, whole.crs) == (again.left.id, again.right.id, again.crs)
+    assert whole.left.bands == again.left.bands  # the products are where they were
+    atol = 0 if suffix == ".gpkg" else 1e-3
+    for name in ("left_xy", "right_xy", "left_px", "right_px", "sigma_m", "score", "residual_m", "quality"):
+        assert np.allclose(getattr(whole, name), getattr(again, name), rtol=0, atol=atol), name
+    for name in ("inlier", "method", "feature", "reason"):
+        assert np.array_equal(getattr(whole, name), getattr(again, name)), name
+    at = whole.left_xy + 1234.5
+    assert np.array_equal(whole.transform(at), again.transform(at))
+
+
+@pytest.mark.parametrize("suffix", sorted(set(write.WRITERS) - {".geojson", ".json", ".gpkg"}))
+def test_the_other_formats_give_their_points_back_and_a_transform_fitted_again(
+    ties: TiePoints, suffix: str, tmp_path: Path
+) -> None:
+    write.write(ties, tmp_path / f"ties{suffix}")
+    again = read_ties(tmp_path / f"ties{suffix}")
+    assert ties.crs == again.crs
+    at = ties.left_xy[ties.inlier]
+    apart = np.hypot(*(ties.transform(at) - again.transform(at)).T)
+    assert np.median(apart) < 0.3
+    assert len(again) in {len(ties), int(ties.inlier.sum())}
+    assert again.inlier.sum() > 0.95 * ties.inlier.sum()
+
+
+def test_points_edited_since_are_not_read_as_fitted(ties: TiePoints, geojson: Callable[..., Path]) -> None:
+    path = geojson(lambda features: features.__delitem__(slice(3)))
+    with pytest.raises(BadPoints, match="edited after the correction was fitted"):
+        read_ties(path)
+
+
+def test_a_damaged_summary_is_named(ties: TiePoints, tmp_path: Path) -> None:
+    write.write(ties, tmp_path / "ties.geojson")
+    content = json.loads((tmp_path / "ties.geojson").read_text())
+    del content["summary"]["fitting"]
+    (tmp_path / "ties.geojson").write_text(json.dumps(content))
+    with pytest.raises(BadPoints, match="its summary has no fitting"):
+        read_ties(tmp_path / "ties.geojson")
+
+
+@pytest.mark.parametrize("wrong", [None, 7, ["ties.gpkg"]])
+def test_what_is_no_path_is_refused_at_once(wrong: object) -> None:
+    for read in (read_ties, fit):
+        with pytest.raises(TypeError, match="is no path: give a str or a Path"):
+            read(wrong)
+
+
+def test_a_file_that_is_not_there_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(BadPoints, match="No such file"):
+        fit(tmp_path / "nothing.geojson")
+
+
+def _as_summed(ties: TiePoints) -> TiePoints:
+    """The fixture calls three inliers outliers; here the summary knows."""
+    return replace(ties, summary=replace(ties.summary, inliers=int(ties.inlier.sum())))

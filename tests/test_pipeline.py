@@ -335,12 +335,12 @@ def test_every_tie_point_tells_its_classes_and_the_summary_counts_them(classifie
     compared = ties.summary.comparison
     assert ("SCL", "SCL") == (compared.left.classes_from, compared.right.classes_from)
     counts = compared.classes
-    assert len(ties.inlier) == sum(one["points"] for one in counts.values())
-    assert ties.inlier.sum() == sum(one["inliers"] for one in counts.values())
+    assert len(ties.inlier) == sum(one.points for one in counts.values())
+    assert ties.inlier.sum() == sum(one.inliers for one in counts.values())
     alike = ties.left_class == ties.right_class
-    assert alike.sum() == sum(one["points"] for name, one in counts.items() if " > " not in name)
+    assert alike.sum() == sum(one.points for name, one in counts.items() if " > " not in name)
     fields = (ties.left_class == "vegetation") & (ties.right_class == "bare")
-    assert fields.sum() == counts["vegetation > bare"]["points"]
+    assert fields.sum() == counts["vegetation > bare"].points
 
 
 def test_a_map_of_classes_tells_the_classes_of_products_that_have_none(
