@@ -22,13 +22,13 @@ from sentinel_match.products.scene import Asset
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-MEMBERS = 100_000
+MOST_MEMBERS = 100_000
 """Most members of a believable zip: the largest old multi-granule products hold about 15,000."""
 
-TEXT_BYTES = 16 * 2**20
+MOST_TEXT_BYTES = 16 * 2**20
 """Most bytes read of one metadata file. Real ones: up to 0.5 MB, a manifest of many granules 5 MB."""
 
-RATIO = 100
+MOST_GROWTH = 100
 """Most times a metadata file of over 1 MiB may grow when unpacked. Real XML reaches 15; a bomb of zeros 1000."""
 
 
@@ -43,13 +43,13 @@ class Archive:
     zipped: zipfile.ZipFile | None = field(default=None, repr=False)
 
     def asset(self, name: str) -> Asset:
-        """Where a member's bytes are."""
+        """Tell where a member's bytes are."""
         size = self.sizes.get(name)
         return Asset(self.path, name, size) if self.zipped else Asset(self.path / name, size=size)
 
     @contextmanager
     def open(self, name: str) -> Iterator[IO[bytes]]:
-        """A member as a seekable stream of bytes.
+        """Open a member as a seekable stream of bytes.
 
         Raises:
             BrokenProduct: it cannot be unpacked.
@@ -64,7 +64,7 @@ class Archive:
             raise BrokenProduct(self.path, f"{name} is damaged ({error}): download it again") from error
 
     def read(self, name: str) -> bytes:
-        """All bytes of a metadata file.
+        """Read all bytes of a metadata file.
 
         Raises:
             BrokenProduct: it is empty, absurdly large, or cannot be unpacked.
@@ -73,15 +73,15 @@ class Archive:
         if size == 0:
             raise BrokenProduct(self.path, f"{name} is empty: download it again")
         packed = self.zipped.getinfo(name).compress_size if self.zipped else size
-        if size > TEXT_BYTES or (size > 2**20 and size > RATIO * packed):
+        if size > MOST_TEXT_BYTES or (size > 2**20 and size > MOST_GROWTH * packed):
             raise BrokenProduct(self.path, f"{name} unpacks to {size / 1e6:.0f} MB, which no metadata file does")
         with self.open(name) as stream:
-            return stream.read(TEXT_BYTES)
+            return stream.read(MOST_TEXT_BYTES)
 
 
 @contextmanager
 def open_archive(path: Path) -> Iterator[Archive]:
-    """The listing of a folder or zip; the name of a zip does not matter.
+    """Open a folder or zip as one listing; the name of a zip does not matter.
 
     Raises:
         NotAProduct: the file is no zip.
@@ -102,12 +102,12 @@ def open_archive(path: Path) -> Iterator[Archive]:
 
 
 def is_zip(path: Path) -> bool:
-    """Whether a file begins as zips do, whatever its name and even when its end is missing."""
+    """Tell whether a file begins as zips do, whatever its name and even when its end is missing."""
     return _head(path).startswith((b"PK\x03\x04", b"PK\x05\x06"))
 
 
 def what_it_is_instead(path: Path) -> str:
-    """What a file is that should have been a product or an image, as the end of a sentence."""
+    """Tell what a file is that should have been a product or an image, as the end of a sentence."""
     head = _head(path).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not head:
         return "the file is empty, download it again"
@@ -131,7 +131,7 @@ def _folder_sizes(path: Path) -> Iterator[tuple[str, int]]:
 
 def _zip_sizes(path: Path, zipped: zipfile.ZipFile) -> Iterator[tuple[str, int]]:
     members = zipped.infolist()
-    if len(members) > MEMBERS:
+    if len(members) > MOST_MEMBERS:
         raise BrokenProduct(path, f"it holds {len(members):,} files, which no Sentinel-2 product does")
     name, times = Counter(m.filename for m in members).most_common(1)[0] if members else ("", 0)
     if times > 1:
@@ -143,7 +143,7 @@ def _zip_sizes(path: Path, zipped: zipfile.ZipFile) -> Iterator[tuple[str, int]]
 
 
 def _refuse_hostile(path: Path, member: zipfile.ZipInfo) -> None:
-    """Zip slip: a name that leads out of the archive, on any system, or a link that does."""
+    """Refuse a zip slip: a name that leads out of the archive, on any system, or a link that does."""
     parts = PurePosixPath(member.filename.replace("\\", "/")).parts
     if not parts or ".." in parts or parts[0] == "/" or ":" in parts[0]:
         raise BrokenProduct(path, f"it is unsafe, because its member {member.filename!r} leads out of the archive")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from sentinel_match.errors import BrokenProduct, NotAProduct, SentinelMatchError
 from sentinel_match.products.archive import is_zip, open_archive
 from sentinel_match.products.loose import NOT_A_SCENE, read_loose
-from sentinel_match.products.safe import MAIN, TILE_XML, product_roots, read_product
+from sentinel_match.products.safe import MAIN_XML, TILE_XML, product_roots, read_product
 from sentinel_match.products.scene import Scene
 
 if TYPE_CHECKING:
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
     from sentinel_match.products.archive import Archive
 
-IMAGES = {".jp2", ".tif", ".tiff", ".jpg", ".jpeg", ".png", ".img"}
+IMAGE_SUFFIXES = {".jp2", ".tif", ".tiff", ".jpg", ".jpeg", ".png", ".img"}
 """Suffixes that a search through folders takes for images; a file that is named outright may have any."""
 
-ZIPS = {".zip", ".safe"}
+ZIP_SUFFIXES = {".zip", ".safe"}
 
 PRODUCT_NAME = re.compile(r"S2[A-Z]_(?:MSI|OPER_PRD|USER_PRD)\w+")
 """Name of a download whose suffix was lost."""
 
-COMPLEMENTARY = 0.5
+COMPLEMENTARY_SHARE = 0.5
 """Two datastrips of one datatake complement one another while they share less than this part of the smaller one."""
 
 LATEST = datetime.max.replace(tzinfo=timezone.utc)
@@ -158,7 +158,7 @@ def _read_all(paths: Iterable[Path]) -> tuple[list[Scene], list[Refused]]:
 
 
 def _sources(path: Path, visited: set[Path]) -> Iterator[Path]:
-    """Product folders, granule folders, zips and images at or below a path that the user named."""
+    """Find product folders, granule folders, zips and images at or below a path that the user named."""
     if not path.exists():
         raise NotAProduct(path, "there is no such file or folder")
     if _is_part_of_product(path.name) or TILE_XML.fullmatch(path.name) or path.name == "GRANULE":
@@ -189,25 +189,30 @@ def _search(folder: Path, visited: set[Path]) -> Iterator[Path]:
 
 
 def _is_part_of_product(name: str) -> bool:
-    return MAIN.fullmatch(name) is not None or name.lower() in {"manifest.safe", "inspire.xml"}
+    return MAIN_XML.fullmatch(name) is not None or name.lower() in {"manifest.safe", "inspire.xml"}
 
 
 def _is_source(file: Path) -> bool:
     suffix = file.suffix.lower()
-    if suffix in IMAGES:
+    if suffix in IMAGE_SUFFIXES:
         return not NOT_A_SCENE.fullmatch(file.stem)
-    return suffix in ZIPS or PRODUCT_NAME.fullmatch(file.name) is not None
+    return suffix in ZIP_SUFFIXES or PRODUCT_NAME.fullmatch(file.name) is not None
 
 
 def _read(source: Path) -> tuple[list[Scene], list[SentinelMatchError]]:
-    """Scenes of one source, and an error for each product in it that has none."""
+    """Read the scenes of one source, and an error for each product in it that has none."""
     scenes: list[Scene] = []
     errors: list[SentinelMatchError] = []
     try:
         if source.parent.name == "GRANULE" and source.is_dir():
             with open_archive(source.parent.parent) as archive:
                 scenes += read_product(archive, "", only=source.name)
-        elif source.is_dir() or source.suffix.lower() in ZIPS or PRODUCT_NAME.fullmatch(source.name) or is_zip(source):
+        elif (
+            source.is_dir()
+            or source.suffix.lower() in ZIP_SUFFIXES
+            or PRODUCT_NAME.fullmatch(source.name)
+            or is_zip(source)
+        ):
             with open_archive(source) as archive:
                 roots = product_roots(archive.sizes)
                 if not roots:
@@ -233,7 +238,7 @@ def _read_root(archive: Archive, root: str) -> tuple[list[Scene], list[SentinelM
 
 
 def _without_duplicates(scenes: list[Scene]) -> tuple[list[Scene], list[Duplicate]]:
-    """The best scene of every acquisition, whatever the order of listing."""
+    """Keep the best scene of every acquisition, whatever the order of listing."""
     kept: list[Scene] = []
     duplicates: list[Duplicate] = []
     groups: dict[tuple[str, ...], list[Scene]] = {}
@@ -262,7 +267,7 @@ def _with_notes(scene: Scene, worse: list[Scene]) -> Scene:
 
 
 def _worth(scene: Scene) -> tuple[bool, float, float, datetime, int, str, str]:
-    """Larger is better; the last three only make the choice independent of the order of listing."""
+    """Rank a scene, larger is better; the last three only make the choice independent of the order of listing."""
     baseline = float(scene.baseline) if re.fullmatch(r"\d+\.\d+", scene.baseline) else 0.0
     return (
         bool(scene.bands),
@@ -276,7 +281,7 @@ def _worth(scene: Scene) -> tuple[bool, float, float, datetime, int, str, str]:
 
 
 def _complementary(one: Scene, other: Scene) -> bool:
-    """Whether two scenes of one datatake and tile show different parts of it (stactools-sentinel2#5)."""
+    """Tell whether two scenes of one datatake and tile show different parts of it (stactools-sentinel2#5)."""
     if one.path == other.path and one.generation_time == other.generation_time and one.id != other.id:
         return True  # the same tile twice in one old product, which says no more of their footprints
     starts = [re.search(r"_S(\d{8}T\d{6})", scene.datastrip) for scene in (one, other)]
@@ -284,7 +289,7 @@ def _complementary(one: Scene, other: Scene) -> bool:
         return False
     shared = one.footprint.intersection(other.footprint)
     smaller = min(one.footprint.area_km2, other.footprint.area_km2)
-    return shared is None or shared.area_km2 < COMPLEMENTARY * smaller
+    return shared is None or shared.area_km2 < COMPLEMENTARY_SHARE * smaller
 
 
 def _order(scene: Scene) -> tuple[datetime, str, str, str]:

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
     from sentinel_match.products.archive import Archive
 
-IMAGE = re.compile(
+IMAGE_STEM = re.compile(
     r"(?:\w+_)?(?:(?P<name>B\d[\dA]|TCI|AOT|WVP|SCL)|USER_(?P<user>SCL|AOT|WVP)_L2A_TL_\w+?)(?:_(?P<metres>[126]0)m)?"
 )
 """Stem of an image: ``T33UUU_…_B04``, ``L2A_T29UMV_…_B02_10m``, ``S2A_USER_SCL_L2A_TL_…_20m``."""
 
-MASKS = {
+MASK_STEMS = {
     "CLASSI": re.compile(r"MSK_CLASSI_B00"),
     "CLOUDS": re.compile(r"(?:S2\w_OPER_)?MSK_CLOUDS_(?:\w+_)?B00(?:_MSIL1C)?"),
     "CLDPRB": re.compile(r"(?:MSK_CLDPRB|(?:\w+_)?CLD|S2\w_USER_CLD_L2A_TL_\w+)_(?P<metres>[26]0)m"),
@@ -35,10 +35,10 @@ MASKS = {
 }
 """Stems of the quality layers that are of use, compact and long-named."""
 
-NATIVE = dict.fromkeys(("B02", "B03", "B04", "B08", "TCI"), 10) | dict.fromkeys(("B01", "B09", "B10"), 60)
+NATIVE_METRES = dict.fromkeys(("B02", "B03", "B04", "B08", "TCI"), 10) | dict.fromkeys(("B01", "B09", "B10"), 60)
 """Native resolution in metres of the images that Level-1C names without it; 20 for the others."""
 
-RASTERS = {".jp2", ".tif", ".tiff"}
+RASTER_SUFFIXES = {".jp2", ".tif", ".tiff"}
 """``.tif`` is the Planetary Computer's."""
 
 
@@ -49,7 +49,7 @@ class GranuleLayer:
     member: str
     """Name in the archive."""
     name: str
-    """``B04``, ``TCI``, … of an image; the kind of a mask, ``SCL`` or one of ``MASKS``."""
+    """``B04``, ``TCI``, … of an image; the kind of a mask, ``SCL`` or one of ``MASK_STEMS``."""
     metres: int
     """Nominal resolution."""
     is_mask: bool = False
@@ -62,15 +62,15 @@ class GranuleLayer:
 
     @property
     def label(self) -> str:
-        """For notes: ``B04``, ``B04_60m``, ``DETFOO_B04``."""
-        said = f"{self.metres}m" if PurePosixPath(self.member).stem.endswith("0m") else None
-        return "_".join(filter(None, (self.name, self.band, said)))
+        """Name it for notes: ``B04``, ``B04_60m``, ``DETFOO_B04``."""
+        metres = f"{self.metres}m" if PurePosixPath(self.member).stem.endswith("0m") else None
+        return "_".join(filter(None, (self.name, self.band, metres)))
 
 
 def read_layers(
     archive: Archive, files: Iterable[str], grids: Mapping[int, GeoBox]
 ) -> tuple[list[GranuleLayer], list[str]]:
-    """Usable layers among the members of a granule's folder, and notes on those that are not.
+    """Read which members of a granule's folder are usable layers, and note those that are not.
 
     Args:
         archive: where the files are.
@@ -96,37 +96,37 @@ def read_layers(
     notes = [f"left out, because the file is empty: {listing(empty)}"] if empty else []
     notes += [f"left out, because the file is no image: {listing(strange)}"] if strange else []
     notes += [
-        f"the images give the grid, not the metadata: {found}, not {promised} ({listing(labels)})"
-        for (found, promised), labels in differing.items()
+        f"the images give the grid, not the metadata: {actual}, not {stated} ({listing(labels)})"
+        for (actual, stated), labels in differing.items()
     ]
     return layers, notes
 
 
 def listing(labels: Iterable[str]) -> str:
-    """Labels in reading order, each once; the first dozen, if there are more."""
+    """List labels in reading order, each once; the first 14, if there are more."""
     names = sorted(set(labels))
     return ", ".join(names[:14]) + (f" and {len(names) - 14} more" if len(names) > 14 else "")
 
 
 def _recognised(member: str) -> GranuleLayer | None:
-    """The layer that a file should be by its name."""
+    """Recognise the layer that a file should be by its name."""
     path = PurePosixPath(member)
     suffix, folders = path.suffix.lower(), path.parts[:-1]
-    if "IMG_DATA" in folders and suffix in RASTERS and (found := IMAGE.fullmatch(path.stem)):
-        name = found["name"] or found["user"]
-        return GranuleLayer(member, name, int(found["metres"] or NATIVE.get(name, 20)), is_mask=name == "SCL")
-    if "QI_DATA" in folders and suffix in {*RASTERS, ".gml"}:
-        for kind, pattern in MASKS.items():
-            if found := pattern.fullmatch(path.stem):
-                said = found.groupdict()
-                band = said.get("band")
-                metres = said.get("metres") or (NATIVE.get(band, 20) if band else 60)
+    if "IMG_DATA" in folders and suffix in RASTER_SUFFIXES and (match := IMAGE_STEM.fullmatch(path.stem)):
+        name = match["name"] or match["user"]
+        return GranuleLayer(member, name, int(match["metres"] or NATIVE_METRES.get(name, 20)), is_mask=name == "SCL")
+    if "QI_DATA" in folders and suffix in {*RASTER_SUFFIXES, ".gml"}:
+        for kind, pattern in MASK_STEMS.items():
+            if match := pattern.fullmatch(path.stem):
+                parts = match.groupdict()
+                band = parts.get("band")
+                metres = parts.get("metres") or (NATIVE_METRES.get(band, 20) if band else 60)
                 return GranuleLayer(member, kind, int(metres), is_mask=True, band=band)
     return None
 
 
 def _grid(archive: Archive, member: str, expected: GeoBox | None) -> GeoBox | None:
-    """Grid of an image. Only one whose size is not the expected is opened by GDAL, which takes 200 times longer.
+    """Read the grid of an image. Only one of unexpected size is opened by GDAL, which takes 200 times longer.
 
     Raises:
         ValueError: that is no image.

@@ -34,12 +34,12 @@ class Header:
 
     @property
     def resolution(self) -> float:
-        """Pixel size in metres; 1 where nothing is georeferenced."""
+        """Compute the pixel size in metres; 1 where nothing is georeferenced."""
         return 1.0 if self.geobox is None else ground_resolution(self.geobox)
 
 
 def read_header(path: str) -> Header:
-    """Header of any raster, by GDAL.
+    """Read the header of any raster by GDAL.
 
     Args:
         path: anything rasterio opens, ``/vsizip/`` included.
@@ -51,10 +51,10 @@ def read_header(path: str) -> Header:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)  # the header says it: geobox is None
             with rasterio.open(path) as source:
-                placed = source.crs is not None and not source.transform.is_identity
-                geobox = GeoBox.from_rio(source) if placed else None
-                said = tuple(text or "" for text in source.descriptions)
-                header = Header(source.shape, geobox, source.count, source.nodata, source.tags(), said)
+                georeferenced = source.crs is not None and not source.transform.is_identity
+                geobox = GeoBox.from_rio(source) if georeferenced else None
+                descriptions = tuple(text or "" for text in source.descriptions)
+                header = Header(source.shape, geobox, source.count, source.nodata, source.tags(), descriptions)
     except RasterioError as error:
         raise ValueError(str(error)) from error
     if header.count == 0:
@@ -63,7 +63,7 @@ def read_header(path: str) -> Header:
 
 
 def jp2_shape(stream: IO[bytes]) -> tuple[int, int] | None:
-    """(rows, columns) from the ``ihdr`` box of a JP2 (ISO/IEC 15444-1, annex I), or ``None`` where that is no JP2.
+    """Read (rows, columns) from the ``ihdr`` box of a JP2 (ISO/IEC 15444-1, annex I); ``None`` where that is no JP2.
 
     Two hundred times faster than opening the file, and enough to know whether its grid is the expected one.
     """

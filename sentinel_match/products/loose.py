@@ -11,7 +11,7 @@ from sentinel_match.geometry.footprint import Footprint
 from sentinel_match.products.archive import what_it_is_instead
 from sentinel_match.products.header import read_header
 from sentinel_match.products.scene import Asset, Band, Scene
-from sentinel_match.products.tiling import TILE
+from sentinel_match.products.tiling import TILE_PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 BAND = r"B\d[\dA]|TCI|AOT|WVP"
 
-SENTINEL2 = re.compile(rf"(?:L2A_)?(?P<tile>{TILE})_(?P<time>\d{{8}}T\d{{6}})_(?P<band>{BAND})(?:_[126]0m)?")
+SENTINEL2 = re.compile(rf"(?:L2A_)?(?P<tile>{TILE_PATTERN})_(?P<time>\d{{8}}T\d{{6}})_(?P<band>{BAND})(?:_[126]0m)?")
 """Stem of an image copied out of a compact product: ``T36UXA_20180904T083549_TCI``."""
 
 DATED = re.compile(r"(?<!\d)(20\d\d)-?(0[1-9]|1[0-2])-?([0-3]\d)(?:T(\d{6}))?(?!\d)")
@@ -37,7 +37,7 @@ NOT_A_SCENE = re.compile(
 
 
 def read_loose(path: Path) -> Scene:
-    """One raster file as a scene: without level, offset and quantification, because nothing states them.
+    """Read one raster file as a scene: without level, offset and quantification, because nothing states them.
 
     Its bands are ``1``, ``2``, …, or what the file calls them where that is a Sentinel-2 band or an index (``B8`` and
     GDAL's own ``B8, central wavelength 842 nm`` are ``B08``) and no other is called so. An image named as Sentinel-2
@@ -51,14 +51,14 @@ def read_loose(path: Path) -> Scene:
         header = read_header(str(path))
     except ValueError:
         raise NotAProduct(path, what_it_is_instead(path)) from None
-    copied = SENTINEL2.fullmatch(path.stem)
-    single = copied["band"] if copied else path.stem if re.fullmatch(BAND, path.stem) else None
+    match = SENTINEL2.fullmatch(path.stem)
+    single = match["band"] if match else path.stem if re.fullmatch(BAND, path.stem) else None
     names = [single] if single else _names(header.descriptions)
-    nodata = 0.0 if copied and header.nodata is None else header.nodata
+    nodata = 0.0 if match and header.nodata is None else header.nodata
     asset = Asset(path, size=path.stat().st_size)
     footprint, notes = _footprint(header.geobox)
     return Scene(
-        id=path.stem if copied or not single else f"{path.parent.name}_{single}",  # B04.tif exists in every folder
+        id=path.stem if match or not single else f"{path.parent.name}_{single}",  # B04.tif exists in every folder
         path=path,
         level="",
         footprint=footprint,
@@ -67,8 +67,8 @@ def read_loose(path: Path) -> Scene:
             Band(name, header.resolution, asset, header.geobox, nodata=nodata, index=i + 1)
             for i, name in enumerate(names)
         ),
-        sensing_time=_time(copied["time"]) if copied else _dated(path.stem),
-        tile=copied["tile"] if copied else "",
+        sensing_time=_time(match["time"]) if match else _dated(path.stem),
+        tile=match["tile"] if match else "",
         geobox=header.geobox,
         position=None if header.geobox else _exif_position(header.tags),
         notes=notes,
@@ -76,10 +76,10 @@ def read_loose(path: Path) -> Scene:
 
 
 def _names(descriptions: tuple[str, ...]) -> list[str]:
-    """Names of the bands of a file, from what it calls them."""
-    said = [DESCRIBED.match(text) for text in descriptions]
-    called = [re.sub(r"^B(\d)$", r"B0\1", match[1].upper()) if match else "" for match in said]
-    return [name if name and called.count(name) == 1 else str(i + 1) for i, name in enumerate(called)]
+    """Name the bands of a file by what it calls them."""
+    matches = [DESCRIBED.match(text) for text in descriptions]
+    names = [re.sub(r"^B(\d)$", r"B0\1", match[1].upper()) if match else "" for match in matches]
+    return [name if name and names.count(name) == 1 else str(i + 1) for i, name in enumerate(names)]
 
 
 def _footprint(geobox: GeoBox | None) -> tuple[Footprint | None, tuple[str, ...]]:
@@ -107,7 +107,7 @@ def _dated(name: str) -> datetime | None:
 
 
 def _exif_position(tags: Mapping[str, str]) -> tuple[float, float] | None:
-    """(lon, lat) from EXIF: GDAL gives ``(48) (30) (12.5)`` and the hemisphere apart."""
+    """Read (lon, lat) from EXIF: GDAL gives ``(48) (30) (12.5)`` and the hemisphere apart."""
     degrees = []
     for axis, negative in (("Longitude", "W"), ("Latitude", "S")):
         parts = [float(part) for part in re.findall(r"\(([\d.]+)\)", tags.get(f"EXIF_GPS{axis}", ""))]

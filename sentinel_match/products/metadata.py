@@ -14,7 +14,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from sentinel_match.errors import BrokenProduct, NotAProduct
-from sentinel_match.products.tiling import TILE
+from sentinel_match.products.tiling import TILE_PATTERN
 from sentinel_match.products.xml import Document, first_attribute
 
 if TYPE_CHECKING:
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
     from sentinel_match.products.archive import Archive
 
-BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
+BANDS_BY_ID = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
 """Bands in the order of ``band_id``, which counts from 0 and is not the band's number."""
 
 UTM = re.compile(r"EPSG:32[67](?:0[1-9]|[1-5]\d|60)")
 
-IN_GRANULE = re.compile(rf"_({TILE})(?:_|$)")
+IN_GRANULE = re.compile(rf"_({TILE_PATTERN})(?:_|$)")
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ class ProductMetadata:
     granules: tuple[Granule, ...]
 
     def radiometry(self, band: str) -> tuple[float, float]:
-        """Offset and quantification of a band: value = (DN + offset) / quantification."""
-        if band in BANDS:
+        """Look up offset and quantification of a band: value = (DN + offset) / quantification."""
+        if band in BANDS_BY_ID:
             return self.offsets.get(band, 0.0), self.quantification[""]
         return 0.0, self.quantification.get(band, 1.0)
 
@@ -100,7 +100,7 @@ class Promise:
 
 
 def read_product_metadata(archive: Archive, member: str) -> ProductMetadata:
-    """Facts of the product's main metadata file.
+    """Read the facts of the product's main metadata file.
 
     Raises:
         NotAProduct: a level other than L1C and L2A.
@@ -133,7 +133,7 @@ def read_product_metadata(archive: Archive, member: str) -> ProductMetadata:
 
 
 def read_tile_metadata(archive: Archive, member: str) -> TileMetadata:
-    """Facts of one tile.
+    """Read the facts of one tile.
 
     Raises:
         BrokenProduct: empty, damaged, hostile, or without a usable Tile_Geocoding.
@@ -151,7 +151,7 @@ def read_tile_metadata(archive: Archive, member: str) -> TileMetadata:
 
 
 def read_manifest(archive: Archive, member: str) -> dict[str, Promise]:
-    """Size and checksum of every file, by its path in the product.
+    """Read the size and checksum of every file, by its path in the product.
 
     Raises:
         BrokenProduct: empty, damaged or hostile.
@@ -169,7 +169,7 @@ def read_manifest(archive: Archive, member: str) -> dict[str, Promise]:
 
 
 def read_refined(archive: Archive, member: str) -> bool | None:
-    """Whether the geometry was refined (``Image_Refining/@flag`` of ``MTD_DS.xml``); ``None`` where it does not say.
+    """Tell whether the geometry was refined (``Image_Refining/@flag`` of ``MTD_DS.xml``); ``None`` if it does not say.
 
     The element stands in ``Image_Data_Info/Geometric_Info``, near the start of a file of 10 to 20 MB.
 
@@ -190,16 +190,16 @@ def _nodata(xml: Document) -> float:
 
 def _quantification(xml: Document, level: str) -> dict[str, float]:
     reflectance = "QUANTIFICATION_VALUE" if level == "L1C" else "BOA_QUANTIFICATION_VALUE"
-    values = {"": reflectance, "AOT": "AOT_QUANTIFICATION_VALUE", "WVP": "WVP_QUANTIFICATION_VALUE"}
-    found = {name: value for name, tag in values.items() if (value := xml.number(tag)) is not None}
-    if not found.get("", 0) > 0 or not all(value > 0 for value in found.values()):
+    tags = {"": reflectance, "AOT": "AOT_QUANTIFICATION_VALUE", "WVP": "WVP_QUANTIFICATION_VALUE"}
+    values = {name: value for name, tag in tags.items() if (value := xml.number(tag)) is not None}
+    if not values.get("", 0) > 0 or not all(value > 0 for value in values.values()):
         raise BrokenProduct(xml.archive.path, f"{xml.member} has no positive {reflectance}: download it again")
-    return found
+    return values
 
 
 def _offsets(xml: Document) -> dict[str, float]:
-    """By band name. ``band_id`` is a position in ``Spectral_Information_List``: 8 is B8A, 9 is B09."""
-    names = {str(position): name for position, name in enumerate(BANDS)}
+    """Read the offsets by band name. ``band_id`` is a position in ``Spectral_Information_List``: 8 is B8A, 9 is B09."""
+    names = {str(position): name for position, name in enumerate(BANDS_BY_ID)}
     for entry in xml.root.iterfind(".//{*}Spectral_Information"):
         band, number = entry.get("bandId", ""), entry.get("physicalBand", "").removeprefix("B")
         if number:
@@ -209,21 +209,21 @@ def _offsets(xml: Document) -> dict[str, float]:
 
 
 def _granules(xml: Document) -> tuple[Granule, ...]:
-    """One per identifier: some products list a granule several times, once for each resolution."""
+    """Read one granule per identifier: some products list one several times, once for each resolution."""
     images: dict[str, list[str]] = {}
     datastrips: dict[str, str] = {}
     for entry in xml.root.iterfind(".//{*}Granule_List/*"):
         identifier = entry.get("granuleIdentifier", "")
         datastrips[identifier] = entry.get("datastripIdentifier", "")
         images.setdefault(identifier, []).extend((e.text or "").strip() for e in entry.iterfind("*"))
-    found = tuple(
+    granules = tuple(
         Granule(identifier, tile[1], datastrips[identifier], tuple(dict.fromkeys(filter(None, files))))
         for identifier, files in images.items()
         if (tile := IN_GRANULE.search(identifier))
     )
-    if not found:
+    if not granules:
         raise BrokenProduct(xml.archive.path, f"{xml.member} lists no granule: download it again")
-    return found
+    return granules
 
 
 def _grids(xml: Document) -> dict[int, GeoBox]:

@@ -37,7 +37,7 @@ class Pair:
 
     @property
     def joint_clear(self) -> float | None:
-        """Share of the overlap that should be clear in both, if the clouds of the two dates know nothing of each other.
+        """Estimate the share of the overlap that is clear in both, if the two dates' clouds know nothing of each other.
 
         Cloud cover is a share of a product's *valid* pixels, so the overlap needs no correction for no-data.
         ``None`` where a product does not state it.
@@ -46,21 +46,21 @@ class Pair:
         return None if None in covers else self.clear(unknown=0.0)
 
     def clear(self, unknown: float) -> float:
-        """``joint_clear`` with a given clear share for a product that does not state its clouds."""
+        """Compute ``joint_clear`` with a given clear share for a product that does not state its clouds."""
         covers = (self.left.cloud_cover, self.right.cloud_cover)
         one, other = (unknown if cover is None else 1 - cover / 100 for cover in covers)
         return one * other
 
     @property
     def days(self) -> float | None:
-        """Days between the two acquisitions."""
+        """Count the days between the two acquisitions."""
         if self.left.sensing_time is None or self.right.sensing_time is None:
             return None
         return abs((self.left.sensing_time - self.right.sensing_time).total_seconds()) / 86_400
 
     @property
     def day_of_year_gap(self) -> int | None:
-        """Days between the two dates within the year, whatever the years and across New Year: 0 to 182."""
+        """Count the days between the two dates within the year, whatever the years and across New Year: 0 to 182."""
         if self.left.sensing_time is None or self.right.sensing_time is None:
             return None
         gap = abs(_day_of_year(self.left) - _day_of_year(self.right))
@@ -68,30 +68,30 @@ class Pair:
 
     @property
     def same_orbit(self) -> bool | None:
-        """Whether both were seen from one relative orbit: the same viewing angles, hence no parallax between them."""
+        """Tell whether both are of one relative orbit: the same viewing angles, hence no parallax between them."""
         orbits = (self.left.relative_orbit, self.right.relative_orbit)
         return None if None in orbits else orbits[0] == orbits[1]
 
     @property
     def mixed_levels(self) -> bool:
-        """Whether one is L1C and the other L2A; a loose raster of unknown level goes with either."""
+        """Tell whether one is L1C and the other L2A; a loose raster of unknown level goes with either."""
         return bool(self.left.level and self.right.level) and self.left.level != self.right.level
 
     @property
     def processing(self) -> str:
-        """Level and baseline of both: ``L1C 02.07 and L2A 05.09``, or once where they are equal."""
+        """Name level and baseline of both: ``L1C 02.07 and L2A 05.09``, or once where they are equal."""
         one, other = (f"{s.level} {s.baseline}".strip() or "an unknown level" for s in (self.left, self.right))
         return one if one == other else f"{one} and {other}"
 
     @property
     def refined(self) -> str:
-        """How many were refined against the Global Reference Image: ``both``, ``one``, ``none`` or ``unknown``."""
+        """Tell how many were refined against the Global Reference Image: ``both``, ``one``, ``none``, ``unknown``."""
         flags = {self.left.refined, self.right.refined}
         return "unknown" if None in flags else "one" if len(flags) == 2 else "both" if True in flags else "none"
 
     @property
     def score(self) -> float:
-        """How promising the comparison is, 0 to 1; a rank, not a probability.
+        """Score how promising the comparison is, 0 to 1; a rank, not a probability.
 
         The product of: the overlap as the geometric mean of ``share`` and ``iou`` (or 1 / (1 + km) between positions);
         ``joint_clear`` (an unstated cloud cover counts as half clear); the season, a cosine from 1 (same day of the
@@ -107,12 +107,12 @@ class Pair:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """What speaks for and against the pair, in words."""
+        """Say what speaks for and against the pair, in words."""
         return tuple(_reasons(self))
 
 
 def pair_feature(pair: Pair) -> dict[str, Any]:
-    """GeoJSON feature of a pair: the overlap (or the two positions) with every fact as a property."""
+    """Write a pair as a GeoJSON feature: the overlap (or the two positions) with every fact as a property."""
     positions = [list(position) for position in (pair.left.position, pair.right.position) if position]
     geometry = pair.overlap.geojson() if pair.overlap else {"type": "MultiPoint", "coordinates": positions}
     facts = ("overlap_km2", "share", "iou", "joint_clear", "days", "distance_km", "score")
@@ -155,7 +155,7 @@ def _reasons(pair: Pair) -> Iterator[str]:
 
 
 def _day_of_year(scene: Scene) -> int:
-    """1 to 365; 29 February counts as the 28th, so that one date is one number in every year."""
+    """Number the day, 1 to 365; 29 February counts as the 28th, so that one date is one number in every year."""
     time = scene.sensing_time
     return date(2001, time.month, min(time.day, 28) if time.month == 2 else time.day).timetuple().tm_yday if time else 0
 

@@ -88,25 +88,25 @@ def pair_scenes(scenes: Iterable[Scene], filters: Filters = Filters()) -> Pairin
     ordered = [unique[key] for key in sorted(unique)]
     labels = _labels(ordered)
 
-    drafts, refused, met = [], [], set()
+    drafts, refused, candidates = [], [], set()
     for a, b, km2, distance in _candidates(ordered, filters.max_distance_km):
-        met |= {id(a), id(b)}
+        candidates |= {id(a), id(b)}
         draft = _draft(*_reference_first(a, b), labels, km2, distance)
         objection = _objection(draft, filters)
         if objection:
             refused.append(Refusal(draft.left, draft.right, objection))
         else:
             drafts.append(draft)
-    refused += [Refusal(scene, None, _why_alone(scene, filters)) for scene in ordered if id(scene) not in met]
+    refused += [Refusal(scene, None, _why_alone(scene, filters)) for scene in ordered if id(scene) not in candidates]
 
     drafts = sorted(drafts, key=lambda pair: (-pair.score, pair.id))
-    chosen, twins = _one_per_acquisitions(drafts)
+    selection, twins = _one_per_acquisitions(drafts)
     refused += twins
     if not filters.all_pairs:
-        chosen, beaten = _sparse(chosen, filters.per_scene)
-        refused += beaten
+        selection, surplus = _sparse(selection, filters.per_scene)
+        refused += surplus
     pairs = []
-    for draft in chosen:
+    for draft in selection:
         if pair := _measured(draft):
             pairs.append(pair)
         else:
@@ -115,7 +115,7 @@ def pair_scenes(scenes: Iterable[Scene], filters: Filters = Filters()) -> Pairin
 
 
 def pair_of(left: Scene, right: Scene) -> Pair:
-    """The pair of two given scenes, in the order given and whatever speaks against it.
+    """Make the pair of two given scenes, in the order given and whatever speaks against it.
 
     Raises:
         NoGeoreference: one has neither a footprint nor a position, or only one has a footprint.
@@ -134,7 +134,7 @@ def pair_of(left: Scene, right: Scene) -> Pair:
 
 
 def pairs_geojson(pairing: Pairing) -> dict[str, Any]:
-    """RFC 7946 FeatureCollection of the pairs, best first; the refusals stand in the foreign member ``refused``."""
+    """Write the pairs as an RFC 7946 FeatureCollection, best first; its foreign member ``refused`` has the refusals."""
     return {
         "type": "FeatureCollection",
         "features": [pair_feature(pair) for pair in pairing.pairs],
@@ -145,18 +145,18 @@ def pairs_geojson(pairing: Pairing) -> dict[str, Any]:
 
 
 def _candidates(scenes: Sequence[Scene], within_km: float) -> Iterator[tuple[Scene, Scene, float, float | None]]:
-    """Every two scenes with common ground and its (estimated) km², or two positions and their distance in km."""
-    placed = [scene for scene in scenes if scene.footprint]
-    found = overlaps([scene.footprint for scene in placed if scene.footprint])
+    """Find every two scenes with common ground and its (estimated) km², or two positions and their distance in km."""
+    outlined = [scene for scene in scenes if scene.footprint]
+    areas = overlaps([scene.footprint for scene in outlined if scene.footprint])
     parts = defaultdict(list)
-    for i, scene in enumerate(placed):
+    for i, scene in enumerate(outlined):
         if _moment(scene):
             parts[_moment(scene), scene.tile].append(i)
-    for same in parts.values():  # complementary datastrips need not overlap, yet deserve their reason
-        for pair in combinations(same, 2):
-            found.setdefault(pair, 0.0)
-    for (i, j), km2 in sorted(found.items()):
-        yield placed[i], placed[j], km2, None
+    for indices in parts.values():  # complementary datastrips need not overlap, yet deserve their reason
+        for pair in combinations(indices, 2):
+            areas.setdefault(pair, 0.0)
+    for (i, j), km2 in sorted(areas.items()):
+        yield outlined[i], outlined[j], km2, None
 
     points = [(scene, scene.position) for scene in scenes if scene.footprint is None and scene.position]
     lon, lat = np.radians(np.reshape([position for _, position in points], (-1, 2))).T
@@ -169,13 +169,13 @@ def _candidates(scenes: Sequence[Scene], within_km: float) -> Iterator[tuple[Sce
 
 
 def _draft(left: Scene, right: Scene, labels: dict[int, str], km2: float, distance: float | None) -> Pair:
-    """A pair with an estimated overlap, good enough to filter and rank."""
+    """Make a pair with an estimated overlap, good enough to filter and rank."""
     name = f"{labels[id(left)]}__{labels[id(right)]}"
     return Pair(left, right, name, None, km2, *_shares(left, right, km2), distance)
 
 
 def _measured(draft: Pair) -> Pair | None:
-    """The same pair with its overlap as a polygon and its exact area; ``None`` where the footprints only touch."""
+    """Measure a pair's overlap, as a polygon and its exact area; ``None`` where the footprints only touch."""
     if draft.left.footprint is None or draft.right.footprint is None:
         return draft
     overlap = draft.left.footprint.intersection(draft.right.footprint)
@@ -187,7 +187,7 @@ def _measured(draft: Pair) -> Pair | None:
 
 
 def _shares(left: Scene, right: Scene, km2: float) -> tuple[float, float]:
-    """Share of the smaller, and of the ground that either shows."""
+    """Compute the overlap as a share of the smaller footprint, and of the ground that either shows."""
     if left.footprint is None or right.footprint is None:
         return 0.0, 0.0
     one, other = left.footprint.area_km2, right.footprint.area_km2
@@ -195,7 +195,7 @@ def _shares(left: Scene, right: Scene, km2: float) -> tuple[float, float]:
 
 
 def _reference_first(first: Scene, second: Scene) -> tuple[Scene, Scene]:
-    """The earlier and the later of two, as the better reference and the other; see `pair_scenes`."""
+    """Order an earlier and a later scene as the better reference and the other; see `pair_scenes`."""
     if (first.refined is True) != (second.refined is True):
         return (first, second) if first.refined else (second, first)
     if first.footprint and second.footprint:
@@ -216,7 +216,7 @@ def _why_alone(scene: Scene, filters: Filters) -> str:
 
 
 def _objection(pair: Pair, filters: Filters) -> str:
-    """Why the pair is not acceptable; empty where it is."""
+    """Tell why the pair is not acceptable; empty where it is."""
     return next(chain(_nothing_between(pair), _outside_dates(pair, filters), _outside_limits(pair, filters)), "")
 
 
@@ -276,18 +276,18 @@ def _one_per_acquisitions(drafts: list[Pair]) -> tuple[list[Pair], list[Refusal]
     for draft in drafts:
         groups[frozenset((parts[id(draft.left)], parts[id(draft.right)]))].append(draft)
     best = [max(group, key=_processing) for group in groups.values()]
-    kept = {id(draft) for draft in best}
+    selection = {id(draft) for draft in best}
     twins = [
         Refusal(d.left, d.right, f"the same two acquisitions are compared as {b.processing}")
         for b, group in zip(best, groups.values(), strict=True)
         for d in group
-        if id(d) not in kept
+        if id(d) not in selection
     ]
-    return [draft for draft in drafts if id(draft) in kept], twins
+    return [draft for draft in drafts if id(draft) in selection], twins
 
 
 def _sparse(drafts: list[Pair], per_scene: int) -> tuple[list[Pair], list[Refusal]]:
-    """The best partners of each scene, and what else links the scenes: Kruskal's forest over the pairs, best first."""
+    """Keep each scene's best partners, and what else links the scenes: Kruskal's forest over the pairs, best first."""
     partners: Counter[int] = Counter()
     parent: dict[int, int] = {}
 
@@ -296,20 +296,20 @@ def _sparse(drafts: list[Pair], per_scene: int) -> tuple[list[Pair], list[Refusa
             parent[scene] = scene = parent.get(up, up)
         return scene
 
-    kept, beaten = [], []
+    selection, surplus = [], []
     for draft in drafts:
         a, b = id(draft.left), id(draft.right)
         if min(partners[a], partners[b]) < per_scene or linked_to(a) != linked_to(b):
             partners.update((a, b))
             parent[linked_to(a)] = linked_to(b)
-            kept.append(draft)
+            selection.append(draft)
         else:
-            beaten.append(Refusal(draft.left, draft.right, "better partners exist for both"))
-    return kept, beaten
+            surplus.append(Refusal(draft.left, draft.right, "better partners exist for both"))
+    return selection, surplus
 
 
 def _labels(scenes: Sequence[Scene]) -> dict[int, str]:
-    """A file name for each scene (by ``id()``): its own name, with a checksum where two share it (case set aside)."""
+    """Make a file name for each scene (by ``id()``): its own, with a checksum where two share it (case set aside)."""
     names = {id(scene): re.sub(r"[^\w.-]+", "_", scene.name).strip("._")[:80] or "scene" for scene in scenes}
     shared = Counter(name.casefold() for name in names.values())
     return {
@@ -321,22 +321,22 @@ def _labels(scenes: Sequence[Scene]) -> dict[int, str]:
 
 
 def _when(scene: Scene) -> tuple[str, str, str]:
-    """Sorts scenes by time, those without one last."""
+    """Sort scenes by time, those without one last: the key."""
     return scene.sensing_time.isoformat() if scene.sensing_time else "~", scene.name, scene.id
 
 
 def _moment(scene: Scene) -> str:
-    """Start of the datatake, which all that was seen in one pass has in common; empty where nothing tells.
+    """Find the start of the datatake, which all that was seen in one pass has in common; empty where nothing tells.
 
     A loose tile image without XML (``T36UYA_20190825T083601_B01.jp2``) carries that start as its time.
     """
-    if found := re.search(r"\d{8}T\d{6}", scene.datatake):
-        return found[0]
+    if start := re.search(r"\d{8}T\d{6}", scene.datatake):
+        return start[0]
     return scene.datatake or (f"{scene.sensing_time:%Y%m%dT%H%M%S}" if scene.tile and scene.sensing_time else "")
 
 
 def _part(scene: Scene) -> tuple[object, ...]:
-    """The acquisition: every processing of it has the same. A datastrip's own time tells complementary ones apart."""
+    """Identify the acquisition, alike in all its processings; a datastrip's own time tells complementary ones apart."""
     strip = re.search(r"_S(\d{8}T\d{6})", scene.datastrip)
     return (_moment(scene), scene.tile, strip and strip[1]) if _moment(scene) else (id(scene),)
 

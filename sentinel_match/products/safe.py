@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from sentinel_match.products.archive import Archive
 
-MAIN = re.compile(r"(?:MTD_MSIL\d\w|S2\w_(?:OPER|USER)_MTD_SAFL\d\w_\w+)\.xml", re.IGNORECASE)
+MAIN_XML = re.compile(r"(?:MTD_MSIL\d\w|S2\w_(?:OPER|USER)_MTD_SAFL\d\w_\w+)\.xml", re.IGNORECASE)
 """Main metadata file: compact, or long-named as before December 2016."""
 
 TILE_XML = re.compile(r"(?:MTD_TL|S2\w_(?:OPER|USER)_MTD_L\d\w_TL_\w+)\.xml", re.IGNORECASE)
@@ -59,20 +59,20 @@ class Product:
 
 
 def product_roots(members: Iterable[str]) -> list[str]:
-    """Folders (``""`` or ending in ``/``) of a listing that are products, whole or in parts; outermost only."""
+    """Find the folders (``""`` or ending in ``/``) that are products, whole or in parts; outermost only."""
     roots = set()
     for member in members:
         *folders, name = member.split("/")
         if "GRANULE" in folders:
             folders = folders[: folders.index("GRANULE")]
-        elif not (MAIN.fullmatch(name) or name.lower() in {"manifest.safe", "inspire.xml"}):
+        elif not (MAIN_XML.fullmatch(name) or name.lower() in {"manifest.safe", "inspire.xml"}):
             continue
         roots.add("".join(f"{folder}/" for folder in folders))
     return sorted(root for root in roots if not any(root != other and root.startswith(other) for other in roots))
 
 
 def read_product(archive: Archive, root: str, only: str | None = None) -> list[Scene]:
-    """Scenes of the product in folder ``root`` of an archive: one per granule, or that of the granule folder ``only``.
+    """Read the scenes of the product in folder ``root``: one per granule, or that of the granule folder ``only``.
 
     Raises:
         NotAProduct: another mission or level.
@@ -89,13 +89,13 @@ def read_product(archive: Archive, root: str, only: str | None = None) -> list[S
     name = metadata.name or re.sub(r"(\.SAFE|\.zip)+$", "", _folder(archive, root), flags=re.IGNORECASE)
     scenes = []
     for granule in metadata.granules:
-        mine = _granule_files(product, granule)
-        if only and not any(file.startswith(f"{root}GRANULE/{only}/") for file in mine):
+        members = _granule_files(product, granule)
+        if only and not any(file.startswith(f"{root}GRANULE/{only}/") for file in members):
             continue
-        scene = _scene(product, granule, mine)
+        scene = _scene(product, granule, members)
         flag = next((flag for folder, flag in refined.items() if folder in scene.datastrip), None)
         scenes.append(replace(scene, id=name, refined=flag, notes=notes + scene.notes))
-    return scenes if len(metadata.granules) == 1 else _told_apart(scenes)
+    return scenes if len(metadata.granules) == 1 else _with_distinct_ids(scenes)
 
 
 def _folder(archive: Archive, root: str) -> str:
@@ -104,7 +104,7 @@ def _folder(archive: Archive, root: str) -> str:
 
 def _main_file(archive: Archive, root: str, files: tuple[str, ...]) -> str:
     top = {file.removeprefix(root).split("/")[0] for file in files}
-    main = sorted(name for name in top if MAIN.fullmatch(name))
+    main = sorted(name for name in top if MAIN_XML.fullmatch(name))
     if main:
         return root + main[-1]
     if mission := re.match(r"S([13-6])[A-D_]_", _folder(archive, root)):
@@ -114,7 +114,7 @@ def _main_file(archive: Archive, root: str, files: tuple[str, ...]) -> str:
 
 
 def _promises(archive: Archive, root: str) -> tuple[dict[str, Promise], tuple[str, ...]]:
-    """The manifest, and a note where it is damaged: nothing else depends on it."""
+    """Read the manifest, and note where it is damaged: nothing else depends on it."""
     member = next((m for m in archive.sizes if m.lower() == f"{root}manifest.safe".lower()), None)
     if member is None:
         return {}, ()
@@ -144,7 +144,7 @@ def _unharmed(archive: Archive, member: str, promise: Promise | None) -> None:
 
 
 def _refinement(product: Product) -> dict[str, bool | None]:
-    """Refinement flag by folder of the datastrip, whose name is part of the datastrip's identifier."""
+    """Read the refinement flag by folder of the datastrip, whose name is part of the datastrip's identifier."""
     flags = {}
     for member in product.files:
         path = PurePosixPath(member)
@@ -157,14 +157,14 @@ def _refinement(product: Product) -> dict[str, bool | None]:
 
 
 def _scene(product: Product, granule: Granule, files: list[str]) -> Scene:
-    """The scene of one granule, yet without its name."""
+    """Assemble the scene of one granule, yet without its name."""
     metadata = product.metadata
     tile = _tile_metadata(product.archive, files)
     notes = [] if tile else ["MTD_TL.xml is absent: the tile's name gives the grid, the datatake's start the time"]
     tile = tile or _assumed(granule)
-    layers, more = read_layers(product.archive, files, tile.grids)
+    layers, layer_notes = read_layers(product.archive, files, tile.grids)
     images = [layer for layer in layers if not layer.is_mask]
-    notes += _absent(granule, files) + more + _truncated(product, layers) + _unchecked(product, layers)
+    notes += _absent(granule, files) + layer_notes + _truncated(product, layers) + _unchecked(product, layers)
     geobox = _finest_grid(images, tile.grids)
     try:
         footprint, source = Footprint.from_positions(metadata.positions, geobox)
@@ -198,13 +198,13 @@ def _scene(product: Product, granule: Granule, files: list[str]) -> Scene:
 
 
 def _granule_files(product: Product, granule: Granule) -> list[str]:
-    """Members in the granule's folder: the one its images are listed in, or named by its identifier, or by its tile."""
+    """List what is in the granule's folder: the one of its listed images, or named by its identifier or its tile."""
     inside = f"{product.root}GRANULE/"
     folders = sorted({f.removeprefix(inside).split("/")[0] for f in product.files if f.startswith(inside)})
-    listed = {image.split("/")[1] for image in granule.images if image.startswith("GRANULE/")}
-    for mine in (listed, {granule.identifier}, {f for f in folders if f"_{granule.tile}" in f}):
-        if found := [folder for folder in folders if folder in mine]:
-            return [f for f in product.files if f.startswith(f"{inside}{found[0]}/")]
+    listed_folders = {image.split("/")[1] for image in granule.images if image.startswith("GRANULE/")}
+    for names in (listed_folders, {granule.identifier}, {f for f in folders if f"_{granule.tile}" in f}):
+        if matches := [folder for folder in folders if folder in names]:
+            return [f for f in product.files if f.startswith(f"{inside}{matches[0]}/")]
     return []
 
 
@@ -222,15 +222,15 @@ def _assumed(granule: Granule) -> TileMetadata:
 
 
 def _absent(granule: Granule, files: list[str]) -> list[str]:
-    """One line for all listed images that are not there."""
-    there = {PurePosixPath(file).stem for file in files}
-    listed = [PurePosixPath(image).name for image in granule.images]
-    missing = [re.sub(r".*_(?=(?:B\d[\dA]|[A-Z]{3})(?:_\d0m)?$)", "", stem) for stem in listed if stem not in there]
+    """Note in one line all listed images that are not there."""
+    stems = {PurePosixPath(file).stem for file in files}
+    names = [PurePosixPath(image).name for image in granule.images]
+    missing = [re.sub(r".*_(?=(?:B\d[\dA]|[A-Z]{3})(?:_\d0m)?$)", "", stem) for stem in names if stem not in stems]
     if not missing:
         return []
-    if len(missing) == len(listed):
+    if len(missing) == len(names):
         return ["metadata only: no image is there"]
-    return [f"{len(missing)} of {len(listed)} images are absent: {listing(missing)}"]
+    return [f"{len(missing)} of {len(names)} images are absent: {listing(missing)}"]
 
 
 def _truncated(product: Product, layers: list[GranuleLayer]) -> list[str]:
@@ -242,17 +242,17 @@ def _truncated(product: Product, layers: list[GranuleLayer]) -> list[str]:
 
 
 def _unchecked(product: Product, layers: list[GranuleLayer]) -> list[str]:
-    """One line for all files that are longer than promised, so that no checksum speaks of them."""
+    """Note in one line all files that are longer than promised, so that no checksum speaks of them."""
     assets = ((layer.label, _asset(product, layer)) for layer in layers)
-    other = [label for label, asset in assets if asset.expected_size and (asset.size or 0) > asset.expected_size]
-    return [f"longer than the manifest says, so nothing proves them whole: {listing(other)}"] if other else []
+    labels = [label for label, asset in assets if asset.expected_size and (asset.size or 0) > asset.expected_size]
+    return [f"longer than the manifest says, so nothing proves them whole: {listing(labels)}"] if labels else []
 
 
 def _finest_grid(images: list[GranuleLayer], grids: Mapping[int, GeoBox]) -> GeoBox:
-    """The tile's by its metadata, unless there are images and none lies on it: then that of the finest."""
-    found = [image.grid for image in images if image.grid is not None]
-    if found and not any(grid in grids.values() for grid in found):
-        return min(found, key=ground_resolution)
+    """Choose the tile's grid by its metadata, unless there are images and none lies on it: then that of the finest."""
+    image_grids = [image.grid for image in images if image.grid is not None]
+    if image_grids and not any(grid in grids.values() for grid in image_grids):
+        return min(image_grids, key=ground_resolution)
     return grids[min(grids)]
 
 
@@ -264,19 +264,19 @@ def _band(product: Product, image: GranuleLayer) -> Band:
 
 
 def _asset(product: Product, layer: GranuleLayer) -> Asset:
-    """With what the manifest says, if it speaks of this very file: of a ``.tif`` it describes a stub of 744 bytes."""
+    """Add what the manifest says, if it speaks of this very file: of a ``.tif`` it describes a stub of 744 bytes."""
     asset, promise = product.archive.asset(layer.member), product.promises.get(layer.member)
     if promise is None or layer.is_other or not layer.member.lower().endswith(".jp2"):
         return asset
     return replace(asset, expected_size=promise.size, checksum=promise.checksum)
 
 
-def _told_apart(scenes: list[Scene]) -> list[Scene]:
-    """Granules of one product, named by tile, and by start of the datastrip where a tile comes twice (gips#385)."""
+def _with_distinct_ids(scenes: list[Scene]) -> list[Scene]:
+    """Name granules of one product by tile, and by start of the datastrip where a tile comes twice (gips#385)."""
     tiles = [scene.tile for scene in scenes]
-    named = []
+    renamed = []
     for scene in scenes:
         start = re.search(r"_S(\d{8}T\d{6})", scene.datastrip)
         twice = f"_{start[1]}" if start and tiles.count(scene.tile) > 1 else ""
-        named.append(replace(scene, id=f"{scene.id}_{scene.tile}{twice}"))
-    return named
+        renamed.append(replace(scene, id=f"{scene.id}_{scene.tile}{twice}"))
+    return renamed

@@ -37,17 +37,17 @@ class Asset:
 
     @property
     def gdal(self) -> str:
-        """Path that rasterio opens. The braces let a zip have any suffix (a ``.SAFE`` that is a zip)."""
+        """Return the path that rasterio opens. The braces let a zip have any suffix (a ``.SAFE`` that is a zip)."""
         return str(self.path) if self.member is None else f"/vsizip/{{{self.path.resolve().as_posix()}}}/{self.member}"
 
     @property
     def name(self) -> str:
-        """File name without folders."""
+        """Return the file name without folders."""
         return Path(self.member or self.path).name
 
     @contextmanager
     def open(self) -> Iterator[IO[bytes]]:
-        """The bytes, for reading; a member of a zip is unpacked on the way.
+        """Open the bytes for reading; a member of a zip is unpacked on the way.
 
         Raises:
             DamagedImage: the file is not there, or its zip is damaged (also while it is read).
@@ -68,7 +68,7 @@ class Asset:
                 raise DamagedImage(str(self), f"its bytes cannot be unpacked ({error})") from error
 
     def sha256(self) -> str:
-        """Hash of the bytes, hexadecimal: the same for the same file, wherever it is kept.
+        """Hash the bytes, hexadecimal: the same for the same file, wherever it is kept.
 
         Read once a process, and again when size or time of the file have changed: every pair of a scene asks for it.
 
@@ -107,7 +107,7 @@ def _digest(asset: Asset, _size: int, _modified: int) -> str:
 
 
 def promised(checksum: str | None) -> tuple[hashlib._Hash, str] | None:
-    """A hash to fill and the digest it should have; ``None`` where a manifest promises none that can be checked.
+    """Prepare a hash to fill, and its right digest; ``None`` where a manifest promises none that can be checked.
 
     Args:
         checksum: as :attr:`Asset.checksum` has it.
@@ -115,9 +115,9 @@ def promised(checksum: str | None) -> tuple[hashlib._Hash, str] | None:
     import hashlib
 
     method, _, digest = (checksum or "").partition(":")
-    known = {"MD5": "md5", "SHA3-256": "sha3_256", "SHA-256": "sha256"}.get(method)
-    filled = hashlib.new(known, usedforsecurity=False) if known else None
-    return (filled, digest) if filled and len(digest) == 2 * filled.digest_size else None
+    algorithm = {"MD5": "md5", "SHA3-256": "sha3_256", "SHA-256": "sha256"}.get(method)
+    total = hashlib.new(algorithm, usedforsecurity=False) if algorithm else None
+    return (total, digest) if total and len(digest) == 2 * total.digest_size else None
 
 
 @dataclass(frozen=True)
@@ -201,30 +201,30 @@ class Scene:
 
     @property
     def name(self) -> str:
-        """Short and unique enough for a file name: ``T33UUU_20160608T153121``, or the stem of a raster."""
+        """Name it short, and unique enough for a file: ``T33UUU_20160608T153121``, or the stem of a raster."""
         if self.tile and self.sensing_time:
             return f"{self.tile}_{self.sensing_time:%Y%m%dT%H%M%S}"
         return self.id
 
     def band(self, name: str, resolution: float | None = None) -> Band:
-        """The band of that name: the finest file, or the coarsest that is still at least as fine as ``resolution``.
+        """Find the band of that name: the finest file, or the coarsest one at least as fine as ``resolution``.
 
         In a loose raster a number is the place in the file, whatever the band there is called.
 
         Raises:
             MissingBand: no file of that band is present.
         """
-        found = sorted((b for b in self.bands if b.name == name.upper()), key=lambda b: b.resolution)
-        if not found and not self.level:
-            found = [b for b in self.bands if str(b.index) == name]
-        if not found:
+        candidates = sorted((b for b in self.bands if b.name == name.upper()), key=lambda b: b.resolution)
+        if not candidates and not self.level:
+            candidates = [b for b in self.bands if str(b.index) == name]
+        if not candidates:
             raise MissingBand(self.id, name, tuple(dict.fromkeys(b.name for b in self.bands)))
-        fine = [b for b in found if resolution is not None and b.resolution <= resolution * 1.001]
-        return fine[-1] if fine else found[0]
+        fine = [b for b in candidates if resolution is not None and b.resolution <= resolution * 1.001]
+        return fine[-1] if fine else candidates[0]
 
 
 def scene_feature(scene: Scene) -> dict[str, Any]:
-    """GeoJSON feature of a scene: its footprint (or the point it was taken at, or ``null``) with its facts."""
+    """Write a scene as a GeoJSON feature: its footprint (or the point it was taken at, or ``null``) with its facts."""
     place = {"type": "Point", "coordinates": list(scene.position)} if scene.position else None
     stated = ("level", "tile", "spacecraft", "baseline", "datatake", "relative_orbit", "orbit_direction")
     measured = ("cloud_cover", "nodata_share", "refined", "sun_elevation", "footprint_source")
@@ -245,5 +245,5 @@ def scene_feature(scene: Scene) -> dict[str, Any]:
 
 
 def scenes_geojson(scenes: Iterable[Scene]) -> dict[str, Any]:
-    """RFC 7946 FeatureCollection of scenes, in their order."""
+    """Write scenes as an RFC 7946 FeatureCollection, in their order."""
     return {"type": "FeatureCollection", "features": [scene_feature(scene) for scene in scenes]}

@@ -12,11 +12,11 @@ from functools import lru_cache
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-TILE = r"T(?:0[1-9]|[1-5]\d|60)[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V]"
+TILE_PATTERN = r"T(?:0[1-9]|[1-5]\d|60)[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V]"
 """A tile's name as a regular expression: UTM zone, latitude band, column and row of the 100 km square."""
 
-COLUMNS = "ABCDEFGHJKLMNPQRSTUVWXYZ"
-ROWS = "ABCDEFGHJKLMNPQRSTUV"
+SQUARE_COLUMNS = "ABCDEFGHJKLMNPQRSTUVWXYZ"
+SQUARE_ROWS = "ABCDEFGHJKLMNPQRSTUV"
 
 SOUTH_EDGE = dict(
     zip(
@@ -28,12 +28,12 @@ SOUTH_EDGE = dict(
 """Least northing of each MGRS latitude band, in 100 km (NGA GEOTRANS, table of latitude bands)."""
 
 TILE_METRES = 109_800
-LATTICE = 60
+LATTICE_METRES = 60
 
 
 @lru_cache(maxsize=1024)
 def tile_geobox(tile: str, metres: int = 10) -> GeoBox:
-    """The grid of a tile such as ``T33UUU`` in its UTM zone, with pixels of 10, 20 or 60 m.
+    """Lay out the grid of a tile such as ``T33UUU`` in its UTM zone, with pixels of 10, 20 or 60 m.
 
     A tile begins at the north-west corner of its 100 km MGRS square, moved outwards (west and north) to the next point
     of the 60 m lattice that all tiles of a zone share; in the south that lattice begins at the false northing of
@@ -42,15 +42,15 @@ def tile_geobox(tile: str, metres: int = 10) -> GeoBox:
     Raises:
         ValueError: that is no tile name.
     """
-    if re.fullmatch(TILE, tile) is None:
+    if re.fullmatch(TILE_PATTERN, tile) is None:
         raise ValueError(f"{tile!r} is no Sentinel-2 tile")
     zone, band, south = int(tile[1:3]), tile[3], tile[3] < "N"
-    easting = COLUMNS.index(tile[4]) % 8 + 1
-    row = (ROWS.index(tile[5]) - (5 if zone % 2 == 0 else 0)) % 20
+    easting = SQUARE_COLUMNS.index(tile[4]) % 8 + 1
+    row = (SQUARE_ROWS.index(tile[5]) - (5 if zone % 2 == 0 else 0)) % 20
     northing = row + 20 * math.ceil((SOUTH_EDGE[band] - row) / 20)  # rows repeat every 2000 km
-    origin = 10_000_000 % LATTICE if south else 0
-    left = math.floor(easting * 100_000 / LATTICE) * LATTICE
-    top = math.ceil(((northing + 1) * 100_000 - origin) / LATTICE) * LATTICE + origin
+    origin = 10_000_000 % LATTICE_METRES if south else 0
+    left = math.floor(easting * 100_000 / LATTICE_METRES) * LATTICE_METRES
+    top = math.ceil(((northing + 1) * 100_000 - origin) / LATTICE_METRES) * LATTICE_METRES + origin
     size = TILE_METRES // metres
     crs = f"EPSG:{32700 + zone if south else 32600 + zone}"
     return GeoBox((size, size), Affine(metres, 0, left, 0, -metres, top), crs)

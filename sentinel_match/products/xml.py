@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lxml import etree
 
 from sentinel_match.errors import BrokenProduct
-from sentinel_match.products.archive import TEXT_BYTES
+from sentinel_match.products.archive import MOST_TEXT_BYTES
 
 if TYPE_CHECKING:
     from sentinel_match.products.archive import Archive
@@ -49,7 +49,7 @@ class Document:
         return Document(archive, member, root)
 
     def find(self, *tags: str) -> Any:
-        """First element with one of the local names, tried in turn, each also with the prefix of early Level-2A."""
+        """Find the first element of one of the local names, tried in turn, each also with early Level-2A's prefix."""
         for tag in tags:
             for name in (tag, f"L2A_{tag}"):
                 element = self.root.find(f".//{{*}}{name}")
@@ -58,25 +58,25 @@ class Document:
         return None
 
     def text(self, *tags: str) -> str:
-        """Text of that element without blanks around it; empty where there is none."""
+        """Read the text of that element without blanks around it; empty where there is none."""
         element = self.find(*tags)
         return "" if element is None else (element.text or "").strip()
 
     def require(self, *tags: str) -> str:
-        """Text that must be there."""
+        """Read text that must be there."""
         text = self.text(*tags)
         if not text:
             raise BrokenProduct(self.archive.path, f"{self.member} has no {tags[-1]}: download it again")
         return text
 
     def number(self, *tags: str) -> float | None:
-        """Number of that element, ``7.0E-6`` included; ``None`` where there is none, or NaN."""
+        """Read the number of that element, ``7.0E-6`` included; ``None`` where there is none, or NaN."""
         element = self.find(*tags)
         text = "" if element is None else (element.text or "").strip()
         return None if text.lower() in {"", "nan"} else self.as_number(element)
 
     def as_number(self, element: Any) -> float:
-        """Number an element holds."""
+        """Read the number that an element holds."""
         try:
             number = float(element.text)
         except (TypeError, ValueError):
@@ -87,7 +87,7 @@ class Document:
         raise BrokenProduct(self.archive.path, reason)
 
     def time(self, *tags: str) -> datetime | None:
-        """UTC time of that element; ``None`` where there is none."""
+        """Read the UTC time of that element; ``None`` where there is none."""
         text = self.text(*tags)
         if not text:
             return None
@@ -101,7 +101,7 @@ class Document:
 
 
 def first_attribute(archive: Archive, member: str, tag: str, attribute: str, before: str) -> str | None:
-    """An attribute of the first element ``tag``, looked for no further than the end of an element ``before``.
+    """Find an attribute of the first element ``tag``, no further than the end of an element ``before``.
 
     For documents too large to be parsed whole; reads them piece by piece.
 
@@ -110,7 +110,7 @@ def first_attribute(archive: Archive, member: str, tag: str, attribute: str, bef
     """
     parser = etree.XMLPullParser(("start", "end"), tag=(f"{{*}}{tag}", f"{{*}}{before}"), **UNTRUSTED)
     with archive.open(member) as stream:
-        while stream.tell() < TEXT_BYTES and (piece := stream.read(2**16)):
+        while stream.tell() < MOST_TEXT_BYTES and (piece := stream.read(2**16)):
             _refuse_entities(archive, member, piece)
             try:
                 parser.feed(piece)

@@ -66,7 +66,7 @@ def test_a_zip_that_names_a_file_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_zip_of_absurdly_many_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sentinel_match.products.archive.MEMBERS", 3)
+    monkeypatch.setattr("sentinel_match.products.archive.MOST_MEMBERS", 3)
     assert "holds 4 files" in refusal(zipped(tmp_path / "x.zip", "a", "b", "c", "d"))
 
 
