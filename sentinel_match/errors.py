@@ -37,7 +37,7 @@ They survive pickling, so a worker process can report them.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,36 +47,49 @@ if TYPE_CHECKING:
 class SentinelMatchError(Exception):
     """Base of every error this package raises on purpose."""
 
+    sentence: ClassVar[str] = ""
+    """What ``str()`` says, with the names of the fields in braces."""
+
+    def __str__(self) -> str:
+        """Say it in one sentence."""
+        return self.sentence.format_map(vars(self)) or super().__str__()
+
     def __reduce__(self) -> tuple[type[SentinelMatchError], tuple[object, ...]]:
         """Rebuild from the fields: exceptions pickle their ``args``, which a dataclass leaves empty."""
         return type(self), tuple(getattr(self, f.name) for f in fields(self))
+
+
+@dataclass(eq=False)
+class _File:
+    """The facts of an error about one file: which, and why."""
+
+    path: Path
+    reason: str
+    """As the end of a sentence."""
+
+
+@dataclass(eq=False)
+class _Pair:
+    """The facts of an error about two scenes: which."""
+
+    left: str
+    right: str
 
 
 class InputError(SentinelMatchError):
     """Something about a file the user gave."""
 
 
-@dataclass(eq=False)
-class NotAProduct(InputError):
-    """Neither a Sentinel-2 product nor a raster."""
+class NotAProduct(_File, InputError):
+    """Neither a Sentinel-2 product nor a raster; the reason says what it is instead."""
 
-    path: Path
-    reason: str
-    """What it is instead, as the end of a sentence."""
-
-    def __str__(self) -> str:
-        return f"{self.path} is neither a Sentinel-2 product nor another image: {self.reason}."
+    sentence = "{path} is neither a Sentinel-2 product nor another image: {reason}."
 
 
-@dataclass(eq=False)
-class BrokenProduct(InputError):
+class BrokenProduct(_File, InputError):
     """A product whose archive or XML is damaged, incomplete or hostile."""
 
-    path: Path
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.path} cannot be read: {self.reason}."
+    sentence = "{path} cannot be read: {reason}."
 
 
 @dataclass(eq=False)
@@ -88,6 +101,7 @@ class MissingBand(InputError):
     available: tuple[str, ...]
 
     def __str__(self) -> str:
+        """Say it in one sentence, with the bands there are."""
         have = ", ".join(self.available) or "none at all"
         return f"{self.product} has no band {self.band} (it has {have}): choose one of its own, or download it again."
 
@@ -99,16 +113,14 @@ class DamagedImage(InputError):
     path: str
     reason: str
 
-    def __str__(self) -> str:
-        return f"{self.path} is damaged: {self.reason}. Download it again."
+    sentence = "{path} is damaged: {reason}. Download it again."
 
 
 @dataclass(eq=False)
 class DecoderMissing(InputError):
     """glymur finds no OpenJPEG library."""
 
-    def __str__(self) -> str:
-        return "glymur finds no OpenJPEG library: install one (Debian: libopenjp2-7), or read with rasterio."
+    sentence = "glymur finds no OpenJPEG library: install one (Debian: libopenjp2-7), or read with rasterio."
 
 
 @dataclass(eq=False)
@@ -117,11 +129,10 @@ class NoGeoreference(InputError):
 
     path: str
 
-    def __str__(self) -> str:
-        return (
-            f"{self.path} has no georeference (CRS and transform), so its position on the ground is unknown; "
-            "`sentinel-match images` compares images without one."
-        )
+    sentence = (
+        "{path} has no georeference (CRS and transform), so its position on the ground is unknown; "
+        "`sentinel-match images` compares images without one."
+    )
 
 
 @dataclass(eq=False)
@@ -135,119 +146,85 @@ class TooFine(InputError):
     wanted: float
     """Metres."""
 
-    def __str__(self) -> str:
-        sizes = f"has pixels of {self.native} m, and --resolution {self.wanted} is finer"
-        return f"{self.band} of {self.product} {sizes}: upsampled pixels would draw every shift towards whole ones."
+    sentence = (
+        "{band} of {product} has pixels of {native} m, and --resolution {wanted} is finer: upsampled pixels would "
+        "draw every shift towards whole ones."
+    )
 
 
-@dataclass(eq=False)
-class BadMask(InputError):
+class BadMask(_File, InputError):
     """A user's mask that cannot be used."""
 
-    path: Path
-    reason: str
-
-    def __str__(self) -> str:
-        return f"The mask {self.path} cannot be used: {self.reason}."
+    sentence = "The mask {path} cannot be used: {reason}."
 
 
-@dataclass(eq=False)
-class BadClasses(InputError):
+class BadClasses(_File, InputError):
     """A user's class map, or the table of its codes, that cannot be used."""
 
-    path: Path
-    reason: str
-
-    def __str__(self) -> str:
-        return f"The class map {self.path} cannot be used: {self.reason}."
+    sentence = "The class map {path} cannot be used: {reason}."
 
 
-@dataclass(eq=False)
-class BadList(InputError):
+class BadList(_File, InputError):
     """A list of pairs that cannot be used."""
 
-    path: Path
-    reason: str
-
-    def __str__(self) -> str:
-        return f"The list of pairs {self.path} cannot be used: {self.reason}."
+    sentence = "The list of pairs {path} cannot be used: {reason}."
 
 
 @dataclass(eq=False)
-class BadPoints(InputError):
+class BadPoints(_File, InputError):
     """A file of points that cannot be used."""
 
-    path: Path
-    reason: str
     row: str = ""
     """Which row, ``row 17``; empty where it is the whole file."""
 
     def __str__(self) -> str:
+        """Say it in one sentence, of the row where it is one."""
         where = f"{self.row[:1].upper()}{self.row[1:]} of {self.path}" if self.row else f"The points {self.path}"
         return f"{where} cannot be used: {self.reason}."
 
 
-@dataclass(eq=False)
-class NotARun(InputError):
+class NotARun(_File, InputError):
     """A folder that no run has filled."""
 
-    path: Path
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.path} holds no results of `sentinel-match run`: {self.reason}."
+    sentence = "{path} holds no results of `sentinel-match run`: {reason}."
 
 
 class PairError(SentinelMatchError):
     """Two good inputs that cannot be matched with one another."""
 
 
-@dataclass(eq=False)
-class NoOverlap(PairError):
+class NoOverlap(_Pair, PairError):
     """The valid footprints do not meet."""
 
-    left: str
-    right: str
-
-    def __str__(self) -> str:
-        return f"{self.left} and {self.right} show no common ground: their valid footprints do not overlap."
+    sentence = "{left} and {right} show no common ground: their valid footprints do not overlap."
 
 
 @dataclass(eq=False)
-class NothingClear(PairError):
+class NothingClear(_Pair, PairError):
     """The overlap is hidden: cloud, shadow, no-data."""
 
-    left: str
-    right: str
     reasons: str
     """What hides each image, e.g. ``left: nodata 40 %; right: cloud 98 %``: shares of the whole image."""
 
-    def __str__(self) -> str:
-        return f"{self.left} and {self.right} overlap, but nowhere is it clear in both ({self.reasons})."
+    sentence = "{left} and {right} overlap, but nowhere is it clear in both ({reasons})."
 
 
 @dataclass(eq=False)
-class NoMatch(PairError):
+class NoMatch(_Pair, PairError):
     """No common ground that could be verified."""
 
-    left: str
-    right: str
     reason: str
 
-    def __str__(self) -> str:
-        return f"No match between {self.left} and {self.right}: {self.reason}."
+    sentence = "No match between {left} and {right}: {reason}."
 
 
 @dataclass(eq=False)
-class NotComparable(PairError):
+class NotComparable(_Pair, PairError):
     """Their reflectances cannot be brought together."""
 
-    left: str
-    right: str
     reason: str
 
-    def __str__(self) -> str:
-        return f"The radiometry of {self.right} cannot be brought to that of {self.left}: {self.reason}."
+    sentence = "The radiometry of {right} cannot be brought to that of {left}: {reason}."
 
 
 class MatcherError(SentinelMatchError):
@@ -262,6 +239,7 @@ class UnknownMatcher(MatcherError):
     known: tuple[str, ...]
 
     def __str__(self) -> str:
+        """Say it in one sentence, with the matchers there are."""
         return f"There is no matcher {self.name!r}: the known ones are {', '.join(self.known)}."
 
 
@@ -275,19 +253,13 @@ class WeightsMissing(MatcherError):
     remedy: str
     """What to do, as a sentence without its full stop."""
 
-    def __str__(self) -> str:
-        return f"{self.matcher} needs the weights {self.file} ({self.licence}), which are not here: {self.remedy}."
+    sentence = "{matcher} needs the weights {file} ({licence}), which are not here: {remedy}."
 
 
-@dataclass(eq=False)
-class WeightsDamaged(MatcherError):
+class WeightsDamaged(_File, MatcherError):
     """A weights file that is not the file it should be."""
 
-    path: Path
-    reason: str
-
-    def __str__(self) -> str:
-        return f"The weights {self.path} are refused: {self.reason}."
+    sentence = "The weights {path} are refused: {reason}."
 
 
 @dataclass(eq=False)
@@ -297,8 +269,7 @@ class DeviceMissing(MatcherError):
     device: str
     reason: str
 
-    def __str__(self) -> str:
-        return f"The device {self.device!r} cannot be used: {self.reason}."
+    sentence = "The device {device!r} cannot be used: {reason}."
 
 
 class TrainingError(SentinelMatchError):
@@ -311,19 +282,13 @@ class NothingToLearn(TrainingError):
 
     reason: str
 
-    def __str__(self) -> str:
-        return f"There is nothing to learn from: {self.reason}; training needs two dates of a place, georeferenced."
+    sentence = "There is nothing to learn from: {reason}; training needs two dates of a place, georeferenced."
 
 
-@dataclass(eq=False)
-class BadCheckpoint(TrainingError):
+class BadCheckpoint(_File, TrainingError):
     """A training that cannot be taken up again."""
 
-    path: Path
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.path} cannot be taken up again: {self.reason}."
+    sentence = "{path} cannot be taken up again: {reason}."
 
 
 @dataclass(eq=False)
@@ -335,16 +300,10 @@ class ExtraMissing(SentinelMatchError):
     library: str
     extra: str
 
-    def __str__(self) -> str:
-        return f"{self.what} need {self.library}, which is not installed: pip install 'sentinel-match[{self.extra}]'."
+    sentence = "{what} need {library}, which is not installed: pip install 'sentinel-match[{extra}]'."
 
 
-@dataclass(eq=False)
-class OutputError(SentinelMatchError):
+class OutputError(_File, SentinelMatchError):
     """A result that could not be written."""
 
-    path: Path
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.path} could not be written: {self.reason}."
+    sentence = "{path} could not be written: {reason}."
