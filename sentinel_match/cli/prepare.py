@@ -65,16 +65,12 @@ def prepare(
     if len(files) not in {1, 3}:
         raise click.UsageError("give TIES alone, or LEFT RIGHT TIES")
     wanted, cache = _make_preparation(values, mask), options.make_cache(values)
-    from sentinel_match.formats.correction import read_ties
     from sentinel_match.formats.geojson import dumps
-    from sentinel_match.products.catalogue import read_scene
     from sentinel_match.stack.prepare import prepare as make
 
-    ties = read_ties(files[-1])
-    paths = files[:2] if len(files) == 3 else ties.there()
-    left, right = (read_scene(path) for path in paths)
+    left, right = files[:2] if len(files) == 3 else (None, None)
     with terminal.progress(quiet=ctx.obj) as progress:
-        stack = make(left, right, ties, output, wanted, cache, progress)
+        stack = make(files[-1], output, wanted, left=left, right=right, cache=cache, progress=progress)
     if as_json:
         click.echo(dumps(stack.to_dict()))
         return

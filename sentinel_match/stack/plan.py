@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from numbers import Integral, Real
+from os import PathLike
+from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sentinel_match.errors import BadPoints, MissingBand, NoGeoreference, NoOverlap
-from sentinel_match.formats.correction import Ties
+from sentinel_match.fitting import read_ties
 from sentinel_match.geometry.grids import crs_name, ground_resolution, metric, transformed
+from sentinel_match.products.catalogue import as_scene, read_scene
 from sentinel_match.raster.bands import NOT_GROUND, band_names, source_of
 from sentinel_match.raster.masks import Masking, Reason
 from sentinel_match.stack.layouts import LAYOUTS
@@ -20,13 +23,14 @@ from sentinel_match.stack.prepared import TiesFile
 from sentinel_match.stack.radiometry import METHODS
 from sentinel_match.stack.stac import SPECTRAL_BANDS
 from sentinel_match.stack.warp import move_by
+from sentinel_match.tiepoints import TiePoints
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from sentinel_match.geometry.transform import Transform
     from sentinel_match.products.scene import Scene
-    from sentinel_match.raster.bands import Computed, Source
+from sentinel_match.raster.bands import Computed, Source
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ _CHOICES: tuple[tuple[str, type | tuple[type, ...], str], ...] = (
 """What each may be, in types and in words."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class StackPlan:
     """A stack that can be made: of what, on which grid, and how."""
 
@@ -94,6 +98,7 @@ class StackPlan:
     transform: Transform
     """Left metres to right metres in the CRS of the grid."""
     ties: TiesFile | None
+    """Of which the transform is; ``None`` where the tie points were given themselves."""
     grid: GeoBox
     wanted: Preparation
 
@@ -104,35 +109,91 @@ class StackPlan:
         return "reflectance" if known else ""
 
 
-def plan_stack(left: Scene, right: Scene, warp: Transform | Ties, wanted: Preparation) -> StackPlan:
-    """Find bands, their sources and the common grid, and check that the tie points are those of the scenes.
+def plan_stack(
+    ties: TiePoints | Path | str,
+    wanted: Preparation,
+    left: Scene | Path | str | None = None,
+    right: Scene | Path | str | None = None,
+) -> StackPlan:
+    """Find scenes, bands, their sources and the common grid, and check that the tie points are those of the scenes.
 
     Args:
-        left: the reference, whose lattice is taken.
-        right: the image that is corrected.
-        warp: left metres to right metres in the left scene's projected CRS; or the tie points it was fitted to.
+        ties: the tie points, or their file.
         wanted: what a user may choose.
+        left: the left product; where it was when the points were found when not given.
+        right: the right product.
 
     Raises:
-        BadPoints: they are those of other scenes.
+        TypeError: an argument is none that can be used.
+        BadPoints: the file cannot be used, or is that of other scenes.
+        ValueError: the points are those of other scenes.
+        NotAProduct, BrokenProduct: a product cannot be read.
         MissingBand: one scene lacks a band.
         NoGeoreference: one of them has no position.
         NoOverlap: the grids do not meet.
     """
-    bands = _bands(left, right, wanted)
-    left_sources, right_sources = (_sources(scene, bands, wanted.resolution) for scene in (left, right))
+    if isinstance(ties, TiePoints):
+        file, points = None, ties
+    elif isinstance(ties, (str, PathLike)):
+        file, points = TiesFile.of(Path(ties)), read_ties(ties)
+    else:
+        raise TypeError(f"ties is {ties!r}, and must be TiePoints or the path of their file")
+    left_scene, right_scene = (
+        _scene(named, given, side, file)
+        for named, given, side in ((points.left, left, "left"), (points.right, right, "right"))
+    )
+    bands = _bands(left_scene, right_scene, wanted)
+    left_sources, right_sources = (_sources(scene, bands, wanted.resolution) for scene in (left_scene, right_scene))
     finest = min(left_sources, key=lambda source: ground_resolution(source.grid))
     lattice = metric(finest.target(wanted.resolution))
-    if isinstance(warp, Ties):
-        _check_belonging(warp, left, right, crs_name(lattice.crs))
-        ties, transform = TiesFile(warp.path, warp.sha256), warp.warp
-    else:
-        ties, transform = None, warp
+    _check_belonging(points, left_scene, right_scene, crs_name(lattice.crs), file)
     try:
-        grid = common_grid(lattice, [source.grid for source in right_sources], transform)
+        grid = common_grid(lattice, [source.grid for source in right_sources], points.transform)
     except ValueError as error:
-        raise NoOverlap(left.id, right.id) from error
-    return StackPlan(left, right, bands, left_sources, right_sources, transform, ties, grid, wanted)
+        raise NoOverlap(left_scene.id, right_scene.id) from error
+    return StackPlan(
+        left=left_scene,
+        right=right_scene,
+        bands=bands,
+        left_sources=left_sources,
+        right_sources=right_sources,
+        transform=points.transform,
+        ties=file,
+        grid=grid,
+        wanted=wanted,
+    )
+
+
+def _scene(named: Scene, given: Scene | Path | str | None, side: str, file: TiesFile | None) -> Scene:
+    """Take the scene that a user gives, or else the one that the tie points name, if its product is still there."""
+    if given is not None:
+        return as_scene(given, side)
+    if named.bands:
+        return named
+    if named.path == Path():
+        raise _unusable(
+            file, f"they do not say of which {side} scene they are: give the left and the right product too"
+        )
+    if not named.path.exists():
+        raise _unusable(file, f"{named.path} is not there any more: give the left and the right product too")
+    return read_scene(named.path)
+
+
+def _check_belonging(points: TiePoints, left: Scene, right: Scene, crs: str, file: TiesFile | None) -> None:
+    """Refuse points of other scenes; some files do not name theirs."""
+    named = points.left.path != Path() and points.right.path != Path()
+    if named and (points.left.id, points.right.id) == (right.id, left.id):
+        raise _unusable(file, f"their left scene is {right.id} and their right one {left.id}: swap left and right")
+    if named and (points.left.id, points.right.id) != (left.id, right.id):
+        raise _unusable(
+            file, f"they are those of {points.left.id} and {points.right.id}, not of {left.id} and {right.id}"
+        )
+    if points.crs != crs:
+        raise _unusable(file, f"they are in {points.crs}, and {left.id} is in {crs}")
+
+
+def _unusable(file: TiesFile | None, reason: str) -> Exception:
+    return BadPoints(file.path, reason) if file else ValueError(f"The tie points cannot be used: {reason}.")
 
 
 def _bands(left: Scene, right: Scene, wanted: Preparation) -> tuple[str, ...]:
@@ -153,15 +214,6 @@ def _sources(scene: Scene, bands: tuple[str, ...], resolution: float | None) -> 
         if source.grid.crs is None:
             raise NoGeoreference(str(scene.path))
     return sources
-
-
-def _check_belonging(ties: Ties, left: Scene, right: Scene, crs: str) -> None:
-    if (ties.left, ties.right) == (right.id, left.id):
-        raise BadPoints(ties.path, f"its left scene is {ties.left} and its right one {ties.right}: swap LEFT and RIGHT")
-    if (ties.left, ties.right) != (left.id, right.id):
-        raise BadPoints(ties.path, f"they are those of {ties.left} and {ties.right}, not of {left.id} and {right.id}")
-    if ties.crs != crs:
-        raise BadPoints(ties.path, f"they are in {ties.crs}, and {left.id} is in {crs}")
 
 
 def common_grid(lattice: GeoBox, others: Sequence[GeoBox], transform: Transform) -> GeoBox:

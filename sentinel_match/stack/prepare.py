@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from sentinel_match import __version__
 from sentinel_match.accuracy.residual import ResidualShift, residual
 from sentinel_match.atomic import whole_folder
+from sentinel_match.cache import Cache
 from sentinel_match.errors import NoOverlap, NotComparable
 from sentinel_match.formats.geojson import dumps
 from sentinel_match.geometry.grids import ground_resolution
@@ -33,14 +36,11 @@ from sentinel_match.stack.warp import corrected, move_by
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
-    from sentinel_match.cache import Cache
-    from sentinel_match.formats.correction import Ties
     from sentinel_match.geometry.transform import Transform
     from sentinel_match.matching.inputs import Progress
     from sentinel_match.products.scene import Scene
@@ -48,37 +48,44 @@ if TYPE_CHECKING:
     from sentinel_match.raster.jp2 import Window
     from sentinel_match.raster.resample import Pixels, ReadWindow
     from sentinel_match.stack.radiometry import Normalisation
+    from sentinel_match.tiepoints import TiePoints
 
 STACK_RECORD = "prepare.json"
 """Says of what a stack was made, and how; it marks its folder as one of ours."""
 
 
 def prepare(
-    left: Scene,
-    right: Scene,
-    warp: Transform | Ties,
-    output: Path,
+    ties: TiePoints | Path | str,
+    output: Path | str,
     wanted: Preparation | None = None,
+    *,
+    left: Scene | Path | str | None = None,
+    right: Scene | Path | str | None = None,
     cache: Cache | None = None,
-    progress: Progress = lambda _what, _done, _of: None,
+    progress: Progress | None = None,
 ) -> PreparedStack:
     """Make the change-ready stack of a pair.
 
+    >>> stack = prepare("ties.gpkg", "stack", Preparation(bands="B04,B08"))  # doctest: +SKIP
+    >>> stack.residual.after.dx_px  # doctest: +SKIP
+
     Args:
-        left: the reference, whose lattice is taken.
-        right: the image that is corrected.
-        warp: left metres to right metres in the left scene's projected CRS; or the tie points it was fitted to.
+        ties: tie points, as :func:`sentinel_match.match_scenes` and :func:`sentinel_match.read_ties` give them, or
+            their file.
         output: folder to make: ``left.tif``, ``right.tif``, ``valid.tif``, STAC, ``prepare.json``, and the layout. One
             that this has made before is replaced when the new one is whole.
         wanted: what a user may choose.
+        left: the reference, whose lattice is taken: a scene, or the path of its product. Where it was when the points
+            were found when not given.
+        right: the image that is corrected.
         cache: keeps what the masks say.
         progress: hears of progress.
 
-    Returns:
-        What ``prepare.json`` says: inputs, grid, bands, radiometry, and the residual shift before and after.
-
     Raises:
-        BadPoints: they are those of other scenes.
+        TypeError: an argument is none that can be used.
+        BadPoints: the file of tie points cannot be used, is that of other scenes, or its products are gone.
+        ValueError: the tie points are those of other scenes, or their products are gone.
+        NotAProduct, BrokenProduct: a product cannot be read.
         MissingBand: one scene lacks a band.
         NoGeoreference: one of them has no position.
         NoOverlap: the grids do not meet, or have no data where they do.
@@ -86,39 +93,51 @@ def prepare(
         DamagedImage, BadMask: pixels cannot be decoded, the user's mask cannot be used.
         OutputError: the disk is full, or the folder is somebody else's. Nothing half written stays.
     """
-    wanted, began = wanted or Preparation(), time.perf_counter()
-    plan = plan_stack(left, right, warp, wanted)
-    with whole_folder(output, STACK_RECORD, 12 * len(plan.bands) * plan.grid.shape.x * plan.grid.shape.y) as folder:
-        sides = _sides(plan, cache, progress)
-        images = _write_images(folder, plan, sides, progress)
-        progress("prove", 0, 1)
-        residual_band, residual_shift = _prove(folder, plan, images.clear)
-        times = left.sensing_time, right.sensing_time
-        stac: tuple[str, ...] = ()
-        if all(times):  # an item needs a time, and an image without metadata has none
-            stac = write_stac(folder, (left, right), plan.grid, plan.bands, plan.unit, plan.transform.kind)
-        stack = PreparedStack(
-            folder=output,
-            left=left,
-            right=right,
-            ties=plan.ties,
-            transform=plan.transform,
-            bands=plan.bands,
-            unit=plan.unit,
-            grid=plan.grid,
-            valid_share=round(float(images.clear.mean()), 6),
-            left_reasons=images.left_reasons,
-            right_reasons=images.right_reasons,
-            normalisation=images.normalisation,
-            residual_band=residual_band,
-            residual=residual_shift,
-            stac=stac,
-            layout=_write_layout(folder, plan, progress),
-            masking=wanted.masking,
-            seconds=round(time.perf_counter() - began, 1),
-        )
+    began = time.perf_counter()
+    if not isinstance(output, (str, PathLike)):
+        raise TypeError(f"output is {output!r}, and must be the path of a folder")
+    for name, value, kind in (("wanted", wanted, Preparation), ("cache", cache, Cache)):
+        if value is not None and not isinstance(value, kind):
+            raise TypeError(f"{name} is {value!r}, and must be {kind.__name__}(...)")
+    plan = plan_stack(ties, wanted or Preparation(), left, right)
+    size = 12 * len(plan.bands) * plan.grid.shape.x * plan.grid.shape.y
+    with whole_folder(Path(output), STACK_RECORD, size) as folder:
+        stack = _make(plan, folder, Path(output), cache, progress or (lambda _what, _done, _of: None), began)
         (folder / STACK_RECORD).write_text(dumps(stack.to_dict()) + "\n", encoding="utf-8", newline="\n")
     return stack
+
+
+def _make(
+    plan: StackPlan, folder: Path, output: Path, cache: Cache | None, progress: Progress, began: float
+) -> PreparedStack:
+    """Fill a folder with all but the record, which will be ``output``."""
+    images = _write_images(folder, plan, _sides(plan, cache, progress), progress)
+    progress("prove", 0, 1)
+    residual_band, residual_shift = _prove(folder, plan, images.clear)
+    stac: tuple[str, ...] = ()
+    if plan.left.sensing_time and plan.right.sensing_time:  # an item needs a time; an image without metadata has none
+        scenes = (plan.left, plan.right)
+        stac = write_stac(folder, scenes, plan.grid, plan.bands, plan.unit, plan.transform.kind)
+    return PreparedStack(
+        folder=output,
+        left=plan.left,
+        right=plan.right,
+        ties=plan.ties,
+        transform=plan.transform,
+        bands=plan.bands,
+        unit=plan.unit,
+        grid=plan.grid,
+        valid_share=round(float(images.clear.mean()), 6),
+        left_reasons=images.left_reasons,
+        right_reasons=images.right_reasons,
+        normalisation=images.normalisation,
+        residual_band=residual_band,
+        residual=residual_shift,
+        stac=stac,
+        layout=_write_layout(folder, plan, progress),
+        masking=plan.wanted.masking,
+        seconds=round(time.perf_counter() - began, 1),
+    )
 
 
 class _WrittenImages(NamedTuple):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sentinel_match import __version__
+from sentinel_match.errors import BadPoints
 from sentinel_match.formats.header import SceneIdentity
 from sentinel_match.geometry.grids import crs_name
 from sentinel_match.raster.masks import Reason
@@ -32,6 +34,18 @@ class TiesFile:
     sha256: str
     """Of its bytes."""
 
+    @staticmethod
+    def of(path: Path) -> TiesFile:
+        """Identify a file.
+
+        Raises:
+            BadPoints: it cannot be read.
+        """
+        try:
+            return TiesFile(path, hashlib.sha256(path.read_bytes()).hexdigest())
+        except OSError as error:
+            raise BadPoints(path, f"it cannot be read ({error.strerror or error})") from error
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON has it."""
         return {"path": str(self.path), "sha256": self.sha256}
@@ -46,7 +60,7 @@ class PreparedStack:
     left: Scene
     right: Scene
     ties: TiesFile | None
-    """``None`` where the transform was given alone."""
+    """``None`` where the tie points were given themselves."""
     transform: Transform
     """Left metres to right metres: what the right image was corrected by."""
     bands: tuple[str, ...]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -25,9 +27,9 @@ from PIL import Image
 from shapely import box
 
 from sentinel_match.cli import main
-from sentinel_match.errors import BadPoints, MissingBand, NoOverlap, NotComparable, OutputError
-from sentinel_match.formats.correction import read_ties
+from sentinel_match.errors import BadPoints, MissingBand, NoOverlap, NotAProduct, NotComparable, OutputError
 from sentinel_match.formats.geojson import dumps
+from sentinel_match.formats.write import write
 from sentinel_match.geometry.transform import Bend, PlaneTransform, Transform
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.scene import Asset, Band, Scene
@@ -40,6 +42,7 @@ from sentinel_match.stack.plan import Preparation, common_grid
 from sentinel_match.stack.prepare import prepare
 from sentinel_match.stack.warp import Places, corrected, cubic, move_by
 from sentinel_match.testing import Landscape, write_product
+from sentinel_match.tiepoints import TiePoints
 
 ZONE = "EPSG:32633"
 EAST, NORTH = 300_000.0, 5_900_040.0
@@ -103,13 +106,23 @@ def opened(path: Path) -> NDArray[Any]:
     return pixels
 
 
-def ties_file(path: Path, left: Scene, right: Scene, warp: Transform) -> Path:
-    sides = {side: {"id": s.id, "path": str(s.path)} for side, s in (("left", left), ("right", right))}
-    summary = summary_of(warp, points=1, inliers=1)
-    head = {"type": "FeatureCollection", **sides, "projected_crs": ZONE, "summary": summary.to_dict()}
-    point = {"type": "Feature", "properties": {}, "geometry": {"type": "Point", "coordinates": [15, 50]}}
-    path.write_text(json.dumps({**head, "features": [point]}))
-    return path
+def ties_of(left: Scene, right: Scene, transform: Transform) -> TiePoints:
+    """One tie point that says nothing but the transform."""
+    at, one = np.array([[EAST, NORTH]]), np.ones(1)
+    return TiePoints(
+        left=left,
+        right=right,
+        left_xy=at,
+        right_xy=transform(at),
+        left_px=at,
+        right_px=at,
+        sigma_m=one,
+        score=one,
+        residual_m=one,
+        inlier=one > 0,
+        method=np.array(["phase"]),
+        summary=summary_of(transform, points=1, inliers=1),
+    )
 
 
 # Interpolation
@@ -197,7 +210,7 @@ def test_the_grid_is_the_left_lattice_where_the_right_image_lies_after_correctio
 @pytest.mark.parametrize("shift", [SHIFT, (-3.3, 4.9)])
 def test_a_known_shift_is_undone_and_the_proof_says_so(shift: tuple[float, float], tmp_path: Path) -> None:
     left, right = scene(tmp_path, "L", 1, grid(420, 420)), scene(tmp_path, "R", 11, grid(420, 420), shift)
-    stack = prepare(left, right, by(*shift), tmp_path / "out")
+    stack = prepare(ties_of(left, right, by(*shift)), tmp_path / "out")
     before, after = stack.residual.before, stack.residual.after
     assert before is not None
     assert after is not None
@@ -213,7 +226,7 @@ def test_a_known_shift_is_undone_and_the_proof_says_so(shift: tuple[float, float
 
 def test_left_pixels_are_copied_and_reflectance_is_what_the_metadata_says(tmp_path: Path) -> None:
     left, right = scene(tmp_path, "L", 1, grid(90, 96)), scene(tmp_path, "R", 11, grid(90, 96), SHIFT)
-    stack = prepare(left, right, by(*SHIFT), tmp_path / "out")
+    stack = prepare(ties_of(left, right, by(*SHIFT)), tmp_path / "out")
     with rasterio.open(tmp_path / "out" / "left.tif") as file:
         a = GeoBox.from_rio(file)
         assert ("B04",) == file.descriptions
@@ -235,7 +248,7 @@ def test_no_data_of_one_date_hides_just_that_and_nothing_rings(tmp_path: Path) -
         scene(tmp_path, "H", 11, grid(120, 120), SHIFT, hole=hole),
     )
     for name, right in (("whole", whole), ("holed", holed)):
-        prepare(left, right, by(*SHIFT), tmp_path / name)
+        prepare(ties_of(left, right, by(*SHIFT)), tmp_path / name)
     a, b = opened(tmp_path / "whole" / "right.tif")[0], opened(tmp_path / "holed" / "right.tif")[0]
     known = np.isfinite(b)
     np.testing.assert_array_equal(a[known], b[known])
@@ -254,13 +267,13 @@ def test_coarser_bands_come_to_the_grid_of_the_finest(tmp_path: Path) -> None:
         scene(tmp_path, n, 1, grid(60, 60, 20.0), s, ("B8A",)).bands[0] for n, s in (("LC", (0, 0)), ("RC", SHIFT))
     ]
     both = [Scene(**{**vars(s), "bands": (f, c)}) for s, f, c in zip((left, right), fine, coarse, strict=True)]
-    stack = prepare(both[0], both[1], by(*SHIFT), tmp_path / "out")
+    stack = prepare(ties_of(both[0], both[1], by(*SHIFT)), tmp_path / "out")
     assert ("B04", "B8A") == stack.bands
     a, b = (opened(tmp_path / "out" / f"{side}.tif") for side in ("left", "right"))
     assert (2, *stack.grid.shape) == a.shape
     known = np.isfinite(a).all(0) & np.isfinite(b).all(0)
     assert np.sqrt(((a - b)[:, known] ** 2).mean()) < 0.01
-    at_20 = prepare(both[0], both[1], by(*SHIFT), tmp_path / "at20", Preparation(resolution=20))
+    at_20 = prepare(ties_of(both[0], both[1], by(*SHIFT)), tmp_path / "at20", Preparation(resolution=20))
     assert 20 == at_20.grid.affine.a
 
 
@@ -268,7 +281,7 @@ def test_radiometry_is_brought_together_after_registration(tmp_path: Path) -> No
     left, right = scene(tmp_path, "L", 1, grid(200, 200)), scene(tmp_path, "R", 11, grid(200, 200), SHIFT)
     darker = Scene(**{**vars(right), "bands": (Band(**{**vars(right.bands[0]), "quantification": 12_500.0}),)})
     for method in ("irmad", "histogram"):
-        stack = prepare(left, darker, by(*SHIFT), tmp_path / method, Preparation(normalise=method))
+        stack = prepare(ties_of(left, darker, by(*SHIFT)), tmp_path / method, Preparation(normalise=method))
         a, b = (opened(tmp_path / method / f"{side}.tif") for side in ("left", "right"))
         known = np.isfinite(a) & np.isfinite(b)
         assert np.abs((a - b)[known]).mean() < 0.005
@@ -286,7 +299,7 @@ def test_radiometry_is_brought_together_after_registration(tmp_path: Path) -> No
 
 def test_the_record_says_what_the_stack_says(tmp_path: Path) -> None:
     left, right = scene(tmp_path, "L", 1, grid(420, 420)), scene(tmp_path, "R", 11, grid(420, 420), SHIFT)
-    stack = prepare(left, right, by(*SHIFT), tmp_path / "out", Preparation(normalise="irmad", layout="pair"))
+    stack = prepare(ties_of(left, right, by(*SHIFT)), tmp_path / "out", Preparation(normalise="irmad", layout="pair"))
     record = json.loads((tmp_path / "out" / "prepare.json").read_text())
     assert record == json.loads(dumps(stack.to_dict()))
     assert ["B04"] == record["bands"]
@@ -306,7 +319,7 @@ def stacks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     left = scene(folder, "L", 21, grid(150, 200), bands=bands)
     right = scene(folder, "R", 11, grid(150, 200), SHIFT, bands=bands, hole=hole)
     for name in layouts.LAYOUTS:
-        prepare(left, right, by(*SHIFT), folder / name, Preparation(layout=name, chip_size=32))
+        prepare(ties_of(left, right, by(*SHIFT)), folder / name, Preparation(layout=name, chip_size=32))
     return folder
 
 
@@ -407,17 +420,17 @@ def test_torchgeo_finds_what_it_looks_for(stacks: Path) -> None:
 def test_a_band_that_one_side_lacks_is_named(tmp_path: Path) -> None:
     left, right = scene(tmp_path, "L", 1, grid(60, 60), bands=("B04", "B08")), scene(tmp_path, "R", 2, grid(60, 60))
     with pytest.raises(MissingBand, match="R has no band B08"):
-        prepare(left, right, by(0, 0), tmp_path / "out", Preparation(bands=("B08",)))
+        prepare(ties_of(left, right, by(0, 0)), tmp_path / "out", Preparation(bands=("B08",)))
     assert not (tmp_path / "out").exists()
 
 
 def test_ground_that_does_not_meet_is_said(tmp_path: Path) -> None:
     left, right = scene(tmp_path, "L", 1, grid(60, 60)), scene(tmp_path, "R", 2, grid(60, 60, east=EAST + 900))
     with pytest.raises(NoOverlap):
-        prepare(left, right, by(0, 0), tmp_path / "out")
+        prepare(ties_of(left, right, by(0, 0)), tmp_path / "out")
     empty = scene(tmp_path, "E", 2, grid(60, 60), hole=(slice(0, 60), slice(0, 60)))
     with pytest.raises(NoOverlap):
-        prepare(left, empty, by(0, 0), tmp_path / "out")
+        prepare(ties_of(left, empty, by(0, 0)), tmp_path / "out")
     assert [] == [p for p in tmp_path.iterdir() if p.is_dir()]
 
 
@@ -446,33 +459,86 @@ def test_radiometry_without_common_ground_is_refused(tmp_path: Path) -> None:
         scene(tmp_path, "R", 2, grid(12, 12), hole=(slice(0, 12), slice(0, 6))),
     )
     with pytest.raises(NotComparable, match="pixels are clear in both"):
-        prepare(left, right, by(0, 0), tmp_path / "out", Preparation(normalise="irmad"))
+        prepare(ties_of(left, right, by(0, 0)), tmp_path / "out", Preparation(normalise="irmad"))
 
 
 def test_ties_of_other_scenes_are_refused(tmp_path: Path) -> None:
     left, right, other = (scene(tmp_path, name, 1, grid(60, 60)) for name in ("L", "R", "O"))
-    ties = read_ties(ties_file(tmp_path / "ties.geojson", left, right, by(0, 0)))
-    with pytest.raises(BadPoints, match="those of L and R, not of L and O"):
-        prepare(left, other, ties, tmp_path / "out")
-    with pytest.raises(BadPoints, match="swap LEFT and RIGHT"):
-        prepare(right, left, ties, tmp_path / "out")
+    ties = ties_of(left, right, by(0, 0))
+    with pytest.raises(ValueError, match="those of L and R, not of L and O"):
+        prepare(ties, tmp_path / "out", right=other)
+    with pytest.raises(ValueError, match="swap left and right"):
+        prepare(ties, tmp_path / "out", left=right, right=left)
+    elsewhere = replace(ties, summary=replace(ties.summary, crs="EPSG:32634"))
+    with pytest.raises(ValueError, match="they are in EPSG:32634, and L is in EPSG:32633"):
+        prepare(elsewhere, tmp_path / "out")
+    gone = replace(ties, left=replace(left, bands=(), path=tmp_path / "gone"))
+    with pytest.raises(ValueError, match="gone is not there any more: give the left and the right product too"):
+        prepare(gone, tmp_path / "out")
+    assert prepare(gone, tmp_path / "out", left=left).left == left
+    nameless = replace(ties, left=replace(left, id="left of a.csv", bands=(), path=Path()))
+    with pytest.raises(ValueError, match="do not say of which left scene they are"):
+        prepare(nameless, tmp_path / "out")
+    assert prepare(nameless, tmp_path / "out", left=left).left == left
+
+
+def test_a_file_of_ties_is_taken_by_its_path_and_named_when_it_cannot_be_used(tmp_path: Path) -> None:
+    for name in ("L", "R", "O"):
+        scene(tmp_path, name, 1, grid(60, 60))
+    left, right = (read_scene(tmp_path / f"{name}_B04.tif") for name in ("L", "R"))
+    for name in ("ties.geojson", "ties.gpkg"):
+        write(ties_of(left, right, by(0, 0)), tmp_path / name)
+        stack = prepare(str(tmp_path / name), str(tmp_path / "out"))
+        record = json.loads((tmp_path / "out" / "prepare.json").read_text())
+        digest = hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+        assert {"path": str(tmp_path / name), "sha256": digest} == record["ties"]
+        assert tmp_path / "out" == stack.folder
+    with pytest.raises(
+        BadPoints, match=r"ties.gpkg cannot be used: they are those of L_B04 and R_B04, not of L_B04 and O"
+    ):
+        prepare(tmp_path / "ties.gpkg", tmp_path / "out", right=tmp_path / "O_B04.tif")
+    left.path.unlink()
+    with pytest.raises(BadPoints, match=r"L_B04\.tif is not there any more"):
+        prepare(tmp_path / "ties.gpkg", tmp_path / "out")
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "sentence"),
     [
         ("{", "cannot be read"),
         ('{"left": {"id": 1}}', "no FeatureCollection"),
         ("[]", "no FeatureCollection"),
-        ('{"features": [{"geometry": {"type": "Point", "coordinates": [1, 2]}}]}', "it has no summary"),
+        ('{"features": [{"geometry": {"type": "Point", "coordinates": [1, 2]}}]}', "right_x"),
     ],
 )
-def test_a_file_that_is_no_ties_is_refused(text: str, said: str, tmp_path: Path) -> None:
+def test_a_file_that_is_no_ties_is_refused(text: str, sentence: str, tmp_path: Path) -> None:
     (tmp_path / "ties.geojson").write_text(text)
-    with pytest.raises(BadPoints, match=said):
-        read_ties(tmp_path / "ties.geojson")
+    with pytest.raises(BadPoints, match=sentence):
+        prepare(tmp_path / "ties.geojson", tmp_path / "out")
+
+
+def test_what_cannot_be_taken_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    left, right = scene(tmp_path, "L", 1, grid(60, 60)), scene(tmp_path, "R", 2, grid(60, 60))
+    ties, out = ties_of(left, right, by(0, 0)), tmp_path / "out"
+    with pytest.raises(TypeError, match="ties is 4, and must be TiePoints or the path of their file"):
+        prepare(4, out)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="output is None, and must be the path of a folder"):
+        prepare(ties, None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"wanted is 'B04', and must be Preparation\(...\)"):
+        prepare(ties, out, "B04")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"cache is 'c', and must be Cache\(...\)"):
+        prepare(ties, out, cache="c")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="right is 4, and must be a path or a Scene"):
+        prepare(ties, out, right=4)  # type: ignore[arg-type]
     with pytest.raises(BadPoints, match="No such file"):
-        read_ties(tmp_path / "nothing.geojson")
+        prepare(tmp_path / "nothing.geojson", out)
+    with pytest.raises(NotAProduct, match=r"nothing\.SAFE"):
+        prepare(ties, out, left=tmp_path / "nothing.SAFE")
+    with pytest.raises(OutputError, match="choose another"):
+        prepare(ties, tmp_path / "L_B04.tif")
+    with pytest.raises(OutputError, match=r"L_B04\.tif"):
+        prepare(ties, tmp_path / "L_B04.tif" / "out")
+    assert not out.exists()
 
 
 def test_a_folder_of_somebody_else_is_left_alone_and_ones_own_replaced(tmp_path: Path) -> None:
@@ -480,10 +546,10 @@ def test_a_folder_of_somebody_else_is_left_alone_and_ones_own_replaced(tmp_path:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("years of work")
     with pytest.raises(OutputError, match="choose another"):
-        prepare(left, right, by(0, 0), tmp_path / "out")
+        prepare(ties_of(left, right, by(0, 0)), tmp_path / "out")
     (tmp_path / "out" / "thesis.txt").unlink()
     for _ in range(2):
-        prepare(left, right, by(0, 0), tmp_path / "out")
+        prepare(ties_of(left, right, by(0, 0)), tmp_path / "out")
     assert ["out"] == [p.name for p in tmp_path.iterdir() if p.is_dir()]
 
 
@@ -491,19 +557,16 @@ def test_a_folder_of_somebody_else_is_left_alone_and_ones_own_replaced(tmp_path:
 @pytest.mark.parametrize("size", [20_000, 150_000])
 def test_a_full_disk_leaves_nothing_half_written(size: int, tmp_path: Path) -> None:
     left, right = scene(tmp_path, "L", 1, grid(200, 200)), scene(tmp_path, "R", 2, grid(200, 200))
-    ties = ties_file(tmp_path / "ties.geojson", left, right, by(0, 0))
+    left, right = (read_scene(tmp_path / f"{name}_B04.tif") for name in ("L", "R"))
+    write(ties_of(left, right, by(0, 0)), tmp_path / "ties.geojson")
     script = f"""
 import resource, signal, sys
-from pathlib import Path
 from sentinel_match.errors import SentinelMatchError
-from sentinel_match.formats.correction import read_ties
 from sentinel_match.stack.prepare import prepare
-from sentinel_match.products.catalogue import read_scene
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))
 try:
-    prepare(read_scene({str(tmp_path / "L_B04.tif")!r}), read_scene({str(tmp_path / "R_B04.tif")!r}),
-            read_ties(Path({str(ties)!r})).warp, Path({str(tmp_path / "out")!r}))
+    prepare({str(tmp_path / "ties.geojson")!r}, {str(tmp_path / "out")!r})
 except SentinelMatchError as error:
     print(error)
 """
@@ -524,7 +587,8 @@ def test_products_become_a_stack_by_the_command(tmp_path: Path) -> None:
         ),
     ]
     left, right = map(read_scene, paths)
-    ties = ties_file(tmp_path / "ties.geojson", left, right, by(*SHIFT))
+    ties = tmp_path / "ties.geojson"
+    write(ties_of(left, right, by(*SHIFT)), ties)
     words = ["-q", "prepare", str(ties), "-o", str(tmp_path / "out"), "--cache", str(tmp_path / "cache")]
     done = CliRunner().invoke(main, words)
     assert 0 == done.exit_code, done.output
@@ -534,7 +598,7 @@ def test_products_become_a_stack_by_the_command(tmp_path: Path) -> None:
     np.testing.assert_allclose((0.64, 1.81), [said["before"][f"d{axis}_px"] for axis in "xy"], atol=0.1)
     wrong = CliRunner().invoke(main, ["prepare", str(paths[1]), str(paths[0]), str(ties), "-o", str(tmp_path / "x")])
     assert 1 == wrong.exit_code
-    assert "swap LEFT and RIGHT" in wrong.output
+    assert "swap left and right" in wrong.output
     paths[0].rename(tmp_path / "moved")
     gone = CliRunner().invoke(main, words)
     assert 1 == gone.exit_code
