@@ -14,7 +14,8 @@ from sentinel_match import __version__
 from sentinel_match.accuracy.requirement import LEVELS
 from sentinel_match.atomic import write_text
 from sentinel_match.errors import NotARun
-from sentinel_match.report import quicklook, svg
+from sentinel_match.report import svg
+from sentinel_match.report.pictures import read_quicklook
 from sentinel_match.run_folder import read_run, read_series
 
 if TYPE_CHECKING:
@@ -100,21 +101,19 @@ def _rendered(out: Path) -> str:
 def _row(
     out: Path, outcome: Outcome, facts: Mapping[str, Any], scenes: Mapping[str, Any], number: int
 ) -> dict[str, Any]:
-    """What the page shows of a pair."""
+    """Gather what the page shows of a pair."""
     from markupsafe import Markup
 
     summary = outcome.summary
-    look = quicklook.read(out / outcome.id) if summary else {}
+    look = read_quicklook(out / outcome.id) if summary else None
     figures: dict[str, Any] = {}
     if look:
-        cells = svg.CellMap.from_dict(look["cells"])
         figures = {
-            "shift": Markup(svg.field(cells, relative=False)),  # noqa: S704 drawn from numbers alone
-            "shape": Markup(svg.field(cells, relative=True)),  # noqa: S704
-            "coverage": Markup(svg.coverage(cells)),  # noqa: S704
-            "residuals": Markup(svg.bars(svg.ResidualHistogram.from_dict(look["residuals"]))),  # noqa: S704
+            "shift": Markup(svg.field(look.cells, relative=False)),  # noqa: S704 drawn from numbers alone
+            "shape": Markup(svg.field(look.cells, relative=True)),  # noqa: S704
+            "coverage": Markup(svg.coverage(look.cells)),  # noqa: S704
+            "residuals": Markup(svg.bars(look.residuals)),  # noqa: S704
         }
-    pictures = [v for part in (look, *look.get("close_ups", [])) for v in part.values() if isinstance(v, str)]
     return {
         **vars(outcome),
         "anchor": f"pair-{number}",
@@ -123,7 +122,7 @@ def _row(
         "grade": grade(summary) if summary else ("bad", "failed"),
         "look": look,
         "figures": figures,
-        "weight": sum(map(len, pictures)),
+        "weight": look.weight if look else 0,
     }
 
 

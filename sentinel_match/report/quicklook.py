@@ -8,11 +8,11 @@ Shifts of a pixel cannot be seen on a whole tile, so close-ups show native pixel
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from base64 import b64encode
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -20,12 +20,14 @@ from sentinel_match.atomic import whole, write_text
 from sentinel_match.cache import digest
 from sentinel_match.errors import SentinelMatchError
 from sentinel_match.formats.geojson import dumps
+from sentinel_match.formats.read import read_table
 from sentinel_match.geometry.grids import covering, metric, transformed
 from sentinel_match.matching.inputs import load_both
 from sentinel_match.raster import landcover, raster
 from sentinel_match.raster.masks import Reason
 from sentinel_match.raster.raster import Raster
 from sentinel_match.report import svg
+from sentinel_match.report.pictures import QUICKLOOK_VERSION, CloseUp, QuickLook, read_quicklook
 from sentinel_match.run_folder import MASKS_FILE, QUICKLOOK, TIES, read_pair
 
 if TYPE_CHECKING:
@@ -45,27 +47,25 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
-"""Of what is made here from the same tie points: raise it when that changes."""
-SIDE = 800
+QUICKLOOK_SIDE = 800
 """Pixels of the longer side of a quick-look, at most."""
-CLOSE = 160
+CLOSE_UP_SIDE = 160
 """Side of a close-up in native pixels; a page shows each of them enlarged."""
 CLOSE_UPS = 2
-CANDIDATES = 12
+CLOSE_UP_CANDIDATES = 12
 """Places along the longer side that a close-up is chosen from."""
-STRETCH = (1, 99)
+CLOSE_UP_STRETCH = (1, 99)
 """Percentiles of a close-up that become black and white."""
-LEAST_CLEAR = 0.5
+CLOSE_UP_LEAST_CLEAR = 0.5
 """Share of a close-up that must be known in both images."""
-MASKED = np.array([60, 150, 245], np.float32)
+MASKED_COLOUR = np.array([60, 150, 245], np.float32)
 """Blue, green, red of what is masked."""
-QUALITY = 80
-MASK_METRES = 20.0
+WEBP_QUALITY = 80
+MASKS_FILE_METRES = 20.0
 """Pixels of ``masks.tif``, about: those of the scene classification."""
 
 
-def make(result: Run, out: Path, options: Options, cache: Cache, tell: Progress) -> None:
+def make(result: Run, out: Path, options: Options, cache: Cache, progress: Progress) -> None:
     """Make the quick-look and the masks of each matched pair that has none yet; one that fails goes without.
 
     What lay beside a pair that was not matched was of other inputs: ``batch`` has removed it.
@@ -75,21 +75,21 @@ def make(result: Run, out: Path, options: Options, cache: Cache, tell: Progress)
         out: its folder.
         options: with which pairs were matched.
         cache: holds what was loaded then.
-        tell: hears of progress.
+        progress: hears of progress.
     """
     matched = {outcome.id for outcome in result.matched}
     for pair in result.pairing.pairs:
         if pair.id not in matched:
             continue
         try:
-            keep(pair.left, pair.right, out / pair.id, options, cache, tell)
+            keep(pair.left, pair.right, out / pair.id, options, cache, progress)
         except SentinelMatchError as error:
             log.warning("%s goes without pictures: %s", pair.id, error)
         except Exception:  # a picture that fails must not end a run that has succeeded
             log.exception("%s goes without pictures", pair.id)
 
 
-def keep(left: Scene, right: Scene, folder: Path, options: Options, cache: Cache, tell: Progress) -> None:
+def keep(left: Scene, right: Scene, folder: Path, options: Options, cache: Cache, progress: Progress) -> None:
     """Make the quick-look and the masks of a matched pair, unless they are there for these tie points.
 
     Args:
@@ -98,72 +98,67 @@ def keep(left: Scene, right: Scene, folder: Path, options: Options, cache: Cache
         folder: of the pair, where ``batch`` has left its results.
         options: with which it was matched.
         cache: holds what was loaded then.
-        tell: hears of progress.
+        progress: hears of progress.
 
     Raises:
         SentinelMatchError: it cannot be loaded again, or not be written.
     """
     record = read_pair(folder)
-    recipe = digest({"version": VERSION, "pair": record.recipe})
-    if read(folder).get("recipe") == recipe and (folder / MASKS_FILE).exists():
+    recipe = digest({"version": QUICKLOOK_VERSION, "pair": record.recipe})
+    there = read_quicklook(folder)
+    if there is not None and there.recipe == recipe and (folder / MASKS_FILE).exists():
         return
-    tell("quick-look", 0, 1)
+    progress("quick-look", 0, 1)
     summary = record.summary
     assert summary is not None  # noqa: S101 only matched pairs come here
-    loaded = load_both(left, right, options.inputs(summary.band), cache, tell)
+    loaded = load_both(left, right, options.inputs(summary.band), cache, progress)
     a, b = loaded[0][0], loaded[1][0]
     grid = covering(metric(a.raster.geobox), b.raster.geobox, 0)
     _write_masks(folder / MASKS_FILE, (a, b), grid)
-    made = _made(a, b, grid, Ties.read(folder / TIES), summary.transform)
-    write_text(folder / QUICKLOOK, dumps({"version": VERSION, "recipe": recipe, **made}) + "\n")
+    quicklook = _drawn(a, b, grid, *_inliers(folder / TIES), summary.transform)
+    write_text(folder / QUICKLOOK, dumps(replace(quicklook, recipe=recipe).to_dict()) + "\n")
 
 
-def read(folder: Path) -> dict[str, Any]:
-    """The quick-look of a pair; empty where there is none of this version."""
-    try:
-        value = json.loads((folder / QUICKLOOK).read_text(encoding="utf-8"))
-        return dict(value) if value["version"] == VERSION else {}
-    except (OSError, ValueError, TypeError, KeyError):
-        return {}
+def _inliers(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Read (N, 2) left and (N, 2) right ends of the inliers of a file, metres."""
+    table = read_table(path)
+    inlier = table.truths("inlier")
+    left, right = (
+        np.column_stack([table.numbers(f"{side}_{axis}") for axis in "xy"])[inlier] for side in ("left", "right")
+    )
+    return left, right
 
 
-class Ties(NamedTuple):
-    """Believed points of a file of tie points, metres."""
-
-    left: NDArray[np.float64]
-    """(N, 2) east, north."""
-    right: NDArray[np.float64]
-    """(N, 2)."""
-
-    @staticmethod
-    def read(path: Path) -> Ties:
-        """Of a GeoJSON that ``export`` has written."""
-        rows = [f["properties"] for f in json.loads(path.read_text(encoding="utf-8"))["features"]]
-        names = ("left_x", "left_y", "right_x", "right_y")
-        table = np.array([[row[n] for n in names] for row in rows if row["inlier"]], float).reshape(-1, 4)
-        return Ties(table[:, :2], table[:, 2:])
-
-
-def _made(a: PreparedImage, b: PreparedImage, grid: GeoBox, ties: Ties, warp: Transform) -> dict[str, Any]:
-    """Everything but the recipe, on the ground that both show."""
-    times = math.ceil(max(grid.shape) / SIDE)
+def _drawn(
+    a: PreparedImage,
+    b: PreparedImage,
+    grid: GeoBox,
+    left: NDArray[np.float64],
+    right: NDArray[np.float64],
+    transform: Transform,
+) -> QuickLook:
+    """Draw everything on the ground that both show."""
+    times = math.ceil(max(grid.shape) / QUICKLOOK_SIDE)
     small = grid.zoom_out(times)
     # What is masked has been decoded too, and a picture shows it
     images = [Raster(i.raster.pixels, np.asarray(i.reasons != Reason.NODATA), i.raster.geobox) for i in (a, b)]
     views = [_view(image, loaded, small) for image, loaded in zip(images, (a, b), strict=True)]
     places = _places(views, times, grid)
-    close_ups = [_close_up(images, grid[row : row + CLOSE, col : col + CLOSE], warp) for row, col in places]
+    close_ups = [
+        _close_up(images, grid[row : row + CLOSE_UP_SIDE, col : col + CLOSE_UP_SIDE], transform) for row, col in places
+    ]
     clear = np.logical_and(*(view.codes == Reason.VALID for view in views))
-    return {
-        "limits": {"left": a.limits, "right": b.limits},
-        "bounds": list(small.boundingbox),
-        "size": [small.shape.x, small.shape.y],
-        "metres": abs(small.affine.a),
-        **{side: _uri(_tinted(view)) for side, view in zip(("left", "right"), views, strict=True)},
-        "close_ups": [shown for shown in close_ups if shown],
-        "cells": svg.cells(ties.left, ties.right - ties.left, clear, small).to_dict(),
-        "residuals": svg.histogram((ties.right - warp(ties.left)) / abs(grid.affine.a)).to_dict(),
-    }
+    return QuickLook(
+        limits={"left": a.limits, "right": b.limits},
+        bounds=tuple(small.boundingbox),
+        size=(small.shape.x, small.shape.y),
+        metres=abs(small.affine.a),
+        left=_uri(_tinted(views[0])),
+        right=_uri(_tinted(views[1])),
+        close_ups=tuple(close_up for close_up in close_ups if close_up is not None),
+        cells=svg.cells(left, right - left, clear, small),
+        residuals=svg.histogram((right - transform(left)) / abs(grid.affine.a)),
+    )
 
 
 class SmallView(NamedTuple):
@@ -197,7 +192,7 @@ def _write_masks(path: Path, sides: Sequence[PreparedImage], grid: GeoBox) -> No
     """
     import rasterio
 
-    coarse = grid.zoom_out(max(1, round(MASK_METRES / abs(grid.affine.a))))
+    coarse = grid.zoom_out(max(1, round(MASKS_FILE_METRES / abs(grid.affine.a))))
     rows, cols = coarse.shape
     profile = {"driver": "GTiff", "count": 2, "dtype": "uint8", "nodata": int(Reason.VALID), "compress": "deflate"}
     place = {"crs": str(coarse.crs), "transform": coarse.affine, "width": cols, "height": rows, "tiled": True}
@@ -212,7 +207,7 @@ def _tinted(view: SmallView) -> NDArray[np.uint8]:
     """(rows, cols, 4) blue, green, red, alpha: what is masked is orange, what is not known is clear."""
     grey = np.repeat(255 * np.clip(view.pixels, 0, 1)[..., None], 3, -1)
     masked = view.codes > Reason.NODATA
-    grey[masked] = 0.5 * grey[masked] + 0.5 * MASKED
+    grey[masked] = 0.5 * grey[masked] + 0.5 * MASKED_COLOUR
     alpha = np.where(view.codes == Reason.NODATA, 0, 255)
     return np.dstack([grey, alpha]).astype(np.uint8)
 
@@ -220,14 +215,14 @@ def _tinted(view: SmallView) -> NDArray[np.uint8]:
 def _places(views: Sequence[SmallView], times: int, grid: GeoBox) -> list[tuple[int, int]]:
     """First row and column of windows that are clear and full of texture in both, far from one another."""
     rows, cols = grid.shape
-    step = max(1, max(rows, cols) // CANDIDATES)
-    span = max(1, CLOSE // times)
+    step = max(1, max(rows, cols) // CLOSE_UP_CANDIDATES)
+    span = max(1, CLOSE_UP_SIDE // times)
     worth, where = [], []
-    for row in range(0, max(rows - CLOSE, 0) + 1, step):
-        for col in range(0, max(cols - CLOSE, 0) + 1, step):
+    for row in range(0, max(rows - CLOSE_UP_SIDE, 0) + 1, step):
+        for col in range(0, max(cols - CLOSE_UP_SIDE, 0) + 1, step):
             part = np.s_[row // times : row // times + span, col // times : col // times + span]
             clear = float(np.logical_and(*(view.codes[part] == Reason.VALID for view in views)).mean())
-            if clear >= LEAST_CLEAR:
+            if clear >= CLOSE_UP_LEAST_CLEAR:
                 worth.append(clear**4 * min(float(view.pixels[part].std()) for view in views))
                 where.append((row, col))
     chosen = [int(np.argmax(worth))] if worth else []
@@ -237,15 +232,15 @@ def _places(views: Sequence[SmallView], times: int, grid: GeoBox) -> list[tuple[
     return [where[k] for k in dict.fromkeys(chosen)]
 
 
-def _close_up(images: Sequence[Raster], window: GeoBox, warp: Transform) -> dict[str, Any]:
-    """Native pixels of a window, before and after correction; empty where less than half of it is known in both."""
+def _close_up(images: Sequence[Raster], window: GeoBox, transform: Transform) -> CloseUp | None:
+    """Draw native pixels of a window, before and after correction; ``None`` where too little is known in both."""
     import cv2
 
     rows, cols = window.shape
     metres = abs(window.affine.a)
     centres = np.stack(np.meshgrid(np.arange(cols) + 0.5, np.arange(rows) + 0.5), -1).reshape(-1, 2)
     ground = transformed(window.affine, centres)
-    moved = warp(ground)
+    moved = transform(ground)
     margin = math.ceil(float(np.abs(moved - ground).max()) / metres) + 4
     wide = window.pad(margin)
     one, other = (raster.warp(image, wide) for image in images)
@@ -255,25 +250,27 @@ def _close_up(images: Sequence[Raster], window: GeoBox, warp: Transform) -> dict
     known = cv2.remap(other.valid.astype(np.uint8), at, None, cv2.INTER_NEAREST) > 0  # type: ignore[call-overload]
     inner = np.s_[margin : margin + rows, margin : margin + cols]
     both = one.valid[inner] & other.valid[inner] & known
-    if both.mean() < LEAST_CLEAR:
-        return {}
+    if both.mean() < CLOSE_UP_LEAST_CLEAR:
+        return None
     pixels = {"left": one.pixels[inner], "right": other.pixels[inner], "corrected": corrected}
     grey = {name: _stretched(values, both) for name, values in pixels.items()}
-    shown = grey | {
-        name: np.dstack([grey[side], grey[side], grey["left"]])
-        for name, side in (("before", "right"), ("after", "corrected"))
-    }
-    return {
-        "centre": [round(float(v), 1) for v in ground.mean(0)],
-        "side": [cols, rows],
-        "metres": metres,
-        "alike": [_alike(pixels["left"], pixels[side], both) for side in ("right", "corrected")],
-        **{name: _uri(picture) for name, picture in shown.items()},
-    }
+    overlaid = {side: np.dstack([grey[side], grey[side], grey["left"]]) for side in ("right", "corrected")}
+    east, north = (round(float(v), 1) for v in ground.mean(0))
+    return CloseUp(
+        centre=(east, north),
+        side=(cols, rows),
+        metres=metres,
+        alike=(_alike(pixels["left"], pixels["right"], both), _alike(pixels["left"], pixels["corrected"], both)),
+        left=_uri(grey["left"]),
+        right=_uri(grey["right"]),
+        corrected=_uri(grey["corrected"]),
+        before=_uri(overlaid["right"]),
+        after=_uri(overlaid["corrected"]),
+    )
 
 
 def _stretched(pixels: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    low, high = np.percentile(pixels[known], STRETCH)
+    low, high = np.percentile(pixels[known], CLOSE_UP_STRETCH)
     scaled = (pixels - low) / max(float(high - low), 1e-6)
     return np.where(known, 255 * scaled.clip(0, 1), 0).astype(np.uint8)
 
@@ -288,5 +285,5 @@ def _uri(picture: NDArray[np.uint8]) -> str:
     """A WebP image as a data URI."""
     import cv2
 
-    _, data = cv2.imencode(".webp", picture, [cv2.IMWRITE_WEBP_QUALITY, QUALITY])
+    _, data = cv2.imencode(".webp", picture, [cv2.IMWRITE_WEBP_QUALITY, WEBP_QUALITY])
     return "data:image/webp;base64," + b64encode(data.tobytes()).decode()

@@ -28,7 +28,7 @@ from sentinel_match.formats.geojson import dumps
 from sentinel_match.options import Options
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.raster import raster
-from sentinel_match.report import html, quicklook, svg
+from sentinel_match.report import html, pictures, quicklook, svg
 from sentinel_match.testing import Landscape, write_product
 
 # Windows itself refuses the worst of them
@@ -120,21 +120,21 @@ def test_it_fits_a_phone_and_both_lights(made: Made) -> None:
 
 
 def test_pictures_are_small_and_show_the_correction(made: Made) -> None:
-    look = quicklook.read(made.out / made.result.outcomes[0].id)
+    look = pictures.read_quicklook(made.out / made.result.outcomes[0].id)
     for side in ("left", "right"):
-        assert max(picture(look[side]).shape[:2]) <= quicklook.SIDE
-    assert look["close_ups"]
-    for close in look["close_ups"]:
-        before, after = close["alike"]
+        assert max(picture(getattr(look, side)).shape[:2]) <= quicklook.QUICKLOOK_SIDE
+    assert look.close_ups
+    for close in look.close_ups:
+        before, after = close.alike
         assert after > before + 0.1
         left, right, corrected = (
-            picture(close[k])[20:-20, 20:-20].astype(np.float32) for k in ("left", "right", "corrected")
+            picture(getattr(close, k))[20:-20, 20:-20].astype(np.float32) for k in ("left", "right", "corrected")
         )
         assert np.abs(left - corrected).mean() < np.abs(left - right).mean()
         # OpenCV has blue first: left is red, the other cyan
-        overlay = picture(close["after"]).astype(int)
+        overlay = picture(close.after).astype(int)
         assert np.abs(overlay[..., 0] - overlay[..., 1]).mean() < 12
-        assert np.abs(overlay[..., 2] - picture(close["left"])[..., 2].astype(int)).mean() < 25
+        assert np.abs(overlay[..., 2] - picture(close.left)[..., 2].astype(int)).mean() < 25
 
 
 def test_another_run_keeps_the_pictures(made: Made) -> None:
