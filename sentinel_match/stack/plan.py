@@ -57,7 +57,7 @@ class Preparation:
         Raises:
             TypeError, ValueError: a value is none that can be chosen.
         """
-        for name, kind, what in _CHOICES:
+        for name, kind, what in _PREPARATION_TYPES:
             value = getattr(self, name)
             if not isinstance(value, kind) or isinstance(value, bool):
                 raise TypeError(f"Preparation.{name} is {value!r}, and must be {what}")
@@ -74,7 +74,7 @@ class Preparation:
                 raise ValueError(f"Preparation.{name} is {value!r}, and must be larger than 0")
 
 
-_CHOICES: tuple[tuple[str, type | tuple[type, ...], str], ...] = (
+_PREPARATION_TYPES: tuple[tuple[str, type | tuple[type, ...], str], ...] = (
     ("bands", (str, Sequence), "names of bands"),
     ("resolution", (Real, NoneType), "metres per pixel, or None"),
     ("normalise", str, "the name of a method"),
