@@ -31,9 +31,8 @@ from sentinel_match.products.pairing import Filters, pair_scenes, pairs_geojson
 from sentinel_match.products.scene import scenes_geojson
 from sentinel_match.raster.bands import band_names, source_of
 from sentinel_match.raster.jp2 import check_size
-from sentinel_match.raster.load import VERSION as LOADED
-from sentinel_match.raster.load import fingerprint
-from sentinel_match.raster.masks import USED
+from sentinel_match.raster.load import PREPARATION_VERSION, fingerprint
+from sentinel_match.raster.masks import MASK_KINDS
 from sentinel_match.report import html, qgis_project, quicklook
 from sentinel_match.run_folder import (
     GEOPACKAGE,
@@ -221,7 +220,7 @@ def _one(
     try:
         band = inputs.common_band(pair.left, pair.right, options.band)
         facts = [_depends_on(scene, band, options.resolution, hashes) for scene in (pair.left, pair.right)]
-        recipe = digest({"version": VERSION, "loaded": LOADED, "options": options.recipe, "inputs": facts})
+        recipe = digest({"version": VERSION, "loaded": PREPARATION_VERSION, "options": options.recipe, "inputs": facts})
         done = _done(folder, recipe, files)
         if done is not None:
             status = "failed" if done.error else "kept"
@@ -295,7 +294,7 @@ def _depends_on(scene: Scene, band: str, resolution: float | None, hashes: dict[
         grids = [g and [list(g.shape), list(g.affine)[:6], str(g.crs)] for g in (image.geobox, scene.geobox)]
         facts += [image.name, image.index, image.offset, image.quantification, image.nodata, *grids]
         hashes[str(image.asset)] = image.asset.sha256()
-    masks = [mask.asset for mask in scene.masks if mask.kind in USED]
+    masks = [mask.asset for mask in scene.masks if mask.kind in MASK_KINDS]
     hashes.update((str(asset), fingerprint(asset)) for asset in masks)
     facts += [hashes[str(asset)] for asset in (*(image.asset for image in images), *masks)]
     return facts

@@ -26,7 +26,7 @@ def cores() -> int:
 
 
 def in_threads(work: Callable[[T], R], items: Iterable[T], workers: int | None = None) -> Iterator[R]:
-    """Work on several items at a time, each with torch on one thread; results come in the items' order, as by ``map``.
+    """Run work on several items at a time, each with torch on one thread; yield results in order, as ``map`` does.
 
     Args:
         work: what to do with each item.

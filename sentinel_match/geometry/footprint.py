@@ -248,7 +248,7 @@ def _transformer(source: str, target: str) -> Transformer:
 
 
 def _square(gbox: GeoBox) -> tuple[Polygon, float]:
-    """Outline a grid in its own CRS, and tell the length of the pieces its edges are to be cut into."""
+    """Draw the outline of a grid in its own CRS, and tell the length of the pieces its edges are to be cut into."""
     rows, columns = gbox.shape
     a, b, c, d, e, f = gbox.affine[:6]
     corners = [(a * x + b * y + c, d * x + e * y + f) for x, y in ((0, 0), (columns, 0), (columns, rows), (0, rows))]

@@ -12,7 +12,7 @@ from sentinel_match.matching.inputs import common_band
 from sentinel_match.matching.view import View
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.scene import Scene
-from sentinel_match.raster.load import PERCENTILES, load
+from sentinel_match.raster.load import LIMIT_PERCENTILES, load
 from sentinel_match.raster.masks import Masking
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _normalise(image: NDArray[Any], valid: NDArray[np.bool_] | None) -> View:
         if valid.shape != pixels.shape:
             raise ValueError(f"the mask is {valid.shape}, the image {pixels.shape}")
         usable &= valid
-    low, high = np.percentile(pixels[usable], PERCENTILES) if usable.any() else (0.0, 0.0)
+    low, high = np.percentile(pixels[usable], LIMIT_PERCENTILES) if usable.any() else (0.0, 0.0)
     scale = 1 / (high - low) if high > low else 0.0
     normal = np.clip((np.where(usable, pixels, low) - low) * scale, 0, 1).astype(np.float32)
     return View.of(normal, usable)

@@ -28,17 +28,16 @@ if TYPE_CHECKING:
 
     from sentinel_match.products.scene import Band, Scene
 
-INDICES = {"NDVI": ("B08", "B04"), "NDWI": ("B03", "B08"), "NDSI": ("B03", "B11")}
+INDEX_BANDS = {"NDVI": ("B08", "B04"), "NDWI": ("B03", "B08"), "NDSI": ("B03", "B11")}
 """Normalised differences, (first - second) / (first + second): Rouse et al. 1974; McFeeters 1996; Hall et al. 1995."""
 COMPONENT = "PCA"
 """First principal component: of the four 10 m bands, of a true-colour image's channels, else of all bands there are."""
 TEN_METRES = ("B02", "B03", "B04", "B08")
 GRADIENT = "-gradient"
 """Suffix of any name: the magnitude of its gradient, which an inverted contrast leaves as it is."""
-CHANNELS = {"TCI", "RGB"}
 NOT_GROUND = {"TCI", "AOT", "WVP", "SCL"}
 """Images of a product that are no reflectance."""
-SAMPLE = (5, 256)
+COMPONENT_SAMPLE = (5, 256)
 """The component is that of 5 x 5 windows of 256 pixels: a fifth of a tile's JPEG 2000 tiles are decoded for it."""
 
 Formula: TypeAlias = "Callable[[NDArray[np.float32]], Pixels]"
@@ -54,11 +53,11 @@ class Source:
     """Of the file; plain pixels without a CRS, where it has no georeference."""
 
     def target(self, resolution: float | None) -> GeoBox:
-        """The grid of the band at a resolution; its own where that differs by less than 0.1 %."""
+        """Lay out the band's grid at a resolution; its own where that differs by less than 0.1 %."""
         return _at(self.grid, resolution)
 
     def read(self, window: Window) -> Pixels:
-        """Any window of the grid; NaN outside the file and where all channels are no-data."""
+        """Read any window of the grid; NaN outside the file and where all channels are no-data."""
         part = inside(window, tuple(self.grid.shape))
         total = np.zeros((part.height, part.width), np.float32)
         known = np.zeros(total.shape, np.bool_)
@@ -84,7 +83,7 @@ class Computed:
 
     @property
     def bands(self) -> tuple[Band, ...]:
-        """All that is read."""
+        """List all that is read."""
         return tuple(band for part in self.parts for band in part.bands)
 
     def target(self, resolution: float | None) -> GeoBox:
@@ -92,16 +91,16 @@ class Computed:
         return _at(self.grid, resolution)
 
     def read(self, window: Window) -> Pixels:
-        """Any window of the grid; NaN outside and wherever a part it depends on is not known."""
+        """Read any window of the grid; NaN outside and wherever a part it depends on is not known."""
         part, m = inside(window, tuple(self.grid.shape)), self.margin
         if not part.height * part.width:
             return around(np.zeros((part.height, part.width), np.float32), part, window)
         wide = Window(part.row - m, part.col - m, part.height + 2 * m, part.width + 2 * m)
-        made = self.formula(self.stack(wide))
-        return around(made[m : m + part.height, m : m + part.width], part, window)
+        values = self.formula(self.stack(wide))
+        return around(values[m : m + part.height, m : m + part.width], part, window)
 
     def stack(self, window: Window) -> NDArray[np.float32]:
-        """(K, rows, cols) of all parts on the grid."""
+        """Stack (K, rows, cols) of all parts on the grid."""
         return np.stack([self._on_grid(source, window) for source in self.parts])
 
     def _on_grid(self, source: Source | Computed, window: Window) -> Pixels:
@@ -113,7 +112,7 @@ class Computed:
 
 
 def source_of(scene: Scene, name: str, resolution: float | None = None) -> Source | Computed:
-    """What to read for a name.
+    """Find what to read for a name.
 
     Args:
         scene: the product.
@@ -129,27 +128,29 @@ def source_of(scene: Scene, name: str, resolution: float | None = None) -> Sourc
         DamagedImage: a file cannot be opened, or is shorter than it should be.
     """
     if name.lower().endswith(GRADIENT):
-        of = source_of(scene, name[: -len(GRADIENT)], resolution)
-        return Computed((of,), of.target(resolution), _gradient, margin=1)
+        base = source_of(scene, name[: -len(GRADIENT)], resolution)
+        return Computed((base,), base.target(resolution), _gradient, margin=1)
     name = name.upper()
     if any(band.name == name for band in scene.bands):
         return _band(scene, name, resolution)
-    if name in INDICES:
-        missing = [needed for needed in INDICES[name] if needed not in _names(scene)]
+    if name in INDEX_BANDS:
+        missing = [needed for needed in INDEX_BANDS[name] if needed not in _names(scene)]
         if missing:
             raise MissingBand(scene.id, f"{missing[0]} for {name}", available(scene))
-        return _computed(tuple(_band(scene, b, resolution) for b in INDICES[name]), resolution, _normalised_difference)
+        return _computed(
+            tuple(_band(scene, b, resolution) for b in INDEX_BANDS[name]), resolution, _normalised_difference
+        )
     if name == COMPONENT:
         parts = _of_component(scene, resolution)
         if len(parts) < 2:
             raise MissingBand(scene.id, "besides the one for PCA", available(scene))
-        made = _computed(parts, resolution, _normalised_difference)
-        return replace(made, formula=_first_component(made))
+        component = _computed(parts, resolution, _normalised_difference)
+        return replace(component, formula=_first_component(component))
     return _band(scene, name, resolution)
 
 
 def band_names(text: str) -> tuple[str, ...]:
-    """The names in a list like ``B04,b08,NDVI-gradient``, as :func:`source_of` takes them, each once.
+    """Split a list like ``B04,b08,NDVI-gradient`` into names as :func:`source_of` takes them, each once.
 
     Raises:
         ValueError: there is none.
@@ -162,11 +163,11 @@ def band_names(text: str) -> tuple[str, ...]:
 
 
 def available(scene: Scene) -> tuple[str, ...]:
-    """The names that can be read: bands, then what can be computed of them (each also with ``-gradient``)."""
+    """List the names that can be read: bands, then what can be computed of them (each also with ``-gradient``)."""
     names = _names(scene)
-    made = [name for name, needed in INDICES.items() if {*needed} <= {*names} and name not in names]
+    computed = [name for name, needed in INDEX_BANDS.items() if {*needed} <= {*names} and name not in names]
     reflectance = [n for n in names if n not in NOT_GROUND]
-    return (*names, *made, *([COMPONENT] if len(reflectance) > 1 or "TCI" in names else []))
+    return (*names, *computed, *([COMPONENT] if len(reflectance) > 1 or "TCI" in names else []))
 
 
 def _names(scene: Scene) -> tuple[str, ...]:
@@ -174,8 +175,8 @@ def _names(scene: Scene) -> tuple[str, ...]:
 
 
 def _at(grid: GeoBox, resolution: float | None) -> GeoBox:
-    own = resolution is None or math.isclose(resolution, ground_resolution(grid), rel_tol=1e-3)
-    return grid if own or resolution is None else on_lattice(grid, resolution)
+    is_native = resolution is None or math.isclose(resolution, ground_resolution(grid), rel_tol=1e-3)
+    return grid if is_native or resolution is None else on_lattice(grid, resolution)
 
 
 def _band(scene: Scene, name: str, resolution: float | None) -> Source:
@@ -205,12 +206,15 @@ def _of_component(scene: Scene, resolution: float | None) -> tuple[Source, ...]:
     if len(names) < 2 and "TCI" in _names(scene):
         colours = _band(scene, "TCI", resolution)
         return tuple(replace(colours, bands=(channel,)) for channel in colours.bands)
-    chosen = TEN_METRES if {*TEN_METRES} <= {*names} else names
-    return tuple(_band(scene, name, resolution) for name in chosen)
+    choice = TEN_METRES if {*TEN_METRES} <= {*names} else names
+    return tuple(_band(scene, name, resolution) for name in choice)
 
 
 def _normalised_difference(parts: NDArray[np.float32]) -> Pixels:
-    """NaN where the sum is not positive: dark water has negative reflectance, and a ratio of noise says nothing."""
+    """Divide the difference by the sum; NaN where that is not positive.
+
+    Dark water has negative reflectance, and a ratio of noise says nothing.
+    """
     first, second = parts
     total = first + second
     known = total > 0
@@ -220,7 +224,7 @@ def _normalised_difference(parts: NDArray[np.float32]) -> Pixels:
 
 
 def _gradient(parts: NDArray[np.float32]) -> Pixels:
-    """Sobel's magnitude in units per pixel; NaN where any of the 3 x 3 is."""
+    """Compute Sobel's magnitude in units per pixel; NaN where any of the 3 x 3 is."""
     pixels = parts[0]
     dx, dy = (cv2.Sobel(pixels, cv2.CV_32F, *order, scale=1 / 8) for order in ((1, 0), (0, 1)))
     whole = cv2.erode(np.isfinite(pixels).astype(np.uint8), np.ones((3, 3), np.uint8))
@@ -228,11 +232,11 @@ def _gradient(parts: NDArray[np.float32]) -> Pixels:
 
 
 def _first_component(of: Computed) -> Formula:
-    """Weights of the parts are found at the first read, so that naming an image decodes nothing."""
+    """Make the formula, whose weights are found at the first read, so that naming an image decodes nothing."""
 
     @cache
     def weights() -> NDArray[np.float32]:
-        count, side = SAMPLE
+        count, side = COMPONENT_SAMPLE
         rows, cols = of.grid.shape
         tops, lefts = (np.linspace(0, max(0, n - side), count).astype(int) for n in (rows, cols))
         windows = [Window(t, s, min(side, rows), min(side, cols)) for t in tops.tolist() for s in lefts.tolist()]
@@ -247,7 +251,7 @@ def _first_component(of: Computed) -> Formula:
 
 
 def inside(window: Window, shape: tuple[int, ...]) -> Window:
-    """The part of a window that is inside an image."""
+    """Cut a window to the part inside an image."""
     (top, bottom), (left, right) = (
         (min(max(s.start, 0), n), min(max(s.stop, 0), n)) for s, n in zip(window.roi, shape, strict=True)
     )
@@ -255,7 +259,7 @@ def inside(window: Window, shape: tuple[int, ...]) -> Window:
 
 
 def around(pixels: Pixels, part: Window, window: Window) -> Pixels:
-    """The whole window, with NaN around the part of it inside the image."""
+    """Fill the whole window, with NaN around the part of it inside the image."""
     if part == window:
         return pixels
     whole = np.full((window.height, window.width), np.nan, np.float32)

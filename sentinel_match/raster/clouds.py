@@ -20,10 +20,10 @@ VISIBLE = ("B01", "B02", "B03", "B04")
 
 
 def white_level(scene: Scene, band: Band) -> float | None:
-    """The value that hardly anything but cloud, snow and sand exceeds; ``None`` where the numbers say nothing of that.
+    """Find the value that hardly anything but cloud, snow and sand exceeds; ``None`` where the numbers do not tell.
 
     A reflectance of 0.25 in the visible bands; 2500 in digital numbers without metadata; 180 in an 8-bit TCI, whose
-    white is near 0.36 (sentinel2.md, 1.3).
+    white is a reflectance near 0.36 in Level-1C.
     """
     if band.name not in {*VISIBLE, "TCI"} and not band.name.isdigit():
         return None
@@ -35,7 +35,7 @@ def white_level(scene: Scene, band: Band) -> float | None:
 
 
 def bright(pixels: NDArray[np.float32], metres: float, white: float) -> NDArray[np.bool_] | None:
-    """Bright areas, taken for cloud where no cloud mask exists.
+    """Find bright areas, taken for cloud where no cloud mask exists.
 
     The ground is described by its densest values below ``white``: centre m and spread s of the shortest interval that
     holds a quarter of them (the shorth of Andrews et al. 1972, with a quarter instead of a half, so that neither a half

@@ -38,11 +38,11 @@ if TYPE_CHECKING:
 
     from sentinel_match.products.scene import Asset
 
-THREADS = min(4, os.cpu_count() or 1)
-CHUNK = 1024
+DECODING_THREADS = min(4, os.cpu_count() or 1)
+GEOTIFF_CHUNK = 1024
 """Side of what is decoded at once of a GeoTIFF, whose own blocks may be single rows, pixels."""
 
-_GDAL = {
+_GDAL_OPTIONS = {
     "GDAL_NUM_THREADS": 1,  # the preloading of several blocks at once hides decoding errors
     "GDAL_CACHEMAX": 64 << 20,  # bytes; blocks are read once, so a cache only costs memory
     "GDAL_ERROR_ON_LIBJPEG_WARNING": "YES",  # a truncated JPEG is filled with grey otherwise
@@ -60,7 +60,7 @@ class Window:
 
     @property
     def roi(self) -> tuple[slice, slice]:
-        """The same as slices (rows, cols), for an array or a GeoBox."""
+        """Return it as slices (rows, cols), for an array or a GeoBox."""
         return slice(self.row, self.row + self.height), slice(self.col, self.col + self.width)
 
 
@@ -75,7 +75,7 @@ class Reader(Protocol):
         index: int = 1,
         out: NDArray[Any] | None = None,
     ) -> NDArray[Any]:
-        """The digital numbers, in the file's own type.
+        """Decode the digital numbers, in the file's own type.
 
         Args:
             asset: the file, on disk or inside a zip.
@@ -96,7 +96,7 @@ class Reader(Protocol):
 
 
 def level_geobox(geobox: GeoBox, level: int) -> GeoBox:
-    """Grid of a reduced read.
+    """Lay out the grid of a reduced read.
 
     The wavelet's low-pass sample ``i`` of level ``r`` lies at the centre of the full-resolution pixel ``i * 2^r`` (ISO
     15444-1 annex F: even-indexed low-pass samples, symmetric filter), not at the centre of the 2^r pixels it replaces:
@@ -136,16 +136,16 @@ def read_rasterio(
     check(asset)
     options = {"overview_level": level - 1} if level else {}
     with ExitStack() as stack:
-        stack.enter_context(rasterio.Env(**_GDAL))
+        stack.enter_context(rasterio.Env(**_GDAL_OPTIONS))
         dataset = stack.enter_context(_open(asset))
         if level and (not dataset.driver.startswith("JP2") or level > len(dataset.overviews(1))):
             raise ValueError(f"{asset} has no reduced level {level}")
         if level:
             dataset = stack.enter_context(_open(asset, **options))
         window = _inside(asset, window, dataset.shape)
-        block, workers = dataset.block_shapes[index - 1], THREADS
+        block, workers = dataset.block_shapes[index - 1], DECODING_THREADS
         if dataset.driver == "GTiff":
-            block = tuple(max(1, CHUNK // n) * n for n in block)
+            block = tuple(max(1, GEOTIFF_CHUNK // n) * n for n in block)
         elif not dataset.driver.startswith("JP2"):
             workers = 1  # PNG and JPEG can only be decoded from their beginning
         if out is None:
@@ -160,7 +160,7 @@ def read_rasterio(
         def decode(part: Window) -> None:
             handle = handles.get()
             try:
-                with rasterio.Env(**_GDAL):  # thread-local: it also keeps GDAL's errors off stderr
+                with rasterio.Env(**_GDAL_OPTIONS):  # thread-local: it also keeps GDAL's errors off stderr
                     where = rasterio.windows.Window(part.col, part.row, part.width, part.height)
                     handle.read(index, window=where, out=out[_shift(part, window).roi])
             except RasterioError as error:
@@ -222,7 +222,7 @@ def _inside(asset: Asset, window: Window | None, shape: tuple[int, ...]) -> Wind
 
 
 def _parts(window: Window, block: tuple[int, ...]) -> Iterator[Window]:
-    """The window cut along the file's blocks, so that no part spans two."""
+    """Cut the window along the file's blocks, so that no part spans two."""
     (rows, cols), (height, width) = window.roi, block
     for row in range(rows.start // height * height, rows.stop, height):
         top, bottom = max(row, rows.start), min(row + height, rows.stop)
@@ -278,7 +278,7 @@ def _silence() -> Iterator[None]:
 
 @cache
 def _glymur() -> Any:
-    """The module glymur with an OpenJPEG: the one it finds itself, else the one inside rasterio's wheel.
+    """Import glymur with an OpenJPEG: the one it finds itself, else the one inside rasterio's wheel.
 
     glymur looks for its library while ``glymur.lib.openjp2`` is imported, in a configuration file under
     ``XDG_CONFIG_HOME`` among other places; that is how it is told, with a folder that exists only meanwhile.
@@ -289,12 +289,12 @@ def _glymur() -> Any:
         return glymur
     site = Path(rasterio.__file__).parent
     folders = (site.parent / "rasterio.libs", site / ".libs", site / ".dylibs")
-    found = [path for folder in folders for path in sorted(folder.glob("*openjp2*"))]
-    before = os.environ.get("XDG_CONFIG_HOME")
+    libraries = [path for folder in folders for path in sorted(folder.glob("*openjp2*"))]
+    previous = os.environ.get("XDG_CONFIG_HOME")
     with tempfile.TemporaryDirectory() as folder, _silence():
         config = Path(folder, "glymur", "glymurrc")
         config.parent.mkdir()
-        lines = "[library]\n" + "".join(f"openjp2: {p}\n" for p in found[:1]).replace("%", "%%")
+        lines = "[library]\n" + "".join(f"openjp2: {p}\n" for p in libraries[:1]).replace("%", "%%")
         config.write_text(lines, encoding="locale")  # as glymur reads it: the name of a user may be in the path
         os.environ["XDG_CONFIG_HOME"] = folder
         try:
@@ -302,7 +302,7 @@ def _glymur() -> Any:
             importlib.reload(glymur.version)
         finally:
             os.environ.pop("XDG_CONFIG_HOME")
-            os.environ.update({"XDG_CONFIG_HOME": before} if before is not None else {})
+            os.environ.update({"XDG_CONFIG_HOME": previous} if previous is not None else {})
     if glymur.version.openjpeg_version == "0.0.0":
         raise DecoderMissing()
     return glymur

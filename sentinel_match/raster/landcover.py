@@ -52,7 +52,7 @@ class Class(IntEnum):
     DEFECTIVE = 9
 
 
-SCL = {
+SCL_CLASSES = {
     0: Class.UNKNOWN,
     1: Class.DEFECTIVE,
     2: Class.UNKNOWN,
@@ -67,7 +67,7 @@ SCL = {
     11: Class.SNOW,
 }
 """Scene classification of L2A: Sentinel-2 Products Specification Document, table of SCL."""
-WORLDCOVER = {
+WORLDCOVER_CLASSES = {
     0: Class.UNKNOWN,
     10: Class.VEGETATION,  # trees
     20: Class.VEGETATION,  # shrubs
@@ -82,7 +82,7 @@ WORLDCOVER = {
     100: Class.VEGETATION,  # moss and lichen
 }
 """ESA WorldCover 10 m v200: Product User Manual, table of map codes."""
-TABLES = {"scl": SCL, "worldcover": WORLDCOVER}
+CLASS_TABLES = {"scl": SCL_CLASSES, "worldcover": WORLDCOVER_CLASSES}
 
 _REASONS = {
     Class.DEFECTIVE: Reason.DEFECTIVE,
@@ -107,12 +107,14 @@ class ClassMap:
 
     @property
     def recipe(self) -> Mapping[str, object]:
-        """What the result depends on, JSON-able: contents instead of names.
+        """Return what the result depends on, JSON-able: contents instead of names.
 
         Raises:
             BadClasses: a file is not there.
         """
-        files = [self.path] if self.table is None or self.table.lower() in TABLES else [self.path, Path(self.table)]
+        files = (
+            [self.path] if self.table is None or self.table.lower() in CLASS_TABLES else [self.path, Path(self.table)]
+        )
         try:
             hashes = [Asset(file).sha256() for file in files]
         except DamagedImage as error:
@@ -131,15 +133,15 @@ class Classified:
     notes: tuple[str, ...] = ()
 
     def reasons(self) -> NDArray[np.uint8]:
-        """(rows, cols), the :class:`~sentinel_match.raster.masks.Reason` of a class that has one, else ``VALID``."""
+        """Return (rows, cols) the ``masks.Reason`` of each class that has one, else ``VALID``."""
         table = np.zeros(len(Class), np.uint8)
         table[list(_REASONS)] = list(_REASONS.values())
-        coded: NDArray[np.uint8] = table[self.codes]
-        return coded
+        codes: NDArray[np.uint8] = table[self.codes]
+        return codes
 
 
 def classify(scene: Scene, geobox: GeoBox, given: ClassMap | None = None) -> Classified:
-    """What lies on each pixel of a grid: by the user's map, else SCL, else MSK_CLASSI (snow and cloud only).
+    """Tell what lies on each pixel of a grid: by the user's map, else SCL, else MSK_CLASSI (snow and cloud only).
 
     On a coarser grid each pixel gets the class that most of it has; on a finer one that at its centre.
 
@@ -154,9 +156,9 @@ def classify(scene: Scene, geobox: GeoBox, given: ClassMap | None = None) -> Cla
     if given:
         return _given(scene, geobox, given)
     codes, origin = np.zeros(geobox.shape, np.uint8), ""
-    for mask in sorted((m for m in scene.masks if m.kind in _READ), key=_rank):
+    for mask in sorted((m for m in scene.masks if m.kind in _CLASS_READERS), key=_rank):
         try:
-            codes, origin = _READ[mask.kind](mask, geobox), mask.kind
+            codes, origin = _CLASS_READERS[mask.kind](mask, geobox), mask.kind
             break
         except DamagedImage:  # which the masks, made of the same files, tell
             continue
@@ -164,14 +166,14 @@ def classify(scene: Scene, geobox: GeoBox, given: ClassMap | None = None) -> Cla
 
 
 def reproject(codes: NDArray[np.uint8], geobox: GeoBox, target: GeoBox) -> NDArray[np.uint8]:
-    """Classes on another grid: the one at the centre of each pixel, unknown outside."""
+    """Bring classes to another grid: the one at the centre of each pixel, unknown outside."""
     out = np.zeros(target.shape, np.uint8)
     place(codes, geobox, out, target, Resampling.nearest)
     return out
 
 
 def read_table(path: Path) -> dict[int, Class]:
-    """A table of ``code,class`` lines: whole numbers and names of :class:`Class` in any case; a header may come first.
+    """Read ``code,class`` lines: whole numbers and names of :class:`Class` in any case; a header may come first.
 
     Raises:
         BadClasses: it cannot be read, a line is no such pair, or a code comes twice.
@@ -196,11 +198,11 @@ def read_table(path: Path) -> dict[int, Class]:
 
 
 def _scl(mask: Mask, geobox: GeoBox) -> NDArray[np.uint8]:
-    return _placed(_coded(read_rasterio(mask.asset), SCL), _grid(mask, geobox), geobox)
+    return _placed(_coded(read_rasterio(mask.asset), SCL_CLASSES), _grid(mask, geobox), geobox)
 
 
 def _classi(mask: Mask, geobox: GeoBox) -> NDArray[np.uint8]:
-    """MSK_CLASSI_B00.jp2: layers of cloud, cirrus and snow, each 0 and 1."""
+    """Read MSK_CLASSI_B00.jp2: layers of cloud, cirrus and snow, each 0 and 1."""
     grid = _grid(mask, geobox)
     codes = np.zeros(grid.shape, np.uint8)
     for index, name in ((3, Class.SNOW), (2, Class.CIRRUS), (1, Class.CLOUD)):
@@ -208,13 +210,13 @@ def _classi(mask: Mask, geobox: GeoBox) -> NDArray[np.uint8]:
     return _placed(codes, grid, geobox)
 
 
-_READ = {"SCL": _scl, "CLASSI": _classi}
+_CLASS_READERS = {"SCL": _scl, "CLASSI": _classi}
 """Readers of what products have, best first."""
 
 
 def _rank(mask: Mask) -> tuple[int, float]:
-    """Best kind first, then finest."""
-    return list(_READ).index(mask.kind), ground_resolution(mask.geobox) if mask.geobox else 0.0
+    """Rank the best kind first, then the finest."""
+    return list(_CLASS_READERS).index(mask.kind), ground_resolution(mask.geobox) if mask.geobox else 0.0
 
 
 def _grid(mask: Mask, geobox: GeoBox) -> GeoBox:
@@ -246,33 +248,33 @@ def _given(scene: Scene, geobox: GeoBox, given: ClassMap) -> Classified:
     if codes.dtype.kind not in "iu":
         raise BadClasses(path, f"classes are whole numbers, and its values are {codes.dtype}")
     nodata = None if header.nodata is None or np.isnan(header.nodata) else int(header.nodata)
-    known = {int(code) for code in np.unique(codes)} - {nodata}
-    table = _table(given, known)
-    strange = sorted(known - table.keys())
+    present = {int(code) for code in np.unique(codes)} - {nodata}
+    table = _table(given, present)
+    unknown = sorted(present - table.keys())
     if nodata is not None:
         table = {**table, nodata: Class.UNKNOWN}
-    note = f"{path.name}: {', '.join(map(str, strange))} not in the table of classes, so unknown"
+    note = f"{path.name}: {', '.join(map(str, unknown))} not in the table of classes, so unknown"
     grid = header.geobox[window.roi]
-    return Classified(_placed(_coded(codes, table), grid, geobox), path.name, (note,) if strange else ())
+    return Classified(_placed(_coded(codes, table), grid, geobox), path.name, (note,) if unknown else ())
 
 
 def _table(given: ClassMap, codes: set[int]) -> Mapping[int, Class]:
-    """The table that the user named, or the only one that explains the codes."""
+    """Choose the table that the user named, or the only one that explains the codes."""
     if given.table:
-        return TABLES.get(given.table.lower()) or read_table(Path(given.table))
-    fitting = [table for table in TABLES.values() if codes <= table.keys()]
-    if len(fitting) == 1 or codes <= {0}:
-        return fitting[0]
-    listed = ", ".join(map(str, sorted(codes)[:12]))
-    why = "are of more than one table" if fitting else "are neither SCL's nor WorldCover's"
-    raise BadClasses(given.path, f"its codes ({listed}) {why}: say which, scl, worldcover or a CSV of code,class")
+        return CLASS_TABLES.get(given.table.lower()) or read_table(Path(given.table))
+    candidates = [table for table in CLASS_TABLES.values() if codes <= table.keys()]
+    if len(candidates) == 1 or codes <= {0}:
+        return candidates[0]
+    listing = ", ".join(map(str, sorted(codes)[:12]))
+    why = "are of more than one table" if candidates else "are neither SCL's nor WorldCover's"
+    raise BadClasses(given.path, f"its codes ({listing}) {why}: say which, scl, worldcover or a CSV of code,class")
 
 
 def _coded(codes: NDArray[Any], table: Mapping[int, Class]) -> NDArray[np.uint8]:
-    known = np.array(sorted(table))
-    named = np.array([table[code] for code in known], np.uint8)
-    at = np.searchsorted(known, codes).clip(0, len(known) - 1)
-    return np.where(known[at] == codes, named[at], Class.UNKNOWN).astype(np.uint8)
+    keys = np.array(sorted(table))
+    classes = np.array([table[code] for code in keys], np.uint8)
+    index = np.searchsorted(keys, codes).clip(0, len(keys) - 1)
+    return np.where(keys[index] == codes, classes[index], Class.UNKNOWN).astype(np.uint8)
 
 
 def _placed(codes: NDArray[Any], grid: GeoBox, geobox: GeoBox) -> NDArray[np.uint8]:

@@ -36,14 +36,14 @@ if TYPE_CHECKING:
     from sentinel_match.raster.landcover import ClassMap
     from sentinel_match.raster.resample import Pixels
 
-VERSION = 2
+PREPARATION_VERSION = 2
 """Part of every recipe: raise it whenever other pixels are made from the same files."""
 
-PERCENTILES = (0.5, 99.5)
+LIMIT_PERCENTILES = (0.5, 99.5)
 """Of the clear pixels of the whole scene: what becomes 0 and 1."""
-SAMPLE = 1_000_000
+PERCENTILE_SAMPLE = 1_000_000
 """Pixels, about, that the percentiles are taken from."""
-MASK_METRES = 20.0
+MASKING_METRES = 20.0
 """Masks are made at about this resolution, SCL's own."""
 BRIGHT_METRES = 60.0
 """Resolution at which brightness is judged."""
@@ -81,7 +81,7 @@ class Store(Protocol):
     """Keeps folders by the recipe of their content, like :class:`sentinel_match.cache.Cache`."""
 
     def folder(self, recipe: Mapping[str, object], make: Callable[[Path], None]) -> Path:
-        """The folder that ``make`` filled for this recipe."""
+        """Return the folder that ``make`` fills for this recipe."""
         ...
 
 
@@ -115,103 +115,134 @@ def load(
         BadClasses: the user's class map cannot be used.
         OutputError: the disk is full.
     """
-    masking = masking or Masking()
     source = source_of(scene, band, resolution)
-    target = source.target(resolution)
-    hashes = {asset: asset.sha256() for asset in {b.asset for b in source.bands}}
-    recipe = {
-        "kind": "scene",
-        "version": VERSION,
-        "scene": scene.id,
-        "input": band.upper(),
-        "bands": [(b.name, b.index, b.offset, b.quantification, b.nodata, hashes[b.asset]) for b in source.bands],
-        "grid": [tuple(target.shape), tuple(target.affine)[:6], str(target.crs)],
-        "limits": limits,
-        "masks": [(m.kind, fingerprint(m.asset)) for m in scene.masks if m.kind in masks.USED],
-        "masking": masking.recipe,
-        "classes": classes.recipe if classes else None,
-    }
-
-    def make(folder: Path) -> None:
-        _make(folder, scene, source, target, masking, classes, limits)
-
+    request = _Request(scene, band, source, source.target(resolution), limits, masking or Masking(), classes)
+    recipe = request.recipe
     if cache is not None:
-        return _opened(cache.folder(recipe, make), target, recipe)
+        return _opened(cache.folder(recipe, request.fill), request.target, recipe)
     folder = Path(tempfile.mkdtemp(prefix="sentinel-match-"))
     try:
-        make(folder)
-        loaded = _opened(folder, target, recipe)
+        request.fill(folder)
+        prepared = _opened(folder, request.target, recipe)
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, OSError):
             raise OutputError(folder, f"{error.strerror or error}; free some space or set TMPDIR") from error
         raise
-    for image in (loaded.raster.pixels, loaded.raster.valid, loaded.reasons, loaded.classes):
-        # After the maps and not after ``loaded``, whose end comes first: Windows removes no file that is mapped
+    for image in (prepared.raster.pixels, prepared.raster.valid, prepared.reasons, prepared.classes):
+        # After the maps and not after ``prepared``, whose end comes first: Windows removes no file that is mapped
         weakref.finalize(image.base, shutil.rmtree, folder, ignore_errors=True)
-    return loaded
+    return prepared
 
 
 def fingerprint(asset: Asset) -> str:
-    """Hash of a side file, or what is wrong with it: a damaged mask is left out, and its result is another one."""
+    """Hash a side file, or say what is wrong with it: a damaged mask is left out, and its result is another one."""
     try:
         return asset.sha256()
     except DamagedImage as error:
         return error.reason
 
 
-def _make(
-    folder: Path,
-    scene: Scene,
-    source: Source | Computed,
-    target: GeoBox,
-    masking: Masking,
-    classes: ClassMap | None,
-    limits: tuple[float, float] | None,
-) -> None:
-    """Fill a folder with what :func:`_opened` reads.
+@dataclass(frozen=True, eq=False)
+class _Request:
+    """What is asked for: all that a prepared image depends on."""
 
-    Nothing is written through a memory map: on a full disk that would kill the process instead of raising.
-    """
-    shape = (target.shape.y, target.shape.x)
-    scratch = folder / "reflectance.npy"
-    with ExitStack() as stack:
-        write = _npy(stack, scratch, shape, np.float32)
-        for _, strip in strips(source.read, source.grid, target):
-            write(strip)
-    ground = classify(scene, _mask_grid(target), classes)
-    masked = _masked(scratch, scene, source, target, masking, ground.reasons() if classes and classes.gate else None)
-    size = _mask_size(target)
-    low, high = limits or _limits(scratch, masked.codes, size)
-    scale = 1 / (high - low) if high > low else 0.0
-    counts = np.zeros(len(Reason), np.int64)
-    with ExitStack() as stack:
-        write_pixels = _npy(stack, folder / "pixels.npy", shape, np.float16)
-        write_valid = _npy(stack, folder / "valid.npy", shape, np.bool_)
-        write_reasons = _npy(stack, folder / "reasons.npy", shape, np.uint8)
-        write_classes = _npy(stack, folder / "classes.npy", shape, np.uint8)
-        for top, strip in _rows(scratch, -(-512 // size) * size):
-            blocks = slice(top // size, -(-(top + len(strip)) // size))
-            codes = _enlarged(masked.codes[blocks], size, strip.shape)
-            write_classes(_enlarged(ground.codes[blocks], size, strip.shape))
-            unknown = np.isnan(strip)
-            codes[unknown] = Reason.NODATA
-            strip[unknown] = low
-            counts += np.bincount(codes.ravel(), minlength=len(Reason))
-            write_pixels(np.clip((strip - low) * scale, 0, 1))
-            write_valid(codes == Reason.VALID)
-            write_reasons(codes)
-    scratch.unlink()
-    known = counts.sum() - counts[Reason.NODATA]
-    facts = {
-        "limits": (low, high),
-        "removed": {r.name.lower(): int(counts[r]) / int(known) for r in Reason if r > Reason.NODATA and counts[r]},
-        "nodata": int(counts[Reason.NODATA]) / int(counts.sum()),
-        "clouds": masked.clouds,
-        "classes_from": ground.origin,
-        "notes": (*masked.notes, *ground.notes),
-    }
-    (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+    scene: Scene
+    band: str
+    """As it was named."""
+    source: Source | Computed
+    target: GeoBox
+    limits: tuple[float, float] | None
+    masking: Masking
+    classes: ClassMap | None
+
+    @property
+    def recipe(self) -> Mapping[str, object]:
+        """Return all that the result depends on, JSON-able; reads the files, for their hashes."""
+        bands, target = self.source.bands, self.target
+        hashes = {asset: asset.sha256() for asset in {b.asset for b in bands}}
+        return {
+            "kind": "scene",
+            "version": PREPARATION_VERSION,
+            "scene": self.scene.id,
+            "input": self.band.upper(),
+            "bands": [(b.name, b.index, b.offset, b.quantification, b.nodata, hashes[b.asset]) for b in bands],
+            "grid": [tuple(target.shape), tuple(target.affine)[:6], str(target.crs)],
+            "limits": self.limits,
+            "masks": [(m.kind, fingerprint(m.asset)) for m in self.scene.masks if m.kind in masks.MASK_KINDS],
+            "masking": self.masking.recipe,
+            "classes": self.classes.recipe if self.classes else None,
+        }
+
+    def fill(self, folder: Path) -> None:
+        """Fill a folder with what :func:`_opened` reads.
+
+        Nothing is written through a memory map: on a full disk that would kill the process instead of raising.
+        """
+        source, target, classes = self.source, self.target, self.classes
+        shape = (target.shape.y, target.shape.x)
+        scratch = folder / "reflectance.npy"
+        with ExitStack() as stack:
+            write = _npy(stack, scratch, shape, np.float32)
+            for _, strip in strips(source.read, source.grid, target):
+                write(strip)
+        ground = classify(self.scene, _mask_grid(target), classes)
+        masked = self._masked(scratch, ground.reasons() if classes and classes.gate else None)
+        size = _mask_size(target)
+        low, high = self.limits or _limits(scratch, masked.codes, size)
+        scale = 1 / (high - low) if high > low else 0.0
+        counts = np.zeros(len(Reason), np.int64)
+        with ExitStack() as stack:
+            write_pixels = _npy(stack, folder / "pixels.npy", shape, np.float16)
+            write_valid = _npy(stack, folder / "valid.npy", shape, np.bool_)
+            write_reasons = _npy(stack, folder / "reasons.npy", shape, np.uint8)
+            write_classes = _npy(stack, folder / "classes.npy", shape, np.uint8)
+            for top, strip in _rows(scratch, -(-512 // size) * size):
+                blocks = slice(top // size, -(-(top + len(strip)) // size))
+                codes = _enlarged(masked.codes[blocks], size, strip.shape)
+                write_classes(_enlarged(ground.codes[blocks], size, strip.shape))
+                unknown = np.isnan(strip)
+                codes[unknown] = Reason.NODATA
+                strip[unknown] = low
+                counts += np.bincount(codes.ravel(), minlength=len(Reason))
+                write_pixels(np.clip((strip - low) * scale, 0, 1))
+                write_valid(codes == Reason.VALID)
+                write_reasons(codes)
+        scratch.unlink()
+        known = counts.sum() - counts[Reason.NODATA]
+        facts = {
+            "limits": (low, high),
+            "removed": {r.name.lower(): int(counts[r]) / int(known) for r in Reason if r > Reason.NODATA and counts[r]},
+            "nodata": int(counts[Reason.NODATA]) / int(counts.sum()),
+            "clouds": masked.clouds,
+            "classes_from": ground.origin,
+            "notes": (*masked.notes, *ground.notes),
+        }
+        (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+
+    def _masked(self, scratch: Path, classes: NDArray[np.uint8] | None) -> Masked:
+        """Gather the reasons on the grid of the masks."""
+        masking, target = self.masking, self.target
+        size, metres, grid = _mask_size(target), _metres(target), _mask_grid(target)
+        masked = masks.reasons(self.scene, grid, masking, classes)
+        by_brightness = masking.brightness and Reason.BRIGHT not in masking.keep and not masked.clouds
+        # Of what is computed nothing says how bright cloud is
+        white = (
+            white_level(self.scene, self.source.bands[0]) if by_brightness and isinstance(self.source, Source) else None
+        )
+        if white is None:
+            return masked
+        times = max(1, round(BRIGHT_METRES / (metres * size)))
+        wide = size * times
+        blocks = [block_mean(_filled(strip, wide), wide) for _, strip in _rows(scratch, -(-512 // wide) * wide)]
+        cores = bright(np.vstack(blocks), metres * wide, white)
+        if cores is None:
+            note = "most of it is bright: snow or cloud, so nothing is masked for that"
+            return replace(masked, notes=(*masked.notes, note))
+        cloud = masks.dilate(_enlarged(cores, times, (grid.shape.y, grid.shape.x)), masking.dilate / (metres * size))
+        cloud &= masked.codes == Reason.VALID
+        codes = np.where(cloud, np.uint8(Reason.BRIGHT), masked.codes)
+        return Masked(codes, "brightness", (*masked.notes, "bright areas are taken for cloud"))
 
 
 def _opened(folder: Path, target: GeoBox, recipe: Mapping[str, object]) -> PreparedImage:
@@ -235,7 +266,7 @@ def _opened(folder: Path, target: GeoBox, recipe: Mapping[str, object]) -> Prepa
 def _npy(
     stack: ExitStack, path: Path, shape: tuple[int, int], dtype: type[np.generic]
 ) -> Callable[[NDArray[Any]], object]:
-    """Writes a .npy file from top to bottom, strip by strip."""
+    """Begin a .npy file, and return what writes it from top to bottom, strip by strip."""
     file = stack.enter_context(path.open("wb"))
     head = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, head)
@@ -243,13 +274,13 @@ def _npy(
 
 
 def _rows(path: Path, step: int, height: int | None = None) -> Iterator[tuple[int, Pixels]]:
-    """Strips of a .npy file, every ``step`` rows. Mapped anew for each: what a mapping has touched stays in memory."""
+    """Read strips of a .npy file, every ``step`` rows. Mapped anew for each: what a mapping touched stays in memory."""
     for top in range(0, np.load(path, mmap_mode="r").shape[0], step):
         yield top, np.array(np.load(path, mmap_mode="r")[top : top + (height or step)])
 
 
 def _enlarged(blocks: NDArray[Any], size: int, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Each pixel as a block of ``size`` x ``size``, cut to a shape."""
+    """Enlarge each pixel to a block of ``size`` x ``size``, cut to a shape."""
     return blocks.repeat(size, 0).repeat(size, 1)[: shape[0], : shape[1]]
 
 
@@ -258,57 +289,27 @@ def _metres(target: GeoBox) -> float:
 
 
 def _mask_size(target: GeoBox) -> int:
-    """Pixels of the target along a pixel of the masks."""
-    return max(1, round(MASK_METRES / _metres(target)))
+    """Count the pixels of the target along a pixel of the masks."""
+    return max(1, round(MASKING_METRES / _metres(target)))
 
 
 def _mask_grid(target: GeoBox) -> GeoBox:
-    """The grid of masks and classes, whose pixels are blocks of the target's."""
+    """Lay out the grid of masks and classes, whose pixels are blocks of the target's."""
     size, metres = _mask_size(target), _metres(target)
     affine = target.affine if target.crs is not None else Affine.scale(metres, -metres)
     shape = (-(-target.shape.y // size), -(-target.shape.x // size))
     return GeoBox(shape, affine * Affine.scale(size), target.crs)
 
 
-def _masked(
-    scratch: Path,
-    scene: Scene,
-    source: Source | Computed,
-    target: GeoBox,
-    masking: Masking,
-    classes: NDArray[np.uint8] | None,
-) -> Masked:
-    """Reasons on the grid of the masks."""
-    size, metres, grid = _mask_size(target), _metres(target), _mask_grid(target)
-    masked = masks.reasons(scene, grid, masking, classes)
-    judged = masking.brightness and Reason.BRIGHT not in masking.keep and not masked.clouds
-    # Of what is computed nothing says how bright cloud is
-    white = white_level(scene, source.bands[0]) if judged and isinstance(source, Source) else None
-    if white is None:
-        return masked
-    times = max(1, round(BRIGHT_METRES / (metres * size)))
-    wide = size * times
-    image = np.vstack([block_mean(_filled(strip, wide), wide) for _, strip in _rows(scratch, -(-512 // wide) * wide)])
-    cores = bright(image, metres * wide, white)
-    if cores is None:
-        return replace(
-            masked, notes=(*masked.notes, "most of it is bright: snow or cloud, so nothing is masked for that")
-        )
-    cloud = masks.dilate(_enlarged(cores, times, (grid.shape.y, grid.shape.x)), masking.dilate / (metres * size))
-    cloud &= masked.codes == Reason.VALID
-    codes = np.where(cloud, np.uint8(Reason.BRIGHT), masked.codes)
-    return Masked(codes, "brightness", (*masked.notes, "bright areas are taken for cloud"))
-
-
 def _filled(strip: Pixels, size: int) -> Pixels:
-    """With NaN on the right and below, up to whole blocks."""
+    """Pad with NaN on the right and below, up to whole blocks."""
     rows, cols = strip.shape
     return np.pad(strip, ((0, -rows % size), (0, -cols % size)), constant_values=np.float32(np.nan))
 
 
 def _limits(scratch: Path, codes: NDArray[np.uint8], size: int) -> tuple[float, float]:
-    """Percentiles of the clear pixels, or of all with data where none is clear."""
-    stride = max(1, round(math.sqrt(codes.size * size**2 / SAMPLE)))
+    """Compute percentiles of the clear pixels, or of all with data where none is clear."""
+    stride = max(1, round(math.sqrt(codes.size * size**2 / PERCENTILE_SAMPLE)))
     step = stride * max(1, 512 // stride)
     sample = np.vstack([strip[::stride, ::stride] for _, strip in _rows(scratch, step)])
     rows, cols = (np.arange(n) * stride // size for n in sample.shape)
@@ -317,5 +318,5 @@ def _limits(scratch: Path, codes: NDArray[np.uint8], size: int) -> tuple[float, 
     values = sample[clear if clear.any() else known]
     if not values.size:
         return 0.0, 0.0
-    low, high = np.percentile(values, PERCENTILES)
+    low, high = np.percentile(values, LIMIT_PERCENTILES)
     return float(low), float(high)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SHORE = 60.0
+SHORE_METRES = 60.0
 """Metres of water kept along every shore: banks, rivers and ponds are among the most lasting texture there is."""
 
 
@@ -59,14 +59,14 @@ class Reason(IntEnum):
     """Cast by a cloud (SCL 3). What terrain casts (SCL 2) stays valid."""
     SNOW = 6
     WATER = 7
-    """Open water (SCL 6): further than :data:`SHORE` from any shore. Waves and glint have no lasting texture."""
+    """Open water (SCL 6): further than :data:`SHORE_METRES` from any shore. Waves and glint have no lasting texture."""
     USER = 8
     """Excluded by the user's own mask."""
     BRIGHT = 9
     """Bright like a cloud, where no cloud mask exists."""
 
 
-_SCL = {
+_SCL_REASONS = {
     0: Reason.NODATA,
     1: Reason.DEFECTIVE,
     3: Reason.SHADOW,
@@ -76,7 +76,7 @@ _SCL = {
     10: Reason.CIRRUS,
     11: Reason.SNOW,
 }
-_GROWING = (Reason.CLOUD, Reason.CIRRUS, Reason.SHADOW)
+_GROWING_REASONS = (Reason.CLOUD, Reason.CIRRUS, Reason.SHADOW)
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Masking:
 
     @property
     def recipe(self) -> Mapping[str, object]:
-        """What the result depends on, JSON-able: the content of the user's mask instead of its name.
+        """Return what the result depends on, JSON-able: the content of the user's mask instead of its name.
 
         Raises:
             BadMask: the user's mask is not there.
@@ -129,7 +129,7 @@ class Masked:
 
 
 def reasons(scene: Scene, geobox: GeoBox, masking: Masking, classes: NDArray[np.uint8] | None = None) -> Masked:
-    """What the product's masks and the user's say of each pixel of a grid.
+    """Gather what the product's masks and the user's say of each pixel of a grid.
 
     The best cloud mask that can be read is taken: SCL, else MSK_CLASSI, else MSK_CLOUDS. One that is damaged is left
     out with a warning and a note. Classes are never interpolated: each pixel takes the class at its centre.
@@ -143,10 +143,10 @@ def reasons(scene: Scene, geobox: GeoBox, masking: Masking, classes: NDArray[np.
     Raises:
         BadMask: the user's mask cannot be used.
     """
-    said, clouds, notes = _product(scene, geobox, masking)
+    raw, clouds, notes = _product(scene, geobox, masking)
     if classes is not None:
         clouds = clouds or ("classes" if Reason.CLOUD in classes else "")
-        said = np.where(said == Reason.VALID, classes, said)
+        raw = np.where(raw == Reason.VALID, classes, raw)
     if not clouds:
         notes.append("no cloud mask")
     for note in notes:
@@ -156,70 +156,70 @@ def reasons(scene: Scene, geobox: GeoBox, masking: Masking, classes: NDArray[np.
     for reason in Reason:
         if reason == Reason.VALID or reason in masking.keep:
             continue
-        layer = said == reason
+        layer = raw == reason
         if reason == Reason.USER and masking.user:
             layer = _user(masking.user, geobox)
         if not layer.any():
             continue
-        if reason in _GROWING:
+        if reason in _GROWING_REASONS:
             layer = dilate(layer, masking.dilate / metres)
         if reason == Reason.WATER:
-            layer = ~dilate(~layer, SHORE / metres)
+            layer = ~dilate(~layer, SHORE_METRES / metres)
         codes[layer & (codes == Reason.VALID)] = reason
     return Masked(codes, clouds, tuple(notes))
 
 
 def dilate(mask: NDArray[np.bool_], pixels: float) -> NDArray[np.bool_]:
-    """Everything within a distance of the mask, in pixels. Exact distances: any radius costs the same."""
+    """Grow a mask to all within a distance of it, in pixels. Exact distances: any radius costs the same."""
     if pixels <= 0 or not mask.any():
         return mask
     distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    near: NDArray[np.bool_] = distance <= pixels
-    return near
+    grown: NDArray[np.bool_] = distance <= pixels
+    return grown
 
 
 def _product(scene: Scene, geobox: GeoBox, masking: Masking) -> tuple[NDArray[np.uint8], str, list[str]]:
-    """Reasons by the product's own masks before they grow, where clouds are known from, and notes."""
-    said = np.zeros(geobox.shape, np.uint8)
+    """Read the reasons by the product's own masks before they grow, where clouds are known from, and notes."""
+    codes = np.zeros(geobox.shape, np.uint8)
     clouds, notes = "", []
-    for mask in sorted((m for m in scene.masks if m.kind in _READ), key=_rank):
+    for mask in sorted((m for m in scene.masks if m.kind in _MASK_READERS), key=_rank):
         try:
-            said, clouds = _READ[mask.kind](mask, geobox, scene), mask.kind
+            codes, clouds = _MASK_READERS[mask.kind](mask, geobox, scene), mask.kind
             break
         except DamagedImage as error:
             notes.append(f"without the mask {mask.asset.name}: {error.reason}")
     if masking.cloud_probability is not None:
         probability = [m for m in scene.masks if m.kind == "CLDPRB"]
         try:
-            said[_nearest(min(probability, key=_rank), geobox) >= masking.cloud_probability] = Reason.CLOUD
+            codes[_nearest(min(probability, key=_rank), geobox) >= masking.cloud_probability] = Reason.CLOUD
             clouds = clouds or "CLDPRB"
         except (ValueError, DamagedImage) as error:
             notes.append(f"without the cloud probability: {getattr(error, 'reason', 'the product has none')}")
-    return said, clouds, notes
+    return codes, clouds, notes
 
 
 def _rank(mask: Mask) -> tuple[int, float]:
-    """Best kind first, then finest."""
-    return USED.index(mask.kind), ground_resolution(mask.geobox) if mask.geobox else 0.0
+    """Rank the best kind first, then the finest."""
+    return MASK_KINDS.index(mask.kind), ground_resolution(mask.geobox) if mask.geobox else 0.0
 
 
 def _scl(mask: Mask, geobox: GeoBox, _: Scene) -> NDArray[np.uint8]:
     reason = np.zeros(256, np.uint8)
-    reason[list(_SCL)] = list(_SCL.values())
-    coded: NDArray[np.uint8] = reason[_nearest(mask, geobox, outside=255)]
-    return coded
+    reason[list(_SCL_REASONS)] = list(_SCL_REASONS.values())
+    codes: NDArray[np.uint8] = reason[_nearest(mask, geobox, outside=255)]
+    return codes
 
 
 def _classi(mask: Mask, geobox: GeoBox, _: Scene) -> NDArray[np.uint8]:
-    """MSK_CLASSI_B00.jp2: three layers of 0 and 1."""
-    coded = np.zeros(geobox.shape, np.uint8)
+    """Read MSK_CLASSI_B00.jp2: three layers of 0 and 1."""
+    codes = np.zeros(geobox.shape, np.uint8)
     for index, reason in ((3, Reason.SNOW), (2, Reason.CIRRUS), (1, Reason.CLOUD)):
-        coded[_nearest(mask, geobox, index) > 0] = reason
-    return coded
+        codes[_nearest(mask, geobox, index) > 0] = reason
+    return codes
 
 
 def _clouds(mask: Mask, geobox: GeoBox, scene: Scene) -> NDArray[np.uint8]:
-    """MSK_CLOUDS_B00.gml: polygons in the CRS of the tile; a clear tile has an empty list."""
+    """Read MSK_CLOUDS_B00.gml: polygons in the CRS of the tile; a clear tile has an empty list."""
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
     polygons: dict[str, list[shapely.Geometry]] = {"CIRRUS": [], "OPAQUE": []}
     try:
@@ -233,18 +233,18 @@ def _clouds(mask: Mask, geobox: GeoBox, scene: Scene) -> NDArray[np.uint8]:
                     polygons[kind].append(shapely.Polygon(outer[0], inner))
     except (etree.XMLSyntaxError, ValueError) as error:
         raise DamagedImage(str(mask.asset), f"it is no mask in GML ({error})") from error
-    coded = np.zeros(geobox.shape, np.uint8)
+    codes = np.zeros(geobox.shape, np.uint8)
     crs = scene.geobox.crs if scene.geobox else None
     for kind, reason in (("CIRRUS", Reason.CIRRUS), ("OPAQUE", Reason.CLOUD)):
-        coded[_burn(mask.asset, polygons[kind], crs, geobox)] = reason
-    return coded
+        codes[_burn(mask.asset, polygons[kind], crs, geobox)] = reason
+    return codes
 
 
-_READ = {"SCL": _scl, "CLASSI": _classi, "CLOUDS": _clouds}
+_MASK_READERS = {"SCL": _scl, "CLASSI": _classi, "CLOUDS": _clouds}
 """Readers of the cloud masks, best first."""
 
 
-USED = (*_READ, "CLDPRB")
+MASK_KINDS = (*_MASK_READERS, "CLDPRB")
 """Kinds of masks that :func:`reasons` looks at."""
 
 
@@ -277,16 +277,16 @@ def place(source: NDArray[Any], grid: GeoBox, out: NDArray[Any], geobox: GeoBox,
 
 
 def _burn(asset: Asset, polygons: Iterable[shapely.Geometry], crs: CRS | None, geobox: GeoBox) -> NDArray[np.bool_]:
-    """True on every pixel a polygon touches. Cut to the grid first: a coastline of the world has no UTM coordinates."""
+    """Mark every pixel a polygon touches. Cut to the grid first: a coastline of the world has no UTM coordinates."""
     if crs is None or geobox.crs is None:
         raise DamagedImage(str(asset), "it has no georeference")
-    around = geobox.pad(2).extent.to_crs(crs, resolution="auto").geom
-    cut = shapely.intersection(shapely.make_valid(np.array(list(polygons), object)), around)
-    shapes = [Geometry(g, crs).to_crs(geobox.crs, resolution="auto").geom for g in cut if not g.is_empty]
+    region = geobox.pad(2).extent.to_crs(crs, resolution="auto").geom
+    pieces = shapely.intersection(shapely.make_valid(np.array(list(polygons), object)), region)
+    shapes = [Geometry(g, crs).to_crs(geobox.crs, resolution="auto").geom for g in pieces if not g.is_empty]
     if not shapes:
         return np.zeros(geobox.shape, np.bool_)
-    burnt: NDArray[Any] = rasterize(shapes, geobox.shape, transform=geobox.affine, all_touched=True, dtype="uint8")
-    return burnt > 0
+    burned: NDArray[Any] = rasterize(shapes, geobox.shape, transform=geobox.affine, all_touched=True, dtype="uint8")
+    return burned > 0
 
 
 def _user(path: Path, geobox: GeoBox) -> NDArray[np.bool_]:

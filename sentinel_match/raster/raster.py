@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from sentinel_match.raster.resample import Pixels
 
 
-DRIVERS = {".tif": "COG", ".tiff": "COG", ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
+DRIVER_OF_SUFFIX = {".tif": "COG", ".tiff": "COG", ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 """GDAL's driver by suffix."""
-OPTIONS: dict[str, dict[str, Any]] = {
+DRIVER_OPTIONS: dict[str, dict[str, Any]] = {
     "COG": {"COMPRESS": "DEFLATE", "PREDICTOR": "YES", "OVERVIEW_RESAMPLING": "AVERAGE"},
     "PNG": {"WORLDFILE": "YES"},
     "JPEG": {"WORLDFILE": "YES", "QUALITY": 92, "INTERNAL_MASK": "NO"},
@@ -50,7 +50,7 @@ class Raster:
     """Without a CRS for an image without georeference."""
 
     def crop(self, row: int, col: int, height: int, width: int) -> Raster:
-        """A rectangle inside it, as float32: a view, unless the pixels are float16, which are converted."""
+        """Crop a rectangle inside it, as float32: a view, unless the pixels are float16, which are converted."""
         roi = Window(row, col, height, width).roi
         pixels = np.asarray(self.pixels[roi], np.float32)
         return Raster(pixels, np.asarray(self.valid[roi]), self.geobox[roi])
@@ -64,7 +64,7 @@ def read(
     geobox: GeoBox | None = None,
     window: Window | None = None,
 ) -> Raster:
-    """Reflectance, (DN + offset) / quantification, float32; not valid where there is no data. Negative is kept.
+    """Read reflectance, (DN + offset) / quantification, float32; not valid where there is no data. Negative is kept.
 
     Args:
         scene: the product.
@@ -92,7 +92,7 @@ def read(
 
 
 def warp(raster: Raster, geobox: GeoBox) -> Raster:
-    """A raster on another grid, by block means or one cubic warp: see :func:`sentinel_match.raster.resample.strips`.
+    """Bring a raster to another grid, by block means or one cubic warp: see ``raster.resample.strips``.
 
     Raises:
         NoGeoreference: the raster has none.
@@ -122,9 +122,9 @@ def write(raster: Raster, path: Path, limits: tuple[float, float] | None = None)
     Raises:
         OutputError: there is no format of that suffix, or the file cannot be written (permission, full disk).
     """
-    driver = DRIVERS.get(path.suffix.lower())
+    driver = DRIVER_OF_SUFFIX.get(path.suffix.lower())
     if driver is None:
-        raise OutputError(path, f"{path.suffix or 'no suffix'} is none of {', '.join(DRIVERS)}")
+        raise OutputError(path, f"{path.suffix or 'no suffix'} is none of {', '.join(DRIVER_OF_SUFFIX)}")
     pixels = _values(raster) if driver == "COG" else _picture(raster, limits)
     place = {} if raster.geobox.crs is None else {"crs": str(raster.geobox.crs), "transform": raster.geobox.affine}
     profile = {"driver": driver, "count": 1, "dtype": pixels.dtype, "nodata": np.nan if driver == "COG" else 0}
@@ -135,7 +135,9 @@ def write(raster: Raster, path: Path, limits: tuple[float, float] | None = None)
         with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=path.parent) as folder, warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             target = Path(folder, path.name)
-            with rasterio.open(target, "w", width=cols, height=rows, **profile, **place, **OPTIONS[driver]) as file:
+            with rasterio.open(
+                target, "w", width=cols, height=rows, **profile, **place, **DRIVER_OPTIONS[driver]
+            ) as file:
                 file.write(pixels, 1)
             if not _holds(target, pixels, exact=driver != "JPEG"):
                 raise OSError("it does not hold what was written: is the disk full?")
@@ -151,15 +153,15 @@ def write(raster: Raster, path: Path, limits: tuple[float, float] | None = None)
 
 
 def _holds(path: Path, pixels: NDArray[Any], *, exact: bool) -> bool:
-    """Whether a file can be read back: GDAL does not notice that a full disk swallowed the end of what it wrote."""
+    """Check that a file can be read back: GDAL does not notice that a full disk swallowed the end of what it wrote."""
     rows, cols = pixels.shape
     for top in range(0, rows, 1024):
         window = Window(top, 0, min(1024, rows - top), cols)
         try:
-            found = read_rasterio(Asset(path), window)
+            stored = read_rasterio(Asset(path), window)
         except DamagedImage:
             return False
-        if exact and not np.array_equal(found, pixels[window.roi], equal_nan=found.dtype.kind == "f"):
+        if exact and not np.array_equal(stored, pixels[window.roi], equal_nan=stored.dtype.kind == "f"):
             return False
     return True
 
@@ -189,7 +191,7 @@ def _collected(parts: Iterable[tuple[int, Pixels]], target: GeoBox) -> Raster:
 
 
 def jointly_valid(a: Raster, b: Raster) -> np.ndarray:
-    """(rows, cols) of the left raster: valid in both images at the same place on the ground."""
+    """Mark (rows, cols) of the left raster that are valid in both images at the same place on the ground."""
     row, col = (int(k) for k in np.subtract(origin_of(b.geobox), origin_of(a.geobox)))
     clear = np.zeros(a.valid.shape, bool)
     top, start = max(row, 0), max(col, 0)

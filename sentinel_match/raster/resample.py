@@ -28,16 +28,16 @@ Pixels: TypeAlias = NDArray[np.float32]
 ReadWindow: TypeAlias = "Callable[[Window], Pixels]"
 """Pixels of any window of a grid; NaN outside the image."""
 
-TILE = 1024
+JP2_TILE = 1024
 """Side of a JPEG 2000 tile of a 10 m band: strips that end with tiles decode none twice."""
-STRIP = 3 * TILE
+STRIP_ROWS = 3 * JP2_TILE
 """Most source rows in memory at once, about."""
-WARPED = 2 * TILE
+WARPED_ROWS = 2 * JP2_TILE
 """Source rows, about, that are warped at a time; they begin anywhere, so some tiles are decoded twice."""
 
 
 def on_lattice(geobox: GeoBox, resolution: float) -> GeoBox:
-    """The grid that covers another one with pixels of another size, on the lattice of its UTM zone.
+    """Lay out a grid that covers another one with pixels of another size, on the lattice of its UTM zone.
 
     Sentinel-2 tiles of a zone begin at multiples of 60 m, counted in the south from the false northing of 10,000 km.
     So all grids made here meet one another pixel by pixel, whatever tile they come from; pixels at their borders reach
@@ -54,12 +54,12 @@ def on_lattice(geobox: GeoBox, resolution: float) -> GeoBox:
     if not (_whole((a.c - east) / a.a) and _whole((a.f - north) / a.e)):
         east, north = a.c, a.f
     anchor = xy_(east % resolution / resolution, north % resolution / resolution)
-    made = GeoBox.from_bbox(geobox.boundingbox, geobox.crs, resolution=resolution, anchor=anchor)
-    return GeoBox(made.shape, made.affine, geobox.crs)  # from_bbox takes no CRS for degrees
+    grid = GeoBox.from_bbox(geobox.boundingbox, geobox.crs, resolution=resolution, anchor=anchor)
+    return GeoBox(grid.shape, grid.affine, geobox.crs)  # from_bbox takes no CRS for degrees
 
 
 def strips(read: ReadWindow, source: GeoBox, target: GeoBox) -> Iterator[tuple[int, Pixels]]:
-    """An image on another grid, as (first row, full-width strip) from top to bottom, in bounded memory.
+    """Yield an image on another grid, as (first row, full-width strip) from top to bottom, in bounded memory.
 
     Where the target's pixels are whole blocks of the source's, they are means of the valid ones, valid if at least half
     are. Everything else (another zone, an odd ratio, finer pixels) is warped once: see :func:`warp_window`.
@@ -72,19 +72,19 @@ def strips(read: ReadWindow, source: GeoBox, target: GeoBox) -> Iterator[tuple[i
     rows, cols = target.shape
     blocks = _blocks(source, target)
     if blocks is None:
-        step = max(1, int(WARPED * ground_resolution(source) / ground_resolution(target)))
+        step = max(1, int(WARPED_ROWS * ground_resolution(source) / ground_resolution(target)))
         for top, bottom in _cuts(rows, step, step):
             yield top, warp_window(read, source, target[top:bottom, :])
         return
     size, row, col = blocks
-    step = max(1, min(math.lcm(size, TILE), STRIP) // size)
+    step = max(1, min(math.lcm(size, JP2_TILE), STRIP_ROWS) // size)
     for top, bottom in _cuts(rows, step, (-row % (step * size)) // size):
         window = Window(row + top * size, col, (bottom - top) * size, cols * size)
         yield top, block_mean(read(window), size)
 
 
 def block_mean(pixels: Pixels, size: int) -> Pixels:
-    """Mean of the valid pixels of each block of ``size`` x ``size``; NaN where less than half are valid."""
+    """Average the valid pixels of each block of ``size`` x ``size``; NaN where less than half are valid."""
     if size == 1:
         return pixels
     rows, cols = (n // size for n in pixels.shape)
@@ -96,7 +96,7 @@ def block_mean(pixels: Pixels, size: int) -> Pixels:
 
 
 def warp_window(read: ReadWindow, source: GeoBox, target: GeoBox) -> Pixels:
-    """One cubic warp of what a (small) target grid shows; valid only where no invalid pixel has any weight.
+    """Warp what a (small) target grid shows, once and cubic; valid only where no invalid pixel has any weight.
 
     Coarser targets get block means first, so that nothing aliases. The position of every pixel is true to 0.01 px:
     GDAL's own default of 0.125 px would be seen in the result.
@@ -104,14 +104,14 @@ def warp_window(read: ReadWindow, source: GeoBox, target: GeoBox) -> Pixels:
     if source.crs is None and target.crs is None:  # any CRS will do where both have the same
         source, target = (GeoBox(g.shape, g.affine, "EPSG:3857") for g in (source, target))
     out = np.full(target.shape, np.nan, np.float32)
-    seen = compute_reproject_roi(source, target)
-    if any(s.stop <= s.start for s in seen.roi_dst):
+    overlap = compute_reproject_roi(source, target)
+    if any(s.stop <= s.start for s in overlap.roi_dst):
         return out
     ratio = ground_resolution(target) / ground_resolution(source)
     size = max(1, int(ratio + 1e-6))
     rest = max(1.0, ratio / size)
     reach = math.ceil(2 * rest + 0.5)  # half the width of the cubic kernel, and the rounding of the nearest pixel
-    rows, cols = (range(s.start // size - reach - 2, -(-s.stop // size) + reach + 2) for s in seen.roi_src)
+    rows, cols = (range(s.start // size - reach - 2, -(-s.stop // size) + reach + 2) for s in overlap.roi_src)
     window = Window(rows.start * size, cols.start * size, len(rows) * size, len(cols) * size)
     pixels = block_mean(read(window), size)
     shift = Affine.translation(window.col, window.row) * Affine.scale(size)
@@ -130,7 +130,7 @@ def warp_window(read: ReadWindow, source: GeoBox, target: GeoBox) -> Pixels:
 
 
 def _blocks(source: GeoBox, target: GeoBox) -> tuple[int, int, int] | None:
-    """(side of a block in source pixels, row and column of the first), or ``None`` if the grids do not meet so."""
+    """Find (side of a block in source pixels, row and column of the first); ``None`` if the grids do not meet so."""
     a = ~source.affine * target.affine
     size = round(a.a)
     straight = max(abs(a.b), abs(a.d), abs(a.a - size), abs(a.e - size)) < 1e-6
@@ -144,6 +144,6 @@ def _whole(number: float) -> bool:
 
 
 def _cuts(length: int, step: int, first: int) -> Iterator[tuple[int, int]]:
-    """(start, stop) of pieces of ``step``, the first one shorter."""
+    """Cut into (start, stop) of pieces of ``step``, the first one shorter."""
     edges = sorted({0, length, *range(first, length, step)})
     return pairwise(edges)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-GROUND = (Class.VEGETATION, Class.BARE, Class.BUILT, Class.WATER, Class.SNOW)
+GROUND_CLASSES = (Class.VEGETATION, Class.BARE, Class.BUILT, Class.WATER, Class.SNOW)
 """Classes that say what a place is, in the order of :data:`LIKENESS`."""
 LIKENESS = np.array(
     [
@@ -40,9 +40,9 @@ LIKENESS = np.array(
     np.float32,
 )
 """How well ground of one class may be ground of another on another date; symmetric, positive definite."""
-NEVER = (Class.CLOUD, Class.SHADOW, Class.DEFECTIVE)
+UNMATCHABLE = (Class.CLOUD, Class.SHADOW, Class.DEFECTIVE)
 """What corresponds to nothing, not even to its like."""
-RADIUS = 8
+CONTEXT_RADIUS = 8
 """Pixels around a position that its context is taken from: about half of what a descriptor sees."""
 
 
@@ -55,42 +55,42 @@ class Context:
     weight: float = 1.0
     """What the logarithm of the compatibility is multiplied with."""
     gate: bool = True
-    """Whether a position on :data:`NEVER` is out of question."""
-    radius: int = RADIUS
+    """Whether a position on :data:`UNMATCHABLE` is out of question."""
+    radius: int = CONTEXT_RADIUS
     """Pixels."""
 
     def crop(self, row: int, col: int, height: int, width: int) -> Context:
-        """The context of a rectangle inside the image, a view."""
+        """Crop the context of a rectangle inside the image, a view."""
         return replace(self, classes=self.classes[row : row + height, col : col + width])
 
     def at(self, points: NDArray[Any]) -> NDArray[np.uint8]:
-        """(N,) class under each (N, 2) x, y, pixels from the outer corner; unknown outside the image."""
+        """Look up (N,) the class under each (N, 2) x, y, pixels from the outer corner; unknown outside the image."""
         return at(self.classes, points)
 
     def shares(self, points: NDArray[Any]) -> NDArray[np.float32]:
-        """(N, 5) share of each class of :data:`GROUND` in the square around each point, 2 radius + 1 pixels wide.
+        """Count (N, 5) the share of each of :data:`GROUND_CLASSES` in the square around each point, 2 radius + 1 wide.
 
         Their sum is the share that is known: no-data, cloud, shadow and what lies outside the image say nothing.
         """
         r, side = self.radius, 2 * self.radius + 1
-        found = np.zeros((len(points), len(GROUND)), np.float32)
+        table = np.zeros((len(points), len(GROUND_CLASSES)), np.float32)
         if not len(points):
-            return found
+            return table
         (left, top), (right, bottom) = (np.floor(edge).astype(int) for edge in (points.min(0), points.max(0)))
         rows, cols = self.classes.shape
         row, col = max(0, min(top - r, rows)), max(0, min(left - r, cols))
-        seen = np.asarray(self.classes[row : max(0, bottom + r + 1), col : max(0, right + r + 1)])
+        classes = np.asarray(self.classes[row : max(0, bottom + r + 1), col : max(0, right + r + 1)])
         x, y = (np.floor(points).astype(int) - (col, row)).T
-        here = (x >= 0) & (y >= 0) & (x < seen.shape[1]) & (y < seen.shape[0])
-        for k, ground in enumerate(GROUND):
-            layer = (seen == ground).astype(np.float32)
+        inside = (x >= 0) & (y >= 0) & (x < classes.shape[1]) & (y < classes.shape[0])
+        for k, ground in enumerate(GROUND_CLASSES):
+            layer = (classes == ground).astype(np.float32)
             if layer.any():
                 share = cv2.boxFilter(layer, cv2.CV_32F, (side, side), borderType=cv2.BORDER_CONSTANT)
-                found[here, k] = share[y[here], x[here]]
-        return found
+                table[inside, k] = share[y[inside], x[inside]]
+        return table
 
     def compatibility(self, left: NDArray[Any], other: Context, right: NDArray[Any]) -> NDArray[np.float32]:
-        """How well what lies around positions of this image may be what lies around positions of another.
+        """Rate how well the ground around positions of this image may be the ground around positions of another.
 
         With L the likeness and s, t the shares of ground around two positions, it is s'Lt / sqrt(s'Ls t't's Lt): 1 for
         equal surroundings, however mixed they are, so a shore is no worse a place than the middle of a forest. Where
@@ -110,7 +110,7 @@ class Context:
         log = np.asarray(self.weight * certainty * np.log(likeness), np.float32)
         for axis, (context, points) in enumerate(((self, left), (other, right))):
             if context.gate:
-                never = np.isin(context.at(points), NEVER)
+                never = np.isin(context.at(points), UNMATCHABLE)
                 log[(never, slice(None)) if axis == 0 else (slice(None), never)] = -np.inf
         return log
 
@@ -137,16 +137,16 @@ class Semantics:
             raise ValueError(f"the weight must not be negative: {self.weight}")
 
     def map_of(self, side: int) -> ClassMap | None:
-        """The user's map of the left (0) or the right (1) image, as ``load.load`` takes it."""
+        """Return the user's map of the left (0) or the right (1) image, as ``load.load`` takes it."""
         return ClassMap(self.maps[side if len(self.maps) > 1 else 0], self.table, self.gate) if self.maps else None
 
     def context(self, classes: NDArray[np.uint8]) -> Context | None:
-        """What a prior takes of an image with these classes; ``None`` where they are not wanted, or none is known."""
+        """Make the context that a prior uses; ``None`` where classes are not wanted, or none is known."""
         return Context(classes, self.weight, self.gate) if self.reweight and np.any(classes) else None
 
     @property
     def recipe(self) -> Mapping[str, object]:
-        """What a result depends on, JSON-able: the contents of the maps instead of their names.
+        """Return what a result depends on, JSON-able: the contents of the maps instead of their names.
 
         Raises:
             BadClasses: a map or the table is not there.
@@ -156,7 +156,7 @@ class Semantics:
 
 
 def at(classes: NDArray[np.uint8], points: NDArray[Any]) -> NDArray[np.uint8]:
-    """(N,) class under each (N, 2) x, y, pixels from the outer corner; unknown outside the image."""
+    """Look up (N,) the class under each (N, 2) x, y, pixels from the outer corner; unknown outside the image."""
     x, y = np.floor(points).astype(int).reshape(-1, 2).T
     rows, cols = classes.shape
     inside = (x >= 0) & (y >= 0) & (x < cols) & (y < rows)
@@ -187,6 +187,6 @@ def by_class(left: NDArray[np.uint8], right: NDArray[np.uint8], inlier: NDArray[
 
 
 def _directions(shares: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Shares as vectors of length one in the metric of the likeness, and how much is known."""
+    """Turn shares into vectors of length one in the metric of the likeness, and tell how much is known."""
     length = np.sqrt(np.einsum("ni,ij,nj->n", shares, LIKENESS, shares))
     return shares / np.maximum(length, 1e-6)[:, None], shares.sum(1)

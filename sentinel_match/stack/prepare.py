@@ -24,7 +24,7 @@ from sentinel_match.geometry.grids import ground_resolution
 from sentinel_match.matching.inputs import PREFERRED_BANDS as PROVEN
 from sentinel_match.products.scene import Asset
 from sentinel_match.raster.jp2 import read_rasterio
-from sentinel_match.raster.load import MASK_METRES, load
+from sentinel_match.raster.load import MASKING_METRES, load
 from sentinel_match.raster.masks import Reason
 from sentinel_match.stack import layouts, radiometry, render
 from sentinel_match.stack.layouts import Layout
@@ -155,7 +155,7 @@ def _sides(plan: StackPlan, cache: Cache | None, progress: Progress) -> tuple[St
     """Find where each image is masked."""
 
     def masked(scene: Scene, sources: tuple[Source | Computed, ...], transform: Transform | None) -> StackSide:
-        metres = max(MASK_METRES, abs(plan.grid.affine.a), ground_resolution(sources[0].grid))
+        metres = max(MASKING_METRES, abs(plan.grid.affine.a), ground_resolution(sources[0].grid))
         image = load(scene, plan.bands[0], resolution=metres, masking=plan.wanted.masking, cache=cache)
         return StackSide(scene, sources, transform, image.reasons, image.raster.geobox)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.raster.landcover import Class
-from sentinel_match.raster.transitions import RADIUS, Context
+from sentinel_match.raster.transitions import CONTEXT_RADIUS, Context
 
 SIDE = 128
 seeds = st.integers(0, 2**32 - 1)
@@ -124,10 +124,10 @@ def test_the_prior_of_two_windows_is_the_whole_prior_moved_by_their_origins(seed
     windows, points = [], []
     for count in (12, 15):
         row, col = rng.integers(0, SIDE - 48, 2)
-        height, width = rng.integers(2 * RADIUS + 4, SIDE - max(row, col), 2)
+        height, width = rng.integers(2 * CONTEXT_RADIUS + 4, SIDE - max(row, col), 2)
         windows.append((int(row), int(col), int(height), int(width)))
         # Further inside than a context reaches: at its rim a window does not see what its whole sees
-        points.append(rng.uniform(RADIUS + 1, np.array([width, height]) - RADIUS - 1, (count, 2)))
+        points.append(rng.uniform(CONTEXT_RADIUS + 1, np.array([width, height]) - CONTEXT_RADIUS - 1, (count, 2)))
     part = whole.within_cell(*windows)
     origins = [np.array([w[1], w[0]]) for w in windows]
     moved = [p + origin for p, origin in zip(points, origins, strict=True)]

@@ -16,7 +16,15 @@ from odc.geo.geobox import GeoBox
 from sentinel_match.errors import BadClasses
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.scene import Asset, Mask, Scene
-from sentinel_match.raster.landcover import SCL, WORLDCOVER, Class, ClassMap, classify, read_table, reproject
+from sentinel_match.raster.landcover import (
+    SCL_CLASSES,
+    WORLDCOVER_CLASSES,
+    Class,
+    ClassMap,
+    classify,
+    read_table,
+    reproject,
+)
 from sentinel_match.raster.masks import Reason
 from sentinel_match.testing.codec import whole, write_image
 
@@ -90,7 +98,7 @@ def test_the_users_map_goes_first_and_may_be_in_any_crs(tmp_path: Path) -> None:
     assert (found.codes[:, 50:] == Class.WATER).all()
 
 
-@pytest.mark.parametrize(("codes", "table"), [(SCL, "scl"), (WORLDCOVER, "worldcover")])
+@pytest.mark.parametrize(("codes", "table"), [(SCL_CLASSES, "scl"), (WORLDCOVER_CLASSES, "worldcover")])
 def test_known_tables_are_known_by_their_codes(codes: dict[int, Class], table: str, tmp_path: Path) -> None:
     keys = np.resize(np.array(list(codes), np.uint8), (60, 80))
     path = raster(tmp_path / "a.tif", keys)

@@ -20,7 +20,7 @@ from sentinel_match.errors import BadMask
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.scene import Asset, Band, Mask, Scene
 from sentinel_match.raster.clouds import bright, white_level
-from sentinel_match.raster.masks import SHORE, Masking, Reason, dilate, reasons
+from sentinel_match.raster.masks import SHORE_METRES, Masking, Reason, dilate, reasons
 from sentinel_match.raster.raster import read
 from sentinel_match.testing.codec import whole, write_image
 
@@ -70,7 +70,7 @@ def test_water_is_dropped_but_for_its_shore(tmp_path: Path) -> None:
     classes[5:8, :] = 6  # a river
     one = scene(layer(tmp_path / "SCL.jp2", "SCL", classes))
     water = reasons(one, GRID, STILL).codes == Reason.WATER
-    assert 20 + SHORE / 20 == np.flatnonzero(water[:, 40])[0]
+    assert 20 + SHORE_METRES / 20 == np.flatnonzero(water[:, 40])[0]
     assert not water[:20].any()
     assert not (reasons(one, GRID, Masking(frozenset({Reason.WATER}))).codes == Reason.WATER).any()
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.matchers.sift import Sift
 from sentinel_match.raster.landcover import Class
-from sentinel_match.raster.transitions import GROUND, LIKENESS, NEVER, Context, Semantics, by_class
+from sentinel_match.raster.transitions import GROUND_CLASSES, LIKENESS, UNMATCHABLE, Context, Semantics, by_class
 
 SIDE = 64
 MIDDLE = np.array([[SIDE / 2, SIDE / 2]])
@@ -42,7 +42,7 @@ def between(left: Class, right: Class) -> float:
 
 def test_likeness_is_symmetric_one_on_itself_and_positive_definite() -> None:
     np.testing.assert_array_equal(LIKENESS, LIKENESS.T)
-    np.testing.assert_array_equal(np.ones(len(GROUND)), np.diag(LIKENESS))
+    np.testing.assert_array_equal(np.ones(len(GROUND_CLASSES)), np.diag(LIKENESS))
     assert (np.linalg.eigvalsh(LIKENESS) > 0).all()
 
 
@@ -55,11 +55,11 @@ def test_land_changes_with_the_seasons_and_water_stays_water() -> None:
     assert 0 == pytest.approx(between(Class.WATER, Class.WATER), abs=1e-6)
 
 
-@pytest.mark.parametrize("never", NEVER)
+@pytest.mark.parametrize("never", UNMATCHABLE)
 def test_cloud_corresponds_to_nothing_and_the_unknown_to_anything(never: Class) -> None:
     assert {-np.inf} == {between(never, there) for there in Class} | {between(there, never) for there in Class}
     for unknown in (Class.UNKNOWN, Class.CIRRUS):
-        assert {0.0} == {between(unknown, there) for there in Class if there not in NEVER}
+        assert {0.0} == {between(unknown, there) for there in Class if there not in UNMATCHABLE}
 
 
 # Context
@@ -69,7 +69,9 @@ def test_shares_are_those_of_the_square_around_a_position() -> None:
     context = mosaic(3)
     x, y = 30.7, 25.2
     square = context.classes[25 - 8 : 25 + 9, 30 - 8 : 30 + 9]
-    np.testing.assert_allclose([(square == g).mean() for g in GROUND], context.shares(np.array([[x, y]]))[0], atol=1e-6)
+    np.testing.assert_allclose(
+        [(square == g).mean() for g in GROUND_CLASSES], context.shares(np.array([[x, y]]))[0], atol=1e-6
+    )
 
 
 def test_what_lies_outside_the_image_is_not_known() -> None:
@@ -88,7 +90,7 @@ def test_compatibility_is_symmetric_never_above_zero_and_zero_for_the_same_place
     np.testing.assert_allclose(there, back.T, atol=1e-5)
     assert (there <= 0).all()
     same = np.diag(a.compatibility(p, a, p))
-    clear = ~np.isin(a.at(p), NEVER)
+    clear = ~np.isin(a.at(p), UNMATCHABLE)
     np.testing.assert_allclose(same[clear], 0, atol=1e-5)
     assert np.isinf(same[~clear]).all()
 
