@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from sentinel_match.comparison import ClassCount
 from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.matchers.sift import Sift
 from sentinel_match.raster.landcover import Class
@@ -210,9 +211,9 @@ def test_the_report_counts_classes_and_confusions() -> None:
     right = np.array([1, 1, 5, 4, 1], np.uint8)
     report = by_class(left, right, np.array([True, False, True, False, True]))
     assert {
-        "vegetation": {"points": 3, "inliers": 2},
-        "vegetation > snow": {"points": 1, "inliers": 1},
-        "water": {"points": 1, "inliers": 0},
+        "vegetation": ClassCount(points=3, inliers=2),
+        "vegetation > snow": ClassCount(points=1, inliers=1),
+        "water": ClassCount(points=1, inliers=0),
     } == report
     assert "vegetation" == next(iter(report))
     assert {} == by_class(left[:0], right[:0], np.zeros(0, bool))
