@@ -55,13 +55,13 @@ class Safe:
         return (32600 if self.tile[3] >= "N" else 32700) + int(self.tile[1:3])
 
     def image(self, name: str) -> str:
-        """Path of an image in the product: ``B04``, or ``B04_20m`` in Level-2A."""
+        """Name the path of an image in the product: ``B04``, or ``B04_20m`` in Level-2A."""
         folder = f"R{name[-3:]}/" if self.level == "L2A" else ""
         return f"{self.granule}/IMG_DATA/{folder}{self.tile}_{self.datatake}_{name}.jp2"
 
     @property
     def ring(self) -> str:
-        """EXT_POS_LIST of the part of the tile that is covered."""
+        """Write EXT_POS_LIST of the part of the tile that is covered."""
         if self.positions is not None:
             return self.positions
         west, east = (self.origin[0] + 1200 * share for share in self.east)
@@ -137,7 +137,7 @@ class Safe:
         )
 
     def write(self, folder: Path, name: str | None = None) -> Path:
-        """The product as a folder (``X.SAFE``) in ``folder``."""
+        """Write the product as a folder (``X.SAFE``) in ``folder``."""
         product = folder / (f"{self.name}.SAFE" if name is None else name)
         files = {self.image(image): jp2(image, self) for image in self.images}
         files[f"{self.granule}/MTD_TL.xml"] = self.tile_xml().encode()
@@ -158,13 +158,13 @@ class Safe:
 
 
 def iso(stamp: str) -> str:
-    """``20230608T101031`` as ``2023-06-08T10:10:31``."""
+    """Write ``20230608T101031`` as ``2023-06-08T10:10:31``."""
     d, t = stamp.split("T")
     return f"{d[:4]}-{d[4:6]}-{d[6:]}T{t[:2]}:{t[2:4]}:{t[4:]}"
 
 
 def jp2(name: str, safe: Safe, side: int = 1200) -> bytes:
-    """A real JP2 of one image, georeferenced; a ``side`` in metres other than 1200 is not the tile's."""
+    """Make a real JP2 of one image, georeferenced; a ``side`` in metres other than 1200 is not the tile's."""
     metres = int(name[-3:-1]) if name.endswith("m") else {"B01": 60, "B05": 20, "B8A": 20, "B09": 60}.get(name, 10)
     pixels = np.arange((side // metres) ** 2, dtype=np.uint16).reshape(1, side // metres, -1)
     transform = Affine(metres, 0, safe.origin[0], 0, -metres, safe.origin[1])
@@ -187,7 +187,7 @@ def jp2(name: str, safe: Safe, side: int = 1200) -> bytes:
 def pack(
     product: Path, target: Path, *, prefix: str = "", method: int = zipfile.ZIP_STORED, folders: bool = False
 ) -> Path:
-    """A product folder as a zip, with its own folder on top, below ``prefix``; ``folders`` adds entries for folders."""
+    """Zip a product folder, with its own folder on top, below ``prefix``; ``folders`` adds entries for folders."""
     with zipfile.ZipFile(target, "w", method) as archive:
         for path in [product, *sorted(product.rglob("*"))]:
             name = prefix + path.relative_to(product.parent).as_posix()

@@ -75,7 +75,7 @@ class ImageMatcher:
 
     def __post_init__(self) -> None:
         """Fail now at what could not be used later."""
-        for name, (kinds, is_usable, words) in _CHOICES.items():
+        for name, (kinds, is_usable, words) in _OPTION_CHECKS.items():
             value = getattr(self, name)
             if not isinstance(value, kinds) or isinstance(value, bool):
                 raise TypeError(f"ImageMatcher.{name} is {value!r}, and must be {words}")
@@ -199,7 +199,7 @@ def _are_angles(value: Sequence[float] | NDArray[Any]) -> bool:
     return len(value) > 0 and all(isinstance(angle, Real) for angle in value)
 
 
-_CHOICES: dict[str, tuple[type | tuple[type, ...], Callable[[Any], bool], str]] = {
+_OPTION_CHECKS: dict[str, tuple[type | tuple[type, ...], Callable[[Any], bool], str]] = {
     "matcher": (object, _is_matcher, "the name of a matcher, or a matcher"),
     "device": (str, bool, "the name of a device"),
     "resize": ((Integral, Sequence, NoneType), _are_sides, "one side in pixels, (width, height), or None"),

@@ -24,7 +24,7 @@ def homogeneous(model: PlaneTransform) -> NDArray[np.float64]:
 
 
 def derivative(model: PlaneTransform, at: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Differentiate a model at one point (2,): (2, 2)."""
+    """Compute the (2, 2) derivative of a model at one point (2,)."""
     here, right, below = model(at + np.array([[0, 0], [1.0, 0], [0, 1.0]]))
     return np.column_stack([right - here, below - here])
 

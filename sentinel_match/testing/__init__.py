@@ -10,12 +10,13 @@ check_matcher(MyMatcher())    # raises MatcherContractError if it breaks the con
 from sentinel_match.testing.archive import Truth, truncate, write_archive
 from sentinel_match.testing.checks import ExamplePair, MatcherContractError, check_matcher, example_pair
 from sentinel_match.testing.landscape import Landscape
-from sentinel_match.testing.product import write_product
+from sentinel_match.testing.product import InventedProduct, write_product
 from sentinel_match.testing.sky import Sky
 from sentinel_match.testing.swath import swath_part
 
 __all__ = [
     "ExamplePair",
+    "InventedProduct",
     "Landscape",
     "MatcherContractError",
     "Sky",

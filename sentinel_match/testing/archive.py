@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from odc.geo.geobox import GeoBox
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
 
     from sentinel_match.testing.covers import Season
 
-CORNER = (398_160, 5_838_000)
+DEMO_CORNER = (398_160, 5_838_000)
 """North-west of the demo area: where tile T33UUU overlaps its neighbour T33UVU."""
-SIDE = 1020
+DEMO_SIDE = 1020
 """Pixels of 10 m along its side."""
 
 
@@ -38,7 +39,7 @@ class Truth:
 
 
 def write_archive(folder: Path, seed: int = 7) -> tuple[Truth, ...]:
-    """Six products, 10 km or less across, reference first: five dates of one tile and one of the tile beside it.
+    """Write six products, 10 km or less across, reference first: five dates of one tile, one of the tile beside it.
 
     Spring as a folder; autumn as a zip, displaced by almost two pixels, of another extent, partly cloudy and cut by the
     edge of the swath; winter as Level-2A, under snow; summer wholly under cloud; autumn again, its image truncated; and
@@ -47,13 +48,12 @@ def write_archive(folder: Path, seed: int = 7) -> tuple[Truth, ...]:
     Raises:
         OutputError: one of them exists already.
     """
-    ground = Landscape(seed)
-    x, y = CORNER
+    write = partial(write_product, folder, Landscape(seed))
+    place = {"pixels": DEMO_SIDE, "origin": DEMO_CORNER}
+    x, y = DEMO_CORNER
     autumn = GeoBox.from_bbox((x + 1800, y - 10_200, x + 10_200, y - 1200), crs="EPSG:32633", resolution=10)
-    spring = write_product(folder, ground, date="2023-05-14T10:05:59.024", pixels=SIDE, origin=CORNER, sky=0.02)
-    shifted = write_product(
-        folder,
-        ground,
+    spring = write(date="2023-05-14T10:05:59.024", **place, sky=0.02)
+    shifted = write(
         date="2023-10-06T10:06:31.024",
         pixels=autumn.shape.yx,
         origin=(x + 1800, y - 1200),
@@ -62,29 +62,17 @@ def write_archive(folder: Path, seed: int = 7) -> tuple[Truth, ...]:
         swath=swath_part(autumn, 0.9, "west"),
         zip="no-dir-entries",
     )
-    snow = write_product(
-        folder,
-        ground,
-        date="2024-01-09T10:04:19.024",
-        level="L2A",
-        spacecraft="S2B",
-        pixels=SIDE,
-        origin=CORNER,
-        displacement=(-3.7, 5.2),
-        sky=0.05,
+    snow = write(
+        date="2024-01-09T10:04:19.024", level="L2A", spacecraft="S2B", **place, displacement=(-3.7, 5.2), sky=0.05
     )
-    hidden = write_product(folder, ground, date="2023-07-18T10:05:59.024", pixels=SIDE, origin=CORNER, sky=1.0)
-    broken = write_product(
-        folder, ground, date="2022-10-11T10:08:49.024", pixels=SIDE, origin=CORNER, displacement=(2.0, -4.0)
-    )
+    hidden = write(date="2023-07-18T10:05:59.024", **place, sky=1.0)
+    broken = write(date="2022-10-11T10:08:49.024", **place, displacement=(2.0, -4.0))
     truncate(next(broken.rglob("*_B04.jp2")), 0.6)
-    beside = write_product(
-        folder,
-        ground,
+    beside = write(
         date="2023-05-17T10:15:49.024",
         tile="T33UVU",
         orbit=65,
-        pixels=(SIDE, SIDE - 180),
+        pixels=(DEMO_SIDE, DEMO_SIDE - 180),
         origin=(x + 1800, y),
         displacement=(1.5, -2.5),
     )

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
-TILE = {10: 1024, 20: 640, 60: 192}
+JP2_TILE_SIDE = {10: 1024, 20: 640, 60: 192}
 """Side of a JPEG 2000 tile by resolution, in pixels, as in real products."""
 
-_GDAL = {"GDAL_CACHEMAX": 64 << 20, "GDAL_PAM_ENABLED": "NO"}
+_GDAL_FOR_WRITING = {"GDAL_CACHEMAX": 64 << 20, "GDAL_PAM_ENABLED": "NO"}
 
 
 def write_image(
@@ -43,17 +43,18 @@ def write_image(
     shape = {"width": cols, "height": rows, "count": bands, "dtype": dtype}
     blocks = {"tiled": True, "blockxsize": 512, "blockysize": 512, "interleave": "pixel"}
     place = {"crs": str(geobox.crs), "transform": geobox.affine}
-    with rasterio.Env(**_GDAL):
+    with rasterio.Env(**_GDAL_FOR_WRITING):
         with rasterio.open(tiff, "w", driver="GTiff", **shape, **blocks, **place) as file:
             for (r, c), pixels in pieces:
                 cube = pixels[None] if pixels.ndim == 2 else pixels
                 file.write(cube, window=Window(c.start, r.start, c.stop - c.start, r.stop - r.start))
         if tiff != path:
-            _transcode(tiff, path, TILE[round(geobox.affine.a)], {"NBITS": 15} if dtype == "uint16" else {})
+            _transcode(tiff, path, JP2_TILE_SIDE[round(geobox.affine.a)], {"NBITS": 15} if dtype == "uint16" else {})
             tiff.unlink()
 
 
 def _transcode(tiff: Path, path: Path, tile: int, depth: dict[str, int]) -> None:
+    """Copy a GeoTIFF to JPEG 2000."""
     rasterio.shutil.copy(
         tiff,
         path,
@@ -77,6 +78,6 @@ def _transcode(tiff: Path, path: Path, tile: int, depth: dict[str, int]) -> None
 
 
 def whole(image: NDArray[Any]) -> list[tuple[tuple[slice, slice], NDArray[Any]]]:
-    """An image (rows, cols) or (bands, rows, cols) that is at hand as the one piece it is."""
+    """Pass an image (rows, cols) or (bands, rows, cols) that is at hand on as the one piece it is."""
     rows, cols = image.shape[-2:]
     return [((slice(0, rows), slice(0, cols)), np.ascontiguousarray(image))]

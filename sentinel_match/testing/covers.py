@@ -12,23 +12,22 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from sentinel_match.products.metadata import BANDS
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Season = Literal["winter", "spring", "summer", "autumn"]
 SEASONS: tuple[Season, ...] = ("winter", "spring", "summer", "autumn")
 
-BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
-"""Sentinel-2 bands; the position in this tuple is the 0-based ``band_id`` of the metadata."""
-
 RESOLUTION = dict(zip(BANDS, (60, 10, 10, 10, 20, 20, 20, 10, 20, 60, 60, 20, 20), strict=True))
-"""Native ground sampling distance, metres."""
+"""Native ground sampling distance by band, metres."""
 
 SUN_ELEVATION: dict[Season, float] = {"winter": 16.0, "spring": 47.0, "summer": 59.0, "autumn": 31.0}
 """Degrees at about 51° N at the hour Sentinel-2 passes."""
 SUN_AZIMUTH = 162.0
 
-_SPECTRA = {
+_MATERIALS = {
     #         B01   B02   B03   B04   B05  B06  B07  B08  B8A  B09  B10    B11  B12
     "green": (0.03, 0.035, 0.07, 0.04, 0.10, 0.3, 0.38, 0.42, 0.44, 0.40, 0.002, 0.20, 0.09),
     "soil": (0.08, 0.10, 0.14, 0.18, 0.20, 0.22, 0.24, 0.26, 0.28, 0.27, 0.003, 0.36, 0.32),
@@ -56,7 +55,7 @@ class Cover:
 
 
 def _crop(name: str, *calendar: tuple[float, float]) -> Cover:
-    """A crop by its (green, straw) shares in winter, spring, summer and autumn; the rest is bare soil."""
+    """Make a crop of its (green, straw) shares in winter, spring, summer and autumn; the rest is bare soil."""
     winter, spring, summer, autumn = ({"green": g, "straw": s, "soil": 1 - g - s} for g, s in calendar)
     return Cover(name, (winter, spring, summer, autumn), snow=0.93)
 
@@ -76,10 +75,11 @@ CROP_SHARES = (0.2, 0.1, 0.13, 0.17, 0.09, 0.07, 0.06, 0.12, 0.06)
 
 
 def _constant(name: str, snow: float, **mix: float) -> Cover:
+    """Make a cover that is the same all year."""
     return Cover(name, (mix, mix, mix, mix), snow)
 
 
-MARGIN = Cover(
+FIELD_MARGIN = Cover(
     "field margin",
     (
         {"twigs": 0.8, "straw": 0.2},
@@ -106,25 +106,25 @@ WATER = _constant("water", 0.0, water=1.0)
 
 
 def spectrum(name: str, band: str) -> float:
-    """Reflectance of a pure spectrum (``snow``, ``cloud``, …) in a band."""
-    return _SPECTRA[name][BANDS.index(band)]
+    """Look up the reflectance of a pure spectrum (``snow``, ``cloud``, …) in a band."""
+    return _MATERIALS[name][BANDS.index(band)]
 
 
 @cache
 def reflectance(cover: Cover, season: Season, band: str, snow: bool) -> float:
-    """What a cover looks like, with the season's snow lying on it or not."""
+    """Mix the reflectance of a cover, with the season's snow lying on it or not."""
     bare = sum(share * spectrum(name, band) for name, share in cover.mix[SEASONS.index(season)].items())
     hidden = cover.snow if snow else 0.0
     return bare + hidden * (spectrum("snow", band) - bare)
 
 
 def palette(covers: tuple[Cover, ...], season: Season, band: str, snow: bool) -> NDArray[np.float32]:
-    """Reflectance of each cover."""
+    """List the reflectance of each cover."""
     return np.array([reflectance(c, season, band, snow) for c in covers], np.float32)
 
 
 def scene_class(cover: Cover, season: Season, snow: bool) -> int:
-    """SCL value of a cover: 4 vegetation, 5 not vegetated, 6 water, 11 snow."""
+    """Classify a cover as SCL does: 4 vegetation, 5 not vegetated, 6 water, 11 snow."""
     mix = cover.mix[SEASONS.index(season)]
     if cover is WATER:
         return 6

@@ -10,7 +10,8 @@ import numpy as np
 from lxml import etree
 from lxml.builder import E, ElementMaker
 
-from sentinel_match.testing.covers import BANDS, RESOLUTION, SUN_AZIMUTH, SUN_ELEVATION, Season
+from sentinel_match.products.metadata import BANDS
+from sentinel_match.testing.covers import RESOLUTION, SUN_AZIMUTH, SUN_ELEVATION, Season
 from sentinel_match.testing.identity import Identity, stamp
 from sentinel_match.testing.swath import epsg_of
 
@@ -25,12 +26,12 @@ if TYPE_CHECKING:
 XSI = "http://www.w3.org/2001/XMLSchema-instance"
 GML, EOP = "http://www.opengis.net/gml/3.2", "http://www.opengis.net/eop/2.0"
 
-_CENTRAL = (442.7, 492.7, 559.8, 664.6, 704.1, 740.5, 782.8, 832.8, 864.7, 945.1, 1373.5, 1613.7, 2202.4)
+_CENTRAL_WAVELENGTHS = (442.7, 492.7, 559.8, 664.6, 704.1, 740.5, 782.8, 832.8, 864.7, 945.1, 1373.5, 1613.7, 2202.4)
 _IRRADIANCE = (
     *(1884.69, 1959.66, 1823.24, 1512.06, 1424.64, 1287.61, 1162.08),
     *(1041.63, 955.32, 812.92, 367.15, 245.59, 85.25),
 )
-_CONTENT = {
+_CONTENT_CLASSES = {
     "NODATA_PIXEL_PERCENTAGE": 0,
     "SATURATED_DEFECTIVE_PIXEL_PERCENTAGE": 1,
     "DARK_FEATURES_PERCENTAGE": 2,
@@ -60,13 +61,13 @@ class Content:
         return Content(tuple(int(n) for n in counts))
 
     def percent(self, *classes: int) -> float:
-        """Share of the valid pixels, or of all of them for class 0 (no data)."""
+        """Compute the percentage of the valid pixels that show some classes; of all pixels for class 0 (no data)."""
         total = sum(self.counts) if classes == (0,) else sum(self.counts[1:])
         return 100 * sum(self.counts[c] for c in classes) / total if total else 0.0
 
     @property
     def cloud(self) -> float:
-        """Percent of the valid pixels under cloud of any kind, as ``Cloud_Coverage_Assessment`` has it."""
+        """Compute the percentage of valid pixels under cloud of any kind, as ``Cloud_Coverage_Assessment`` has it."""
         return self.percent(8, 9, 10)
 
 
@@ -79,36 +80,59 @@ class Scale:
     """By ``band_id`` (0-based); a band that is absent has none, and an empty mapping leaves the list out."""
 
     def offset(self, band: str) -> int:
-        """Offset of a band, by name."""
+        """Look up the offset of a band, by name."""
         return self.offsets.get(BANDS.index(band), 0)
 
 
 def psd(identity: Identity) -> int:
-    """Version of the format whose namespace a baseline writes: psd-15 since 05.11; user-made 99.99 stays with 14."""
+    """Tell which version of the format a baseline writes: psd-15 since 05.11; user-made 99.99 stays with 14."""
     baseline = 0.0 if identity.baseline == "99.99" else float(identity.baseline)
     return 15 if baseline >= 5.11 else 14 if baseline >= 2.06 or not baseline else 13 if baseline >= 2.04 else 12
 
 
-def product_xml(
-    identity: Identity,
-    granules: Sequence[tuple[Identity, Sequence[str]]],
-    footprint: str,
-    scale: Scale,
-    content: Content,
-    image_format: str,
-    old: bool,
-) -> bytes:
-    """``MTD_MSIL1C.xml``, ``MTD_MSIL2A.xml``, or their long-named ancestor.
+@dataclass(frozen=True)
+class MainMetadata:
+    """What the main metadata of a product say."""
 
-    Args:
-        identity: the product's.
-        granules: of each granule its identity and its images, without suffix, as listed.
-        footprint: text of ``EXT_POS_LIST``.
-        scale: quantification and offsets.
-        content: what the pixels show.
-        image_format: ``JPEG2000``, or ``GeoTIFF`` as the Planetary Computer has it.
-        old: whether the granules are listed as in the old layout.
-    """
+    identity: Identity
+    """Of the product."""
+    granules: Sequence[tuple[Identity, Sequence[str]]]
+    """Of each granule its identity and its images, without suffix, as listed."""
+    footprint: str
+    """Text of ``EXT_POS_LIST``."""
+    scale: Scale
+    """Quantification and offsets."""
+    content: Content
+    """What the pixels show."""
+    image_format: str
+    """``JPEG2000``, or ``GeoTIFF`` as the Planetary Computer has it."""
+    old: bool
+    """Whether the granules are listed as in the old layout."""
+
+
+def product_xml(metadata: MainMetadata) -> bytes:
+    """Write ``MTD_MSIL1C.xml``, ``MTD_MSIL2A.xml``, or their long-named ancestor."""
+    identity = metadata.identity
+    level, l2a = identity.level[1:], identity.level == "L2A"
+    ring = E.Product_Footprint(E.Product_Footprint(E.Global_Footprint(E.EXT_POS_LIST(metadata.footprint))))
+    quality = [E.Cloud_Coverage_Assessment(f"{metadata.content.cloud:.6f}")]
+    if l2a:
+        shares = {tag: metadata.content.percent(code) for tag, code in _CONTENT_CLASSES.items()}
+        quality += [E.Image_Content_QI(*(E(tag, repr(share)) for tag, share in shares.items()))]
+    characteristics = E.Product_Image_Characteristics(*_characteristics(metadata.scale, l2a))
+    return _document(
+        identity,
+        f"Level-{level}_User_Product",
+        f"User_Product_Level-{level}",
+        General_Info=[_product_info(metadata), characteristics],
+        Geometric_Info=[ring],
+        Quality_Indicators_Info=quality,
+    )
+
+
+def _product_info(metadata: MainMetadata) -> etree._Element:
+    """Write the names, times and granules of a product."""
+    identity, old = metadata.identity, metadata.old
     level = identity.level[1:]
     listed, item = (E.Granules, E.IMAGE_ID) if old else (E.Granule, E.IMAGE_FILE)
     organisation = [
@@ -117,12 +141,12 @@ def product_xml(
                 *(item(name) for name in images),
                 datastripIdentifier=granule.datastrip,
                 granuleIdentifier=granule.granule,
-                imageFormat=image_format,
+                imageFormat=metadata.image_format,
             )
         )
-        for granule, images in granules
+        for granule, images in metadata.granules
     ]
-    info = E.Product_Info(
+    info: etree._Element = E.Product_Info(
         E.PRODUCT_START_TIME(stamp(identity.start)),
         E.PRODUCT_STOP_TIME(stamp(identity.start)),
         E.PRODUCT_URI(f"{identity.old_name if old else identity.name}.SAFE"),
@@ -141,22 +165,11 @@ def product_xml(
         E.Query_Options(E.PRODUCT_FORMAT("SAFE" if old else "SAFE_COMPACT")),
         E.Product_Organisation(*organisation),
     )
-    l2a = identity.level == "L2A"
-    ring = E.Product_Footprint(E.Product_Footprint(E.Global_Footprint(E.EXT_POS_LIST(footprint))))
-    quality = [E.Cloud_Coverage_Assessment(f"{content.cloud:.6f}")]
-    if l2a:
-        quality += [E.Image_Content_QI(*(E(tag, repr(content.percent(c))) for tag, c in _CONTENT.items()))]
-    return _document(
-        identity,
-        f"Level-{level}_User_Product",
-        f"User_Product_Level-{level}",
-        General_Info=[info, E.Product_Image_Characteristics(*_characteristics(scale, l2a))],
-        Geometric_Info=[ring],
-        Quality_Indicators_Info=quality,
-    )
+    return info
 
 
 def _characteristics(scale: Scale, l2a: bool) -> list[etree._Element]:
+    """Write what turns digital numbers into reflectance, and the bands."""
     quantification = str(scale.quantification)
     special = [
         E.Special_Values(E.SPECIAL_VALUE_TEXT(text), E.SPECIAL_VALUE_INDEX(value))
@@ -177,7 +190,7 @@ def _characteristics(scale: Scale, l2a: bool) -> list[etree._Element]:
     spectral = [
         E.Spectral_Information(
             E.RESOLUTION(str(RESOLUTION[band])),
-            E.Wavelength(E.CENTRAL(str(_CENTRAL[k]), unit="nm")),
+            E.Wavelength(E.CENTRAL(str(_CENTRAL_WAVELENGTHS[k]), unit="nm")),
             bandId=str(k),
             physicalBand=band.replace("B0", "B"),
         )
@@ -193,7 +206,7 @@ def _characteristics(scale: Scale, l2a: bool) -> list[etree._Element]:
 
 
 def tile_xml(identity: Identity, geobox: GeoBox, season: Season, content: Content, masks: Mapping[str, str]) -> bytes:
-    """``MTD_TL.xml`` of a granule: its grid at 10, 20 and 60 m, the sun, the masks (file name -> type)."""
+    """Write ``MTD_TL.xml`` of a granule: its grid at 10, 20 and 60 m, the sun, the masks (file name -> type)."""
     epsg = epsg_of(geobox)
     level = identity.level[1:]
     l1c = E.L1C_TILE_ID(identity.granule.replace("_L2A_", "_L1C_"), metadataLevel="Brief")
@@ -238,7 +251,7 @@ def tile_xml(identity: Identity, geobox: GeoBox, season: Season, content: Conten
 
 
 def datastrip_xml(identity: Identity, refined: bool) -> bytes:
-    """``MTD_DS.xml``: whether the geometry was refined."""
+    """Write ``MTD_DS.xml``, which says whether the geometry was refined."""
     level = identity.level[1:]
     flag = E.Image_Refining(flag="REFINED" if refined else "NOT_REFINED")
     return _document(
@@ -251,7 +264,7 @@ def datastrip_xml(identity: Identity, refined: bool) -> bytes:
 
 
 def manifest_xml(root: Path, algorithm: str) -> bytes:
-    """``manifest.safe`` of the files below ``root``: size and checksum (``MD5`` or ``SHA3-256``) of each.
+    """Write ``manifest.safe`` of the files below ``root``: size and checksum (``MD5`` or ``SHA3-256``) of each.
 
     As in real manifests hex digits come in both cases, and a GeoTIFF of the Planetary Computer is stated with the 744
     bytes of a stub.
@@ -275,6 +288,7 @@ def manifest_xml(root: Path, algorithm: str) -> bytes:
 
 
 def _digest(path: Path, algorithm: str) -> str:
+    """Compute the checksum of a file, in hex."""
     checksum = hashlib.new(algorithm.lower())
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):
@@ -283,7 +297,7 @@ def _digest(path: Path, algorithm: str) -> str:
 
 
 def clouds_gml(name: str, epsg: int, polygons: Sequence[tuple[str, Polygon]]) -> bytes:
-    """``MSK_CLOUDS_B00.gml`` of baselines before 04.00: (``OPAQUE`` or ``CIRRUS``, polygon in UTM metres) each."""
+    """Write ``MSK_CLOUDS_B00.gml`` (before baseline 04.00): (``OPAQUE`` or ``CIRRUS``, polygon in UTM metres) each."""
     gml = ElementMaker(namespace=GML, nsmap={"eop": EOP, "xsi": XSI, "gml": GML})
     eop = ElementMaker(namespace=EOP, nsmap={"eop": EOP, "xsi": XSI, "gml": GML})
     identifier = f"{{{GML}}}id"
@@ -318,11 +332,12 @@ def clouds_gml(name: str, epsg: int, polygons: Sequence[tuple[str, Polygon]]) ->
 
 
 def _document(identity: Identity, root: str, schema: str, **sections: list[etree._Element]) -> bytes:
-    """A metadata file: root and sections in the namespace of the baseline, everything below them in none."""
+    """Write a metadata file: root and sections in the namespace of the baseline, everything below them in none."""
     namespace = f"https://psd-{psd(identity)}.sentinel2.eo.esa.int/PSD/{schema}.xsd"
     n1 = ElementMaker(namespace=namespace, nsmap={"n1": namespace, "xsi": XSI})
     return _serialise(n1(root, *(n1(name, *children) for name, children in sections.items())))
 
 
 def _serialise(root: etree._Element) -> bytes:
+    """Write a document as UTF-8."""
     return etree.tostring(root, xml_declaration=True, encoding="UTF-8", standalone=False, pretty_print=True)

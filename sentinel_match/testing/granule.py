@@ -12,9 +12,10 @@ from odc.geo.geobox import GeoBox
 from rasterio.features import shapes
 from shapely.geometry import Polygon, shape
 
+from sentinel_match.products.metadata import BANDS
 from sentinel_match.testing import documents
 from sentinel_match.testing.codec import whole, write_image
-from sentinel_match.testing.covers import BANDS, RESOLUTION, Season
+from sentinel_match.testing.covers import RESOLUTION, Season
 from sentinel_match.testing.documents import Content, Scale
 from sentinel_match.testing.landscape import Displacement, Landscape, pieces
 from sentinel_match.testing.sky import MEDIUM, THIN, Clouds, Sky
@@ -46,7 +47,7 @@ class Look:
     scale: Scale
 
     def numbers(self, geobox: GeoBox, band: str, clouds: Clouds, seed: int) -> NDArray[np.uint16]:
-        """Digital numbers of a piece, (rows, cols): 0 outside the swath, else at least 1.
+        """Make the digital numbers of a piece, (rows, cols): 0 outside the swath, else at least 1.
 
         The noise has a variance of 9 + 0.02 DN: a few digital numbers, a signal-to-noise ratio of about 200 to 350 at
         reflectance 0.1 to 0.3, of the order that the MPC Data Quality Reports (S2-PDGS-MPC-DQR) measure.
@@ -61,7 +62,7 @@ class Look:
         return digital
 
     def classes(self, geobox: GeoBox, clouds: Clouds) -> NDArray[np.uint8]:
-        """Scene classification of a grid, (rows, cols)."""
+        """Make the scene classification of a grid, (rows, cols)."""
         image = np.empty(geobox.shape, np.uint8)
         for window, box in pieces(geobox, 1024):
             ground = self.landscape.classes(box, self.season, self.displacement)
@@ -82,16 +83,17 @@ class InventedGranule:
 
     @property
     def folder(self) -> str:
-        """Its folder in the product."""
+        """Return its folder in the product."""
         return f"GRANULE/{self.identity.granule if self.layout == 'old' else self.identity.granule_folder}"
 
     @property
     def images(self) -> list[str]:
-        """The images as the metadata list them."""
-        listed = [*self.bands, *(["SCL_20m", "SCL_60m"] if self.masks and self.identity.level == "L2A" else [])]
-        return [self._image(band) for band in listed]
+        """List the images as the metadata do."""
+        names = [*self.bands, *(["SCL_20m", "SCL_60m"] if self.masks and self.identity.level == "L2A" else [])]
+        return [self._image(band) for band in names]
 
     def _image(self, band: str) -> str:
+        """Name the image of ``B04``, ``B04_20m`` or ``SCL_20m`` in the product, without suffix."""
         name, metres = _resolved(band)
         if self.layout == "old":
             return self.identity.old_image(name)
@@ -100,7 +102,7 @@ class InventedGranule:
         return f"{self.folder}/IMG_DATA/R{metres}m/{self.identity.image(f'{name}_{metres}m')}"
 
     def write(self, root: Path) -> Content:
-        """Write everything of this granule; returns what its pixels show."""
+        """Write everything of this granule, and return what its pixels show."""
         clouds = self.look.sky.over(self.geobox, self.look.season, self.look.swath)
         suffix = ".tif" if self.layout == "planetary" else ".jp2"
         prefix = f"{self.folder}/IMG_DATA/" if self.layout == "old" else ""
@@ -124,22 +126,23 @@ class InventedGranule:
     def _pixels(
         self, band: str, metres: int, clouds: Clouds
     ) -> Iterator[tuple[tuple[slice, slice], NDArray[np.generic]]]:
+        """Yield the pieces of an image: digital numbers, or the bytes of the true-colour image."""
         for number, (window, box) in enumerate(pieces(self._at(metres), 1024)):
             seed = zlib.crc32(f"{self.identity.tile} {self.identity.start} {band} {metres} {number}".encode())
             if band == "TCI":
                 scale = self.look.scale
                 white = TCI_WHITE[self.identity.level] * scale.quantification / 254
                 rgb = [self.look.numbers(box, b, clouds, seed) for b in ("B04", "B03", "B02")]
-                shown = [
+                layers = [
                     np.clip((d + np.float32(scale.offset(b))) / white + 1, 1, 255) * (d > 0)
                     for b, d in zip(("B04", "B03", "B02"), rgb, strict=True)
                 ]
-                yield window, np.stack(shown).astype(np.uint8)
+                yield window, np.stack(layers).astype(np.uint8)
             else:
                 yield window, self.look.numbers(box, band, clouds, seed)
 
     def _write_masks(self, root: Path, clouds: Clouds, classes: NDArray[np.uint8], suffix: str) -> dict[str, str]:
-        """Write the quality layers of this baseline and level; returns their names in the metadata, and types."""
+        """Write the quality layers of this baseline and level, and return their types by name in the metadata."""
         coarse = self._at(60)
         valid = inside(coarse, self.look.swath)
         opacity = clouds.opacity(coarse) * valid
@@ -149,13 +152,13 @@ class InventedGranule:
             polygons = [(kind, polygon) for kind, mask in layers for polygon in _outlines(mask, coarse)]
             gml = documents.clouds_gml(name.removesuffix(".gml"), epsg_of(coarse), polygons)
             put(root / self.folder / "QI_DATA" / name, gml)
-            named = {name if self.layout == "old" else f"{self.folder}/QI_DATA/{name}": "MSK_CLOUDS"}
+            types = {name if self.layout == "old" else f"{self.folder}/QI_DATA/{name}": "MSK_CLOUDS"}
         else:
             snow = self.look.landscape.classes(coarse, self.look.season, self.look.displacement) == 11
             flags = [opacity >= MEDIUM, (opacity >= THIN) & (opacity < MEDIUM), snow & (opacity < THIN) & valid]
             name = f"{self.folder}/QI_DATA/MSK_CLASSI_B00"
             write_image(_place(root / f"{name}{suffix}"), coarse, whole(np.stack(flags).astype(np.uint8)), "uint8", 3)
-            named = {f"{name}{suffix}": "MSK_CLASSI"}
+            types = {f"{name}{suffix}": "MSK_CLASSI"}
         if self.identity.level == "L2A":
             for metres in (20, 60):
                 grid, step = self._at(metres), metres // 20
@@ -167,17 +170,17 @@ class InventedGranule:
                 )
                 name = f"{self.folder}/QI_DATA/MSK_CLDPRB_{metres}m{suffix}"
                 write_image(_place(root / name), grid, probability, "uint8")
-                named[name] = "MSK_CLDPRB"
-        return named
+                types[name] = "MSK_CLDPRB"
+        return types
 
     def _at(self, metres: int) -> GeoBox:
-        """The granule's grid at another resolution."""
+        """Make the granule's grid at another resolution."""
         (rows, cols), affine, factor = self.geobox.shape, self.geobox.affine, metres // 10
         return GeoBox((rows // factor, cols // factor), affine * Affine.scale(factor), self.geobox.crs)
 
 
 def _resolved(band: str) -> tuple[str, int]:
-    """Name and resolution of ``B04`` or ``B04_20m``."""
+    """Split ``B04`` or ``B04_20m`` into name and resolution."""
     name, _, metres = band.partition("_")
     if name not in {*BANDS, "TCI", "SCL"}:
         raise ValueError(f"{band!r} is no band of Sentinel-2")
@@ -185,11 +188,13 @@ def _resolved(band: str) -> tuple[str, int]:
 
 
 def _outlines(mask: NDArray[np.bool_], geobox: GeoBox) -> list[Polygon]:
-    found = shapes(mask.astype(np.uint8), mask=mask, transform=geobox.affine)
-    return [polygon for geometry, _ in found if isinstance(polygon := shape(geometry), Polygon)]
+    """Draw the polygons around what is ``True``."""
+    geometries = shapes(mask.astype(np.uint8), mask=mask, transform=geobox.affine)
+    return [polygon for geometry, _ in geometries if isinstance(polygon := shape(geometry), Polygon)]
 
 
 def _place(path: Path) -> Path:
+    """Make the folders above a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 

@@ -9,6 +9,7 @@ from typing import Literal
 Level = Literal["L1C", "L2A"]
 
 LAUNCH = {"S2A": datetime(2015, 6, 23), "S2B": datetime(2017, 3, 7), "S2C": datetime(2024, 9, 5)}
+"""When each spacecraft began its orbits."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Identity:
 
     @property
     def name(self) -> str:
-        """Compact product name without ``.SAFE``."""
+        """Make the compact product name, without ``.SAFE``."""
         return (
             f"{self.spacecraft}_MSI{self.level}_{_stamp(self.start)}_N{self.baseline.replace('.', '')}"
             f"_R{self.orbit:03d}_{self.tile}_{_stamp(self.made)}"
@@ -42,27 +43,28 @@ class Identity:
 
     @property
     def short_name(self) -> str:
-        """Compact name without baseline, as on the Planetary Computer."""
+        """Make the compact name without baseline, as on the Planetary Computer."""
         return self.name.replace(f"_N{self.baseline.replace('.', '')}", "")
 
     @property
     def old_name(self) -> str:
-        """Long name of a product that may hold many tiles, without ``.SAFE``, as used until the end of 2016."""
+        """Make the long name of a product that may hold many tiles, without ``.SAFE``, as used to the end of 2016."""
         return f"{self.spacecraft}_OPER_PRD_MSI{self.level}_PDMC_{self._span}"
 
     @property
     def old_metadata(self) -> str:
-        """File name of the main metadata of such a product."""
+        """Name the file of the main metadata of such a product."""
         return f"{self.spacecraft}_OPER_MTD_SAF{self.level}_PDMC_{self._span}.xml"
 
     @property
     def _span(self) -> str:
+        """Make the end of a long name: when it was made, orbit, times of sensing."""
         stop = self.sensing + timedelta(minutes=1)
         return f"{_stamp(self.made)}_R{self.orbit:03d}_V{_stamp(self.start)}_{_stamp(stop)}"
 
     @property
     def absolute_orbit(self) -> int:
-        """A plausible absolute orbit: 14.3 turns a day since launch, in step with the relative one.
+        """Compute a plausible absolute orbit: 14.3 turns a day since launch, in step with the relative one.
 
         S2A flies relative orbit (absolute + 2) mod 143 + 1 and S2B (absolute - 27) mod 143 + 1, as real metadata shows.
         """
@@ -72,63 +74,66 @@ class Identity:
 
     @property
     def datatake(self) -> str:
-        """Datatake identifier, which ends in the baseline."""
+        """Make the identifier of the datatake, which ends in the baseline."""
         return f"G{self.spacecraft}_{_stamp(self.start)}_{self.absolute_orbit:06d}_N{self.baseline}"
 
     @property
     def datastrip(self) -> str:
-        """Datastrip identifier."""
+        """Make the identifier of the datastrip."""
         return f"{self._owner('MSI', 'DS')}_S{_stamp(self.sensing)}_N{self.baseline}"
 
     @property
     def datastrip_folder(self) -> str:
-        """Its folder in the compact layout."""
+        """Name the folder of the datastrip in the compact layout."""
         return f"DS_{self.station}_{_stamp(self.made)}_S{_stamp(self.sensing)}"
 
     @property
     def old_datastrip_metadata(self) -> str:
-        """File name of the datastrip's metadata in the old layout."""
+        """Name the file of the datastrip's metadata in the old layout."""
         return f"{self._owner('MTD', 'DS')}_S{_stamp(self.sensing)}.xml"
 
     @property
     def granule(self) -> str:
-        """Granule identifier; in the old layout the folder too."""
+        """Make the identifier of the granule; in the old layout it names the folder too."""
         return f"{self._granule('MSI', 'TL')}_N{self.baseline}"
 
     @property
     def granule_folder(self) -> str:
-        """Folder of the granule in the compact layout."""
+        """Name the folder of the granule in the compact layout."""
         return f"{self.level}_{self.tile}_A{self.absolute_orbit:06d}_{_stamp(self.sensing)}"
 
     @property
     def old_granule_metadata(self) -> str:
-        """File name of the granule's metadata in the old layout."""
+        """Name the file of the granule's metadata in the old layout."""
         return f"{self._granule('MTD', 'TL')}.xml"
 
     @property
     def old_clouds(self) -> str:
-        """File name of the cloud mask in the old layout."""
+        """Name the file of the cloud mask in the old layout."""
         return f"{self._granule('MSK', 'CLOUDS').replace('_L1C', '')}_B00_MSI{self.level}.gml"
 
     def image(self, band: str) -> str:
-        """Image name without suffix in the compact layout; ``band`` with its resolution for L2A."""
+        """Name an image without suffix in the compact layout; ``band`` with its resolution for L2A."""
         return f"{self.tile}_{_stamp(self.start)}_{band}"
 
     def old_image(self, band: str) -> str:
-        """Image name without suffix in the old layout."""
+        """Name an image without suffix in the old layout."""
         return f"{self._granule('MSI', 'TL')}_{band}"
 
     def _owner(self, kind: str, part: str) -> str:
+        """Begin a long name: spacecraft, kind, level, part, station, when it was made."""
         return f"{self.spacecraft}_OPER_{kind}_{self.level}_{part}_{self.station}_{_stamp(self.made)}"
 
     def _granule(self, kind: str, part: str) -> str:
+        """Make the long name of something of the granule."""
         return f"{self._owner(kind, part)}_A{self.absolute_orbit:06d}_{self.tile}"
 
 
 def _stamp(time: datetime) -> str:
+    """Write a time as names have it."""
     return f"{time:%Y%m%dT%H%M%S}"
 
 
 def stamp(time: datetime) -> str:
-    """A time as the XML writes it, UTC to the millisecond."""
+    """Write a time as the XML has it, UTC to the millisecond."""
     return f"{time:%Y-%m-%dT%H:%M:%S}.{time.microsecond // 1000:03d}Z"

@@ -11,7 +11,7 @@ from pyproj import Transformer
 
 from sentinel_match.testing import covers
 from sentinel_match.testing.noise import Float, Position, axes, draw, octaves, smoothstep, stream
-from sentinel_match.testing.parcels import CODES, FIRST_BLOCK, settle
+from sentinel_match.testing.parcels import FIRST_BLOCK, PARCEL_COVERS, settle
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 Displacement: TypeAlias = tuple[float, float] | Callable[[Position, Position], tuple[Position, Position]]
 """(east, north) metres by which an image shows the ground away from where it is; or that as a function of (x, y)."""
 
-SAMPLE = 5.0
+SAMPLE_METRES = 5.0
 """Metres between the samples of the ground: a pixel of 10 m has 2 x 2 inside, one of 60 m 12 x 12."""
-BLOCK = 256
+BLOCK_SAMPLES = 256
 """Samples along the side of the pieces evaluated at a time: an array of one takes 256 kB and stays in the cache."""
-_SPECTRA: dict[str, tuple[float, float, float]] = {
+_NOISE_SCALES: dict[str, tuple[float, float, float]] = {
     # finest and coarsest octave, metres; slope
     "warp_x": (350, 350, 1.0),
     "warp_y": (350, 350, 1.0),
@@ -58,13 +58,13 @@ class Landscape:
     def render(
         self, geobox: GeoBox, season: Season = "summer", band: str = "B04", displacement: Displacement = (0.0, 0.0)
     ) -> Float:
-        """Reflectance without cloud, (rows, cols) float32, on a north-up grid of any resolution.
+        """Render the reflectance without cloud, (rows, cols) float32, on a north-up grid of any resolution.
 
         With a ``displacement`` (dx, dy) the ground at (x, y) is shown at (x + dx, y + dy).
         """
-        factor = 2 * max(1, round(abs(geobox.affine.a) / (2 * SAMPLE)))
+        factor = 2 * max(1, round(abs(geobox.affine.a) / (2 * SAMPLE_METRES)))
         image = np.empty(geobox.shape, np.float32)
-        for window, box in pieces(geobox, max(16, BLOCK // factor)):
+        for window, box in pieces(geobox, max(16, BLOCK_SAMPLES // factor)):
             ground = self._ground(*self._positions(box.pad(1), displacement, factor))
             image[window] = _expose(_expose(self._paint(ground, season, band), factor).T, factor).T
         return image
@@ -72,9 +72,9 @@ class Landscape:
     def classes(
         self, geobox: GeoBox, season: Season = "summer", displacement: Displacement = (0.0, 0.0)
     ) -> NDArray[np.uint8]:
-        """Scene classification at pixel centres, (rows, cols): 4 vegetation, 5 not vegetated, 6 water, 11 snow."""
+        """Classify the scene at pixel centres, (rows, cols): 4 vegetation, 5 not vegetated, 6 water, 11 snow."""
         image = np.empty(geobox.shape, np.uint8)
-        for window, box in pieces(geobox, BLOCK):
+        for window, box in pieces(geobox, BLOCK_SAMPLES):
             ground = self._ground(*self._positions(box, displacement, 1))
             image[window] = self._classify(ground, season, snow=False)
             if season == "winter":
@@ -83,7 +83,7 @@ class Landscape:
         return image
 
     def _positions(self, box: GeoBox, displacement: Displacement, factor: int) -> tuple[Position, Position]:
-        """Ground that each sample shows: two axes, or two 2-D arrays where displacement or zone bend them."""
+        """Locate the ground that each sample shows: two axes, or 2-D arrays where displacement or zone bend them."""
         x, y = axes(box, factor)
         if callable(displacement):
             shown_x, shown_y = np.meshgrid(x, y)
@@ -100,15 +100,15 @@ class Landscape:
         return Transformer.from_crs(box.crs, self.crs, always_xy=True).transform(x, y)
 
     def _ground(self, x: Position, y: Position) -> _Ground:
-        """Everything about the ground that no season changes."""
-        noise = {name: octaves(stream(self.seed, name), *spectrum).at(x, y) for name, spectrum in _SPECTRA.items()}
+        """Lay out everything about the ground that no season changes."""
+        noise = {name: octaves(stream(self.seed, name), *spectrum).at(x, y) for name, spectrum in _NOISE_SCALES.items()}
         anchor = float(x.flat[0]), float(y.flat[0])
         u = 30 * noise["warp_x"] + (x - anchor[0]).astype(np.float32)  # warped, so that no border is straight
         v = 30 * noise["warp_y"] + _column((y - anchor[1]).astype(np.float32))
         parcels, border = settle(self.seed, u, v, anchor, 1 + 0.3 * noise["lake"])
         in_town = parcels.code >= FIRST_BLOCK
         land = (
-            (0.75 * (1 - smoothstep(parcels.edge, 0, 11)) * ~in_town, covers.MARGIN, 0.1),
+            (0.75 * (1 - smoothstep(parcels.edge, 0, 11)) * ~in_town, covers.FIELD_MARGIN, 0.1),
             ((1 - smoothstep(parcels.edge, 1, 10)) * in_town, covers.ROAD, 0.0),
             (smoothstep(noise["forest"], 0.95, 1.1) * ~in_town, covers.FOREST, 0.16),
             (1 - smoothstep(border, 3, 12), covers.ROAD, 0.0),
@@ -122,7 +122,7 @@ class Landscape:
         return _Ground(x, y, parcels, noise["mottle"], noise["relief"], land, over)
 
     def _line(self, x: Position, y: Position, wander: Float, salt: int, spacing: float) -> Float:
-        """Metres to the nearest of many parallel lines across the country, each pushed aside by ``wander`` metres."""
+        """Measure the metres to the nearest of many parallel lines across the country, each ``wander`` metres aside."""
         angle = np.pi * draw(self.seed, 0, 0, salt)
         east = np.mod(np.cos(angle) * x, spacing).astype(np.float32)
         north = np.mod(np.sin(angle) * y, spacing).astype(np.float32)
@@ -132,21 +132,23 @@ class Landscape:
         return metres
 
     def _snow(self, ground: _Ground) -> Float:
-        """Share of each sample under snow in winter: most of it, with patches blown or thawed free."""
+        """Compute the share of each sample under snow in winter: most of it, with patches blown or thawed free."""
         return smoothstep(octaves(stream(self.seed, "snow"), 80, 1280).at(ground.x, ground.y), -1.6, -0.7)
 
     def _paint(self, ground: _Ground, season: Season, band: str) -> Float:
+        """Compute the reflectance of every sample, its snow and the texture of its date included."""
         image = ground.paint(season, band, snow=False)
         if season == "winter":
             white = ground.paint(season, band, snow=True)
             image += self._snow(ground) * (white - image)
-        date = octaves(stream(self.seed, season), 40, 320).at(ground.x, ground.y)
-        image *= 1 + 0.03 * date
+        texture = octaves(stream(self.seed, season), 40, 320).at(ground.x, ground.y)
+        image *= 1 + 0.03 * texture
         return np.maximum(image, 0.002, out=image)
 
     @staticmethod
     def _classify(ground: _Ground, season: Season, snow: bool) -> NDArray[np.uint8]:
-        table = np.array([covers.scene_class(c, season, snow) for c in CODES], np.uint8)
+        """Classify every sample, with snow everywhere or nowhere."""
+        table = np.array([covers.scene_class(c, season, snow) for c in PARCEL_COVERS], np.uint8)
         image = table[ground.parcels.code]
         for alpha, cover, _ in (*ground.land, *ground.over):
             image[alpha > 0.5] = covers.scene_class(cover, season, snow)
@@ -168,11 +170,11 @@ class _Ground:
     """What lies flat on everything: neither relief nor parcels show."""
 
     def paint(self, season: Season, band: str, snow: bool) -> Float:
-        """Reflectance of every sample, with snow everywhere or nowhere."""
-        grown = np.array([c.mix[covers.SEASONS.index(season)].get("green", 0) for c in CODES], np.float32)
+        """Compute the reflectance of every sample, with snow everywhere or nowhere."""
+        green = np.array([c.mix[covers.SEASONS.index(season)].get("green", 0) for c in PARCEL_COVERS], np.float32)
         # What makes bare soil brighter makes its crop darker, so that the texture of a field turns over in the year.
-        gain = np.full(len(CODES), 0.03, np.float32) if snow else 0.1 - 0.2 * grown
-        flat = covers.palette(CODES, season, band, snow)
+        gain = np.full(len(PARCEL_COVERS), 0.03, np.float32) if snow else 0.1 - 0.2 * green
+        flat = covers.palette(PARCEL_COVERS, season, band, snow)
         evenness = 0.75 if snow else 0.0
         code, tone = self.parcels.code, self.parcels.tone
         image = (tone + evenness * (1 - tone)) * flat[code] * (1 + gain[code] * self.mottle)
@@ -186,7 +188,7 @@ class _Ground:
 
 
 def _expose(samples: Float, factor: int) -> Float:
-    """Rows of samples as rows of pixels, ``factor`` samples each; the first and the last pixel are a mere margin.
+    """Expose rows of samples as rows of pixels, ``factor`` samples each; the first and the last pixel are a margin.
 
     A pixel is the mean over its own area of what an optic of one and a half pixels has blurred: together they keep 0.2
     to 0.3 of the contrast at the Nyquist frequency, and Sentinel-2's 10 m and 20 m bands are required to keep 0.15 to
@@ -202,12 +204,12 @@ def _expose(samples: Float, factor: int) -> Float:
 
 
 def _column(y: Float) -> Float:
-    """An axis of northings stood upright; 2-D northings as they are."""
+    """Stand an axis of northings upright; 2-D northings stay as they are."""
     return y[:, None] if y.ndim == 1 else y
 
 
 def pieces(geobox: GeoBox, size: int) -> Iterator[tuple[tuple[slice, slice], GeoBox]]:
-    """Windows of at most ``size`` x ``size`` pixels and their grids."""
+    """Yield windows of at most ``size`` x ``size`` pixels and their grids."""
     rows, cols = geobox.shape
     for r in range(0, rows, size):
         for c in range(0, cols, size):

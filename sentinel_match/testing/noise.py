@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 Float: TypeAlias = NDArray[np.float32]
 Position: TypeAlias = NDArray[np.float64]
 
-UNIT = 3.612
+UNIT_VARIANCE = 3.612
 """Makes B-spline noise of nodes uniform in -1..1 unit variance on average: sqrt(3) / (151 / 315)."""
 
 
 def uniform(seed: int, i: NDArray[np.int64], j: NDArray[np.int64], salt: int = 0) -> Float:
-    """Hash of lattice nodes (broadcast integer arrays ``i``, ``j``): independent uniform values in 0..1.
+    """Hash lattice nodes (broadcast integer arrays ``i``, ``j``) to independent uniform values in 0..1.
 
     The mixer is "lowbias32" of C. Wellons' hash prospector (https://nullprogram.com/blog/2018/07/31/, public domain).
     """
@@ -39,16 +39,17 @@ def uniform(seed: int, i: NDArray[np.int64], j: NDArray[np.int64], salt: int = 0
 
 
 def stream(seed: int, name: str) -> int:
-    """Seed of one of the many independent fields of a landscape or a sky."""
+    """Make the seed of one of the many independent fields of a landscape or a sky."""
     return zlib.crc32(f"{seed} {name}".encode())
 
 
 def draw(seed: int, i: int, j: int, salt: int = 0) -> float:
-    """The uniform value of one lattice node."""
+    """Draw the uniform value of one lattice node."""
     return float(uniform(seed, np.array([i]), np.array([j]), salt)[0])
 
 
 def _mix(x: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Mix the bits of integers."""
     x = (x ^ (x >> np.uint32(16))) * np.uint32(0x7FEB352D)
     x = (x ^ (x >> np.uint32(15))) * np.uint32(0x846CA68B)
     mixed: NDArray[np.uint32] = x ^ (x >> np.uint32(16))
@@ -66,7 +67,7 @@ class Noise:
     """Amplitude of each octave from the finest; the sum of squares becomes 1: mean 0 and variance 1 at any point."""
 
     def at(self, x: Position, y: Position) -> Float:
-        """The noise at positions in metres: of every pair of two 1-D axes as (len(y), len(x)), or of two 2-D arrays."""
+        """Evaluate it at positions in metres: every pair of two 1-D axes as (len(y), len(x)), or two 2-D arrays."""
         u, v = x / self.finest, y / self.finest
         i, j = _nodes(u), _nodes(v)
         nodes = self._coefficients(0, i, j)
@@ -77,37 +78,38 @@ class Noise:
         return _along(_along(nodes.T, u, i).T, v, j)
 
     def _coefficients(self, octave: int, i: NDArray[np.int64], j: NDArray[np.int64]) -> Float:
-        """B-spline coefficients at the nodes ``i`` x ``j`` of an octave, which hold all coarser octaves as well.
+        """Sum the B-spline coefficients at the nodes ``i`` x ``j`` of an octave and of all coarser ones.
 
         A B-spline of twice the spacing is itself a sum of finer ones (the two-scale relation), so that however many
         octaves cost one interpolation, and no rounding separates them.
         """
-        own: Float = 2 * uniform(self.seed + 101 * octave, i[None, :], j[:, None]) - 1
-        own *= np.float32(self.weights[octave] * UNIT / np.linalg.norm(self.weights))
+        nodes: Float = 2 * uniform(self.seed + 101 * octave, i[None, :], j[:, None]) - 1
+        nodes *= np.float32(self.weights[octave] * UNIT_VARIANCE / np.linalg.norm(self.weights))
         if octave + 1 == len(self.weights):
-            return own
+            return nodes
         coarse = self._coefficients(octave + 1, _parents(i), _parents(j))
-        own += _refine(_refine(coarse, j).T, i).T
-        return own
+        nodes += _refine(_refine(coarse, j).T, i).T
+        return nodes
 
 
 def octaves(seed: int, finest: float, coarsest: float, slope: float = 1.0) -> Noise:
-    """Octaves from ``coarsest`` down to ``finest`` metres; ``slope`` 1 is a 1/f amplitude spectrum (equal octaves)."""
+    """Sum octaves from ``coarsest`` to ``finest`` metres; ``slope`` 1 is a 1/f amplitude spectrum (equal octaves)."""
     count = round(np.log2(coarsest / finest)) + 1
     return Noise(seed, finest, tuple(2.0 ** (k * (slope - 1)) for k in range(count)))
 
 
 def _nodes(t: Position) -> NDArray[np.int64]:
-    """Numbers of the nodes whose splines reach some positions (in node spacings)."""
+    """Number the nodes whose splines reach some positions (in node spacings)."""
     return np.arange(int(np.floor(t.min())) - 1, int(np.floor(t.max())) + 3, dtype=np.int64)
 
 
 def _parents(i: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Number the nodes of twice the spacing that reach the nodes ``i``."""
     return np.arange(i[0] // 2 - 1, i[-1] // 2 + 3, dtype=np.int64)
 
 
 def _refine(coarse: Float, i: NDArray[np.int64]) -> Float:
-    """Rows of coefficients at nodes ``_parents(i)`` as rows at nodes ``i`` of half the spacing."""
+    """Refine rows of coefficients at nodes ``_parents(i)`` to rows at nodes ``i`` of half the spacing."""
     q = i // 2 - (i[0] // 2 - 1)
     even = (coarse[q - 1] + 6 * coarse[q] + coarse[q + 1]) / 8
     odd = (coarse[q] + coarse[q + 1]) / 2
@@ -130,7 +132,7 @@ def _along(nodes: Float, t: Position, i: NDArray[np.int64]) -> Float:
 
 
 def axes(geobox: GeoBox, factor: int = 1) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Eastings (cols * factor,) and northings (rows * factor,) of the sample centres of a north-up grid, metres."""
+    """List eastings (cols * factor,) and northings (rows * factor,), metres, of sample centres on a north-up grid."""
     (rows, cols), affine = geobox.shape, geobox.affine
     x = affine.c + affine.a * (np.arange(cols * factor) + 0.5) / factor
     y = affine.f + affine.e * (np.arange(rows * factor) + 0.5) / factor
@@ -138,13 +140,13 @@ def axes(geobox: GeoBox, factor: int = 1) -> tuple[NDArray[np.float64], NDArray[
 
 
 def smoothstep(value: Float, low: float, high: float) -> Float:
-    """0 below ``low``, 1 above ``high``, and a smooth (C1) ramp between."""
+    """Make a ramp: 0 below ``low``, 1 above ``high``, smooth (C1) between."""
     t: Float = np.clip((value - np.float32(low)) * np.float32(1 / (high - low)), 0, 1)
     t *= t * (3 - 2 * t)
     return t
 
 
 def fractions(weights: Sequence[float]) -> Float:
-    """Cumulative shares of some weights, to pick by a uniform value."""
+    """Sum the shares of some weights one after another, to pick by a uniform value."""
     shares: Float = (np.cumsum(weights) / np.sum(weights)).astype(np.float32)
     return shares

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from sentinel_match.testing.covers import Cover
     from sentinel_match.testing.noise import Float
 
-SPACING = 2400.0
+VILLAGE_SPACING = 2400.0
 """Metres between the villages, around each of which the fields share one orientation."""
 
-CODES: tuple[Cover, ...] = (*covers.CROPS, *covers.TOWN)
+PARCEL_COVERS: tuple[Cover, ...] = (*covers.CROPS, *covers.TOWN)
 """What a parcel can be; those from ``FIRST_BLOCK`` on are blocks of a town."""
 FIRST_BLOCK = len(covers.CROPS)
 
@@ -29,7 +29,7 @@ class Parcels:
     """Fields and town blocks at the samples of a piece of ground."""
 
     code: NDArray[np.uint8]
-    """Number in ``CODES`` of the crop, or of the kind of town block."""
+    """Number in ``PARCEL_COVERS`` of the crop, or of the kind of town block."""
     tone: Float
     """Brightness of each parcel among its kind."""
     edge: Float
@@ -43,7 +43,23 @@ class Parcels:
 
 
 @dataclass(frozen=True)
-class Region:
+class Pattern:
+    """What the parcels of one kind have in common: strips like courses of bricks of unequal length."""
+
+    depth: float
+    """Metres across a strip."""
+    width: float
+    """Metres along a strip that a parcel takes, about."""
+    shares: Float
+    """Cumulative share of each cover."""
+    first_code: int
+    """Number in ``PARCEL_COVERS`` of the first cover."""
+    contrast: float
+    """Difference in tone between the brightest and the darkest parcel."""
+
+
+@dataclass(frozen=True)
+class Village:
     """A village and the land around it."""
 
     seed: int
@@ -55,27 +71,27 @@ class Region:
     """Metres north of it."""
 
     def _draw(self, salt: int) -> float:
+        """Draw one of its random numbers, 0 to 1."""
         return draw(self.seed, self.i, self.j, salt)
 
     @property
     def town(self) -> float:
-        """Radius of its town, metres; some villages are only a name."""
+        """Draw the radius of its town, metres; some villages are only a name."""
         return max(0.0, 900 * self._draw(11) - 350)
 
     def fields(self, u: Float, v: Float) -> Parcels:
-        """The fields at some samples."""
+        """Lay out its fields at some samples."""
         shares = fractions(covers.CROP_SHARES)
         depth, width = 100 + 160 * self._draw(12), 170 + 330 * self._draw(13)
-        return self._parcels(u, v, depth, width, shares, 0, 0.3)
+        return self._lay(u, v, Pattern(depth, width, shares, 0, contrast=0.3))
 
     def blocks(self, u: Float, v: Float) -> Parcels:
-        """The blocks of its town."""
-        return self._parcels(u, v, 45, 60, fractions((0.45, 0.55)), FIRST_BLOCK, 0.7)
+        """Lay out the blocks of its town at some samples."""
+        return self._lay(u, v, Pattern(45, 60, fractions((0.45, 0.55)), FIRST_BLOCK, contrast=0.7))
 
-    def _parcels(
-        self, u: Float, v: Float, depth: float, width: float, shares: Float, first_code: int, contrast: float
-    ) -> Parcels:
-        """Strips of parcels like courses of bricks of unequal length, turned to the region's own direction."""
+    def _lay(self, u: Float, v: Float, pattern: Pattern) -> Parcels:
+        """Lay out a pattern of parcels at some samples, turned to the village's own direction."""
+        depth, width = pattern.depth, pattern.width
         angle = np.pi * self._draw(14)
         cos, sin = float(np.cos(angle)), float(np.sin(angle))
         along = cos * (u - self.x) + sin * (v - self.y)
@@ -94,8 +110,8 @@ class Region:
         column -= column.min()
         pieces = np.arange(int(piece.min()), int(piece.max()) + 1)
         node = (strips[:, None], pieces[None, :] + 65536 * salt)
-        codes = (first_code + np.searchsorted(shares, uniform(self.seed, *node, 17))).astype(np.uint8)
-        tones = 1 + contrast * (uniform(self.seed, *node, 18) - 0.5)
+        codes = (pattern.first_code + np.searchsorted(pattern.shares, uniform(self.seed, *node, 17))).astype(np.uint8)
+        tones = 1 + pattern.contrast * (uniform(self.seed, *node, 18) - 0.5)
         index = row * len(pieces) + column
         metres_across = np.minimum(across, 1 - across) * depth
         metres_along = np.minimum(along, 1 - along) * lengths[row]
@@ -103,7 +119,7 @@ class Region:
 
 
 def settle(seed: int, u: Float, v: Float, anchor: tuple[float, float], raggedness: Float) -> tuple[Parcels, Float]:
-    """The parcels at some samples, and the metres from each to the border of its village's land.
+    """Lay out the parcels at some samples, and compute the metres from each to the border of its village's land.
 
     The land of a village is what lies nearer to it than to any other: a Voronoi cell.
 
@@ -115,21 +131,21 @@ def settle(seed: int, u: Float, v: Float, anchor: tuple[float, float], raggednes
             relative.
         raggedness: factor on the distance from a town's centre, at each sample.
     """
-    regions = _regions(seed, u, v, anchor)
+    villages = _villages(seed, u, v, anchor)
     nearest = np.zeros(u.shape, np.uint8)
     closest = np.full(u.shape, np.inf, np.float32)
     second = closest.copy()
-    for number, region in enumerate(regions):
-        distance = np.square(u - region.x) + np.square(v - region.y)
+    for number, village in enumerate(villages):
+        distance = np.square(u - village.x) + np.square(v - village.y)
         nearest[distance < closest] = number
         np.minimum(second, np.maximum(closest, distance), out=second)
         np.minimum(closest, distance, out=closest)
     closest, second = np.sqrt(closest), np.sqrt(second)
     parcels = Parcels(np.zeros(u.shape, np.uint8), np.zeros(u.shape, np.float32), np.zeros(u.shape, np.float32))
-    for number, region in enumerate(regions):
+    for number, village in enumerate(villages):
         for mask, lay in (
-            (nearest == number, region.fields),
-            ((nearest == number) & (closest * raggedness < region.town), region.blocks),
+            (nearest == number, village.fields),
+            ((nearest == number) & (closest * raggedness < village.town), village.blocks),
         ):
             if mask.any():
                 part = _window_of(mask)
@@ -137,21 +153,21 @@ def settle(seed: int, u: Float, v: Float, anchor: tuple[float, float], raggednes
     return parcels, (second - closest) / 2
 
 
-def _regions(seed: int, u: Float, v: Float, anchor: tuple[float, float]) -> list[Region]:
-    """The villages that are nearest or second nearest to any of the samples."""
+def _villages(seed: int, u: Float, v: Float, anchor: tuple[float, float]) -> list[Village]:
+    """Find the villages that are nearest or second nearest to any of the samples."""
     low = np.array([u.min(), v.min()], np.float64) + anchor
     high = np.array([u.max(), v.max()], np.float64) + anchor
-    first, last = np.floor(low / SPACING).astype(int) - 2, np.floor(high / SPACING).astype(int) + 2
+    first, last = np.floor(low / VILLAGE_SPACING).astype(int) - 2, np.floor(high / VILLAGE_SPACING).astype(int) + 2
     i, j = (a.ravel() for a in np.meshgrid(np.arange(first[0], last[0] + 1), np.arange(first[1], last[1] + 1)))
     jitter = np.stack([uniform(seed, i, j, 1), uniform(seed, i, j, 2)], axis=1).astype(np.float64)
-    seat = SPACING * (np.stack([i, j], axis=1) + 0.15 + 0.7 * jitter)
+    seat = VILLAGE_SPACING * (np.stack([i, j], axis=1) + 0.15 + 0.7 * jitter)
     least = np.linalg.norm(np.maximum(0, np.maximum(low - seat, seat - high)), axis=1)
     most = np.linalg.norm(np.maximum(np.abs(seat - low), np.abs(seat - high)), axis=1)
     near = np.flatnonzero(least <= np.sort(most)[1])
-    return [Region(seed, int(i[k]), int(j[k]), *(float(m) for m in seat[k] - anchor)) for k in near]
+    return [Village(seed, int(i[k]), int(j[k]), *(float(m) for m in seat[k] - anchor)) for k in near]
 
 
 def _window_of(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
-    """Smallest window that holds every ``True`` of a mask, of which there is one at least."""
+    """Find the smallest window that holds every ``True`` of a mask, of which there is one at least."""
     rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(cols[0]), int(cols[-1]) + 1)

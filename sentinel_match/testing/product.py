@@ -6,10 +6,11 @@ import shutil
 import tempfile
 import zipfile
 import zlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from affine import Affine
@@ -20,7 +21,7 @@ from sentinel_match.errors import OutputError
 from sentinel_match.products.tiling import tile_geobox
 from sentinel_match.testing import documents
 from sentinel_match.testing.covers import SEASONS, Season
-from sentinel_match.testing.documents import Content, Scale
+from sentinel_match.testing.documents import Content, MainMetadata, Scale
 from sentinel_match.testing.granule import InventedGranule, Layout, Look, put
 from sentinel_match.testing.identity import Identity, Level
 from sentinel_match.testing.sky import Sky
@@ -36,145 +37,204 @@ if TYPE_CHECKING:
 Zip = Literal["stored", "deflated", "no-dir-entries", "nested"]
 
 
-def write_product(
-    folder: Path,
-    landscape: Landscape,
-    *,
-    date: datetime | str,
-    tile: str | Sequence[str] = "T33UUU",
-    level: Level = "L1C",
-    baseline: str = "05.11",
-    bands: Sequence[str] = ("B04",),
-    pixels: int | tuple[int, int] = 1020,
-    origin: tuple[float, float] | None = None,
-    displacement: Displacement = (0.0, 0.0),
-    season: Season | None = None,
-    sky: Sky | float = 0.0,
-    swath: Polygon | None = None,
-    spacecraft: str = "S2A",
-    orbit: int = 22,
-    discriminator: datetime | str | None = None,
-    station: str = "VGS4",
-    refined: bool | None = None,
-    quantification: int = 10_000,
-    offsets: Mapping[int, int] | None = None,
-    masks: bool = True,
-    footprint: FootprintStyle = "2d",
-    layout: Layout = "compact",
-    zip: Zip | None = None,  # noqa: A002
-    suffix: str | None = None,
-) -> Path:
-    """One acquisition of a landscape as a product, complete: every file its metadata and manifest name is there.
+def write_product(folder: Path, landscape: Landscape, **product: Any) -> Path:
+    """Write one acquisition of a landscape as a product, complete: every file its metadata and manifest name is there.
+
+    >>> write_product(folder, Landscape(7), date="2023-10-06", displacement=(6.4, 18.1))  # doctest: +SKIP
 
     Args:
         folder: where to put it; made if need be.
         landscape: the ground.
-        date: start of the datatake, UTC; it also draws the sensor noise.
-        tile: MGRS tile; several for the granules of the layout ``old``.
-        level: ``L1C`` or ``L2A``. Both show the same reflectance: there is no atmosphere here.
-        baseline: processing baseline, ``02.01`` to ``05.11``, or ``99.99`` for N9999.
-        bands: bands at their native resolution, ``TCI`` among them; for L2A also ``B04_20m``.
-        pixels: side, or (rows, cols), of the granule at 10 m: multiples of 6, from 96 to 10980.
-        origin: easting and northing of its upper left corner, metres; default that of the tile.
-        displacement: metres east and north by which the product shows the ground away from where it is, or a function
-            of position that returns them. The shift between two products is the right one's minus the left one's.
-        season: default that of the date, by the tile's hemisphere.
-        sky: share of the ground under cloud, or the clouds themselves.
-        swath: polygon in the tile's metres outside which there is no data; default none is missing.
-        spacecraft: ``S2A``, ``S2B`` or ``S2C``.
-        orbit: relative orbit.
-        discriminator: when the product was made; default three hours after ``date``.
-        station: ground station of the datastrip, four characters.
-        refined: what the datastrip says of its geometry; default what its baseline suggests.
-        quantification: divisor of the digital numbers.
-        offsets: radiometric offset by ``band_id``; default -1000 for all 13 since 04.00, none before.
-        masks: whether to write MSK_CLOUDS or MSK_CLASSI, and for L2A SCL and MSK_CLDPRB.
-        footprint: whether ``EXT_POS_LIST`` has heights.
-        layout: ``compact``; ``old`` with long names and many granules (L1C); ``planetary`` with GeoTIFF images and no
-            baseline in its name; ``kaggle`` one folder without suffix deeper.
-        zip: pack it: with members stored or deflated, without directory entries, or one folder deeper.
-        suffix: end of the name; default ``.SAFE``, or ``.SAFE.zip`` for a zip.
+        product: ``date``, and every other field of :class:`InventedProduct` that shall not be as usual, by name.
 
     Returns:
         The folder or zip written. It appears whole, or not at all.
 
     Raises:
         OutputError: it exists already.
-        ValueError: arguments that no product could have.
+        ValueError: a product that could not be.
     """
-    tiles = (tile,) if isinstance(tile, str) else tuple(tile)
-    if (level != "L1C") if layout == "old" else (len(tiles) != 1):
-        raise ValueError("several tiles, and long names, are for layout='old' of L1C")
-    start = _time(date)
-    grids = {name: _grid(name, pixels, origin) for name in tiles}
-    identity = Identity(
-        spacecraft=spacecraft,
-        level=level,
-        baseline=baseline,
-        orbit=orbit,
-        tile=tiles[0],
-        start=start,
-        sensing=start + timedelta(minutes=4, seconds=7),
-        made=start + timedelta(hours=3) if discriminator is None else _time(discriminator),
-        station=station,
-    )
-    modern = float(baseline) >= 4
-    look = Look(
-        landscape=landscape,
-        season=season or _season(start, south=epsg_of(grids[tiles[0]]) > 32700),
-        displacement=displacement,
-        sky=sky if isinstance(sky, Sky) else Sky(zlib.crc32(f"{start}".encode()), sky),
-        swath=swath,
-        scale=Scale(
-            quantification, (dict.fromkeys(range(13), -1000) if modern else {}) if offsets is None else offsets
-        ),
-    )
-    old = layout == "old"
-    suffix = suffix if suffix is not None else ".SAFE.zip" if zip else "" if layout == "kaggle" else ".SAFE"
-    name = identity.old_name if old else identity.short_name if layout == "planetary" else identity.name
-    target = folder / f"{name}{suffix}"
-    if target.exists():
-        raise OutputError(target, "it exists already; remove it, or choose another folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder) as scratch:
-        root = Path(scratch) / f"{name}.SAFE"
+    return InventedProduct(landscape=landscape, **product).write(folder)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InventedProduct:
+    """One acquisition of a landscape as a product that can be written.
+
+    Raises:
+        ValueError: it could not be.
+    """
+
+    landscape: Landscape
+    """The ground."""
+    date: datetime | str
+    """Start of the datatake, UTC; it also draws the sensor noise."""
+    tile: str | Sequence[str] = "T33UUU"
+    """MGRS tile; several for the granules of the layout ``old``."""
+    level: Level = "L1C"
+    """``L1C`` or ``L2A``. Both show the same reflectance: there is no atmosphere here."""
+    baseline: str = "05.11"
+    """Processing baseline, ``02.01`` to ``05.11``, or ``99.99`` for N9999."""
+    bands: Sequence[str] = ("B04",)
+    """Bands at their native resolution, ``TCI`` among them; for L2A also ``B04_20m``."""
+    pixels: int | tuple[int, int] = 1020
+    """Side, or (rows, cols), of the granule at 10 m: multiples of 6, from 96 to 10980."""
+    origin: tuple[float, float] | None = None
+    """Easting and northing of its upper left corner, metres; default that of the tile."""
+    displacement: Displacement = (0.0, 0.0)
+    """Metres east and north by which the product shows the ground away from where it is, or a function of position that
+    returns them. The shift between two products is the right one's minus the left one's."""
+    season: Season | None = None
+    """Default that of the date, by the tile's hemisphere."""
+    sky: Sky | float = 0.0
+    """Share of the ground under cloud, or the clouds themselves."""
+    swath: Polygon | None = None
+    """Polygon in the tile's metres outside which there is no data; default none is missing."""
+    spacecraft: str = "S2A"
+    """``S2A``, ``S2B`` or ``S2C``."""
+    orbit: int = 22
+    """Relative orbit."""
+    discriminator: datetime | str | None = None
+    """When the product was made; default three hours after ``date``."""
+    station: str = "VGS4"
+    """Ground station of the datastrip, four characters."""
+    refined: bool | None = None
+    """What the datastrip says of its geometry; default what its baseline suggests."""
+    quantification: int = 10_000
+    """Divisor of the digital numbers."""
+    offsets: Mapping[int, int] | None = None
+    """Radiometric offset by ``band_id``; default -1000 for all 13 since 04.00, none before."""
+    masks: bool = True
+    """Whether to write MSK_CLOUDS or MSK_CLASSI, and for L2A SCL and MSK_CLDPRB."""
+    footprint: FootprintStyle = "2d"
+    """Whether ``EXT_POS_LIST`` has heights."""
+    layout: Layout = "compact"
+    """``compact``; ``old`` with long names and many granules (L1C); ``planetary`` with GeoTIFF images and no baseline
+    in its name; ``kaggle`` one folder without suffix deeper."""
+    zip: Zip | None = None
+    """Pack it: with members stored or deflated, without directory entries, or one folder deeper."""
+    suffix: str | None = None
+    """End of the name; default ``.SAFE``, or ``.SAFE.zip`` for a zip."""
+
+    def __post_init__(self) -> None:
+        """Fail now at what no product could have."""
+        if (self.level != "L1C") if self._is_old else (len(self.tiles) != 1):
+            raise ValueError("several tiles, and long names, are for layout='old' of L1C")
+        _ = self.grids
+
+    @property
+    def tiles(self) -> tuple[str, ...]:
+        """List the names of its tiles; all but the layout ``old`` have one."""
+        return (self.tile,) if isinstance(self.tile, str) else tuple(self.tile)
+
+    @cached_property
+    def grids(self) -> dict[str, GeoBox]:
+        """Make the grid at 10 m of each tile."""
+        return {name: _grid(name, self.pixels, self.origin) for name in self.tiles}
+
+    @property
+    def identity(self) -> Identity:
+        """Make the names of the product, which are those of its first tile."""
+        start = _time(self.date)
+        return Identity(
+            spacecraft=self.spacecraft,
+            level=self.level,
+            baseline=self.baseline,
+            orbit=self.orbit,
+            tile=self.tiles[0],
+            start=start,
+            sensing=start + timedelta(minutes=4, seconds=7),
+            made=start + timedelta(hours=3) if self.discriminator is None else _time(self.discriminator),
+            station=self.station,
+        )
+
+    @property
+    def look(self) -> Look:
+        """Say how the ground looks on this date, and how its reflectance is written."""
+        start = _time(self.date)
+        usual_offsets = dict.fromkeys(range(13), -1000) if float(self.baseline) >= 4 else {}
+        return Look(
+            landscape=self.landscape,
+            season=self.season or _season(start, south=epsg_of(self.grids[self.tiles[0]]) > 32700),
+            displacement=self.displacement,
+            sky=self.sky if isinstance(self.sky, Sky) else Sky(zlib.crc32(f"{start}".encode()), self.sky),
+            swath=self.swath,
+            scale=Scale(self.quantification, usual_offsets if self.offsets is None else self.offsets),
+        )
+
+    @property
+    def name(self) -> str:
+        """Return its name without a suffix."""
+        identity = self.identity
+        return {"old": identity.old_name, "planetary": identity.short_name}.get(self.layout, identity.name)
+
+    @property
+    def _is_old(self) -> bool:
+        """Tell whether it has long names and many granules."""
+        return self.layout == "old"
+
+    def write(self, folder: Path) -> Path:
+        """Write it into a folder, which is made if need be.
+
+        Returns:
+            The folder or zip written. It appears whole, or not at all.
+
+        Raises:
+            OutputError: it exists already.
+        """
+        usual_suffix = ".SAFE.zip" if self.zip else "" if self.layout == "kaggle" else ".SAFE"
+        target = folder / f"{self.name}{usual_suffix if self.suffix is None else self.suffix}"
+        if target.exists():
+            raise OutputError(target, "it exists already; remove it, or choose another folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder) as scratch:
+            root = Path(scratch) / f"{self.name}.SAFE"
+            self._write_files(root)
+            if self.zip:
+                _pack(root, Path(scratch) / "packed.zip", self.zip).rename(target)
+            elif self.layout == "kaggle":
+                above = Path(scratch) / "kaggle"
+                above.mkdir()
+                root.rename(above / root.name)
+                above.rename(target)
+            else:
+                root.rename(target)
+        return target
+
+    def _write_files(self, root: Path) -> None:
+        """Write the files of the product: images and quality layers of its granules, metadata, manifest."""
+        identity, look, baseline = self.identity, self.look, float(self.baseline)
         granules = [
-            InventedGranule(replace(identity, tile=each), grid, look, tuple(bands), masks, layout)
-            for each, grid in grids.items()
+            InventedGranule(replace(identity, tile=tile), grid, look, tuple(self.bands), self.masks, self.layout)
+            for tile, grid in self.grids.items()
         ]
         contents = [granule.write(root) for granule in granules]
-        seen = [extent(grid) if swath is None else extent(grid).intersection(swath) for grid in grids.values()]
-        put(
-            root / (identity.old_metadata if old else f"MTD_MSI{level}.xml"),
-            documents.product_xml(
-                identity,
-                [(granule.identity, granule.images) for granule in granules],
-                ext_pos_list(unary_union(seen), str(grids[tiles[0]].crs), footprint),
-                look.scale,
-                Content(tuple(np.sum([content.counts for content in contents], axis=0).tolist())),
-                "GeoTIFF" if layout == "planetary" else "JPEG2000",
-                old,
-            ),
+        extents = [extent(grid) for grid in self.grids.values()]
+        shown = extents if self.swath is None else [area.intersection(self.swath) for area in extents]
+        metadata = MainMetadata(
+            identity=identity,
+            granules=[(granule.identity, granule.images) for granule in granules],
+            footprint=ext_pos_list(unary_union(shown), str(granules[0].geobox.crs), self.footprint),
+            scale=look.scale,
+            content=Content(tuple(np.sum([content.counts for content in contents], axis=0).tolist())),
+            image_format="GeoTIFF" if self.layout == "planetary" else "JPEG2000",
+            old=self._is_old,
         )
-        strip = identity.datastrip if old else identity.datastrip_folder
-        put(
-            root / "DATASTRIP" / strip / (identity.old_datastrip_metadata if old else "MTD_DS.xml"),
-            documents.datastrip_xml(identity, float(baseline) >= 3 if refined is None else refined),
-        )
-        put(root / "manifest.safe", documents.manifest_xml(root, "SHA3-256" if float(baseline) >= 3.01 else "MD5"))
-        if zip:
-            packed = _pack(root, Path(scratch) / "packed.zip", zip)
-        elif layout == "kaggle":
-            packed = Path(scratch) / "kaggle"
-            packed.mkdir()
-            root.rename(packed / root.name)
-        else:
-            packed = root
-        packed.rename(target)
-    return target
+        main, strip = f"MTD_MSI{self.level}.xml", f"{identity.datastrip_folder}/MTD_DS.xml"
+        if self._is_old:
+            main, strip = identity.old_metadata, f"{identity.datastrip}/{identity.old_datastrip_metadata}"
+        put(root / main, documents.product_xml(metadata))
+        refined = baseline >= 3 if self.refined is None else self.refined
+        put(root / "DATASTRIP" / strip, documents.datastrip_xml(identity, refined))
+        put(root / "manifest.safe", documents.manifest_xml(root, "SHA3-256" if baseline >= 3.01 else "MD5"))
 
 
 def _grid(tile: str, pixels: int | tuple[int, int], origin: tuple[float, float] | None) -> GeoBox:
+    """Make the grid of a granule at 10 m.
+
+    Raises:
+        ValueError: no granule has so many pixels.
+    """
     full = tile_geobox(tile)
     rows, cols = (pixels, pixels) if isinstance(pixels, int) else pixels
     if not all(96 <= n <= 10980 and n % 6 == 0 for n in (rows, cols)):
@@ -184,10 +244,12 @@ def _grid(tile: str, pixels: int | tuple[int, int], origin: tuple[float, float] 
 
 
 def _season(date: datetime, south: bool) -> Season:
+    """Tell the season of a date."""
     return SEASONS[((date.month + (6 if south else 0)) % 12) // 3]
 
 
 def _time(value: datetime | str) -> datetime:
+    """Read a time that may be ISO text."""
     return datetime.fromisoformat(value) if isinstance(value, str) else value
 
 

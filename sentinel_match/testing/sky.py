@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 THIN, MEDIUM, THICK = 0.104, 0.35, 0.75
 """Opacity from which a pixel counts as thin cirrus (SCL 10), medium (8) and high probability (9) cloud."""
-HEIGHT = 900.0
+CLOUD_HEIGHT = 900.0
 """Metres of the clouds above the ground; with the sun 16° high their shadows fall 3 km away."""
 
 
@@ -33,13 +33,14 @@ class Sky:
     """Share (0 to 1) of the visible ground under cloud, the thin edges of the clouds included."""
 
     def over(self, geobox: GeoBox, season: Season, swath: Polygon | None = None) -> Clouds:
-        """The clouds over some ground, as many as ``cover`` asks for within ``swath``."""
+        """Place clouds over some ground, as many as ``cover`` asks for within ``swath``."""
         noise = octaves(stream(self.seed, "sky"), 120, 3840, slope=1.5)
         coarse = geobox.zoom_out(max(geobox.shape) // 500 + 1)  # the clouds are smooth: few samples tell their share
         values = noise.at(*axes(coarse))[inside(coarse, swath)]
         level = float(np.quantile(values, 1 - self.cover)) if values.size and 0 < self.cover < 1 else 0.0
-        away, length = np.radians(covers.SUN_AZIMUTH + 180), HEIGHT / np.tan(np.radians(covers.SUN_ELEVATION[season]))
-        return Clouds(noise, self.cover, level, (float(np.sin(away) * length), float(np.cos(away) * length)))
+        azimuth, elevation = np.radians(covers.SUN_AZIMUTH + 180), np.radians(covers.SUN_ELEVATION[season])
+        length = CLOUD_HEIGHT / np.tan(elevation)
+        return Clouds(noise, self.cover, level, (float(np.sin(azimuth) * length), float(np.cos(azimuth) * length)))
 
 
 @dataclass(frozen=True)
@@ -54,14 +55,14 @@ class Clouds:
     """Metres east and north from a cloud to its shadow."""
 
     def opacity(self, geobox: GeoBox, move: tuple[float, float] = (0.0, 0.0)) -> Float:
-        """How much of each pixel's light comes from cloud, (rows, cols), 0 to 1; of the clouds moved by some metres."""
+        """Compute how much of each pixel's light comes from the clouds, (rows, cols), 0 to 1, moved by some metres."""
         if self.cover <= 0 or self.cover >= 1:
             return np.full(geobox.shape, float(self.cover >= 1), np.float32)
         x, y = axes(geobox)
         return smoothstep(self.noise.at(x - move[0], y - move[1]), self.level - 0.1, self.level + 0.4)
 
     def hide(self, image: Float, geobox: GeoBox, band: str) -> Float:
-        """An image of the ground as seen through these clouds."""
+        """Show an image of the ground as it is seen through these clouds."""
         if self.cover <= 0:
             return image
         opacity = self.opacity(geobox)
@@ -70,8 +71,8 @@ class Clouds:
         return lit + opacity * (covers.spectrum("cloud", band) * billows - lit)
 
     def classify(self, classes: NDArray[np.uint8], geobox: GeoBox) -> NDArray[np.uint8]:
-        """Scene classes with the clouds' own written over them: 3 shadow, 10 thin cirrus, 8 and 9 cloud."""
+        """Write the clouds' own classes over scene classes: 3 shadow, 10 thin cirrus, 8 and 9 cloud."""
         opacity = self.opacity(geobox)
-        seen = np.where(self.opacity(geobox, self.shadow) > MEDIUM, np.uint8(3), classes)
+        unclouded = np.where(self.opacity(geobox, self.shadow) > MEDIUM, np.uint8(3), classes)
         cloud = (np.uint8(9), np.uint8(8), np.uint8(10))
-        return np.select([opacity >= THICK, opacity >= MEDIUM, opacity >= THIN], cloud, seen)
+        return np.select([opacity >= THICK, opacity >= MEDIUM, opacity >= THIN], cloud, unclouded)

@@ -30,6 +30,7 @@ from sentinel_match.errors import OutputError
 from sentinel_match.matchers import Arrays, Matches
 from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.testing import (
+    InventedProduct,
     Landscape,
     MatcherContractError,
     Sky,
@@ -462,6 +463,12 @@ def test_two_downlinks_of_one_datatake_make_two_complementary_products(tmp_path:
     assert (valid[0] ^ valid[1]).all()
     assert 1 == len({e.get("datatakeIdentifier") for p in pair for e in xml(p / "MTD_MSIL1C.xml").iter("Datatake")})
     assert 2 == len({e.get("datastripIdentifier") for p in pair for e in xml(p / "MTD_MSIL1C.xml").iter("Granule")})
+
+
+def test_a_product_is_a_value_that_has_its_name_before_it_is_written(tmp_path: Path) -> None:
+    product = InventedProduct(landscape=GROUND, date=DATE, pixels=96)
+    assert f"{product.name}.SAFE" == product.write(tmp_path / "one").name
+    assert f"{product.name}.SAFE" == write_product(tmp_path / "other", GROUND, date=DATE, pixels=96).name
 
 
 def test_a_product_is_never_written_over_another(tmp_path: Path) -> None:
