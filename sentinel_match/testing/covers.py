@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from sentinel_match.products.metadata import BANDS
+from sentinel_match.products.metadata import BANDS_BY_ID
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Season = Literal["winter", "spring", "summer", "autumn"]
 SEASONS: tuple[Season, ...] = ("winter", "spring", "summer", "autumn")
 
-RESOLUTION = dict(zip(BANDS, (60, 10, 10, 10, 20, 20, 20, 10, 20, 60, 60, 20, 20), strict=True))
+RESOLUTION = dict(zip(BANDS_BY_ID, (60, 10, 10, 10, 20, 20, 20, 10, 20, 60, 60, 20, 20), strict=True))
 """Native ground sampling distance by band, metres."""
 
 SUN_ELEVATION: dict[Season, float] = {"winter": 16.0, "spring": 47.0, "summer": 59.0, "autumn": 31.0}
@@ -107,7 +107,7 @@ WATER = _constant("water", 0.0, water=1.0)
 
 def spectrum(name: str, band: str) -> float:
     """Look up the reflectance of a pure spectrum (``snow``, ``cloud``, …) in a band."""
-    return _MATERIALS[name][BANDS.index(band)]
+    return _MATERIALS[name][BANDS_BY_ID.index(band)]
 
 
 @cache

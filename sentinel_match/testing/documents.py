@@ -10,7 +10,7 @@ import numpy as np
 from lxml import etree
 from lxml.builder import E, ElementMaker
 
-from sentinel_match.products.metadata import BANDS
+from sentinel_match.products.metadata import BANDS_BY_ID
 from sentinel_match.testing.covers import RESOLUTION, SUN_AZIMUTH, SUN_ELEVATION, Season
 from sentinel_match.testing.identity import Identity, stamp
 from sentinel_match.testing.swath import epsg_of
@@ -81,7 +81,7 @@ class Scale:
 
     def offset(self, band: str) -> int:
         """Look up the offset of a band, by name."""
-        return self.offsets.get(BANDS.index(band), 0)
+        return self.offsets.get(BANDS_BY_ID.index(band), 0)
 
 
 def psd(identity: Identity) -> int:
@@ -194,7 +194,7 @@ def _characteristics(scale: Scale, l2a: bool) -> list[etree._Element]:
             bandId=str(k),
             physicalBand=band.replace("B0", "B"),
         )
-        for k, band in enumerate(BANDS)
+        for k, band in enumerate(BANDS_BY_ID)
     ]
     return [
         *special,

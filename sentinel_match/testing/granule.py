@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.features import shapes
 from shapely.geometry import Polygon, shape
 
-from sentinel_match.products.metadata import BANDS
+from sentinel_match.products.metadata import BANDS_BY_ID
 from sentinel_match.testing import documents
 from sentinel_match.testing.codec import whole, write_image
 from sentinel_match.testing.covers import RESOLUTION, Season
@@ -182,7 +182,7 @@ class InventedGranule:
 def _resolved(band: str) -> tuple[str, int]:
     """Split ``B04`` or ``B04_20m`` into name and resolution."""
     name, _, metres = band.partition("_")
-    if name not in {*BANDS, "TCI", "SCL"}:
+    if name not in {*BANDS_BY_ID, "TCI", "SCL"}:
         raise ValueError(f"{band!r} is no band of Sentinel-2")
     return name, int(metres.removesuffix("m")) if metres else RESOLUTION.get(name, 10)
 
