@@ -16,16 +16,16 @@ from sentinel_match.evaluate.listing import ListedPair, list_archives, read_list
 from sentinel_match.evaluate.protocol import TestedMethod, parse_method, run
 from sentinel_match.evaluate.record import Record
 from sentinel_match.evaluate.samples import Sample, Sampling, prepare
-from sentinel_match.evaluate.summary import Control, Summary, controls, summarise
+from sentinel_match.evaluate.summary import Control, MethodSummary, controls, summarise
 
 __all__ = [
     "Control",
     "Diary",
     "ListedPair",
+    "MethodSummary",
     "Record",
     "Sample",
     "Sampling",
-    "Summary",
     "TestedMethod",
     "controls",
     "list_archives",

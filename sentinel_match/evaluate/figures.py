@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from sentinel_match.evaluate.record import Record
-    from sentinel_match.evaluate.summary import Summary
+    from sentinel_match.evaluate.summary import MethodSummary
 
 BAR_TITLES = ("correct points (1 px)", "precision at 1 px", "coverage")
-BAR_VALUES: tuple[Callable[[Summary], float], ...] = (
+BAR_VALUES: tuple[Callable[[MethodSummary], float], ...] = (
     lambda summary: summary.believed_correct_1,
     lambda summary: summary.believed_precision_1,
     lambda summary: summary.believed_coverage,

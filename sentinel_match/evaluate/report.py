@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from sentinel_match.evaluate.pose import PoseRecord, PoseSummary
     from sentinel_match.evaluate.record import Record
-    from sentinel_match.evaluate.summary import Control, Summary
+    from sentinel_match.evaluate.summary import Control, MethodSummary
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ TABLE = (
 CONTROLS = ("method", "identity", "unrelated", "hidden", "shuffled, precision at 3 px")
 
 
-def table(summaries: Iterable[Summary]) -> list[list[object]]:
+def table(summaries: Iterable[MethodSummary]) -> list[list[object]]:
     """Format the rows of ``TABLE``, of whole sets."""
     rows: list[list[object]] = []
     for s in summaries:

@@ -35,7 +35,7 @@ class Areas(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Summary:
+class MethodSummary:
     """One method on one group of pairs."""
 
     method: str
@@ -123,7 +123,7 @@ class Control:
         return asdict(self)
 
 
-def summarise(records: Sequence[Record], seed: int = 0) -> tuple[Summary, ...]:
+def summarise(records: Sequence[Record], seed: int = 0) -> tuple[MethodSummary, ...]:
     """Summarise each method over everything, each set and each stratum; controls and hidden pairs are left out."""
     pairs = [r for r in records if r.kind == "pair"]
     rows = []
@@ -170,7 +170,7 @@ def _groups(records: Sequence[Record]) -> Iterator[tuple[str, str, list[Record]]
         yield ALL_SETS, "=".join(facts), [r for r in records if r.strata.get(facts[0]) == facts[1]]
 
 
-def _summary(method: str, name: str, stratum: str, records: Sequence[Record], seed: int) -> Summary:
+def _summary(method: str, name: str, stratum: str, records: Sequence[Record], seed: int) -> MethodSummary:
     places = [r.place for r in records]
 
     def column(value: Callable[[Record], float]) -> np.ndarray:
@@ -188,7 +188,7 @@ def _summary(method: str, name: str, stratum: str, records: Sequence[Record], se
     coverage = interval(lambda r: r.coverage)
     believed_precision = interval(lambda r: r.believed_precision_1)
     corners = ByModel(*(np.array(errors, np.float64) for errors in zip(*(r.corner for r in records), strict=True)))
-    return Summary(
+    return MethodSummary(
         method=method,
         set=name,
         stratum=stratum,
