@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-VERSION = 3
+RUN_VERSION = 3
 """Of what ``matching`` and ``accuracy`` make of the same inputs: raise it when that changes."""
 
 LIBRARIES = (
@@ -195,7 +195,7 @@ def _series(result: Run) -> tuple[SeriesReport, ...]:
 
 
 def _fault(scene: Scene, options: Options) -> SentinelMatchError | None:
-    """Why no pair of this scene can succeed, as far as its metadata tells."""
+    """Say why no pair of this scene can succeed, as far as its metadata tells."""
     try:
         for name in band_names(inputs.common_band(scene, scene, options.band)):
             for band in source_of(scene, name, options.resolution).bands:
@@ -220,7 +220,12 @@ def _one(
     try:
         band = inputs.common_band(pair.left, pair.right, options.band)
         facts = [_depends_on(scene, band, options.resolution, hashes) for scene in (pair.left, pair.right)]
-        recipe = digest({"version": VERSION, "loaded": PREPARATION_VERSION, "options": options.recipe, "inputs": facts})
+        recipe = digest({
+            "version": RUN_VERSION,
+            "loaded": PREPARATION_VERSION,
+            "options": options.recipe,
+            "inputs": facts,
+        })
         done = _done(folder, recipe, files)
         if done is not None:
             status = "failed" if done.error else "kept"
@@ -276,7 +281,7 @@ def _done(folder: Path, recipe: str, files: Sequence[str]) -> PairRecord | None:
 
 
 def _whole(path: Path, size: int) -> bool:
-    """Whether nothing of a file is lost. QGIS writes into a GeoPackage and over a style: that is no damage."""
+    """Check that nothing of a file is lost. QGIS writes into a GeoPackage and over a style: that is no damage."""
     if path.name == GEOPACKAGE:
         with path.open("rb") as file:
             head = file.read(100)
@@ -287,7 +292,7 @@ def _whole(path: Path, size: int) -> bool:
 
 
 def _depends_on(scene: Scene, band: str, resolution: float | None, hashes: dict[str, str]) -> list[object]:
-    """All of a scene that a result depends on: grids, radiometry, the content of its files."""
+    """List all of a scene that a result depends on: grids, radiometry, the content of its files."""
     facts: list[object] = [scene.id]
     images = dict.fromkeys(b for name in band_names(band) for b in source_of(scene, name, resolution).bands)
     for image in images:

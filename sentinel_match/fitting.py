@@ -24,7 +24,8 @@ from sentinel_match.errors import BadPoints
 from sentinel_match.formats.header import SceneIdentity
 from sentinel_match.formats.read import Table, read_table
 from sentinel_match.geometry.grids import in_metres
-from sentinel_match.geometry.transform import KINDS, azimuth_of_track
+from sentinel_match.geometry.kinds import KINDS
+from sentinel_match.geometry.transform import azimuth_of_track
 from sentinel_match.matchers import WITNESS
 from sentinel_match.summary import Edits, Fitting
 from sentinel_match.tiepoints import BY_HAND, REASONS, TiePoints
@@ -218,7 +219,7 @@ def _path(path: object) -> Path:
 
 
 def _renamed(table: Table, columns: Mapping[str, str]) -> Table:
-    """Rows by the names of ours."""
+    """Rename the columns of rows to ours."""
     present = {name for row in table.rows for name in row}
     for ours, theirs in columns.items():
         if ours not in NAMES:
@@ -232,7 +233,7 @@ def _renamed(table: Table, columns: Mapping[str, str]) -> Table:
 
 
 def _crs(table: Table, given: str | None) -> str:
-    """CRS of the coordinates in the rows."""
+    """Find the CRS of the coordinates in the rows."""
     from pyproj import CRS
     from pyproj.exceptions import CRSError
 
@@ -252,7 +253,7 @@ def _crs(table: Table, given: str | None) -> str:
 
 
 def _ends(table: Table, crs: str) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """(N, 2) left, (N, 2) right, and (N,) which were moved."""
+    """Read (N, 2) left, (N, 2) right, and (N,) which were moved."""
     from pyproj import Transformer
 
     right = np.column_stack([table.numbers("right_x"), table.numbers("right_y")])
@@ -331,7 +332,7 @@ def _fitting(before: Summary | None, crs: str, left: NDArray[np.float64], gsd: f
 
 
 def _pixels(table: Table, side: str, xy: NDArray[np.float64], moved: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """(N, 2) pixels as the file has them; where a point was moved, as its neighbours' say; NaN where nothing does."""
+    """Read (N, 2) pixels of a side; where a point was moved, as its neighbours' say; NaN where nothing does."""
     pixels = np.column_stack([table.numbers(f"{side}_{axis}", np.nan) for axis in ("col", "row")])
     known = np.isfinite(pixels).all(1) & ~moved
     if not moved.any() or known.sum() < 3:

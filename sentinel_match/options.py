@@ -7,7 +7,7 @@ from numbers import Integral, Real
 from types import NoneType
 from typing import TYPE_CHECKING, cast
 
-from sentinel_match.geometry import transform
+from sentinel_match.geometry import kinds
 from sentinel_match.matchers.phase import Phase
 from sentinel_match.matching import subpixel
 from sentinel_match.matching.correspondences import AUTO, Method, create_on
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from sentinel_match import matchers
 
-VERSION = 2
+OPTIONS_VERSION = 2
 """Of everything in matching that changes a result: part of every recipe."""
 
-SPACING = 16
+PHASE_SPACING = 16
 """Least pixels between the points of ``phase`` alone: refinement measures the same ones again, on its own grid. With 8
 px it takes four times as long for the same inliers within 2 % (T33UUU, T36UYA, snow to June, half cloudy). In ``auto``,
 whose unrefined points are kept where weak texture cannot be refined, 16 px would lose a sixth of them."""
@@ -86,8 +86,8 @@ class Options:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"Options.{name} is {value!r}, and must be larger than 0")
-        if self.model is not None and self.model not in transform.KINDS:
-            raise ValueError(f"Options.model is {self.model!r}, and must be one of {', '.join(transform.KINDS)}")
+        if self.model is not None and self.model not in kinds.KINDS:
+            raise ValueError(f"Options.model is {self.model!r}, and must be one of {', '.join(kinds.KINDS)}")
         if isinstance(self.matcher, str):
             named = None if self.matcher == AUTO else create_on(self.matcher, self.refinement.device)
             object.__setattr__(self, "matcher", named)
@@ -102,7 +102,7 @@ class Options:
         """Return how ``correspond`` shall look, for a kind of plane transform."""
         matcher = cast("matchers.Matcher | None", self.matcher)
         if isinstance(matcher, Phase):
-            matcher = replace(matcher, spacing=max(matcher.spacing, SPACING))
+            matcher = replace(matcher, spacing=max(matcher.spacing, PHASE_SPACING))
         return Method(
             matcher,
             guided=self.guided,
@@ -116,9 +116,9 @@ class Options:
 
     @property
     def recipe(self) -> Mapping[str, object]:
-        """What a result depends on besides the inputs, JSON-able."""
+        """List what a result depends on besides the inputs, JSON-able."""
         return {
-            "version": VERSION,
+            "version": OPTIONS_VERSION,
             "band": self.band,
             "resolution": self.resolution,
             "method": self.method(self.model or "").recipe,

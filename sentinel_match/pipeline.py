@@ -21,7 +21,7 @@ from sentinel_match.accuracy.coverage import cover
 from sentinel_match.accuracy.ecc import second_estimate
 from sentinel_match.comparison import Comparison, ImageUse, MatcherReport
 from sentinel_match.errors import NoGeoreference, NoMatch, NoOverlap, NothingClear
-from sentinel_match.geometry import robust, transform
+from sentinel_match.geometry import kinds, robust
 from sentinel_match.geometry.grids import crs_name, native_pixels, pixel_size, same_lattice, to_metres, to_pixels
 from sentinel_match.geometry.transform import azimuth_of_track
 from sentinel_match.matching import cells, consensus, subpixel
@@ -99,7 +99,7 @@ def match_scenes(
             raise NothingClear(left.id, right.id, hidden_shares(a.loaded, b.loaded))
     kind = (
         options.model
-        if options.model in transform.MINIMAL
+        if options.model in kinds.MINIMAL
         else ("similarity" if same_lattice(a.raster.geobox, b.loaded.raster.geobox) else "affine")
     )
     with clock("match"):
@@ -230,7 +230,7 @@ def _use(side: PairSide) -> ImageUse:
 
 
 def thinned(found: Correspondences, spacing: float) -> Correspondences:
-    """Believed matches no closer together than points of the grid; the others are believed no longer.
+    """Thin out the inliers until they are no closer together than points of the grid.
 
     Args:
         found: may be far denser in the few cells that were looked at.
@@ -245,7 +245,7 @@ def thinned(found: Correspondences, spacing: float) -> Correspondences:
 def with_matches(
     measured: subpixel.Measurements, method: NDArray[np.str_], found: Correspondences, place: NDArray[np.intp]
 ) -> tuple[subpixel.Measurements, NDArray[np.str_]]:
-    """Where a believed match could not be measured any better, it is added as it was found.
+    """Add each inlier that could not be measured any better as it was found.
 
     Args:
         measured: places.

@@ -72,12 +72,12 @@ class Run:
 
     @property
     def clean(self) -> bool:
-        """Whether every product could be read and every pair matched."""
+        """Tell whether every product could be read and every pair matched."""
         return not self.catalogue.refused and all(o.status != "failed" for o in self.outcomes)
 
     @property
     def matched(self) -> tuple[Outcome, ...]:
-        """The pairs that have tie points, from now or from an earlier run."""
+        """List the pairs that have tie points, from now or from an earlier run."""
         return tuple(outcome for outcome in self.outcomes if outcome.summary is not None)
 
 

@@ -128,12 +128,12 @@ class Summary(ShiftStatistics):
 
     @property
     def second(self) -> SecondEstimate | None:
-        """What the second estimator says; ``None`` where points were fitted without their images."""
+        """Return what the second estimator says; ``None`` where points were fitted without their images."""
         return self.comparison.second if self.comparison else None
 
     @property
     def doubtful(self) -> bool:
-        """Whether the second estimator contradicts the tie points."""
+        """Tell whether the second estimator contradicts the tie points."""
         return self.second is not None and self.second.agrees is False
 
     def to_dict(self) -> dict[str, Any]:

@@ -83,37 +83,37 @@ class TiePoints:
 
     @property
     def transform(self) -> Transform:
-        """The fitted transform: call it with (N, 2) metres of the left image for metres of the right one."""
+        """Return the fitted transform: call it with (N, 2) metres of the left image for metres of the right one."""
         return self.summary.transform
 
     @property
     def band(self) -> str:
-        """What was compared."""
+        """Name what was compared."""
         return self.summary.band
 
     @property
     def crs(self) -> str:
-        """Projected CRS of the metric coordinates, ``EPSG:32633``: the left scene's."""
+        """Name the projected CRS of the metric coordinates, ``EPSG:32633``: the left scene's."""
         return self.summary.crs
 
     @property
     def gsd(self) -> float:
-        """Ground sampling distance the points were measured at, metres."""
+        """Return the ground sampling distance the points were measured at, metres."""
         return self.summary.gsd_m
 
     @property
     def shift(self) -> NDArray[np.float64]:
-        """(N, 2) right minus left: east, north in metres."""
+        """Compute (N, 2) right minus left: east, north in metres."""
         return np.asarray(self.right_xy - self.left_xy)
 
     @property
     def azimuth(self) -> NDArray[np.float64]:
-        """(N,) direction of the shift, degrees clockwise from grid north, 0 to 360."""
+        """Compute (N,) the direction of the shift, degrees clockwise from grid north, 0 to 360."""
         return np.asarray(np.degrees(np.arctan2(*self.shift.T)) % 360)
 
     @property
     def lonlat(self) -> NDArray[np.float64]:
-        """(N, 2) longitude and latitude on WGS 84 of the left ends, degrees."""
+        """Compute (N, 2) longitude and latitude on WGS 84 of the left ends, degrees."""
         from pyproj import Transformer
 
         to_lonlat = Transformer.from_crs(self.crs, "EPSG:4326", always_xy=True)
@@ -211,7 +211,7 @@ class TiePoints:
 
     @property
     def __geo_interface__(self) -> dict[str, Any]:
-        """A GeoJSON FeatureCollection of the left ends, for geopandas, folium, shapely and others."""
+        """Give a GeoJSON FeatureCollection of the left ends, for geopandas, folium, shapely and others."""
         columns = {name: values.tolist() for name, values in self.columns().items()}
         features = [
             {

@@ -75,7 +75,7 @@ class Series:
 
     @property
     def redundancy(self) -> int:
-        """How many pairs there are beyond those that link the acquisitions."""
+        """Count the pairs beyond those that link the acquisitions."""
         return len(self.links) - len(self.names) + 1
 
 
@@ -88,7 +88,7 @@ class Loop(NamedTuple):
 
 
 def adjust(links: Sequence[Link]) -> list[Series]:
-    """Offsets of the acquisitions of each set that pairs link, the largest set first.
+    """Adjust the offsets of the acquisitions of each set that pairs link, the largest set first.
 
     Args:
         links: pairs; shifts of one set must be in one frame (one CRS).
@@ -101,7 +101,7 @@ def adjust(links: Sequence[Link]) -> list[Series]:
 
 
 def loops(links: Sequence[Link]) -> list[Loop]:
-    """Every triangle of pairs, and by how much it does not close, the worst first."""
+    """List every triangle of pairs, and by how much it does not close, the worst first."""
     shift = {(link.left, link.right): np.asarray(link.shift) for link in links}
     shift |= {(right, left): -value for (left, right), value in shift.items()}
     neighbours: dict[str, set[str]] = {}
@@ -117,7 +117,7 @@ def loops(links: Sequence[Link]) -> list[Loop]:
 
 
 def _linked(links: Sequence[Link]) -> list[list[Link]]:
-    """The links of each connected set."""
+    """Split links into those of each connected set."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -156,7 +156,7 @@ def _two(values: NDArray[np.float64]) -> tuple[float, float]:
 def _solved(
     design: NDArray[np.float64], shift: NDArray[np.float64], expected: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], float, NDArray[np.bool_]]:
-    """Offsets, their standard deviations, residuals, that of unit weight, and which pairs contradict the others."""
+    """Solve for offsets, their standard deviations, residuals, that of unit weight, and who contradicts the others."""
     weight = expected**-2.0
     down = np.ones(len(shift))
     free = len(shift) - design.shape[1] + 1
@@ -177,7 +177,7 @@ def _solved(
 
 
 def _outlying(values: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """(N,) which of some values are none of a normal distribution that the others are of.
+    """Find (N,) which of some values are none of a normal distribution that the others are of.
 
     The generalised extreme Studentised deviate test, of up to a third of them (Rosner 1983, "Percentage Points for a
     Generalized ESD Many-Outlier Procedure"): two that lie aside together do not hide each other.

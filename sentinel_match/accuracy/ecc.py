@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from sentinel_match.geometry.transform import Transform
     from sentinel_match.raster.raster import Raster
 
-LOOKS, SIDE = 36, 128
+ECC_WINDOWS, ECC_SIDE = 36, 128
 """Windows of the second estimator, at most, and their side in pixels."""
 CLEAR = 0.9
 """Least share of such a window that is valid in both images."""
 ALIKE = 0.6
 """Least correlation coefficient at which the second estimator has an answer."""
-FEWEST = 6
+FEWEST_ANSWERS = 6
 """Answers that make a median."""
 DISAGREES = 0.1
 """Pixels between the two estimators from which they contradict each other."""
@@ -51,9 +51,9 @@ def second_estimate(left: Raster, right: Raster, transform: Transform) -> Second
     """
     gsd = pixel_size(left.geobox)
     rows, cols = left.valid.shape
-    corners = places(left.valid, max(SIDE, int(np.sqrt(rows * cols / LOOKS))))
-    centre = to_metres(left.geobox, corners + SIDE / 2)
-    expected = to_pixels(right.geobox, transform(centre)) - SIDE / 2
+    corners = places(left.valid, max(ECC_SIDE, int(np.sqrt(rows * cols / ECC_WINDOWS))))
+    centre = to_metres(left.geobox, corners + ECC_SIDE / 2)
+    expected = to_pixels(right.geobox, transform(centre)) - ECC_SIDE / 2
     corner_there = np.full((len(corners), 2), np.nan)
     for k, ((x, y), there) in enumerate(zip(corners, np.round(expected).astype(int), strict=True)):
         shift = aligned(_cut(left, x, y), _cut(right, *there))
@@ -61,9 +61,9 @@ def second_estimate(left: Raster, right: Raster, transform: Transform) -> Second
             corner_there[k] = there + shift
     answered = np.isfinite(corner_there).all(1)
     looks, answers = len(corners), int(answered.sum())
-    if answers < FEWEST:
+    if answers < FEWEST_ANSWERS:
         return SecondEstimate(looks=looks, answers=answers)
-    measured = to_metres(right.geobox, corner_there[answered] + SIDE / 2)
+    measured = to_metres(right.geobox, corner_there[answered] + ECC_SIDE / 2)
     before, after = measured - centre[answered], measured - transform(centre[answered])
     medians = [[round(float(np.median(values[:, k])), 3) for k in (0, 1)] for values in (before, after)]
     error = [1.2533 * nmad(after[:, k]) / np.sqrt(len(after)) for k in (0, 1)]
@@ -82,35 +82,35 @@ def second_estimate(left: Raster, right: Raster, transform: Transform) -> Second
 
 
 def places(valid: NDArray[np.bool_], step: int) -> NDArray[np.int_]:
-    """(N, 2) x, y of the corners of windows on clear ground, spread evenly.
+    """Spread windows evenly on clear ground: (N, 2) x, y of their corners.
 
     Args:
         valid: (rows, cols) in the images that are compared; a memory map is read window by window.
         step: pixels from one to the next.
     """
     rows, cols = valid.shape
-    if min(rows, cols) < SIDE:
+    if min(rows, cols) < ECC_SIDE:
         return np.empty((0, 2), int)
     corners = [
         (x, y)
-        for y in range((rows - SIDE) % step // 2, rows - SIDE + 1, step)
-        for x in range((cols - SIDE) % step // 2, cols - SIDE + 1, step)
-        if np.asarray(valid[y : y + SIDE, x : x + SIDE]).mean() >= CLEAR
+        for y in range((rows - ECC_SIDE) % step // 2, rows - ECC_SIDE + 1, step)
+        for x in range((cols - ECC_SIDE) % step // 2, cols - ECC_SIDE + 1, step)
+        if np.asarray(valid[y : y + ECC_SIDE, x : x + ECC_SIDE]).mean() >= CLEAR
     ]
     return np.array(corners, int).reshape(-1, 2)
 
 
 def _cut(image: Raster, x: int, y: int) -> MaskedWindow | None:
     rows, cols = image.valid.shape
-    if not (0 <= x <= cols - SIDE and 0 <= y <= rows - SIDE):
+    if not (0 <= x <= cols - ECC_SIDE and 0 <= y <= rows - ECC_SIDE):
         return None
-    window = np.s_[y : y + SIDE, x : x + SIDE]
+    window = np.s_[y : y + ECC_SIDE, x : x + ECC_SIDE]
     valid = np.asarray(image.valid[window], bool)
     return MaskedWindow(np.where(valid, np.asarray(image.pixels[window]), 0).astype(np.float32), valid)
 
 
 def aligned(one: MaskedWindow | None, other: MaskedWindow | None) -> NDArray[np.float64] | None:
-    """(2,) x, y by which the content of the second window lies off the first; ``None`` where they are not alike."""
+    """Measure (2,) x, y by which the second window's content lies off the first; ``None`` where they are not alike."""
     import cv2
 
     if one is None or other is None:
@@ -127,4 +127,4 @@ def aligned(one: MaskedWindow | None, other: MaskedWindow | None) -> NDArray[np.
     except cv2.error:  # it does not converge: the windows have nothing in common
         return None
     moved = np.asarray(matrix[:, 2], float)
-    return moved if alike >= ALIKE and np.hypot(*moved) < SIDE / 8 else None
+    return moved if alike >= ALIKE and np.hypot(*moved) < ECC_SIDE / 8 else None

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 COMMANDS = {
     "scenes": "List what is in these archives: level, tile, date, orbit, cloud, footprint.",
     "pairs": "List which acquisitions to compare, ranked, with the reason of each choice and refusal.",
-    "run": "Everything: from archives to tie points, no parameter chosen.",
+    "run": "Do everything: from archives to tie points, no parameter chosen.",
     "match": "Tie points between two products, or any two georeferenced rasters.",
     "fit": "Fit again after points were edited in QGIS, or fit points of another program.",
     "prepare": "Make one change-ready stack of two dates: all bands on one grid, registered, with masks and proof.",
-    "report": "What a run did, from its folder: in the terminal, and as a page for the browser.",
+    "report": "Show what a run did, from its folder: in the terminal, and as a page for the browser.",
     "evaluate": "Measure how good methods are, on pairs whose truth is known.",
     "images": "Match pictures of which nothing is known: no position, no angle.",
     "train": "Train the network of a method on your own archives, or teach the shipped one your ground.",

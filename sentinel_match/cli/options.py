@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
+from sentinel_match.geometry.kinds import KINDS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound="Callable[..., Any]")
 
 METRES = click.FloatRange(0.01, 10_000)
-BENDS = ("polynomial2", "polynomial3", "track", "field")
 
 
 def _required(_ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]) -> tuple[Requirement, ...]:
@@ -60,7 +61,7 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON inste
 
 
 def together(*options: Callable[[Any], Any]) -> Callable[[F], F]:
-    """One decorator from several, in the order the help shall show them."""
+    """Make one decorator of several, in the order the help shall show them."""
 
     def decorate(function: F) -> F:
         for option in reversed(options):
@@ -108,7 +109,7 @@ mask_options = together(
 
 model = click.option(
     "--model",
-    type=click.Choice(["translation", "similarity", "affine", "homography", *BENDS]),
+    type=click.Choice(KINDS),
     help="How the images may differ (default: the simplest that predicts unseen ground as well as any).",
 )
 
@@ -201,7 +202,7 @@ filter_options = together(
 
 
 def make_filters(values: dict[str, Any]) -> Filters:
-    """The filters among a command's values, taken out of them."""
+    """Take the filters out of a command's values."""
     from dataclasses import fields
 
     from sentinel_match.products.pairing import Filters
@@ -210,7 +211,7 @@ def make_filters(values: dict[str, Any]) -> Filters:
 
 
 def make_masking(values: dict[str, Any]) -> Masking:
-    """The masking among a command's values, taken out of them."""
+    """Take the masking out of a command's values."""
     from sentinel_match.raster.masks import Masking, Reason
 
     keep = set(Masking().keep)
@@ -228,7 +229,7 @@ def make_masking(values: dict[str, Any]) -> Masking:
 
 
 def make_cache(values: dict[str, Any]) -> Cache:
-    """The cache among a command's values, taken out of them."""
+    """Take the cache out of a command's values."""
     from sentinel_match.cache import Cache
 
     folder, limit = values.pop("cache_folder"), int(values.pop("cache_limit") * 1e9)
@@ -236,7 +237,7 @@ def make_cache(values: dict[str, Any]) -> Cache:
 
 
 def make_options(values: dict[str, Any]) -> Options:
-    """How to match, among a command's values, taken out of them.
+    """Take out of a command's values how to match.
 
     The matcher is made first: what it lacks is known before any image is read.
     """
@@ -269,7 +270,7 @@ def make_options(values: dict[str, Any]) -> Options:
 
 
 def _make_matcher(name: str, files: Sequence[Path], device: str) -> Matcher | None:
-    """The matcher of that name, with the user's weights; ``None`` for ``auto``.
+    """Make the matcher of that name, with the user's weights; ``None`` for ``auto``.
 
     Raises:
         UnknownMatcher, WeightsMissing, WeightsDamaged: see :func:`sentinel_match.matchers.create`.

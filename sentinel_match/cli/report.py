@@ -14,7 +14,7 @@ from sentinel_match.cli import options, terminal
 @options.as_json
 @click.pass_context
 def report(ctx: click.Context, /, output: Path, as_json: bool) -> None:
-    """What a run did, from its folder: in the terminal, and as a page for the browser.
+    """Show what a run did, from its folder: in the terminal, and as a page for the browser.
 
     Prints what `run` printed and writes OUTPUT/report.html again. Archives are not needed.
     """

@@ -37,7 +37,7 @@ def run(
     required: tuple[Requirement, ...],
     **values: Any,
 ) -> None:
-    """Everything: from archives to tie points, no parameter chosen.
+    """Do everything: from archives to tie points, no parameter chosen.
 
     Finds the products, proposes pairs, matches each and leaves OUTPUT/scenes.geojson, pairs.geojson, one folder a
     pair with tiepoints.geojson, its style for QGIS and tiepoints.gpkg, series.json for three acquisitions or more,

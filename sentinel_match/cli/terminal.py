@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def progress(*, quiet: bool) -> Iterator[Progress]:
-    """What long work calls to be seen on stderr: a bar on a terminal, a line per stage elsewhere."""
+    """Show progress of long work on stderr: a bar on a terminal, a line per stage elsewhere."""
     if quiet:
         yield lambda _what, _done, _of: None
         return
@@ -56,7 +56,7 @@ def progress(*, quiet: bool) -> Iterator[Progress]:
 def print_table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[str] = ()
 ) -> None:
-    """A table on stdout, as wide as the terminal, or as wide as it needs in a pipe; without rows its title alone."""
+    """Print a table, as wide as the terminal, or as wide as it needs in a pipe; without rows its title alone."""
     from rich.console import Console
     from rich.table import Table
 
@@ -78,7 +78,7 @@ def print_table(
 
 
 def counted(number: int, one: str, many: str = "") -> str:
-    """``1 pair``, ``2 pairs``."""
+    """Write ``1 pair``, ``2 pairs``."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 

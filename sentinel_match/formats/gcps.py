@@ -32,7 +32,7 @@ _GDAL_TYPES = {"uint8": "Byte", "int16": "Int16", "uint16": "UInt16", "int32": "
 
 
 def spread(ties: TiePoints, most: int = MOST) -> NDArray[np.intp]:
-    """Indices of the most exact believed point of every square, squares such that there are at most so many."""
+    """Choose the most exact inlier of every square, by index; squares such that there are at most so many."""
     own = np.flatnonzero(ties.inlier)
     if len(own) <= most:
         return own

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sentinel_match.atomic import write_text
-from sentinel_match.formats.header import Header
+from sentinel_match.formats.header import FileHeader
 from sentinel_match.tiepoints import LONLAT_DIGITS
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def write_geojson(ties: TiePoints, path: Path | str) -> None:
     Raises:
         OutputError: the file could not be written.
     """
-    head: dict[str, Any] = {"type": "FeatureCollection", **Header.of(ties).to_dict()}
+    head: dict[str, Any] = {"type": "FeatureCollection", **FileHeader.of(ties).to_dict()}
     lonlat = ties.lonlat
     if len(ties):
         head["bbox"] = _bbox(lonlat)

@@ -14,7 +14,7 @@ import shapely
 from sentinel_match.atomic import whole
 from sentinel_match.formats import qgis_style
 from sentinel_match.formats.geojson import dumps
-from sentinel_match.formats.header import Header
+from sentinel_match.formats.header import FileHeader
 from sentinel_match.tiepoints import COVERAGE_CELL
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sentinel_match.tiepoints import TiePoints
 
 GEOMETRY = "geom"
-VERSION = "1.2"
+GPKG_VERSION = "1.2"
 """Of the format: GDAL has read it since 2.2; newer ones bring nothing that is used here."""
 METADATA = "sentinel_match"
 """Item of the file's metadata."""
@@ -55,7 +55,7 @@ def write_geopackage(ties: TiePoints, path: Path | str) -> None:
         OutputError: the file could not be written.
     """
     shown = list(layers(ties))
-    metadata = {METADATA: dumps(Header.of(ties).to_dict())}
+    metadata = {METADATA: dumps(FileHeader.of(ties).to_dict())}
     with whole(path) as temporary:
         temporary.unlink()
         for layer in shown:
@@ -64,7 +64,7 @@ def write_geopackage(ties: TiePoints, path: Path | str) -> None:
 
 
 def layers(ties: TiePoints) -> Iterator[VectorLayer]:
-    """The layers of a pair, from the lowest to the topmost."""
+    """Make the layers of a pair, from the lowest to the topmost."""
     said, believed = ties.columns(), ties.inlier.astype(bool)
     said.setdefault("reason", np.full(len(ties), None, object))
     points = np.asarray(shapely.points(ties.left_xy), object)
@@ -100,7 +100,7 @@ def layers(ties: TiePoints) -> Iterator[VectorLayer]:
 
 
 def style(ties: TiePoints, layer: str) -> str:
-    """The QML document of a layer, its exaggeration fitted to the pair."""
+    """Write the QML document of a layer, its exaggeration fitted to the pair."""
     extent = float(np.ptp(ties.left_xy, axis=0).max()) if len(ties) else 0.0
     own = ties.inlier.astype(bool)
     lengths = ties.residual_m if layer == "residuals" else np.hypot(*ties.shift.T)
@@ -137,7 +137,7 @@ def write_layer(
             crs=crs,
             append=path.exists(),
             dataset_metadata=dict(metadata) if metadata else None,
-            dataset_options={"VERSION": VERSION} if driver == "GPKG" and not path.exists() else {},
+            dataset_options={"VERSION": GPKG_VERSION} if driver == "GPKG" and not path.exists() else {},
             layer_options=options,
         )
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.FeatureError) as error:
@@ -145,7 +145,7 @@ def write_layer(
 
 
 def _write_styles(path: Path, documents: Mapping[str, str]) -> None:
-    """The table from which QGIS takes the default style of each layer."""
+    """Write the table from which QGIS takes the default style of each layer."""
     import pyogrio
 
     n = len(documents)
@@ -173,7 +173,7 @@ def _write_styles(path: Path, documents: Mapping[str, str]) -> None:
 
 
 def _coverage(ties: TiePoints) -> VectorLayer:
-    """Cells of a kilometre, counted from the origin of the CRS, that hold a measured point."""
+    """Count points in cells of a kilometre, counted from the origin of the CRS, that hold a measured point."""
     cells, own = np.unique(np.floor(ties.left_xy / COVERAGE_CELL), axis=0, return_inverse=True)
     own, believed = own.ravel(), ties.inlier.astype(bool)
     shift = np.full((len(cells), 2), np.nan)

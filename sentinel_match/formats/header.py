@@ -101,7 +101,7 @@ class SceneIdentity:
 
 
 @dataclass(frozen=True)
-class Header:
+class FileHeader:
     """What a file says of all its points; parts are ``None`` where it does not."""
 
     crs: str = ""
@@ -113,10 +113,10 @@ class Header:
     """Why the file's own summary cannot be used."""
 
     @staticmethod
-    def of(ties: TiePoints) -> Header:
+    def of(ties: TiePoints) -> FileHeader:
         """Say of a set of tie points what files say."""
         left, right = (SceneIdentity.of(scene, ties.band) for scene in (ties.left, ties.right))
-        return Header(ties.crs, left, right, ties.summary)
+        return FileHeader(ties.crs, left, right, ties.summary)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the members that a file has, in their order."""
@@ -129,7 +129,7 @@ class Header:
         }
 
     @staticmethod
-    def from_dict(record: Mapping[str, Any]) -> Header:
+    def from_dict(record: Mapping[str, Any]) -> FileHeader:
         """Read back what ``to_dict`` has made, as far as it is there: another program may have left parts of it."""
         summary, flaw = None, "it has no summary"
         if record.get("summary"):
@@ -140,7 +140,7 @@ class Header:
             except (TypeError, ValueError, AttributeError, IndexError) as error:
                 flaw = f"its summary cannot be read ({error})"
         left, right = (_identity(record.get(side)) for side in ("left", "right"))
-        return Header(str(record.get("projected_crs") or ""), left, right, summary, flaw)
+        return FileHeader(str(record.get("projected_crs") or ""), left, right, summary, flaw)
 
 
 def _identity(record: Any) -> SceneIdentity | None:

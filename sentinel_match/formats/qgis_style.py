@@ -21,7 +21,7 @@ TRUE_SCALE = 2500
 """Denominator of the scale from which a line is drawn as it is: an arrow of 10 m is 4 mm."""
 CLASSES = (0.05, 0.1, 0.2, 0.3)
 """Bounds of the classes of residuals, pixels; the last is Sentinel-2's requirement on registration."""
-COLOURS = ("#2c7bb6", "#7fb8d4", "#ffd166", "#f08a4b", "#d7191c")
+CLASS_COLOURS = ("#2c7bb6", "#7fb8d4", "#ffd166", "#f08a4b", "#d7191c")
 """Of the classes, from exact to doubtful: told apart by the colour-blind (ColorBrewer RdYlBu)."""
 COUNTS = (1, 2, 4, 8, 16)
 """Lower bounds of the classes of points in a cell."""
@@ -37,10 +37,10 @@ Rule = tuple[str, str, Element]
 
 
 def qml(layer: str, exaggeration: float = 1.0, gsd: float = 10.0, every: int = 1) -> str:
-    """The style of a layer, a whole QML document.
+    """Write the style of a layer, a whole QML document.
 
     Args:
-        layer: one of ``LAYERS``; ``tiepoints`` also draws the GeoJSON, one layer of believed and rejected points.
+        layer: one of ``STYLED_LAYERS``; ``tiepoints`` also draws the GeoJSON, one layer of inliers and rejected points.
         exaggeration: how many times longer than they are arrows are drawn; see :func:`exaggeration_for`.
         gsd: metres per pixel, of the classes of residuals.
         every: arrows at every so many-th point only; see :func:`every_for`.
@@ -49,7 +49,7 @@ def qml(layer: str, exaggeration: float = 1.0, gsd: float = 10.0, every: int = 1
         KeyError: there is no such layer.
     """
     root = Element("qgis", version="3.22", styleCategories="Symbology")
-    root.append(LAYERS[layer](exaggeration, gsd, every))
+    root.append(STYLED_LAYERS[layer](exaggeration, gsd, every))
     geometry = {"footprints": "2", "coverage": "2", "matches": "1", "residuals": "1"}.get(layer, "0")
     SubElement(root, "layerGeometryType").text = geometry
     indent(root, " ")
@@ -57,7 +57,7 @@ def qml(layer: str, exaggeration: float = 1.0, gsd: float = 10.0, every: int = 1
 
 
 def exaggeration_for(length: float, extent: float) -> float:
-    """The number 1, 2 or 5 times a power of ten by which arrows of a length become visible.
+    """Choose the number, 1, 2 or 5 times a power of ten, by which arrows of a length become visible.
 
     Args:
         length: of a typical arrow, metres.
@@ -69,12 +69,12 @@ def exaggeration_for(length: float, extent: float) -> float:
 
 
 def every_for(points: int) -> int:
-    """At every how many-th of so many points an arrow is drawn, so that arrows do not hide one another."""
+    """Choose at every how many-th of so many points an arrow is drawn, so that arrows do not hide one another."""
     return max(1, -(-points // ARROWS))
 
 
 def times(exaggeration: float, what: str, every: int = 1) -> str:
-    """What a legend says of exaggerated arrows: ``shift × 200``."""
+    """Say what a legend says of exaggerated arrows: ``shift × 200``."""
     said = f"{what} × {exaggeration:g}"
     return said if every == 1 else f"{said}, at 1 of {every} points"
 
@@ -94,7 +94,7 @@ def _tiepoints(exaggeration: float, gsd: float, every: int) -> Element:
 
 def _rejected(_exaggeration: float, _gsd: float, _every: int) -> Element:
     # A point that a user takes back by setting `inlier` is seen to be taken back
-    taken = ("taken back", '"inlier"', _dot(COLOURS[0]))
+    taken = ("taken back", '"inlier"', _dot(CLASS_COLOURS[0]))
     reasons = {
         "outlier": ("outlier: contradicts the model", "cross2"),
         "unsure": ("unsure: near the model, but a wrong one would be too", "circle"),
@@ -109,10 +109,10 @@ def _rejected(_exaggeration: float, _gsd: float, _every: int) -> Element:
 def _residual_classes(gsd: float) -> Iterable[tuple[str, str, str]]:
     """Label, condition and colour of each class of residuals."""
     bounds = [bound * gsd for bound in CLASSES]
-    yield f"residual < {bounds[0]:g} m ({CLASSES[0]:g} px)", f'"residual_m" < {bounds[0]:g}', COLOURS[0]
-    for (low, high), px, colour in zip(pairwise(bounds), CLASSES[1:], COLOURS[1:], strict=False):
+    yield f"residual < {bounds[0]:g} m ({CLASSES[0]:g} px)", f'"residual_m" < {bounds[0]:g}', CLASS_COLOURS[0]
+    for (low, high), px, colour in zip(pairwise(bounds), CLASSES[1:], CLASS_COLOURS[1:], strict=False):
         yield f"{low:g} to {high:g} m ({px:g} px)", f'"residual_m" >= {low:g} AND "residual_m" < {high:g}', colour
-    yield f"{bounds[-1]:g} m and more", f'"residual_m" >= {bounds[-1]:g}', COLOURS[-1]
+    yield f"{bounds[-1]:g} m and more", f'"residual_m" >= {bounds[-1]:g}', CLASS_COLOURS[-1]
 
 
 def _matches(exaggeration: float, _gsd: float, every: int) -> Element:
@@ -124,7 +124,7 @@ def _residuals(exaggeration: float, _gsd: float, every: int) -> Element:
 
 
 def _lines(what: str, x: str, y: str, exaggeration: float, colour: str, every: int) -> Element:
-    """Lines longer than they are; as they are on a map close enough to see them."""
+    """Draw lines longer than they are; as they are on a map close enough to see them."""
     longer = _symbol("line")
     tip = f'translate(start_point($geometry), "{x}" * {exaggeration:g}, "{y}" * {exaggeration:g})'
     modifier = f"make_line(start_point($geometry), {tip})"
@@ -170,7 +170,7 @@ def _coverage(_exaggeration: float, _gsd: float, _every: int) -> Element:
     ])
 
 
-LAYERS = {
+STYLED_LAYERS = {
     "tiepoints": _tiepoints,
     "rejected": _rejected,
     "matches": _matches,
@@ -182,7 +182,7 @@ LAYERS = {
 
 
 def _rules(rules: Iterable[Rule]) -> Element:
-    """A rule-based renderer, because its legend has a line for whatever is drawn, also for the exaggeration."""
+    """Make a rule-based renderer, because its legend has a line for whatever is drawn, also for the exaggeration."""
     renderer = Element("renderer-v2", type="RuleRenderer", symbollevels="0", enableorderby="0", forceraster="0")
     listed, symbols = SubElement(renderer, "rules", key="{root}"), SubElement(renderer, "symbols")
     for k, (label, condition, symbol) in enumerate(rules):

@@ -13,7 +13,7 @@ from lxml import etree
 
 from sentinel_match.errors import BadPoints
 from sentinel_match.formats.geopackage import METADATA
-from sentinel_match.formats.header import Header
+from sentinel_match.formats.header import FileHeader
 from sentinel_match.geometry.grids import transformed
 from sentinel_match.products.header import read_header
 from sentinel_match.products.xml import UNTRUSTED
@@ -29,7 +29,7 @@ OWN_LAYERS = ("tiepoints", "rejected")
 TRUE, FALSE = {"1", "true", "t", "yes"}, {"0", "false", "f", "no"}
 
 
-NO_HEADER = Header()
+NO_HEADER = FileHeader()
 """Of a file of another program."""
 
 
@@ -47,14 +47,14 @@ class Table:
     """Of the geometry."""
     crs: str = ""
     """Of the metres in the rows, where the file says it."""
-    header: Header = NO_HEADER
+    header: FileHeader = NO_HEADER
     """What the file says of all its points, when it is one of ours."""
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def has(self, name: str) -> bool:
-        """Whether any row has such a value."""
+        """Tell whether any row has such a value."""
         return any(not _empty(row.get(name)) for row in self.rows)
 
     def holds(self, name: str) -> bool:
@@ -62,7 +62,7 @@ class Table:
         return any(name in row for row in self.rows)
 
     def numbers(self, name: str, missing: float | None = None) -> NDArray[np.float64]:
-        """(N,) a column of numbers.
+        """Read (N,) a column of numbers.
 
         Args:
             name: of the column.
@@ -88,11 +88,11 @@ class Table:
         return number if np.isfinite(number) or missing is None else missing
 
     def words(self, name: str, missing: str = "") -> NDArray[np.str_]:
-        """(N,) a column of words."""
+        """Read (N,) a column of words."""
         return np.array([missing if _empty(v := row.get(name)) else str(v) for row in self.rows], "U64")
 
     def truths(self, name: str) -> NDArray[np.bool_]:
-        """(N,) a column of yes and no; yes where nothing is said.
+        """Read (N,) a column of yes and no; yes where nothing is said.
 
         Raises:
             BadPoints: a value is neither.
@@ -163,7 +163,7 @@ def _geojson(path: Path, *, lines: bool) -> Table:
     # Before RFC 7946 a collection could name its CRS; QGIS and others still write it
     crs = collection.get("crs")
     named = crs["properties"].get("name") if isinstance(crs, dict) and isinstance(crs.get("properties"), dict) else crs
-    header = Header.from_dict(collection)
+    header = FileHeader.from_dict(collection)
     rows = [feature.get("properties") or {} for feature in features]
     at = np.array(places).reshape(-1, 2)
     return Table(path, rows, names, at, str(named or "EPSG:4326"), header.crs, header)
@@ -250,7 +250,7 @@ def _by_gdal(path: Path, layer: str | None) -> Table:
                 rows.append({f: _plain(v[k]) for f, v in zip(meta["fields"].tolist(), values, strict=True)})
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
         raise BadPoints(path, f"it cannot be read ({error})") from error
-    header = Header.from_dict(json.loads(metadata)) if metadata else NO_HEADER
+    header = FileHeader.from_dict(json.loads(metadata)) if metadata else NO_HEADER
     if all(isinstance(row.get("id"), int) for row in rows):  # layers and indexed files have an order of their own
         order = sorted(range(len(rows)), key=lambda k: int(rows[k]["id"]))
         rows, names, places = [rows[k] for k in order], [names[k] for k in order], [places[k] for k in order]
@@ -258,6 +258,6 @@ def _by_gdal(path: Path, layer: str | None) -> Table:
 
 
 def _plain(value: Any) -> Any:
-    """Numbers and words as Python has them; nothing for a null."""
+    """Turn a value into what Python has, nothing for a null."""
     value = value.item() if isinstance(value, np.generic) else value
     return None if isinstance(value, float) and np.isnan(value) else value

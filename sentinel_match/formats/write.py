@@ -32,7 +32,7 @@ def write(ties: TiePoints, path: Path | str) -> None:
 
 
 def writer(path: Path | str) -> Callable[[TiePoints, Path | str], None]:
-    """What writes a file of that name.
+    """Find what writes a file of that name.
 
     Raises:
         OutputError: its suffix is unknown.
@@ -99,7 +99,7 @@ def write_csv(ties: TiePoints, path: Path | str) -> None:
 
 
 def _cell(value: object) -> object:
-    """Nothing for what is not known, as every reader of tables understands it."""
+    """Write nothing for what is not known, as every reader of tables understands it."""
     if isinstance(value, bool):
         return str(value).lower()
     return "" if value is None or value != value else value  # noqa: PLR0124

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sentinel_match.geometry.transform import MINIMAL
+from sentinel_match.geometry.kinds import MINIMAL
 
 if TYPE_CHECKING:
     from sentinel_match.geometry.grids import Points

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sentinel_match.geometry.transform import MINIMAL, NoModel, PlaneTransform
+from sentinel_match.geometry.kinds import MINIMAL
+from sentinel_match.geometry.transform import NoModel, PlaneTransform
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from sentinel_match.geometry import robust
-from sentinel_match.geometry.transform import BENDS, MINIMAL, Bend, NoModel, PlaneTransform, Transform
+from sentinel_match.geometry.kinds import BENDS, MINIMAL
+from sentinel_match.geometry.transform import Bend, NoModel, PlaneTransform, Transform
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

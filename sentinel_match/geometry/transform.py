@@ -20,12 +20,6 @@ if TYPE_CHECKING:
 
     from sentinel_match.geometry.grids import Points
 
-MINIMAL = {"translation": 1, "similarity": 2, "affine": 3, "homography": 4}
-"""Points that determine each model, from the most constrained to the least."""
-BENDS = ("polynomial2", "polynomial3", "track", "field")
-"""Kinds beyond a plane transform, from stiff to pliant: surfaces of second and third degree, a curve along the track,
-and a smooth surface."""
-KINDS = (*MINIMAL, *BENDS)
 INCLINATION = np.radians(98.62)
 """Of Sentinel-2's orbit (ESA, Sentinel-2 User Handbook, 2015)."""
 TURNS = 14.3

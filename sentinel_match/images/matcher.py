@@ -16,7 +16,7 @@ import numpy as np
 from sentinel_match import matchers
 from sentinel_match.atomic import whole
 from sentinel_match.errors import DeviceMissing
-from sentinel_match.geometry.transform import MINIMAL
+from sentinel_match.geometry.kinds import MINIMAL
 from sentinel_match.images.figure import visualize_matches
 from sentinel_match.images.matches import PIXEL_CONVENTION, ImageMatches
 from sentinel_match.images.source import view_of

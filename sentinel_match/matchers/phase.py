@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from sentinel_match import models
-from sentinel_match.geometry import robust, transform
+from sentinel_match.geometry import kinds, robust, transform
 from sentinel_match.geometry.chance import ACCEPTED_CHANCE, agreement
 from sentinel_match.matchers import Matches, dense
 from sentinel_match.matchers.builtin import BuiltIn
@@ -173,7 +173,7 @@ def agreed(matches: Matches, radius: float) -> transform.PlaneTransform | None:
     matches = matches.where(robust.decluster(matches.left, matches.score, matches.witnesses))
     left, right, count = matches.left, matches.right, len(matches)
     for kind in ("similarity", "translation"):
-        if count <= 2 * transform.MINIMAL[kind]:
+        if count <= 2 * kinds.MINIMAL[kind]:
             continue
         try:
             pairs = robust.PointPairs(left, right, np.full(count, 0.1))

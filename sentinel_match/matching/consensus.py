@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sentinel_match.geometry import calibration, robust, transform
+from sentinel_match.geometry import calibration, kinds, robust, transform
 from sentinel_match.geometry.chance import ACCEPTED_CHANCE, agreement, by_chance
 from sentinel_match.geometry.grids import pixel_size, to_metres
 
@@ -38,7 +38,7 @@ def coarse_model(
     """
     gsd = pixel_size(a.geobox)
     # A richer model than the points can carry would extrapolate wildly: similarity wants more than one cell of them
-    if len(matches) < 4 * transform.MINIMAL[kind]:
+    if len(matches) < 4 * kinds.MINIMAL[kind]:
         raise transform.NoModel(f"the matcher found {len(matches)} correspondences")
     p, q = to_metres(a.geobox, matches.left), to_metres(b.geobox, matches.right)
     # Small against the tolerance: the fit then narrows to a third of it, and neighbours that err alike cannot bend it

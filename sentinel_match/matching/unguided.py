@@ -71,7 +71,7 @@ class Search:
     rotations: tuple[float, ...] = ROTATIONS
     """Degrees clockwise by which the right image may be turned against the left one, in the order to try."""
     model: str = "similarity"
-    """A kind of :data:`sentinel_match.geometry.transform.MINIMAL`."""
+    """A kind of :data:`sentinel_match.geometry.kinds.MINIMAL`."""
     windows: int = 0
     """Images that were reduced are matched again at full resolution in so many windows, spread over what both show."""
     seed: int = 0

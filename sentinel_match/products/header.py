@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Header:
+class ImageHeader:
     """The header of one image file."""
 
     shape: tuple[int, int]
@@ -38,7 +38,7 @@ class Header:
         return 1.0 if self.geobox is None else ground_resolution(self.geobox)
 
 
-def read_header(path: str) -> Header:
+def read_header(path: str) -> ImageHeader:
     """Read the header of any raster by GDAL.
 
     Args:
@@ -54,7 +54,7 @@ def read_header(path: str) -> Header:
                 georeferenced = source.crs is not None and not source.transform.is_identity
                 geobox = GeoBox.from_rio(source) if georeferenced else None
                 descriptions = tuple(text or "" for text in source.descriptions)
-                header = Header(source.shape, geobox, source.count, source.nodata, source.tags(), descriptions)
+                header = ImageHeader(source.shape, geobox, source.count, source.nodata, source.tags(), descriptions)
     except RasterioError as error:
         raise ValueError(str(error)) from error
     if header.count == 0:

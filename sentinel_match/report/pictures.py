@@ -60,7 +60,7 @@ class QuickLook:
 
     @property
     def weight(self) -> int:
-        """Characters of all pictures."""
+        """Count the characters of all pictures."""
         texts = [value for part in (self, *self.close_ups) for value in vars(part).values() if isinstance(value, str)]
         return sum(map(len, texts))
 

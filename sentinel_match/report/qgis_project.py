@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 PROJECT = "inspect.qgs"
 QGIS = "3.22.0"
-LAYERS = {
+PROJECT_LAYERS = {
     "tiepoints": ("Point", "tie points"),
     "residuals": ("Line", "residuals"),
     "matches": ("Line", "shifts"),
@@ -48,7 +48,7 @@ LAYERS = {
     "coverage": ("Polygon", "coverage"),
 }
 """Layers of a GeoPackage from the top: their geometry, and what a user calls them."""
-COLOURS = {
+REASON_COLOURS = {
     Reason.NODATA: "#808080",
     Reason.DEFECTIVE: "#000000",
     Reason.CLOUD: "#f59620",
@@ -122,7 +122,7 @@ def make(result: Run, out: Path) -> Path | None:
 
 
 def _mark(path: Path) -> str | None:
-    """Of which results a project is, also after QGIS has saved it."""
+    """Read of which results a project is, also after QGIS has saved it."""
     try:
         return etree.parse(path, _parser()).findtext("properties/SentinelMatch/Results")
     except (OSError, etree.XMLSyntaxError):
@@ -174,7 +174,7 @@ def _document(matched: Sequence[tuple[Pair, Summary]], folder: Path) -> etree._E
 
 
 def _vectors(pair: str, crs: str, folder: Path) -> Iterator[ProjectLayer]:
-    """The tie points of a pair: its GeoPackage, or its GeoJSON where there is none."""
+    """List the tie points of a pair: its GeoPackage, or its GeoJSON where there is none."""
     package = folder / pair / GEOPACKAGE
     if not package.exists():
         style = package.with_name(STYLE)
@@ -187,7 +187,7 @@ def _vectors(pair: str, crs: str, folder: Path) -> Iterator[ProjectLayer]:
         styled = base.execute("SELECT name FROM sqlite_master WHERE name = 'layer_styles'").fetchone()
         wanted = "SELECT f_table_name, styleQML FROM layer_styles WHERE useAsDefault AND styleQML <> ''"
         styles = dict(base.execute(wanted)) if styled else {}
-    for table, (geometry, name) in LAYERS.items():
+    for table, (geometry, name) in PROJECT_LAYERS.items():
         if table in tables:
             facts = _style(styles[table].encode()) if table in styles else []
             source = f"{_relative(package, folder)}|layername={table}"
@@ -195,7 +195,7 @@ def _vectors(pair: str, crs: str, folder: Path) -> Iterator[ProjectLayer]:
 
 
 def _style(qml: bytes) -> list[etree._Element]:
-    """What a style says, as parts of a layer; nothing where it is none: users save what they like."""
+    """Read what a style says as parts of a layer; nothing where it is none: users save what they like."""
     try:
         return [part for part in etree.fromstring(qml, _parser()) if part.tag != "layerGeometryType"]
     except etree.XMLSyntaxError as error:
@@ -204,13 +204,13 @@ def _style(qml: bytes) -> list[etree._Element]:
 
 
 def _masks(pair: str, crs: str, folder: Path) -> Iterator[ProjectLayer]:
-    """Why pixels of each image do not count, switched off."""
+    """List why pixels of each image do not count, switched off."""
     path = folder / pair / MASKS_FILE
     for band, side in enumerate(("left", "right"), 1):
         if path.exists():
             entries = [
                 E.paletteEntry(value=str(int(reason)), color=colour, alpha="150", label=reason.name.lower())
-                for reason, colour in COLOURS.items()
+                for reason, colour in REASON_COLOURS.items()
             ]
             drawn = E.rasterrenderer(
                 E.colorPalette(*entries), type="paletted", opacity="1", alphaBand="-1", band=str(band), nodataColor=""
@@ -220,7 +220,7 @@ def _masks(pair: str, crs: str, folder: Path) -> Iterator[ProjectLayer]:
 
 
 def _images(pair: Pair, summary: Summary, folder: Path) -> Iterator[ProjectLayer]:
-    """What was compared of both images, left above right, and their colours, switched off."""
+    """List what was compared of both images, left above right, and their colours, switched off."""
     name = band_names(summary.band)[0]
     colours: list[ProjectLayer] = []
     uses = (summary.comparison.left, summary.comparison.right) if summary.comparison else (None, None)
@@ -301,7 +301,7 @@ def _srs(crs: str) -> etree._Element:
 
 
 def _extent(pair: Pair, crs: str) -> etree._Element:
-    """What both images show."""
+    """Enclose what both images show."""
     from pyproj import Transformer
 
     bounds = (0.0, 0.0, 1.0, 1.0)
@@ -315,7 +315,7 @@ def _extent(pair: Pair, crs: str) -> etree._Element:
 
 
 def _place(asset: Asset, folder: Path) -> str:
-    """As QGIS opens it; relative but for a zip of another suffix, which GDAL knows by braces that QGIS cannot move."""
+    """Name an asset as QGIS opens it; absolute in a zip of another suffix: its braces for GDAL cannot be relative."""
     if asset.member is None:
         return _relative(asset.path, folder)
     if asset.path.suffix.lower() != ".zip":
@@ -324,7 +324,7 @@ def _place(asset: Asset, folder: Path) -> str:
 
 
 def _relative(path: Path, folder: Path) -> str:
-    """From the project, as QGIS marks it: with dots at the beginning; absolute where there is no way."""
+    """Name a path from the project, as QGIS marks it: with dots at the beginning; absolute where there is no way."""
     path = path.resolve()
     try:
         way = Path(os.path.relpath(path, folder)).as_posix()

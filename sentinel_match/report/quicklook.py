@@ -178,14 +178,14 @@ def _view(image: Raster, loaded: PreparedImage, grid: GeoBox) -> SmallView:
 
 
 def _codes(loaded: PreparedImage, grid: GeoBox) -> NDArray[np.uint8]:
-    """(rows, cols) of reasons on another grid."""
+    """Bring reasons to another grid, (rows, cols)."""
     # Nought is what lies outside, so every code goes one up
     codes = landcover.reproject(np.asarray(loaded.reasons) + np.uint8(1), loaded.raster.geobox, grid)
     return np.asarray(np.where(codes == 0, np.uint8(Reason.NODATA), codes - np.uint8(1)), np.uint8)
 
 
 def _write_masks(path: Path, sides: Sequence[PreparedImage], grid: GeoBox) -> None:
-    """Why pixels do not count: a GeoTIFF of codes, a band for the left image and one for the right, 0 where they do.
+    """Write why pixels do not count: a GeoTIFF of codes, a band for each image, the left first, 0 where they do.
 
     Raises:
         OutputError: it cannot be written.
@@ -204,7 +204,7 @@ def _write_masks(path: Path, sides: Sequence[PreparedImage], grid: GeoBox) -> No
 
 
 def _tinted(view: SmallView) -> NDArray[np.uint8]:
-    """(rows, cols, 4) blue, green, red, alpha: what is masked is orange, what is not known is clear."""
+    """Paint (rows, cols, 4) blue, green, red, alpha: what is masked is orange, what is not known is clear."""
     grey = np.repeat(255 * np.clip(view.pixels, 0, 1)[..., None], 3, -1)
     masked = view.codes > Reason.NODATA
     grey[masked] = 0.5 * grey[masked] + 0.5 * MASKED_COLOUR
@@ -213,7 +213,7 @@ def _tinted(view: SmallView) -> NDArray[np.uint8]:
 
 
 def _places(views: Sequence[SmallView], times: int, grid: GeoBox) -> list[tuple[int, int]]:
-    """First row and column of windows that are clear and full of texture in both, far from one another."""
+    """Choose first row and column of windows that are clear and full of texture in both, far from one another."""
     rows, cols = grid.shape
     step = max(1, max(rows, cols) // CLOSE_UP_CANDIDATES)
     span = max(1, CLOSE_UP_SIDE // times)
@@ -276,13 +276,13 @@ def _stretched(pixels: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray
 
 
 def _alike(one: NDArray[np.float32], other: NDArray[np.float32], known: NDArray[np.bool_]) -> float | None:
-    """Pearson's coefficient of the gradients' magnitudes, since fields change and edges stay; ``None`` where flat."""
+    """Correlate the gradients' magnitudes (Pearson), since fields change and edges stay; ``None`` where flat."""
     edges = [np.hypot(*np.gradient(pixels.astype(np.float64)))[known] for pixels in (one, other)]
     return round(float(np.corrcoef(*edges)[0, 1]), 3) if all(e.std() for e in edges) else None
 
 
 def _uri(picture: NDArray[np.uint8]) -> str:
-    """A WebP image as a data URI."""
+    """Write a picture as a WebP data URI."""
     import cv2
 
     _, data = cv2.imencode(".webp", picture, [cv2.IMWRITE_WEBP_QUALITY, WEBP_QUALITY])

@@ -9,7 +9,7 @@ import pytest
 from sentinel_match.formats import qgis_style
 
 
-@pytest.mark.parametrize("layer", qgis_style.LAYERS)
+@pytest.mark.parametrize("layer", qgis_style.STYLED_LAYERS)
 def test_every_rule_of_a_style_has_its_symbol(layer: str) -> None:
     root = ET.fromstring(qgis_style.qml(layer, 200.0).partition("\n")[2])
     assert "qgis" == root.tag

@@ -137,7 +137,7 @@ def test_each_layer_has_its_default_style_inside(ties: TiePoints, tmp_path: Path
     write.write(ties, tmp_path / "ties.gpkg")
     meta, _, _, values = pyogrio.raw.read(tmp_path / "ties.gpkg", layer="layer_styles", read_geometry=False)
     fields = dict(zip(meta["fields"].tolist(), values, strict=True))
-    assert set(qgis_style.LAYERS) == set(fields["f_table_name"])
+    assert set(qgis_style.STYLED_LAYERS) == set(fields["f_table_name"])
     assert fields["useAsDefault"].astype(bool).all()
     assert all("<renderer-v2" in document for document in fields["styleQML"])
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from sentinel_match.geometry import calibration, transform
 from sentinel_match.geometry.chance import ACCEPTED_CHANCE, agreement, by_chance
+from sentinel_match.geometry.kinds import MINIMAL
 from sentinel_match.geometry.robust import PointPairs, fit, robust_fit
-from sentinel_match.geometry.transform import MINIMAL
 
 ORIGIN = np.array([399_960.0, 5_800_020.0])
 

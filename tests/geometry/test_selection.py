@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentinel_match.geometry import robust, transform
+from sentinel_match.geometry import kinds, robust, transform
+from sentinel_match.geometry.kinds import BENDS, KINDS
 from sentinel_match.geometry.selection import Selection, choose, consensus
-from sentinel_match.geometry.transform import BENDS, KINDS, Transform, azimuth_of_track
+from sentinel_match.geometry.transform import Transform, azimuth_of_track
 
 SIDE, NOISE = 60_000.0, 0.8
 
@@ -70,7 +71,7 @@ def test_a_bend_along_the_track_is_named_so() -> None:
 
 def test_more_parameters_never_win_by_fitting_noise() -> None:
     left = ground(150)
-    assert chosen(left, moved(left, noise=3.0)).transform.kind in transform.MINIMAL
+    assert chosen(left, moved(left, noise=3.0)).transform.kind in kinds.MINIMAL
 
 
 def test_one_kind_asked_for_is_taken() -> None:
@@ -87,7 +88,7 @@ def test_wrong_points_bend_nothing() -> None:
     weight = consensus(left, right, model, 10.0)
     found = choose(robust.PointPairs(left, right, np.full(len(left), NOISE)), weight)
     other = ground(500, seed=7)
-    assert found.transform.kind in transform.MINIMAL
+    assert found.transform.kind in kinds.MINIMAL
     assert np.abs(found.transform(other) - moved(other, noise=0)).max() < 0.3
     assert weight[~wild].mean() > 0.6
     assert weight[wild & (np.hypot(*(right - moved(left, noise=0)).T) > 10)].max() == 0

@@ -83,7 +83,7 @@ def test_qgis_opens_every_layer_also_when_all_has_moved(folder: Path, tmp_path: 
     layers = {layer["name"]: layer for layer in said["layers"]}
     assert [] == [name for name, layer in layers.items() if not layer["valid"]]
     assert {"EPSG:32633"} == {layer["crs"] for layer in layers.values()}
-    assert [name for _, name in qgis_project.LAYERS.values()] == [
+    assert [name for _, name in qgis_project.PROJECT_LAYERS.values()] == [
         name for name, layer in layers.items() if "features" in layer
     ]
     (record,) = json.loads((home / "out" / "run.json").read_text())["pairs"]

@@ -70,7 +70,7 @@ def test_vectors_lie_over_images_and_the_tree_knows_every_layer(made: Made) -> N
     tree = parsed(made.out)
     leaves = list(tree.iter("layer-tree-layer"))
     names = [leaf.get("name") for leaf in leaves]
-    vectors = [name for _, name in qgis_project.LAYERS.values()]
+    vectors = [name for _, name in qgis_project.PROJECT_LAYERS.values()]
     assert [*vectors, "masked (left)", "masked (right)", "2021-05-20 B04 (left)", "2021-09-17 B04 (right)"] == names
     assert ["ogr"] * 6 + ["gdal"] * 4 == [leaf.get("providerKey") for leaf in leaves]
     assert [leaf.get("id") for leaf in leaves] == [layer.findtext("id") for layer in tree.iter("maplayer")]

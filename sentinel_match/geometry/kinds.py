@@ -1,0 +1,10 @@
+"""Kinds of transforms, from the most constrained to the most pliant."""
+
+from __future__ import annotations
+
+MINIMAL = {"translation": 1, "similarity": 2, "affine": 3, "homography": 4}
+"""Points that determine each model, from the most constrained to the least."""
+BENDS = ("polynomial2", "polynomial3", "track", "field")
+"""Kinds beyond a plane transform, from stiff to pliant: surfaces of second and third degree, a curve along the track,
+and a smooth surface."""
+KINDS = (*MINIMAL, *BENDS)
