@@ -315,6 +315,14 @@ def test_a_damaged_summary_is_named(ties: TiePoints, tmp_path: Path) -> None:
         read_ties(tmp_path / "ties.geojson")
 
 
+def test_points_of_unknown_products_name_no_folder(ties: TiePoints, tmp_path: Path) -> None:
+    write.write(ties, tmp_path / "ties.csv")
+    write.write(read_ties(tmp_path / "ties.csv"), tmp_path / "again.geojson")
+    again = read_ties(tmp_path / "again.geojson")
+    assert ("left of ties.csv", ()) == (again.left.id, again.left.bands)
+    assert not again.left.path.exists()
+
+
 @pytest.mark.parametrize("wrong", [None, 7, ["ties.gpkg"]])
 def test_what_is_no_path_is_refused_at_once(wrong: object) -> None:
     for read in (read_ties, fit):

@@ -39,7 +39,7 @@ class SceneIdentity:
         """Name a scene."""
         return SceneIdentity(
             id=scene.id,
-            path=str(scene.path),
+            path="" if scene.path == Path() else str(scene.path),
             sensing_time=scene.sensing_time,
             tile=scene.tile,
             level=scene.level,
@@ -79,7 +79,7 @@ class SceneIdentity:
 
     def scene(self) -> Scene:
         """Read the product if it is where it was; else make a scene of what is known of it."""
-        path = Path(self.path)
+        path = Path(self.path or self.id)
         if self.path and path.exists():
             try:
                 scene = read_scene(path)
