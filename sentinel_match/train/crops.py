@@ -92,7 +92,7 @@ class _Source:
     """Cells that may be used."""
 
 
-class _Pair(NamedTuple):
+class _CutPair(NamedTuple):
     """Two cuts of one ground."""
 
     left: NDArray[np.float32]
@@ -205,7 +205,7 @@ class Crops:
             reduction=reduction,
         )
 
-    def _cut_pair(self) -> _Pair:
+    def _cut_pair(self) -> _CutPair:
         self.count += 1
         for attempt in range(CUT_TRIES):
             # Every place has the same say when a network is judged; one that shows nothing is given up
@@ -238,7 +238,7 @@ class Crops:
                 aside = np.subtract(other.picture.shift, one.picture.shift) / reduction
                 first = np.subtract(origin_of(one.picture.geobox), origin_of(place.pictures[0].geobox))
                 middle = (corner + first + wide / 2)[::-1] - one.picture.shift
-                return _Pair(cuts[0], cuts[1], aside, middle, index, reduction)
+                return _CutPair(cuts[0], cuts[1], aside, middle, index, reduction)
         raise NothingToLearn("hardly any of the ground is free of cloud and no-data on two dates")
 
     def _partner(self, one: _Source, sources: list[_Source]) -> _Source | None:
