@@ -71,6 +71,17 @@ def test_no_module_needs_itself() -> None:
     assert set(needs) == free
 
 
+def test_the_design_page_knows_every_room_and_names_no_other() -> None:
+    page = (PACKAGE / "README.md").read_text(encoding="utf-8")
+    table = page.split("## The rooms")[1].split("## Conventions")[0]
+    rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
+    assert ORDER == sorted(re.findall(r"`(\w+)/?`", "".join(rows)), key=ORDER.index)
+    for path in rooms():
+        module = path.stem
+        known = path.parent == PACKAGE or room_of(path) in {"cli", "evaluate", "testing", "train", "models", "matchers"}
+        assert known or module == "__init__" or f"`{module}`" in table, path
+
+
 def test_no_room_outgrows_one_read() -> None:
     long = {p.name: n for p in rooms() if (n := len(p.read_text(encoding="utf-8").splitlines())) > 360}
     assert {} == long

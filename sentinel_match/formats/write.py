@@ -15,19 +15,21 @@ from sentinel_match.errors import OutputError
 from sentinel_match.formats.gcps import write_points, write_vrt
 from sentinel_match.formats.geojson import dumps, features, rounded, write_geojson
 from sentinel_match.formats.geopackage import VectorLayer, style, write_geopackage, write_layer
+from sentinel_match.tiepoints import TiePoints
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from sentinel_match.tiepoints import TiePoints
 
 
 def write(ties: TiePoints, path: Path | str) -> None:
     """Write tie points in the format of a suffix, one of ``WRITERS``; the file appears whole or not at all.
 
     Raises:
+        TypeError: these are no tie points.
         OutputError: the file could not be written, or its suffix is none of these.
     """
+    if not isinstance(ties, TiePoints):
+        raise TypeError(f"write takes TiePoints, not {ties!r}")
     writer(path)(ties, path)
 
 
