@@ -60,7 +60,7 @@ class SentinelMatchError(Exception):
 
 
 @dataclass(eq=False)
-class _File:
+class _OneFile:
     """The facts of an error about one file: which, and why."""
 
     path: Path
@@ -69,7 +69,7 @@ class _File:
 
 
 @dataclass(eq=False)
-class _Pair:
+class _TwoScenes:
     """The facts of an error about two scenes: which."""
 
     left: str
@@ -80,13 +80,13 @@ class InputError(SentinelMatchError):
     """Something about a file the user gave."""
 
 
-class NotAProduct(_File, InputError):
+class NotAProduct(_OneFile, InputError):
     """Neither a Sentinel-2 product nor a raster; the reason says what it is instead."""
 
     sentence = "{path} is neither a Sentinel-2 product nor another image: {reason}."
 
 
-class BrokenProduct(_File, InputError):
+class BrokenProduct(_OneFile, InputError):
     """A product whose archive or XML is damaged, incomplete or hostile."""
 
     sentence = "{path} cannot be read: {reason}."
@@ -152,26 +152,26 @@ class TooFine(InputError):
     )
 
 
-class BadMask(_File, InputError):
+class BadMask(_OneFile, InputError):
     """A user's mask that cannot be used."""
 
     sentence = "The mask {path} cannot be used: {reason}."
 
 
-class BadClasses(_File, InputError):
+class BadClasses(_OneFile, InputError):
     """A user's class map, or the table of its codes, that cannot be used."""
 
     sentence = "The class map {path} cannot be used: {reason}."
 
 
-class BadList(_File, InputError):
+class BadList(_OneFile, InputError):
     """A list of pairs that cannot be used."""
 
     sentence = "The list of pairs {path} cannot be used: {reason}."
 
 
 @dataclass(eq=False)
-class BadPoints(_File, InputError):
+class BadPoints(_OneFile, InputError):
     """A file of points that cannot be used."""
 
     row: str = ""
@@ -183,7 +183,7 @@ class BadPoints(_File, InputError):
         return f"{where} cannot be used: {self.reason}."
 
 
-class NotARun(_File, InputError):
+class NotARun(_OneFile, InputError):
     """A folder that no run has filled."""
 
     sentence = "{path} holds no results of `sentinel-match run`: {reason}."
@@ -193,14 +193,14 @@ class PairError(SentinelMatchError):
     """Two good inputs that cannot be matched with one another."""
 
 
-class NoOverlap(_Pair, PairError):
+class NoOverlap(_TwoScenes, PairError):
     """The valid footprints do not meet."""
 
     sentence = "{left} and {right} show no common ground: their valid footprints do not overlap."
 
 
 @dataclass(eq=False)
-class NothingClear(_Pair, PairError):
+class NothingClear(_TwoScenes, PairError):
     """The overlap is hidden: cloud, shadow, no-data."""
 
     reasons: str
@@ -210,7 +210,7 @@ class NothingClear(_Pair, PairError):
 
 
 @dataclass(eq=False)
-class NoMatch(_Pair, PairError):
+class NoMatch(_TwoScenes, PairError):
     """No common ground that could be verified."""
 
     reason: str
@@ -219,7 +219,7 @@ class NoMatch(_Pair, PairError):
 
 
 @dataclass(eq=False)
-class NotComparable(_Pair, PairError):
+class NotComparable(_TwoScenes, PairError):
     """Their reflectances cannot be brought together."""
 
     reason: str
@@ -256,7 +256,7 @@ class WeightsMissing(MatcherError):
     sentence = "{matcher} needs the weights {file} ({licence}), which are not here: {remedy}."
 
 
-class WeightsDamaged(_File, MatcherError):
+class WeightsDamaged(_OneFile, MatcherError):
     """A weights file that is not the file it should be."""
 
     sentence = "The weights {path} are refused: {reason}."
@@ -285,7 +285,7 @@ class NothingToLearn(TrainingError):
     sentence = "There is nothing to learn from: {reason}; training needs two dates of a place, georeferenced."
 
 
-class BadCheckpoint(_File, TrainingError):
+class BadCheckpoint(_OneFile, TrainingError):
     """A training that cannot be taken up again."""
 
     sentence = "{path} cannot be taken up again: {reason}."
@@ -303,7 +303,7 @@ class ExtraMissing(SentinelMatchError):
     sentence = "{what} need {library}, which is not installed: pip install 'sentinel-match[{extra}]'."
 
 
-class OutputError(_File, SentinelMatchError):
+class OutputError(_OneFile, SentinelMatchError):
     """A result that could not be written."""
 
     sentence = "{path} could not be written: {reason}."

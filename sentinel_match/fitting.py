@@ -26,7 +26,7 @@ from sentinel_match.formats.read import Table, read_table
 from sentinel_match.geometry.grids import in_metres
 from sentinel_match.geometry.kinds import KINDS
 from sentinel_match.geometry.transform import azimuth_of_track
-from sentinel_match.matchers import WITNESS
+from sentinel_match.matchers import WITNESS_DISTANCE_PX
 from sentinel_match.summary import Edits, Fitting
 from sentinel_match.tiepoints import BY_HAND, REASONS, TiePoints
 
@@ -166,7 +166,7 @@ def fit(
         quality=quality,
         refined=refined & ~moved,
         feature=feature,
-        witness=np.full(len(table), WITNESS * gsd),
+        witness=np.full(len(table), WITNESS_DISTANCE_PX * gsd),
         kept=kept,
     )
     scenes = [

@@ -14,7 +14,7 @@ from sentinel_match.geometry import calibration, robust, selection, transform
 from sentinel_match.geometry.chance import ACCEPTED_CHANCE, agreement, by_chance
 from sentinel_match.geometry.grids import pixel_size, to_metres
 from sentinel_match.geometry.robust import nmad
-from sentinel_match.matchers import WITNESS
+from sentinel_match.matchers import WITNESS_DISTANCE_PX
 from sentinel_match.summary import ShiftStatistics, Summary
 from sentinel_match.tiepoints import BY_HAND, COVERAGE_CELL, OUTLIER, UNSURE
 
@@ -267,7 +267,9 @@ def _fitted(
             weight[refined] *= sure**4
         weight[evidence.kept] = 1.0
         kinds = selection.TRIED if fitting.asked is None else (fitting.asked,)
-        chosen = selection.choose(pairs, weight, azimuth=fitting.azimuth, kinds=kinds, apart=WITNESS * gsd, seed=seed)
+        chosen = selection.choose(
+            pairs, weight, azimuth=fitting.azimuth, kinds=kinds, apart=WITNESS_DISTANCE_PX * gsd, seed=seed
+        )
     except transform.NoModel as error:
         raise NoMatch(*ids, str(error)) from error
     return chosen, weight, plane

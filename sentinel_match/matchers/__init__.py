@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 GROUP = "sentinel_match.matchers"
 DEFAULT = "aliked+lightglue"
-WITNESS = 64.0
+WITNESS_DISTANCE_PX = 64.0
 """Pixels within which correspondences share what they look at, unless their method says otherwise."""
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
@@ -47,15 +47,16 @@ class Matches:
     score: NDArray[np.float64]
     """(N,) confidence, 0 to 1."""
     support: NDArray[np.float64] | None = None
-    """(N,) side in pixels of what each looked at; closer ones are no independent witnesses. Unknown = ``WITNESS``."""
+    """(N,) side in pixels of what each looked at; closer ones are no independent witnesses. Where it is unknown,
+    ``WITNESS_DISTANCE_PX``."""
 
     def __len__(self) -> int:
         return len(self.score)
 
     @property
     def witnesses(self) -> NDArray[np.float64]:
-        """(N,) pixels within which correspondences share what they looked at."""
-        return np.full(len(self), WITNESS) if self.support is None else self.support
+        """Compute the (N,) pixels within which correspondences share what they looked at."""
+        return np.full(len(self), WITNESS_DISTANCE_PX) if self.support is None else self.support
 
     def where(self, keep: NDArray[np.bool_] | NDArray[np.int_]) -> Matches:
         """Keep some of them.
@@ -103,7 +104,7 @@ class Matcher(Protocol):
 
     @property
     def recipe(self) -> Mapping[str, object]:
-        """Everything ``describe`` depends on (options, hash of the weights, version of the method): JSON-able."""
+        """Name everything ``describe`` depends on (options, hash of the weights, version of the method): JSON-able."""
         ...
 
     def check(self) -> None:
@@ -127,7 +128,7 @@ class Matcher(Protocol):
         ...
 
     def match(self, left: Arrays, right: Arrays, prior: GeometricPrior | None = None) -> Matches:
-        """Correspondences between two described images. An empty image has none; that is no error.
+        """Find correspondences between two described images. An empty image has none; that is no error.
 
         Args:
             left: what ``describe`` kept of the left image.
@@ -143,12 +144,12 @@ def _entries() -> dict[str, EntryPoint]:
 
 
 def names() -> tuple[str, ...]:
-    """Names of all registered matchers, built-in and plugged in."""
+    """List the names of all registered matchers, built-in and plugged in."""
     return tuple(_entries())
 
 
 def matcher_class(name: str) -> type[Matcher]:
-    """The class registered under a name; importing it loads neither torch nor weights.
+    """Import the class registered under a name; that loads neither torch nor weights.
 
     Raises:
         UnknownMatcher: no matcher of that name.
@@ -162,7 +163,7 @@ def matcher_class(name: str) -> type[Matcher]:
 
 
 def create(name: str = DEFAULT, **options: object) -> Matcher:
-    """A matcher with the given options, checked: what it needs is on this machine.
+    """Make a matcher with the given options and check that what it needs is on this machine.
 
     Raises:
         UnknownMatcher: no matcher of that name.

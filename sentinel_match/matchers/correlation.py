@@ -35,7 +35,7 @@ Points = NDArray[np.float64]
 SPECTRAL_SIGMA = {"intensity": 0.2, "orientation": 0.25}
 """Width of the Gaussian low-pass in cycles per pixel. Intensity: see ``refine``. Orientation: 0.1, 0.15, 0.2, 0.3 find
 846, 1292, 1505, 1627 grid points at 95 % precision from April to August; 0.3 measures 10 % less exactly than 0.2."""
-SOFT = 0.01
+SOFT_GRADIENT = 0.01
 """Gradients well above this (per pixel, of the range 0..1) count by their direction alone; a third to three times as
 much changes the points found by a tenth."""
 
@@ -82,7 +82,7 @@ def part(
     view: str,
     device: torch.device,
 ) -> Part:
-    """The part of some images on one grid around points, padded with invalid where they end.
+    """Cut the part of some images on one grid around points, padded with invalid where they end.
 
     Args:
         images: (rows, cols) each, 0..1: the bands of one scene; memory maps are read here and only here.
@@ -100,25 +100,25 @@ def part(
     top, bottom, start, stop = max(y0, 0), min(y1, rows), max(x0, 0), min(x1, cols)
     clear = np.zeros((y1 - y0, x1 - x0), bool)
     inner = np.s_[top - y0 : bottom - y0, start - x0 : stop - x0]
-    some = top < bottom and start < stop
-    if some:
+    overlap = top < bottom and start < stop
+    if overlap:
         clear[inner] = valid[top:bottom, start:stop]
-    known = torch.from_numpy(clear).to(device)
-    views, shown = [], known
+    mask = torch.from_numpy(clear).to(device)
+    views, view_mask = [], mask
     for image in images:
         pixels = np.zeros(clear.shape, np.float32)
-        if some:
+        if overlap:
             pixels[inner] = image[top:bottom, start:stop]
         pixels[~clear] = 0  # a NaN under the mask would poison the sums
-        seen = torch.from_numpy(pixels).to(device)
+        content = torch.from_numpy(pixels).to(device)
         if view == "orientation":
-            seen, shown = orientation(seen, known)
-        views.append(seen)
-    return Part(tuple(views), shown, torch.tensor([x0, y0], device=device))
+            content, view_mask = orientation(content, mask)
+        views.append(content)
+    return Part(tuple(views), view_mask, torch.tensor([x0, y0], device=device))
 
 
 def orientation(pixels: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients (Sobel) as complex numbers of nearly unit length, and where they are known.
+    """Compute gradients (Sobel) as complex numbers of nearly unit length, and where they are known.
 
     Args:
         pixels: (rows, cols) float32, 0..1.
@@ -129,11 +129,11 @@ def orientation(pixels: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     down = padded[:-2] + 2 * padded[1:-1] + padded[2:]
     across = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
     gx, gy = (down[:, 2:] - down[:, :-2]) / 8, (across[2:] - across[:-2]) / 8
-    known = functional.pad(valid, (1, 1, 1, 1), value=True)
-    known = known[:-2] & known[1:-1] & known[2:]
-    known = known[:, :-2] & known[:, 1:-1] & known[:, 2:]
-    scale = known / (torch.hypot(gx, gy) + SOFT)
-    return torch.complex(gx * scale, gy * scale), known
+    mask = functional.pad(valid, (1, 1, 1, 1), value=True)
+    mask = mask[:-2] & mask[1:-1] & mask[2:]
+    mask = mask[:, :-2] & mask[:, 1:-1] & mask[:, 2:]
+    scale = mask / (torch.hypot(gx, gy) + SOFT_GRADIENT)
+    return torch.complex(gx * scale, gy * scale), mask
 
 
 class Correlator:
@@ -157,7 +157,7 @@ class Correlator:
         self.batch = max(1, 64 * 64**2 // window**2) if self.device.type == "cpu" else 4096
 
     def surfaces(self, at: Points, to: Points, radius: int, cut: Points | None = None) -> Surfaces:
-        """Agreement of the right windows, centred on ``to``, with the left ones, centred on ``at``.
+        """Correlate the right windows, centred on ``to``, with the left ones, centred on ``at``.
 
         Args:
             at: (N, 2) whole pixels in the left image.
@@ -221,7 +221,7 @@ class Correlator:
 
 
 def peaks(height: Tensor) -> Peaks:
-    """Position and height of the highest point of each surface, by parabolas through the logarithms.
+    """Find position and height of the highest point of each surface, by parabolas through the logarithms.
 
     Args:
         height: (N, 2 R + 1, 2 R + 1).

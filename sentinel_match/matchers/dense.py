@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sentinel_match.matchers.correlation import Peaks
     from sentinel_match.matchers.prior import GeometricPrior
 
-SURE = 0.9
+SURE_PROBABILITY = 0.9
 """A point this sure looks no further around."""
 
 
@@ -79,7 +79,7 @@ class GridSurfaces(NamedTuple):
     stride: int
 
     def tops(self, support: float, spacing: float) -> Peaks:
-        """Peaks of the averages over neighbours, displacements in pixels.
+        """Find the peaks of the averages over neighbours, displacements in pixels.
 
         Args:
             support: standard deviation of the average in pixels.
@@ -113,21 +113,21 @@ def surfaces(
 
     shape, points = grid.points(known.shape)
     expected = prior.expected(points)
-    here = known[tuple(points.T[::-1].astype(int))]
+    inner = known[tuple(points.T[::-1].astype(int))]
     radius = max(3, min(int(np.ceil(prior.radius / grid.stride)) + 1, grid.window // 2 - 2))
     height = torch.zeros((len(points), (2 * radius + 1) ** 2), device=device)
     clear = torch.zeros((len(points), 1), device=device)
-    if here.any():
+    if inner.any():
         margin = grid.window // 2 + 2
-        at, to = points[here] / grid.stride, expected[here] / grid.stride
+        at, to = points[inner] / grid.stride, expected[inner] / grid.stride
         one, other = (
             part(side.images, side.valid, where, margin, grid.view, device)
             for side, where in ((left, at), (right, np.round(to)))
         )
-        found = Correlator(one, other, grid.window, grid.view).surfaces(at, to, radius)
-        place = torch.from_numpy(here).to(device)
-        height[place] = (found.height * found.clear[:, None, None]).flatten(1)
-        clear[place] = found.clear[:, None]
+        correlation = Correlator(one, other, grid.window, grid.view).surfaces(at, to, radius)
+        place = torch.from_numpy(inner).to(device)
+        height[place] = (correlation.height * correlation.clear[:, None, None]).flatten(1)
+        clear[place] = correlation.clear[:, None]
     return GridSurfaces(points, expected, height.view(*shape, height.shape[1]), clear.view(*shape, 1), grid.stride)
 
 
@@ -156,7 +156,7 @@ def answered(
 
 
 def probability(top: Peaks, odds: Sequence[float]) -> NDArray[np.float64]:
-    """(N,) that each peak is right, from its height and the strongest other extremum."""
+    """Estimate the (N,) probability that each peak is right, from its height and the strongest other extremum."""
     constant, height, second = odds
     logit = constant + height * np.log(top.quality.clip(1e-3)) + second * np.log(top.second.clip(1e-3))
     return np.asarray(1 / (1 + np.exp(-logit)))
@@ -165,7 +165,7 @@ def probability(top: Peaks, odds: Sequence[float]) -> NDArray[np.float64]:
 def surest(
     answers: Iterable[tuple[float, NDArray[np.float64], NDArray[np.float64]]],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """For each point the answer of the smallest support that is sure, or of the surest.
+    """Choose for each point the answer of the smallest support that is sure, or of the surest.
 
     Args:
         answers: support in pixels, displacements (N, 2) and probabilities (N,), from the smallest support up.
@@ -174,16 +174,17 @@ def surest(
         Probabilities (N,), displacements (N, 2) and supports (N,); 0 where a window's own peak is the one that its
         neighbours agree on: it is a witness by itself.
     """
-    score = shift = used = own = np.empty(0)
-    for support, moved, sure in answers:
-        if not len(own):
-            score, shift, used, own = sure.copy(), moved.copy(), np.full(len(sure), support), moved
+    score = shift = support = first_shift = np.empty(0)
+    for next_support, next_shift, next_score in answers:
+        if not len(first_shift):
+            score, shift, first_shift = next_score.copy(), next_shift.copy(), next_shift
+            support = np.full(len(score), next_support)
             continue
-        better = (sure > score) & (score < SURE)
-        score[better], shift[better], used[better] = sure[better], moved[better], support
-    if len(own):
-        used[np.hypot(*(shift - own).T) < 0.5] = 0
-    return score, shift, used
+        better = (next_score > score) & (score < SURE_PROBABILITY)
+        score[better], shift[better], support[better] = next_score[better], next_shift[better], next_support
+    if len(first_shift):
+        support[np.hypot(*(shift - first_shift).T) < 0.5] = 0
+    return score, shift, support
 
 
 def likely(matches: Matches, valid: NDArray[np.bool_], prior: GeometricPrior, least: float) -> Matches:
@@ -200,6 +201,6 @@ def likely(matches: Matches, valid: NDArray[np.bool_], prior: GeometricPrior, le
     keep = (matches.score >= least) & (col >= 0) & (row >= 0) & (col < cols) & (row < rows)
     keep[keep] = valid[row[keep], col[keep]]
     matches = matches.where(keep)
-    known = prior.likeness(matches.left, matches.right)
-    score = 1 / (1 + np.exp(-known) * (1 / np.clip(matches.score, 1e-6, 1 - 1e-6) - 1))
+    likeness = prior.likeness(matches.left, matches.right)
+    score = 1 / (1 + np.exp(-likeness) * (1 / np.clip(matches.score, 1e-6, 1 - 1e-6) - 1))
     return replace(matches, score=score).where(score >= least)

@@ -17,7 +17,7 @@ import numpy as np
 from sentinel_match import models
 from sentinel_match.matchers import Matches, dense
 from sentinel_match.matchers.builtin import BuiltIn
-from sentinel_match.matchers.phase import REACH, Phase
+from sentinel_match.matchers.phase import WINDOW_REACH_PX, Phase
 from sentinel_match.models.shipped import EVERGREEN
 from sentinel_match.models.weights import Weights, remembered, sha256
 
@@ -30,14 +30,12 @@ if TYPE_CHECKING:
     from sentinel_match.matchers import Arrays
     from sentinel_match.matchers.prior import GeometricPrior
 
-STRIDE = 2
-"""Pixels along one feature."""
-WINDOW = 32
+FEATURE_WINDOW = 32
 """Side of the correlated windows in features."""
-SURE, FEW, PULL = 0.9, 16, 1.0
+ASIDE_PROBABILITY, ASIDE_POINTS, ASIDE_PX = 0.9, 16, 1.0
 """Where so many points this sure lie more than so many pixels aside, windows are moved there and correlated again: what
 lies 4.6 to 8 px aside is otherwise measured 0.2 to 0.4 px short of it across seasons."""
-SUPPORTS = (0.0, 24.0, 48.0)
+FEATURE_SUPPORTS_PX = (0.0, 24.0, 48.0)
 """Standard deviations in pixels of the averages over neighbouring surfaces."""
 
 
@@ -56,7 +54,7 @@ class Evergreen(BuiltIn):
     device: str = "auto"
     """``cpu``, ``cuda``, or ``auto`` = CUDA where there is some."""
 
-    farthest: ClassVar[float] = REACH
+    farthest: ClassVar[float] = WINDOW_REACH_PX
     """Pixels: beyond it this method cannot find anything, right or wrong."""
     name: ClassVar[str] = "evergreen"
     summary: ClassVar[str] = "dense, learned on Sentinel-2 across seasons; for images that nearly lie on each other"
@@ -64,7 +62,7 @@ class Evergreen(BuiltIn):
 
     @property
     def recipe(self) -> Mapping[str, object]:
-        """Everything a result depends on; the device is no part of it."""
+        """Name everything a result depends on, not the device that computes it."""
         (path,) = self.files()
         return {**super().recipe, "weights": sha256(path)}
 
@@ -73,7 +71,7 @@ class Evergreen(BuiltIn):
             raise ValueError(f"spacing must be a multiple of 4, not {self.spacing}")
 
     def describe(self, pixels: NDArray[np.float32], valid: NDArray[np.bool_]) -> Arrays:
-        """Features; see :meth:`sentinel_match.matchers.Matcher.describe`.
+        """Compute features; see :meth:`sentinel_match.matchers.Matcher.describe`.
 
         Returns:
             ``features`` (12, rows / 2, cols / 2) float16 and ``sampled``, where they are valid; ``pixels`` (rows, cols)
@@ -84,10 +82,10 @@ class Evergreen(BuiltIn):
         return {**arrays, **described(self._network(), arrays["pixels"], arrays["valid"], device)}
 
     def match(self, left: Arrays, right: Arrays, prior: GeometricPrior | None = None) -> Matches:
-        """Grid points of the left image, found in the right one; see :meth:`sentinel_match.matchers.Matcher.match`.
+        """Find grid points of the left image in the right one; see :meth:`sentinel_match.matchers.Matcher.match`.
 
         Without a prior the images are taken to show the same place, displaced by as much as reduced images can tell. A
-        prior that is further off than ``REACH`` and cannot be narrowed finds nothing.
+        prior that is further off than ``WINDOW_REACH_PX`` and cannot be narrowed finds nothing.
         """
         prior = Phase(device=self.device).within_reach(left, right, prior)
         if prior is None:
@@ -99,10 +97,10 @@ class Evergreen(BuiltIn):
 
     def _dense(self, left: Arrays, right: Arrays, prior: GeometricPrior) -> Matches:
         matches = self._answers(left, right, prior)
-        sure = matches.score >= SURE
+        sure = matches.score >= ASIDE_PROBABILITY
         aside = (matches.right - prior.expected(matches.left))[sure]
-        pull = np.median(aside, axis=0) if len(aside) >= FEW else np.zeros(2)
-        if np.hypot(*pull) > PULL:
+        pull = np.median(aside, axis=0) if len(aside) >= ASIDE_POINTS else np.zeros(2)
+        if np.hypot(*pull) > ASIDE_PX:
             # The taper of a window pulls what it sees to its middle: look again from where most of the ground lies
             nearer = np.eye(3)
             nearer[:2, 2] = pull
@@ -112,15 +110,17 @@ class Evergreen(BuiltIn):
 
     def _answers(self, left: Arrays, right: Arrays, prior: GeometricPrior) -> Matches:
         """Match every point of the grid."""
-        grid = dense.Grid(self.spacing, WINDOW, "intensity", STRIDE)
+        from sentinel_match.models.evergreen import FEATURE_STRIDE_PX
+
+        grid = dense.Grid(self.spacing, FEATURE_WINDOW, "intensity", FEATURE_STRIDE_PX)
         here, there = (dense.Samples(list(arrays["features"]), arrays["sampled"]) for arrays in (left, right))
         surfaces = dense.surfaces(here, there, left["valid"], prior, grid, models.device(self.device))
-        odds = dict(zip(SUPPORTS, self._network().logit.tolist(), strict=True))
+        odds = dict(zip(FEATURE_SUPPORTS_PX, self._network().logit.tolist(), strict=True))
         return dense.answered(surfaces, grid, prior, self.min_clear, odds)
 
 
 def described(network: Any, pixels: NDArray[Any], valid: NDArray[np.bool_], device: torch.device) -> dict[str, Any]:
-    """Features of an image and where they are valid.
+    """Compute features of an image, and where they are valid.
 
     Args:
         network: of :mod:`sentinel_match.models.evergreen`.
@@ -134,14 +134,16 @@ def described(network: Any, pixels: NDArray[Any], valid: NDArray[np.bool_], devi
     import torch
     from torch.nn import functional
 
+    from sentinel_match.models.evergreen import FEATURE_STRIDE_PX
+
     rows, cols = valid.shape
     with torch.inference_mode():
-        image, known = (
-            functional.pad(models.tensor(array, device).float()[None, None], (0, cols % STRIDE, 0, rows % STRIDE))
-            for array in (pixels, valid)
+        border = (0, cols % FEATURE_STRIDE_PX, 0, rows % FEATURE_STRIDE_PX)
+        image, mask = (
+            functional.pad(models.tensor(array, device).float()[None, None], border) for array in (pixels, valid)
         )
-        features = network(image, known)[0].half().cpu().numpy()
-        sampled = (functional.avg_pool2d(known, STRIDE)[0, 0] == 1).cpu().numpy()
+        features = network(image, mask)[0].half().cpu().numpy()
+        sampled = (functional.avg_pool2d(mask, FEATURE_STRIDE_PX)[0, 0] == 1).cpu().numpy()
     return {"features": features, "sampled": sampled}
 
 

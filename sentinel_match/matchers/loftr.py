@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from sentinel_match.matchers import Arrays
     from sentinel_match.matchers.prior import GeometricPrior
 
-CELL = 8
+LOFTR_CELL_PX = 8
 """Pixels along one side of a coarse cell."""
 
 
@@ -59,7 +59,7 @@ class LoFTR(BuiltIn):
         return {"kornia": version("kornia")}
 
     def describe(self, pixels: NDArray[np.float32], valid: NDArray[np.bool_]) -> Arrays:
-        """Pixels as the network takes them; see :meth:`sentinel_match.matchers.Matcher.describe`.
+        """Keep the pixels as the network takes them; see :meth:`sentinel_match.matchers.Matcher.describe`.
 
         Returns:
             ``pixels`` (rows, cols) float16 and ``allowed`` (rows, cols) bool, both empty where nothing can be matched;
@@ -84,7 +84,7 @@ class LoFTR(BuiltIn):
         }
 
     def match(self, left: Arrays, right: Arrays, prior: GeometricPrior | None = None) -> Matches:
-        """Matches of coarse cells, refined in the right image; see :meth:`sentinel_match.matchers.Matcher.match`.
+        """Match coarse cells and refine them in the right image; see :meth:`sentinel_match.matchers.Matcher.match`.
 
         With a prior, ``score`` is the confidence among the cells in reach; where there is but one, it says nothing.
         """
@@ -102,13 +102,12 @@ class LoFTR(BuiltIn):
 
         with torch.inference_mode():
             if prior is None:
-                found = anywhere(network, side(left), side(right))
+                matches = anywhere(network, side(left), side(right))
             else:
-                found = guided(network, side(left), side(right), _bias(prior, left, right, device))
-        score = found[2].cpu().numpy().astype(np.float64)
+                matches = guided(network, side(left), side(right), _bias(prior, left, right, device))
         # kornia keeps LoFTR's own frame, whose origin is the outer corner: nothing to add, unlike every other matcher.
-        a, b = (points.cpu().numpy().astype(np.float64) for points in found[:2])
-        good = (score > self.min_score) & _on(left, a) & _on(right, b)
+        a, b, score = (tensor.cpu().numpy().astype(np.float64) for tensor in matches)
+        good = (score > self.min_score) & _on_allowed(left, a) & _on_allowed(right, b)
         a, b, score = a[good] * left["scale"], b[good] * right["scale"], score[good]
         if prior is not None:  # a cell can be in reach, and what was found in it not
             near = np.hypot(*(prior.expected(a) - b).T) <= prior.radius
@@ -118,24 +117,24 @@ class LoFTR(BuiltIn):
 
 def _bias(prior: GeometricPrior, left: Arrays, right: Arrays, device: torch.device) -> Callable[[slice], Tensor]:
     # A match lies up to half a cell from where its cell stands, in x and in y
-    wide = replace(prior, radius=prior.radius + float(np.hypot(*right["scale"])) * CELL / 2)
-    cells, others = _cells(left), _cells(right)
-    return lambda block: models.tensor(wide.bias(cells[block], others), device)
+    wider = replace(prior, radius=prior.radius + float(np.hypot(*right["scale"])) * LOFTR_CELL_PX / 2)
+    left_cells, right_cells = _cells(left), _cells(right)
+    return lambda block: models.tensor(wider.bias(left_cells[block], right_cells), device)
 
 
 def _cells(arrays: Arrays) -> NDArray[np.float64]:
-    """(N, 2) x, y of the coarse cells in the image's own pixels, row by row."""
-    rows, cols = (np.arange(0, size, CELL) for size in arrays["pixels"].shape)
+    """List the (N, 2) x, y of the coarse cells in the image's own pixels, row by row."""
+    rows, cols = (np.arange(0, size, LOFTR_CELL_PX) for size in arrays["pixels"].shape)
     x, y = np.meshgrid(cols, rows)
     return np.asarray(np.column_stack([x.ravel(), y.ravel()]) * arrays["scale"], np.float64)
 
 
-def _on(arrays: Arrays, points: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _on_allowed(arrays: Arrays, points: NDArray[np.float64]) -> NDArray[np.bool_]:
     allowed: NDArray[np.bool_] = arrays["allowed"]
     cols, rows = np.floor(points).astype(int).T
-    on: NDArray[np.bool_] = (rows >= 0) & (rows < allowed.shape[0]) & (cols >= 0) & (cols < allowed.shape[1])
-    on[on] = allowed[rows[on], cols[on]]
-    return on
+    inner: NDArray[np.bool_] = (rows >= 0) & (rows < allowed.shape[0]) & (cols >= 0) & (cols < allowed.shape[1])
+    inner[inner] = allowed[rows[inner], cols[inner]]
+    return inner
 
 
 @remembered(1)

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
     from sentinel_match.matchers import Arrays
 
-REACH = 16
+WINDOW_REACH_PX = 16
 """Largest displacement searched at one resolution, in pixels: a quarter of the window."""
-FEWEST = 1.5
+FEWEST_WINDOWS = 1.5
 """A reduced image must be so many windows high and wide."""
-NEAR = 8
+NARROWED_RADIUS_PX = 8
 """Pixels by which the prior may still be off once it was narrowed."""
-LOGIT = {0.0: (1.62, 4.57, -2.89), 24.0: (-0.07, 6.24, -5.50), 48.0: (0.62, 6.55, -5.81)}
+PEAK_LOG_ODDS = {0.0: (1.62, 4.57, -2.89), 24.0: (-0.07, 6.24, -5.50), 48.0: (0.62, 6.55, -5.81)}
 """By support, the standard deviation in pixels of the average over neighbouring surfaces: the log-odds that a peak is
 right (within 1 px), see ``dense.answered``. Between February and July supports of 0, 16, 32 and 48 px find 260, 0, 1761
 and 2472 of 3,364 grid points at 95 % precision. Fitted to eleven pairs of 60 to 120 m, six of them cloudy and unmasked;
@@ -54,7 +54,7 @@ class Phase(BuiltIn):
     device: str = "auto"
     """``cpu``, ``cuda``, or ``auto`` = CUDA where there is some."""
 
-    farthest: ClassVar[float] = REACH
+    farthest: ClassVar[float] = WINDOW_REACH_PX
     """Pixels: beyond it this method cannot find anything, right or wrong."""
     name: ClassVar[str] = "phase"
     summary: ClassVar[str] = "dense correlation of images that nearly lie on each other (georeference); no weights"
@@ -64,19 +64,19 @@ class Phase(BuiltIn):
             raise ValueError(f"window must be a multiple of 4 and at least 32, not {self.window}")
 
     def describe(self, pixels: NDArray[np.float32], valid: NDArray[np.bool_]) -> Arrays:
-        """The image itself; see :meth:`sentinel_match.matchers.Matcher.describe`.
+        """Keep the image itself; see :meth:`sentinel_match.matchers.Matcher.describe`.
 
         Returns:
             ``pixels`` (rows, cols) float16 and ``valid`` (rows, cols).
         """
-        known = valid & np.isfinite(pixels)
-        return {"pixels": np.where(known, pixels, 0).astype(np.float16), "valid": known}
+        usable = valid & np.isfinite(pixels)
+        return {"pixels": np.where(usable, pixels, 0).astype(np.float16), "valid": usable}
 
     def match(self, left: Arrays, right: Arrays, prior: GeometricPrior | None = None) -> Matches:
-        """Grid points of the left image, found in the right one; see :meth:`sentinel_match.matchers.Matcher.match`.
+        """Find grid points of the left image in the right one; see :meth:`sentinel_match.matchers.Matcher.match`.
 
         Without a prior the images are taken to show the same place, displaced by as much as reduced images can tell. A
-        prior that is further off than ``REACH`` and cannot be narrowed finds nothing.
+        prior that is further off than ``WINDOW_REACH_PX`` and cannot be narrowed finds nothing.
         """
         prior = self.within_reach(left, right, prior)
         if prior is None:
@@ -84,7 +84,7 @@ class Phase(BuiltIn):
         return dense.likely(self._dense(left, right, prior), right["valid"], prior, self.min_score)
 
     def within_reach(self, left: Arrays, right: Arrays, prior: GeometricPrior | None) -> GeometricPrior | None:
-        """A prior that windows can search, made or narrowed on reduced images where need be; none if that fails.
+        """Make a prior that windows can search, narrowed on reduced images where need be; none if that fails.
 
         Args:
             left: ``pixels`` and ``valid`` of the left image, (rows, cols).
@@ -95,14 +95,14 @@ class Phase(BuiltIn):
             return None
         if prior is None or not np.isfinite(prior.radius):
             shortest = min(*left["valid"].shape, *right["valid"].shape)
-            anywhere = GeometricPrior(np.eye(3), REACH * shortest / (FEWEST * self.window))
+            anywhere = GeometricPrior(np.eye(3), WINDOW_REACH_PX * shortest / (FEWEST_WINDOWS * self.window))
             prior = anywhere if prior is None else replace(anywhere, left=prior.left, right=prior.right)
-        if prior.radius > REACH:
+        if prior.radius > WINDOW_REACH_PX:
             prior = self.narrowed(left, right, prior)
-        return prior if prior.radius <= REACH else None
+        return prior if prior.radius <= WINDOW_REACH_PX else None
 
     def narrowed(self, left: Arrays, right: Arrays, prior: GeometricPrior, least: int = 2) -> GeometricPrior:
-        """A prior with a smaller radius, where reduced images agree on where the right one lies; else the same.
+        """Narrow a prior to a smaller radius where reduced images agree on where the right one lies; else leave it.
 
         Args:
             left: ``pixels`` and ``valid`` of the left image, (rows, cols).
@@ -111,11 +111,11 @@ class Phase(BuiltIn):
             least: smallest reduction to look at, a power of two.
         """
         shortest = min(*left["valid"].shape, *right["valid"].shape)
-        largest = max(least, 2 ** int(np.ceil(np.log2(max(prior.radius / REACH, 1)))))
+        largest = max(least, 2 ** int(np.ceil(np.log2(max(prior.radius / WINDOW_REACH_PX, 1)))))
         size = largest
         # From coarse, which reaches everywhere, to fine, which has more windows
         while size >= least:
-            if shortest / size >= FEWEST * self.window:
+            if shortest / size >= FEWEST_WINDOWS * self.window:
                 narrower = self._narrowed(left, right, prior, size)
                 if narrower is not None:
                     return narrower
@@ -124,27 +124,29 @@ class Phase(BuiltIn):
 
     def _narrowed(self, left: Arrays, right: Arrays, prior: GeometricPrior, size: int) -> GeometricPrior | None:
         shrink = np.diag([1 / size, 1 / size, 1.0])
-        small = GeometricPrior(shrink @ prior.transform @ np.linalg.inv(shrink), min(prior.radius / size, REACH))
-        matches = self._dense(reduced(left, size), reduced(right, size), small)
-        model = agreed(matches.where(matches.score >= self.min_score), small.radius)
+        radius = min(prior.radius / size, WINDOW_REACH_PX)
+        coarse = GeometricPrior(shrink @ prior.transform @ np.linalg.inv(shrink), radius)
+        matches = self._dense(reduced(left, size), reduced(right, size), coarse)
+        model = agreed(matches.where(matches.score >= self.min_score), radius)
         if model is None:
             return None
         about = np.eye(3)
         about[:2, 2] = model.origin
         homogeneous = np.linalg.inv(shrink) @ about @ model.matrix @ np.linalg.inv(about) @ shrink
-        return replace(prior, transform=homogeneous, radius=float(np.clip(2 * size, NEAR, REACH)))
+        radius = float(np.clip(2 * size, NARROWED_RADIUS_PX, WINDOW_REACH_PX))
+        return replace(prior, transform=homogeneous, radius=radius)
 
     def _dense(self, left: Arrays, right: Arrays, prior: GeometricPrior) -> Matches:
         """Match every point of a regular grid."""
         grid = dense.Grid(self.spacing, self.window, "orientation")
         here, there = (dense.Samples([arrays["pixels"]], arrays["valid"]) for arrays in (left, right))
-        prior = replace(prior, radius=min(prior.radius, REACH))
+        prior = replace(prior, radius=min(prior.radius, WINDOW_REACH_PX))
         surfaces = dense.surfaces(here, there, left["valid"], prior, grid, models.device(self.device))
-        return dense.answered(surfaces, grid, prior, self.min_clear, LOGIT)
+        return dense.answered(surfaces, grid, prior, self.min_clear, PEAK_LOG_ODDS)
 
 
 def reduced(arrays: Arrays, size: int) -> Arrays:
-    """An image in pixels of ``size`` x ``size``, each the mean of its valid ones where at least half are.
+    """Reduce an image to pixels of ``size`` x ``size``, each the mean of its valid ones where at least half are.
 
     Args:
         arrays: ``pixels`` and ``valid``, (rows, cols); memory maps are read strip by strip.
@@ -155,10 +157,10 @@ def reduced(arrays: Arrays, size: int) -> Arrays:
     for top in range(0, rows, 64):
         stop = min(top + 64, rows)
         strip = np.s_[top * size : stop * size, : cols * size]
-        known = np.asarray(arrays["valid"][strip]).reshape(stop - top, size, cols, size)
-        shown = np.asarray(arrays["pixels"][strip], np.float32).reshape(known.shape)
-        count = known.sum((1, 3))
-        pixels[top:stop] = np.where(known, shown, 0).sum((1, 3)) / np.maximum(count, 1)
+        fine_valid = np.asarray(arrays["valid"][strip]).reshape(stop - top, size, cols, size)
+        fine_pixels = np.asarray(arrays["pixels"][strip], np.float32).reshape(fine_valid.shape)
+        count = fine_valid.sum((1, 3))
+        pixels[top:stop] = np.where(fine_valid, fine_pixels, 0).sum((1, 3)) / np.maximum(count, 1)
         valid[top:stop] = 2 * count >= size**2
     return {"pixels": pixels, "valid": valid}
 

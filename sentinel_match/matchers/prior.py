@@ -30,17 +30,17 @@ class GeometricPrior:
     right: Context | None = None
 
     def expected(self, left: NDArray[Any]) -> NDArray[np.float64]:
-        """Where (N, 2) left points should be in the right image."""
-        moved = np.column_stack([left, np.ones(len(left))]) @ self.transform.T
-        return np.asarray(moved[:, :2] / moved[:, 2:])
+        """Compute where (N, 2) left points should be in the right image."""
+        homogeneous = np.column_stack([left, np.ones(len(left))]) @ self.transform.T
+        return np.asarray(homogeneous[:, :2] / homogeneous[:, 2:])
 
     def within(self, left: NDArray[Any], right: NDArray[Any]) -> NDArray[np.bool_]:
-        """(N, M), whether a right point is in reach of where a left one should be."""
-        apart = self.expected(left).astype(np.float32)[:, None] - right.astype(np.float32)[None]
-        return np.asarray((apart**2).sum(-1) <= self.radius**2)
+        """Tell whether each right point is in reach of where each left one should be: (N, M)."""
+        offset = self.expected(left).astype(np.float32)[:, None] - right.astype(np.float32)[None]
+        return np.asarray((offset**2).sum(-1) <= self.radius**2)
 
     def bias(self, left: NDArray[Any], right: NDArray[Any]) -> NDArray[np.float32]:
-        """What is added to the logarithm of an assignment.
+        """Compute what is added to the logarithm of an assignment.
 
         Args:
             left: (N, 2) x, y in the left image, pixels, corner origin.
@@ -50,13 +50,13 @@ class GeometricPrior:
             (N, M) log-probabilities: -inf out of reach, else the compatibility of what lies at the two points (0 where
             that is not known).
         """
-        known = np.zeros((len(left), len(right)), np.float32)
+        compatibility = np.zeros((len(left), len(right)), np.float32)
         if self.left is not None and self.right is not None:
-            known = self.left.compatibility(left, self.right, right)
-        return np.where(self.within(left, right), known, np.float32(-np.inf)).astype(np.float32, copy=False)
+            compatibility = self.left.compatibility(left, self.right, right)
+        return np.where(self.within(left, right), compatibility, np.float32(-np.inf)).astype(np.float32, copy=False)
 
     def likeness(self, left: NDArray[Any], right: NDArray[Any]) -> NDArray[np.float32]:
-        """(N,) compatibility of what lies at N pairs of points, as :meth:`bias` has it; 0 where that is not known."""
+        """Compute the (N,) compatibility of what lies at N pairs of points, as :meth:`bias` does; 0 where unknown."""
         if self.left is None or self.right is None or not len(left):
             return np.zeros(len(left), np.float32)
         step = 64  # the diagonals of small squares
@@ -67,7 +67,7 @@ class GeometricPrior:
         return np.concatenate(parts)
 
     def within_cell(self, left: tuple[int, int, int, int], right: tuple[int, int, int, int]) -> GeometricPrior:
-        """The same for windows (row, col, height, width) of the two images."""
+        """Make the prior of two windows (row, col, height, width) of the images."""
         to_left, from_right = np.eye(3), np.eye(3)
         to_left[:2, 2], from_right[:2, 2] = (left[1], left[0]), (-right[1], -right[0])
         return GeometricPrior(

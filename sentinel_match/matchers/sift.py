@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from sentinel_match.matchers import Arrays
     from sentinel_match.matchers.prior import GeometricPrior
 
-CLAHE = 4.0
+CLAHE_CLIP_LIMIT = 4.0
 """Clip limit of the contrast equalisation in 8 x 8 blocks; across seasons it finds a third more of the truth."""
 
-TEMPERATURE = 0.1
+COSINE_TEMPERATURE = 0.1
 """What a cosine of descriptors must be divided by to be a log-probability: LoFTR's, for a dual softmax."""
-STRANGER = 0.65
+STRANGER_DISTANCE = 0.65
 """Distance of two descriptors that stands for the second best where the prior leaves but one candidate: with the
 default ratio that one is nearer than 0.55. Of different things one pair in a hundred is nearer than 0.58 to 0.63; of
 lone candidates in 5 px nine in ten below 0.55 are right to 3 px, and of those between 0.55 and 0.6 six in ten."""
@@ -59,7 +59,7 @@ class Sift(BuiltIn):
         return {"opencv": cv2.__version__}
 
     def describe(self, pixels: NDArray[np.float32], valid: NDArray[np.bool_]) -> Arrays:
-        """Keypoints and RootSIFT descriptors; see :meth:`sentinel_match.matchers.Matcher.describe`.
+        """Find keypoints and their RootSIFT descriptors; see :meth:`sentinel_match.matchers.Matcher.describe`.
 
         Returns:
             ``keypoints`` (N, 2) float32 x, y, corner origin, strongest first; ``scores`` (N,) float32, OpenCV's
@@ -71,36 +71,37 @@ class Sift(BuiltIn):
         if not allowed.any():
             return _arrays([], np.empty((0, 128), np.float32))
         grey = np.round(np.clip(filled(pixels, valid), 0, 1) * 255).astype(np.uint8)
-        image = cv2.createCLAHE(CLAHE, (8, 8)).apply(grey)
+        image = cv2.createCLAHE(CLAHE_CLIP_LIMIT, (8, 8)).apply(grey)
         # Without the precise upscale OpenCV doubles the image off by a quarter of a pixel, and so its keypoints.
         sift = cv2.SIFT.create(contrastThreshold=self.detection_threshold, enable_precise_upscale=True)
-        found = sift.detect(image, allowed.astype(np.uint8))
+        keypoints = sift.detect(image, allowed.astype(np.uint8))
         if self.upright:
-            for keypoint in found:
+            for keypoint in keypoints:
                 keypoint.angle = 0.0
-            found = list({(*k.pt, k.size): k for k in found}.values())  # one of several orientations is enough
-        found = sorted(found, key=lambda k: (-k.response, k.pt, k.size, k.angle))[: self.max_keypoints]
-        found, descriptors = sift.compute(image, found)
+            keypoints = list({(*k.pt, k.size): k for k in keypoints}.values())  # one of several orientations is enough
+        keypoints = sorted(keypoints, key=lambda k: (-k.response, k.pt, k.size, k.angle))[: self.max_keypoints]
+        keypoints, descriptors = sift.compute(image, keypoints)
         if descriptors is None:
             return _arrays([], np.empty((0, 128), np.float32))
-        return _arrays(found, descriptors)
+        return _arrays(keypoints, descriptors)
 
     def match(self, left: Arrays, right: Arrays, prior: GeometricPrior | None = None) -> Matches:
-        """Mutual nearest neighbours that pass the ratio test; see :meth:`sentinel_match.matchers.Matcher.match`.
+        """Find mutual nearest neighbours that pass the ratio test; see :meth:`sentinel_match.matchers.Matcher.match`.
 
-        A prior's bias, times ``TEMPERATURE``, is added to the similarity, the cosine of two descriptors, so nearest and
-        second nearest are those in reach. Where only one is, there is no ratio: it stands against ``STRANGER`` instead.
+        A prior's bias, times ``COSINE_TEMPERATURE``, is added to the similarity, the cosine of two descriptors, so the
+        nearest and the second nearest are those in reach. Where only one is, there is no ratio: it stands against
+        ``STRANGER_DISTANCE`` instead.
         """
         if min(len(left["keypoints"]), len(right["keypoints"])) < 2:
             return Matches.none()
         similarity = left["descriptors"].astype(np.float32) @ right["descriptors"].astype(np.float32).T
         if prior is not None:
-            similarity += TEMPERATURE * prior.bias(left["keypoints"], right["keypoints"])
+            similarity += COSINE_TEMPERATURE * prior.bias(left["keypoints"], right["keypoints"])
         partner = similarity.argmax(1)
         rows = np.arange(len(partner))
         mutual = (similarity.argmax(0)[partner] == rows) & np.isfinite(similarity[rows, partner])
         distance = np.sqrt(np.maximum(2 - 2 * np.partition(similarity, -2, axis=1)[:, :-3:-1].astype(np.float64), 0))
-        second = np.where(np.isinf(distance[:, 1]), STRANGER, distance[:, 1])
+        second = np.where(np.isinf(distance[:, 1]), STRANGER_DISTANCE, distance[:, 1])
         score = np.zeros(len(rows))
         score[mutual] = 1 - distance[mutual, 0] / np.maximum(second[mutual], 1e-9)
         good = mutual & (score > 1 - self.ratio)

@@ -101,7 +101,7 @@ class Correspondences:
     """Why there is no match, or who confirmed it."""
     cells: int = 0
     """Number of cells that were looked at."""
-    independence: NDArray[np.float64] | float = matchers.WITNESS
+    independence: NDArray[np.float64] | float = matchers.WITNESS_DISTANCE_PX
     """(N,), or one for all: pixels from a correspondence beyond which another is evidence of its own. Closer ones share
     what they looked at and are right or wrong together."""
     radius: float = np.inf

@@ -1,4 +1,4 @@
-"""The networks written here. Only this page is light: every other module in here imports torch."""
+"""Networks, and the files of their weights. What describes the files is light; what computes imports torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DEVICES = ("auto", "cpu", "cuda")
 
 
 def device(name: str) -> torch.device:
-    """The device to compute on: ``cpu``, ``cuda``, or ``auto`` = CUDA where there is some.
+    """Choose the device to compute on: ``cpu``, ``cuda``, or ``auto`` = CUDA where there is some.
 
     Raises:
         DeviceMissing: no such device on this machine.
@@ -31,7 +31,7 @@ def device(name: str) -> torch.device:
 
 
 def tensor(array: NDArray[Any], device: torch.device) -> torch.Tensor:
-    """A copy of an array on a device, wherever it comes from: torch takes no read-only map and no flipped view."""
+    """Copy an array to a device, wherever it comes from: torch takes no read-only map and no flipped view."""
     import numpy as np
     import torch
 

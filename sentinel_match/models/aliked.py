@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from kornia.feature import ALIKED
     from torch import Tensor
 
-MULTIPLE = 32
+ALIKED_MULTIPLE = 32
 """The coarsest map has 1/32 of the resolution."""
 
 
 def dense(network: ALIKED, image: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-    """Feature maps at four resolutions, and the score map.
+    """Compute feature maps at four resolutions, and the score map.
 
     Args:
         network: in inference mode.
@@ -33,7 +33,7 @@ def dense(network: ALIKED, image: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         Four maps (1, 32, ...) at 1/1, 1/2, 1/8 and 1/32, and the scores (rows, cols) as logits.
     """
     rows, cols = image.shape[-2:]
-    x = functional.pad(image, (0, -cols % MULTIPLE, 0, -rows % MULTIPLE), mode="replicate")
+    x = functional.pad(image, (0, -cols % ALIKED_MULTIPLE, 0, -rows % ALIKED_MULTIPLE), mode="replicate")
     maps = []
     for shrink, block, narrow in (
         (torch.nn.Identity(), network.block1, network.conv1),
@@ -54,7 +54,7 @@ def dense(network: ALIKED, image: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
 
 
 def describe(network: ALIKED, maps: tuple[Tensor, ...], points: Tensor) -> Tensor:
-    """Descriptors at points: features sampled where the network's deformable head looks (the paper's SDDH).
+    """Describe points: by features sampled where the network's deformable head looks (the paper's SDDH).
 
     Args:
         network: in inference mode.
@@ -74,21 +74,21 @@ def describe(network: ALIKED, maps: tuple[Tensor, ...], points: Tensor) -> Tenso
 
     corner = where.floor()
     part = where - corner
-    found = torch.zeros(())
+    features = torch.zeros(())
     for dx in (0, 1):
         for dy in (0, 1):
             step = corner.new_tensor([dx, dy])
             share = (1 - step - part).abs().prod(-1, keepdim=True)
-            found = found + share * _features(maps, corner.long() + step.long())
-    found = functional.selu(functional.conv2d(found.permute(0, 2, 1)[..., None], head.sf_conv.weight))[..., 0]
-    return functional.normalize(torch.einsum("ncp,pcd->nd", found, head.agg_weights), dim=1)
+            features = features + share * _features(maps, corner.long() + step.long())
+    features = functional.selu(functional.conv2d(features.permute(0, 2, 1)[..., None], head.sf_conv.weight))[..., 0]
+    return functional.normalize(torch.einsum("ncp,pcd->nd", features, head.agg_weights), dim=1)
 
 
 def _features(maps: tuple[Tensor, ...], pixels: Tensor) -> Tensor:
-    """(..., C) unit features at integer pixels (..., 2); zero outside the image."""
+    """Sample (..., C) unit features at integer pixels (..., 2); zero outside the image."""
     rows, cols = maps[0].shape[-2:]
     last = pixels.new_tensor([cols - 1, rows - 1])
     grid = (2 * pixels / last - 1).reshape(1, 1, -1, 2).to(maps[0].dtype)
-    found = torch.cat([functional.grid_sample(m, grid, mode="bilinear", align_corners=True)[0, :, 0] for m in maps])
+    features = torch.cat([functional.grid_sample(m, grid, mode="bilinear", align_corners=True)[0, :, 0] for m in maps])
     inside = ((pixels >= 0) & (pixels <= last)).all(-1, keepdim=True)
-    return functional.normalize(found.T, dim=1).view(*pixels.shape[:-1], len(found)) * inside
+    return functional.normalize(features.T, dim=1).view(*pixels.shape[:-1], len(features)) * inside

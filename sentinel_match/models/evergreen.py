@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-STRIDE = 2
+FEATURE_STRIDE_PX = 2
 """Pixels along one feature."""
-WIDTH, OUT, DILATIONS = 32, 12, (1, 2, 4, 8, 16, 4, 2, 1)
-SUPPORTS = 3
+HIDDEN_CHANNELS, FEATURE_CHANNELS, DILATIONS = 32, 12, (1, 2, 4, 8, 16, 4, 2, 1)
+SUPPORT_COUNT = 3
 """Windows of so many sizes have each their own odds of being right."""
-SCALE = 4
+SURROUNDINGS_SHRINK = 4
 """Pixels by which an image is reduced before its surroundings are averaged: they are smooth."""
 
 
@@ -38,7 +38,7 @@ class Block(nn.Module):
         self.norm = nn.BatchNorm2d(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to the same."""
+        """Map (N, C, H, W) to the same."""
         return functional.relu(x + self.norm(self.conv(x)))
 
 
@@ -49,16 +49,16 @@ class EvergreenNetwork(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        stem = nn.Conv2d(STRIDE**2, WIDTH, 3, padding=1, bias=False)
-        self.stem = nn.Sequential(stem, nn.BatchNorm2d(WIDTH), nn.ReLU(inplace=True))
-        self.body = nn.Sequential(*(Block(WIDTH, dilation) for dilation in DILATIONS))
-        self.out = nn.Conv2d(WIDTH, OUT, 1)
+        stem = nn.Conv2d(FEATURE_STRIDE_PX**2, HIDDEN_CHANNELS, 3, padding=1, bias=False)
+        self.stem = nn.Sequential(stem, nn.BatchNorm2d(HIDDEN_CHANNELS), nn.ReLU(inplace=True))
+        self.body = nn.Sequential(*(Block(HIDDEN_CHANNELS, dilation) for dilation in DILATIONS))
+        self.out = nn.Conv2d(HIDDEN_CHANNELS, FEATURE_CHANNELS, 1)
         # Log-odds that a peak is right, as ``phase`` has them: constant, factors of the logarithms of its height and of
         # the strongest other one, for each support; fitted on held-out ground
-        self.register_buffer("logit", torch.tensor([[0.5, 5.0, -5.0]] * SUPPORTS))
+        self.register_buffer("logit", torch.tensor([[0.5, 5.0, -5.0]] * SUPPORT_COUNT))
 
     def forward(self, pixels: Tensor, valid: Tensor) -> Tensor:
-        """Features, zero where a pixel they lie on is not valid.
+        """Compute features, zero where a pixel they lie on is not valid.
 
         Args:
             pixels: (N, 1, H, W), any linear scale; H and W even.
@@ -67,13 +67,13 @@ class EvergreenNetwork(nn.Module):
         Returns:
             (N, 12, H / 2, W / 2).
         """
-        x = functional.pixel_unshuffle(standardised(pixels, valid), STRIDE)
+        x = functional.pixel_unshuffle(standardised(pixels, valid), FEATURE_STRIDE_PX)
         features: Tensor = self.out(self.body(self.stem(x)))
-        return features * -functional.max_pool2d(-valid, STRIDE)
+        return features * -functional.max_pool2d(-valid, FEATURE_STRIDE_PX)
 
 
 def standardised(pixels: Tensor, valid: Tensor) -> Tensor:
-    """Pixels less the mean of what is valid around them, by its standard deviation; 0 where not valid.
+    """Standardise pixels: less the mean of what is valid around them, by its standard deviation; 0 where not valid.
 
     Args:
         pixels: (N, 1, H, W), 0..1.
@@ -82,11 +82,11 @@ def standardised(pixels: Tensor, valid: Tensor) -> Tensor:
     shape = pixels.shape[-2:]
 
     def around(x: Tensor) -> Tensor:
-        x = functional.avg_pool2d(x, SCALE, ceil_mode=True, count_include_pad=False)
+        x = functional.avg_pool2d(x, SURROUNDINGS_SHRINK, ceil_mode=True, count_include_pad=False)
         for _ in range(2):
             x = functional.avg_pool2d(functional.pad(x, (3, 3, 0, 0), mode="replicate"), (1, 7), 1)
             x = functional.avg_pool2d(functional.pad(x, (0, 0, 3, 3), mode="replicate"), (7, 1), 1)
-        x = functional.interpolate(x, scale_factor=SCALE, mode="bilinear", align_corners=False)
+        x = functional.interpolate(x, scale_factor=SURROUNDINGS_SHRINK, mode="bilinear", align_corners=False)
         return x[..., : shape[0], : shape[1]]
 
     share = around(valid).clamp_min(1e-3)
@@ -104,7 +104,7 @@ def load(path: Path) -> EvergreenNetwork:
 
 
 def fused(network: EvergreenNetwork) -> EvergreenNetwork:
-    """The same function with the norms folded into the layers before them: for inference, a fifth faster."""
+    """Fold the norms into the layers before them: the same function, for inference a fifth faster."""
     from torch.nn.utils.fusion import fuse_conv_bn_eval
 
     network.eval()

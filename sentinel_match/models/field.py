@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def averaged(field: Tensor, sigma: float, reach: int | None = None) -> Tensor:
-    """Gaussian average over the first two axes; the field itself for 0.
+    """Average a field over its first two axes by a Gaussian; leave it as it is for a sigma of 0.
 
     Args:
         field: (rows, cols, K).
@@ -28,9 +28,9 @@ def averaged(field: Tensor, sigma: float, reach: int | None = None) -> Tensor:
 
 
 def _kernel(count: int, sigma: float, reach: int, device: torch.device) -> Tensor:
-    """(count, count) weights by which the values at all steps make the average at each."""
+    """Compute the (count, count) weights by which the values at all steps make the average at each."""
     steps = torch.arange(-max(reach, count), max(reach, count) + 1, device=device)
     weight = torch.exp(-0.5 * (steps / sigma) ** 2) * (steps.abs() <= reach)
     weight = weight / weight.sum()
-    at = torch.arange(count, device=device)
-    return weight[at[None] - at[:, None] + max(reach, count)]
+    index = torch.arange(count, device=device)
+    return weight[index[None] - index[:, None] + max(reach, count)]

@@ -40,7 +40,7 @@ class KeypointSide:
 def assign(
     network: Any, left: KeypointSide, right: KeypointSide, bias: Tensor | None = None, min_score: float = 0.0
 ) -> tuple[Tensor, Tensor]:
-    """Who belongs to whom: mutually best, over a least score.
+    """Assign keypoints to one another: mutually best, over a least score.
 
     Without a bias these are the numbers of the network's own ``forward``.
 
@@ -58,14 +58,14 @@ def assign(
     if bias is not None:  # a softmax over nothing at all is not a number
         score[0, :-1, :-1].masked_fill_(bias.isneginf(), -torch.inf)
     partner, _, probability, _ = filter_matches(score, min_score)
-    matched = partner[0] >= 0
-    return torch.stack((matched.nonzero()[:, 0], partner[0, matched]), 1), probability[0, matched]
+    rows = (partner[0] >= 0).nonzero()[:, 0]
+    return torch.stack((rows, partner[0, rows]), 1), probability[0, rows]
 
 
 def assignments(
     network: Any, left: KeypointSide, right: KeypointSide, bias: Tensor | None, layers: int
 ) -> Iterator[Tensor]:
-    """What the last layers make of two images, each by its own head.
+    """Compute what the last layers make of two images, each by its own head.
 
     A bias is added to the similarity, so the two softmaxes share the probability out among the candidates in reach.
 
@@ -79,22 +79,22 @@ def assignments(
     Yields:
         (1, N + 1, M + 1) log-probabilities; the last row and column are of no match.
     """
-    found = [network.input_proj(side.descriptors[None]) for side in (left, right)]
+    features = [network.input_proj(side.descriptors[None]) for side in (left, right)]
     places = [network.posenc(normalize_keypoints(side.points[None], side.size[None])) for side in (left, right)]
     silent = len(network.transformers) - layers
     for k, (layer, head) in enumerate(zip(network.transformers, network.log_assignment, strict=True)):
-        found = layer(*found, *places)
+        features = layer(*features, *places)
         if k >= silent:
-            a, b = (head.final_proj(x) / x.shape[-1] ** 0.25 for x in found)
+            a, b = (head.final_proj(x) / x.shape[-1] ** 0.25 for x in features)
             similarity = torch.einsum("bmd,bnd->bmn", a, b)
             if bias is not None:
                 similarity = similarity + bias
-            yield sigmoid_log_double_softmax(similarity, *(head.matchability(x) for x in found))
+            yield sigmoid_log_double_softmax(similarity, *(head.matchability(x) for x in features))
 
 
 @remembered(4)
 def load(path: Path, features: str, device: str) -> Any:
-    """A network from its weights file, ready to use; the same one for everybody who asks.
+    """Load a network from its weights file, ready to use; the same one for everybody who asks.
 
     Args:
         path: see ``fresh``.
@@ -108,7 +108,7 @@ def load(path: Path, features: str, device: str) -> Any:
 
 
 def fresh(path: Path, features: str) -> Any:
-    """A network from its weights file, for nobody else, on the CPU.
+    """Load a network from its weights file, for nobody else, on the CPU.
 
     Args:
         path: in the naming of kornia, of the authors' first release, or of LighterGlue's.
@@ -120,13 +120,11 @@ def fresh(path: Path, features: str) -> Any:
     """
     tensors = _renamed(read(path))
     shape = LightGlue.features[features] if features != "superpoint" else _shape_of(tensors)
-    network = new(**shape)
-    fill(network, tensors, path)
-    return network
+    return fill(new(**shape), tensors, path)
 
 
 def new(**shape: Any) -> Any:
-    """A network of kornia's, without its short cuts.
+    """Make a network of kornia's, without its short cuts.
 
     Args:
         shape: options of ``LightGlue``.
@@ -140,11 +138,11 @@ def new(**shape: Any) -> Any:
 
 
 def _shape_of(tensors: Mapping[str, Tensor]) -> dict[str, int]:
-    """Options of the network that some tensors are of; those of the authors' where they are of none."""
-    wanted = ("transformers.0.self_attn.out_proj.weight", "posenc.Wr.weight")
-    if any(name not in tensors for name in wanted):
+    """Read the options of a network from its tensors; those of the authors' where they are of none."""
+    names = ("transformers.0.self_attn.out_proj.weight", "posenc.Wr.weight")
+    if any(name not in tensors for name in names):
         return dict(LightGlue.features["superpoint"])
-    width, frequencies = (len(tensors[name]) for name in wanted)
+    width, frequencies = (len(tensors[name]) for name in names)
     return {
         "input_dim": tensors["input_proj.weight"].shape[1] if "input_proj.weight" in tensors else width,
         "descriptor_dim": width,
@@ -154,7 +152,7 @@ def _shape_of(tensors: Mapping[str, Tensor]) -> dict[str, int]:
 
 
 def _renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """As kornia names them.
+    """Name tensors as kornia does.
 
     The authors' first release names layers the other way round, and holds ``r``, which nothing ever reads. LighterGlue
     puts everything under ``matcher``, beside the XFeat it was trained with.

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-BLOCK = 256
+BIAS_BLOCK_CELLS = 256
 """Left cells whose bias is asked for at a time: 100 x 100 cells squared are 100 million numbers."""
 
 
 def anywhere(network: Any, left: tuple[Tensor, Tensor], right: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
-    """Kornia's own forward.
+    """Match without a prior, by kornia's own forward.
 
     Args:
         network: ``kornia.feature.LoFTR`` in inference mode.
@@ -31,10 +31,10 @@ def anywhere(network: Any, left: tuple[Tensor, Tensor], right: tuple[Tensor, Ten
     Returns:
         (N, 2) x, y in the left image, (N, 2) in the right one, both in LoFTR's frame, and (N,) confidence.
     """
-    given = {f"image{i}": image[None, None] for i, (image, _) in enumerate((left, right))}
-    given |= {f"mask{i}": mask[None] for i, (_, mask) in enumerate((left, right))}
-    found = network(given)
-    return found["keypoints0"], found["keypoints1"], found["confidence"]
+    pair = {f"image{i}": image[None, None] for i, (image, _) in enumerate((left, right))}
+    pair |= {f"mask{i}": mask[None] for i, (_, mask) in enumerate((left, right))}
+    matches = network(pair)
+    return matches["keypoints0"], matches["keypoints1"], matches["confidence"]
 
 
 def guided(
@@ -43,7 +43,7 @@ def guided(
     right: tuple[Tensor, Tensor],
     bias: Callable[[slice], Tensor],
 ) -> tuple[Tensor, ...]:
-    """Matches of coarse cells that may be the same, refined in the right image.
+    """Match coarse cells that may be the same and refine them in the right image.
 
     Args:
         network: ``kornia.feature.LoFTR`` with dual softmax, in inference mode.
@@ -65,8 +65,8 @@ def guided(
     a, b = network.loftr_coarse(*(c.flatten(2).transpose(1, 2).contiguous() for c in (coarse_a, coarse_b)), *masks)
 
     similarity = torch.einsum("nlc,nsc->nls", a, b).div_(a.shape[2] * network.coarse_matching.temperature)  # (1)
-    for start in range(0, similarity.shape[1], BLOCK):
-        block = slice(start, start + BLOCK)
+    for start in range(0, similarity.shape[1], BIAS_BLOCK_CELLS):
+        block = slice(start, start + BIAS_BLOCK_CELLS)
         similarity[0, block] += bias(block)
     similarity[0, ~masks[0][0]] = -torch.inf
     similarity[0, :, ~masks[1][0]] = -torch.inf
@@ -80,7 +80,7 @@ def guided(
 
 
 def _dual_softmax(similarity: Tensor) -> Tensor:
-    """The product of the softmax over rows and that over columns (2), in place; 0 where a row or column is all -inf."""
+    """Multiply the softmax over rows by that over columns (2), in place; 0 where a row or column is all -inf."""
     rows, columns = (
         similarity.logsumexp(axis, keepdim=True).clamp(min=torch.finfo(similarity.dtype).min) for axis in (2, 1)
     )

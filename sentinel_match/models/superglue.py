@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-HEADS = 4
-ITERATIONS = 100
+ATTENTION_HEADS = 4
+SINKHORN_STEPS = 100
 """Steps of Sinkhorn's algorithm."""
 
 
@@ -39,22 +39,22 @@ class SuperGlueShape(NamedTuple):
 
     @property
     def width(self) -> int:
-        """Channels of a descriptor."""
+        """Count the channels of a descriptor."""
         return self.encoder[-1]
 
 
-ORIGINAL = SuperGlueShape()
+ORIGINAL_SUPERGLUE = SuperGlueShape()
 """The authors' own."""
-COMPACT = SuperGlueShape((32, 64, 128), 8)
+COMPACT_SUPERGLUE = SuperGlueShape((32, 64, 128), 8)
 """What is trained here: a ninth of the weights."""
 
 
 def shape_of(tensors: Mapping[str, Tensor]) -> SuperGlueShape:
-    """The shape of the network that some tensors are of; the original where they are of none."""
+    """Read the shape of a network from its tensors; the original's where they are of none."""
     # Convolutions, not norms
     encoder = [len(t) for name, t in tensors.items() if name.startswith("kenc.encoder.") and t.ndim == 3]
     layers = {name.split(".")[2] for name in tensors if name.startswith("gnn.layers.")}
-    return SuperGlueShape(tuple(encoder), len(layers)) if encoder and layers else ORIGINAL
+    return SuperGlueShape(tuple(encoder), len(layers)) if encoder and layers else ORIGINAL_SUPERGLUE
 
 
 def load(path: Path) -> SuperGlue:
@@ -65,7 +65,7 @@ def load(path: Path) -> SuperGlue:
     """
     tensors = read(path)
     network = fill(SuperGlue(shape_of(tensors)), tensors, path)
-    if network.shape == ORIGINAL:
+    if network.shape == ORIGINAL_SUPERGLUE:
         announce(SUPERGLUE_OUTDOOR)
     return network
 
@@ -73,7 +73,7 @@ def load(path: Path) -> SuperGlue:
 class SuperGlue(nn.Module):
     """Attention within and between two sets of keypoints, and the transport that assigns one to the other."""
 
-    def __init__(self, shape: SuperGlueShape = ORIGINAL) -> None:
+    def __init__(self, shape: SuperGlueShape = ORIGINAL_SUPERGLUE) -> None:
         super().__init__()
         self.shape = shape
         self.kenc = nn.Module()
@@ -89,7 +89,7 @@ class SuperGlue(nn.Module):
         right: tuple[Tensor, Tensor, Tensor],
         bias: Tensor | None = None,
     ) -> Tensor:
-        """Logarithm of the probability that a left and a right keypoint are the same: ``assignment`` less its bins.
+        """Compute the logarithm of the probability that two keypoints are the same: ``assignment`` less its bins.
 
         Returns:
             (N, M); what is missing to 1 in the sum of a row or column is the probability of no partner.
@@ -101,9 +101,9 @@ class SuperGlue(nn.Module):
         left: tuple[Tensor, Tensor, Tensor],
         right: tuple[Tensor, Tensor, Tensor],
         bias: Tensor | None = None,
-        iterations: int = ITERATIONS,
+        iterations: int = SINKHORN_STEPS,
     ) -> Tensor:
-        """Logarithm of the probability that a left and a right keypoint are the same, or have no partner.
+        """Compute the logarithm of the probability that two keypoints are the same, or have no partner.
 
         Args:
             left: keypoints (N, 2) from ``normalised``, their scores (N,) as probabilities, descriptors (N, width).
@@ -125,8 +125,8 @@ class SuperGlue(nn.Module):
 
     def _embedded(self, points: Tensor, scores: Tensor, descriptors: Tensor) -> Tensor:
         position = torch.cat((points, scores[:, None]), 1).T[None]
-        embedded: Tensor = descriptors.T[None] + self.kenc.get_submodule("encoder")(position)  # (2)
-        return embedded
+        features: Tensor = descriptors.T[None] + self.kenc.get_submodule("encoder")(position)  # (2)
+        return features
 
 
 class AttentionLayer(nn.Module):
@@ -140,17 +140,17 @@ class AttentionLayer(nn.Module):
         self.mlp = _perceptron((2 * width, 2 * width, width))
 
     def forward(self, x: Tensor, source: Tensor) -> Tensor:
-        """What is added to (1, width, N) for having looked at (1, width, M)."""
+        """Compute what is added to (1, width, N) for having looked at (1, width, M)."""
         projections = self.attn.get_submodule("proj").children()
         # The authors' tensors deal channels to the heads in turn, like cards
         query, key, value = (
-            project(y).unflatten(1, (-1, HEADS)).permute(0, 2, 3, 1)
+            project(y).unflatten(1, (-1, ATTENTION_HEADS)).permute(0, 2, 3, 1)
             for project, y in zip(projections, (x, source, source), strict=True)
         )
-        seen = functional.scaled_dot_product_attention(query, key, value)
-        message = self.attn.get_submodule("merge")(seen.permute(0, 3, 1, 2).flatten(1, 2))
-        added: Tensor = self.mlp(torch.cat((x, message), 1))
-        return added
+        attention = functional.scaled_dot_product_attention(query, key, value)
+        message = self.attn.get_submodule("merge")(attention.permute(0, 3, 1, 2).flatten(1, 2))
+        change: Tensor = self.mlp(torch.cat((x, message), 1))
+        return change
 
 
 def _perceptron(widths: Sequence[int]) -> nn.Sequential:
@@ -161,7 +161,7 @@ def _perceptron(widths: Sequence[int]) -> nn.Sequential:
 
 
 def normalised(points: Tensor, size: Tensor) -> Tensor:
-    """Positions as the network takes them, about -0.7 to 0.7.
+    """Turn positions into those that the network takes, about -0.7 to 0.7.
 
     Args:
         points: (N, 2) x, y, pixel centres at integers, as it was trained.
@@ -170,17 +170,8 @@ def normalised(points: Tensor, size: Tensor) -> Tensor:
     return (points - size / 2) / (0.7 * size.max())
 
 
-def transport(scores: Tensor, dustbin: Tensor, iterations: int = ITERATIONS) -> Tensor:
-    """Sinkhorn's algorithm in log space: ``with_bins``, without them.
-
-    Returns:
-        (N, M) logarithms of the assignment.
-    """
-    return with_bins(scores, dustbin, iterations)[:-1, :-1]
-
-
-def with_bins(scores: Tensor, dustbin: Tensor, iterations: int) -> Tensor:
-    """Sinkhorn's algorithm in log space, with a dustbin for what has no partner (3.2, (8)-(10)).
+def with_bins(scores: Tensor, dustbin: Tensor, iterations: int = SINKHORN_STEPS) -> Tensor:
+    """Assign by Sinkhorn's algorithm in log space, with a dustbin for what has no partner (3.2, (8)-(10)).
 
     Each keypoint has a mass of 1, the dustbin of either side has that of all keypoints of the other.
 
@@ -193,11 +184,11 @@ def with_bins(scores: Tensor, dustbin: Tensor, iterations: int) -> Tensor:
         (N + 1, M + 1) logarithms of the assignment.
     """
     n, m = scores.shape
-    all_ = torch.cat((torch.cat((scores, dustbin.expand(n, 1)), 1), dustbin.expand(1, m + 1)))
+    whole = torch.cat((torch.cat((scores, dustbin.expand(n, 1)), 1), dustbin.expand(1, m + 1)))
     rows, columns = scores.new_zeros(n + 1), scores.new_zeros(m + 1)
     rows[n], columns[m] = log(m), log(n)
     u, v = torch.zeros_like(rows), torch.zeros_like(columns)
     for _ in range(iterations):
-        u = rows - (all_ + v).logsumexp(1)
-        v = columns - (all_ + u[:, None]).logsumexp(0)
-    return all_ + u[:, None] + v
+        u = rows - (whole + v).logsumexp(1)
+        v = columns - (whole + u[:, None]).logsumexp(0)
+    return whole + u[:, None] + v

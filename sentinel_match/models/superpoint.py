@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-CELL = 8
+SUPERPOINT_CELL = 8
 """Pixels along one side of a cell, after three poolings (3.1)."""
 STAGES = (1, 2, 3, 4)
-ASIDE = 2
+CORNER_REACH_PX = 2
 """Pixels by which the compact network may be wrong about a corner."""
-EVEN = 1e-8
+EVEN_EIGENVALUE = 1e-8
 """Eigenvalue up to which ground is even: gradients of a ten-thousandth of the range a pixel."""
-AROUND = 33
+CORNER_AROUND_PX = 33
 """Pixels of the mean that a corner stands out from, as in the labels."""
 
 
@@ -49,17 +49,17 @@ class SuperPointShape(NamedTuple):
     are standardised by their surroundings before the first: the authors do neither."""
 
 
-ORIGINAL = SuperPointShape()
+ORIGINAL_SUPERPOINT = SuperPointShape()
 """The authors' own."""
-COMPACT = SuperPointShape((24, 32, 64, 96), 128, 128, normed=True)
+COMPACT_SUPERPOINT = SuperPointShape((24, 32, 64, 96), 128, 128, normed=True)
 """What is trained here: a third of the weights, and 0.5 CPU seconds a megapixel where the original takes 2.8."""
 
 
 def shape_of(tensors: Mapping[str, Tensor]) -> SuperPointShape:
-    """The shape of the network that some tensors are of; the original where they are of none."""
+    """Read the shape of a network from its tensors; the original's where they are of none."""
     layers = [*(f"conv{stage}a" for stage in STAGES), "convPa", "convDb"]
     if any(f"{layer}.weight" not in tensors for layer in layers):
-        return ORIGINAL
+        return ORIGINAL_SUPERPOINT
     *widths, head, channels = (len(tensors[f"{layer}.weight"]) for layer in layers)
     return SuperPointShape(tuple(widths), head, channels, "norm1a.weight" in tensors)
 
@@ -72,7 +72,7 @@ def load(path: Path) -> SuperPoint:
     """
     tensors = read(path)
     network = fill(SuperPoint(shape_of(tensors)), tensors, path)
-    if network.shape == ORIGINAL:
+    if network.shape == ORIGINAL_SUPERPOINT:
         announce(SUPERPOINT_V1)
     return network
 
@@ -80,13 +80,13 @@ def load(path: Path) -> SuperPoint:
 class SuperPoint(nn.Module):
     """One encoder, two heads: a score for every pixel, a descriptor for every cell of 8 x 8 pixels."""
 
-    def __init__(self, shape: SuperPointShape = ORIGINAL) -> None:
+    def __init__(self, shape: SuperPointShape = ORIGINAL_SUPERPOINT) -> None:
         super().__init__()
         self.shape = shape
         for stage, (before, width) in enumerate(pairwise((1, *shape.widths)), start=1):
             self._add(f"{stage}a", before, width)
             self._add(f"{stage}b", width, width)
-        for head, out in (("P", CELL**2 + 1), ("D", shape.channels)):
+        for head, out in (("P", SUPERPOINT_CELL**2 + 1), ("D", shape.channels)):
             self._add(f"{head}a", shape.widths[-1], shape.head)
             self.add_module(f"conv{head}b", nn.Conv2d(shape.head, out, 1))
 
@@ -96,7 +96,7 @@ class SuperPoint(nn.Module):
             self.add_module(f"norm{layer}", nn.BatchNorm2d(width))
 
     def forward(self, image: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Scores and descriptors of grey images.
+        """Compute scores and descriptors of grey images.
 
         Args:
             image: (B, 1, rows, cols), 0..1; any size (the last cells are completed by repeating the border).
@@ -108,18 +108,18 @@ class SuperPoint(nn.Module):
         """
         rows, cols = image.shape[-2:]
         cells, descriptors = self.heads(image, valid)
-        scores = functional.pixel_shuffle(cells.softmax(1)[:, :-1], CELL)
+        scores = functional.pixel_shuffle(cells.softmax(1)[:, :-1], SUPERPOINT_CELL)
         return scores[:, 0, :rows, :cols], descriptors
 
     def heads(self, image: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """As ``forward``, but (B, 65, ceil(rows / 8), ceil(cols / 8)) logits in place of scores.
+        """Compute as ``forward`` does, but (B, 65, ceil(rows / 8), ceil(cols / 8)) logits in place of scores.
 
         3.2: 64 channels are the pixels of a cell, row by row; the 65th says "no keypoint here".
         """
         if self.shape.normed:
             image = standardised(image, torch.ones_like(image) if valid is None else valid)
         rows, cols = image.shape[-2:]
-        x = functional.pad(image, (0, -cols % CELL, 0, -rows % CELL), mode="replicate")
+        x = functional.pad(image, (0, -cols % SUPERPOINT_CELL, 0, -rows % SUPERPOINT_CELL), mode="replicate")
         for stage in STAGES:
             x = x if stage == 1 else functional.max_pool2d(x, 2)
             x = self._relu(f"{stage}b", self._relu(f"{stage}a", x))
@@ -135,7 +135,7 @@ class SuperPoint(nn.Module):
 
 
 def sample(descriptors: Tensor, points: Tensor) -> Tensor:
-    """Descriptors at points, bilinear between the centres of the cells and of unit length again (3.3).
+    """Sample descriptors at points, bilinear between the centres of the cells and of unit length again (3.3).
 
     The authors' code stretches the grid by 3.5 pixels over the image; here a cell's descriptor is at its centre.
 
@@ -146,14 +146,16 @@ def sample(descriptors: Tensor, points: Tensor) -> Tensor:
     Returns:
         (N, C).
     """
-    size = points.new_tensor([descriptors.shape[2], descriptors.shape[1]]) * CELL
+    size = points.new_tensor([descriptors.shape[2], descriptors.shape[1]]) * SUPERPOINT_CELL
     grid = (2 * points / size - 1)[None, None]
-    found = functional.grid_sample(descriptors[None], grid, mode="bilinear", padding_mode="border", align_corners=False)
-    return functional.normalize(found[0, :, 0].T, dim=1)
+    at_points = functional.grid_sample(
+        descriptors[None], grid, mode="bilinear", padding_mode="border", align_corners=False
+    )
+    return functional.normalize(at_points[0, :, 0].T, dim=1)
 
 
 def at_corners(score: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores of the corners of an image, zero elsewhere, and how much each pixel is one.
+    """Score the corners of an image, zero elsewhere, and tell how much each pixel is one.
 
     The compact network knows which corners last, less exactly where they are, and how distinct: it is taught by the
     smaller eigenvalue of the structure tensor (Shi & Tomasi 1994, "Good Features to Track"), which is here to say both.
@@ -164,22 +166,24 @@ def at_corners(score: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
         image: (rows, cols), 0..1.
 
     Returns:
-        (rows, cols) probability that a keypoint lies within ``ASIDE`` pixels, where there is a corner, times its
-        eigenvalue over the mean around it; and (rows, cols) logarithm of the eigenvalue.
+        (rows, cols) probability that a keypoint lies within ``CORNER_REACH_PX`` pixels, where there is a corner, times
+        its eigenvalue over the mean around it; and (rows, cols) logarithm of the eigenvalue.
     """
     smooth = image.new_tensor([0.0545, 0.2442, 0.4026, 0.2442, 0.0545])  # a Gaussian of one pixel
     blurred = _separable(image[None, None], smooth, smooth)
     slope, mean = image.new_tensor([-0.5, 0.0, 0.5]), image.new_tensor([0.25, 0.5, 0.25])
     gx, gy = _separable(blurred, mean, slope), _separable(blurred, slope, mean)
     xx, yy, xy = (functional.avg_pool2d(g, 5, 1, 2)[0, 0] for g in (gx * gx, gy * gy, gx * gy))
-    least = (xx + yy) / 2 - torch.hypot((xx - yy) / 2, xy)
-    strength = least.clamp_min(1e-12).log()
+    eigenvalue = (xx + yy) / 2 - torch.hypot((xx - yy) / 2, xy)
+    strength = eigenvalue.clamp_min(1e-12).log()
     top = functional.max_pool2d(strength[None, None], 3, 1, 1)[0, 0]
-    side = 2 * ASIDE + 1
-    near = functional.avg_pool2d(score[None, None], side, 1, ASIDE)[0, 0] * side**2
-    mean = functional.avg_pool2d(least[None, None], AROUND, 1, AROUND // 2, count_include_pad=False)[0, 0]
-    corner = (strength == top) & (least > EVEN)
-    return torch.where(corner, near * least / mean.clamp_min(EVEN), 0), strength
+    side = 2 * CORNER_REACH_PX + 1
+    nearby = functional.avg_pool2d(score[None, None], side, 1, CORNER_REACH_PX)[0, 0] * side**2
+    mean = functional.avg_pool2d(
+        eigenvalue[None, None], CORNER_AROUND_PX, 1, CORNER_AROUND_PX // 2, count_include_pad=False
+    )[0, 0]
+    corner = (strength == top) & (eigenvalue > EVEN_EIGENVALUE)
+    return torch.where(corner, nearby * eigenvalue / mean.clamp_min(EVEN_EIGENVALUE), 0), strength
 
 
 def _separable(image: Tensor, along: Tensor, across: Tensor) -> Tensor:
@@ -189,7 +193,7 @@ def _separable(image: Tensor, along: Tensor, across: Tensor) -> Tensor:
 
 
 def fused(network: SuperPoint) -> SuperPoint:
-    """The same function with the norms folded into the layers before them: for inference, a third faster."""
+    """Fold the norms into the layers before them: the same function, for inference a third faster."""
     from torch.nn.utils.fusion import fuse_conv_bn_eval
 
     fuse: Any = fuse_conv_bn_eval

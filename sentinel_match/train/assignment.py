@@ -21,7 +21,7 @@ from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.models import lightglue as layers
 from sentinel_match.models.released import SUPERGLUE_OUTDOOR
 from sentinel_match.models.shipped import LIGHTGLUE
-from sentinel_match.models.superglue import COMPACT, SuperGlue
+from sentinel_match.models.superglue import COMPACT_SUPERGLUE, SuperGlue
 from sentinel_match.models.superglue import load as load_superglue
 from sentinel_match.train.figures import Figure
 from sentinel_match.train.loop import seeded
@@ -85,7 +85,7 @@ def _new_lightglue(channels: int) -> Any:
 
 
 def _new_superglue(channels: int) -> Any:
-    network = SuperGlue(COMPACT._replace(encoder=(*COMPACT.encoder[:-1], channels)))
+    network = SuperGlue(COMPACT_SUPERGLUE._replace(encoder=(*COMPACT_SUPERGLUE.encoder[:-1], channels)))
     last = [network.kenc.encoder[-1], *(layer.mlp[-1] for layer in network.gnn.layers)]  # type: ignore[index, union-attr]
     return _as_nearest_neighbour(network, last, [network.final_proj])
 

@@ -17,9 +17,9 @@ from torch.nn import functional
 
 from sentinel_match.matchers import dense
 from sentinel_match.matchers.correlation import Peaks
-from sentinel_match.matchers.evergreen import STRIDE, SUPPORTS, WINDOW, described
+from sentinel_match.matchers.evergreen import FEATURE_SUPPORTS_PX, FEATURE_WINDOW, described
 from sentinel_match.matchers.prior import GeometricPrior
-from sentinel_match.models.evergreen import EvergreenNetwork
+from sentinel_match.models.evergreen import FEATURE_STRIDE_PX, EvergreenNetwork
 from sentinel_match.train.crops import Crops, Cutting
 from sentinel_match.train.figures import Figure
 from sentinel_match.train.loop import seeded
@@ -90,9 +90,9 @@ class Dense(Task):
         # How sharply the surfaces are read; learned
         self.sharpness = nn.Parameter(torch.full((len(SURFACES),), 2.5, device=self.device))
         self.start = network.logit.double().cpu().numpy()
-        self.radius = int(np.ceil(cutting.farthest / STRIDE)) + 1
-        edge = max(int(np.ceil(2.5 * WINDOW_SIGMA)) + self.radius, WINDOW // 2)
-        self.grid = torch.arange(edge, cutting.size // STRIDE - edge, 4, device=self.device)
+        self.radius = int(np.ceil(cutting.farthest / FEATURE_STRIDE_PX)) + 1
+        edge = max(int(np.ceil(2.5 * WINDOW_SIGMA)) + self.radius, FEATURE_WINDOW // 2)
+        self.grid = torch.arange(edge, cutting.size // FEATURE_STRIDE_PX - edge, 4, device=self.device)
         upright = Cutting(cutting.size, cutting.farthest)
         streams = [Crops(ground, upright, seed=setup.seed + 3 + k, augment=k > 0) for k in (0, 1)]
         self.calibration_exams = [exam for stream in streams for exam in draw_exams(stream, CALIBRATION_PAIRS // 2)]
@@ -117,7 +117,7 @@ class Dense(Task):
         left, right = self._features(batch)
         # A window of the second way costs as much as a hundred displacements of the first: every other point will do
         few = self.grid[::2]
-        windows = phase(left, right, few, self.radius, WINDOW)
+        windows = phase(left, right, few, self.radius, FEATURE_WINDOW)
         # What neighbours agree on counts in the end: they must not err alike
         together = functional.avg_pool3d(windows[:, None], (AVERAGED_WINDOWS, AVERAGED_WINDOWS, 1), 1)[:, 0]
         ways = (
@@ -128,7 +128,7 @@ class Dense(Task):
         loss, figures = left.new_zeros(()), []
         for k, (name, (grid, way)) in enumerate(zip(SURFACES, ways, strict=True)):
             surface = way.flatten(0, 2)
-            truth = (batch.shift / STRIDE).to(self.device).repeat_interleave(len(grid) ** 2, 0)
+            truth = (batch.shift / FEATURE_STRIDE_PX).to(self.device).repeat_interleave(len(grid) ** 2, 0)
             weight, target = self._clear(batch, grid).flatten() ** 2, self._target(truth)
             log_odds = torch.log_softmax(surface * self.sharpness[k].exp(), 1)
             finding = -((target * log_odds).sum(1) * weight).sum() / weight.sum().clamp_min(1)
@@ -153,7 +153,7 @@ class Dense(Task):
             if len(few) > 1
         ]
         related, unrelated = self._peaks(self.calibration_exams), self._peaks(strangers)
-        for k, support in enumerate(SUPPORTS):
+        for k, support in enumerate(FEATURE_SUPPORTS_PX):
             one, other = related[support][0], unrelated[support][0]
             right = np.concatenate([np.hypot(*one.shift.T) < FOUND_REACH_PX, np.zeros(len(other.quality), bool)])
             weight = np.ones(len(right))
@@ -169,11 +169,11 @@ class Dense(Task):
             ``precision`` of those; ``error_px``: median error of those that are right.
         """
         peaks = self._peaks(self.exams)
-        odds = dict(zip(SUPPORTS, self.network.logit.tolist(), strict=True))
+        odds = dict(zip(FEATURE_SUPPORTS_PX, self.network.logit.tolist(), strict=True))
         score, miss, _ = dense.surest(
             (s, top.shift, dense.probability(top, odds[s]) * top.inside) for s, (top, _) in peaks.items()
         )
-        pair = peaks[SUPPORTS[0]][1]
+        pair = peaks[FEATURE_SUPPORTS_PX[0]][1]
         error, likely = np.hypot(*miss.T), score >= 0.5
         right = error < FOUND_REACH_PX
 
@@ -189,10 +189,10 @@ class Dense(Task):
 
     def _peaks(self, pairs: Sequence[Exam]) -> dict[float, tuple[Peaks, NDArray[np.int_]]]:
         """List by support the peaks at every clear point of some pairs, and whose they are; a shift is the error."""
-        grid = dense.Grid(EXAM_SPACING_PX, WINDOW, "intensity", STRIDE)
+        grid = dense.Grid(EXAM_SPACING_PX, FEATURE_WINDOW, "intensity", FEATURE_STRIDE_PX)
         prior = GeometricPrior(np.eye(3), self.cutting.farthest * np.sqrt(2))
         nothing = Peaks(np.empty((0, 2)), np.empty(0), np.empty(0), np.empty(0, bool))
-        parts: dict[float, list[Peaks]] = {s: [nothing] for s in SUPPORTS}
+        parts: dict[float, list[Peaks]] = {s: [nothing] for s in FEATURE_SUPPORTS_PX}
         numbers = []
         for batch in (exam.batch for exam in pairs):
             valid = [v[0, 0].numpy() > 0 for v in (batch.left_valid, batch.right_valid)]
@@ -221,7 +221,7 @@ class Dense(Task):
 
     def _clear(self, batch: Batch, grid: Tensor) -> Tensor:
         """Compute (N, points, points): how much of each window can be seen in both crops."""
-        clear = functional.avg_pool2d(batch.clear.to(self.device), STRIDE)[:, 0]
+        clear = functional.avg_pool2d(batch.clear.to(self.device), FEATURE_STRIDE_PX)[:, 0]
         along = window(clear.shape[-1], grid)
         along = along / along.sum(1, keepdim=True)
         return torch.einsum("rh,nhw,sw->nrs", along, clear, along).clamp(0, 1)

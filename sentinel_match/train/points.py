@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional
 
 from sentinel_match.matchers import superpoint
-from sentinel_match.models.superpoint import CELL, COMPACT, SuperPoint, sample
+from sentinel_match.models.superpoint import COMPACT_SUPERPOINT, SUPERPOINT_CELL, SuperPoint, sample
 from sentinel_match.train.crops import Cutting
 from sentinel_match.train.figures import Figure
 from sentinel_match.train.labels import labels
@@ -39,7 +39,7 @@ DESCRIPTOR_SHARPNESS = 20.0
 """Factor of the cosine of two descriptors before the softmax."""
 AMBIGUOUS_PX = 6.0
 """Pixels within which another point is as good an answer: it is no wrong one."""
-NO_POINT = CELL**2
+NO_POINT = SUPERPOINT_CELL**2
 """Class of a cell without a point."""
 CLEAR_SHARE = 0.5
 """Share of a cell or a point that must be seen in both crops to teach anything."""
@@ -59,7 +59,7 @@ class Points(Task):
         ground: Ground,
         network: SuperPoint | None = None,
         *,
-        shape: SuperPointShape = COMPACT,
+        shape: SuperPointShape = COMPACT_SUPERPOINT,
         setup: TrainingSetup | None = None,
         cutting: Cutting = POINT_CUTTING,
     ) -> None:
@@ -100,7 +100,7 @@ class Points(Task):
             *(classes(at, size) for at in points),
             *(classes(map_points(at, m), size) for at, m in zip(points, batch.mapping, strict=True)),
         ]).to(self.device)
-        clear = functional.avg_pool2d(torch.cat([batch.clear, overlay(batch.clear, back)]), CELL)[:, 0]
+        clear = functional.avg_pool2d(torch.cat([batch.clear, overlay(batch.clear, back)]), SUPERPOINT_CELL)[:, 0]
         weight = (clear > CLEAR_SHARE).float().to(self.device)
         cell_loss = functional.cross_entropy(logits.float(), truth, reduction="none")
         detecting = (cell_loss * weight).sum() / weight.sum().clamp_min(1)
@@ -154,12 +154,12 @@ class Points(Task):
 
     def _point_per_cell(self, points: Tensor) -> Tensor:
         """Choose (cells, 2) a point of every cell: its label, or any."""
-        along = torch.arange(self.cutting.size // CELL) * CELL
+        along = torch.arange(self.cutting.size // SUPERPOINT_CELL) * SUPERPOINT_CELL
         y, x = torch.meshgrid(along, along, indexing="ij")
         corner = torch.stack([x, y], -1).flatten(0, 1)
-        at = corner + CELL * torch.rand(corner.shape, generator=self.crops.torch)
+        at = corner + SUPERPOINT_CELL * torch.rand(corner.shape, generator=self.crops.torch)
         points = points.flip(0)  # of two in a cell the surer one, written last
-        cell = (points // CELL).long()
+        cell = (points // SUPERPOINT_CELL).long()
         at[cell[:, 1] * len(along) + cell[:, 0]] = points
         return at
 
@@ -172,8 +172,10 @@ def classes(points: Tensor, size: int) -> Tensor:
         size: side of the crop.
     """
     at = points[((points >= 0) & (points < size)).all(1)].floor().long().flip(0).numpy()
-    result = np.full((size // CELL,) * 2, NO_POINT)
-    result[at[:, 1] // CELL, at[:, 0] // CELL] = at[:, 1] % CELL * CELL + at[:, 0] % CELL
+    result = np.full((size // SUPERPOINT_CELL,) * 2, NO_POINT)
+    result[at[:, 1] // SUPERPOINT_CELL, at[:, 0] // SUPERPOINT_CELL] = (
+        at[:, 1] % SUPERPOINT_CELL * SUPERPOINT_CELL + at[:, 0] % SUPERPOINT_CELL
+    )
     return torch.from_numpy(result)
 
 

@@ -4,7 +4,7 @@ python tests/benchmarks/seasons.py SHARED OUT
 python tests/benchmarks/phase.py OUT/pairs.csv [SET …]
 
 For each pair: grid points within 1 px of the truth, and how many of the most distinct ones are right at 95 % precision.
-Then the log-odds of a right peak (``phase.LOGIT``), fitted to every second pair and checked on the others.
+Then the log-odds of a right peak (``phase.PEAK_LOG_ODDS``), fitted to every second pair and checked on the others.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from sentinel_match.errors import PairError
 from sentinel_match.evaluate.listing import read_list
 from sentinel_match.evaluate.samples import Sampling, prepare
 from sentinel_match.matchers.correlation import Correlator, part, peaks
-from sentinel_match.matchers.phase import LOGIT
+from sentinel_match.matchers.phase import PEAK_LOG_ODDS
 from sentinel_match.models.field import averaged
 
 SPACING, WINDOW, RADIUS = 16, 64, 8
-SUPPORTS = tuple(LOGIT)
+SUPPORTS = tuple(PEAK_LOG_ODDS)
 
 
 def at_precision(error: np.ndarray, distinct: np.ndarray, least: float = 0.95) -> int:

@@ -21,7 +21,7 @@ from sentinel_match.cache import Cache
 from sentinel_match.matchers.aliked import AlikedLightGlue
 from sentinel_match.matchers.sift import Sift
 from sentinel_match.matchers.superpoint import SuperPointLightGlue, described
-from sentinel_match.models.superpoint import COMPACT, SuperPoint, load
+from sentinel_match.models.superpoint import COMPACT_SUPERPOINT, SuperPoint, load
 from sentinel_match.train import gather, hold_out
 from sentinel_match.train.crops import held_out_crops
 from sentinel_match.train.loop import seeded
@@ -52,7 +52,7 @@ def main() -> None:
     ground = hold_out(places, given.share, given.hold_out)
     options, ours = SuperPointLightGlue(max_keypoints=BEST, device="cpu"), load(given.weights)
     with seeded(0):
-        untrained = SuperPoint(COMPACT).eval()
+        untrained = SuperPoint(COMPACT_SUPERPOINT).eval()
     methods = {
         "ours": partial(described, ours, options),
         "untrained": partial(described, untrained, options),

@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter
 
 from sentinel_match.errors import WeightsDamaged, WeightsMissing
 from sentinel_match.matchers import Matches, create
-from sentinel_match.matchers.loftr import CELL, LoFTR, _network
+from sentinel_match.matchers.loftr import LOFTR_CELL_PX, LoFTR, _network
 from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.models.loftr import guided
 from sentinel_match.testing import check_matcher
@@ -131,7 +131,7 @@ def test_the_prior_speaks_of_the_images_own_pixels(loftr: LoFTR) -> None:
     prior = GeometricPrior(moved(64, 32), 40.0)
     found = small.match(left, right, prior)
     assert len(found) > 3
-    assert [0.0] == np.unique(found.left % (4 * CELL)).tolist()
+    assert [0.0] == np.unique(found.left % (4 * LOFTR_CELL_PX)).tolist()
     assert misses(found, prior).max() <= 40
 
 

@@ -26,9 +26,9 @@ from sentinel_match.errors import DeviceMissing, UnknownMatcher, WeightsDamaged,
 from sentinel_match.matchers import Matcher, Matches, create, disk, matcher_class, names
 from sentinel_match.matchers.aliked import AlikedLightGlue
 from sentinel_match.matchers.disk import DiskLightGlue
-from sentinel_match.matchers.loftr import CELL, LoFTR
+from sentinel_match.matchers.loftr import LOFTR_CELL_PX, LoFTR
 from sentinel_match.matchers.prior import GeometricPrior
-from sentinel_match.matchers.sift import STRANGER, Sift
+from sentinel_match.matchers.sift import STRANGER_DISTANCE, Sift
 from sentinel_match.matchers.superpoint import SuperPointLightGlue
 from sentinel_match.matchers.validity import filled, inside
 from sentinel_match.matchers.xfeat import XFeatLighterGlue
@@ -269,7 +269,7 @@ def test_the_ratio_of_sift_is_taken_among_what_is_in_reach() -> None:
     assert [[50.0, 5.0]] == Sift().match(left, twins).left.tolist()
     assert [0.0, 50.0] == Sift().match(left, twins, GeometricPrior(np.eye(3), 10)).left[:, 0].tolist()
     assert [50.0] == Sift().match(left, twins, GeometricPrior(np.eye(3), 30)).left[:, 0].tolist()
-    alone = side([0, 50], [STRANGER, 1.5])  # nobody else is there, and it is no more alike than anything
+    alone = side([0, 50], [STRANGER_DISTANCE, 1.5])  # nobody else is there, and it is no more alike than anything
     assert [50.0] == Sift().match(left, alone, GeometricPrior(np.eye(3), 10)).left[:, 0].tolist()
 
 
@@ -325,13 +325,13 @@ def test_loftr_stands_on_its_cells_in_the_images_own_pixels(loftr: LoFTR) -> Non
     full = loftr.describe(image, everywhere(image))
     matches = loftr.match(full, full)
     assert len(matches) > 10
-    assert [0.0] == np.unique(matches.left % CELL).tolist()
-    near = np.abs(matches.right - CELL * np.round(matches.right / CELL)).max()
-    assert near <= CELL / 2
+    assert [0.0] == np.unique(matches.left % LOFTR_CELL_PX).tolist()
+    near = np.abs(matches.right - LOFTR_CELL_PX * np.round(matches.right / LOFTR_CELL_PX)).max()
+    assert near <= LOFTR_CELL_PX / 2
     half = LoFTR(min_score=0.0, max_side=96, weights_file=loftr.weights_file)
     reduced = half.describe(image, everywhere(image))
     assert (80, 96) == reduced["pixels"].shape
-    assert [0.0] == np.unique(half.match(reduced, reduced).left % (2 * CELL)).tolist()
+    assert [0.0] == np.unique(half.match(reduced, reduced).left % (2 * LOFTR_CELL_PX)).tolist()
 
 
 # The networks

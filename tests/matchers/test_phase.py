@@ -171,7 +171,7 @@ def test_a_prior_off_by_a_kilometre_is_narrowed_to_a_few_pixels() -> None:
     pair = wide_pair()
     arrays = PHASE.describe(pair.left, pair.left_valid), PHASE.describe(pair.right, pair.right_valid)
     prior = PHASE.narrowed(*arrays, moved(0, 0, 100))
-    assert prior.radius <= room.REACH
+    assert prior.radius <= room.WINDOW_REACH_PX
     grid = np.array([(x, y) for x in (200, 600, 1000) for y in (200, 600, 1000)], float)
     assert np.hypot(*(prior.expected(grid) - grid - pair.shift).T).max() < prior.radius / 4
 
@@ -259,7 +259,7 @@ def test_support_from_the_neighbours_finds_what_single_windows_cannot(monkeypatc
     pair = replace(pair, left=weak[0], right=weak[1])
     phase = Phase(device="cpu")
     supported = matched(pair, HERE, phase)
-    monkeypatch.setattr(room, "LOGIT", {0.0: room.LOGIT[0.0]})
+    monkeypatch.setattr(room, "PEAK_LOG_ODDS", {0.0: room.PEAK_LOG_ODDS[0.0]})
     alone = matched(pair, HERE, phase)
     assert right(pair, supported).sum() > 2 * right(pair, alone).sum()
     assert right(pair, supported).mean() > 0.8

@@ -24,7 +24,7 @@ from sentinel_match.matchers import create
 from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.matchers.superglue import SuperPointSuperGlue
 from sentinel_match.models.released import SUPERGLUE_OUTDOOR, SUPERPOINT_V1
-from sentinel_match.models.superglue import SuperGlue, normalised, transport
+from sentinel_match.models.superglue import SuperGlue, normalised, with_bins
 from sentinel_match.models.superpoint import SuperPoint
 from sentinel_match.models.tensors import fill, read
 from sentinel_match.models.weights import notices
@@ -167,20 +167,20 @@ def test_the_network_computes_the_papers_equations(precision: torch.dtype, toler
 @settings(max_examples=30)
 def test_transport_gives_every_keypoint_a_mass_of_one_at_most(seed: int, n: int, m: int) -> None:
     scores = 3 * torch.randn(n, m, dtype=torch.float64, generator=torch.manual_seed(seed))
-    probability = transport(scores, torch.tensor(0.5), 500).exp()
+    probability = with_bins(scores, torch.tensor(0.5), 500)[:-1, :-1].exp()
     assert probability.sum(1).max() <= 1 + 1e-9
     assert probability.sum(0).max() <= 1 + 1e-9
-    turned = transport(scores.T.contiguous(), torch.tensor(0.5), 500).exp()
+    turned = with_bins(scores.T.contiguous(), torch.tensor(0.5), 500)[:-1, :-1].exp()
     torch.testing.assert_close(probability, turned.T, atol=1e-6, rtol=0)
 
 
 def test_transport_leaves_who_has_nobody_in_reach_alone() -> None:
     scores = torch.tensor([[5.0, 1.0], [4.0, 2.0], [3.0, 3.0]])
     scores[1] = -torch.inf
-    probability = transport(scores, torch.tensor(1.0)).exp()
+    probability = with_bins(scores, torch.tensor(1.0))[:-1, :-1].exp()
     assert probability.isfinite().all()
     assert [0.0, 0.0] == probability[1].tolist()
-    assert 0.0 == transport(torch.full((2, 3), -torch.inf), torch.tensor(1.0)).exp().max()
+    assert 0.0 == with_bins(torch.full((2, 3), -torch.inf), torch.tensor(1.0))[:-1, :-1].exp().max()
 
 
 def test_positions_are_relative_to_the_middle_and_the_longer_side() -> None:

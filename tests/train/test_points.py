@@ -21,7 +21,15 @@ from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.matchers.superglue import SuperPointSuperGlue
 from sentinel_match.matchers.superpoint import SuperPointLightGlue, described
 from sentinel_match.models import lightglue, superglue
-from sentinel_match.models.superpoint import COMPACT, ORIGINAL, SuperPoint, SuperPointShape, fused, load, shape_of
+from sentinel_match.models.superpoint import (
+    COMPACT_SUPERPOINT,
+    ORIGINAL_SUPERPOINT,
+    SuperPoint,
+    SuperPointShape,
+    fused,
+    load,
+    shape_of,
+)
 from sentinel_match.models.weights import sha256
 from sentinel_match.raster import raster
 from sentinel_match.raster.raster import Raster
@@ -62,7 +70,7 @@ def little_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(task, "EXAM_PAIRS", 4)
     monkeypatch.setattr(task, "EXAM_SIDE_PX", 96)
     monkeypatch.setattr(assignment, "LIGHTGLUE_SHAPE", {"descriptor_dim": 16, "n_layers": 2, "num_heads": 2})
-    monkeypatch.setattr(assignment, "COMPACT", superglue.SuperGlueShape((8, 16), 2))
+    monkeypatch.setattr(assignment, "COMPACT_SUPERGLUE", superglue.SuperGlueShape((8, 16), 2))
 
 
 @pytest.fixture(scope="module")
@@ -172,10 +180,10 @@ def test_a_point_is_the_pixel_of_its_cell_and_the_surest_counts() -> None:
 
 
 def test_a_network_has_the_shape_of_its_tensors() -> None:
-    for shape in (ORIGINAL, COMPACT, TINY):
+    for shape in (ORIGINAL_SUPERPOINT, COMPACT_SUPERPOINT, TINY):
         assert shape == shape_of(SuperPoint(shape).state_dict())
-    assert ORIGINAL == shape_of({"something.else": torch.zeros(1)})
-    assert 300_000 < sum(p.numel() for p in SuperPoint(COMPACT).parameters()) < 500_000
+    assert ORIGINAL_SUPERPOINT == shape_of({"something.else": torch.zeros(1)})
+    assert 300_000 < sum(p.numel() for p in SuperPoint(COMPACT_SUPERPOINT).parameters()) < 500_000
 
 
 def test_a_compact_network_puts_its_keypoints_on_corners() -> None:
@@ -416,7 +424,7 @@ def test_a_lightglue_and_a_superglue_have_the_shapes_of_their_tensors(written: P
     assert superglue.SuperGlueShape((8, 16), 2) == superglue.shape_of(
         assignment.ASSIGNERS["superglue"].new(16).state_dict()
     )
-    assert superglue.ORIGINAL == superglue.shape_of(superglue.SuperGlue().state_dict())
+    assert superglue.ORIGINAL_SUPERGLUE == superglue.shape_of(superglue.SuperGlue().state_dict())
 
 
 def test_the_command_trains_them_one_after_the_other(archive: Path, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from odc.geo.geobox import GeoBox
 from sentinel_match.cli import main
 from sentinel_match.errors import BadCheckpoint, NothingToLearn
 from sentinel_match.matchers.dense import probability
-from sentinel_match.matchers.evergreen import SUPPORTS, Evergreen
+from sentinel_match.matchers.evergreen import FEATURE_SUPPORTS_PX, Evergreen
 from sentinel_match.models.evergreen import EvergreenNetwork as Network
 from sentinel_match.models.evergreen import load
 from sentinel_match.models.shipped import EVERGREEN
@@ -163,7 +163,7 @@ def test_strangers_are_not_believed_once_the_odds_are_fitted_where_all_is_right(
     assert (lesson.network.logit[:, 2] < 0).all()
     (one, *_), strangers = lesson.exams, lesson.exams[-1]
     alone = lesson._peaks([Exam("", one.batch._replace(right=strangers.batch.right))])
-    for k, support in enumerate(SUPPORTS):
+    for k, support in enumerate(FEATURE_SUPPORTS_PX):
         top, _ = alone[support]
         assert (probability(top, lesson.network.logit[k].tolist())[top.inside] > 0.5).mean() < 0.1
 
