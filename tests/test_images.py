@@ -62,15 +62,15 @@ def test_arrays_of_any_kind_are_normalised_alike(kind: str) -> None:
     a, b = PAIR.left, PAIR.right
     if kind == "nan":
         a = np.where(np.arange(256) < 20, np.nan, a)
-    made = {
+    convert = {
         "uint8": lambda x: (x * 255).astype(np.uint8),
         "uint16": lambda x: (x * 3000 + 1000).astype(np.uint16),
         "rgb": lambda x: np.repeat((x * 255).astype(np.uint8)[..., None], 3, 2),
     }.get(kind, lambda x: x)
-    found = UPRIGHT.match_images(made(a), made(b))
-    assert found.matrix is not None
-    assert found.matrix[:2, 2] == pytest.approx([7.3, -4.6], abs=0.3)
-    assert ((256, 256), (256, 256)) == found.sizes
+    result = UPRIGHT.match_images(convert(a), convert(b))
+    assert result.matrix is not None
+    assert result.matrix[:2, 2] == pytest.approx([7.3, -4.6], abs=0.3)
+    assert ((256, 256), (256, 256)) == result.sizes
 
 
 def test_a_mask_keeps_points_away_and_extremes_out_of_the_normalisation() -> None:
@@ -78,9 +78,9 @@ def test_a_mask_keeps_points_away_and_extremes_out_of_the_normalisation() -> Non
     left[:, :80] = 1e6
     valid = np.ones(left.shape, bool)
     valid[:, :80] = False
-    found = UPRIGHT.match_images(left, PAIR.right, valid=(valid, None))
-    assert found.keypoints0[:, 0].min() > 80
-    assert found.inlier.sum() > 30
+    result = UPRIGHT.match_images(left, PAIR.right, valid=(valid, None))
+    assert result.keypoints0[:, 0].min() > 80
+    assert result.inlier.sum() > 30
 
 
 def test_paths_and_scenes_are_the_same_images(folder: Path) -> None:
@@ -94,19 +94,19 @@ def test_paths_and_scenes_are_the_same_images(folder: Path) -> None:
 def test_jp2_and_jpeg_in_colour_without_a_crs_are_read(tmp_path: Path) -> None:
     a = write(tmp_path / "a.jp2", np.repeat(PAIR.left[..., None], 3, 2), driver="JP2OpenJPEG", QUALITY="100")
     b = write(tmp_path / "b.jpg", np.repeat(PAIR.right[..., None], 3, 2), driver="JPEG", QUALITY=95)
-    found = UPRIGHT.match_images(a, b)
-    assert found.matrix is not None
-    assert found.matrix[:2, 2] == pytest.approx([7.3, -4.6], abs=0.3)
+    result = UPRIGHT.match_images(a, b)
+    assert result.matrix is not None
+    assert result.matrix[:2, 2] == pytest.approx([7.3, -4.6], abs=0.3)
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 3])
 def test_points_of_an_image_set_upright_are_its_own(turns: int) -> None:
     turned = np.rot90(PAIR.right, -turns)
-    found = UPRIGHT.match_images(PAIR.left, turned, quarter_turns=(0, turns))
-    x, y = (found.left[found.inlier] + (7.3, -4.6)).T
+    result = UPRIGHT.match_images(PAIR.left, turned, quarter_turns=(0, turns))
+    x, y = (result.left[result.inlier] + (7.3, -4.6)).T
     expected = [(x, y), (256 - y, x), (256 - x, 256 - y), (y, 256 - x)][turns]
-    assert found.inlier.sum() > 60
-    assert np.median(np.hypot(*(found.right[found.inlier] - np.column_stack(expected)).T)) < 0.5
+    assert result.inlier.sum() > 60
+    assert np.median(np.hypot(*(result.right[result.inlier] - np.column_stack(expected)).T)) < 0.5
 
 
 def test_sizes_agree_on_where_things_are() -> None:
@@ -119,15 +119,15 @@ def test_sizes_agree_on_where_things_are() -> None:
 
 
 def test_the_file_loads_as_superglue_says(tmp_path: Path) -> None:
-    found = UPRIGHT.match_images(PAIR.left, PAIR.right)
-    found.save(tmp_path / "a_b_matches.npz")
+    result = UPRIGHT.match_images(PAIR.left, PAIR.right)
+    result.save(tmp_path / "a_b_matches.npz")
     npz = np.load(tmp_path / "a_b_matches.npz")
     assert {"keypoints0", "keypoints1", "matches", "match_confidence"} <= set(npz.files)
-    assert (len(found.keypoints0), 2) == npz["keypoints0"].shape
-    assert (len(found.keypoints0),) == npz["matches"].shape == npz["match_confidence"].shape
-    assert len(found.score) == np.sum(npz["matches"] > -1)
+    assert (len(result.keypoints0), 2) == npz["keypoints0"].shape
+    assert (len(result.keypoints0),) == npz["matches"].shape == npz["match_confidence"].shape
+    assert len(result.score) == np.sum(npz["matches"] > -1)
     matched = npz["matches"] > -1
-    assert np.allclose(found.right, npz["keypoints1"][npz["matches"][matched]], atol=1e-4)
+    assert np.allclose(result.right, npz["keypoints1"][npz["matches"][matched]], atol=1e-4)
     assert "(0.5, 0.5) its centre" in str(npz["pixel_convention"])
     assert [] == [p.name for p in tmp_path.iterdir() if p.name.startswith(".")]
 
@@ -146,14 +146,14 @@ def test_keypoints_of_a_shifted_image_shift_with_it(tmp_path: Path) -> None:
 
 
 def test_the_figure_draws_sure_matches_green_and_unsure_ones_red(tmp_path: Path) -> None:
-    found = UPRIGHT.match_images(PAIR.left, PAIR.right)
+    result = UPRIGHT.match_images(PAIR.left, PAIR.right)
     for confidence, (strong, weak) in {1.0: (1, 0), 0.0: (0, 1)}.items():
-        one = np.flatnonzero(found.matches0 >= 0)[:1]
-        only = np.full(len(found.matches0), -1)
-        only[one] = found.matches0[one]
+        one = np.flatnonzero(result.matches0 >= 0)[:1]
+        only = np.full(len(result.matches0), -1)
+        only[one] = result.matches0[one]
         drawn = images.ImageMatches(
-            found.keypoints0, found.keypoints1, only, np.full(len(only), confidence), only >= 0, found.model,
-            found.angle, found.sizes,
+            result.keypoints0, result.keypoints1, only, np.full(len(only), confidence), only >= 0, result.model,
+            result.angle, result.sizes,
         )  # fmt: skip
         figure = visualize_matches(PAIR.left, PAIR.right, drawn, tmp_path / "m.png")
         figure.canvas.draw()
@@ -170,10 +170,10 @@ def test_the_figure_draws_sure_matches_green_and_unsure_ones_red(tmp_path: Path)
 
 
 def test_a_figure_without_matplotlib_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = UPRIGHT.match_images(PAIR.left, PAIR.right)
+    result = UPRIGHT.match_images(PAIR.left, PAIR.right)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ExtraMissing, match=r"sentinel-match\[plot\]"):
-        visualize_matches(PAIR.left, PAIR.right, found)
+        visualize_matches(PAIR.left, PAIR.right, result)
 
 
 def test_an_option_the_matcher_lacks_is_refused_at_once() -> None:

@@ -21,8 +21,7 @@ from sentinel_match.matchers import Arrays, Matches, create
 from sentinel_match.matchers.phase import Phase
 from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.matchers.sift import Sift
-from sentinel_match.matching import cascade as room
-from sentinel_match.matching import cells
+from sentinel_match.matching import cascade, cells
 from sentinel_match.matching.cascade import CHECKING_MATCHER, DECIDING_MATCHER, HELPING_MATCHER, correspond
 from sentinel_match.matching.correspondences import Correspondences, MatchInput, Method
 from sentinel_match.matching.view import View, turned
@@ -61,27 +60,29 @@ SUMMER, AUTUMN = MatchInput((image(),)), MatchInput((image("autumn", SHIFT),))
 ELSEWHERE = MatchInput((image(ground=Landscape(seed=99)),))
 
 
-def miss(found: Correspondences, left: MatchInput, right: MatchInput, shift: tuple[float, float] = SHIFT) -> np.ndarray:
-    """(N,) pixels by which each correspondence misses the truth."""
-    p, q = grids.to_metres(left.first.geobox, found.left), grids.to_metres(right.first.geobox, found.right)
+def errors(
+    matches: Correspondences, left: MatchInput, right: MatchInput, shift: tuple[float, float] = SHIFT
+) -> np.ndarray:
+    """Measure (N,) pixels by which each correspondence misses the truth."""
+    p, q = grids.to_metres(left.first.geobox, matches.left), grids.to_metres(right.first.geobox, matches.right)
     return np.hypot(*((q - p) / (10, -10) - shift).T)
 
 
-def off(found: Correspondences, left: MatchInput, shift: tuple[float, float] = SHIFT) -> float:
-    """Pixels by which the model misses the truth at worst, over the image."""
-    assert found.model is not None, found.why
+def model_error(matches: Correspondences, left: MatchInput, shift: tuple[float, float] = SHIFT) -> float:
+    """Measure the pixels by which the model misses the truth at worst, over the image."""
+    assert matches.model is not None, matches.why
     rows, cols = left.first.valid.shape
     corners = grids.to_metres(left.first.geobox, np.array([[0, 0], [cols, 0], [0, rows], [cols, rows]], float))
-    return float(np.hypot(*(found.model.shift(corners) / (10, -10) - shift).T).max())
+    return float(np.hypot(*(matches.model.shift(corners) / (10, -10) - shift).T).max())
 
 
 @pytest.fixture
 def unlearned(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without the weights of the learned method, which also makes tests quick."""
     monkeypatch.setattr(
-        room,
+        cascade,
         "available_matcher",
-        lambda name, device: None if name in {HELPING_MATCHER, DECIDING_MATCHER} else room.matchers.create(name),
+        lambda name, device: None if name in {HELPING_MATCHER, DECIDING_MATCHER} else cascade.matchers.create(name),
     )
 
 
@@ -89,27 +90,27 @@ def unlearned(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_cascade_is_right_where_it_believes_and_says_who_confirmed() -> None:
-    found = correspond(SUMMER, AUTUMN)
-    assert "phase, confirmed by sift" == found.why
-    assert off(found, SUMMER) < 0.3
-    error = miss(found, SUMMER, AUTUMN)
-    assert found.inlier.sum() > 500
-    assert error[found.inlier].max() < 1.3
-    assert (error[found.inlier] < 1).mean() > 0.99
-    assert {"phase", "sift"} == set(found.method[found.inlier])
-    assert 1 == found.cells
+    matches = correspond(SUMMER, AUTUMN)
+    assert "phase, confirmed by sift" == matches.why
+    assert model_error(matches, SUMMER) < 0.3
+    error = errors(matches, SUMMER, AUTUMN)
+    assert matches.inlier.sum() > 500
+    assert error[matches.inlier].max() < 1.3
+    assert (error[matches.inlier] < 1).mean() > 0.99
+    assert {"phase", "sift"} == set(matches.method[matches.inlier])
+    assert 1 == matches.cells
 
 
 @pytest.mark.parametrize("matcher", [QUICK, Sift()], ids=lambda m: m.name)
 def test_a_single_method_answers_for_itself(matcher: matchers.Matcher) -> None:
-    found = correspond(SUMMER, AUTUMN, Method(matcher))
-    assert {matcher.name} == set(found.method)
-    assert "" == found.why
-    assert off(found, SUMMER) < 0.5
-    assert (miss(found, SUMMER, AUTUMN)[found.inlier] < 2.3).all()
-    assert found.inlier.sum() > 100
-    assert len(found.keypoints[0]) >= len(found) / 2
-    assert (len(found.keypoints[1]) == 0) == isinstance(matcher, Phase)  # it may answer with any position
+    matches = correspond(SUMMER, AUTUMN, Method(matcher))
+    assert {matcher.name} == set(matches.method)
+    assert "" == matches.why
+    assert model_error(matches, SUMMER) < 0.5
+    assert (errors(matches, SUMMER, AUTUMN)[matches.inlier] < 2.3).all()
+    assert matches.inlier.sum() > 100
+    assert len(matches.keypoints[0]) >= len(matches) / 2
+    assert (len(matches.keypoints[1]) == 0) == isinstance(matcher, Phase)  # it may answer with any position
 
 
 def test_the_same_images_give_the_same_answer() -> None:
@@ -120,27 +121,27 @@ def test_the_same_images_give_the_same_answer() -> None:
 
 def test_swapping_the_sides_turns_the_shift_around() -> None:
     back = correspond(AUTUMN, SUMMER, Method(QUICK))
-    assert off(back, AUTUMN, (-SHIFT[0], -SHIFT[1])) < 0.3
+    assert model_error(back, AUTUMN, (-SHIFT[0], -SHIFT[1])) < 0.3
 
 
 def test_other_ground_is_no_match_and_says_why(unlearned: None) -> None:
-    found = correspond(SUMMER, ELSEWHERE)
-    assert found.model is None
-    assert not found.inlier.any()
-    assert "chance alone would do" in found.why
+    matches = correspond(SUMMER, ELSEWHERE)
+    assert matches.model is None
+    assert not matches.inlier.any()
+    assert "chance alone would do" in matches.why
 
 
 def test_other_ground_that_fools_one_method_is_no_match(unlearned: None) -> None:
-    found = correspond(SUMMER, MatchInput((image(ground=Landscape(seed=136)),)))
-    assert found.model is None, found.why
+    matches = correspond(SUMMER, MatchInput((image(ground=Landscape(seed=136)),)))
+    assert matches.model is None, matches.why
 
 
 @pytest.mark.parametrize("matcher", [QUICK, Sift()], ids=lambda m: m.name)
 def test_other_ground_is_no_match_for_a_single_method_either(matcher: matchers.Matcher) -> None:
-    found = correspond(SUMMER, ELSEWHERE, Method(matcher))
-    assert found.model is None
-    assert not found.inlier.any()
-    assert found.why
+    matches = correspond(SUMMER, ELSEWHERE, Method(matcher))
+    assert matches.model is None
+    assert not matches.inlier.any()
+    assert matches.why
 
 
 @pytest.mark.parametrize("name", ["sift", "aliked+lightglue", "disk+lightglue", "phase", "superpoint", "loftr"])
@@ -150,9 +151,9 @@ def test_no_method_makes_a_shift_of_unrelated_ground(name: str, request: pytest.
     matcher = request.getfixturevalue(name) if untrained else create(name)
     slow = name in {"aliked+lightglue", "disk+lightglue", "loftr"}
     for seed in (136,) if slow else (99, 136, 5):
-        found = correspond(SUMMER, MatchInput((image(ground=Landscape(seed=seed)),)), Method(matcher))
-        assert found.model is None
-        assert "chance alone would do" in found.why or "the matcher found" in found.why
+        matches = correspond(SUMMER, MatchInput((image(ground=Landscape(seed=seed)),)), Method(matcher))
+        assert matches.model is None
+        assert "chance alone would do" in matches.why or "the matcher found" in matches.why
 
 
 def test_progress_is_told_of_every_method_from_none_to_all(unlearned: None) -> None:
@@ -170,10 +171,10 @@ def test_what_is_wholly_hidden_matches_nothing(method: Method, unlearned: None) 
     raster = SUMMER.first
     hidden = MatchInput((Raster(raster.pixels, np.zeros_like(raster.valid), raster.geobox),))
     for left, right in ((hidden, AUTUMN), (AUTUMN, hidden), (hidden, hidden)):
-        found = correspond(left, right, method)
-        assert found.model is None
-        assert found.why
-        assert not found.inlier.any()
+        matches = correspond(left, right, method)
+        assert matches.model is None
+        assert matches.why
+        assert not matches.inlier.any()
 
 
 def test_no_correspondence_lies_on_what_is_hidden(unlearned: None) -> None:
@@ -182,11 +183,11 @@ def test_no_correspondence_lies_on_what_is_hidden(unlearned: None) -> None:
     rasters = SUMMER.first, AUTUMN.first
     poisoned = np.where(valid, rasters[0].pixels, np.float32(0.9))
     left = MatchInput((Raster(poisoned, valid, rasters[0].geobox),))
-    found = correspond(left, AUTUMN)
-    x, y = found.left.astype(int).T
+    matches = correspond(left, AUTUMN)
+    x, y = matches.left.astype(int).T
     assert valid[y, x].all()
-    assert off(found, left) < 0.3
-    assert "phase, confirmed by sift" == found.why
+    assert model_error(matches, left) < 0.3
+    assert "phase, confirmed by sift" == matches.why
 
 
 # Who decides when methods disagree
@@ -236,35 +237,35 @@ def plug_in(monkeypatch: pytest.MonkeyPatch, witness: Says, learned: Says | None
 
 def test_two_methods_that_contradict_each_other_and_no_third_are_no_match(monkeypatch: pytest.MonkeyPatch) -> None:
     plug_in(monkeypatch, Says(30, 10), None)
-    found = correspond(SUMMER, AUTUMN, Method(reach=100))
-    assert found.model is None
-    assert not found.inlier.any()
-    assert "phase and sift find different shifts, and nothing decides between them" == found.why
-    assert {"phase", "sift"} == set(found.method)
+    matches = correspond(SUMMER, AUTUMN, Method(reach=100))
+    assert matches.model is None
+    assert not matches.inlier.any()
+    assert "phase and sift find different shifts, and nothing decides between them" == matches.why
+    assert {"phase", "sift"} == set(matches.method)
 
 
 def test_a_third_method_decides_between_two_that_contradict_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     plug_in(monkeypatch, Says(30, 10), Says(*SHIFT))
-    found = correspond(SUMMER, AUTUMN, Method(reach=100))
-    assert "phase, confirmed by aliked+lightglue" == found.why
-    assert off(found, SUMMER) < 0.3
-    assert not found.inlier[found.method == CHECKING_MATCHER].any()
+    matches = correspond(SUMMER, AUTUMN, Method(reach=100))
+    assert "phase, confirmed by aliked+lightglue" == matches.why
+    assert model_error(matches, SUMMER) < 0.3
+    assert not matches.inlier[matches.method == CHECKING_MATCHER].any()
 
 
 def test_three_methods_with_three_answers_are_no_match(monkeypatch: pytest.MonkeyPatch) -> None:
     plug_in(monkeypatch, Says(30, 10), Says(-25, 15))
-    found = correspond(SUMMER, AUTUMN, Method(reach=100))
-    assert found.model is None
-    assert "find different shifts" in found.why
+    matches = correspond(SUMMER, AUTUMN, Method(reach=100))
+    assert matches.model is None
+    assert "find different shifts" in matches.why
 
 
 def test_a_method_that_is_alone_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "available_matcher", lambda *_: None)
+    monkeypatch.setattr(cascade, "available_matcher", lambda *_: None)
     blind = type("Blind", (Says,), {"name": CHECKING_MATCHER, "match": lambda *_: Matches.none()})(0, 0)
     monkeypatch.setattr(matchers, "create", lambda *_, **__: blind)
-    found = correspond(SUMMER, AUTUMN)
-    assert "phase alone" == found.why
-    assert off(found, SUMMER) < 0.3
+    matches = correspond(SUMMER, AUTUMN)
+    assert "phase alone" == matches.why
+    assert model_error(matches, SUMMER) < 0.3
 
 
 # A georeference that is wrong, or not wanted
@@ -276,18 +277,18 @@ def rotated(side: MatchInput, degrees: float) -> tuple[MatchInput, View]:
     return MatchInput((Raster(turn.pixels.astype(np.float32), turn.valid, box(*turn.valid.shape)),)), turn
 
 
-def turned_miss(found: Correspondences, turn: View) -> np.ndarray:
-    return np.hypot(*(turn.to_image(found.right) - found.left - SHIFT).T)
+def turned_miss(matches: Correspondences, turn: View) -> np.ndarray:
+    return np.hypot(*(turn.to_image(matches.right) - matches.left - SHIFT).T)
 
 
 def test_a_turned_image_is_found_and_the_user_is_warned(unlearned: None, caplog: pytest.LogCaptureFixture) -> None:
     right, turn = rotated(AUTUMN, 30)
     with caplog.at_level(logging.WARNING):
-        found = correspond(SUMMER, right)
-    assert found.model is not None
-    assert "sift without a prior, turned by 30." in found.why or "turned by 29.9" in found.why
-    assert ["the georeference is off, beyond what was searched within 500 m: " + found.why] == caplog.messages
-    error = turned_miss(found, turn)[found.inlier]
+        matches = correspond(SUMMER, right)
+    assert matches.model is not None
+    assert "sift without a prior, turned by 30." in matches.why or "turned by 29.9" in matches.why
+    assert ["the georeference is off, beyond what was searched within 500 m: " + matches.why] == caplog.messages
+    error = turned_miss(matches, turn)[matches.inlier]
     assert len(error) > 50
     assert np.median(error) < 0.7
 
@@ -296,11 +297,11 @@ def test_without_a_prior_a_quarter_turn_is_found_and_nobody_is_warned(
     unlearned: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     right, turn = rotated(AUTUMN, 90)
-    found = correspond(SUMMER, right, Method(guided=False))
-    assert found.model is not None
-    assert "turned by 90.0 degrees" in found.why or "turned by 89.9" in found.why
+    matches = correspond(SUMMER, right, Method(guided=False))
+    assert matches.model is not None
+    assert "turned by 90.0 degrees" in matches.why or "turned by 89.9" in matches.why
     assert [] == caplog.messages
-    assert np.median(turned_miss(found, turn)[found.inlier]) < 0.7
+    assert np.median(turned_miss(matches, turn)[matches.inlier]) < 0.7
 
 
 def test_reach_is_in_metres_and_beyond_it_the_search_warns(unlearned: None, caplog: pytest.LogCaptureFixture) -> None:
@@ -308,17 +309,17 @@ def test_reach_is_in_metres_and_beyond_it_the_search_warns(unlearned: None, capl
     grid = box(400, 400, 56, 56)
     left, right = MatchInput((image(grid=grid),)), MatchInput((image("autumn", far, grid),))
     near = correspond(left, right, Method(reach=1000))
-    assert off(near, left, far) < 0.5
+    assert model_error(near, left, far) < 0.5
     assert [] == caplog.messages
-    searched = correspond(left, right, Method(reach=100))
-    assert off(searched, left, far) < 0.7
-    assert ["the georeference is off, beyond what was searched within 100 m: " + searched.why] == caplog.messages
+    unguided = correspond(left, right, Method(reach=100))
+    assert model_error(unguided, left, far) < 0.7
+    assert ["the georeference is off, beyond what was searched within 100 m: " + unguided.why] == caplog.messages
     assert correspond(left, right, Method(QUICK, reach=100)).model is None
 
 
 def test_a_single_method_never_searches_without_a_prior(caplog: pytest.LogCaptureFixture) -> None:
-    found = correspond(SUMMER, rotated(AUTUMN, 90)[0], Method(QUICK))
-    assert found.model is None
+    matches = correspond(SUMMER, rotated(AUTUMN, 90)[0], Method(QUICK))
+    assert matches.model is None
     assert [] == caplog.messages
 
 
@@ -372,7 +373,7 @@ def test_bands_are_kept_apart_in_the_cache_and_add_up(tmp_path: Path) -> None:
     assert 4 == len(list(cache.entries()))
     assert len(double.keypoints[0]) == 2 * len(single.keypoints[0])
     assert len(double) > 1.5 * len(single)
-    assert off(double, left) < 0.3
+    assert model_error(double, left) < 0.3
     again = correspond(left, right, Method(QUICK), cache)
     assert np.array_equal(double.right, again.right)
 
@@ -381,20 +382,20 @@ def test_the_extents_may_differ(unlearned: None) -> None:
     left = MatchInput((image(grid=box(400, 340, 60, 70)),))
     right = MatchInput((image("autumn", SHIFT, grid=box(360, 420, 97, 33)),))
     for method in (Method(QUICK), Method()):
-        found = correspond(left, right, method)
-        assert off(found, left) < 0.4
-        error = miss(found, left, right)
-        assert (error[found.inlier] < 2.3).all()
-        assert ((found.left >= 0) & (found.left <= (340, 400))).all()
+        matches = correspond(left, right, method)
+        assert model_error(matches, left) < 0.4
+        error = errors(matches, left, right)
+        assert (error[matches.inlier] < 2.3).all()
+        assert ((matches.left >= 0) & (matches.left <= (340, 400))).all()
 
 
 def test_every_correspondence_is_found_in_one_cell_only() -> None:
     grid = box(300, 600, 100, 200)
     left, right = MatchInput((image(grid=grid),)), MatchInput((image("autumn", SHIFT, grid),))
-    found = correspond(left, right, Method(QUICK))
-    assert found.cells > 1
-    assert len(found) == len(np.unique(found.left, axis=0))
-    x, _ = found.left.T
+    matches = correspond(left, right, Method(QUICK))
+    assert matches.cells > 1
+    assert len(matches) == len(np.unique(matches.left, axis=0))
+    x, _ = matches.left.T
     border = cells.CELL_SIDE - 200  # where two cells meet
     assert (np.abs(x - border) < 32).sum() > 30
 
@@ -402,9 +403,9 @@ def test_every_correspondence_is_found_in_one_cell_only() -> None:
 def test_at_most_so_many_cells_are_looked_at() -> None:
     grid = box(300, 600, 100, 200)
     left, right = MatchInput((image(grid=grid),)), MatchInput((image("autumn", SHIFT, grid),))
-    found = correspond(left, right, Method(QUICK, cells=1))
-    assert 1 == found.cells
-    places = np.floor((found.left + grids.origin_of(grid)[::-1]) / cells.CELL_SIDE)
+    matches = correspond(left, right, Method(QUICK, cells=1))
+    assert 1 == matches.cells
+    places = np.floor((matches.left + grids.origin_of(grid)[::-1]) / cells.CELL_SIDE)
     assert 1 == len(np.unique(places, axis=0))
 
 
@@ -417,16 +418,16 @@ def test_classes_are_cut_like_the_images_they_belong_to(matcher: matchers.Matche
     left, right = image(grid=grid), image("autumn", SHIFT, grid)
     for cloudy in (0, 1):
         contexts = [Context(cloud if k == cloudy else lies) for k in (0, 1)]
-        found = correspond(MatchInput((left,), contexts[0]), MatchInput((right,), contexts[1]), Method(matcher))
-        assert off(found, MatchInput((left,))) < 0.5
-        x = (found.left, found.right)[cloudy][:, 0]
+        matches = correspond(MatchInput((left,), contexts[0]), MatchInput((right,), contexts[1]), Method(matcher))
+        assert model_error(matches, MatchInput((left,))) < 0.5
+        x = (matches.left, matches.right)[cloudy][:, 0]
         assert not ((x >= 400) & (x < 480)).any()
         assert ((x >= 360) & (x < 400)).sum() > 4
         assert ((x >= 480) & (x < 520)).sum() > 4
 
 
 def test_the_matcher_of_the_cascade_is_the_registered_one() -> None:
-    assert [Phase, Sift] == [type(create(name)) for name in (room.STARTING_MATCHER, room.CHECKING_MATCHER)]
+    assert [Phase, Sift] == [type(create(name)) for name in (cascade.STARTING_MATCHER, cascade.CHECKING_MATCHER)]
 
 
 def test_what_lies_where_takes_part_even_where_no_position_is_known() -> None:
@@ -436,11 +437,11 @@ def test_what_lies_where_takes_part_even_where_no_position_is_known() -> None:
     strip = water.copy()
     strip[:, 120:200] = Class.BARE
     plain = correspond(MatchInput((left,)), MatchInput((right,)), Method(Sift(), guided=False))
-    told = correspond(
+    with_classes = correspond(
         MatchInput((left,), Context(water)), MatchInput((right,), Context(strip)), Method(Sift(), guided=False)
     )
 
-    def in_strip(found: Correspondences) -> int:
-        return int(((found.right[:, 0] > 135) & (found.right[:, 0] < 185)).sum())
+    def in_strip(matches: Correspondences) -> int:
+        return int(((matches.right[:, 0] > 135) & (matches.right[:, 0] < 185)).sum())
 
-    assert 0 == in_strip(told) < in_strip(plain)
+    assert 0 == in_strip(with_classes) < in_strip(plain)

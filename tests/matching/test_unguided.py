@@ -35,13 +35,13 @@ def moved(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("degrees", [15, 30, 90, 135, 180, -60])
 def test_a_turned_image_is_found_with_its_angle_and_points_in_its_own_pixels(degrees: int) -> None:
     left, right, truth = turned_pair(degrees)
-    found = relate(left, right, Search(SIFT))
-    assert found.model is not None
+    relation = relate(left, right, Search(SIFT))
+    assert relation.model is not None
     grid = np.stack(np.meshgrid([20.0, 128, 236], [20.0, 128, 236]), -1).reshape(-1, 2)
-    assert np.hypot(*(found.model(grid) - moved(truth, grid)).T).max() < 0.5
-    assert found.angle is not None
-    assert (found.angle - degrees + 180) % 360 == pytest.approx(180, abs=0.2)
-    p, q = (found.keypoints[i][found.pairs[found.inlier, i]] for i in (0, 1))
+    assert np.hypot(*(relation.model(grid) - moved(truth, grid)).T).max() < 0.5
+    assert relation.angle is not None
+    assert (relation.angle - degrees + 180) % 360 == pytest.approx(180, abs=0.2)
+    p, q = (relation.keypoints[i][relation.pairs[relation.inlier, i]] for i in (0, 1))
     error = np.hypot(*(q - moved(truth, p)).T)
     assert len(error) > 60
     assert np.median(error) < 0.5
@@ -51,21 +51,21 @@ def test_a_turned_image_is_found_with_its_angle_and_points_in_its_own_pixels(deg
 @pytest.mark.parametrize("model", ["translation", "affine", "homography"])
 def test_the_model_is_the_one_asked_for(model: str) -> None:
     left, right, truth = turned_pair(0)
-    found = relate(left, right, Search(SIFT, model=model))
-    assert found.model is not None
-    assert model == found.model.kind
+    relation = relate(left, right, Search(SIFT, model=model))
+    assert relation.model is not None
+    assert model == relation.model.kind
     middle = np.array([[128.0, 128.0]])
-    assert found.model(middle) == pytest.approx(moved(truth, middle), abs=0.5)
+    assert relation.model(middle) == pytest.approx(moved(truth, middle), abs=0.5)
 
 
 def test_unrelated_images_have_no_model() -> None:
     other = example_pair(size=256, seed=11)
-    found = relate(View.of(PAIR.left, PAIR.left_valid), View.of(other.right, other.right_valid), Search(SIFT))
-    assert found.model is None
-    assert found.angle is None
-    assert not found.inlier.any()
-    assert "their windows do not" in found.why
-    assert 16 == len(found.agreeing)
+    relation = relate(View.of(PAIR.left, PAIR.left_valid), View.of(other.right, other.right_valid), Search(SIFT))
+    assert relation.model is None
+    assert relation.angle is None
+    assert not relation.inlier.any()
+    assert "their windows do not" in relation.why
+    assert 16 == len(relation.agreeing)
 
 
 def test_an_empty_image_matches_nothing() -> None:
@@ -83,11 +83,11 @@ def test_no_point_lies_on_what_is_masked() -> None:
     left, right, _ = turned_pair(30)
     left.valid[:, :90] = False
     try:
-        found = relate(left, right, Search(SIFT))
+        relation = relate(left, right, Search(SIFT))
     finally:
         left.valid[:, :90] = True
-    assert found.model is not None
-    assert found.keypoints[0][:, 0].min() > 90
+    assert relation.model is not None
+    assert relation.keypoints[0][:, 0].min() > 90
 
 
 def test_big_images_are_matched_again_in_windows_at_full_resolution() -> None:
@@ -97,8 +97,8 @@ def test_big_images_are_matched_again_in_windows_at_full_resolution() -> None:
     assert coarse.model is not None
     assert fine.model is not None
     errors = []
-    for found in (coarse, fine):
-        p, q = (found.keypoints[i][found.pairs[found.inlier, i]] for i in (0, 1))
+    for relation in (coarse, fine):
+        p, q = (relation.keypoints[i][relation.pairs[relation.inlier, i]] for i in (0, 1))
         errors.append(np.median(np.hypot(*(q - moved(truth, p)).T)))
     assert fine.inlier.sum() > coarse.inlier.sum()
     assert errors[1] < errors[0]
@@ -145,10 +145,10 @@ def test_real_dates_are_found_at_any_angle_and_other_ground_is_not(shared: Path)
     left, right = crop("T36UYA_20190606T083601", 200, 200), crop("T36UYA_20160621T084012", 230, 190)
     for degrees in (100,):
         turn = turned(right, degrees)
-        found = relate(left, View.of(turn.pixels, turn.valid), Search(SIFT))
+        relation = relate(left, View.of(turn.pixels, turn.valid), Search(SIFT))
         truth = np.linalg.inv(turn.matrix) @ np.array([[1, 0, 10], [0, 1, -30], [0, 0, 1.0]])
         middle = np.array([[150.0, 150]])
-        assert found.model is not None
-        assert np.hypot(*(found.model(middle) - moved(truth, middle)).T)[0] < 1
+        assert relation.model is not None
+        assert np.hypot(*(relation.model(middle) - moved(truth, middle)).T)[0] < 1
     elsewhere = crop("T36UXA_20180830T083601", 0, 500)
     assert relate(left, elsewhere, Search(SIFT)).model is None

@@ -128,8 +128,8 @@ def test_two_zones_show_one_ground_where_the_landscape_has_a_zone() -> None:
     east, north = Transformer.from_crs(32633, 32632, always_xy=True).transform(x, y)
     there = grid(300, x=np.floor(east.mean() / 10) * 10 - 1500, y=np.floor(north.mean() / 10) * 10 + 1500, zone=32632)
     col, row = ~there.affine @ (east, north)
-    seen = map_coordinates(ground.render(there), (row - 0.5, col - 0.5), order=3)
-    assert np.corrcoef(seen.ravel(), ground.render(here)[60:140, 60:140].ravel())[0, 1] > 0.97
+    image_there = map_coordinates(ground.render(there), (row - 0.5, col - 0.5), order=3)
+    assert np.corrcoef(image_there.ravel(), ground.render(here)[60:140, 60:140].ravel())[0, 1] > 0.97
 
 
 def test_a_coarse_pixel_lies_where_its_fine_pixels_lie() -> None:
@@ -140,15 +140,15 @@ def test_a_coarse_pixel_lies_where_its_fine_pixels_lie() -> None:
 
 
 def test_the_seasons_differ_like_seasons() -> None:
-    seen = {season: GROUND.render(grid(480), season) for season in SEASONS}
+    images = {season: GROUND.render(grid(480), season) for season in SEASONS}
     likeness = {
-        pair: np.corrcoef(*(seen[s].ravel() for s in pair))[0, 1]
+        pair: np.corrcoef(*(images[s].ravel() for s in pair))[0, 1]
         for pair in [("winter", "summer"), ("spring", "summer")]
     }
     assert likeness["winter", "summer"] < 0.5
     assert likeness["spring", "summer"] < 0.6
-    assert seen["winter"].mean() > 3 * seen["summer"].mean()
-    steps = [np.diff(seen[s], axis=1) for s in ("spring", "summer")]
+    assert images["winter"].mean() > 3 * images["summer"].mean()
+    steps = [np.diff(images[s], axis=1) for s in ("spring", "summer")]
     edges = np.minimum(*(np.abs(step) for step in steps)) > 0.03
     assert 0.15 < np.mean(np.sign(steps[0][edges]) != np.sign(steps[1][edges])) < 0.85  # borders stay, contrast turns
 
@@ -175,9 +175,9 @@ def test_the_classes_are_what_a_season_shows() -> None:
 def test_clouds_cover_the_share_asked_for(cover: float, share: float) -> None:
     box = grid(480, 20)
     swath = swath_part(box, share, "west")
-    seen = rasterio.features.geometry_mask([swath], box.shape, box.affine, invert=True)
+    in_swath = rasterio.features.geometry_mask([swath], box.shape, box.affine, invert=True)
     classes = Sky(1, cover).over(box, "spring", swath).classify(GROUND.classes(box, "spring"), box)
-    assert cover == pytest.approx(np.isin(classes[seen], (8, 9, 10)).mean(), abs=0.02)
+    assert cover == pytest.approx(np.isin(classes[in_swath], (8, 9, 10)).mean(), abs=0.02)
 
 
 def test_clouds_are_bright_and_throw_shadows_away_from_the_sun() -> None:
