@@ -97,6 +97,19 @@ def test_an_unknown_matcher_names_the_known_ones() -> None:
         create("superglue")
 
 
+def test_matches_of_keypoints_are_kept_by_mask_or_by_index() -> None:
+    sides = [{"keypoints": np.array([[0.5, 1.5], [2.5, 3.5], [4.5, 5.5]], np.float32) + k} for k in (0, 100)]
+    matches = Matches.of_keypoints(*sides, np.array([0, 2]), np.array([1, 0]), np.array([0.25, 0.75], np.float32))
+    assert [[0.5, 1.5], [4.5, 5.5]] == matches.left.tolist()
+    assert [[102.5, 103.5], [100.5, 101.5]] == matches.right.tolist()
+    assert {np.dtype(np.float64)} == {matches.left.dtype, matches.right.dtype, matches.score.dtype}
+    assert matches.where(np.array([False, True])).support is None
+    kept = replace(matches, support=np.array([32.0, 96.0])).where(np.array([1]))
+    assert [[[4.5, 5.5]], [[100.5, 101.5]], [0.75], [96.0]] == [
+        a.tolist() for a in (kept.left, kept.right, kept.score, kept.support)
+    ]
+
+
 @pytest.mark.parametrize("matcher", SMALL, ids=lambda m: m.name)
 def test_a_matcher_keeps_the_contract(matcher: Matcher) -> None:
     check_matcher(matcher)
