@@ -30,7 +30,7 @@ ReadWindow: TypeAlias = "Callable[[Window], Pixels]"
 
 JP2_TILE = 1024
 """Side of a JPEG 2000 tile of a 10 m band: strips that end with tiles decode none twice."""
-STRIP_ROWS = 3 * JP2_TILE
+SOURCE_ROWS = 3 * JP2_TILE
 """Most source rows in memory at once, about."""
 WARPED_ROWS = 2 * JP2_TILE
 """Source rows, about, that are warped at a time; they begin anywhere, so some tiles are decoded twice."""
@@ -77,7 +77,7 @@ def strips(read: ReadWindow, source: GeoBox, target: GeoBox) -> Iterator[tuple[i
             yield top, warp_window(read, source, target[top:bottom, :])
         return
     size, row, col = blocks
-    step = max(1, min(math.lcm(size, JP2_TILE), STRIP_ROWS) // size)
+    step = max(1, min(math.lcm(size, JP2_TILE), SOURCE_ROWS) // size)
     for top, bottom in _cuts(rows, step, (-row % (step * size)) // size):
         window = Window(row + top * size, col, (bottom - top) * size, cols * size)
         yield top, block_mean(read(window), size)

@@ -90,7 +90,7 @@ class Context:
         return table
 
     def compatibility(self, left: NDArray[Any], other: Context, right: NDArray[Any]) -> NDArray[np.float32]:
-        """Rate how well the ground around positions of this image may be the ground around positions of another.
+        """Compare surroundings: how well may those of positions in this image be those of positions in another?
 
         With L the likeness and s, t the shares of ground around two positions, it is s'Lt / sqrt(s'Ls t't's Lt): 1 for
         equal surroundings, however mixed they are, so a shore is no worse a place than the middle of a forest. Where
