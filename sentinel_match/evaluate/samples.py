@@ -14,6 +14,7 @@ from sentinel_match.evaluate import displaced
 from sentinel_match.evaluate.metrics import Box, common_box, covisible
 from sentinel_match.geometry.grids import covering, ground_resolution, metric, same_lattice
 from sentinel_match.matching.correspondences import MatchInput
+from sentinel_match.raster import landcover
 from sentinel_match.raster import raster as rasters
 from sentinel_match.raster.bands import band_names, source_of
 from sentinel_match.raster.load import load
@@ -193,17 +194,10 @@ def _view(scene: Scene, names: tuple[str, ...], resolution: float, masking: Mask
 
 def _onto(view: SampleView, geobox: GeoBox) -> SampleView:
     """Resample a view to another grid; classes and what is known by the nearest pixel."""
-    from odc.geo.warp import rio_reproject
-
-    def labels(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        result = np.zeros(geobox.shape, np.uint8)
-        rio_reproject(array, result, view.geobox, geobox, "nearest")
-        return result
-
     return SampleView(
         tuple(rasters.warp(image, geobox) for image in view.images),
-        labels(view.known.astype(np.uint8)) > 0,
-        None if view.classes is None else labels(view.classes),
+        landcover.reproject(view.known.astype(np.uint8), view.geobox, geobox) > 0,
+        None if view.classes is None else landcover.reproject(view.classes, view.geobox, geobox),
     )
 
 

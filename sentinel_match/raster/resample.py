@@ -124,8 +124,9 @@ def warp_window(read: ReadWindow, source: GeoBox, target: GeoBox) -> Pixels:
     # odc gives GDAL the scale: GDAL's guess takes the rotation between two zones for a scale and blurs (gdal#7750).
     how: dict[str, Any] = {"XSCALE": 1 / rest, "YSCALE": 1 / rest, "tolerance": 0.01}
     rio_reproject(pixels, out, grid, target, "cubic", **how)
-    rio_reproject(1 - touched, clear, grid, target, "nearest", **how)
-    out[clear == 0] = np.nan
+    # Of 1 and 2: to odc 0 is no-data, and GDAL 3.12 (not 3.10) makes a 1 of each 0 that is in the source
+    rio_reproject(2 - touched, clear, grid, target, "nearest", **how)
+    out[clear < 2] = np.nan
     return out
 
 
