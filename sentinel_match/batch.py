@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import platform
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from importlib.metadata import version
 from os import PathLike
@@ -126,7 +126,8 @@ def run(
             raise TypeError(f"{name} is {value!r}, and must be {kind.__name__}(...)")
     options, filters, files = options or Options(), filters or Filters(), files or Files()
     cache = cache or Cache.default()
-    result = _matched(paths, out, options, filters, cache, progress, files)
+    pair_files = (TIES, STYLE, GEOPACKAGE) if files.geopackage else (TIES, STYLE)
+    result = _matched(paths, filters, _Work(out, options, cache, progress, pair_files))
     if files.report or files.project:
         quicklook.make(result, out, options, cache, progress)
     if files.report:
@@ -144,11 +145,23 @@ def _folder(out: object) -> Path:
     return Path(out)
 
 
-def _matched(
-    paths: list[Path], out: Path, options: Options, filters: Filters, cache: Cache, progress: Progress, wanted: Files
-) -> Run:
+@dataclass(frozen=True)
+class _Work:
+    """What all pairs of a run share."""
+
+    out: Path
+    options: Options
+    cache: Cache
+    progress: Progress
+    files: tuple[str, ...]
+    """Of each pair."""
+    hashes: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of the files that results depend on, as far as they are known."""
+
+
+def _matched(paths: list[Path], filters: Filters, work: _Work) -> Run:
     """Find scenes, choose pairs and match each, unless that is done; record what was done after every pair."""
-    files = (TIES, STYLE, GEOPACKAGE) if wanted.geopackage else (TIES, STYLE)
+    out, options = work.out, work.options
     clock = pipeline.Clock()
     started = datetime.now(timezone.utc)
     with PeakMemory() as memory:
@@ -162,17 +175,16 @@ def _matched(
             pairing = pair_scenes([s for s in catalogue.scenes if faults[id(s)] is None], filters)
         write_collection(scenes_geojson(catalogue.scenes), out / "scenes.geojson")
         write_collection(pairs_geojson(pairing), out / "pairs.geojson")
-        hashes: dict[str, str] = {}
         result = Run(catalogue, pairing, ())
 
         def record() -> None:
-            facts = _record(result, options, clock, memory, started, hashes).to_dict()
+            facts = _record(result, options, clock, memory, started, work.hashes).to_dict()
             write_text(out / RUN_RECORD, json.dumps(json.loads(dumps(facts)), indent=1) + "\n")
 
         for k, pair in enumerate(pairing.pairs):
-            progress(f"pair {pair.id}", k, len(pairing.pairs))
+            work.progress(f"pair {pair.id}", k, len(pairing.pairs))
             with clock("match"):
-                outcome = _one(pair, out / pair.id, files, options, cache, progress, hashes)
+                outcome = _one(pair, work)
             result = replace(result, outcomes=(*result.outcomes, outcome))
             record()  # a run that is stopped has said what it did
         result = replace(result, series=_series(result))
@@ -205,39 +217,27 @@ def _fault(scene: Scene, options: Options) -> SentinelMatchError | None:
     return None
 
 
-def _one(
-    pair: Pair,
-    folder: Path,
-    files: Sequence[str],
-    options: Options,
-    cache: Cache,
-    progress: Progress,
-    hashes: dict[str, str],
-) -> Outcome:
+def _one(pair: Pair, work: _Work) -> Outcome:
     """Match one pair, unless it is done."""
-    names = (pair.left.id, pair.right.id)
+    names, folder, options = (pair.left.id, pair.right.id), work.out / pair.id, work.options
     recipe = ""
     try:
         band = inputs.common_band(pair.left, pair.right, options.band)
-        facts = [_depends_on(scene, band, options.resolution, hashes) for scene in (pair.left, pair.right)]
-        recipe = digest({
-            "version": RUN_VERSION,
-            "loaded": PREPARATION_VERSION,
-            "options": options.recipe,
-            "inputs": facts,
-        })
-        done = _done(folder, recipe, files)
+        facts = [_depends_on(scene, band, options.resolution, work.hashes) for scene in (pair.left, pair.right)]
+        versions = {"version": RUN_VERSION, "loaded": PREPARATION_VERSION}
+        recipe = digest({**versions, "options": options.recipe, "inputs": facts})
+        done = _done(folder, recipe, work.files)
         if done is not None:
             status = "failed" if done.error else "kept"
             return Outcome(pair.id, status, *names, done.summary, done.seconds, error=done.error)
         clock = pipeline.Clock()
-        ties = pipeline.match_scenes(pair.left, pair.right, options, cache, progress, clock)
+        ties = pipeline.match_scenes(pair.left, pair.right, options, work.cache, work.progress, clock)
         _discard(folder)  # a file that is not wanted now would tell of other inputs
         write.write(ties, folder / TIES)
         write.write_style(ties, folder / TIES)
-        if GEOPACKAGE in files:
+        if GEOPACKAGE in work.files:
             write.write(ties, folder / GEOPACKAGE)
-        sizes = {name: (folder / name).stat().st_size for name in files}
+        sizes = {name: (folder / name).stat().st_size for name in work.files}
         _record_pair(folder, PairRecord(recipe, ties.summary, sizes, clock.seconds))
         return Outcome(pair.id, "matched", *names, ties.summary, clock.seconds, clock.cpu_seconds)
     except SentinelMatchError as error:

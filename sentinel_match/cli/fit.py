@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -41,23 +41,19 @@ def fit(
     /,
     edited: Path,
     outputs: tuple[Path, ...],
-    columns: dict[str, str],
-    crs: str | None,
-    gsd: float | None,
-    layer: str | None,
-    model: str | None,
     as_json: bool,
     required: tuple[Requirement, ...],
+    **values: Any,
 ) -> None:
     """Fit again after points were edited in QGIS, or fit points of another program.
 
     Delete points, move them (the left end moves, the right one stays), or change `inlier`; save, and give the GeoJSON
     or GeoPackage. Points of other programs come as CSV, .points of the QGIS Georeferencer, or whatever GDAL opens.
     """
-    from sentinel_match import fitting as room
+    from sentinel_match import fitting
     from sentinel_match.formats import write
 
     for output in outputs:
         write.writer(output)
-    ties = room.fit(edited, columns=columns, crs=crs, gsd=gsd, layer=layer, model=model)
+    ties = fitting.fit(edited, **values)
     options.deliver(ctx, ties, outputs, required, as_json=as_json)

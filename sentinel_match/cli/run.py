@@ -30,10 +30,7 @@ def run(
     /,
     archives: tuple[Path, ...],
     output: Path,
-    no_geopackage: bool,
     as_json: bool,
-    no_report: bool,
-    no_project: bool,
     required: tuple[Requirement, ...],
     **values: Any,
 ) -> None:
@@ -48,9 +45,9 @@ def run(
     filters = options.make_filters(values)
     from sentinel_match import batch
 
-    files = batch.Files(geopackage=not no_geopackage, report=not no_report, project=not no_project)
-    with terminal.progress(quiet=ctx.obj) as tell:
-        result = batch.run(archives, output, chosen, filters, cache=cache, progress=tell, files=files)
+    files = batch.Files(**{name: not values.pop(f"no_{name}") for name in ("geopackage", "report", "project")})
+    with terminal.progress(quiet=ctx.obj) as progress:
+        result = batch.run(archives, output, chosen, filters, cache=cache, progress=progress, files=files)
     terminal.print_run(output, as_json=as_json)
     missed = [f"{o.id}: {said}" for o in result.matched if o.summary for said in options.unmet(required, o.summary)]
     for said in missed:
