@@ -1,8 +1,8 @@
 """sentinel_match: from downloaded Sentinel-2 archives to tie points one can trust.
 
 >>> import sentinel_match
->>> ties = sentinel_match.match_scenes("LEFT.SAFE", "RIGHT.SAFE.zip")  # doctest: +SKIP
->>> sentinel_match.write(ties, "ties.gpkg")  # doctest: +SKIP
+>>> ties = sentinel_match.match_scenes("LEFT.SAFE", "RIGHT.SAFE")
+>>> sentinel_match.write(ties, "ties.gpkg")
 
 Names are imported when they are first used, so ``import sentinel_match`` costs nothing.
 """

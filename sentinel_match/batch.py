@@ -83,7 +83,12 @@ LIBRARIES = (
 
 @dataclass(frozen=True)
 class Files:
-    """What a run writes besides the GeoJSON of each pair and the record of all."""
+    """What a run writes besides the GeoJSON of each pair and the record of all.
+
+    Examples:
+        >>> from sentinel_match import Files, run
+        >>> result = run("archive", "results", files=Files(report=False, project=False))
+    """
 
     geopackage: bool = True
     """``tiepoints.gpkg`` of each pair."""
@@ -119,6 +124,12 @@ def run(
     Raises:
         TypeError: an argument is none that can be used.
         OutputError: results cannot be written.
+
+    Examples:
+        >>> from sentinel_match import run
+        >>> result = run("archive", "out")
+        >>> len(result.outcomes), result.clean
+        (1, True)
     """
     paths, out = as_paths(paths), _folder(out)
     for name, value, kind in (("options", options, Options), ("filters", filters, Filters), ("cache", cache, Cache)):

@@ -42,7 +42,16 @@ ABANDONED_S = 24 * 3600
 
 @dataclass(frozen=True)
 class Cache:
-    """A folder of entries; safe for several processes at once."""
+    """A folder of entries; safe for several processes at once.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from sentinel_match import Cache, Options, match_scenes
+        >>> cache = Cache(Path("cache"))
+        >>> ties = match_scenes("LEFT.SAFE", "RIGHT.SAFE", Options(matcher="phase"), cache=cache)
+        >>> any(cache.entries())  # the next pair with one of these scenes is quicker
+        True
+    """
 
     root: Path
     limit: int = 20 * 2**30

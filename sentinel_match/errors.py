@@ -45,7 +45,16 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class SentinelMatchError(Exception):
-    """Base of every error this package raises on purpose."""
+    """Base of every error this package raises on purpose.
+
+    Examples:
+        >>> from sentinel_match import SentinelMatchError, read_scene
+        >>> try:
+        ...     read_scene("nothing.SAFE")
+        ... except SentinelMatchError as error:
+        ...     print(error)
+        nothing.SAFE ...
+    """
 
     sentence: ClassVar[str] = ""
     """What ``str()`` says, with the names of the fields in braces."""

@@ -64,6 +64,12 @@ def read_ties(path: Path | str) -> TiePoints:
         TypeError: it is no path.
         BadPoints: the file cannot be used, or was edited since it was fitted.
         NoMatch: the points of a file without a transform do not agree on one.
+
+    Examples:
+        >>> from sentinel_match import read_ties
+        >>> ties = read_ties("ties.gpkg")
+        >>> print(ties.summary.verdict)
+        the images lie ... apart; ...
     """
     table = read_table(_path(path))
     header = table.header
@@ -131,6 +137,12 @@ def fit(
         TypeError, ValueError: an argument is none that can be used.
         BadPoints: the file cannot be used; which row, and why.
         NoMatch: the points do not agree on a model.
+
+    Examples:
+        >>> from sentinel_match import fit
+        >>> ties = fit("ties.gpkg", model="translation")
+        >>> ties.transform.kind
+        'translation'
     """
     path = _path(path)
     if model is not None and model not in KINDS:

@@ -45,7 +45,14 @@ _KINDS: tuple[tuple[str, type | tuple[type, ...], str], ...] = (
 
 @dataclass(frozen=True)
 class Options:
-    """Everything about matching one pair that a user may choose."""
+    """Everything about matching one pair that a user may choose.
+
+    Examples:
+        >>> from sentinel_match import Options, match_scenes
+        >>> ties = match_scenes("LEFT.SAFE", "RIGHT.SAFE", Options(matcher="phase", model="translation"))
+        >>> ties.transform.kind
+        'translation'
+    """
 
     band: str | None = None
     """Band, index or gradient of both scenes, or several with commas: see

@@ -85,6 +85,12 @@ def match_scenes(
         DamagedImage: pixels cannot be decoded.
         BadMask, BadClasses: the user's mask or map of classes cannot be used.
         WeightsMissing, WeightsDamaged: the matcher cannot run.
+
+    Examples:
+        >>> from sentinel_match import match_scenes
+        >>> ties = match_scenes("LEFT.SAFE", "RIGHT.SAFE")
+        >>> print(f"{ties.summary.median_dx_m:.0f} m east, {ties.summary.median_dy_m:.0f} m north")
+        6 m east, 18 m north
     """
     left, right = as_scene(left, "left"), as_scene(right, "right")
     options, clock = options or Options(), clock or Clock()

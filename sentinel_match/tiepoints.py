@@ -41,7 +41,16 @@ FAR_NODES = 3.0
 
 @dataclass(frozen=True, eq=False, repr=False)
 class TiePoints:
-    """Correspondences between two scenes; N rows in every array, shift = right minus left."""
+    """Correspondences between two scenes; N rows in every array, shift = right minus left.
+
+    Examples:
+        >>> from sentinel_match import read_ties
+        >>> ties = read_ties("ties.gpkg")
+        >>> ties.left_xy.shape == ties.shift.shape == (len(ties), 2)
+        True
+        >>> ties.transform(ties.left_xy).shape  # where the right image shows the same ground
+        (..., 2)
+    """
 
     left: Scene
     right: Scene
@@ -198,15 +207,15 @@ class TiePoints:
         width, height = np.ptp(points, axis=0) / extent * side
         margin = side / 8
         lines = "".join(
-            f"<path d='M{x:.1f} {height - y:.1f}l{east:.1f} {-north:.1f}'/><circle cx='{x:.1f}' cy='{height - y:.1f}'/>"
+            f"<path d='M{x:.1f} {height - y:.1f}l{east:.1f} {-north:.1f}'/>"
+            f"<circle cx='{x:.1f}' cy='{height - y:.1f}' r='.7'/>"
             for (x, y), (east, north) in zip(start.tolist(), arrows.tolist(), strict=True)
         )
         box = f"{-margin:.0f} {-margin:.0f} {width + 2 * margin:.0f} {height + 2 * margin:.0f}"
         return (
             f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='{box}' width='{side}' role='img' "
             "aria-label='Shifts of the inliers, enlarged'>"
-            "<style>path{stroke:#1f6fb2;stroke-width:1;fill:none}circle{r:1.2px;fill:#1f6fb2}</style>"
-            f"{lines}</svg>"
+            f"<g fill='#1f6fb2' stroke='#1f6fb2'>{lines}</g></svg>"  # a style would be that of the whole page
         )
 
     @property
@@ -237,7 +246,7 @@ class TiePoints:
         return GeoDataFrame(self.columns(), geometry=points_from_xy(*self.left_xy.T), crs=self.crs)
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw the inliers' shifts as arrows, coloured by residual; no window is opened.
+        """Draw the inliers' shifts as arrows, coloured by residual, as a figure that notebooks show.
 
         Args:
             ax: where to draw; a figure of its own when not given.
@@ -246,14 +255,11 @@ class TiePoints:
             ExtraMissing: matplotlib is not installed.
         """
         try:
-            from matplotlib.backends.backend_agg import FigureCanvasAgg
-            from matplotlib.figure import Figure
+            import matplotlib.pyplot as plt
         except ImportError:
             raise ExtraMissing("Figures", "matplotlib", "plot") from None
         if ax is None:
-            figure = Figure(figsize=(7, 6), layout="constrained")
-            FigureCanvasAgg(figure)
-            ax = figure.add_subplot()
+            _, ax = plt.subplots(figsize=(7, 6), layout="constrained")
         chosen = np.flatnonzero(self.inlier)
         chosen = chosen[:: max(1, -(-len(chosen) // (4 * DRAWN_ARROWS)))]
         points, shift = self.left_xy[chosen], self.shift[chosen]

@@ -1,27 +1,53 @@
-"""The notebooks, cell by cell, on invented products."""
+"""The notebooks, cell by cell, on invented products; what they print is what their pages show."""
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
 
+def code_cells(path: Path) -> list[dict[str, Any]]:
+    return [c for c in json.loads(path.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "code"]
+
+
+def without_figures(text: str) -> str:
+    """Text with every number as one sign: the last digits are another machine's business."""
+    return re.sub(r"[-+]?\d[\d.,]*", "#", " ".join(text.split()))
+
+
 def test_there_are_notebooks() -> None:
-    assert len(NOTEBOOKS) >= 4
+    assert len(NOTEBOOKS) >= 5
+
+
+def test_the_newcomer_needs_ten_lines() -> None:
+    _invention, *cells = code_cells(NOTEBOOKS[0])
+    lines = [line for cell in cells for line in "".join(cell["source"]).splitlines() if line.strip()]
+    assert 10 == len(lines)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs_from_its_first_cell_to_its_last(
-    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_notebook_runs_from_its_first_cell_to_its_last_and_prints_what_it_shows(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("matplotlib").use("Agg")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SENTINEL_MATCH_ARCHIVES", raising=False)
+    monkeypatch.setenv("SENTINEL_MATCH_CACHE", str(tmp_path / "cache"))
     names: dict[str, object] = {"__name__": "__main__"}
-    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-        if cell["cell_type"] == "code":
-            exec(compile("".join(cell["source"]), path.name, "exec"), names)  # noqa: S102 - ours
+    for cell in code_cells(path):
+        source = ast.parse("".join(cell["source"]))
+        last = source.body.pop() if isinstance(source.body[-1], ast.Expr) else None
+        exec(compile(source, path.name, "exec"), names)  # noqa: S102 - ours
+        if last is not None:  # what a notebook shows by itself
+            shown = eval(compile(ast.Expression(last.value), path.name, "eval"), names)  # noqa: S307
+            repr(shown)
+            getattr(shown, "_repr_html_", str)()
+        printed = "".join("".join(o["text"]) for o in cell["outputs"] if o.get("name") == "stdout")
+        assert without_figures(printed) == without_figures(capsys.readouterr().out)

@@ -89,7 +89,7 @@ def test_a_displacement_field_is_the_transform_and_says_where_it_only_goes_on(ti
     [
         ("geopandas", "geo", TiePoints.to_geodataframe),
         ("xarray", "geo", TiePoints.displacement),
-        ("matplotlib.figure", "plot", TiePoints.plot),
+        ("matplotlib.pyplot", "plot", TiePoints.plot),
     ],
 )
 def test_what_is_not_installed_is_named_with_how_to_install_it(

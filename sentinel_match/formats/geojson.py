@@ -27,6 +27,10 @@ def write_geojson(ties: TiePoints, path: Path | str) -> None:
 
     Raises:
         OutputError: the file could not be written.
+
+    Examples:
+        >>> from sentinel_match import read_ties, write_geojson
+        >>> write_geojson(read_ties("ties.gpkg"), "ties.geojson")
     """
     head: dict[str, Any] = {"type": "FeatureCollection", **FileHeader.of(ties).to_dict()}
     lonlat = ties.lonlat

@@ -27,6 +27,10 @@ def write(ties: TiePoints, path: Path | str) -> None:
     Raises:
         TypeError: these are no tie points.
         OutputError: the file could not be written, or its suffix is none of these.
+
+    Examples:
+        >>> from sentinel_match import read_ties, write
+        >>> write(read_ties("ties.gpkg"), "ties.csv")
     """
     if not isinstance(ties, TiePoints):
         raise TypeError(f"write takes TiePoints, not {ties!r}")

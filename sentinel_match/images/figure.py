@@ -40,6 +40,11 @@ def visualize_matches(
         TypeError, ValueError: these are not the matches of these images.
         ExtraMissing: matplotlib is not installed.
         OutputError: the file cannot be written.
+
+    Examples:
+        >>> from sentinel_match import ImageMatcher, visualize_matches
+        >>> result = ImageMatcher("sift").match_images("a.jpg", "b.jpg")
+        >>> figure = visualize_matches("a.jpg", "b.jpg", result, "matches.png")
     """
     try:
         from matplotlib import colormaps

@@ -43,6 +43,12 @@ class ImageMatcher:
     Raises:
         UnknownMatcher, WeightsMissing, WeightsDamaged, DeviceMissing: see :func:`sentinel_match.matchers.create`.
         TypeError, ValueError: an option is none that can be chosen, or the matcher has no such option.
+
+    Examples:
+        >>> from sentinel_match import ImageMatcher
+        >>> result = ImageMatcher("sift").match_images("a.jpg", "b.jpg")
+        >>> result.matrix[:2, 2].round()  # pixels by which b shows the ground of a right and down
+        array([ 7., -5.])
     """
 
     matcher: str | matchers.Matcher = matchers.DEFAULT

@@ -54,7 +54,12 @@ BLOCK_SIDE_NODES = 72
 
 @dataclass(frozen=True)
 class Refinement:
-    """Options of the sub-pixel measurement."""
+    """Options of the sub-pixel measurement.
+
+    Examples:
+        >>> from sentinel_match import Options, Refinement
+        >>> options = Options(refinement=Refinement(window=64))
+    """
 
     window: int = 32
     """Side of a correlated window in pixels."""

@@ -75,6 +75,12 @@ def find_scenes(paths: Path | str | Iterable[Path | str]) -> Catalogue:
     (99.99 is user-made and counts as the oldest), then the largest footprint, then the latest generation. Two products
     of one datatake from different datastrips that show different parts of the tile are both kept, as are Level-1C and
     Level-2A of one acquisition. A path found twice is listed once. Never raises for what it finds: see ``refused``.
+
+    Examples:
+        >>> from sentinel_match import find_scenes
+        >>> catalogue = find_scenes("archive")
+        >>> [f"{scene.sensing_time:%Y-%m-%d}" for scene in catalogue.scenes]
+        ['2021-05-20', '2021-09-17']
     """
     scenes, refused = _read_all(as_paths(paths))
     kept, duplicates = _without_duplicates(scenes)
@@ -88,6 +94,12 @@ def read_scene(path: Path | str) -> Scene:
         TypeError: it is no path.
         NotAProduct: there is no scene, or there are several products.
         BrokenProduct: the product is damaged, hostile or incomplete; or it has many granules, and none was named.
+
+    Examples:
+        >>> from sentinel_match import read_scene
+        >>> scene = read_scene("LEFT.SAFE")
+        >>> scene.level, scene.tile, [band.name for band in scene.bands]
+        ('L1C', 'T33UUU', ['B04', 'B08'])
     """
     path = _as_path(path)
     scenes, refused = _read_all([path])

@@ -52,7 +52,12 @@ class Pairing:
 
 @dataclass(frozen=True)
 class Filters:
-    """Which pairs to accept, and how many. The defaults accept whatever could give tie points."""
+    """Which pairs to accept, and how many. The defaults accept whatever could give tie points.
+
+    Examples:
+        >>> from sentinel_match import Filters
+        >>> a_month_of_one_orbit = Filters(max_days=30, same_orbit_only=True)
+    """
 
     min_overlap_km2: float = 1.0
     min_share: float = 0.02
@@ -83,6 +88,11 @@ def pair_scenes(scenes: Iterable[Scene], filters: Filters = Filters()) -> Pairin
     one datatake (a reprocessing, another level, a complementary datastrip, the tile beside it): between them nothing
     has changed. The left scene of a pair is its better reference: refined, else with more clear ground by 1 % or
     more, else the earlier. The result does not depend on the order of ``scenes``.
+
+    Examples:
+        >>> from sentinel_match import find_scenes, pair_scenes
+        >>> [pair.id for pair in pair_scenes(find_scenes("archive").scenes).pairs]
+        ['T33UUU_20210520T000407__T33UUU_20210917T000407']
     """
     unique = {(*_when(scene), scene.path.as_posix()): scene for scene in scenes}
     ordered = [unique[key] for key in sorted(unique)]

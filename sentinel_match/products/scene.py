@@ -155,7 +155,16 @@ class Mask:
 
 @dataclass(frozen=True)
 class Scene:
-    """One acquisition of one tile (or one loose raster), from metadata alone: making it opens no pixels."""
+    """One acquisition of one tile (or one loose raster), from metadata alone: making it opens no pixels.
+
+    Examples:
+        >>> from sentinel_match import read_scene
+        >>> scene = read_scene("LEFT.SAFE")
+        >>> scene.id[:19], scene.baseline, scene.relative_orbit
+        ('S2A_MSIL1C_20210520', '05.11', 22)
+        >>> round(scene.footprint.area_km2)
+        13
+    """
 
     id: str
     """Product name without ``.SAFE`` (with ``_Txxxxx`` for one granule of an old product), or the stem of a raster."""

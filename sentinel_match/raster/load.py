@@ -53,7 +53,14 @@ ASSUMED_METRES = 10.0
 
 @dataclass(frozen=True, eq=False)
 class PreparedImage:
-    """What a matcher sees of a scene."""
+    """What a matcher sees of a scene.
+
+    Examples:
+        >>> from sentinel_match import load, read_scene
+        >>> image = load(read_scene("LEFT.SAFE"), "B04", resolution=20.0)
+        >>> image.reasons.shape
+        (180, 180)
+    """
 
     raster: Raster
     """float16 memory map, 0..1 between the limits, 0 where there is no data; masked pixels keep what they show."""
@@ -114,6 +121,12 @@ def load(
         BadMask: the user's mask cannot be used.
         BadClasses: the user's class map cannot be used.
         OutputError: the disk is full.
+
+    Examples:
+        >>> from sentinel_match import load, read_scene
+        >>> image = load(read_scene("LEFT.SAFE"), "B04")
+        >>> image.raster.pixels.shape
+        (360, 360)
     """
     source = source_of(scene, band, resolution)
     request = _Request(scene, band, source, source.target(resolution), limits, masking or Masking(), classes)

@@ -81,7 +81,12 @@ _GROWING_REASONS = (Reason.CLOUD, Reason.CIRRUS, Reason.SHADOW)
 
 @dataclass(frozen=True)
 class Masking:
-    """What to mask."""
+    """What to mask.
+
+    Examples:
+        >>> from sentinel_match import Masking, Options
+        >>> options = Options(masking=Masking(dilate=120.0))  # cloud and shadow masks grow by 120 m
+    """
 
     keep: frozenset[Reason] = frozenset({Reason.SNOW})
     """Reasons that leave a pixel valid. Snow by default: two snowy dates do correspond."""

@@ -40,7 +40,14 @@ DRIVER_OPTIONS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, eq=False)
 class Raster:
-    """Pixels, which of them count, and where they are."""
+    """Pixels, which of them count, and where they are.
+
+    Examples:
+        >>> from sentinel_match import load, read_scene
+        >>> raster = load(read_scene("LEFT.SAFE"), "B04").raster
+        >>> str(raster.geobox.crs), raster.valid.all()
+        ('EPSG:32633', ...)
+    """
 
     pixels: NDArray[np.float32] | NDArray[np.float16]
     """(rows, cols); may be a memory map. Finite everywhere, without meaning where not valid."""

@@ -117,7 +117,12 @@ class Context:
 
 @dataclass(frozen=True)
 class Semantics:
-    """What use is made of classes."""
+    """What use is made of classes.
+
+    Examples:
+        >>> from sentinel_match import Options, Semantics
+        >>> options = Options(semantics=Semantics(maps=("classes.tif",), table="worldcover"))
+    """
 
     reweight: bool = True
     """Whether the assignment prefers what may be the same ground."""

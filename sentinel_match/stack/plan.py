@@ -35,7 +35,14 @@ from sentinel_match.raster.bands import Computed, Source
 
 @dataclass(frozen=True)
 class Preparation:
-    """Everything about a stack that a user may choose."""
+    """Everything about a stack that a user may choose.
+
+    Examples:
+        >>> from sentinel_match import Preparation, prepare
+        >>> stack = prepare("ties.gpkg", "chips", wanted=Preparation(bands="B04,B08", layout="chips", chip_size=64))
+        >>> stack.bands
+        ('B04', 'B08')
+    """
 
     bands: str | Sequence[str] = ()
     """As :func:`sentinel_match.raster.bands.source_of` takes them, ``"B04,NDVI"`` or several; all spectral bands that

@@ -66,9 +66,6 @@ def prepare(
 ) -> PreparedStack:
     """Make the change-ready stack of a pair.
 
-    >>> stack = prepare("ties.gpkg", "stack", Preparation(bands="B04,B08"))  # doctest: +SKIP
-    >>> stack.residual.after.dx_px  # doctest: +SKIP
-
     Args:
         ties: tie points, as :func:`sentinel_match.match_scenes` and :func:`sentinel_match.read_ties` give them, or
             their file.
@@ -92,6 +89,14 @@ def prepare(
         NotComparable: no normalisation can be found.
         DamagedImage, BadMask: pixels cannot be decoded, the user's mask cannot be used.
         OutputError: the disk is full, or the folder is somebody else's. Nothing half written stays.
+
+    Examples:
+        >>> from sentinel_match import prepare
+        >>> stack = prepare("ties.gpkg", "stack")
+        >>> stack
+        <PreparedStack stack: ...>
+        >>> abs(stack.residual.after.dx_px) < abs(stack.residual.before.dx_px)
+        True
     """
     began = time.perf_counter()
     if not isinstance(output, (str, PathLike)):
