@@ -9,12 +9,16 @@ from typing import IO, TYPE_CHECKING
 
 import rasterio
 from odc.geo.geobox import GeoBox
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from sentinel_match.geometry.grids import ground_resolution
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+_DATASET_MASK = {MaskFlags.per_dataset}
+"""What GDAL says of a mask of its own; of an alpha band it says ``alpha`` besides."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,15 @@ class ImageHeader:
     tags: Mapping[str, str]
     descriptions: tuple[str, ...] = ()
     """What the file calls its bands; empty where it does not."""
+    scales: tuple[float, ...] = ()
+    """value = DN * scale + offset, by band; 1 where the file says nothing."""
+    offsets: tuple[float, ...] = ()
+    units: tuple[str, ...] = ()
+    """What the file says its values are in; empty where it does not."""
+    alpha: int | None = None
+    """1-based band that says how opaque the others are: none of what was seen."""
+    is_masked: bool = False
+    """Whether a mask inside the file, or beside it (``.msk``), says what is data."""
 
     @property
     def resolution(self) -> float:
@@ -53,8 +66,21 @@ def read_header(path: str) -> ImageHeader:
             with rasterio.open(path) as source:
                 georeferenced = source.crs is not None and not source.transform.is_identity
                 geobox = GeoBox.from_rio(source) if georeferenced else None
-                descriptions = tuple(text or "" for text in source.descriptions)
-                header = ImageHeader(source.shape, geobox, source.count, source.nodata, source.tags(), descriptions)
+                interpretations = list(source.colorinterp)
+                alpha = interpretations.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in interpretations else None
+                header = ImageHeader(
+                    source.shape,
+                    geobox,
+                    source.count,
+                    source.nodata,
+                    source.tags(),
+                    descriptions=tuple(text or "" for text in source.descriptions),
+                    scales=source.scales,
+                    offsets=source.offsets,
+                    units=tuple(text or "" for text in source.units),
+                    alpha=alpha if source.count > 1 else None,
+                    is_masked=any(set(flags) == _DATASET_MASK for flags in source.mask_flag_enums),
+                )
     except RasterioError as error:
         raise ValueError(str(error)) from error
     if header.count == 0:

@@ -52,6 +52,24 @@ def test_every_beginning_of_a_jp2_either_gives_its_size_or_none() -> None:
     assert {None, (120, 120)} == found
 
 
+def test_a_header_says_what_is_alpha_what_is_masked_and_how_numbers_become_values(tmp_path: Path) -> None:
+    profile = {"driver": "GTiff", "width": 8, "height": 6, "dtype": "uint8", "crs": "EPSG:32633"}
+    place = Affine(10, 0, 500_000, 0, -10, 5_000_000)
+    with rasterio.open(tmp_path / "a.tif", "w", count=4, photometric="RGB", alpha="YES", transform=place, **profile):
+        pass
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False),  # in a .msk beside it
+        rasterio.open(tmp_path / "b.tif", "w", count=1, transform=place, **profile) as image,
+    ):
+        image.write_mask(np.zeros((6, 8), bool))
+        image.scales, image.offsets, image.units = [1e-4], [-0.1], ["reflectance"]
+    alpha, masked = (read_header(str(tmp_path / name)) for name in ("a.tif", "b.tif"))
+    assert (4, False, None, True) == (alpha.alpha, alpha.is_masked, masked.alpha, masked.is_masked)
+    assert ((1.0,) * 4, (1e-4,), (-0.1,), ("reflectance",)) == (
+        alpha.scales, masked.scales, masked.offsets, masked.units,
+    )  # fmt: skip
+
+
 @pytest.mark.real
 def test_the_size_of_every_real_jp2_is_found_by_its_first_kilobyte(shared: Path) -> None:
     files = [path for path in shared.rglob("*.jp2") if path.stat().st_size]
