@@ -118,7 +118,7 @@ class Cache:
                 # zipfile's checksum says the entry is damaged: make it again, once
                 _discard(path)
                 if attempt == 2:
-                    raise OutputError(path, f"the entry cannot be read back ({error})") from error
+                    raise OutputError(path, f"the entry cannot be read back ({error}): is the disk damaged?") from error
         raise AssertionError("unreachable")
 
     def entries(self) -> Iterator[Entry]:

@@ -53,13 +53,13 @@ def fit(kind: str, left: Points, right: Points, weight: NDArray[np.float64] | No
     """
     w = np.ones(len(left)) if weight is None else weight
     if np.count_nonzero(w) < MINIMAL[kind]:
-        raise NoModel(f"a {kind} needs {MINIMAL[kind]} points, not {np.count_nonzero(w)}")
+        raise NoModel(_too_few(kind, int(np.count_nonzero(w))))
     origin = np.average(left, axis=0, weights=w)
     p, q = left - origin, right - origin
     scale = float(np.sqrt(np.average((p**2).sum(1), weights=w))) or 1.0
     matrix = _solve(kind, p[None] / scale, q[None] / scale, w[None])[0]
     if not np.isfinite(matrix).all():
-        raise NoModel(f"these points do not determine a {kind}")
+        raise NoModel(_degenerate(kind))
     rescale = np.diag([scale, scale, 1.0])
     return PlaneTransform(kind, rescale @ matrix @ np.linalg.inv(rescale), origin)
 
@@ -87,7 +87,7 @@ def robust_fit(
     left, right, sigma = pairs.left, pairs.right, pairs.sigma
     n, k = len(pairs), MINIMAL[kind]
     if n < k:
-        raise NoModel(f"a {kind} needs {k} points, not {n}")
+        raise NoModel(_too_few(kind, n))
     rng = np.random.default_rng(seed)
     pool = np.arange(n) if quality is None else np.argsort(-quality, kind="stable")[: max(n // 2, min(n, 50), k)]
     origin = left[pool].mean(0)
@@ -108,7 +108,7 @@ def robust_fit(
     rescale = np.diag([scale, scale, 1.0])
     model = PlaneTransform(kind, rescale @ models[int(np.argmin(cost))] @ np.linalg.inv(rescale), origin)
     if not np.isfinite(model.matrix).all():
-        raise NoModel(f"these points do not determine a {kind}")
+        raise NoModel(_degenerate(kind))
     for limit in np.geomspace(tolerance, max(tolerance / 3, 3 * float(np.median(sigma))), 6):
         share = np.hypot(*(right - model(left)).T) / limit
         weight = np.where(share < 1, (1 - share**2) ** 2, 0.0) / sigma**2
@@ -143,6 +143,16 @@ def decluster(points: Points, score: NDArray[np.float64], distance: float | NDAr
 def nmad(values: NDArray[np.float64]) -> float:
     """Compute the normalised median absolute deviation: a robust standard deviation (Höhle & Höhle 2009)."""
     return float(1.4826 * np.median(np.abs(values - np.median(values)))) if len(values) else float("nan")
+
+
+def _too_few(kind: str, count: int) -> str:
+    """Say why there is no model: too few points."""
+    return f"{count} points are too few for the model {kind}, which takes at least {MINIMAL[kind]}"
+
+
+def _degenerate(kind: str) -> str:
+    """Say why there is no model: points in a degenerate arrangement."""
+    return f"the points do not determine the model {kind}, because they lie on one spot or line"
 
 
 def _solve(kind: str, p: NDArray[np.float64], q: NDArray[np.float64], w: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -85,7 +85,9 @@ def choose(
     trials = [t for kind in kinds for t in _trials(kind, left, right, weight / pairs.sigma**2, azimuth, len(cells))]
     all_points = np.ones(len(left), bool)
     if not trials:
-        raise NoModel(f"{len(cells)} independent points are too few for a {kinds[0]}")
+        needed = f"at least {2 * MINIMAL[kinds[0]]}" if kinds[0] in MINIMAL else f"{SUPPORT} for each of its parameters"
+        count = f"{len(cells)} independent points (those that share pixels count once)"
+        raise NoModel(f"{count} are too few for the model {kinds[0]}, which takes {needed}")
     block, fold = _blocks(left, seed)
     scores: dict[str, NDArray[np.float64]] = {}
     best: dict[str, tuple[_Trial, NDArray[np.float64]]] = {}

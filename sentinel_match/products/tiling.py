@@ -43,7 +43,7 @@ def tile_geobox(tile: str, metres: int = 10) -> GeoBox:
         ValueError: that is no tile name.
     """
     if re.fullmatch(TILE_PATTERN, tile) is None:
-        raise ValueError(f"{tile!r} is no Sentinel-2 tile")
+        raise ValueError(f"{tile!r} is no Sentinel-2 tile, whose names are like 'T33UUU'")
     zone, band, south = int(tile[1:3]), tile[3], tile[3] < "N"
     easting = SQUARE_COLUMNS.index(tile[4]) % 8 + 1
     row = (SQUARE_ROWS.index(tile[5]) - (5 if zone % 2 == 0 else 0)) % 20

@@ -157,7 +157,7 @@ def band_names(text: str) -> tuple[str, ...]:
     """
     names = [part.strip() for part in text.split(",") if part.strip()]
     if not names:
-        raise ValueError(f"{text!r} names no band")
+        raise ValueError(f"{text!r} names no band: give names such as B04 or NDVI, with commas between them")
     tidy = [n[: -len(GRADIENT)].upper() + GRADIENT if n.lower().endswith(GRADIENT) else n.upper() for n in names]
     return tuple(dict.fromkeys(tidy))
 

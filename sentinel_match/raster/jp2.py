@@ -115,7 +115,7 @@ def check_size(asset: Asset) -> None:
         DamagedImage: see above.
     """
     if asset.size is not None and asset.expected_size is not None and asset.size < asset.expected_size:
-        raise DamagedImage(str(asset), f"it has {asset.size:,} of {asset.expected_size:,} bytes")
+        raise DamagedImage(str(asset), f"it has only {asset.size:,} of {asset.expected_size:,} bytes")
 
 
 def check(asset: Asset) -> None:

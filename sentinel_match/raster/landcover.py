@@ -190,10 +190,10 @@ def read_table(path: Path) -> dict[int, Class]:
         code, name = line if len(line) == 2 else ("", "")
         if not re.fullmatch(r"-?\d+", code) or name.upper() not in Class.__members__:
             names = ", ".join(c.name.lower() for c in Class)
-            raise BadClasses(path, f"{','.join(line)!r} is no code,class with a class of {names}")
+            raise BadClasses(path, f"the line {','.join(line)!r} is no pair code,class with a class of {names}")
         table[int(code)] = Class[name.upper()]
     if len(table) != len(lines) or not table:
-        raise BadClasses(path, "a code comes twice in it" if table else "there is no line in it")
+        raise BadClasses(path, "it lists a code twice" if table else "it lists no code")
     return table
 
 
@@ -228,13 +228,13 @@ def _grid(mask: Mask, geobox: GeoBox) -> GeoBox:
 def _given(scene: Scene, geobox: GeoBox, given: ClassMap) -> Classified:
     path = given.path
     if geobox.crs is None:
-        raise BadClasses(path, "the image it is for has no georeference")
+        raise BadClasses(path, "the image has no georeference, so nothing can be laid on it")
     try:
         header = read_header(str(path))
     except ValueError as error:
         raise BadClasses(path, f"it is no raster ({error})") from error
     if header.geobox is None:
-        raise BadClasses(path, "it has no georeference")
+        raise BadClasses(path, "it has no georeference, so it cannot be laid on the image")
     rows, cols = compute_reproject_roi(header.geobox, geobox).roi_src
     if rows.stop <= rows.start or cols.stop <= cols.start:
         note = f"the class map {path.name} shows nothing of it"
@@ -267,7 +267,9 @@ def _table(given: ClassMap, codes: set[int]) -> Mapping[int, Class]:
         return candidates[0]
     listing = ", ".join(map(str, sorted(codes)[:12]))
     why = "are of more than one table" if candidates else "are neither SCL's nor WorldCover's"
-    raise BadClasses(given.path, f"its codes ({listing}) {why}: say which, scl, worldcover or a CSV of code,class")
+    raise BadClasses(
+        given.path, f"its codes ({listing}) {why}: name the table, which is scl, worldcover or a CSV file of code,class"
+    )
 
 
 def _coded(codes: NDArray[Any], table: Mapping[int, Class]) -> NDArray[np.uint8]:

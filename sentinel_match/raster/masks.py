@@ -296,13 +296,13 @@ def _burn(asset: Asset, polygons: Iterable[shapely.Geometry], crs: CRS | None, g
 
 def _user(path: Path, geobox: GeoBox) -> NDArray[np.bool_]:
     if geobox.crs is None:
-        raise BadMask(path, "the image it is for has no georeference")
+        raise BadMask(path, "the image has no georeference, so nothing can be laid on it")
     try:
         header = read_header(str(path))
     except ValueError:
         return _user_polygons(path, geobox)
     if header.geobox is None:
-        raise BadMask(path, "it has no georeference")
+        raise BadMask(path, "it has no georeference, so it cannot be laid on the image")
     try:
         pixels = read_rasterio(Asset(path))
     except DamagedImage as error:
@@ -322,5 +322,5 @@ def _user_polygons(path: Path, geobox: GeoBox) -> NDArray[np.bool_]:
     except DataSourceError as error:
         raise BadMask(path, f"it is neither a raster nor polygons ({error})") from error
     if meta["crs"] is None:
-        raise BadMask(path, "it has no CRS")
+        raise BadMask(path, "it has no CRS, so its polygons cannot be laid on the image")
     return _burn(Asset(path), shapely.from_wkb(wkb), CRS(meta["crs"]), geobox)

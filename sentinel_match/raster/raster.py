@@ -131,7 +131,7 @@ def write(raster: Raster, path: Path, limits: tuple[float, float] | None = None)
     """
     driver = DRIVER_OF_SUFFIX.get(path.suffix.lower())
     if driver is None:
-        raise OutputError(path, f"{path.suffix or 'no suffix'} is none of {', '.join(DRIVER_OF_SUFFIX)}")
+        raise OutputError(path, f"its suffix {path.suffix!r} is none of {', '.join(DRIVER_OF_SUFFIX)}")
     pixels = _values(raster) if driver == "COG" else _picture(raster, limits)
     place = {} if raster.geobox.crs is None else {"crs": str(raster.geobox.crs), "transform": raster.geobox.affine}
     profile = {"driver": driver, "count": 1, "dtype": pixels.dtype, "nodata": np.nan if driver == "COG" else 0}

@@ -137,7 +137,7 @@ class Semantics:
 
     def __post_init__(self) -> None:
         if len(self.maps) > 2:
-            raise ValueError(f"class maps are one for both images or one for each, not {len(self.maps)}")
+            raise ValueError(f"give one class map for both images or one for each, not {len(self.maps)}")
         if self.weight < 0:
             raise ValueError(f"the weight must not be negative: {self.weight}")
 

@@ -145,7 +145,7 @@ def test_errors_on_unseen_ground_show_too_poor_a_model() -> None:
 
 def test_too_few_points_are_an_error() -> None:
     left = ground(1)
-    with pytest.raises(transform.NoModel, match="too few for a translation"):
+    with pytest.raises(transform.NoModel, match="too few for the model translation, which takes at least 2"):
         chosen(left, left)
 
 

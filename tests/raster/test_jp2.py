@@ -176,7 +176,7 @@ def test_a_hole_in_the_middle_is_noticed(read: Reader, image: Path, tmp_path: Pa
 
 @READERS
 def test_a_file_shorter_than_its_manifest_says_is_refused_before_decoding(read: Reader, image: Path) -> None:
-    with pytest.raises(DamagedImage, match="it has 1,000 of 2,000 bytes"):
+    with pytest.raises(DamagedImage, match="it has only 1,000 of 2,000 bytes"):
         read(Asset(image, size=1000, expected_size=2000))
 
 

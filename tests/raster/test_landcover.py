@@ -135,12 +135,12 @@ def test_a_map_of_somewhere_else_is_a_note(tmp_path: Path, caplog: pytest.LogCap
 @pytest.mark.parametrize(
     ("lines", "why"),
     [
-        ("", "there is no line in it"),
-        ("code,class\n", "there is no line in it"),
-        ("1,vegetation\n2,jungle\n", "'2,jungle' is no code,class"),
-        ("1;vegetation\n", "is no code,class"),
-        ("one,water\n", "'one,water' is no code,class"),
-        ("1,water\n1,bare\n", "a code comes twice"),
+        ("", "it lists no code"),
+        ("code,class\n", "it lists no code"),
+        ("1,vegetation\n2,jungle\n", "'2,jungle' is no pair code,class"),
+        ("1;vegetation\n", "is no pair code,class"),
+        ("one,water\n", "'one,water' is no pair code,class"),
+        ("1,water\n1,bare\n", "it lists a code twice"),
     ],
 )
 def test_wrong_tables_say_what_is_wrong(lines: str, why: str, tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_maps_that_cannot_be_used_say_why(tmp_path: Path) -> None:
     ):
         with pytest.raises(BadClasses, match=why):
             classify(scene(), GRID, ClassMap(path))
-    with pytest.raises(BadClasses, match="the image it is for has no georeference"):
+    with pytest.raises(BadClasses, match="the image has no georeference"):
         classify(scene(), GeoBox((6, 8), Affine.identity(), None), ClassMap(tmp_path / "two.tif"))
     with pytest.raises(BadClasses, match="no CSV table"):
         read_table(tmp_path / "absent.csv")

@@ -303,7 +303,7 @@ def test_masks_that_cannot_be_used_say_why(tmp_path: Path) -> None:
     ):
         with pytest.raises(BadMask, match=f"{name} cannot be used: .*{why}"):
             reasons(scene(), GRID, Masking(user=tmp_path / name))
-    with pytest.raises(BadMask, match="the image it is for has no georeference"):
+    with pytest.raises(BadMask, match="the image has no georeference"):
         reasons(scene(), GeoBox((5, 5), Affine.scale(1, -1), None), Masking(user=tmp_path / "whole.tif"))
 
 

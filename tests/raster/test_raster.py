@@ -395,7 +395,7 @@ def test_a_chip_without_georeference_or_valid_pixels_is_a_file_all_the_same(tmp_
 
 
 def test_a_suffix_without_a_format_is_refused(chip: Raster, tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"\.gif is none of \.tif"):
+    with pytest.raises(OutputError, match=r"its suffix '\.gif' is none of \.tif"):
         write(chip, tmp_path / "chip.gif")
 
 
