@@ -46,10 +46,11 @@ class TiePoints:
     Examples:
         >>> from sentinel_match import read_ties
         >>> ties = read_ties("ties.gpkg")
-        >>> ties.left_xy.shape == ties.shift.shape == (len(ties), 2)
+        >>> ties
+        <TiePoints T33UUU 2021-05-20 → 2021-09-17: ... inliers of ..., +6... m east +18... m north, CE90 ... m>
+        >>> there = ties.transform(ties.left_xy)  # where the right image shows the same ground
+        >>> there.shape == ties.left_xy.shape == (len(ties), 2)
         True
-        >>> ties.transform(ties.left_xy).shape  # where the right image shows the same ground
-        (..., 2)
     """
 
     left: Scene
