@@ -23,7 +23,7 @@ from sentinel_match.formats.geojson import dumps
 from sentinel_match.geometry.grids import ground_resolution
 from sentinel_match.matching.inputs import PREFERRED_BANDS as PROVEN
 from sentinel_match.products.scene import Asset
-from sentinel_match.raster.jp2 import read_rasterio
+from sentinel_match.raster.jp2 import Window, read_rasterio
 from sentinel_match.raster.load import MASKING_METRES, load
 from sentinel_match.raster.masks import Reason
 from sentinel_match.stack import layouts, radiometry, render
@@ -32,7 +32,8 @@ from sentinel_match.stack.plan import Preparation, StackPlan, plan_stack
 from sentinel_match.stack.prepared import PreparedStack
 from sentinel_match.stack.render import StackSide
 from sentinel_match.stack.stac import write_stac
-from sentinel_match.stack.warp import corrected, move_by
+from sentinel_match.stack.tiles import through_tiles
+from sentinel_match.stack.warp import Places, corrected, move_by
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from sentinel_match.matching.inputs import Progress
     from sentinel_match.products.scene import Scene
     from sentinel_match.raster.bands import Computed, Source
-    from sentinel_match.raster.jp2 import Window
     from sentinel_match.raster.resample import Pixels, ReadWindow
     from sentinel_match.stack.radiometry import Normalisation
     from sentinel_match.tiepoints import TiePoints
@@ -248,9 +248,13 @@ def _written(path: Path, index: int) -> ReadWindow:
 def _uncorrected(source: Source | Computed, grid: GeoBox) -> ReadWindow:
     """Read windows of a band as its georeference alone places them on a grid."""
     move = move_by(None, grid.crs, source.grid.crs)
+    around = Places.of(grid, source.grid, move).window()
+    # Positions of a part are met to far less than a pixel, but their whole numbers may be the next
+    extent = Window(around.row - 1, around.col - 1, around.height + 2, around.width + 2)
+    pixels = through_tiles(source.read, extent)
 
     def read(window: Window) -> Pixels:
-        return next(corrected(source.read, source.grid, grid[window.roi], move))[1]
+        return next(corrected(pixels, source.grid, grid[window.roi], move))[1]
 
     return read
 
