@@ -22,8 +22,7 @@ from sentinel_match.errors import NoOverlap, NotComparable
 from sentinel_match.formats.geojson import dumps
 from sentinel_match.geometry.grids import ground_resolution
 from sentinel_match.matching.inputs import PREFERRED_BANDS as PROVEN
-from sentinel_match.products.scene import Asset
-from sentinel_match.raster.jp2 import Window, read_rasterio
+from sentinel_match.raster.jp2 import Window
 from sentinel_match.raster.load import MASKING_METRES, load
 from sentinel_match.raster.masks import Reason
 from sentinel_match.stack import layouts, radiometry, render
@@ -232,17 +231,13 @@ def _prove(folder: Path, plan: StackPlan, clear: NDArray[np.bool_]) -> tuple[str
     metres = [ground_resolution(source.grid) for source in plan.right_sources]
     fine = [k for k, size in enumerate(metres) if size < 1.01 * min(metres)]
     fine.sort(key=lambda k: PROVEN.index(plan.bands[k]) if plan.bands[k] in PROVEN else len(PROVEN))
-    for k in fine:
-        left, after = (_written(folder / f"{side}.tif", k + 1) for side in ("left", "right"))
-        shift = residual(left, _uncorrected(plan.right_sources[k], plan.grid), after, clear)
-        if shift.after:
-            break
+    with render.windows(folder / "left.tif") as left, render.windows(folder / "right.tif") as after:
+        for k in fine:
+            before = _uncorrected(plan.right_sources[k], plan.grid)
+            shift = residual(partial(left, k + 1), before, partial(after, k + 1), clear)
+            if shift.after:
+                break
     return plan.bands[k], shift
-
-
-def _written(path: Path, index: int) -> ReadWindow:
-    """Read windows of a band of a finished image."""
-    return lambda window: read_rasterio(Asset(path), window, index=index)
 
 
 def _uncorrected(source: Source | Computed, grid: GeoBox) -> ReadWindow:

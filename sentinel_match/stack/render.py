@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sentinel_match.geometry.transform import Transform
     from sentinel_match.products.scene import Scene
     from sentinel_match.raster.bands import Computed, Source
+    from sentinel_match.raster.jp2 import Window
     from sentinel_match.raster.resample import Pixels
     from sentinel_match.stack.radiometry import Normalisation
 
@@ -173,6 +174,13 @@ def strips(path: Path, index: int) -> Iterator[tuple[int, Pixels]]:
         rows, cols = file.shape
         for top in range(0, rows, BLOCK_ROWS):
             yield top, file.read(index, window=Place(0, top, cols, min(BLOCK_ROWS, rows - top)))
+
+
+@contextmanager
+def windows(path: Path) -> Iterator[Callable[[int, Window], Pixels]]:
+    """Open a finished file, to read any window of any of its bands, counted from 1."""
+    with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES), rasterio.open(path) as file:
+        yield lambda index, window: file.read(index, window=Place.from_slices(*window.roi))
 
 
 @contextmanager
