@@ -34,8 +34,8 @@ def demo(ctx: click.Context, /, folder: Path, **values: Any) -> None:
         click.echo(f"inventing an archive in {folder / 'archive'}", err=True)
     truths = testing.write_archive(folder / "archive")
     displacement = {read_scene(t.path).id: t.displacement for t in truths if not t.flaw}
-    with terminal.progress(quiet=ctx.obj) as tell:
-        result = batch.run(folder / "archive", out, filters=Filters(mixed_levels=True), cache=cache, progress=tell)
+    with terminal.progress(quiet=ctx.obj) as progress:
+        result = batch.run(folder / "archive", out, filters=Filters(mixed_levels=True), cache=cache, progress=progress)
     terminal.print_run(out)
     for scene in {r.right.id for r in result.pairing.refused if r.right and "clear in both" in r.reason}:
         click.echo(f"not paired: {scene}, under cloud")

@@ -44,6 +44,6 @@ def match(
     for output in outputs:
         write.writer(output)  # a suffix that says nothing is known before any image is read
     scenes = read_scene(left), read_scene(right)
-    with terminal.progress(quiet=ctx.obj) as tell:
-        ties = pipeline.match_scenes(*scenes, chosen, cache, tell)
+    with terminal.progress(quiet=ctx.obj) as progress:
+        ties = pipeline.match_scenes(*scenes, chosen, cache, progress)
     options.deliver(ctx, ties, outputs, required, as_json=as_json)

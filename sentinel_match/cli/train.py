@@ -134,9 +134,14 @@ def train(ctx: click.Context, /, **values: Any) -> None:
         _print_places(ground, task.crops.names, task.judged_by)
     before = () if new else task.examine()
     request.output.mkdir(parents=True, exist_ok=True)
-    with terminal.progress(quiet=ctx.obj) as tell:
+    with terminal.progress(quiet=ctx.obj) as progress:
         state = learn(
-            task, schedule, request.output, device, tell, written=lambda path, now: card.write(task.network, path, now)
+            task,
+            schedule,
+            request.output,
+            device,
+            progress,
+            written=lambda path, now: card.write(task.network, path, now),
         )
     after = state.curve[-1].examination
     if request.as_json:
@@ -157,8 +162,8 @@ def _ground(
     from sentinel_match.train import gather, hold_out
 
     bands = tuple(b.strip() for b in (request.bands or "").split(",") if b.strip())
-    with terminal.progress(quiet=ctx.obj) as tell:
-        places, refused = gather(request.archives, bands, request.resolution, masking, cache, tell)
+    with terminal.progress(quiet=ctx.obj) as progress:
+        places, refused = gather(request.archives, bands, request.resolution, masking, cache, progress)
     for error in refused:
         click.echo(f"refused: {error}", err=True)
     try:

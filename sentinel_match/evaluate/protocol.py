@@ -89,7 +89,7 @@ def run(
     *,
     cache: Cache | None = None,
     diary: Diary | None = None,
-    tell: Progress = lambda _what, _done, _of: None,
+    progress: Progress = lambda _what, _done, _of: None,
 ) -> tuple[Record, ...]:
     """Give every pair and its controls to every method; return all records.
 
@@ -102,7 +102,7 @@ def run(
         sampling: displacement, masks, seed.
         cache: keeps decoded scenes.
         diary: gets each new record at once; those an earlier run wrote into it are taken as they are.
-        tell: hears of progress.
+        progress: hears of progress.
 
     Raises:
         InputError: an image of the list cannot be used: that is no method's failure.
@@ -113,7 +113,7 @@ def run(
     records: list[Record] = []
     controlled: set[str] = set()
     for k, pair in enumerate(pairs):
-        tell(f"pair {pair.name}", k, len(pairs))
+        progress(f"pair {pair.name}", k, len(pairs))
         kinds = ["own"]
         if pair.set not in controlled and not pair.hidden and pair.warp == "none":
             kinds += ["identity", "unrelated"]
@@ -132,7 +132,7 @@ def run(
         for kind, method, key in missing:
             if kind not in samples:
                 samples[kind] = identity(sample, sampling) if kind == "identity" else unrelated(sample)
-            record = judge(samples[kind], _answer(samples[kind], method, tell))
+            record = judge(samples[kind], _answer(samples[kind], method, progress))
             if diary is not None:
                 diary.add(key, record)
             records.append(record)
@@ -209,12 +209,12 @@ def judge(sample: Sample, answer: Answer) -> Record:
     )
 
 
-def _answer(sample: Sample, method: TestedMethod | None, tell: Progress) -> Answer:
+def _answer(sample: Sample, method: TestedMethod | None, progress: Progress) -> Answer:
     """Ask a method and take the time; every error that it raises about the pair is its answer."""
     if method is None:
         return Answer(PRIOR_METHOD, _prior(sample))
     left, right = (view.side(masks=method.masks, semantics=method.semantics) for view in (sample.left, sample.right))
-    tell(f"{method.label} ({sample.kind})", 0, 1)
+    progress(f"{method.label} ({sample.kind})", 0, 1)
     wall, cpu = time.perf_counter(), time.process_time()
     correspondences, sentence = None, ""
     try:

@@ -56,7 +56,7 @@ def correspond(
     right: MatchInput,
     method: Method | None = None,
     cache: Cache | None = None,
-    tell: Callable[[str, int, int], None] = lambda _what, _done, _of: None,
+    progress: Callable[[str, int, int], None] = lambda _what, _done, _of: None,
 ) -> Correspondences:
     """Find correspondences between two images on one lattice, and the model they agree on.
 
@@ -65,7 +65,7 @@ def correspond(
         right: the other image: same CRS, same pixels, a whole number of them apart; its extent may differ.
         method: how to look for them.
         cache: where descriptions of cells are kept for other pairs.
-        tell: hears of progress.
+        progress: hears of progress.
 
     Returns:
         Everything delivered; where no model is supported ``model`` is ``None`` and ``why`` says the reason.
@@ -78,7 +78,7 @@ def correspond(
     prior = GeometricPrior(transform, radius, left.context, right.context)
     if method.guided:
         prior = _narrow(prior, left, right, method.device)
-    pair = CellMatching(left, right, method, cache, tell, prior, cells.choose_cells(a, b, method.cells))
+    pair = CellMatching(left, right, method, cache, progress, prior, cells.choose_cells(a, b, method.cells))
     searchers = [
         m for m in (available_matcher(name, method.device) for name in (CHECKING_MATCHER, DECIDING_MATCHER)) if m
     ]
@@ -166,7 +166,7 @@ def _search(pair: CellMatching, methods: Sequence[Matcher]) -> Correspondences:
     matches = pair.nothing("no method could be asked")
     for matcher in methods:
         name = matcher.name
-        pair.tell(f"search ({name})", 0, 1)
+        pair.progress(f"search ({name})", 0, 1)
         search = Search(
             matcher, OVERVIEW_SIDE, model=kind, windows=options.cells, seed=options.seed, device=options.device
         )

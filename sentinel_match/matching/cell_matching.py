@@ -41,7 +41,7 @@ class CellMatching:
     right: MatchInput
     method: Method
     cache: Cache | None
-    tell: Callable[[str, int, int], None]
+    progress: Callable[[str, int, int], None]
     prior: GeometricPrior
     """Of infinite radius where nothing is known but what lies where."""
     cells: Sequence[Cell]
@@ -73,10 +73,10 @@ class CellMatching:
         """Run one matcher on some cells; correspondences in pixels of the two rasters, without a model yet."""
         parts, keypoints = [], [(np.empty((0, 2)), np.empty((0, 2)))]
         for k, (matches, places) in enumerate(in_threads(lambda cell: self._match_cell(matcher, cell), list(cells))):
-            self.tell(f"match ({matcher.name})", k, len(cells))
+            self.progress(f"match ({matcher.name})", k, len(cells))
             parts.append(matches)
             keypoints.append(places)
-        self.tell(f"match ({matcher.name})", len(cells), len(cells))
+        self.progress(f"match ({matcher.name})", len(cells), len(cells))
         parts = parts or [Matches.none()]
         left, right, score = (np.concatenate([getattr(p, name) for p in parts]) for name in ("left", "right", "score"))
         return Correspondences(

@@ -88,7 +88,7 @@ class PairSide:
 
 
 def load_both(
-    left: Scene, right: Scene, options: InputOptions, cache: Cache | None, tell: Progress
+    left: Scene, right: Scene, options: InputOptions, cache: Cache | None, progress: Progress
 ) -> list[list[PreparedImage]]:
     """Load the bands of both scenes, each on its own lattice; from the cache where they have been loaded before.
 
@@ -103,18 +103,18 @@ def load_both(
             raise TooFine(scene.id, options.band, metres, resolution)
     images = []
     for k, scene in enumerate((left, right)):
-        tell("read", k, 2)
+        progress("read", k, 2)
         classes = options.semantics.map_of(k)
         images.append([
             load(scene, name, resolution=resolution, masking=options.masking, classes=classes, cache=cache)
             for name in names
         ])
-    tell("read", 2, 2)
+    progress("read", 2, 2)
     return images
 
 
 def load_pair(
-    left: Scene, right: Scene, options: InputOptions, cache: Cache | None, tell: Progress
+    left: Scene, right: Scene, options: InputOptions, cache: Cache | None, progress: Progress
 ) -> tuple[PairSide, PairSide]:
     """Load both scenes on the left one's lattice; the right one is warped only where it is on another.
 
@@ -122,7 +122,7 @@ def load_pair(
         TooFine: more resolution asked for than an image has.
         NoOverlap: the grids do not meet.
     """
-    left_bands, right_bands = load_both(left, right, options, cache, tell)
+    left_bands, right_bands = load_both(left, right, options, cache, progress)
     left_grid, right_grid = metric(left_bands[0].raster.geobox), right_bands[0].raster.geobox
     if not same_lattice(left_grid, right_grid):
         try:

@@ -93,7 +93,7 @@ def learn(
     schedule: Schedule,
     folder: Path,
     device: torch.device,
-    tell: Progress = lambda _what, _done, _of: None,
+    progress: Progress = lambda _what, _done, _of: None,
     written: Callable[[Path, TrainingState], object] = lambda _path, _state: None,
 ) -> TrainingState:
     """Train until the schedule ends; a folder that holds a checkpoint of the same training goes on from there.
@@ -103,7 +103,7 @@ def learn(
         schedule: how long.
         folder: gets ``NAME.safetensors``, ``curves.csv`` and ``checkpoint.pt`` at every checkpoint.
         device: where the network is; on CUDA in mixed precision.
-        tell: hears of progress.
+        progress: hears of progress.
         written: called with the new weights at every checkpoint, before it counts as done.
 
     Raises:
@@ -125,7 +125,7 @@ def learn(
         optimiser.step()
         recent.append((Figure("loss", float(loss.detach())), *figures))
         state.step += 1
-        tell(f"train {task.name}", state.step, schedule.steps)
+        progress(f"train {task.name}", state.step, schedule.steps)
         if state.step % schedule.every == 0 or state.step == schedule.steps:
             task.network.eval()
             task.calibrate()

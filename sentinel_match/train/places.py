@@ -129,7 +129,7 @@ def gather(
     resolution: float | None = None,
     masking: Masking | None = None,
     cache: Cache | None = None,
-    tell: Progress = lambda _what, _done, _of: None,
+    progress: Progress = lambda _what, _done, _of: None,
 ) -> tuple[tuple[Place, ...], tuple[InputError, ...]]:
     """Gather places from archives: every scene that can be read, on the lattice it has, with its shift measured.
 
@@ -139,7 +139,7 @@ def gather(
         resolution: metres per pixel; native when not given.
         masking: what counts as cloud.
         cache: keeps the decoded scenes, which are read from disk again and again.
-        tell: hears of progress.
+        progress: hears of progress.
 
     Returns:
         The places, and what could not be read.
@@ -151,7 +151,7 @@ def gather(
     refused = [r.error for r in catalogue.refused if isinstance(r.error, InputError)]
     groups: list[list[Picture]] = []
     for k, scene in enumerate(catalogue.scenes):
-        tell("read", k, len(catalogue.scenes))
+        progress("read", k, len(catalogue.scenes))
         if scene.geobox is None:
             continue
         try:
@@ -166,7 +166,7 @@ def gather(
             groups.append(pictures)
         else:
             group += _with_shift(group[0], pictures)
-    tell("read", len(catalogue.scenes), len(catalogue.scenes))
+    progress("read", len(catalogue.scenes), len(catalogue.scenes))
     places = _named_places(groups)
     if not places:
         reason = "no two pictures among them show the same ground on one grid"

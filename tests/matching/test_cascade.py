@@ -158,7 +158,7 @@ def test_no_method_makes_a_shift_of_unrelated_ground(name: str, request: pytest.
 
 def test_progress_is_told_of_every_method_from_none_to_all(unlearned: None) -> None:
     heard: list[tuple[str, int, int]] = []
-    correspond(SUMMER, AUTUMN, tell=lambda *what: heard.append(what))
+    correspond(SUMMER, AUTUMN, progress=lambda *what: heard.append(what))
     assert ["match (phase)", "match (sift)"] == list(dict.fromkeys(what for what, _, _ in heard))
     assert {("match (phase)", 0, 1), ("match (phase)", 1, 1), ("match (sift)", 1, 1)} <= set(heard)
 
