@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import platform
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +17,10 @@ from sentinel_match.errors import OutputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+UNFINISHED = ".unfinished-"
+"""How the names of what is not yet whole begin; the process that fills it follows, then its machine."""
+ABANDONED_S = 24 * 3600
+"""What is unfinished for longer than this belongs to a process that was killed."""
 LATER = 2.0
 """Seconds after a result was made from which a file in it was changed by somebody else."""
 
@@ -28,7 +35,8 @@ def whole(path: Path | str) -> Iterator[Path]:
     path, temporary = Path(path), None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".unfinished-", suffix=path.suffix, dir=path.parent)
+        sweep(path.parent)
+        handle, name = tempfile.mkstemp(prefix=_prefix(), suffix=path.suffix, dir=path.parent)
         os.close(handle)
         temporary = Path(name)
         # mkstemp makes private files; a result is as readable as any other file the user writes
@@ -61,12 +69,13 @@ def whole_folder(path: Path, mark: str, size: int) -> Iterator[Path]:
     folder = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        sweep(path.parent)
         free = shutil.disk_usage(path.parent).free
         if free < size:
             raise OutputError(
                 path, f"it takes up to {size / 1e9:.1f} GB, and only {free / 1e9:.1f} GB of the disk are free"
             )
-        folder = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=path.parent))
+        folder = unfinished_in(path.parent)
         yield folder
         folder.chmod(0o777 & ~_umask())
         if path.exists():
@@ -77,6 +86,51 @@ def whole_folder(path: Path, mark: str, size: int) -> Iterator[Path]:
     finally:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def unfinished_in(parent: Path) -> Path:
+    """Make a new folder of this process, to fill and then to rename.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    return Path(tempfile.mkdtemp(prefix=_prefix(), dir=parent))
+
+
+def sweep(parent: Path) -> None:
+    """Remove the unfinished files and folders that killed processes have left in a folder."""
+    with contextlib.suppress(OSError), os.scandir(parent) as entries:
+        leavings = [Path(entry.path) for entry in entries if entry.name.startswith(UNFINISHED)]
+        for leaving in filter(_abandoned, leavings):
+            if leaving.is_dir() and not leaving.is_symlink():
+                shutil.rmtree(leaving, ignore_errors=True)
+            else:
+                with contextlib.suppress(OSError):
+                    leaving.unlink()
+
+
+def _prefix() -> str:
+    """Begin the name of what this process fills."""
+    return f"{UNFINISHED}{os.getpid()}-{_machine()}-"
+
+
+def _machine() -> str:
+    """Name this machine: processes of others, which share a folder with it, cannot be asked whether they live."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
+def _abandoned(unfinished: Path) -> bool:
+    """Tell whether nobody fills this any more: its process is gone, or it is too old to be true."""
+    import psutil
+
+    process, *others = unfinished.name.removeprefix(UNFINISHED).split("-")
+    # Not os.kill(process, 0), by which Unix asks and Windows ends the process
+    here = process.isdecimal() and len(process) < 10 and others and others[:-1] in ([], [_machine()])
+    if here and not psutil.pid_exists(int(process)):
+        return True
+    with contextlib.suppress(OSError):
+        return time.time() - unfinished.stat().st_mtime > ABANDONED_S
+    return False
 
 
 def _put_aside(path: Path, mark: Path) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from sentinel_match import cache as cache_module
 from sentinel_match.cache import Cache, digest
 from sentinel_match.errors import OutputError
 
@@ -107,3 +111,134 @@ def test_what_a_killed_process_left_is_swept_but_not_what_a_living_one_fills(tmp
         (tmp_path / "scene" / f".unfinished-{owner}-x").mkdir(parents=True)
     Cache(tmp_path).prune(0)
     assert [f".unfinished-{os.getpid()}-x"] == [p.name for p in (tmp_path / "scene").iterdir()]
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def zero_half(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
+
+
+def roll(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[-2:] + content[:-2])
+
+
+def no_json(path: Path) -> None:
+    path.write_text("{ not json")
+
+
+def other_json(path: Path) -> None:
+    path.write_text("[null]")
+
+
+def deep_json(path: Path) -> None:
+    path.write_text("[" * 100_000)
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+@pytest.mark.parametrize("damage", [flip, zero_half, roll, cut, Path.unlink, no_json, other_json, deep_json])
+@pytest.mark.parametrize("name", ["pixels.npy", "facts.json", "recipe.json"])
+def test_an_entry_damaged_in_any_of_its_files_is_made_again(
+    tmp_path: Path, damage: Callable[[Path], object], name: str
+) -> None:
+    def make(folder: Path) -> None:
+        np.save(folder / "pixels.npy", np.random.default_rng(0).uniform(size=(300, 1000)))
+        (folder / "facts.json").write_text(json.dumps({"limits": [0, 1], "notes": []}))
+
+    cache = Cache(tmp_path)
+    path = cache.folder({"kind": "scene"}, make)
+    whole = {file.name: file.read_bytes() for file in path.iterdir() if file.name != "recipe.json"}
+    damage(path / name)
+    harmless = name == "recipe.json" and damage is flip  # of the recipe itself, which nobody reads
+    assert path == cache.folder({"kind": "scene"}, make)
+    assert whole == {file.name: file.read_bytes() for file in path.iterdir() if file.name != "recipe.json"}
+    assert harmless or isinstance(json.loads((path / "recipe.json").read_text())["checksums"]["pixels.npy"], int)
+    assert [path.name] == [other.name for other in path.parent.iterdir()]
+
+
+def test_an_entry_without_checksums_was_made_by_an_earlier_version_and_is_made_again(tmp_path: Path) -> None:
+    cache, calls = Cache(tmp_path), []
+    path = cache.folder({"kind": "scene"}, kilobyte)
+    mark = json.loads((path / "recipe.json").read_text())
+    del mark["checksums"]
+    (path / "recipe.json").write_text(json.dumps(mark))
+    cache.folder({"kind": "scene"}, lambda folder: calls.append(1) or kilobyte(folder))
+    assert [1] == calls
+
+
+def test_a_damaged_entry_is_counted_and_pruned_like_any_other(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    no_json(cache.folder({"kind": "scene"}, kilobyte) / "recipe.json")
+    assert [1000] == [entry.size for entry in cache.entries()]
+    assert 1000 == cache.prune(0)
+
+
+def test_folders_of_others_are_no_entries_and_stay(tmp_path: Path) -> None:
+    (tmp_path / "work" / "stack").mkdir(parents=True)
+    (tmp_path / "work" / "stack" / "recipe.json").write_text('{"files": {}}')
+    assert 0 == Cache(tmp_path).prune(0)
+    assert (tmp_path / "work" / "stack" / "recipe.json").exists()
+
+
+def test_all_of_an_entry_is_on_the_disk_before_it_gets_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(cache_module, "_sync", lambda path: synced.append(path.name))
+    replace = Path.replace
+    monkeypatch.setattr(Path, "replace", lambda path, target: (synced.append("renamed"), replace(path, target))[1])
+    Cache(tmp_path).folder({"kind": "scene"}, kilobyte)
+    assert ["pixels", "recipe.json"] == synced[:2]
+    assert ["renamed", "scene"] == synced[3:]
+
+
+def test_an_entry_larger_than_the_limit_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, limit=10**9)
+    with pytest.raises(OutputError, match=r"entry of 1\.2 GB is more than the 1 GB .* --cache-limit"):
+        cache.folder({"kind": "scene"}, lambda _: pytest.fail("it is written"), size=1_200_000_000)
+    with pytest.raises(OutputError, match="--cache-limit"):
+        Cache(tmp_path, limit=100).arrays({"kind": "features"}, arrays)
+    assert [] == [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_an_entry_larger_than_the_disk_has_free_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 9 * 10**8, 10**8))
+    with pytest.raises(OutputError, match=r"takes 0\.108 GB while it is made, and only 0\.1 GB .* free"):
+        Cache(tmp_path).folder(
+            {"kind": "scene"}, lambda _: pytest.fail("it is written"), size=60 * 10**6, scratch=48 * 10**6
+        )
+
+
+def test_room_is_made_before_a_new_entry_is_written(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, limit=2500)
+    old = cache.folder({"kind": "scene", "k": 0}, kilobyte)
+    os.utime(old / "recipe.json", (1, 1))
+
+    def make(folder: Path) -> None:
+        assert not old.exists()
+        (folder / "pixels").write_bytes(bytes(2000))
+
+    cache.folder({"kind": "scene", "k": 1}, make, size=2000)
+
+
+def test_what_a_process_of_another_machine_fills_is_swept_by_age_alone(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        gone.wait()
+    foreign = tmp_path / "scene" / f".unfinished-{gone.pid}-0123abcd-x"
+    foreign.mkdir(parents=True)
+    Cache(tmp_path).prune(0)
+    assert foreign.exists()
+    os.utime(foreign, (1, 1))
+    Cache(tmp_path).prune(0)
+    assert not foreign.exists()

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 import sentinel_match
-from sentinel_match import atomic, cache
+from sentinel_match import atomic
 from sentinel_match.cache import Cache
 from sentinel_match.cli import main
 from sentinel_match.errors import OutputError
@@ -176,4 +176,4 @@ def test_what_is_piped_is_utf_8_whatever_the_code_page(tmp_path: Path, charset: 
 def test_names_of_cache_entries_are_legal_everywhere(tmp_path: Path) -> None:
     path = Cache(tmp_path).folder({"kind": "scene", "file": "C:\\a?<>|*.SAFE"}, lambda _: None)
     assert set(path.name) <= set("0123456789abcdef")
-    assert not set(cache.UNFINISHED) & set('<>:"/\\|?*')
+    assert not set(atomic.UNFINISHED) & set('<>:"/\\|?*')

@@ -47,6 +47,8 @@ MASKING_METRES = 20.0
 """Masks are made at about this resolution, SCL's own."""
 BRIGHT_METRES = 60.0
 """Resolution at which brightness is judged."""
+KEPT_BYTES, SCRATCH_BYTES = 5, 4
+"""A pixel of a prepared image: what stays of it, and what is needed besides while it is made."""
 ASSUMED_METRES = 10.0
 """Pixel size for masking where nothing is georeferenced."""
 
@@ -87,8 +89,17 @@ class PreparedImage:
 class Store(Protocol):
     """Keeps folders by the recipe of their content, like :class:`sentinel_match.cache.Cache`."""
 
-    def folder(self, recipe: Mapping[str, object], make: Callable[[Path], None]) -> Path:
-        """Return the folder that ``make`` fills for this recipe."""
+    def folder(
+        self, recipe: Mapping[str, object], make: Callable[[Path], None], *, size: int = 0, scratch: int = 0
+    ) -> Path:
+        """Return the folder that ``make`` fills for this recipe.
+
+        Args:
+            recipe: what the content depends on.
+            make: fills the empty folder it is given.
+            size: bytes that the content takes.
+            scratch: bytes that it takes besides while it is made.
+        """
         ...
 
 
@@ -131,8 +142,14 @@ def load(
     source = source_of(scene, band, resolution)
     request = _Request(scene, band, source, source.target(resolution), limits, masking or Masking(), classes)
     recipe = request.recipe
+    pixels = request.target.shape.y * request.target.shape.x
+    size, scratch = KEPT_BYTES * pixels, SCRATCH_BYTES * pixels
     if cache is not None:
-        return _opened(cache.folder(recipe, request.fill), request.target, recipe)
+        return _opened(cache.folder(recipe, request.fill, size=size, scratch=scratch), request.target, recipe)
+    free = shutil.disk_usage(tempfile.gettempdir()).free
+    if free < size + scratch:
+        reason = f"{scene.name} takes {(size + scratch) / 1e9:.3g} GB there, and {free / 1e9:.3g} GB are free"
+        raise OutputError(Path(tempfile.gettempdir()), f"{reason}; free some space or set TMPDIR")
     folder = Path(tempfile.mkdtemp(prefix="sentinel-match-"))
     try:
         request.fill(folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -18,7 +19,7 @@ from odc.geo.geobox import GeoBox
 from PIL import Image
 
 from sentinel_match.cache import Cache
-from sentinel_match.errors import BadMask, DamagedImage
+from sentinel_match.errors import BadMask, DamagedImage, OutputError
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.scene import Asset, Band, Mask, Scene
 from sentinel_match.products.tiling import tile_geobox
@@ -242,6 +243,29 @@ def test_a_cached_scene_is_made_once(product: Scene, tmp_path: Path) -> None:
     np.testing.assert_array_equal(first.raster.pixels, again.raster.pixels)
     for name in ("limits", "removed", "nodata", "clouds", "classes_from", "notes", "recipe"):
         assert getattr(first, name) == getattr(again, name)
+
+
+@pytest.mark.parametrize("name", ["pixels.npy", "valid.npy", "reasons.npy", "classes.npy", "facts.json", "recipe.json"])
+def test_a_cached_scene_that_is_damaged_is_made_again(product: Scene, tmp_path: Path, name: str) -> None:
+    cache = Cache(tmp_path)
+    whole = np.array(load(product, cache=cache, resolution=60).raster.pixels)
+    (file,) = tmp_path.rglob(name)
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
+    again = load(product, cache=cache, resolution=60)
+    np.testing.assert_array_equal(whole, again.raster.pixels)
+    assert again.raster.valid.any()
+
+
+def test_a_scene_larger_than_what_is_free_is_refused_before_it_is_read(
+    product: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**6, 10**6, 1000))
+    for cache, remedy in ((None, "TMPDIR"), (Cache(tmp_path), "--cache")):
+        with pytest.raises(OutputError, match=remedy):
+            load(product, cache=cache)
+    with pytest.raises(OutputError, match="--cache-limit"):
+        load(product, cache=Cache(tmp_path, limit=1000))
 
 
 def test_whatever_changes_the_result_changes_the_recipe(product: Scene, tmp_path: Path) -> None:
