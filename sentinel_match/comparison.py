@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
+
+from sentinel_match.schema import member
 
 Record = Mapping[str, Any]
 """An object of a JSON file."""
@@ -148,34 +150,41 @@ def compared(comparison: Comparison, band: str, crs: str) -> dict[str, Any]:
 
 
 def comparison_of(record: Record) -> Comparison:
-    """Read back what ``compared`` has made."""
-    classes = record.get("classes")
+    """Read back what ``compared`` has made.
+
+    Raises:
+        Unfit: a member is missing, or is none of its kind; which, and what it is.
+    """
+    where = "summary"
+    limits, masks = (member(record, name, Mapping[str, Any], where) for name in ("limits", "masks"))
+    classes = member(record, "classes", Mapping[str, Any], where) if record.get("classes") else None
+    cover = member(classes, "from", Mapping[str, str], f"{where}.classes") if classes else {}
     uses = {
-        side: ImageUse(
-            limits=two(record["limits"][side]),
-            clouds_from=record["masks"][side]["clouds_from"],
-            removed=numbers(record["masks"][side]["removed"]),
-            notes=tuple(str(note) for note in record["masks"][side]["notes"]),
-            classes_from=str(classes["from"][side]) if classes else "",
-        )
+        side: _image_use(side, limits, member(masks, side, Mapping[str, Any], f"{where}.masks"), cover)
         for side in ("left", "right")
     }
-    counts = {name: ClassCount(**count) for name, count in classes["counts"].items()} if classes else None
-    regions = []
-    for region in record["regions"]:
-        west, south, east, north = map(float, region["bounds"])
-        regions.append(Region((west, south, east, north), dict(region["methods"])))
     return Comparison(
-        by_method=dict(record["by_method"]),
-        matcher=MatcherReport(**record["matcher"]),
-        regions=tuple(regions),
-        candidates=int(record["candidates"]),
-        coverage=Coverage(**record["coverage"]),
-        second=SecondEstimate(**record["second"]),
-        jointly_clear_km2=float(record["jointly_clear_km2"]),
+        by_method=member(record, "by_method", Mapping[str, int], where),
+        matcher=member(record, "matcher", MatcherReport, where),
+        regions=member(record, "regions", tuple[Region, ...], where),
+        candidates=member(record, "candidates", int, where),
+        coverage=member(record, "coverage", Coverage, where),
+        second=member(record, "second", SecondEstimate, where),
+        jointly_clear_km2=member(record, "jointly_clear_km2", float, where),
         left=uses["left"],
         right=uses["right"],
-        classes=counts,
+        classes=member(classes, "counts", Mapping[str, ClassCount], f"{where}.classes") if classes else None,
+    )
+
+
+def _image_use(side: str, limits: Record, mask: Record, cover: Mapping[str, str]) -> ImageUse:
+    where = f"summary.masks.{side}"
+    return ImageUse(
+        limits=member(limits, side, tuple[float, float], "summary.limits"),
+        clouds_from=member(mask, "clouds_from", str | None, where),
+        removed=member(mask, "removed", Mapping[str, float], where),
+        notes=member(mask, "notes", tuple[str, ...], where),
+        classes_from=member(cover, side, str, "summary.classes.from") if cover else "",
     )
 
 
@@ -183,14 +192,3 @@ def plain(part: Any) -> dict[str, Any]:
     """Return the fields of a flat part, tuples as lists."""
     values = ((f.name, getattr(part, f.name)) for f in fields(part))
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values}
-
-
-def numbers(record: Record) -> dict[str, float]:
-    """Return the members as numbers."""
-    return {str(name): float(value) for name, value in record.items()}
-
-
-def two(values: Sequence[Any]) -> tuple[float, float]:
-    """Return the two numbers there must be."""
-    first, second = values
-    return float(first), float(second)

@@ -21,8 +21,10 @@ import numpy as np
 
 from sentinel_match.accuracy.assess import Evidence, assess
 from sentinel_match.errors import BadPoints
+from sentinel_match.formats.foreign import recognised
 from sentinel_match.formats.header import SceneIdentity
-from sentinel_match.formats.read import Table, read_table
+from sentinel_match.formats.read import read_table
+from sentinel_match.formats.table import ENDS, Table
 from sentinel_match.geometry.grids import in_metres
 from sentinel_match.geometry.kinds import KINDS
 from sentinel_match.geometry.transform import azimuth_of_track
@@ -46,7 +48,6 @@ BY_EYE = 0.5
 """Standard deviation per axis in pixels of a position set by a person, and of points whose file states none."""
 WRONG_WITHIN_PX = 4.0
 """Pixels within which a wrong point of another program may lie near the model by chance."""
-ENDS = ("left_x", "left_y", "right_x", "right_y")
 NAMES = (*ENDS, "inlier", "reason", "sigma_m", "score", "quality", "view", "method", "left_class", "right_class")
 """Columns that can be mapped."""
 
@@ -90,8 +91,8 @@ def read_ties(path: Path | str) -> TiePoints:
         for side in ("left", "right")
     ]
     return TiePoints(
-        left=header.left.scene(),
-        right=header.right.scene(),
+        left=header.left.scene(table.path.parent),
+        right=header.right.scene(table.path.parent),
         left_xy=ends[0],
         right_xy=ends[1],
         left_px=pixels[0],
@@ -149,7 +150,7 @@ def fit(
         raise ValueError(f"model is {model!r}, and must be one of {', '.join(KINDS)}")
     if gsd is not None and not gsd > 0:
         raise ValueError(f"gsd is {gsd!r}, and must be larger than 0")
-    table = _renamed(read_table(path, layer), columns or {})
+    table = recognised(_renamed(read_table(path, layer), columns or {})).measured()
     crs = _crs(table, crs)
     left, right, moved = _ends(table, crs)
     crs, left, right = _metric(crs, left, right)
@@ -182,7 +183,9 @@ def fit(
         kept=kept,
     )
     scenes = [
-        (identity if identity is not None and identity.id else SceneIdentity(f"{side} of {path.name}", "")).scene()
+        (identity if identity is not None and identity.id else SceneIdentity(f"{side} of {path.name}", "")).scene(
+            path.parent
+        )
         for side, identity in (("left", header.left), ("right", header.right))
     ]
     fitting = _fitting(before, crs, left, gsd, model)
@@ -232,16 +235,15 @@ def _path(path: object) -> Path:
 
 def _renamed(table: Table, columns: Mapping[str, str]) -> Table:
     """Rename the columns of rows to ours."""
-    present = {name for row in table.rows for name in row}
     for ours, theirs in columns.items():
         if ours not in NAMES:
             raise BadPoints(table.path, f"{ours} is no column of tie points: name one of {', '.join(NAMES)}")
-        if theirs not in present:
-            raise BadPoints(table.path, f"it has no column {theirs}, only {', '.join(sorted(present)) or 'none'}")
-    if not columns:
-        return table
-    rows = [{**row, **{ours: row.get(theirs) for ours, theirs in columns.items()}} for row in table.rows]
-    return replace(table, rows=rows)
+        if theirs not in table.columns:
+            present = ", ".join(sorted(table.columns)) or "none"
+            raise BadPoints(table.path, f"it has no column {theirs}, only {present}")
+    return replace(
+        table, columns={**table.columns, **{ours: table.columns[theirs] for ours, theirs in columns.items()}}
+    )
 
 
 def _crs(table: Table, given: str | None) -> str:

@@ -5,23 +5,23 @@ It travels between rooms as it is; ``to_dict`` and ``from_dict`` are for files a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sentinel_match.comparison import Comparison, Record, SecondEstimate, compared, comparison_of, numbers, plain, two
+from sentinel_match.comparison import Comparison, Record, SecondEstimate, compared, comparison_of, plain
+from sentinel_match.geometry.kinds import KINDS, MINIMAL
 from sentinel_match.geometry.transform import Transform
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from sentinel_match.schema import Angle, Count, Factor, Length, Reach, Unfit, an_object, member, part, shown
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShiftStatistics:
     """Figures of the inliers of a set of tie points; metres unless the name says pixels."""
 
-    points: int
+    points: Count
     """Measured, inliers or not."""
-    inliers: int
+    inliers: Count
     median_dx_m: float
     """Median shift, right minus left, east."""
     median_dy_m: float
@@ -41,9 +41,9 @@ class ShiftStatistics:
     """Share of residuals below half a pixel."""
     share_below_half_px_of_all_measured: float
     """The same of all points measured."""
-    km_cells: int
+    km_cells: Count
     """Cells of a kilometre that hold an inlier."""
-    gsd_m: float
+    gsd_m: Length
     """Ground sampling distance, metres per pixel."""
 
 
@@ -51,7 +51,7 @@ class ShiftStatistics:
 class HoldOut:
     """Errors at check points, on ground that the fit has not seen; metres, rounded to a tenth of a millimetre."""
 
-    points: int
+    points: Count
     """Check points."""
     gross_share: float
     """Share of them that contradict the model: gross errors of a measurement."""
@@ -75,9 +75,9 @@ class Edits:
 
     source: str
     """Name of the file."""
-    rejected_by_hand: int
-    kept_by_hand: int
-    moved: int
+    rejected_by_hand: Count
+    kept_by_hand: Count
+    moved: Count
     deleted: int | None = None
     """Points missing since the file was made; ``None`` where that is not known."""
 
@@ -90,11 +90,11 @@ class Fitting:
     """Kind of the plane transform that most points must agree on."""
     asked: str | None
     """Kind of the model a user wants; chosen by what it predicts when ``None``."""
-    radius_m: float
+    radius_m: Reach
     """Of the search that measured the points, metres."""
-    azimuth: float
+    azimuth: Angle
     """Of the satellite's track, radians clockwise from north."""
-    seed: int = 0
+    seed: Count = 0
     """Of fits and folds."""
 
 
@@ -173,27 +173,37 @@ class Summary(ShiftStatistics):
         """Read back what ``to_dict`` has made.
 
         Raises:
-            KeyError, TypeError, ValueError: a member is missing, or is none of its kind.
+            Unfit: a member is missing, or is none of its kind; which, and what it is.
         """
-        statistics = {f.name: record[f.name] for f in fields(ShiftStatistics)}
-        edited = record.get("edited")
+        where = "summary"
+        statistics = part(ShiftStatistics, record, where)
+        edited, hold_out = record.get("edited"), member(record, "hold_out", Mapping[str, Any], where)
+        fitting = part(Fitting, member(record, "fitting", Mapping[str, Any], where), f"{where}.fitting")
+        _check_kinds(fitting)
         return Summary(
-            **statistics,
-            shift_sigma_m=two(record["shift_sigma_m"]),
-            transform=Transform.from_dict(record["model"]),
-            sigma_factors=numbers(record["sigma_factors"]),
-            kinds_tried=numbers(record["kinds_tried"]),
-            tolerance_m=float(record["tolerance_m"]),
-            hold_out=_hold_out(record["hold_out"]) if record["hold_out"] else None,
-            fitting=Fitting(**record["fitting"]),
-            band=str(record["band"]),
-            crs=str(record["crs"]),
+            **vars(statistics),
+            shift_sigma_m=member(record, "shift_sigma_m", tuple[float, float], where),
+            transform=Transform.from_dict(member(record, "model", Mapping[str, Any], where)),
+            sigma_factors=member(record, "sigma_factors", Mapping[str, Factor], where),
+            kinds_tried=member(record, "kinds_tried", Mapping[str, float], where),
+            tolerance_m=member(record, "tolerance_m", Length, where),
+            hold_out=part(HoldOut, hold_out, f"{where}.hold_out") if hold_out else None,
+            fitting=fitting,
+            band=member(record, "band", str, where),
+            crs=member(record, "crs", str, where),
             comparison=comparison_of(record) if "matcher" in record else None,
-            edits=Edits(source=edited["from"], **{k: v for k, v in edited.items() if k != "from"}) if edited else None,
-            verdict=str(record["verdict"]),
+            edits=_edits(edited, f"{where}.edited") if edited else None,
+            verdict=member(record, "verdict", str, where),
         )
 
 
-def _hold_out(record: Record) -> HoldOut:
-    members: dict[str, Any] = {k: two(v) if k.endswith("_interval") else v for k, v in record.items()}
-    return HoldOut(**members)
+def _edits(record: object, where: str) -> Edits:
+    members = an_object(record, where)
+    return part(Edits, {**members, "source": members.get("from")}, where)
+
+
+def _check_kinds(fitting: Fitting) -> None:
+    """Refuse kinds of models that there are not."""
+    for name, kind, known in (("plane", fitting.plane, MINIMAL), ("asked", fitting.asked or "affine", KINDS)):
+        if kind not in known:
+            raise Unfit(f"summary.fitting.{name} is {shown(kind)}, and must be one of {', '.join(known)}")

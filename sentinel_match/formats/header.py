@@ -11,10 +11,11 @@ from sentinel_match import __version__
 from sentinel_match.errors import SentinelMatchError
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.scene import Scene
+from sentinel_match.schema import Count, Unfit, an_object, member, shown
 from sentinel_match.summary import Summary
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from sentinel_match.tiepoints import TiePoints
 
@@ -25,7 +26,8 @@ class SceneIdentity:
 
     id: str
     path: str
-    """Where its product was; empty where that is not known."""
+    """Where its product was, absolute; older files say it from the folder that one stood in. Empty where that is not
+    known."""
     sensing_time: datetime | None = None
     tile: str = ""
     level: str = ""
@@ -39,7 +41,7 @@ class SceneIdentity:
         """Name a scene."""
         return SceneIdentity(
             id=scene.id,
-            path="" if scene.path == Path() else str(scene.path),
+            path="" if scene.path == Path() else str(scene.path.absolute()),
             sensing_time=scene.sensing_time,
             tile=scene.tile,
             level=scene.level,
@@ -62,28 +64,37 @@ class SceneIdentity:
         }
 
     @staticmethod
-    def from_dict(record: Mapping[str, Any]) -> SceneIdentity:
-        """Read back what ``to_dict`` has made.
+    def from_dict(record: Mapping[str, Any], where: str) -> SceneIdentity:
+        """Read back what ``to_dict`` has made; ``where`` it stands is for the error.
 
         Raises:
-            TypeError, ValueError, AttributeError: it is none.
+            Unfit: a member is none of its kind; which, and what it is.
         """
-        time = record.get("sensing_time")
-        orbit = record.get("relative_orbit")
-        words = {name: str(record.get(name) or "") for name in ("id", "path", "tile", "level", "baseline", "band")}
-        return SceneIdentity(
-            **words,
-            sensing_time=datetime.fromisoformat(time) if time else None,
-            relative_orbit=None if orbit is None else int(orbit),
-        )
+        words = {
+            name: member(record, name, str | None, where) or "" if name in record else ""
+            for name in ("id", "path", "tile", "level", "baseline", "band")
+        }
+        time = member(record, "sensing_time", str | None, where) if "sensing_time" in record else None
+        orbit = member(record, "relative_orbit", Count | None, where) if "relative_orbit" in record else None
+        try:
+            return SceneIdentity(
+                **words, sensing_time=datetime.fromisoformat(time) if time else None, relative_orbit=orbit
+            )
+        except ValueError:
+            raise Unfit(f"{where}.sensing_time is {shown(time)}, and must be a time of ISO 8601") from None
 
-    def scene(self) -> Scene:
-        """Read the product if it is where it was; else make a scene of what is known of it."""
+    def scene(self, folder: Path | None = None) -> Scene:
+        """Read the product if it is where it was; else make a scene of what is known of it.
+
+        Args:
+            folder: of the file that names it: from there, and from the folders around it, a path may be meant that is
+                not absolute, or of a product that was moved together with the file.
+        """
         path = Path(self.path or self.id)
-        if self.path and path.exists():
+        for place in self._places(folder) if self.path else ():
             try:
-                scene = read_scene(path)
-            except SentinelMatchError:
+                scene = read_scene(place) if place.exists() else None
+            except (SentinelMatchError, OSError):
                 scene = None
             if scene is not None and scene.id == self.id:
                 return scene
@@ -98,6 +109,17 @@ class SceneIdentity:
             relative_orbit=self.relative_orbit,
             sensing_time=self.sensing_time,
         )
+
+    def _places(self, folder: Path | None) -> Iterator[Path]:
+        """List where the product may lie, the likeliest first."""
+        path = Path(self.path)
+        yield path
+        if folder is None:
+            return
+        around = folder.absolute()
+        if not path.is_absolute():
+            yield from (parent / path for parent in (around, *around.parents))
+        yield around / path.name
 
 
 @dataclass(frozen=True)
@@ -131,21 +153,16 @@ class FileHeader:
     @staticmethod
     def from_dict(record: Mapping[str, Any]) -> FileHeader:
         """Read back what ``to_dict`` has made, as far as it is there: another program may have left parts of it."""
-        summary, flaw = None, "it has no summary"
-        if record.get("summary"):
-            try:
-                summary, flaw = Summary.from_dict(record["summary"]), ""
-            except KeyError as error:
-                flaw = f"its summary has no {error.args[0]}"
-            except (TypeError, ValueError, AttributeError, IndexError) as error:
-                flaw = f"its summary cannot be read ({error})"
-        left, right = (_identity(record.get(side)) for side in ("left", "right"))
-        return FileHeader(str(record.get("projected_crs") or ""), left, right, summary, flaw)
-
-
-def _identity(record: Any) -> SceneIdentity | None:
-    """Read one side's identity; ``None`` where it is none."""
-    try:
-        return SceneIdentity.from_dict(record)
-    except (TypeError, ValueError, AttributeError):
-        return None
+        summary, left, right = None, None, None
+        flaw = "it has no summary"
+        try:
+            left, right = (
+                SceneIdentity.from_dict(an_object(record[side], side), side) if record.get(side) else None
+                for side in ("left", "right")
+            )
+            if record.get("summary"):
+                summary, flaw = Summary.from_dict(an_object(record["summary"], "summary")), ""
+        except Unfit as error:
+            flaw = f"its {error}"
+        crs = record.get("projected_crs")
+        return FileHeader(crs if isinstance(crs, str) else "", left, right, summary, flaw)

@@ -1,10 +1,9 @@
-"""Points as somebody else left them: rows with names, a geometry or none, and what their file says of them all."""
+"""Points as somebody else left them, read by the suffix of their file into one :class:`Table`."""
 
 from __future__ import annotations
 
 import csv
-import json
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,107 +11,32 @@ import numpy as np
 from lxml import etree
 
 from sentinel_match.errors import BadPoints
+from sentinel_match.formats.delimited import decoded, read_delimited
 from sentinel_match.formats.geopackage import METADATA
 from sentinel_match.formats.header import FileHeader
+from sentinel_match.formats.table import NO_HEADER, Table
 from sentinel_match.geometry.grids import transformed
 from sentinel_match.products.header import read_header
 from sentinel_match.products.xml import UNTRUSTED
+from sentinel_match.schema import COORDINATE, Unfit, parse, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-POINTS_COLUMNS = {"left_x": "mapX", "left_y": "mapY", "right_x": "sourceX", "right_y": "sourceY", "inlier": "enable"}
-"""Of a file of the QGIS Georeferencer, whose header nobody reads: the order counts."""
 OWN_LAYERS = ("tiepoints", "rejected")
-TRUE, FALSE = {"1", "true", "t", "yes"}, {"0", "false", "f", "no"}
-
-
-NO_HEADER = FileHeader()
-"""Of a file of another program."""
-
-
-@dataclass(frozen=True, eq=False)
-class Table:
-    """Rows of a file."""
-
-    path: Path
-    rows: Sequence[Mapping[str, Any]]
-    names: Sequence[str]
-    """What each row is called in an error: ``row 17``, as a spreadsheet counts, the header being the first."""
-    places: NDArray[np.float64] | None = None
-    """(N, 2) of the geometry, where there is one."""
-    places_crs: str = ""
-    """Of the geometry."""
-    crs: str = ""
-    """Of the metres in the rows, where the file says it."""
-    header: FileHeader = NO_HEADER
-    """What the file says of all its points, when it is one of ours."""
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def has(self, name: str) -> bool:
-        """Tell whether any row has such a value."""
-        return any(not _empty(row.get(name)) for row in self.rows)
-
-    def holds(self, name: str) -> bool:
-        """Tell whether any row has such a column, with or without a value."""
-        return any(name in row for row in self.rows)
-
-    def numbers(self, name: str, missing: float | None = None) -> NDArray[np.float64]:
-        """Read (N,) a column of numbers.
-
-        Args:
-            name: of the column.
-            missing: stands for what is not there; an error when ``None``.
-
-        Raises:
-            BadPoints: a value is no number, or is missing.
-        """
-        return np.array([self._number(k, name, missing) for k in range(len(self))], float)
-
-    def _number(self, k: int, name: str, missing: float | None) -> float:
-        value = self.rows[k].get(name)
-        if value is None or _empty(value):
-            if missing is None:
-                raise BadPoints(self.path, f"it has no {name}", self.names[k])
-            return missing
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            raise BadPoints(self.path, f"{name} is {value!r}, not a number", self.names[k]) from None
-        if not np.isfinite(number) and missing is None:
-            raise BadPoints(self.path, f"{name} is {value!r}, not a number", self.names[k])
-        return number if np.isfinite(number) or missing is None else missing
-
-    def words(self, name: str, missing: str = "") -> NDArray[np.str_]:
-        """Read (N,) a column of words."""
-        return np.array([missing if _empty(v := row.get(name)) else str(v) for row in self.rows], "U64")
-
-    def truths(self, name: str) -> NDArray[np.bool_]:
-        """Read (N,) a column of yes and no; yes where nothing is said.
-
-        Raises:
-            BadPoints: a value is neither.
-        """
-        said = []
-        for k, row in enumerate(self.rows):
-            value = row.get(name)
-            word = "true" if _empty(value) else str(value).strip().lower().removesuffix(".0")
-            if word not in TRUE | FALSE:
-                raise BadPoints(self.path, f"{name} is {value!r}, neither true nor false", self.names[k])
-            said.append(word in TRUE)
-        return np.array(said, bool)
-
-
-def _empty(value: object) -> bool:
-    return value is None or (isinstance(value, str) and not value)
+GEOJSON, GEOJSON_LINES = {".geojson", ".json"}, {".geojsonl", ".geojsons"}
+TEXT = {".csv", ".txt", ".tsv", ".dat", ".points"}
+PROGRAMS = (b"<OGR", b"<VRT", b"<GDAL", b"<?xml")
+"""How files begin that make GDAL open others, or ask hosts. KML, GML and GPX begin with a declaration too."""
+LAYERS_OF_XML = (b"<kml", b"<gpx", b"featurecollection")
 
 
 def read_table(path: Path, layer: str | None = None) -> Table:
-    """Read a file of points: GeoJSON, GeoJSONSeq, CSV, ``.points`` of QGIS, or whatever GDAL opens.
+    """Read a file of points: GeoJSON, GeoJSONSeq, text in columns, ``.points`` of QGIS, or whatever GDAL opens.
+
+    Rows without a geometry are left out, and named, where others have one.
 
     Args:
         path: the file.
@@ -123,75 +47,105 @@ def read_table(path: Path, layer: str | None = None) -> Table:
     """
     suffix = path.suffix.lower()
     try:
-        if suffix in {".geojson", ".json", ".geojsonl", ".geojsons"}:
-            table = _geojson(path, lines=suffix in {".geojsonl", ".geojsons"})
-        elif suffix in {".csv", ".txt", ".points"}:
-            table = _delimited(path)
+        if suffix in GEOJSON | GEOJSON_LINES:
+            table = _geojson(path, lines=suffix in GEOJSON_LINES)
+        elif suffix in TEXT:
+            table = read_delimited(path)
         elif suffix == ".vrt":
             table = _control_points(path)
         else:
             table = _by_gdal(path, layer)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError, csv.Error, Unfit) as error:
         raise BadPoints(path, f"it cannot be read ({error})") from error
     if not len(table):
         raise BadPoints(path, "it holds no points")
+    return _placed(table)
+
+
+def _placed(table: Table) -> Table:
+    """Leave out rows without a geometry, if others have one, and refuse places beyond every map."""
+    if table.places is None:
+        return table
+    gaps = np.asarray(np.isnan(table.places).all(1))
+    if gaps.all() and table.has("left_x"):
+        return Table(table.path, table.columns, table.names, crs=table.crs, header=table.header)
+    table = table.without(gaps, "have no geometry")
+    places = table.places
+    assert places is not None  # noqa: S101 it was above
+    wrong = np.flatnonzero(~((places >= COORDINATE.low) & (places <= COORDINATE.high)).all(1))
+    if len(wrong):
+        where = ", ".join(f"{value:g}" for value in places[wrong[0]])
+        raise BadPoints(table.path, f"its coordinates are {where}, and must be {COORDINATE}", table.names[wrong[0]])
     return table
 
 
 def _geojson(path: Path, *, lines: bool) -> Table:
-    text = path.read_text(encoding="utf-8")
+    text = decoded(path.read_bytes())
     if lines:
-        collection: Any = {
-            "features": [json.loads(line.strip("\x1e")) for line in text.splitlines() if line.strip("\x1e ")]
-        }
+        # Newlines alone end a feature: a word may hold others that Python counts as such
+        collection: Any = {"features": [parse(one) for line in text.split("\n") if (one := line.strip("\x1e \t\r"))]}
     else:
-        collection = json.loads(text)
+        collection = parse(text)
     features = collection.get("features") if isinstance(collection, dict) else None
     if not isinstance(features, list):
         raise BadPoints(path, "it is no FeatureCollection")
     names = [f"row {k}" for k in range(1, len(features) + 1)]
-    places = []
-    for name, feature in zip(names, features, strict=True):
-        geometry = feature.get("geometry") if isinstance(feature, dict) else None
-        if not isinstance(geometry, dict) or geometry.get("type") != "Point":
-            raise BadPoints(path, "its geometry is no Point", name)
-        try:
-            lon, lat = (float(v) for v in geometry["coordinates"][:2])
-        except (KeyError, TypeError, ValueError):
-            raise BadPoints(path, "its coordinates are no numbers", name) from None
-        places.append((lon, lat))
+    places, rows = np.full((len(features), 2), np.nan), []
+    for k, feature in enumerate(features):
+        if not isinstance(feature, dict):
+            raise BadPoints(path, f"it is {shown(feature)}, and must be a Feature", names[k])
+        properties = feature.get("properties")
+        if not isinstance(properties, (dict, type(None))):
+            raise BadPoints(path, f"its properties are {shown(properties)}, and must be an object", names[k])
+        rows.append(properties or {})
+        place = _point(path, names[k], feature.get("geometry"))
+        if place is not None:
+            places[k] = place
     # Before RFC 7946 a collection could name its CRS; QGIS and others still write it
     crs = collection.get("crs")
     named = crs["properties"].get("name") if isinstance(crs, dict) and isinstance(crs.get("properties"), dict) else crs
     header = FileHeader.from_dict(collection)
-    rows = [feature.get("properties") or {} for feature in features]
-    at = np.array(places).reshape(-1, 2)
-    return Table(path, rows, names, at, str(named or "EPSG:4326"), header.crs, header)
+    known = dict.fromkeys(name for row in rows for name in row)
+    columns = {name: [row.get(name) for row in rows] for name in known}
+    return Table(path, columns, names, places, _known_crs(path, named or "EPSG:4326"), header.crs, header)
 
 
-def _delimited(path: Path) -> Table:
-    lines, crs, skipped = path.read_text(encoding="utf-8-sig").splitlines(), "", 0
-    while lines and lines[0].startswith("#"):
-        crs = lines[0].removeprefix("#CRS:").strip() if lines[0].startswith("#CRS:") else crs
-        lines, skipped = lines[1:], skipped + 1
-    first = lines[0] if lines else ""
-    reader = csv.reader(lines, delimiter=max(",;\t", key=first.count))
-    header = [name.strip() for name in next(reader, [])]
-    if path.suffix.lower() == ".points":
-        header = [*POINTS_COLUMNS, *header[len(POINTS_COLUMNS) :]]
-    rows, names = [], []
-    for cells in reader:
-        if not cells:
-            continue
-        name = f"row {reader.line_num + skipped}"
-        if len(cells) < 4 or len(cells) > len(header):
-            raise BadPoints(path, f"it has {len(cells)} values where the header has {len(header)}", name)
-        rows.append(dict(zip(header, (cell.strip() for cell in cells), strict=False)))
-        names.append(name)
-    said = {row["crs"] for row in rows if row.get("crs")}
-    if len(said) > 1:
-        raise BadPoints(path, f"its points are in {len(said)} CRSs")
-    return Table(path, rows, names, crs=crs or next(iter(said), ""))
+def _point(path: Path, name: str, geometry: object) -> tuple[float, float] | None:
+    """Read a Point, or one in a MultiPoint of one; ``None`` where there is none."""
+    kind = geometry.get("type") if isinstance(geometry, dict) else None
+    if geometry is None or (
+        isinstance(geometry, dict) and kind in {"Point", "MultiPoint"} and geometry.get("coordinates") == []
+    ):
+        return None
+    if not isinstance(geometry, dict) or kind not in {"Point", "MultiPoint"}:
+        raise BadPoints(path, f"its geometry is {shown(kind or geometry)}, and no Point", name)
+    coordinates = geometry.get("coordinates")
+    if kind == "MultiPoint" and isinstance(coordinates, list):
+        if len(coordinates) != 1:
+            raise BadPoints(path, f"its geometry is a MultiPoint of {len(coordinates)}, and must be one Point", name)
+        coordinates = coordinates[0]
+    try:
+        lon, lat = coordinates[:2]  # type: ignore[index]
+        if isinstance(lon, bool) or isinstance(lat, bool):
+            raise TypeError(lon)
+        place = float(lon), float(lat)
+        if not np.isfinite(place).all():
+            raise ValueError(place)
+    except (TypeError, ValueError, OverflowError):
+        raise BadPoints(path, f"its coordinates are {shown(coordinates)}: they are no numbers", name) from None
+    return place
+
+
+def _known_crs(path: Path, named: object) -> str:
+    """Return the name of a CRS that a file gives, if it is one."""
+    from pyproj import CRS
+    from pyproj.exceptions import CRSError
+
+    try:
+        CRS.from_user_input(named if isinstance(named, str) else "")
+    except CRSError:
+        raise BadPoints(path, f"its crs is {shown(named)}, and no CRS") from None
+    return str(named)
 
 
 def _control_points(path: Path) -> Table:
@@ -209,7 +163,9 @@ def _control_points(path: Path) -> Table:
         raise BadPoints(path, f"its control points cannot be read ({error})") from error
     if not len(points) or not image:
         raise BadPoints(path, "it holds no control points of an image")
-    if not (image.startswith("/vsizip/") or Path(image).is_file()):
+    # One archive on this machine: what a VRT of others names may lie anywhere
+    archive = image.removeprefix("/vsizip/") if image.startswith("/vsizip/") else ""
+    if "/vsi" in archive or not (archive or Path(image).is_file()):
         raise BadPoints(path, f"the image {image}, whose control points it holds, is not there")
     try:
         grid = read_header(image).geobox
@@ -217,47 +173,110 @@ def _control_points(path: Path) -> Table:
         raise BadPoints(path, f"the image {image} cannot be read ({error})") from error
     if grid is None:
         raise BadPoints(path, f"the image {image} has no georeference")
-    crs = str(root.find("GCPList").get("Projection") or grid.crs)
+    crs = _known_crs(path, str(root.find("GCPList").get("Projection") or grid.crs))
     there = transformed(grid.affine, points[:, :2])
     there = np.column_stack(Transformer.from_crs(str(grid.crs), crs, always_xy=True).transform(*there.T))
     columns = ("right_col", "right_row", "left_x", "left_y", "right_x", "right_y")
-    rows = [dict(zip(columns, row, strict=True)) for row in np.column_stack([points, there]).tolist()]
-    return Table(path, rows, [f"control point {k}" for k in range(1, len(rows) + 1)], crs=crs)
+    values = dict(zip(columns, np.column_stack([points, there]).T, strict=True))
+    return Table(path, values, [f"control point {k}" for k in range(1, len(points) + 1)], crs=crs)
+
+
+@contextmanager
+def _untouched() -> Iterator[None]:
+    """Keep GDAL from writing what it learns of a file beside it (``.aux.xml``)."""
+    import pyogrio
+
+    before = pyogrio.get_gdal_config_option("GDAL_PAM_ENABLED")
+    pyogrio.set_gdal_config_options({"GDAL_PAM_ENABLED": False})
+    try:
+        yield
+    finally:
+        pyogrio.set_gdal_config_options({"GDAL_PAM_ENABLED": before})
 
 
 def _by_gdal(path: Path, layer: str | None) -> Table:
     import pyogrio
+
+    _check_data(path)
+    try:
+        with _untouched():
+            known = [str(name) for name, _ in pyogrio.list_layers(path)]
+            wanted = [layer] if layer else [name for name in OWN_LAYERS if name in known] or known[:1]
+            missing = [name for name in wanted if name not in known]
+            if missing:
+                raise BadPoints(path, f"it has no layer {missing[0]}, only {', '.join(known) or 'none at all'}")
+            tables, metadata = [], None
+            for name in wanted:
+                info = pyogrio.read_info(path, layer=name)
+                metadata = metadata or (info.get("dataset_metadata") or {}).get(METADATA)
+                tables.append(_layer(path, name, several=len(wanted) > 1))
+    except (ValueError, RuntimeError) as error:  # what pyogrio raises are these: its own errors, and those of encodings
+        raise BadPoints(path, f"it cannot be read ({' '.join(str(error).split())})") from error
+    table = _joined(tables)
+    try:
+        header = FileHeader.from_dict(parse(metadata)) if metadata else NO_HEADER
+    except Unfit as error:
+        header = FileHeader(flaw=f"its item {METADATA} cannot be read ({error})")
+    order = np.arange(len(table))
+    numbers = table.columns.get("id")
+    if (
+        isinstance(numbers, np.ndarray) and numbers.dtype.kind in "iu"
+    ):  # layers and indexed files have an order of their own
+        order = np.argsort(numbers, kind="stable")
+    return Table(
+        path,
+        {name: np.asarray(values)[order] for name, values in table.columns.items()},
+        [table.names[k] for k in order.tolist()],
+        None if table.places is None else table.places[order],
+        table.places_crs,
+        header.crs,
+        header,
+    )
+
+
+def _check_data(path: Path) -> None:
+    """Refuse a file that is no data but says where GDAL shall fetch them: from other files, or from hosts."""
+    if path.is_file():
+        with path.open("rb") as file:
+            start = file.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n")
+        if start.startswith(PROGRAMS) and not any(tag in start.lower() for tag in LAYERS_OF_XML):
+            raise BadPoints(path, "it only says where GDAL shall fetch points from: give the file that holds them")
+
+
+def _layer(path: Path, name: str, *, several: bool) -> Table:
+    """Read a layer, columns as arrays."""
+    import pyogrio
     import shapely
 
-    try:
-        known = [str(name) for name, _ in pyogrio.list_layers(path)]
-        wanted = [layer] if layer else [name for name in OWN_LAYERS if name in known] or known[:1]
-        missing = [name for name in wanted if name not in known]
-        if missing:
-            raise BadPoints(path, f"it has no layer {missing[0]}, only {', '.join(known) or 'none at all'}")
-        rows: list[dict[str, Any]] = []
-        names, places, crs, metadata = [], [], "", None
-        for name in wanted:
-            meta, fids, wkb, values = pyogrio.raw.read(path, layer=name, return_fids=True)
-            metadata = metadata or (pyogrio.read_info(path, layer=name).get("dataset_metadata") or {}).get(METADATA)
-            crs = str(meta["crs"] or "")
-            shapes = shapely.from_wkb(wkb) if wkb is not None else np.full(len(fids), None)
-            for k, (fid, shape) in enumerate(zip(fids.tolist(), shapes, strict=True)):
-                names.append(f"row {fid} of layer {name}" if len(wanted) > 1 else f"row {fid}")
-                if shape is None or shape.geom_type != "Point" or shape.is_empty:
-                    raise BadPoints(path, "its geometry is no Point", names[-1])
-                places.append((shape.x, shape.y))
-                rows.append({f: _plain(v[k]) for f, v in zip(meta["fields"].tolist(), values, strict=True)})
-    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
-        raise BadPoints(path, f"it cannot be read ({error})") from error
-    header = FileHeader.from_dict(json.loads(metadata)) if metadata else NO_HEADER
-    if all(isinstance(row.get("id"), int) for row in rows):  # layers and indexed files have an order of their own
-        order = sorted(range(len(rows)), key=lambda k: int(rows[k]["id"]))
-        rows, names, places = [rows[k] for k in order], [names[k] for k in order], [places[k] for k in order]
-    return Table(path, rows, names, np.array(places).reshape(-1, 2), crs, header.crs, header)
+    meta, fids, wkb, values = pyogrio.raw.read(path, layer=name, return_fids=True)
+    names = [f"row {fid} of layer {name}" if several else f"row {fid}" for fid in fids.tolist()]
+    columns = dict(zip(meta["fields"].tolist(), values, strict=True))
+    if wkb is None:
+        return Table(path, columns, names)
+    shapes = shapely.from_wkb(wkb, on_invalid="ignore")
+    kinds, parts = shapely.get_type_id(shapes), shapely.get_num_geometries(shapes)
+    gaps = (kinds < 0) | shapely.is_empty(shapes)
+    single = (kinds == shapely.GeometryType.POINT) | ((kinds == shapely.GeometryType.MULTIPOINT) & (parts == 1))
+    if len(wrong := np.flatnonzero(~gaps & ~single)):
+        shape = shapes[wrong[0]]
+        of = f" of {parts[wrong[0]]}" if shape.geom_type.startswith("Multi") else ""
+        raise BadPoints(path, f"its geometry is a {shape.geom_type}{of}, and no Point", names[wrong[0]])
+    points = np.where(gaps, None, shapely.get_geometry(shapes, 0))
+    return Table(
+        path, columns, names, np.column_stack([shapely.get_x(points), shapely.get_y(points)]), str(meta["crs"] or "")
+    )
 
 
-def _plain(value: Any) -> Any:
-    """Turn a value into what Python has, nothing for a null."""
-    value = value.item() if isinstance(value, np.generic) else value
-    return None if isinstance(value, float) and np.isnan(value) else value
+def _joined(tables: list[Table]) -> Table:
+    """Put the layers of a file one below the other; a column that one of them lacks is empty there."""
+    first = tables[0]
+    if len(tables) == 1:
+        return first
+    columns: dict[str, NDArray[Any]] = {}
+    for name in dict.fromkeys(name for table in tables for name in table.columns):
+        pieces = [np.asarray(t.columns[name]) if name in t.columns else np.full(len(t), None) for t in tables]
+        alike = len({piece.dtype.kind for piece in pieces}) == 1
+        columns[name] = np.concatenate(pieces if alike else [piece.astype(object) for piece in pieces])
+    places = [table.places for table in tables]
+    there = [p if p is not None else np.full((len(t), 2), np.nan) for p, t in zip(places, tables, strict=True)]
+    return Table(first.path, columns, [n for t in tables for n in t.names], np.concatenate(there), first.places_crs)

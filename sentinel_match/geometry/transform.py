@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import numpy as np
+
+from sentinel_match.geometry.kinds import BENDS, KINDS, MINIMAL
+from sentinel_match.schema import Angle, Coordinate, Unfit, Within, member, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +27,9 @@ INCLINATION = np.radians(98.62)
 """Of Sentinel-2's orbit (ESA, Sentinel-2 User Handbook, 2015)."""
 TURNS = 14.3
 """Revolutions a day: while the satellite moves, the ground turns away under it."""
+_Intervals = Annotated[int, Within(0, 1000)]
+_Two: TypeAlias = tuple[Coordinate, Coordinate]
+_Three: TypeAlias = tuple[Coordinate, Coordinate, Coordinate]
 
 
 class NoModel(ValueError):
@@ -142,22 +148,42 @@ class Transform:
 
     @staticmethod
     def from_dict(value: Mapping[str, Any]) -> Transform:
-        """Read back what ``to_dict`` has returned."""
-        plane = PlaneTransform(value.get("plane", value["kind"]), np.array(value["matrix"]), np.array(value["origin"]))
+        """Read back what ``to_dict`` has returned.
+
+        Raises:
+            Unfit: a member is missing, or is none of its kind; which, and what it is.
+        """
+        where = "summary.model"
+        kind = member(value, "kind", str, where)
+        plane_kind = member(value, "plane", str, where) if "plane" in value else kind
+        if plane_kind not in MINIMAL or kind not in KINDS or (kind in BENDS) != ("bend" in value):
+            raise Unfit(f"{where}.kind is {shown(kind)}, of a plane {shown(plane_kind)}, and is no transform")
+        matrix = member(value, "matrix", tuple[_Three, _Three, _Three], where)
+        plane = PlaneTransform(plane_kind, np.array(matrix), np.array(member(value, "origin", _Two, where)))
         if "bend" not in value:
             return Transform(plane)
-        arrays = {k: np.array(value["bend"][k], float) for k in ("origin", "extent", "coefficients")}
-        intervals = tuple(int(n) for n in value["bend"]["intervals"])
-        return Transform(
-            plane,
-            Bend(
-                value["kind"],
-                span=float(value["bend"]["span"]),
-                azimuth=float(value["bend"]["azimuth"]),
-                intervals=(intervals[0], intervals[1]),
-                **arrays,
-            ),
-        )
+        return Transform(plane, _bend(kind, value["bend"], f"{where}.bend"))
+
+
+def _bend(kind: str, value: object, where: str) -> Bend:
+    """Read back a bend."""
+    arrays = {name: np.array(member(value, name, _Two, where)) for name in ("origin", "extent")}
+    intervals = member(value, "intervals", tuple[_Intervals, _Intervals], where)
+    coefficients = np.array(member(value, "coefficients", tuple[_Two, ...], where)).reshape(-1, 2)
+    bend = Bend(
+        kind,
+        span=member(value, "span", Annotated[float, Within(1e-3, 1e8)], where),
+        azimuth=member(value, "azimuth", Angle, where),
+        intervals=intervals,
+        coefficients=coefficients,
+        **arrays,
+    )
+    if min(intervals[: {"track": 1, "field": 2}.get(kind, 0)], default=1) < 1:
+        raise Unfit(f"{where}.intervals is {shown(list(intervals))}, and must be 1 at least")
+    functions = bend.basis(bend.origin[None]).shape[1]
+    if functions != len(coefficients):
+        raise Unfit(f"{where}.coefficients are {len(coefficients)}, and must be {functions}")
+    return bend
 
 
 def azimuth_of_track(latitude: float, *, ascending: bool = False) -> float:
