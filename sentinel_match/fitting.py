@@ -257,7 +257,10 @@ def _crs(table: Table, given: str | None) -> str:
     if not named:
         named = _utm_that_agrees(table)
     if not named:
-        raise BadPoints(table.path, "nothing says in which CRS its coordinates are: give it with --crs EPSG:…")
+        raise BadPoints(
+            table.path,
+            "nothing says in which CRS its coordinates are: give it with --crs EPSG:…, as the images have it",
+        )
     try:
         known = CRS.from_user_input(named)
     except CRSError:

@@ -90,8 +90,8 @@ def member(record: object, name: str, kind: Any, where: str) -> Any:
     Args:
         record: the object.
         name: of the member.
-        kind: its type: ``bool``, ``int``, ``float`` or ``str``, bounds as ``Annotated``, ``| None``; tuples, mappings from
-            words to one type, and frozen dataclasses of all these.
+        kind: its type, ``bool``, ``int``, ``float`` or ``str``, bounds as ``Annotated``, ``| None``; tuples,
+            mappings from words to one type, and frozen dataclasses of all these.
         where: the object stands, ``summary.fitting``; for the error.
 
     Raises:
