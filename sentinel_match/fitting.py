@@ -21,11 +21,11 @@ import numpy as np
 
 from sentinel_match.accuracy.assess import Evidence, assess
 from sentinel_match.errors import BadPoints
+from sentinel_match.formats import frame
 from sentinel_match.formats.foreign import recognised
 from sentinel_match.formats.header import SceneIdentity
 from sentinel_match.formats.read import read_table
 from sentinel_match.formats.table import ENDS, Table
-from sentinel_match.geometry.grids import in_metres
 from sentinel_match.geometry.kinds import KINDS
 from sentinel_match.geometry.transform import azimuth_of_track
 from sentinel_match.matchers import WITNESS_DISTANCE_PX
@@ -37,13 +37,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from sentinel_match.summary import Summary
-
 log = logging.getLogger(__name__)
 
-MOVED = 0.05
-"""Metres between the geometry of a point and its ``left_x``, ``left_y`` from which it was moved: seven decimals of a
-degree, as some programs write them, are a centimetre."""
 BY_EYE = 0.5
 """Standard deviation per axis in pixels of a position set by a person, and of points whose file states none."""
 WRONG_WITHIN_PX = 4.0
@@ -151,10 +146,7 @@ def fit(
     if gsd is not None and not gsd > 0:
         raise ValueError(f"gsd is {gsd!r}, and must be larger than 0")
     table = recognised(_renamed(read_table(path, layer), columns or {})).measured()
-    crs = _crs(table, crs)
-    left, right, moved = _ends(table, crs)
-    crs, left, right = _metric(crs, left, right)
-    _check_frame(table, left, right)
+    crs, left, right, moved = frame.metric_ends(table, crs)
     header, before = table.header, table.header.summary
     if gsd is None and before is None:
         log.warning("%s does not say how large a pixel is: taken as 10 m; --gsd says otherwise", path.name)
@@ -188,7 +180,7 @@ def fit(
         )
         for side, identity in (("left", header.left), ("right", header.right))
     ]
-    fitting = _fitting(before, crs, left, gsd, model)
+    fitting = _fitting(table, crs, left, gsd, model)
     assessment = assess(evidence.where(~rejected), fitting, gsd, (scenes[0].id, scenes[1].id))
     edits = Edits(
         source=path.name,
@@ -246,105 +238,12 @@ def _renamed(table: Table, columns: Mapping[str, str]) -> Table:
     )
 
 
-def _crs(table: Table, given: str | None) -> str:
-    """Find the CRS of the coordinates in the rows."""
-    from pyproj import CRS
-    from pyproj.exceptions import CRSError
-
-    named = given or table.crs or (table.places_crs if not table.has("left_x") else "")
-    if not named and table.places_crs and CRS.from_user_input(table.places_crs).is_projected:
-        named = table.places_crs
-    if not named:
-        named = _utm_that_agrees(table)
-    if not named:
-        raise BadPoints(
-            table.path,
-            "nothing says in which CRS its coordinates are: give it with --crs EPSG:…, as the images have it",
-        )
-    try:
-        known = CRS.from_user_input(named)
-    except CRSError:
-        raise BadPoints(table.path, f"{named!r} is no CRS") from None
-    number = known.to_epsg()
-    return f"EPSG:{number}" if number else str(named)
-
-
-def _ends(table: Table, crs: str) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """Read (N, 2) left, (N, 2) right, and (N,) which were moved."""
-    from pyproj import Transformer
-
-    right = np.column_stack([table.numbers("right_x"), table.numbers("right_y")])
-    unmoved = np.zeros(len(table), bool)
-    if table.places is None:
-        return np.column_stack([table.numbers("left_x"), table.numbers("left_y")]), right, unmoved
-    place = Transformer.from_crs(table.places_crs, crs, always_xy=True)
-    there = np.column_stack(place.transform(*table.places.T))
-    if not table.has("left_x"):
-        return there, right, unmoved
-    left = np.column_stack([table.numbers("left_x"), table.numbers("left_y")])
-    moved = np.hypot(*(there - left).T) > MOVED
-    return np.where(moved[:, None], there, left), right, moved
-
-
-def _check_frame(table: Table, left: NDArray[np.float64], right: NDArray[np.float64]) -> None:
-    """Refuse ends that cannot be in one frame: pixels beside metres, or metres of two zones."""
-    spread = np.ptp(left, axis=0).max(), np.ptp(right, axis=0).max()
-    apart = float(np.hypot(*np.median(right - left, axis=0)))
-    if apart > max(spread) or not 0.5 <= (spread[1] + 1) / (spread[0] + 1) <= 2:
-        raise BadPoints(
-            table.path,
-            f"its left ends spread over {spread[0]:,.0f} m and its right ends over {spread[1]:,.0f} m, {apart:,.0f} m "
-            f"from them: they are not in one CRS (pixels of an image are none)",
-        )
-
-
-def _utm_that_agrees(table: Table) -> str:
-    """Find the UTM zone whose metres are those of the rows at the places of the geometry; empty where none is."""
-    from pyproj import Transformer
-
-    if table.places is None or not table.places_crs or not (table.has("left_x") and table.has("left_y")):
-        return ""
-    lon, lat = (np.asarray(v) for v in _lonlat(table.places_crs, table.places))
-    left = np.column_stack([table.numbers("left_x"), table.numbers("left_y")])
-    middle = float(np.median(lon))
-    for aside in (0, -6, 6):  # a tile reaches into the next zone
-        zone = _utm((middle + aside + 180) % 360 - 180, float(np.median(lat)))
-        there = np.column_stack(Transformer.from_crs("EPSG:4326", zone, always_xy=True).transform(lon, lat))
-        if np.median(np.hypot(*(there - left).T)) < 1:
-            return zone
-    return ""
-
-
-def _utm(lon: float, lat: float) -> str:
-    return f"EPSG:{(32600 if lat >= 0 else 32700) + int((lon + 180) // 6) % 60 + 1}"
-
-
-def _lonlat(crs: str, points: NDArray[np.float64]) -> tuple[Any, Any]:
-    from pyproj import Transformer
-
-    lon, lat = Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform(*points.T)
-    return lon, lat
-
-
-def _metric(
-    crs: str, left: NDArray[np.float64], right: NDArray[np.float64]
-) -> tuple[str, NDArray[np.float64], NDArray[np.float64]]:
-    """Bring degrees, feet and metres of a Mercator map to metres of the UTM zone in their middle."""
-    from pyproj import Transformer
-
-    if in_metres(crs):
-        return crs, left, right
-    lon, lat = (float(np.median(v)) for v in _lonlat(crs, left))
-    zone = _utm(lon, lat)
-    metres = Transformer.from_crs(crs, zone, always_xy=True)
-    return zone, np.column_stack(metres.transform(*left.T)), np.column_stack(metres.transform(*right.T))
-
-
-def _fitting(before: Summary | None, crs: str, left: NDArray[np.float64], gsd: float, model: str | None) -> Fitting:
+def _fitting(table: Table, crs: str, left: NDArray[np.float64], gsd: float, model: str | None) -> Fitting:
     """Fit as when the file was made; else as any two images are."""
+    before = table.header.summary
     if before is not None:
         return before.fitting if model is None else replace(before.fitting, asked=model)
-    _, latitude = _lonlat(crs, left.mean(0)[None])
+    _, latitude = frame.lonlat(table, crs, left.mean(0)[None])
     return Fitting("affine", model, WRONG_WITHIN_PX * gsd, azimuth_of_track(float(np.asarray(latitude).ravel()[0])))
 
 

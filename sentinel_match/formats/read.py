@@ -12,6 +12,7 @@ from lxml import etree
 
 from sentinel_match.errors import BadPoints
 from sentinel_match.formats.delimited import decoded, read_delimited
+from sentinel_match.formats.frame import known_crs
 from sentinel_match.formats.geopackage import METADATA
 from sentinel_match.formats.header import FileHeader
 from sentinel_match.formats.table import NO_HEADER, Table
@@ -104,10 +105,11 @@ def _geojson(path: Path, *, lines: bool) -> Table:
     # Before RFC 7946 a collection could name its CRS; QGIS and others still write it
     crs = collection.get("crs")
     named = crs["properties"].get("name") if isinstance(crs, dict) and isinstance(crs.get("properties"), dict) else crs
+    known_crs(path, named or "EPSG:4326")
     header = FileHeader.from_dict(collection)
     known = dict.fromkeys(name for row in rows for name in row)
     columns = {name: [row.get(name) for row in rows] for name in known}
-    return Table(path, columns, names, places, _known_crs(path, named or "EPSG:4326"), header.crs, header)
+    return Table(path, columns, names, places, str(named or "EPSG:4326"), header.crs, header)
 
 
 def _point(path: Path, name: str, geometry: object) -> tuple[float, float] | None:
@@ -136,18 +138,6 @@ def _point(path: Path, name: str, geometry: object) -> tuple[float, float] | Non
     return place
 
 
-def _known_crs(path: Path, named: object) -> str:
-    """Return the name of a CRS that a file gives, if it is one."""
-    from pyproj import CRS
-    from pyproj.exceptions import CRSError
-
-    try:
-        CRS.from_user_input(named if isinstance(named, str) else "")
-    except CRSError:
-        raise BadPoints(path, f"its crs is {shown(named)}, and no CRS") from None
-    return str(named)
-
-
 def _control_points(path: Path) -> Table:
     """Read the control points of a VRT that :func:`sentinel_match.formats.gcps.write_vrt` has written.
 
@@ -173,7 +163,7 @@ def _control_points(path: Path) -> Table:
         raise BadPoints(path, f"the image {image} cannot be read ({error})") from error
     if grid is None:
         raise BadPoints(path, f"the image {image} has no georeference")
-    crs = _known_crs(path, str(root.find("GCPList").get("Projection") or grid.crs))
+    crs = str(known_crs(path, str(root.find("GCPList").get("Projection") or grid.crs)))
     there = transformed(grid.affine, points[:, :2])
     there = np.column_stack(Transformer.from_crs(str(grid.crs), crs, always_xy=True).transform(*there.T))
     columns = ("right_col", "right_row", "left_x", "left_y", "right_x", "right_y")

@@ -1,0 +1,167 @@
+"""The frame of points of others: in which CRS their ends are, and what these are in metres of one grid."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from sentinel_match.errors import BadPoints
+from sentinel_match.geometry.grids import in_metres
+from sentinel_match.schema import shown
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from pyproj import CRS
+
+    from sentinel_match.formats.table import Table
+
+MOVED = 0.05
+"""Metres between the geometry of a point and its ``left_x``, ``left_y`` from which it was moved: seven decimals of a
+degree, as some programs write them, are a centimetre."""
+
+
+class MetricEnds(NamedTuple):
+    """Both ends of N points."""
+
+    crs: str
+    """Of the metres."""
+    left: NDArray[np.float64]
+    """(N, 2) east, north."""
+    right: NDArray[np.float64]
+    """(N, 2) east, north."""
+    moved: NDArray[np.bool_]
+    """(N,) whether the left end was moved since the file was made."""
+
+
+def metric_ends(table: Table, crs: str | None) -> MetricEnds:
+    """Read both ends of the points in metres.
+
+    Args:
+        table: of the points.
+        crs: of the coordinates in the rows, where a user says it.
+
+    Raises:
+        BadPoints: an end is no place on the map, nothing says in which CRS they are, or they are not in one.
+    """
+    named = _crs(table, crs)
+    left, right, moved = _ends(table, named)
+    named, left, right = _metric(table, named, left, right)
+    _check_one_frame(table, left, right)
+    return MetricEnds(named, left, right, moved)
+
+
+def _crs(table: Table, given: str | None) -> str:
+    """Find the CRS of the coordinates in the rows."""
+    named = given or table.crs or (table.places_crs if not table.has("left_x") else "")
+    if not named and table.places_crs and known_crs(table.path, table.places_crs).is_projected:
+        named = table.places_crs
+    if not named:
+        named = _utm_that_agrees(table)
+    if not named:
+        raise BadPoints(
+            table.path,
+            "nothing says in which CRS its coordinates are: give it with --crs EPSG:…, as the images have it",
+        )
+    number = known_crs(table.path, named).to_epsg()
+    return f"EPSG:{number}" if number else str(named)
+
+
+def known_crs(path: Path, named: object) -> CRS:
+    """Find the CRS that a file or a user names.
+
+    Raises:
+        BadPoints: there is none of that name.
+    """
+    from pyproj import CRS
+    from pyproj.exceptions import CRSError
+
+    try:
+        return CRS.from_user_input(named if isinstance(named, str) else "")
+    except CRSError:
+        raise BadPoints(path, f"{shown(named)} is no CRS") from None
+
+
+def _ends(table: Table, crs: str) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Read (N, 2) left, (N, 2) right, and (N,) which were moved."""
+    right = np.column_stack([table.numbers("right_x"), table.numbers("right_y")])
+    unmoved = np.zeros(len(table), bool)
+    if table.places is None:
+        return np.column_stack([table.numbers("left_x"), table.numbers("left_y")]), right, unmoved
+    if not table.places_crs:
+        raise BadPoints(table.path, "nothing says in which CRS its geometry is: save it again with its CRS")
+    there = _moved_to(table, table.places, table.places_crs, crs)
+    if not table.has("left_x"):
+        return there, right, unmoved
+    left = np.column_stack([table.numbers("left_x"), table.numbers("left_y")])
+    moved = np.hypot(*(there - left).T) > MOVED
+    return np.where(moved[:, None], there, left), right, moved
+
+
+def _check_one_frame(table: Table, left: NDArray[np.float64], right: NDArray[np.float64]) -> None:
+    """Refuse ends that cannot be in one frame: pixels beside metres, or metres of two zones."""
+    spread = np.ptp(left, axis=0).max(), np.ptp(right, axis=0).max()
+    apart = float(np.hypot(*np.median(right - left, axis=0)))
+    if apart > max(spread) or not 0.5 <= (spread[1] + 1) / (spread[0] + 1) <= 2:
+        raise BadPoints(
+            table.path,
+            f"its left ends spread over {spread[0]:,.0f} m and its right ends over {spread[1]:,.0f} m, {apart:,.0f} m "
+            f"from them: they are not in one CRS (pixels of an image are none)",
+        )
+
+
+def _utm_that_agrees(table: Table) -> str:
+    """Find the UTM zone whose metres are those of the rows at the places of the geometry; empty where none is."""
+    if table.places is None or not table.places_crs or not (table.has("left_x") and table.has("left_y")):
+        return ""
+    places = lonlat(table, table.places_crs, table.places)
+    left = np.column_stack([table.numbers("left_x"), table.numbers("left_y")])
+    lon, lat = np.median(places, axis=1).tolist()
+    for aside in (0, -6, 6):  # a tile reaches into the next zone
+        zone = _utm((lon + aside + 180) % 360 - 180, lat)
+        there = _moved_to(table, places.T, "EPSG:4326", zone)
+        if np.median(np.hypot(*(there - left).T)) < 1:
+            return zone
+    return ""
+
+
+def _utm(lon: float, lat: float) -> str:
+    return f"EPSG:{(32600 if lat >= 0 else 32700) + int((lon + 180) // 6) % 60 + 1}"
+
+
+def lonlat(table: Table, crs: str, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Compute (2, N) longitude and latitude of (N, 2) points of a table.
+
+    Raises:
+        BadPoints: a point lies on no place of the map; which.
+    """
+    return np.asarray(_moved_to(table, points, crs, "EPSG:4326").T)
+
+
+def _moved_to(table: Table, points: NDArray[np.float64], crs: str, other: str) -> NDArray[np.float64]:
+    """Bring (N, 2) points of the rows, or fewer, to another CRS."""
+    from pyproj import Transformer
+    from pyproj.exceptions import ProjError
+
+    try:
+        there = np.column_stack(Transformer.from_crs(crs, other, always_xy=True).transform(*points.T))
+    except ProjError as error:
+        raise BadPoints(table.path, f"its coordinates cannot be brought from {crs} to {other} ({error})") from error
+    if len(lost := np.flatnonzero(~np.isfinite(there).all(1))):
+        place = ", ".join(f"{value:,.10g}" for value in points[lost[0]])
+        row = table.names[lost[0]] if len(points) == len(table) else ""
+        raise BadPoints(table.path, f"its coordinates are {place}, and lie off the map of {crs}", row)
+    return there
+
+
+def _metric(
+    table: Table, crs: str, left: NDArray[np.float64], right: NDArray[np.float64]
+) -> tuple[str, NDArray[np.float64], NDArray[np.float64]]:
+    """Bring degrees, feet and metres of a Mercator map to metres of the UTM zone in their middle."""
+    if in_metres(crs):
+        return crs, left, right
+    lon, lat = np.median(lonlat(table, crs, left), axis=1).tolist()
+    zone = _utm(lon, lat)
+    return zone, _moved_to(table, left, crs, zone), _moved_to(table, right, crs, zone)
