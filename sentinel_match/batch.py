@@ -9,7 +9,7 @@ import json
 import logging
 import platform
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
@@ -174,7 +174,7 @@ def _matched(paths: list[Path], filters: Filters, work: _Work) -> Run:
     """Find scenes, choose pairs and match each, unless that is done; record what was done after every pair."""
     out, options = work.out, work.options
     clock = pipeline.Clock()
-    started = datetime.now(timezone.utc)
+    started = datetime.now(UTC)
     with PeakMemory() as memory:
         with clock("find"):
             catalogue = find_scenes(paths)
@@ -334,7 +334,7 @@ def _record(
     return RunRecord(
         version=__version__,
         started=started,
-        finished=datetime.now(timezone.utc),
+        finished=datetime.now(UTC),
         machine=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         versions={name: version(name) for name in LIBRARIES},
         options=options.recipe,

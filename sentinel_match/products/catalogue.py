@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,8 +35,8 @@ PRODUCT_NAME = re.compile(r"S2[A-Z]_(?:MSI|OPER_PRD|USER_PRD)\w+")
 COMPLEMENTARY_SHARE = 0.5
 """Two datastrips of one datatake complement one another while they share less than this part of the smaller one."""
 
-LATEST = datetime.max.replace(tzinfo=timezone.utc)
-EARLIEST = datetime.min.replace(tzinfo=timezone.utc)
+LATEST = datetime.max.replace(tzinfo=UTC)
+EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)

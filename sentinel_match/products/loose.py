@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from sentinel_match.errors import NotAProduct
@@ -93,7 +93,7 @@ def _footprint(geobox: GeoBox | None) -> tuple[Footprint | None, tuple[str, ...]
 
 def _time(text: str) -> datetime | None:
     try:
-        return datetime.strptime(text, "%Y%m%dT%H%M%S").replace(tzinfo=timezone.utc)
+        return datetime.strptime(text, "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
     except ValueError:  # 20189904T083549
         return None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from lxml import etree
@@ -93,7 +93,7 @@ class Document:
             return None
         try:
             whole, _, fraction = text.removesuffix("Z").partition(".")
-            moment = datetime.strptime(whole, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
+            moment = datetime.strptime(whole, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
             return moment.replace(microsecond=int(f"{fraction:0<6}"[:6]))  # 3 to 6 digits
         except ValueError:
             reason = f"{tags[-1]} in {self.member} is {text!r}, not a time"

@@ -150,7 +150,7 @@ def settle(seed: int, u: Float, v: Float, anchor: tuple[float, float], raggednes
             if mask.any():
                 part = _window_of(mask)
                 parcels.put(part, mask[part], lay(u[part], v[part]))
-    return parcels, (second - closest) / 2
+    return parcels, np.asarray((second - closest) / 2, np.float32)
 
 
 def _villages(seed: int, u: Float, v: Float, anchor: tuple[float, float]) -> list[Village]:

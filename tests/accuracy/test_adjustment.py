@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from itertools import combinations
 
 import numpy as np
@@ -98,7 +98,7 @@ def test_sets_that_no_pair_links_are_adjusted_apart_and_two_are_no_series() -> N
 def test_the_report_is_in_metres_and_pixels() -> None:
     offsets = np.zeros((6, 2))
     offsets[2] = (0, -20)
-    taken = datetime(2016, 3, 30, tzinfo=timezone.utc)
+    taken = datetime(2016, 3, 30, tzinfo=UTC)
     (said,) = series_reports(links(offsets, network(6)), {"02": taken})
     row = said.acquisitions[2]
     assert ("02", taken, True) == (row.id, row.sensing_time, row.disagrees)

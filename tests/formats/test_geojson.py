@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +36,7 @@ def scene(name: str) -> Scene:
         footprint=None,
         footprint_source="none",
         tile="T33UUU",
-        sensing_time=datetime(2016, 6, 8, 15, 31, 23, tzinfo=timezone.utc),
+        sensing_time=datetime(2016, 6, 8, 15, 31, 23, tzinfo=UTC),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ from sentinel_match.products.scene import Scene, scenes_geojson
 if TYPE_CHECKING:
     from sentinel_match.products.pair import Pair
 
-START = datetime(2019, 3, 18, 8, 37, 3, tzinfo=timezone.utc)
+START = datetime(2019, 3, 18, 8, 37, 3, tzinfo=UTC)
 
 
 def grid(epsg: int = 32633, east: float = 300_000, north: float = 5_800_020, rows: int = 10_980) -> GeoBox:

@@ -7,7 +7,7 @@ import re
 import shutil
 import zipfile
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -333,7 +333,7 @@ def test_a_copied_band_keeps_its_name_tile_and_time(tmp_path: Path) -> None:
     path = write(tmp_path / "T33UUU_20180904T083549_B04.jp2", jp2("B04", Safe()))
     scene = read_scene(path)
     assert ("", "T33UUU", "raster", path) == (scene.level, scene.tile, scene.footprint_source, scene.path)
-    assert datetime(2018, 9, 4, 8, 35, 49, tzinfo=timezone.utc) == scene.sensing_time
+    assert datetime(2018, 9, 4, 8, 35, 49, tzinfo=UTC) == scene.sensing_time
     (band,) = scene.bands
     assert ("B04", 10.0, 0.0, 0.0, 1.0, 1) == (
         band.name, band.resolution, band.nodata, band.offset, band.quantification, band.index,

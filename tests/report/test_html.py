@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shutil
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -189,7 +189,7 @@ def test_a_series_has_a_table(copied: Path) -> None:
         Link("b", "c", (0.0, 9.0), (0.1, 0.1), 10.0),
         Link("a", "c", (1.1, 9.0), (0.1, 0.1), 10.0),
     ]
-    said = series_report(links, {"a": datetime(2021, 5, 20, tzinfo=timezone.utc)})
+    said = series_report(links, {"a": datetime(2021, 5, 20, tzinfo=UTC)})
     (copied / "series.json").write_text(dumps({"series": [one.to_dict() for one in said]}))
     html.write(copied)
     text = " ".join(page(copied).text_content().split())

@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ def scene(
         with rasterio.open(path, "w", driver="GTiff", count=1, dtype="uint16", **place) as file:
             file.write(numbers, 1)
         found.append(Band(band, where.affine.a, Asset(path), where, -1000.0, 10_000.0))
-    when = datetime(2021, 6, day, 10, tzinfo=timezone.utc)
+    when = datetime(2021, 6, day, 10, tzinfo=UTC)
     facts: dict[str, Any] = {"sensing_time": when, "spacecraft": "S2B", "tile": "T33UUU", "geobox": where}
     return Scene(name, folder, "L1C", None, "none", tuple(found), **facts)
 
