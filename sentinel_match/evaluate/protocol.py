@@ -16,7 +16,7 @@ from sentinel_match.evaluate import metrics
 from sentinel_match.evaluate.record import ByModel, Record
 from sentinel_match.evaluate.samples import Sampling, identity, prepare, unrelated
 from sentinel_match.geometry import robust, transform
-from sentinel_match.geometry.grids import to_metres, to_pixels
+from sentinel_match.geometry.grids import pixel_size, to_metres, to_pixels
 from sentinel_match.matching.cascade import correspond
 from sentinel_match.matching.correspondences import Correspondences, Method
 
@@ -266,8 +266,7 @@ def _metre_errors(
     points = metrics.check_points(both)
     if model is None or not len(points):
         return float("inf"), float("inf")
-    affine = sample.right.geobox.affine
-    error = (model(points) - metrics.project(sample.truth, points)) * (abs(affine.a), abs(affine.e))
+    error = (model(points) - metrics.project(sample.truth, points)) * pixel_size(sample.right.geobox)
     return float(np.sqrt((error**2).sum(1).mean())), float(np.hypot(*error.mean(0)))
 
 

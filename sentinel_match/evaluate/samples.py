@@ -12,7 +12,7 @@ import numpy as np
 from sentinel_match.errors import NoGeoreference, NoOverlap, NothingClear
 from sentinel_match.evaluate import displaced
 from sentinel_match.evaluate.metrics import Box, common_box, covisible
-from sentinel_match.geometry.grids import covering, ground_resolution, metric, same_lattice
+from sentinel_match.geometry.grids import covering, metric, same_lattice, working_resolution
 from sentinel_match.matching.correspondences import MatchInput
 from sentinel_match.raster import landcover
 from sentinel_match.raster import raster as rasters
@@ -129,7 +129,7 @@ def prepare(pair: ListedPair, sampling: Sampling, cache: Cache | None = None) ->
             raise NoGeoreference(str(scene.path))
     names = band_names(pair.band)
     resolution = sampling.resolution or max(
-        ground_resolution(source_of(scene, name).target(None)) for scene in scenes for name in names
+        working_resolution(source_of(scene, name).grid) for scene in scenes for name in names
     )
     left, right = (_view(scene, names, resolution, sampling.masking, cache) for scene in scenes)
     ground = metric(left.geobox)

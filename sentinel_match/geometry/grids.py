@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,12 @@ Points = NDArray[np.float64]
 """(N, 2) x, y: pixels with their origin at the outer corner of the first one, or metres east and north."""
 EARTH_RADIUS = 6_371_008.8
 """Metres, mean radius of the GRS80 ellipsoid (IUGG): turns a pixel in degrees into one in metres."""
+TRUE_SCALE_TOLERANCE = 0.02
+"""A metre of a CRS counts as one on the ground where it is that long within 2 %, whatever its direction: UTM and
+national grids are within 0.1 %, EPSG:3035 within 2 % from Lisbon to Helsinki, degrees and Mercator maps never."""
+ROUND_SIZE_TOLERANCE = 0.005
+"""What is measured at the centre of an image is rounded within half a percent: within one tile of a Mercator map the
+size of a pixel differs by two."""
 
 
 def origin_of(geobox: GeoBox) -> tuple[int, int]:
@@ -30,30 +37,94 @@ def same_lattice(one: GeoBox, other: GeoBox) -> bool:
     if one.crs != other.crs:
         return False
     a, b = one.affine, other.affine
+    if not a.b == a.d == b.b == b.d == 0:
+        return False
     steps = (b.c - a.c) / a.a, (b.f - a.f) / a.e
-    return (
-        all(math.isclose(x, y, rel_tol=1e-9) for x, y in ((a.a, b.a), (a.e, b.e)))
-        and a.b == a.d == b.b == b.d == 0
-        and all(abs(step - round(step)) < 1e-3 for step in steps)
-    )
+    return all(math.isclose(x, y, rel_tol=1e-9) for x, y in ((a.a, b.a), (a.e, b.e))) and all(map(_whole, steps))
 
 
 def metric(geobox: GeoBox) -> GeoBox:
-    """Return the grid itself where a metre of its CRS is one on the ground, else one in the UTM zone of its centre.
+    """Return the grid itself where it can be worked on, else the one of :func:`on_lattice` with pixels as large.
 
-    Degrees are no metres, and neither are those of a Mercator map: they grow with latitude.
+    Work needs :func:`plain` grids: turned pixels have no column that runs south, degrees are no metres, and neither are
+    those of a Mercator map, which grow with latitude.
     """
-    return geobox if in_metres(str(geobox.crs)) else geobox.to_crs("utm")
+    return geobox if plain(geobox) else on_lattice(geobox, working_resolution(geobox))
 
 
+def plain(geobox: GeoBox) -> bool:
+    """Tell whether a grid is north up, its pixels are square, and its metres are metres on the ground."""
+    a = geobox.affine
+    straight = abs(a.b) <= 1e-9 * abs(a.a) and abs(a.d) <= 1e-9 * abs(a.e)
+    upright = straight and a.a > 0 > a.e and math.isclose(a.a, -a.e, rel_tol=0.01)
+    return geobox.crs is None or (upright and _in_ground_metres(geobox))
+
+
+def on_lattice(geobox: GeoBox, resolution: float) -> GeoBox:
+    """Lay out a north-up grid that covers another one with square pixels of any size, on the lattice of its zone.
+
+    Sentinel-2 tiles of a zone begin at multiples of 60 m, counted in the south from the false northing of 10,000 km.
+    So all grids made here meet one another pixel by pixel, whatever tile they come from; pixels at their borders reach
+    over the image. A grid off that lattice keeps its own origin, unless it is turned by no quarter. One in degrees, or
+    whose metres are none on the ground, goes to the UTM zone of its centre.
+
+    Args:
+        geobox: any grid.
+        resolution: side of the new pixels in metres (in pixels, where there is no CRS).
+    """
+    from odc.geo.geobox import GeoBox
+    from odc.geo.overlap import compute_output_geobox
+    from odc.geo.types import xy_
+
+    elsewhere = geobox.crs is not None and not _in_ground_metres(geobox)
+    if elsewhere:
+        geobox = compute_output_geobox(geobox, "utm", resolution=resolution)
+    a, box = geobox.affine, geobox.boundingbox
+    east, north = 0.0, 10_000_000.0 if geobox.crs is not None and (geobox.crs.epsg or 0) // 100 == 327 else 0.0
+    quarters = a.b == a.d == 0 or a.a == a.e == 0
+    wide, high = abs(a.a) + abs(a.b), abs(a.d) + abs(a.e)
+    on_it = _whole((box.left - east) / wide) and _whole((box.top - north) / high)
+    if quarters and not elsewhere and not on_it:
+        east, north = box.left, box.top
+    anchor = xy_(east % resolution / resolution, north % resolution / resolution)
+    grid = GeoBox.from_bbox(box, geobox.crs, resolution=resolution, anchor=anchor)
+    return GeoBox(grid.shape, grid.affine, geobox.crs)  # from_bbox takes no CRS for degrees
+
+
+@lru_cache(maxsize=256)
 def in_metres(name: str) -> bool:
-    """Tell whether a metre of a CRS is a metre on the ground, or nearly."""
+    """Tell whether a metre of a CRS is a metre on the ground, or nearly, where the CRS is meant to be used."""
     from pyproj import CRS
 
     crs = CRS.from_user_input(name)
-    operation = crs.coordinate_operation.method_name if crs.coordinate_operation else ""
     metres = crs.is_projected and all(axis.unit_name == "metre" for axis in crs.axis_info)
-    return bool(metres and ("Mercator" not in operation or "Transverse" in operation))
+    return bool(metres and ("Mercator" not in _method(crs) or "Transverse" in _method(crs)))
+
+
+def _method(crs: Any) -> str:
+    """Name the method of a projection."""
+    return crs.coordinate_operation.method_name if crs.coordinate_operation else ""
+
+
+def _in_ground_metres(geobox: GeoBox) -> bool:
+    """Tell whether a metre of a grid's CRS is one on the ground at its centre."""
+    return in_metres(str(geobox.crs)) and _true_to_scale(geobox)
+
+
+def _true_to_scale(geobox: GeoBox) -> bool:
+    """Tell whether a unit of a grid's CRS has its nominal length on the ground at its centre, in all directions."""
+    crs = _projection(geobox)
+    method = _method(crs)
+    if "Transverse Mercator" in method:
+        return True
+    if not crs.is_projected or "Mercator" in method:
+        return False
+    steps = _ground_steps(geobox)
+    if steps is None:
+        return True
+    a = geobox.affine
+    scale = np.linalg.svd(steps @ np.linalg.inv([[a.a, a.b], [a.d, a.e]]), compute_uv=False)
+    return bool(np.abs(scale / _metres_per_unit(geobox) - 1).max() <= TRUE_SCALE_TOLERANCE)
 
 
 def crs_name(crs: object) -> str:
@@ -82,18 +153,79 @@ def covering(one: GeoBox, other: GeoBox, margin: int) -> GeoBox:
 
 
 def ground_resolution(geobox: GeoBox) -> float:
-    """Compute the side in metres of a square as large as one pixel, whatever the CRS's unit and the grid's rotation."""
-    a, b, _, d, e, _ = geobox.affine[:6]
-    side = math.sqrt(abs(a * e - b * d))
+    """Compute the side in metres of a square as large on the ground as the pixel at the grid's centre.
+
+    Pixels, where there is no CRS. Where a metre of the CRS is one on the ground the grid itself says it; degrees, and
+    metres of a Mercator map, are measured along the ellipsoid.
+    """
+    side = pixel_size(geobox)
     if geobox.crs is None:
         return side
-    unit = geobox.crs.proj.axis_info[0].unit_conversion_factor
-    return side * float(unit) * (EARTH_RADIUS if geobox.crs.geographic else 1.0)
+    if not _true_to_scale(geobox):
+        steps = _ground_steps(geobox)
+        if steps is not None:
+            return math.sqrt(abs(float(np.linalg.det(steps))))
+    return side * _metres_per_unit(geobox)
+
+
+def working_resolution(geobox: GeoBox) -> float:
+    """Choose the side in metres of the pixels to work with: as large as the grid's, and a round number if measured."""
+    size = ground_resolution(geobox)
+    if plain(geobox):
+        return size
+    rounded = (float(f"{size:.{digits}g}") for digits in range(1, 4))
+    return next((r for r in rounded if math.isclose(r, size, rel_tol=ROUND_SIZE_TOLERANCE)), size)
 
 
 def pixel_size(geobox: GeoBox) -> float:
-    """Compute the side of a pixel in metres (the geometric mean where they are not square)."""
-    return float(np.sqrt(abs(geobox.affine.a * geobox.affine.e)))
+    """Compute the side of a pixel in units of the CRS, of a square as large where it is none: metres on plain grids."""
+    a, b, _, d, e, _ = geobox.affine[:6]
+    side = math.sqrt(abs(a * e - b * d))
+    return side if b == d == 0 else float(f"{side:.9g}")  # sines and cosines do not square to one exactly
+
+
+def _metres_per_unit(geobox: GeoBox) -> float:
+    """Compute the nominal length in metres of a unit of the grid's CRS."""
+    crs = _projection(geobox)
+    return float(crs.axis_info[0].unit_conversion_factor) * (EARTH_RADIUS if crs.is_geographic else 1.0)
+
+
+def _projection(geobox: GeoBox) -> Any:
+    """Return the CRS of a grid that has one, as pyproj knows it."""
+    assert geobox.crs is not None  # noqa: S101 plain pixels need none
+    return geobox.crs.proj
+
+
+def _ground_steps(geobox: GeoBox) -> NDArray[np.float64] | None:
+    """Measure the pixel at the grid's centre on the ellipsoid; ``None`` where that is nowhere on Earth.
+
+    Returns:
+        (2, 2) metres east and north, one column for a step along a row and one for a step along a column.
+    """
+    x, y = geobox.shape.x / 2, geobox.shape.y / 2
+    ends = np.array([[x - 0.5, y], [x, y - 0.5], [x + 0.5, y], [x, y + 0.5]])
+    to_degrees, ellipsoid = _geodesy(str(geobox.crs))
+    longitude, latitude = np.array(to_degrees.transform(*transformed(geobox.affine, ends).T))
+    if not np.isfinite([longitude, latitude]).all():
+        return None
+    azimuth, _, length = ellipsoid.inv(longitude[:2], latitude[:2], longitude[2:], latitude[2:])
+    angle = np.radians(azimuth)
+    steps = np.array([np.sin(angle), np.cos(angle)]) * length
+    return steps if np.isfinite(steps).all() and abs(np.linalg.det(steps)) > 0 else None
+
+
+@lru_cache(maxsize=64)
+def _geodesy(name: str) -> tuple[Any, Any]:
+    """Return the way from a CRS to degrees on its own datum, and its ellipsoid."""
+    from pyproj import CRS, Geod, Transformer
+
+    crs = CRS.from_user_input(name)
+    ellipsoid = crs.get_geod() or Geod(ellps="GRS80")
+    return Transformer.from_crs(crs, crs.geodetic_crs or "EPSG:4326", always_xy=True), ellipsoid
+
+
+def _whole(number: float) -> bool:
+    return abs(number - round(number)) < 1e-3
 
 
 def to_metres(geobox: GeoBox, points: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sentinel_match.errors import MissingBand, NoOverlap, TooFine
-from sentinel_match.geometry.grids import covering, ground_resolution, metric, same_lattice
+from sentinel_match.geometry.grids import covering, metric, same_lattice, working_resolution
 from sentinel_match.matching import cells
 from sentinel_match.matching.correspondences import MatchInput
 from sentinel_match.raster import landcover, raster
@@ -96,7 +96,7 @@ def load_both(
         TooFine: more resolution asked for than an image has.
     """
     names = band_names(options.band)
-    native = [max(ground_resolution(source_of(s, name).grid) for name in names) for s in (left, right)]
+    native = [max(working_resolution(source_of(s, name).grid) for name in names) for s in (left, right)]
     resolution = options.resolution or max(native)
     for scene, metres in zip((left, right), native, strict=True):
         if resolution < 0.99 * metres:

@@ -16,10 +16,10 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from sentinel_match.errors import DamagedImage, MissingBand
-from sentinel_match.geometry.grids import ground_resolution
+from sentinel_match.geometry.grids import ground_resolution, on_lattice, plain
 from sentinel_match.products.header import read_header
 from sentinel_match.raster.jp2 import Window, check_size, read_rasterio
-from sentinel_match.raster.resample import Pixels, on_lattice, strips
+from sentinel_match.raster.resample import Pixels, strips
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +53,7 @@ class Source:
     """Of the file; plain pixels without a CRS, where it has no georeference."""
 
     def target(self, resolution: float | None) -> GeoBox:
-        """Lay out the band's grid at a resolution; its own where that differs by less than 0.1 %."""
+        """Lay out the band's grid at a resolution; its own where that is plain and differs by less than 0.1 %."""
         return _at(self.grid, resolution)
 
     def read(self, window: Window) -> Pixels:
@@ -175,8 +175,9 @@ def _names(scene: Scene) -> tuple[str, ...]:
 
 
 def _at(grid: GeoBox, resolution: float | None) -> GeoBox:
-    is_native = resolution is None or math.isclose(resolution, ground_resolution(grid), rel_tol=1e-3)
-    return grid if is_native or resolution is None else on_lattice(grid, resolution)
+    if resolution is None or (plain(grid) and math.isclose(resolution, ground_resolution(grid), rel_tol=1e-3)):
+        return grid
+    return on_lattice(grid, resolution)
 
 
 def _band(scene: Scene, name: str, resolution: float | None) -> Source:

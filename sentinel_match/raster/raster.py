@@ -13,7 +13,7 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 
 from sentinel_match.errors import DamagedImage, NoGeoreference, OutputError
-from sentinel_match.geometry.grids import origin_of
+from sentinel_match.geometry.grids import ground_resolution, origin_of
 from sentinel_match.products.scene import Asset
 from sentinel_match.raster.bands import around, inside, source_of
 from sentinel_match.raster.jp2 import Window, read_rasterio
@@ -76,7 +76,7 @@ def read(
     Args:
         scene: the product.
         band: a band, an index or a gradient: see :func:`sentinel_match.raster.bands.source_of`.
-        resolution: metres (pixels without georeference), see :func:`~sentinel_match.raster.resample.on_lattice`;
+        resolution: metres (pixels without georeference), see :func:`~sentinel_match.geometry.grids.on_lattice`;
             default that of the finest file.
         geobox: the grid itself, instead of a resolution, in any CRS.
         window: part of that grid, which is all that is read.
@@ -86,7 +86,7 @@ def read(
         DamagedImage: its file cannot be decoded.
         NoGeoreference: a grid is asked for, and the image has none.
     """
-    source = source_of(scene, band, resolution if geobox is None else abs(geobox.resolution.x))
+    source = source_of(scene, band, resolution if geobox is None else ground_resolution(geobox))
     if geobox is None:
         target = source.target(resolution)
     elif source.grid.crs is None:

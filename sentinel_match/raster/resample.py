@@ -14,8 +14,7 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from odc.geo.overlap import compute_output_geobox, compute_reproject_roi
-from odc.geo.types import xy_
+from odc.geo.overlap import compute_reproject_roi
 from odc.geo.warp import rio_reproject
 
 from sentinel_match.geometry.grids import ground_resolution
@@ -34,28 +33,6 @@ SOURCE_ROWS = 3 * JP2_TILE
 """Most source rows in memory at once, about."""
 WARPED_ROWS = 2 * JP2_TILE
 """Source rows, about, that are warped at a time; they begin anywhere, so some tiles are decoded twice."""
-
-
-def on_lattice(geobox: GeoBox, resolution: float) -> GeoBox:
-    """Lay out a grid that covers another one with pixels of another size, on the lattice of its UTM zone.
-
-    Sentinel-2 tiles of a zone begin at multiples of 60 m, counted in the south from the false northing of 10,000 km.
-    So all grids made here meet one another pixel by pixel, whatever tile they come from; pixels at their borders reach
-    over the image. A grid off that lattice keeps its own origin, and one in degrees goes to the UTM zone of its centre.
-
-    Args:
-        geobox: any grid.
-        resolution: side of the new pixels in metres (in pixels, where there is no CRS).
-    """
-    if geobox.crs is not None and geobox.crs.geographic:
-        return compute_output_geobox(geobox, "utm", resolution=resolution)
-    a = geobox.affine
-    east, north = 0.0, 10_000_000.0 if geobox.crs is not None and (geobox.crs.epsg or 0) // 100 == 327 else 0.0
-    if not (_whole((a.c - east) / a.a) and _whole((a.f - north) / a.e)):
-        east, north = a.c, a.f
-    anchor = xy_(east % resolution / resolution, north % resolution / resolution)
-    grid = GeoBox.from_bbox(geobox.boundingbox, geobox.crs, resolution=resolution, anchor=anchor)
-    return GeoBox(grid.shape, grid.affine, geobox.crs)  # from_bbox takes no CRS for degrees
 
 
 def strips(read: ReadWindow, source: GeoBox, target: GeoBox) -> Iterator[tuple[int, Pixels]]:

@@ -21,7 +21,7 @@ from sentinel_match.cache import digest
 from sentinel_match.errors import SentinelMatchError
 from sentinel_match.formats.geojson import dumps
 from sentinel_match.formats.read import read_table
-from sentinel_match.geometry.grids import covering, metric, transformed
+from sentinel_match.geometry.grids import covering, metric, pixel_size, transformed
 from sentinel_match.matching.inputs import load_both
 from sentinel_match.raster import landcover, raster
 from sentinel_match.raster.masks import Reason
@@ -152,12 +152,12 @@ def _drawn(
         limits={"left": a.limits, "right": b.limits},
         bounds=tuple(small.boundingbox),
         size=(small.shape.x, small.shape.y),
-        metres=abs(small.affine.a),
+        metres=pixel_size(small),
         left=_uri(_tinted(views[0])),
         right=_uri(_tinted(views[1])),
         close_ups=tuple(close_up for close_up in close_ups if close_up is not None),
         cells=svg.cells(left, right - left, clear, small),
-        residuals=svg.histogram((right - transform(left)) / abs(grid.affine.a)),
+        residuals=svg.histogram((right - transform(left)) / pixel_size(grid)),
     )
 
 
@@ -192,7 +192,7 @@ def _write_masks(path: Path, sides: Sequence[PreparedImage], grid: GeoBox) -> No
     """
     import rasterio
 
-    coarse = grid.zoom_out(max(1, round(MASKS_FILE_METRES / abs(grid.affine.a))))
+    coarse = grid.zoom_out(max(1, round(MASKS_FILE_METRES / pixel_size(grid))))
     rows, cols = coarse.shape
     profile = {"driver": "GTiff", "count": 2, "dtype": "uint8", "nodata": int(Reason.VALID), "compress": "deflate"}
     place = {"crs": str(coarse.crs), "transform": coarse.affine, "width": cols, "height": rows, "tiled": True}
@@ -237,7 +237,7 @@ def _close_up(images: Sequence[Raster], window: GeoBox, transform: Transform) ->
     import cv2
 
     rows, cols = window.shape
-    metres = abs(window.affine.a)
+    metres = pixel_size(window)
     centres = np.stack(np.meshgrid(np.arange(cols) + 0.5, np.arange(rows) + 0.5), -1).reshape(-1, 2)
     ground = transformed(window.affine, centres)
     moved = transform(ground)

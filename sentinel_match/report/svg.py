@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sentinel_match.geometry.grids import transformed
+from sentinel_match.geometry.grids import pixel_size, transformed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -114,7 +114,7 @@ def cells(at: NDArray[np.float64], shift: NDArray[np.float64], clear: NDArray[np
     unknown = np.full(2, np.nan)
     median = np.array([np.median(g, axis=0).round(3) if len(g) >= FEWEST_CELL_POINTS else unknown for g in groups])
     return CellMap(
-        side_m=side * abs(grid.affine.a),
+        side_m=side * pixel_size(grid),
         points=count.reshape(rows, cols),
         clear=padded.reshape(rows, side, cols, side).mean((1, 3)).round(2),
         dx_m=median[:, 0].reshape(rows, cols),

@@ -20,7 +20,7 @@ from sentinel_match.atomic import whole_folder
 from sentinel_match.cache import Cache
 from sentinel_match.errors import NoOverlap, NotComparable
 from sentinel_match.formats.geojson import dumps
-from sentinel_match.geometry.grids import ground_resolution
+from sentinel_match.geometry.grids import ground_resolution, pixel_size
 from sentinel_match.matching.inputs import PREFERRED_BANDS as PROVEN
 from sentinel_match.raster.jp2 import Window
 from sentinel_match.raster.load import MASKING_METRES, load
@@ -159,7 +159,7 @@ def _sides(plan: StackPlan, cache: Cache | None, progress: Progress) -> tuple[St
     """Find where each image is masked."""
 
     def masked(scene: Scene, sources: tuple[Source | Computed, ...], transform: Transform | None) -> StackSide:
-        metres = max(MASKING_METRES, abs(plan.grid.affine.a), ground_resolution(sources[0].grid))
+        metres = max(MASKING_METRES, pixel_size(plan.grid), ground_resolution(sources[0].grid))
         image = load(scene, plan.bands[0], resolution=metres, masking=plan.wanted.masking, cache=cache)
         return StackSide(scene, sources, transform, image.reasons, image.raster.geobox)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sentinel_match.errors import OutputError
 from sentinel_match.geometry.footprint import Footprint
+from sentinel_match.geometry.grids import pixel_size
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,7 +98,7 @@ def _item(side: str, scene: Scene, grid: GeoBox, bands: tuple[str, ...], unit: s
         geometry=place.geojson(),
         bbox=list(place.bbox),
         datetime=scene.sensing_time,
-        properties={"title": scene.id, "gsd": abs(grid.affine.a), "sentinel_match:model": model},
+        properties={"title": scene.id, "gsd": pixel_size(grid), "sentinel_match:model": model},
     )
     if scene.spacecraft:
         item.properties |= {
@@ -124,7 +125,7 @@ def _item(side: str, scene: Scene, grid: GeoBox, bands: tuple[str, ...], unit: s
         bbox=list(grid.boundingbox),
     )
     raster.RasterExtension.add_to(item)
-    pixel = abs(grid.affine.a)
+    pixel = pixel_size(grid)
     values = raster.RasterBand.create(
         nodata="nan",  # type: ignore[arg-type]
         data_type=raster.DataType.FLOAT32,

@@ -17,11 +17,12 @@ import numpy as np
 import shapely
 
 from sentinel_match.errors import InputError, NothingToLearn
-from sentinel_match.geometry.grids import crs_name, ground_resolution, same_lattice
+from sentinel_match.geometry.grids import crs_name, ground_resolution, same_lattice, working_resolution
 from sentinel_match.matchers.phase import Phase
 from sentinel_match.matching.cascade import correspond
 from sentinel_match.matching.correspondences import MatchInput, Method
 from sentinel_match.products.catalogue import find_scenes
+from sentinel_match.raster.bands import source_of
 from sentinel_match.raster.load import load
 from sentinel_match.raster.masks import Masking
 
@@ -233,7 +234,11 @@ def _pictures(
 ) -> list[Picture]:
     available = {b.name for b in scene.bands}
     names = [b for b in bands or TRAINING_BANDS if b in available] or ([] if bands else sorted(available))
-    images = [(name, load(scene, name, resolution=resolution, masking=masking, cache=cache)) for name in names]
+    sizes = [resolution or working_resolution(source_of(scene, name).grid) for name in names]  # on plain grids
+    images = [
+        (name, load(scene, name, resolution=size, masking=masking, cache=cache))
+        for name, size in zip(names, sizes, strict=True)
+    ]
     lattice = images[0][1].raster.geobox if images else None
     return [
         Picture(scene.id, _date(scene), band, image)

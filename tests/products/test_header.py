@@ -87,10 +87,26 @@ def test_a_pixel_has_its_size_in_metres_whatever_the_crs_and_the_rotation(tmp_pa
         "EPSG:32633",
     )
     feet = tif(tmp_path / "feet.tif", Affine(100, 0, 1e6, 0, -100, 2e5), "EPSG:2263")
-    degrees = tif(tmp_path / "degrees.tif", Affine(1e-3, 0, 14, 0, -1e-3, 0), "EPSG:4326")
-    assert [10.0, 20.0, 30.48, 111.195] == pytest.approx(
-        [read_header(path).resolution for path in (utm, turned, feet, degrees)], rel=1e-5
+    quarter = tif(tmp_path / "quarter.tif", Affine(0, 10, 3e5, 10, 0, 5.9e6), "EPSG:32633")
+    assert [10.0, 20.0, 30.48, 10.0] == pytest.approx(
+        [read_header(path).resolution for path in (utm, turned, feet, quarter)], rel=1e-5
     )
+
+
+def test_a_pixel_in_degrees_or_of_a_mercator_map_is_as_large_as_the_ground_at_the_centre_of_its_image(
+    tmp_path: Path,
+) -> None:
+    """On the ellipsoid a degree is 111.320 by 110.574 km at the equator, 55.800 by 111.412 at 60 degrees north."""
+    images = {
+        "equator": (Affine(1e-3, 0, 14, 0, -1e-3, 0), "EPSG:4326", (111.320 * 110.574) ** 0.5),
+        "north": (Affine(1e-3, 0, 14, 0, -1e-3, 60), "EPSG:4326", (55.800 * 111.412) ** 0.5),
+        "web": (Affine(20, 0, 1.6e6, 0, -20, 8399738), "EPSG:3857", 10.0),
+        "flat": (Affine(20, 0, 1.6e6, 0, -20, 6679169), "EPSG:4087", 20 * 0.5**0.5),
+        "equal": (Affine(10, 0, 4.3e6, 0, -10, 3.3e6), "EPSG:3035", 10.0),
+    }
+    for name, (transform, crs, size) in images.items():
+        path = tif(tmp_path / f"{name}.tif", transform, crs)
+        assert read_header(path).resolution == pytest.approx(size, rel=4e-3), name
 
 
 @pytest.mark.parametrize(("transform", "crs"), [(Affine.identity(), None), (Affine(10, 0, 5, 0, -10, 5), None)])

@@ -20,11 +20,12 @@ from PIL import Image
 from pyproj import Transformer
 
 from sentinel_match.errors import DamagedImage, MissingBand, NoGeoreference, OutputError
+from sentinel_match.geometry.grids import on_lattice
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.scene import Asset, Band, Scene
 from sentinel_match.raster.jp2 import Window
 from sentinel_match.raster.raster import Raster, read, warp, write
-from sentinel_match.raster.resample import block_mean, on_lattice, strips
+from sentinel_match.raster.resample import block_mean, strips
 from sentinel_match.testing.codec import whole, write_image
 
 if TYPE_CHECKING:

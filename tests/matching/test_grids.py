@@ -1,0 +1,173 @@
+"""Images on grids of all kinds: turned, mirrored, in degrees, in web maps. The answer is that of the plain images."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from rasterio.warp import Resampling, reproject
+
+from sentinel_match import matchers
+from sentinel_match.geometry.grids import metric, on_lattice, same_lattice, working_resolution
+from sentinel_match.options import Options
+from sentinel_match.pipeline import match_scenes
+from sentinel_match.products.catalogue import read_scene
+from sentinel_match.raster.raster import read
+from sentinel_match.testing import Landscape, write_product
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+PIXELS = 300
+SHIFT = (6.4, 18.1)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two dates as GeoTIFFs in UTM, the right one displaced."""
+    folder = tmp_path_factory.mktemp("plain")
+    paths = []
+    for date, displacement in (("2021-05-20", (0.0, 0.0)), ("2021-09-17", SHIFT)):
+        made = write_product(folder, Landscape(7), date=date, pixels=PIXELS, displacement=displacement)
+        image = read(read_scene(made), "B04")
+        numbers = np.rint(image.pixels * 10000).astype(np.uint16)
+        paths.append(written(folder / f"{date}.tif", numbers, image.geobox))
+    return paths[0], paths[1]
+
+
+def written(path: Path, pixels: NDArray[Any], grid: GeoBox) -> Path:
+    rows, cols = pixels.shape
+    profile = {"height": rows, "width": cols, "count": 1, "dtype": pixels.dtype, "nodata": 0}
+    with rasterio.open(path, "w", crs=str(grid.crs), transform=grid.affine, **profile) as file:
+        file.write(pixels, 1)
+    return path
+
+
+def put_on(image: Path, grid: GeoBox, path: Path) -> Path:
+    with rasterio.open(image) as file:
+        numbers, transform, crs = file.read(1), file.transform, file.crs
+    out = np.zeros(grid.shape, numbers.dtype)
+    where = {"dst_transform": grid.affine, "dst_crs": str(grid.crs), "src_transform": transform, "src_crs": crs}
+    reproject(numbers, out, **where, src_nodata=0, dst_nodata=0, resampling=Resampling.cubic, tolerance=0.01)
+    return written(path, out, grid)
+
+
+def grid_of(image: Path) -> GeoBox:
+    with rasterio.open(image) as file:
+        return GeoBox.from_rio(file)
+
+
+def turned(grid: GeoBox, degrees: float) -> GeoBox:
+    side = PIXELS * 10
+    centre = grid.affine * (PIXELS / 2, PIXELS / 2)
+    affine = Affine.translation(*centre) * Affine.rotation(degrees) * Affine.translation(-side / 2, side / 2)
+    exact = affine * Affine.scale(10, -10)
+    if degrees % 90 == 0:
+        exact = Affine(*(round(v, 6) for v in tuple(exact)[:6]))
+    return GeoBox(grid.shape, exact, grid.crs)
+
+
+def mirrored(grid: GeoBox) -> GeoBox:
+    return GeoBox(grid.shape, grid.affine * Affine.translation(0, PIXELS) * Affine.scale(1, -1), grid.crs)
+
+
+def oblong(grid: GeoBox) -> GeoBox:
+    return GeoBox((PIXELS * 4 // 5, PIXELS * 5 // 4), grid.affine * Affine.scale(0.8, 1.25), grid.crs)
+
+
+def elsewhere(crs: str, size: float) -> Any:
+    return lambda grid: grid.to_crs(crs, resolution=size)
+
+
+GRIDS = {
+    "north up": lambda grid: grid,
+    "a quarter": lambda grid: turned(grid, 90),
+    "half": lambda grid: turned(grid, 180),
+    "15 degrees": lambda grid: turned(grid, 15),
+    "80 degrees": lambda grid: turned(grid, 80),
+    "south up": mirrored,
+    "oblong": oblong,
+    "web map": elsewhere("EPSG:3857", 16.5),
+    "degrees": elsewhere("EPSG:4326", 1.16e-4),
+    "plate": elsewhere("EPSG:4087", 12.9),
+}
+
+
+@pytest.mark.parametrize("name", [name for name in GRIDS if name != "north up"])
+@pytest.mark.parametrize("both", [False, True])
+def test_the_answer_does_not_depend_on_the_grid(
+    name: str, both: bool, plain: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    left = put_on(plain[0], GRIDS[name](grid_of(plain[0])), tmp_path / "left.tif")
+    right = put_on(plain[1], GRIDS[name](grid_of(plain[1])), tmp_path / "right.tif") if both else plain[1]
+    with caplog.at_level(logging.WARNING):
+        ties = match_scenes(left, right, Options(matcher=matchers.create("phase"), candidates=200))
+    size = max(working_resolution(grid_of(image)) for image in (left, right))
+    assert size == pytest.approx(10, rel=0.03)
+    assert ties.gsd == pytest.approx(size, rel=1e-3)
+    assert float(f"{ties.gsd:.3g}") == ties.gsd  # a round number
+    shift = ties.summary.median_dx_m, ties.summary.median_dy_m
+    assert shift == pytest.approx(SHIFT, abs=0.6)
+    assert not [r.getMessage() for r in caplog.records if "georeference" in r.getMessage()]
+    # Positions in each image are those of its own pixels
+    assert np.isfinite(ties.left_px).all()
+    assert (ties.left_px >= 0).all()
+    assert (ties.left_px <= grid_of(left).shape[::-1]).all()
+
+
+def test_a_right_image_on_any_grid_is_brought_to_the_left_one(plain: tuple[Path, Path], tmp_path: Path) -> None:
+    right = put_on(plain[1], turned(grid_of(plain[1]), 30), tmp_path / "right.tif")
+    ties = match_scenes(plain[0], right, Options(matcher=matchers.create("phase"), candidates=200))
+    assert ties.gsd == 10
+    assert (ties.summary.median_dx_m, ties.summary.median_dy_m) == pytest.approx(SHIFT, abs=0.6)
+
+
+def test_a_grid_that_can_be_worked_on_is_left_alone_and_any_other_is_put_on_the_lattice_of_its_zone() -> None:
+    zone = GeoBox((300, 300), Affine(10, 0, 343000, 0, -10, 5851000), "EPSG:32633")
+    assert metric(zone) is zone
+    for name, change in GRIDS.items():
+        grid = metric(change(zone))
+        if name == "oblong":
+            assert grid.affine.a == -grid.affine.e == 10
+        else:
+            assert same_lattice(on_lattice(zone, grid.affine.a), grid), name
+
+
+def test_quarter_turns_lose_no_pixel_and_no_value() -> None:
+    zone = GeoBox((200, 300), Affine(10, 0, 343003, 0, -10, 5851007), "EPSG:32633")
+    quarter = GeoBox((300, 200), zone.affine * Affine(0, 1, 0, 1, 0, 0), zone.crs)
+    assert metric(quarter) == zone
+
+
+CASES = {
+    "plain": (6.15, 18.29),
+    "rot90_left": (6.15, 18.29),
+    "rot45_left": (6.15, 18.29),
+    "epsg3857_both": (6.15, 18.29),
+}
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("case", CASES)
+def test_cases_of_real_users_get_the_plain_answer(case: str, shared: Path, tmp_path: Path) -> None:
+    folder = shared.parent / "cases" / case
+    if not folder.is_dir():
+        pytest.skip(f"no {folder}")
+    command = [sys.executable, "-m", "sentinel_match", "match", folder / "left.tif", folder / "right.tif"]
+    command += ["-o", tmp_path / "ties.geojson"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "georeference" not in done.stderr
+    summary = json.loads((tmp_path / "ties.geojson").read_text())["summary"]
+    assert summary["gsd_m"] == 10
+    shift = summary["median_dx_m"], summary["median_dy_m"]
+    assert shift == pytest.approx(CASES[case], abs=0.35)
