@@ -12,14 +12,23 @@ from qgis.core import (
     QgsApplication,
     QgsCoordinateReferenceSystem,
     QgsCoordinateTransform,
+    QgsExpression,
+    QgsExpressionContext,
+    QgsExpressionContextUtils,
+    QgsLayerTree,
+    QgsLayerTreeModel,
+    QgsLegendRenderer,
+    QgsLegendSettings,
     QgsMapRendererParallelJob,
     QgsMapSettings,
     QgsProject,
     QgsProviderRegistry,
     QgsRectangle,
+    QgsRenderContext,
     QgsVectorLayer,
 )
 from qgis.PyQt.QtCore import QSize
+from qgis.PyQt.QtGui import QColor, QImage, QPainter
 
 app = QgsApplication([], False)
 app.initQgis()
@@ -35,6 +44,13 @@ def sublayers(path):
     if path.suffix != ".gpkg":
         return [(path.stem, QgsVectorLayer(str(path), path.stem, "ogr"))]
     return [(name, QgsVectorLayer(f"{path}|layername={name}", name, "ogr")) for name in names]
+
+
+def tip_of(layer):
+    """What is shown where the pointer rests on the first feature."""
+    context = QgsExpressionContext(QgsExpressionContextUtils.globalProjectLayerScopes(layer))
+    context.setFeature(next(layer.getFeatures()))
+    return QgsExpression.replaceExpressionText(layer.mapTipTemplate(), context)
 
 
 def said_of(layer):
@@ -53,11 +69,15 @@ def said_of(layer):
         "renderer": renderer.type(),
         "legend": [item.label() for item in renderer.legendSymbolItems()],
         "ends": ends,
+        "aliases": {field.name(): field.alias() for field in layer.fields()},
+        "box": layer.editorWidgetSetup(layer.fields().indexOf("inlier")).type(),
+        "tip": tip_of(layer),
     }
 
 
-def draw(layers, crs, path):
+def draw(layers, crs, path, behind="white"):
     settings = QgsMapSettings()
+    settings.setBackgroundColor(QColor(behind))
     settings.setLayers(layers)
     settings.setDestinationCrs(QgsCoordinateReferenceSystem(crs))
     settings.setOutputSize(QSize(900, 900))
@@ -72,6 +92,27 @@ def draw(layers, crs, path):
     job.renderedImage().save(str(path))
 
 
+def draw_legend(layers, path):
+    """What the legend shows, 7 pixels a millimetre."""
+    tree = QgsLayerTree()
+    QgsProject.instance().addMapLayers(layers, False)
+    for layer in layers:
+        tree.addLayer(layer)
+    model, settings = QgsLayerTreeModel(tree), QgsLegendSettings()  # the renderer does not keep them alive
+    legend = QgsLegendRenderer(model, settings)
+    size = legend.minimumSize()
+    image = QImage(int(7 * size.width()), int(7 * size.height()), QImage.Format_RGB32)
+    image.fill(QColor("#dddddd"))
+    image.setDotsPerMeterX(7000)
+    image.setDotsPerMeterY(7000)
+    painter = QPainter(image)
+    context = QgsRenderContext.fromQPainter(painter)
+    painter.scale(7, 7)
+    legend.drawLegend(context)
+    painter.end()
+    image.save(str(path))
+
+
 pictures, answer = Path(sys.argv[1]), {}
 for path in map(Path, sys.argv[2:]):
     opened = sublayers(path)
@@ -80,6 +121,8 @@ for path in map(Path, sys.argv[2:]):
     draw([layer for _, layer in reversed(opened)], "EPSG:4326", pictures / f"{path.name}.lonlat.png")
     for name, layer in opened if len(opened) > 1 else []:
         draw([layer], "EPSG:32633", pictures / f"{path.name}.{name}.png")
+        draw([layer], "EPSG:32633", pictures / f"{path.name}.{name}.dark.png", "black")
+    draw_legend([layer for _, layer in opened], pictures / f"{path.name}.legend.png")
 sys.stdout.write(json.dumps(answer))
 sys.stdout.flush()
 os._exit(0)  # layers that outlive the application crash it

@@ -1,4 +1,6 @@
-"""How QGIS draws what :mod:`vectors` writes: one QML document a layer.
+"""How QGIS draws what :mod:`geopackage` writes: one QML document a layer.
+
+Whatever is drawn has a rim, so that it stays visible on dark images and on bright ones.
 
 Shifts of metres cannot be seen on a tile of 110 km, so arrows are drawn longer than they are and the legend says by
 how much: ``shift × 200``. Arrows at points are vector-field markers on the attributes ``dx_m`` and ``dy_m``, their
@@ -14,6 +16,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
+from sentinel_match.formats.qgis_form import FORM_CATEGORIES, form
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -26,7 +30,11 @@ CLASS_COLOURS = ("#2c7bb6", "#7fb8d4", "#ffd166", "#f08a4b", "#d7191c")
 COUNTS = (1, 2, 4, 8, 16)
 """Lower bounds of the classes of points in a cell."""
 GREENS = ("#edf8e9", "#c7e9c0", "#a1d99b", "#41ab5d", "#006d2c")
-LEFT, RIGHT, GREY, INK = "#2c7bb6", "#d7191c", "#8c8c8c", "#1a1a1a"
+LEFT, RIGHT, GREY, INK, PAPER = "#2c7bb6", "#d7191c", "#8c8c8c", "#1a1a1a", "#ffffff"
+HALO_MM = 0.2
+"""Width of the light rim of what is dark; half of it is the dark rim of what is light. An image below may be either."""
+LIGHT_FROM = 0.75
+"""Luminance (ITU-R BT.709, of the colour as it is written) from which a rim is dark."""
 SEEN = 0.03
 """Share of the longer side of a map that an arrow should take."""
 ARROWS = 1000
@@ -48,8 +56,9 @@ def qml(layer: str, exaggeration: float = 1.0, gsd: float = 10.0, every: int = 1
     Raises:
         KeyError: there is no such layer.
     """
-    root = Element("qgis", version="3.22", styleCategories="Symbology")
+    root = Element("qgis", version="3.22", styleCategories=f"Symbology|{FORM_CATEGORIES}")
     root.append(STYLED_LAYERS[layer](exaggeration, gsd, every))
+    root.extend(form(layer))
     geometry = {"footprints": "2", "coverage": "2", "matches": "1", "residuals": "1"}.get(layer, "0")
     SubElement(root, "layerGeometryType").text = geometry
     indent(root, " ")
@@ -82,7 +91,7 @@ def times(exaggeration: float, what: str, every: int = 1) -> str:
 def _tiepoints(exaggeration: float, gsd: float, every: int) -> Element:
     arrow = _symbol("marker")
     field = _layer(arrow, "VectorField", x_attribute="dx_m", y_attribute="dy_m", scale=exaggeration)
-    _options(field, distance_unit="RenderMetersInMapUnits", vector_field_type=0, size=0)
+    _options(field, distance_unit="RenderMetersInMapUnits", vector_field_type=0, size=5)  # of the arrow in a legend
     field.append(_arrow(INK))
     thinned = "" if every == 1 else f' AND "id" % {every} = 0'
     classes = [
@@ -128,6 +137,9 @@ def _lines(what: str, x: str, y: str, exaggeration: float, colour: str, every: i
     longer = _symbol("line")
     tip = f'translate(start_point($geometry), "{x}" * {exaggeration:g}, "{y}" * {exaggeration:g})'
     modifier = f"make_line(start_point($geometry), {tip})"
+    for layer in _arrow(colour).findall("layer"):  # a legend has no geometry to generate from
+        _legend_only(layer)
+        longer.append(layer)
     _layer(longer, "GeometryGenerator", geometryModifier=modifier, SymbolType="Line", units="MapUnit").append(
         _arrow(colour)
     )
@@ -166,7 +178,7 @@ def _coverage(_exaggeration: float, _gsd: float, _every: int) -> Element:
     ranges.append((f"{COUNTS[-1]} points and more", f'"points" >= {COUNTS[-1]}'))
     return _rules([
         empty,
-        *((*rule, _fill("solid", GREY, 0.1, colour=colour)) for rule, colour in zip(ranges, GREENS, strict=True)),
+        *((*rule, _fill("solid", PAPER, HALO_MM, colour=colour)) for rule, colour in zip(ranges, GREENS, strict=True)),
     ])
 
 
@@ -219,30 +231,59 @@ def _value(value: object) -> str:
     return text
 
 
+def _legend_only(layer: Element) -> None:
+    """Draw a layer of a symbol in legends alone: they ask no expression whether it is switched on."""
+    off = {"active": ("bool", "true"), "expression": ("QString", "false"), "type": ("int", "3")}
+    listed = SubElement(SubElement(layer, "data_defined_properties"), "Option", type="Map")
+    SubElement(listed, "Option", name="name", type="QString", value="")
+    enabled = SubElement(SubElement(listed, "Option", name="properties", type="Map"), "Option")
+    enabled.attrib.update(name="enabled", type="Map")
+    for name, (kind, value) in off.items():
+        SubElement(enabled, "Option", name=name, type=kind, value=value)
+    SubElement(listed, "Option", name="type", type="QString", value="collection")
+
+
 def _dot(colour: str, every: int = 1) -> Element:
     symbol = _symbol("marker")
-    size = max(0.6, 1.4 / every**0.5)  # many points side by side must not hide the image
-    _layer(symbol, "SimpleMarker", name="circle", color=colour, size=size, size_unit="MM", outline_style="no")
-    return symbol
-
-
-def _cross(shape: str = "cross2") -> Element:
-    symbol = _symbol("marker", alpha=0.6)
+    size = max(0.8, 1.4 / every**0.5)  # many points side by side must not hide the image
+    rim = _rim(colour)
     _layer(
-        symbol, "SimpleMarker", name=shape, color="255,255,255,0", size=1.2, size_unit="MM", outline_color=GREY,
-        outline_width=0.2, outline_width_unit="MM", outline_style="solid",
+        symbol, "SimpleMarker", name="circle", color=colour, size=size + HALO_MM, size_unit="MM", outline_color=rim,
+        outline_width=HALO_MM if rim == PAPER else HALO_MM / 2, outline_width_unit="MM", outline_style="solid",
     )  # fmt: skip
     return symbol
 
 
+def _rim(colour: str) -> str:
+    """Choose the colour that keeps another one apart from an image as dark, or as light, as itself."""
+    red, green, blue = (int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5))
+    return INK if 0.2126 * red + 0.7152 * green + 0.0722 * blue >= LIGHT_FROM else PAPER
+
+
+def _cross(shape: str = "cross2") -> Element:
+    symbol = _symbol("marker", alpha=0.9)
+    for colour, width in ((PAPER, 0.35 + 2 * HALO_MM), (INK, 0.35)):
+        _layer(
+            symbol, "SimpleMarker", name=shape, color="255,255,255,0", size=1.6, size_unit="MM", outline_color=colour,
+            outline_width=width, outline_width_unit="MM", outline_style="solid",
+        )  # fmt: skip
+    return symbol
+
+
 def _arrow(colour: str) -> Element:
+    """Draw an arrow over its own halo."""
     symbol = _symbol("line")
-    head = {"head_length": 1.0, "head_length_unit": "MM", "head_thickness": 0.6, "head_thickness_unit": "MM"}
-    shaft = {"arrow_width": 0.2, "arrow_width_unit": "MM", "arrow_start_width": 0.2, "arrow_start_width_unit": "MM"}
-    layer = _layer(symbol, "ArrowLine", arrow_type=0, head_type=0, is_curved=0, is_repeated=0, **head, **shaft)
-    fill = _symbol("fill")
-    _layer(fill, "SimpleFill", color=colour, style="solid", outline_style="no")
-    layer.append(fill)
+    head = {"head_length": 1.2, "head_length_unit": "MM", "head_thickness": 0.7, "head_thickness_unit": "MM"}
+    shaft = {"arrow_width": 0.25, "arrow_width_unit": "MM", "arrow_start_width": 0.25, "arrow_start_width_unit": "MM"}
+    rims = {"outline_color": _rim(colour), "outline_width": 2 * HALO_MM, "outline_width_unit": "MM"}
+    for k, inside in enumerate((
+        {"color": _rim(colour), "outline_style": "solid", "joinstyle": "round", **rims},
+        {"color": colour, "outline_style": "no"},
+    )):
+        layer = _layer(symbol, "ArrowLine", arrow_type=0, head_type=0, is_curved=0, is_repeated=0, **head, **shaft)
+        fill = _symbol("fill", f"@0@{k}")
+        _layer(fill, "SimpleFill", style="solid", **inside)
+        layer.append(fill)
     return symbol
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -105,8 +106,22 @@ def test_qgis_draws_every_layer(folder: Path, seen: dict[str, dict[str, Any]]) -
 
     pictures = Path(os.environ.get("SENTINEL_MATCH_PICTURES", folder))
     for name in seen["ties.gpkg"]:
-        picture = cv2.imread(str(pictures / f"ties.gpkg.{name}.png"))
-        assert (picture != 255).any(axis=2).sum() > 100, name
+        for ground, suffix in ((255, ""), (0, ".dark")):
+            picture = cv2.imread(str(pictures / f"ties.gpkg.{name}{suffix}.png")).astype(int)
+            # What differs from the ground by a third of the whole range is seen
+            assert (np.abs(picture - ground).max(axis=2) > 85).sum() > 100, (name, suffix)
+
+
+def test_qgis_knows_columns_by_words_a_box_and_what_a_point_is(seen: dict[str, dict[str, Any]]) -> None:
+    for file in ("ties.gpkg", "ties.geojson"):
+        for name, layer in seen[file].items():
+            unnamed = [field for field, alias in layer["aliases"].items() if not alias and field != "fid"]
+            assert [] == unnamed, (file, name)
+            assert ("inlier" not in layer["aliases"]) == (layer["box"] != "CheckBox")
+            assert "[%" not in layer["tip"]
+            assert "<b>" in layer["tip"]
+    assert re.search(r"shift \S+ m east, \S+ m north<br>residual \S+ m, sigma", seen["ties.gpkg"]["tiepoints"]["tip"])
+    assert "not believed: outlier" in seen["ties.gpkg"]["rejected"]["tip"]
 
 
 @pytest.mark.parametrize(("name", "layer"), [("ties.geojson", ""), ("ties.gpkg", "|layername=tiepoints")])
