@@ -275,11 +275,15 @@ def _arrow(colour: str) -> Element:
     symbol = _symbol("line")
     head = {"head_length": 1.2, "head_length_unit": "MM", "head_thickness": 0.7, "head_thickness_unit": "MM"}
     shaft = {"arrow_width": 0.25, "arrow_width_unit": "MM", "arrow_start_width": 0.25, "arrow_start_width_unit": "MM"}
-    rims = {"outline_color": _rim(colour), "outline_width": 2 * HALO_MM, "outline_width_unit": "MM"}
-    for k, inside in enumerate((
-        {"color": _rim(colour), "outline_style": "solid", "joinstyle": "round", **rims},
-        {"color": colour, "outline_style": "no"},
-    )):
+    rim = {
+        "outline_color": _rim(colour),
+        "outline_width": 2 * HALO_MM,
+        "outline_width_unit": "MM",
+        "joinstyle": "round",
+    }
+    below: dict[str, object] = {"color": _rim(colour), "outline_style": "solid", **rim}
+    above: dict[str, object] = {"color": colour, "outline_style": "no"}
+    for k, inside in enumerate((below, above)):
         layer = _layer(symbol, "ArrowLine", arrow_type=0, head_type=0, is_curved=0, is_repeated=0, **head, **shaft)
         fill = _symbol("fill", f"@0@{k}")
         _layer(fill, "SimpleFill", style="solid", **inside)
