@@ -76,13 +76,15 @@ def write_vrt(ties: TiePoints, path: Path | str) -> None:
     Raises:
         OutputError: the file could not be written, or where the right image lies is not known.
     """
-    import rasterio
+    from rasterio.errors import RasterioError
+
+    from sentinel_match.products.opening import RefusedRaster, open_raster
 
     try:
         band = source_of(ties.right, band_names(ties.band)[0], ties.gsd).bands[0]
-        with rasterio.open(band.asset.gdal) as image:
+        with open_raster(band.asset.gdal) as image:
             size, kind, nodata = (image.width, image.height), image.dtypes[band.index - 1], image.nodata
-    except (SentinelMatchError, rasterio.errors.RasterioIOError) as error:
+    except (SentinelMatchError, RefusedRaster, RasterioError) as error:
         raise OutputError(Path(path), f"the right image cannot be opened ({str(error).rstrip('.')})") from error
     root = Element("VRTDataset", rasterXSize=str(size[0]), rasterYSize=str(size[1]))
     listed = SubElement(root, "GCPList", Projection=ties.crs, dataAxisToSRSAxisMapping="1,2")

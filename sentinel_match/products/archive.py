@@ -6,7 +6,9 @@ to absurd sizes is refused here, before anything reads it.
 
 from __future__ import annotations
 
+import lzma
 import os
+import re
 import stat
 import zipfile
 import zlib
@@ -17,10 +19,12 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
 
 from sentinel_match.errors import BrokenProduct, NotAProduct
+from sentinel_match.products.files import why_no_file
 from sentinel_match.products.scene import Asset
+from sentinel_match.products.zips import GDAL_PACKINGS, open_zip, packing, why_gdal_cannot_find
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
 MOST_MEMBERS = 100_000
 """Most members of a believable zip: the largest old multi-granule products hold about 15,000."""
@@ -30,6 +34,28 @@ MOST_TEXT_BYTES = 16 * 2**20
 
 MOST_GROWTH = 100
 """Most times a metadata file of over 1 MiB may grow when unpacked. Real XML reaches 15; a bomb of zeros 1000."""
+
+PACKED = re.compile(
+    r".+\.(?:(?:tar|cpio)(?:\.\w+)?|tgz|tbz2?|txz|tzst|rar|(?:7z|zip)\.\d+|7z|z\d\d"
+    r"|(?:zip|safe|jp2|tiff?|img|png|jpe?g)\.(?:gz|bz2|xz|zst|z|lz4|lzma))",
+    re.IGNORECASE,
+)
+"""Names of archives of which nothing is read in place, of parts of one, and of packed single files."""
+
+PACKED_HEADS = {
+    b"\x1f\x8b": "gzip",
+    b"7z\xbc\xaf\x27\x1c": "7-Zip",
+    b"Rar!\x1a\x07": "RAR",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\0": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+}
+"""How packed files begin; a tar says it at byte 257."""
+
+UNPACK = "unpack it, and use the folder that comes out of it"
+
+IMAGE_MEMBER = re.compile(r".+\.(?:jp2|tiff?)", re.IGNORECASE)
+"""Members that GDAL would be asked to unpack."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +83,10 @@ class Archive:
         try:
             with self.zipped.open(name) if self.zipped else (self.path / name).open("rb") as stream:
                 yield stream
-        except NotImplementedError:
-            reason = f"{name} is packed by a method that Python cannot unpack: unzip the product, use the folder"
+        except NotImplementedError as error:
+            reason = _not_unpacked(self.zipped.getinfo(name)) if self.zipped else str(error)
             raise BrokenProduct(self.path, reason) from None
-        except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
             raise BrokenProduct(self.path, f"{name} is damaged ({error}): download it again") from error
 
     def read(self, name: str) -> bytes:
@@ -85,16 +111,18 @@ def open_archive(path: Path) -> Iterator[Archive]:
 
     Raises:
         NotAProduct: the file is no zip.
-        BrokenProduct: the zip is incomplete, encrypted or hostile.
+        BrokenProduct: the zip is incomplete, encrypted, hostile, or packed or placed so that GDAL cannot read it.
     """
     if path.is_dir():
         yield Archive(path, dict(sorted(_folder_sizes(path))))
         return
+    if reason := why_gdal_cannot_find(path):
+        raise BrokenProduct(path, reason)
     head = _head(path)
     if not head.startswith(b"PK"):
         raise NotAProduct(path, what_it_is_instead(path))
     try:
-        zipped = zipfile.ZipFile(path)
+        zipped = open_zip(path)
     except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError):
         raise BrokenProduct(path, "the archive is incomplete: download it again") from None
     with zipped:
@@ -108,6 +136,8 @@ def is_zip(path: Path) -> bool:
 
 def what_it_is_instead(path: Path) -> str:
     """Tell what a file is that should have been a product or an image, as the end of a sentence."""
+    if kind := _packed_by(path):
+        return f"it is {kind}, which is not read in place: {UNPACK}"
     head = _head(path).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not head:
         return "the file is empty, download it again"
@@ -116,7 +146,41 @@ def what_it_is_instead(path: Path) -> str:
     return "it is neither a zip nor an image that GDAL can open"
 
 
+def what_it_holds_instead(members: Collection[str]) -> str:
+    """Tell what an archive holds that holds no product, as the end of a sentence."""
+    packed, images = packed_members(members), [m for m in members if IMAGE_MEMBER.fullmatch(m)]
+    if packed:
+        return f"it holds another archive, {packed[0]}: {UNPACK}"
+    if images:
+        return f"it holds images outside of any product ({PurePosixPath(images[0]).name}, …): {UNPACK}"
+    return "there is no MTD_MSIL1C.xml or MTD_MSIL2A.xml in it"
+
+
+def packed_members(members: Collection[str]) -> list[str]:
+    """List the archives within an archive."""
+    return [m for m in members if PACKED.fullmatch(m) or m.lower().endswith(".zip")]
+
+
+def _packed_by(path: Path) -> str:
+    """Tell which archive a file is, by how it begins; where it begins like nothing, by its name."""
+    head = _head(path)
+    if head[257:262] == b"ustar":
+        return "a tar archive"
+    for signature, name in PACKED_HEADS.items():
+        if head.startswith(signature):
+            return f"packed by {name}"
+    is_text = not head or head.lstrip()[:1] in b"<{"
+    return "an archive or a part of one" if PACKED.fullmatch(path.name) and not is_text else ""
+
+
 def _head(path: Path) -> bytes:
+    """Read how a file begins.
+
+    Raises:
+        NotAProduct: it is no file: a pipe, a device.
+    """
+    if reason := why_no_file(path):
+        raise NotAProduct(path, reason)
     with path.open("rb") as stream:
         return stream.read(512)
 
@@ -151,3 +215,14 @@ def _refuse_hostile(path: Path, member: zipfile.ZipInfo) -> None:
         raise BrokenProduct(path, f"it is unsafe, because its member {member.filename!r} is a link")
     if member.flag_bits & 0x1:
         raise BrokenProduct(path, f"its member {member.filename!r} is encrypted: unzip it with its password")
+    if "//" in member.filename and "\\" in member.orig_filename:
+        raise BrokenProduct(path, f"GDAL cannot read its member {member.orig_filename!r} in place: {UNPACK}")
+    if member.compress_type not in GDAL_PACKINGS and IMAGE_MEMBER.fullmatch(member.filename):
+        raise BrokenProduct(path, _not_unpacked(member))
+
+
+def _not_unpacked(member: zipfile.ZipInfo) -> str:
+    return (
+        f"its member {PurePosixPath(member.filename).name} is packed by {packing(member)}, which cannot be read in "
+        "place: unpack the zip and use the folder, or repack it with deflate"
+    )

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sentinel_match.errors import BrokenProduct, NotAProduct, SentinelMatchError
-from sentinel_match.products.archive import is_zip, open_archive
+from sentinel_match.products.archive import PACKED, is_zip, open_archive, packed_members, what_it_holds_instead
+from sentinel_match.products.files import why_not_there
 from sentinel_match.products.loose import NOT_A_SCENE, read_loose
 from sentinel_match.products.safe import MAIN_XML, TILE_XML, product_roots, read_product
 from sentinel_match.products.scene import Scene
@@ -171,11 +172,11 @@ def _read_all(paths: Iterable[Path]) -> tuple[list[Scene], list[Refused]]:
 
 def _sources(path: Path, visited: set[Path]) -> Iterator[Path]:
     """Find product folders, granule folders, zips and images at or below a path that the user named."""
-    if not path.exists():
-        raise NotAProduct(path, "there is no such file or folder")
+    if reason := why_not_there(path):
+        raise NotAProduct(path, reason)
     if _is_part_of_product(path.name) or TILE_XML.fullmatch(path.name) or path.name == "GRANULE":
         path = path.parent
-    if path.is_file() or path.parent.name == "GRANULE":
+    if not path.is_dir() or path.parent.name == "GRANULE":
         yield path
     else:
         yield from _search(path, visited)
@@ -208,7 +209,7 @@ def _is_source(file: Path) -> bool:
     suffix = file.suffix.lower()
     if suffix in IMAGE_SUFFIXES:
         return not NOT_A_SCENE.fullmatch(file.stem)
-    return suffix in ZIP_SUFFIXES or PRODUCT_NAME.fullmatch(file.name) is not None
+    return suffix in ZIP_SUFFIXES or any(names.fullmatch(file.name) for names in (PRODUCT_NAME, PACKED))
 
 
 def _read(source: Path) -> tuple[list[Scene], list[SentinelMatchError]]:
@@ -228,11 +229,15 @@ def _read(source: Path) -> tuple[list[Scene], list[SentinelMatchError]]:
             with open_archive(source) as archive:
                 roots = product_roots(archive.sizes)
                 if not roots:
-                    raise NotAProduct(source, "there is no MTD_MSIL1C.xml or MTD_MSIL2A.xml in it")
+                    raise NotAProduct(source, what_it_holds_instead(archive.sizes))
                 for root in roots:
                     found, error = _read_root(archive, root)
                     scenes += found
                     errors += error
+                if others := packed_members([m for m in archive.sizes if not m.startswith(tuple(roots))]):
+                    errors.append(
+                        NotAProduct(source / others[0], "it is an archive within an archive: unpack that first")
+                    )
         else:
             scenes.append(read_loose(source))
     except SentinelMatchError as error:

@@ -7,12 +7,12 @@ import warnings
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
-import rasterio
 from odc.geo.geobox import GeoBox
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from sentinel_match.geometry.grids import ground_resolution
+from sentinel_match.products.opening import open_raster
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,15 +55,16 @@ def read_header(path: str) -> ImageHeader:
     """Read the header of any raster by GDAL.
 
     Args:
-        path: anything rasterio opens, ``/vsizip/`` included.
+        path: a file, or GDAL's path to a member of a zip.
 
     Raises:
+        RefusedRaster: a ValueError, see :func:`open_raster`.
         ValueError: GDAL cannot open it, or there is no band in it.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)  # the header says it: geobox is None
-            with rasterio.open(path) as source:
+            with open_raster(path) as source:
                 georeferenced = source.crs is not None and not source.transform.is_identity
                 geobox = GeoBox.from_rio(source) if georeferenced else None
                 interpretations = list(source.colorinterp)

@@ -6,10 +6,11 @@ import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from sentinel_match.errors import NotAProduct
+from sentinel_match.errors import BrokenProduct, NotAProduct
 from sentinel_match.geometry.footprint import Footprint
 from sentinel_match.products.archive import what_it_is_instead
 from sentinel_match.products.header import read_header
+from sentinel_match.products.opening import RefusedRaster
 from sentinel_match.products.scene import Asset, Band, Scene
 from sentinel_match.products.tiling import TILE_PATTERN
 
@@ -46,9 +47,12 @@ def read_loose(path: Path) -> Scene:
 
     Raises:
         NotAProduct: GDAL cannot open it.
+        BrokenProduct: it is not opened, whatever GDAL would make of it.
     """
     try:
         header = read_header(str(path))
+    except RefusedRaster as error:
+        raise BrokenProduct(path, str(error)) from None
     except ValueError:
         raise NotAProduct(path, what_it_is_instead(path)) from None
     match = SENTINEL2.fullmatch(path.stem)

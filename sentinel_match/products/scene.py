@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from sentinel_match.errors import DamagedImage, MissingBand
+from sentinel_match.products.files import why_no_file
+from sentinel_match.products.zips import gdal_path, open_zip
 
 if TYPE_CHECKING:
     import hashlib
@@ -37,8 +39,8 @@ class Asset:
 
     @property
     def gdal(self) -> str:
-        """Return the path that rasterio opens. The braces let a zip have any suffix (a ``.SAFE`` that is a zip)."""
-        return str(self.path) if self.member is None else f"/vsizip/{{{self.path.resolve().as_posix()}}}/{self.member}"
+        """Return the path that GDAL opens."""
+        return str(self.path) if self.member is None else gdal_path(self.path, self.member)
 
     @property
     def name(self) -> str:
@@ -52,12 +54,14 @@ class Asset:
         Raises:
             DamagedImage: the file is not there, or its zip is damaged (also while it is read).
         """
-        from zipfile import BadZipFile, ZipFile
+        from zipfile import BadZipFile
         from zlib import error as ZlibError  # noqa: N812
 
+        if reason := why_no_file(self.path):  # opening a pipe would wait for ever
+            raise DamagedImage(str(self), f"it cannot be opened: {reason}")
         with ExitStack() as stack:
             try:
-                archive = stack.enter_context(ZipFile(self.path)) if self.member is not None else None
+                archive = stack.enter_context(open_zip(self.path)) if self.member is not None else None
                 file: IO[bytes] = self.path.open("rb") if archive is None else archive.open(self.member or "")
                 stack.enter_context(file)
             except (OSError, KeyError, BadZipFile) as error:

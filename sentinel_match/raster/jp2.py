@@ -30,6 +30,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioError
 
 from sentinel_match.errors import DamagedImage, DecoderMissing
+from sentinel_match.products.opening import RefusedRaster, offline, open_raster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -136,7 +137,7 @@ def read_rasterio(
     check(asset)
     options = {"overview_level": level - 1} if level else {}
     with ExitStack() as stack:
-        stack.enter_context(rasterio.Env(**_GDAL_OPTIONS))
+        stack.enter_context(rasterio.Env(**_GDAL_OPTIONS, **offline()))
         dataset = stack.enter_context(_open(asset))
         if level and (not dataset.driver.startswith("JP2") or level > len(dataset.overviews(1))):
             raise ValueError(f"{asset} has no reduced level {level}")
@@ -160,7 +161,7 @@ def read_rasterio(
         def decode(part: Window) -> None:
             handle = handles.get()
             try:
-                with rasterio.Env(**_GDAL_OPTIONS):  # thread-local: it also keeps GDAL's errors off stderr
+                with rasterio.Env(**_GDAL_OPTIONS, **offline()):  # thread-local: it also keeps GDAL's errors off stderr
                     where = rasterio.windows.Window(part.col, part.row, part.width, part.height)
                     handle.read(index, window=where, out=out[_shift(part, window).roi])
             except RasterioError as error:
@@ -244,12 +245,12 @@ def _undecodable(asset: Asset, part: Window, error: Exception) -> DamagedImage:
 
 @contextmanager
 def _open(asset: Asset, **options: object) -> Iterator[Any]:
-    try:
-        with _silence():
-            dataset = rasterio.open(asset.gdal, **options)
-    except RasterioError as error:
-        raise DamagedImage(str(asset), f"it cannot be opened ({error})") from error
-    with dataset:
+    with ExitStack() as stack:
+        try:
+            with _silence():
+                dataset = stack.enter_context(open_raster(asset.gdal, **options))
+        except (RasterioError, RefusedRaster) as error:
+            raise DamagedImage(str(asset), f"it cannot be opened ({error})") from error
         yield dataset
 
 

@@ -24,6 +24,7 @@ from rasterio.warp import reproject
 from sentinel_match.errors import BadMask, DamagedImage
 from sentinel_match.geometry.grids import ground_resolution
 from sentinel_match.products.header import read_header
+from sentinel_match.products.opening import RefusedRaster
 from sentinel_match.products.scene import Asset
 from sentinel_match.raster.jp2 import read_rasterio
 
@@ -299,6 +300,8 @@ def _user(path: Path, geobox: GeoBox) -> NDArray[np.bool_]:
         raise BadMask(path, "the image has no georeference, so nothing can be laid on it")
     try:
         header = read_header(str(path))
+    except RefusedRaster as error:
+        raise BadMask(path, str(error)) from error
     except ValueError:
         return _user_polygons(path, geobox)
     if header.geobox is None:

@@ -295,7 +295,7 @@ def test_masks_that_cannot_be_used_say_why(tmp_path: Path) -> None:
         polygons(tmp_path / "nowhere.shp", shapely.box(0, 0, 1, 1), None)
     Image.fromarray(np.ones((60, 80), np.uint8)).save(tmp_path / "plain.png")
     for name, why in (
-        ("absent.tif", "neither a raster nor polygons"),
+        ("absent.tif", "there is no such file"),
         ("a.txt", "neither a raster nor polygons"),
         ("cut.tif", "cannot be decoded"),
         ("nowhere.shp", "it has no CRS"),

@@ -1,0 +1,57 @@
+"""Files: what on this machine may be opened at all, told before anything is read from it.
+
+A name may be an address that GDAL would fetch, and a file may be none: a pipe without a writer blocks whoever opens it.
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ADDRESS = re.compile(r"/vsi\w+/|[A-Za-z][\w+.-]+:|[<{]")
+"""Beginning of names that GDAL takes for something else than a file of that name: ``/vsicurl/``, ``https:/``,
+``NETCDF:``, ``SENTINEL2_L2A:``; a drive of Windows has one letter. Text of XML or JSON is taken for the file itself."""
+
+ONLY_LOCAL = "only local files are taken, by the path of the file or archive itself: download it first"
+"""Why such a name is refused, as the end of a sentence."""
+
+KINDS = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a folder",
+}
+
+
+def why_not_there(path: Path) -> str:
+    """Tell why there is nothing at a path, as the end of a sentence; empty where there is something."""
+    try:
+        path.stat()
+    except OSError as error:
+        return _absence(path, error)
+    except ValueError:  # a zero byte in the name
+        return "no file can have such a name"
+    return ""
+
+
+def why_no_file(path: Path) -> str:
+    """Tell why a path is no file that can be read to its end, as the end of a sentence; empty where it is one."""
+    if reason := why_not_there(path):
+        return reason
+    kind = stat.S_IFMT(path.stat().st_mode)
+    return "" if kind == stat.S_IFREG else f"it is {KINDS.get(kind, 'something else')}, and only files are read"
+
+
+def _absence(path: Path, error: OSError) -> str:
+    if ADDRESS.match(str(path)):
+        return ONLY_LOCAL
+    if path.is_symlink():
+        return "it is a link that leads nowhere"
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return "there is no such file or folder"
+    return f"it cannot be read ({error.strerror or error})"

@@ -1,0 +1,199 @@
+"""Opening: the one place where GDAL opens a raster that a user gave, by drivers of real rasters and nothing else.
+
+Some of GDAL's formats are programs: text that names hosts to ask or other files to read (VRT, WMS, WCS, STAC, …), and
+GDAL knows them by their content, whatever the suffix. None is opened but a VRT that calls itself so, and only where it
+puts together rasters of its own folder.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rasterio
+from lxml import etree
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
+
+from sentinel_match.products.files import ONLY_LOCAL, why_no_file
+from sentinel_match.products.xml import UNTRUSTED
+from sentinel_match.products.zips import zip_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DRIVERS = re.findall(
+    r"\w+",
+    """
+    GTiff JP2OpenJPEG JP2KAK JP2ECW ECW JP2MrSID MrSID JPEG JPEGXL PNG WEBP GIF BIGGIF BMP HEIF AVIF HFA ENVI EHdr
+    netCDF HDF5 HDF5Image HDF4 HDF4Image KEA BAG NITF GRIB GPKG AAIGrid GRASSASCIIGrid SRTMHGT DTED USGSDEM SAGA RST BT
+    RMF PNM SGI TGA XPM LAN ISCE ROI_PAC SNAP_TIFF GSAG GSBG GS7BG GXF HF2 ZMap XYZ RIK SIGDEM Terragen PCRaster RRASTER
+    """,
+)
+"""Formats whose file holds the pixels, or says where they are in a file of the same stem."""
+
+PROGRAM = (b"<vrtdataset", b"<gdal_", b"<wcs_", b"<wms", b"<wmts", b"<ogr", b"<gdaltileindexdataset", b"<mrf_meta")
+"""How text begins that tells GDAL what to read elsewhere."""
+
+MOST_SIDE = 2**20
+"""Most pixels along a side, a world of 40 m; a header of 500 bytes can claim any number."""
+
+MOST_PIXELS = 2**34
+"""Most pixels of an image: 140 whole tiles. More are a mistake or meant to fill memory and disk."""
+
+TRUST_VARIABLE = "SENTINEL_MATCH_TRUST_VRT"
+"""Variable of the environment by which every VRT that a user names is opened, and the network is in reach."""
+
+TRUSTING = f"make a raster of it by `gdal_translate`, or set {TRUST_VARIABLE}=1 if you trust it"
+
+VRT_PARTS = re.findall(
+    r"\w+",
+    """
+    VRTDataset SRS GeoTransform GCPList GCP Metadata MDI BlockXSize BlockYSize OverviewList MaskBand VRTRasterBand
+    NoDataValue HideNoDataValue ColorInterp ColorTable Entry Description UnitType Offset Scale CategoryNames Category
+    Histograms HistItem HistMin HistMax BucketCount IncludeOutOfRange Approximate HistCounts
+    SimpleSource ComplexSource AveragedSource SourceFilename SourceBand SourceProperties SrcRect DstRect UseMaskBand
+    NODATA ScaleOffset ScaleRatio SrcMin SrcMax DstMin DstMax Exponent LUT ColorTableComponent
+    """,
+)
+"""Elements of a VRT that puts rasters or their bands together: none names a file but ``SourceFilename``."""
+
+
+class RefusedRaster(ValueError):
+    """A raster that is not opened, whatever GDAL would make of it; says why, as the end of a sentence."""
+
+
+def offline() -> dict[str, str]:
+    """Return settings that keep GDAL on this machine, whatever a file beside an image says, unless VRTs are trusted."""
+    return {} if _trusting() else {"CPL_VSIL_CURL_ALLOWED_FILENAME": "none", "GDAL_VRT_ENABLE_PYTHON": "NO"}
+
+
+@contextmanager
+def open_raster(path: Path | str, **options: Any) -> Iterator[DatasetReader]:
+    """Open a raster for reading.
+
+    Args:
+        path: a file on this machine, or GDAL's path to a member of a zip on this machine.
+        options: GDAL's, for opening.
+
+    Raises:
+        RefusedRaster: it is no local file, a program, or claims an absurd size.
+        RasterioError: GDAL cannot open it.
+    """
+    try:
+        name, drivers = _checked(path)
+    except OSError as error:
+        raise RefusedRaster(f"it cannot be read ({error.strerror or error})") from error
+    with rasterio.Env(**offline()):
+        dataset = DatasetReader(name, driver=drivers, **options)
+    with dataset:
+        if max(dataset.shape) > MOST_SIDE or dataset.width * dataset.height > MOST_PIXELS:
+            raise RefusedRaster(
+                f"it claims {dataset.width:,} x {dataset.height:,} pixels, more than any image that can be matched: "
+                "cut out a part by `gdal_translate -srcwin`"
+            )
+        yield dataset
+
+
+def refuse_program(path: Path) -> None:
+    """Refuse text that tells GDAL what to read elsewhere, whatever its suffix.
+
+    Raises:
+        RefusedRaster: see above, or it is no file.
+    """
+    if reason := why_no_file(path):
+        raise RefusedRaster(reason)
+    head = _head(path)
+    if head.startswith(PROGRAM):
+        raise RefusedRaster(
+            "it holds no pixels but text that tells GDAL which other files or hosts to read: use the raster "
+            "itself, or make one by `gdal_translate`"
+        )
+
+
+def _trusting() -> bool:
+    return os.environ.get(TRUST_VARIABLE, "0") not in {"", "0"}
+
+
+def _checked(path: Path | str) -> tuple[Path | str, list[str]]:
+    """Return the name for GDAL and the drivers that may open it."""
+    if str(path).startswith("/vsizip/"):
+        if zip_of(str(path)) is None:
+            raise RefusedRaster(ONLY_LOCAL)
+        return path, DRIVERS
+    if reason := why_no_file(Path(path)):
+        raise RefusedRaster(reason)
+    path = Path(path).absolute()  # so that GDAL takes no name for a connection
+    if path.suffix.lower() == ".vrt" and _head(path).startswith(b"<vrtdataset"):
+        if not _trusting():
+            _check_vrt(path)
+        return path, ["VRT"]
+    refuse_program(path)
+    _check_beside(path)
+    return path, DRIVERS
+
+
+def _head(path: Path) -> bytes:
+    """Read how a file begins, without what may stand before it, in small letters."""
+    with path.open("rb") as stream:
+        text = stream.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n")
+    if text.startswith(b"<?xml"):
+        text = text.partition(b"?>")[2].lstrip()
+    while text.startswith(b"<!--"):
+        text = text.partition(b"-->")[2].lstrip()
+    return text.lower()
+
+
+def _check_beside(path: Path) -> None:
+    """Check the files that GDAL reads along with an image: its overviews and mask are opened by any driver."""
+    try:
+        entries = list(os.scandir(path.parent))
+    except PermissionError:  # then GDAL sees none of them either
+        return
+    for entry in entries:
+        if not entry.name.startswith(path.stem) or entry.name == path.name or entry.is_dir():
+            continue
+        beside = Path(entry.path)
+        if not os.access(beside, os.R_OK):  # nor does GDAL read it
+            continue
+        if reason := why_no_file(beside):
+            raise RefusedRaster(f"of {entry.name} beside it, which GDAL would read too, {reason}")
+        if beside.suffix.lower() in {".ovr", ".msk", ".aux", ".rrd"} and _head(beside).startswith(PROGRAM):
+            raise RefusedRaster(f"{entry.name} beside it tells GDAL to read other files or hosts: delete it")
+        if beside.suffix.lower() == ".xml" and beside.stem.endswith(".aux") and b"OVERVIEW_FILE" in beside.read_bytes():
+            raise RefusedRaster(f"{entry.name} beside it tells GDAL to read other files or hosts: delete it")
+
+
+def _check_vrt(path: Path) -> None:
+    """Check that a VRT puts together real rasters of its own folder, and does nothing else."""
+    try:
+        root = etree.fromstring(path.read_bytes(), etree.XMLParser(**UNTRUSTED, remove_comments=True, remove_pis=True))
+    except etree.XMLSyntaxError as error:
+        raise RefusedRaster(f"it is a VRT whose text is damaged ({error})") from None
+    for element in root.iter():
+        kind = element.get("subClass", "").removeprefix("VRTSourcedRasterBand")
+        domain = element.get("domain", "")
+        if (
+            element.tag not in VRT_PARTS
+            or kind
+            or domain.upper() in {"GEOLOCATION", "OVERVIEWS", "DERIVED_SUBDATASETS"}
+        ):
+            raise RefusedRaster(f"it is a VRT that computes ({kind or domain or element.tag}): {TRUSTING}")
+    for element in root.iter("SourceFilename"):
+        _check_source(path, element.text or "", relative=element.get("relativeToVRT") == "1")
+
+
+def _check_source(vrt: Path, name: str, *, relative: bool) -> None:
+    folder = vrt.parent.resolve()
+    source = (folder / name if relative else Path(name)).resolve()
+    if ":" in name[2:] or not source.is_relative_to(folder):
+        raise RefusedRaster(f"it is a VRT that reads {name}, outside its folder: {TRUSTING}")
+    try:
+        refuse_program(source)
+        with open_raster(source):
+            pass
+    except (RefusedRaster, RasterioError) as error:
+        raise RefusedRaster(f"it is a VRT that reads {name}, and that cannot be used: {error}") from None
