@@ -38,6 +38,12 @@ DRIVERS = re.findall(
 PROGRAM = (b"<vrtdataset", b"<gdal_", b"<wcs_", b"<wms", b"<wmts", b"<ogr", b"<gdaltileindexdataset", b"<mrf_meta")
 """How text begins that tells GDAL what to read elsewhere."""
 
+TIFF = (b"ii*\0", b"mm\0*", b"ii+\0", b"mm\0+")
+"""How the overviews and the mask beside an image begin, in small letters."""
+
+OF_THEIR_OWN = {".jp2", ".tif", ".tiff", ".jpg", ".jpeg", ".png", ".img", ".vrt", ".zip", ".safe"}
+"""Suffixes of files of the same stem that are no part of an image."""
+
 MOST_SIDE = 2**20
 """Most pixels along a side, a world of 40 m; a header of 500 bytes can claim any number."""
 
@@ -87,9 +93,7 @@ def open_raster(path: Path | str, **options: Any) -> Iterator[DatasetReader]:
         name, drivers = _checked(path)
     except OSError as error:
         raise RefusedRaster(f"it cannot be read ({error.strerror or error})") from error
-    with rasterio.Env(**offline()):
-        dataset = DatasetReader(name, driver=drivers, **options)
-    with dataset:
+    with rasterio.Env(**offline()), DatasetReader(name, driver=drivers, **options) as dataset:
         if max(dataset.shape) > MOST_SIDE or dataset.width * dataset.height > MOST_PIXELS:
             raise RefusedRaster(
                 f"it claims {dataset.width:,} x {dataset.height:,} pixels, more than any image that can be matched: "
@@ -153,18 +157,19 @@ def _check_beside(path: Path) -> None:
         entries = list(os.scandir(path.parent))
     except PermissionError:  # then GDAL sees none of them either
         return
-    for entry in entries:
-        if not entry.name.startswith(path.stem) or entry.name == path.name or entry.is_dir():
+    for beside in (Path(entry.path) for entry in entries if entry.name != path.name):
+        follows = beside.name.lower().startswith(f"{path.name.lower()}.")
+        if not follows and (beside.stem.lower() != path.stem.lower() or beside.suffix.lower() in OF_THEIR_OWN):
             continue
-        beside = Path(entry.path)
-        if not os.access(beside, os.R_OK):  # nor does GDAL read it
+        if beside.is_dir() or not os.access(beside, os.R_OK):  # nor does GDAL read it
             continue
         if reason := why_no_file(beside):
-            raise RefusedRaster(f"of {entry.name} beside it, which GDAL would read too, {reason}")
-        if beside.suffix.lower() in {".ovr", ".msk", ".aux", ".rrd"} and _head(beside).startswith(PROGRAM):
-            raise RefusedRaster(f"{entry.name} beside it tells GDAL to read other files or hosts: delete it")
-        if beside.suffix.lower() == ".xml" and beside.stem.endswith(".aux") and b"OVERVIEW_FILE" in beside.read_bytes():
-            raise RefusedRaster(f"{entry.name} beside it tells GDAL to read other files or hosts: delete it")
+            raise RefusedRaster(f"of {beside.name} beside it, which GDAL would read too, {reason}")
+        suffix = beside.suffix.lower() if follows else ""
+        leads = suffix in {".ovr", ".msk"} and not _head(beside).startswith(TIFF)
+        leads |= suffix == ".xml" and b"overview_file" in beside.read_bytes().lower()
+        if leads:
+            raise RefusedRaster(f"{beside.name} beside it may tell GDAL to read other files or hosts: delete it")
 
 
 def _check_vrt(path: Path) -> None:
