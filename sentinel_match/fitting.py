@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sentinel_match.accuracy.assess import Evidence, assess
+from sentinel_match.accuracy.assess import FEWEST_GIVEN, Evidence, assess
+from sentinel_match.accuracy.requirement import LEAST_INLIERS
 from sentinel_match.errors import BadPoints
 from sentinel_match.formats import frame
 from sentinel_match.formats.foreign import recognised
@@ -146,21 +147,26 @@ def fit(
     if gsd is not None and not gsd > 0:
         raise ValueError(f"gsd is {gsd!r}, and must be larger than 0")
     table = recognised(_renamed(read_table(path, layer), columns or {})).measured()
+    inlier, stated = table.truths("inlier"), table.words("reason")
+    reason = np.where(np.isin(stated, REASONS), stated, "")  # another program may mean anything by the word
+    rejected = ~inlier & np.isin(reason, ("", BY_HAND))
+    kept = inlier & (reason != "")
+    given = len(table) - int(rejected.sum())
+    if given < FEWEST_GIVEN:
+        needed = f"{FEWEST_GIVEN} are needed for a translation, 4 for a similarity, 6 for an affine"
+        raise BadPoints(path, f"{given} of its points take part, and {needed}")
     crs, left, right, moved = frame.metric_ends(table, crs)
     header, before = table.header, table.header.summary
     if gsd is None and before is None:
         log.warning("%s does not say how large a pixel is: taken as 10 m; --gsd says otherwise", path.name)
     gsd = gsd or (before.gsd_m if before else 10.0)
-    inlier, reason = table.truths("inlier"), table.words("reason")
-    reason = np.where(np.isin(reason, REASONS), reason, "")  # another program may mean anything by the word
-    rejected = ~inlier & np.isin(reason, ("", BY_HAND))
-    kept = inlier & (reason != "")
     method = np.where(moved, BY_HAND, table.words("method", "points"))
     feature = np.where(moved, BY_HAND, table.words("view", "points"))
     # A score of another program tells right from wrong only as far as its points agree: it is calibrated like a peak
     named = "quality" if table.has("quality") else "score"
     quality = table.numbers(named, 0.0) if table.has(named) else np.ones(len(table))
     refined = table.has(named) & (feature != method) if named == "quality" else np.full(len(table), table.has(named))
+    few = given < LEAST_INLIERS
     factors: Mapping[str, float] = before.sigma_factors if before else {}
     sigma = table.numbers("sigma_m", BY_EYE * gsd) / [factors.get(name, 1.0) for name in feature]
     sigma[moved] = np.maximum(sigma[moved], BY_EYE * gsd)
@@ -168,10 +174,10 @@ def fit(
         left=left,
         right=right,
         sigma=sigma,
-        quality=quality,
-        refined=refined & ~moved,
+        quality=np.ones(len(table)) if few else quality,  # so few calibrate no score: they agree or not
+        refined=refined & ~moved & (not few),
         feature=feature,
-        witness=np.full(len(table), WITNESS_DISTANCE_PX * gsd),
+        witness=np.full(len(table), (WRONG_WITHIN_PX if few else WITNESS_DISTANCE_PX) * gsd),
         kept=kept,
     )
     scenes = [
@@ -181,7 +187,7 @@ def fit(
         for side, identity in (("left", header.left), ("right", header.right))
     ]
     fitting = _fitting(table, crs, left, gsd, model)
-    assessment = assess(evidence.where(~rejected), fitting, gsd, (scenes[0].id, scenes[1].id))
+    assessment = assess(evidence.where(~rejected), fitting, gsd, (scenes[0].id, scenes[1].id), FEWEST_GIVEN)
     edits = Edits(
         source=path.name,
         rejected_by_hand=int(rejected.sum()),

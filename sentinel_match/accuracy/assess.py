@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sentinel_match.accuracy.checkpoints import held_out
-from sentinel_match.accuracy.requirement import verdict
+from sentinel_match.accuracy.requirement import LEAST_INLIERS, verdict
 from sentinel_match.errors import NoMatch
 from sentinel_match.geometry import calibration, robust, selection, transform
 from sentinel_match.geometry.chance import ACCEPTED_CHANCE, agreement, by_chance
 from sentinel_match.geometry.grids import pixel_size, to_metres
+from sentinel_match.geometry.kinds import MINIMAL
 from sentinel_match.geometry.robust import nmad
 from sentinel_match.matchers import WITNESS_DISTANCE_PX
 from sentinel_match.summary import ShiftStatistics, Summary
@@ -37,8 +38,8 @@ FACTORS, ENOUGH = (0.5, 5.0), 100
 """Bounds of the correction of predicted standard deviations, and check points that it takes."""
 RELIABLE = 0.95
 """Share of right ones among peaks of the quality that check points have: a check that errs itself proves little."""
-LEAST_INLIERS = 20
-"""Fewer believed points prove nothing about a pair."""
+FEWEST_GIVEN = 3
+"""Inliers among points that a person or another program gives: two unrelated ones agree too often (see ``_chance``)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +85,8 @@ class Evidence:
         """
         ok, gsd = measurements.ok, pixel_size(left)
         if ok.sum() < LEAST_INLIERS:
-            raise NoMatch(*ids, f"only {ok.sum()} of {len(measurements)} points could be measured to sub-pixel")
+            counts = f"only {ok.sum()} of {len(measurements)} points could be measured to sub-pixel"
+            raise NoMatch(*ids, f"{counts}, and {LEAST_INLIERS} are needed")
         return Evidence(
             left=to_metres(left, measurements.left[ok]),
             right=to_metres(right, measurements.right[ok]),
@@ -161,7 +163,9 @@ class Assessment:
         )
 
 
-def assess(evidence: Evidence, fitting: Fitting, gsd: float, ids: tuple[str, str]) -> Assessment:
+def assess(
+    evidence: Evidence, fitting: Fitting, gsd: float, ids: tuple[str, str], least: int = LEAST_INLIERS
+) -> Assessment:
     """Fit the transform that points bear out, and judge each point by it.
 
     Args:
@@ -169,6 +173,7 @@ def assess(evidence: Evidence, fitting: Fitting, gsd: float, ids: tuple[str, str
         fitting: how to fit.
         gsd: metres per pixel.
         ids: of the scenes, for the error.
+        least: inliers that there must be.
 
     Raises:
         NoMatch: too few points survive.
@@ -187,8 +192,9 @@ def assess(evidence: Evidence, fitting: Fitting, gsd: float, ids: tuple[str, str
     score[evidence.kept] = 1.0
     inlier = score >= calibration.LEAST_SCORE
     chance = _chance(evidence, sigma, chosen, plane, tolerance, fitting.radius_m)
-    if inlier.sum() < LEAST_INLIERS or chance > ACCEPTED_CHANCE:
-        raise NoMatch(*ids, f"only {inlier.sum()} of {len(left)} measured points agree on a {chosen.transform.kind}")
+    if doubt := _doubt(inlier, chance, least):
+        agreeing = f"only {inlier.sum()} of {len(left)} measured points agree on the model {chosen.transform.kind}"
+        raise NoMatch(*ids, f"{agreeing}{doubt}")
     # Check points are peaks of a quality that hardly ever errs; those that disagree are counted, not left out
     checks = evidence.kept | (likely >= calibration.LEAST_SCORE)
     if refined.any():
@@ -256,9 +262,14 @@ def _fitted(
 ) -> tuple[selection.Selection, NDArray[np.float64], transform.PlaneTransform]:
     """Select a transform; also return (N,) the weight of each point, and the plane that most of them agree on."""
     left, right, sigma, seed = evidence.left, evidence.right, evidence.sigma, fitting.seed
+    few = len(evidence) < LEAST_INLIERS
+    weight = None
+    apart = float(evidence.witness.min()) if few else WITNESS_DISTANCE_PX * gsd
     try:
         pairs = robust.PointPairs(left, right, sigma)
-        plane = robust.robust_fit(fitting.plane, pairs, tolerance=TOLERANCE[1] * gsd, quality=-sigma, seed=seed)
+        plane = robust.robust_fit(
+            _bearable(fitting.plane, len(pairs)), pairs, tolerance=TOLERANCE[1] * gsd, quality=-sigma, seed=seed
+        )
         weight = selection.consensus(left, right, plane, TOLERANCE[1] * gsd)
         if (refined := evidence.refined).any():
             # What hides ground, clouds and their shadows, agrees with itself: weak peaks have no say beside sure ones
@@ -267,12 +278,29 @@ def _fitted(
             weight[refined] *= sure**4
         weight[evidence.kept] = 1.0
         kinds = selection.TRIED if fitting.asked is None else (fitting.asked,)
-        chosen = selection.choose(
-            pairs, weight, azimuth=fitting.azimuth, kinds=kinds, apart=WITNESS_DISTANCE_PX * gsd, seed=seed
-        )
+        chosen = selection.choose(pairs, weight, azimuth=fitting.azimuth, kinds=kinds, apart=apart, seed=seed)
     except transform.NoModel as error:
-        raise NoMatch(*ids, str(error)) from error
+        agreeing = (
+            "" if weight is None else f"{np.count_nonzero(weight)} of {len(evidence)} points agree at first, and "
+        )
+        raise NoMatch(*ids, agreeing + str(error)) from error
     return chosen, weight, plane
+
+
+def _bearable(plane: str, count: int) -> str:
+    """Take a simpler plane where every point of a few would agree with the one that is wanted."""
+    kinds = list(MINIMAL)[: list(MINIMAL).index(plane) + 1]
+    return next((kind for kind in reversed(kinds) if 2 * MINIMAL[kind] <= count), kinds[0])
+
+
+def _doubt(inlier: NDArray[np.bool_], chance: float, least: int) -> str:
+    """Say why inliers do not suffice; empty where they do."""
+    inliers = int(inlier.sum())
+    if inliers < least:
+        return f", and {least} are needed"
+    if inliers < LEAST_INLIERS and 2 * inliers <= len(inlier):
+        return f", and where fewer than {LEAST_INLIERS} agree they must be more than half"
+    return f", as of unrelated points {chance:.2g} would by chance" if chance > ACCEPTED_CHANCE else ""
 
 
 def _chance(

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from sentinel_match.comparison import SecondEstimate
     from sentinel_match.summary import HoldOut, ShiftStatistics, Summary
 
+LEAST_INLIERS = 20
+"""Fewer inliers promise nothing of ground they do not lie on: the largest of n errors is exceeded by 1 in n + 1."""
 LEVELS = ((0.3, "Sentinel-2's own requirement"), (0.2, "what change detection over vegetation needs"))
 """Bounds of the circular error in pixels. The first: ESA, Sentinel-2 Mission Requirements Document, multi-temporal
 registration at 95 %. The second: Dai & Khorram 1998, "The effects of image misregistration on the accuracy of remotely
@@ -23,6 +25,12 @@ def verdict(statistics: ShiftStatistics, hold_out: HoldOut | None, second: Secon
     before = f"the images lie {statistics.median_shift_m:.2f} m ({statistics.median_shift_m / gsd:.2f} px) apart"
     if hold_out is None:
         return f"{before}; the points lie too close together to prove a correction"
+    if statistics.inliers < LEAST_INLIERS:
+        error = f"{hold_out.rmse:.2f} m ({hold_out.rmse / gsd:.2f} px) RMSE"
+        return (
+            f"{before}; corrected by {statistics.inliers} points, which err {error} where they are left out in turn: "
+            f"so few promise nothing of other ground, {LEAST_INLIERS} can"
+        )
     low, high = (v / gsd for v in hold_out.ce95_interval)
     ce95 = f"{hold_out.ce95:.2f} m ({hold_out.ce95 / gsd:.2f} px)"
     kept = [f"{bound:g} px ({whose})" for bound, whose in LEVELS if high <= bound]
@@ -67,9 +75,14 @@ def _held(name: str) -> Callable[[Summary], float | None]:
     return lambda summary: getattr(summary.hold_out, name, None)
 
 
+def _promised(name: str) -> Callable[[Summary], float | None]:
+    """Return what takes a circular error from a summary, if it has inliers enough to promise one."""
+    return lambda summary: _held(name)(summary) if summary.inliers >= LEAST_INLIERS else None
+
+
 FIGURES: Mapping[str, tuple[Callable[[Summary], float | None], bool]] = {
-    "CE90": (_held("ce90"), False),
-    "CE95": (_held("ce95"), False),
+    "CE90": (_promised("ce90"), False),
+    "CE95": (_promised("ce95"), False),
     "RMSE": (_held("rmse"), False),
     "GROSS": (_held("gross_share"), False),
     "POINTS": (lambda summary: summary.inliers, True),

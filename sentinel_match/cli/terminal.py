@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sentinel_match.accuracy.requirement import LEAST_INLIERS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
@@ -90,7 +92,7 @@ def print_summary(left: str, right: str, summary: Summary) -> None:
         ["shift, right minus left", f"{s.median_dx_m:+.2f} m east, {s.median_dy_m:+.2f} m north (median)"],
         ["model", f"{s.transform.kind}, measured in band {s.band} at {s.gsd_m:g} m a pixel"],
         ["scatter around it", f"NMAD {s.nmad_x_px:.3f} px in x, {s.nmad_y_px:.3f} px in y"],
-        ["unseen check points", _checked(held) if held else "too few"],
+        ["unseen check points", _checked(held) if held and s.inliers >= LEAST_INLIERS else "too few"],
         ["verdict", s.verdict],
     ]
     if compared := s.comparison:  # points alone, without their images, say no more

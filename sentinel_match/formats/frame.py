@@ -104,7 +104,9 @@ def _check_one_frame(table: Table, left: NDArray[np.float64], right: NDArray[np.
     """Refuse ends that cannot be in one frame: pixels beside metres, or metres of two zones."""
     spread = np.ptp(left, axis=0).max(), np.ptp(right, axis=0).max()
     apart = float(np.hypot(*np.median(right - left, axis=0)))
-    if apart > max(spread) or not 0.5 <= (spread[1] + 1) / (spread[0] + 1) <= 2:
+    # A blunder of a kilometre in one of a few points is for the fit to find
+    typical = [np.median(np.abs(end - np.median(end, axis=0)), axis=0).max() for end in (left, right)]
+    if apart > max(spread) or not 0.5 <= (typical[1] + 1) / (typical[0] + 1) <= 2:
         raise BadPoints(
             table.path,
             f"its left ends spread over {spread[0]:,.0f} m and its right ends over {spread[1]:,.0f} m, {apart:,.0f} m "

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 TRIED = ("translation", "similarity", "affine", *BENDS)
 """Kinds that compete. A homography has no reason in an orthoimage; a user may ask for it."""
 FOLDS = 5
+LEAST_IN_FOLDS = 20
+"""Points of which several blocks are held out at a time; of fewer each block alone, or what is left is too little."""
 BLOCKS = 8
 """The longer side of the points is cut into so many blocks, which are held out whole: neighbours share pixels."""
 SUPPORT = 12
@@ -218,5 +220,7 @@ def _blocks(points: Points, seed: int) -> tuple[NDArray[np.int_], NDArray[np.int
     cell = np.minimum(np.floor((points - points.min(0)) / side), BLOCKS - 1).astype(int)
     _, block = np.unique(cell, axis=0, return_inverse=True)
     block = block.ravel()
-    folds = np.random.default_rng(seed).permutation(block.max() + 1) % FOLDS
+    folds = np.random.default_rng(seed).permutation(block.max() + 1)
+    if len(points) >= LEAST_IN_FOLDS:
+        folds %= FOLDS
     return block, folds[block]
