@@ -212,7 +212,8 @@ def make_filters(values: dict[str, Any]) -> Filters:
 
 def make_masking(values: dict[str, Any]) -> Masking:
     """Take the masking out of a command's values."""
-    from sentinel_match.raster.masks import Masking, Reason
+    from sentinel_match.raster.flags import Reason
+    from sentinel_match.raster.masks import Masking
 
     keep = set(Masking().keep)
     if values.pop("keep_water"):

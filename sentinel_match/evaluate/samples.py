@@ -17,8 +17,9 @@ from sentinel_match.matching.correspondences import MatchInput
 from sentinel_match.raster import landcover
 from sentinel_match.raster import raster as rasters
 from sentinel_match.raster.bands import band_names, source_of
+from sentinel_match.raster.flags import Reason
 from sentinel_match.raster.load import load
-from sentinel_match.raster.masks import Masking, Reason
+from sentinel_match.raster.masks import Masking
 from sentinel_match.raster.raster import Raster
 from sentinel_match.raster.transitions import Semantics
 

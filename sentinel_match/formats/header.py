@@ -93,7 +93,7 @@ class SceneIdentity:
         path = Path(self.path or self.id)
         for place in self._places(folder) if self.path else ():
             try:
-                scene = read_scene(place) if place.exists() else None
+                scene = read_scene(place) if place.parent.exists() else None
             except (SentinelMatchError, OSError):
                 scene = None
             if scene is not None and scene.id == self.id:

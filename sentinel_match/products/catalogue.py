@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 
 from sentinel_match.errors import BrokenProduct, NotAProduct, SentinelMatchError
 from sentinel_match.products.archive import PACKED, is_zip, open_archive, packed_members, what_it_holds_instead
+from sentinel_match.products.delivery import gather, read_delivery
 from sentinel_match.products.files import why_not_there
-from sentinel_match.products.loose import NOT_A_SCENE, read_loose
+from sentinel_match.products.layers import NOT_A_SCENE, is_within
+from sentinel_match.products.loose import read_loose
 from sentinel_match.products.safe import MAIN_XML, TILE_XML, product_roots, read_product
 from sentinel_match.products.scene import Scene
 
@@ -70,7 +72,9 @@ def find_scenes(paths: Path | str | Iterable[Path | str]) -> Catalogue:
     """Find every scene in products, images, or folders of them: metadata and headers are read, no pixel is decoded.
 
     A path may be a product (folder or zip, of any name, possibly one folder deeper), a metadata file or granule folder
-    of one, any raster, or a folder that holds such things at any depth. Nothing is extracted or written.
+    of one, any raster, or a folder that holds such things at any depth. Files of one band each, and masks beside them,
+    are one scene where folder and name say that they are of one acquisition, which may be named by its folder and what
+    their names begin with: see :mod:`sentinel_match.products.layers`. Nothing is extracted or written.
 
     Reprocessings of one acquisition collapse to one scene per level: that which has images, then the newest baseline
     (99.99 is user-made and counts as the oldest), then the largest footprint, then the latest generation. Two products
@@ -152,34 +156,61 @@ def _as_path(path: object) -> Path:
 def _read_all(paths: Iterable[Path]) -> tuple[list[Scene], list[Refused]]:
     scenes: list[Scene] = []
     refused: list[Refused] = []
-    seen: set[Path] = set()
+    sources: dict[Path, Path] = {}
+    named: set[Path] = set()
     for path in map(Path, paths):
         try:
-            sources = list(_sources(path, set()))
-            if not sources:
+            here = list(_sources(path, set()))
+            if not any(source == path or not _is_passed_over(source) for source in here):
                 raise NotAProduct(path, "there is neither a Sentinel-2 product nor an image in this folder")
         except SentinelMatchError as error:
             refused.append(Refused(path, error))
             continue
-        for source in sources:
-            if source.resolve() not in seen:
-                seen.add(source.resolve())
-                found, errors = _read(source)
-                scenes += found
-                refused += [Refused(source, error) for error in errors]
+        named.update({path} & {*here})
+        sources.update((resolved, source) for source in here if (resolved := source.resolve()) not in sources)
+    deliveries, _ = gather(s for s in sources.values() if s.suffix.lower() in IMAGE_SUFFIXES and s.is_file())
+    gathered = {file for delivery in deliveries for file in delivery.files}
+    for source in sources.values():
+        if source not in gathered and (source in named or not _is_passed_over(source)):
+            found, errors = _read(source)
+            scenes += found
+            refused += [Refused(source, error) for error in errors]
+    for delivery in deliveries:
+        scene, faults = read_delivery(delivery)
+        scenes += [scene] if scene else []
+        refused += [Refused(path, fault) for path, fault in faults]
     return scenes, refused
+
+
+def _is_passed_over(file: Path) -> bool:
+    """Tell whether a file is a mask or a preview, which is no scene by itself."""
+    return file.suffix.lower() in IMAGE_SUFFIXES and NOT_A_SCENE.fullmatch(file.stem) is not None
 
 
 def _sources(path: Path, visited: set[Path]) -> Iterator[Path]:
     """Find product folders, granule folders, zips and images at or below a path that the user named."""
     if reason := why_not_there(path):
-        raise NotAProduct(path, reason)
+        files = _files_of(path)
+        if not files:
+            raise NotAProduct(path, reason)
+        yield from files
+        return
     if _is_part_of_product(path.name) or TILE_XML.fullmatch(path.name) or path.name == "GRANULE":
         path = path.parent
     if not path.is_dir() or path.parent.name == "GRANULE":
         yield path
     else:
         yield from _search(path, visited)
+
+
+def _files_of(name: Path) -> list[Path]:
+    """Find the files of an acquisition that is named by its folder and what their names have in common."""
+    folders = [name.parent]
+    for folder in folders:
+        folders += [f for f in folder.glob("*") if is_within(f.name) and f.is_dir()] if name.name else []
+    files = [file for folder in folders for file in sorted(folder.glob("*")) if file.suffix.lower() in IMAGE_SUFFIXES]
+    deliveries, _ = gather(file for file in files if file.is_file() and not file.name.startswith("."))
+    return [file for one in deliveries if one.path == name for file in one.files]
 
 
 def _search(folder: Path, visited: set[Path]) -> Iterator[Path]:
@@ -207,9 +238,7 @@ def _is_part_of_product(name: str) -> bool:
 
 def _is_source(file: Path) -> bool:
     suffix = file.suffix.lower()
-    if suffix in IMAGE_SUFFIXES:
-        return not NOT_A_SCENE.fullmatch(file.stem)
-    return suffix in ZIP_SUFFIXES or any(names.fullmatch(file.name) for names in (PRODUCT_NAME, PACKED))
+    return suffix in {*IMAGE_SUFFIXES, *ZIP_SUFFIXES} or any(n.fullmatch(file.name) for n in (PRODUCT_NAME, PACKED))
 
 
 def _read(source: Path) -> tuple[list[Scene], list[SentinelMatchError]]:

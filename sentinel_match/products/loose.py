@@ -3,111 +3,160 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from sentinel_match.errors import BrokenProduct, NotAProduct
 from sentinel_match.geometry.footprint import Footprint
 from sentinel_match.products.archive import what_it_is_instead
 from sentinel_match.products.header import read_header
+from sentinel_match.products.layers import (
+    COLOUR,
+    FORCE_BANDS,
+    identity_of,
+    known_numbers,
+    layer_of,
+    spacecraft_of,
+    taken,
+)
 from sentinel_match.products.opening import RefusedRaster
 from sentinel_match.products.scene import Asset, Band, Scene
 from sentinel_match.products.tiling import TILE_PATTERN
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from odc.geo.geobox import GeoBox
 
-BAND = r"B\d[\dA]|TCI|AOT|WVP"
+    from sentinel_match.products.header import ImageHeader
+    from sentinel_match.products.layers import Layer
 
-SENTINEL2 = re.compile(rf"(?:L2A_)?(?P<tile>{TILE_PATTERN})_(?P<time>\d{{8}}T\d{{6}})_(?P<band>{BAND})(?:_[126]0m)?")
+SENTINEL2 = re.compile(
+    rf"(?:L2A_)?(?P<tile>{TILE_PATTERN})_(?P<time>\d{{8}}T\d{{6}})_(?P<band>B\d[\dA]|TCI|AOT|WVP)(?:_[126]0m)?"
+)
 """Stem of an image copied out of a compact product: ``T36UXA_20180904T083549_TCI``."""
-
-DATED = re.compile(r"(?<!\d)(20\d\d)-?(0[1-9]|1[0-2])-?([0-3]\d)(?:T(\d{6}))?(?!\d)")
-"""What a name says of when an image was taken, to the day or to the second."""
 
 DESCRIBED = re.compile(r"\s*(B\d{1,2}|B8A|ND[VWS]I)(?!\w)", re.I)
 """Beginning of a band's description that says which one it is."""
 
-NOT_A_SCENE = re.compile(
-    r"(?:.*_)?(?:MSK_\w+|PVI|SCL|CLD|SNW)(?:_[126]0m)?|.*[-_](?:ql|quicklook|preview|thumbnail)", re.I
-)
-"""Stems of masks and previews, which a search passes over."""
+REFLECTANCE = re.compile(r"B\d[\dA]|PAN")
+"""Bands whose values, once they are no digital numbers, are reflectance."""
 
 
 def read_loose(path: Path) -> Scene:
-    """Read one raster file as a scene: without level, offset and quantification, because nothing states them.
+    """Read one raster file as a scene: without level, and with offset and quantification only where the file says so.
 
     Its bands are ``1``, ``2``, …, or what the file calls them where that is a Sentinel-2 band or an index (``B8`` and
-    GDAL's own ``B8, central wavelength 842 nm`` are ``B08``) and no other is called so. An image named as Sentinel-2
-    names them has one band of that name, the tile, the start of the datatake as its time, and no-data 0 unless the file
-    says otherwise. Of any other the name may hold one date, which is then when it was taken, at midnight.
+    GDAL's own ``B8, central wavelength 842 nm`` are ``B08``) and no other is called so; one of them is what the name
+    of the file says, if it says a band (:mod:`sentinel_match.products.layers`). A band of opacity (alpha) is none. An
+    image named as Sentinel-2 names them has one band of that name, the tile, the start of the datatake as its time,
+    and no-data 0 unless the file says otherwise. Of any other the first date in the name is when it was taken, at
+    midnight.
 
     Raises:
         NotAProduct: GDAL cannot open it.
         BrokenProduct: it is not opened, whatever GDAL would make of it.
     """
-    try:
-        header = read_header(str(path))
-    except RefusedRaster as error:
-        raise BrokenProduct(path, str(error)) from None
-    except ValueError:
-        raise NotAProduct(path, what_it_is_instead(path)) from None
+    header, layer = open_header(path), layer_of(path)
     match = SENTINEL2.fullmatch(path.stem)
-    single = match["band"] if match else path.stem if re.fullmatch(BAND, path.stem) else None
-    names = [single] if single else _names(header.descriptions)
-    nodata = 0.0 if match and header.nodata is None else header.nodata
-    asset = Asset(path, size=path.stat().st_size)
-    footprint, notes = _footprint(header.geobox)
+    named = layer if layer and layer.kind == "band" and layer.product != COLOUR else None
+    bare = named is not None and not named.stem  # B04.tif exists in every folder
+    footprint, notes = footprint_of(header.geobox)
     return Scene(
-        id=path.stem if match or not single else f"{path.parent.name}_{single}",  # B04.tif exists in every folder
+        id=f"{path.parent.name}_{named.name}" if named and bare else path.stem,
         path=path,
         level="",
         footprint=footprint,
         footprint_source="raster" if footprint else "none",
-        bands=tuple(
-            Band(name, header.resolution, asset, header.geobox, nodata=nodata, index=i + 1)
-            for i, name in enumerate(names)
-        ),
-        sensing_time=_time(match["time"]) if match else _dated(path.stem),
+        bands=bands_of(path, header, named or layer, is_tile=match is not None),
+        sensing_time=identity_of(named.folder, "").time if named and bare else taken(path.stem),
         tile=match["tile"] if match else "",
+        spacecraft=identity_of(named.folder, "").spacecraft if named and bare else spacecraft_of(path.stem),
         geobox=header.geobox,
         position=None if header.geobox else _exif_position(header.tags),
         notes=notes,
     )
 
 
-def _names(descriptions: tuple[str, ...]) -> list[str]:
-    """Name the bands of a file by what it calls them."""
+def open_header(path: Path) -> ImageHeader:
+    """Read the header of an image.
+
+    Raises:
+        NotAProduct: GDAL cannot open it.
+        BrokenProduct: it is not opened, whatever GDAL would make of it.
+    """
+    try:
+        return read_header(str(path))
+    except RefusedRaster as error:
+        raise BrokenProduct(path, str(error)) from None
+    except ValueError:
+        raise NotAProduct(path, what_it_is_instead(path)) from None
+
+
+def bands_of(path: Path, header: ImageHeader, layer: Layer | None, *, is_tile: bool) -> tuple[Band, ...]:
+    """List the bands of a file.
+
+    Args:
+        path: of the file.
+        header: its header.
+        layer: what its name says of it.
+        is_tile: whether it is of a Sentinel-2 tile, where 0 is no data unless the file says otherwise.
+    """
+    asset, known = Asset(path, size=path.stat().st_size), known_numbers(path.stem)
+    indices = [i for i in range(1, header.count + 1) if i != header.alpha]
+    names = dict(zip(indices, _names([header.descriptions[i - 1] for i in indices], indices), strict=True))
+    if layer and layer.kind == "band":
+        rest = {} if layer.name == "TCI" or is_tile else names
+        names = {i: names[i] for i in rest if i != 1 and names[i] != layer.name} | {1: layer.name}
+    elif layer and layer.kind == "bands" and len(indices) in FORCE_BANDS:
+        names = dict(zip(indices, FORCE_BANDS[len(indices)], strict=True))
+    bands = []
+    for index, name in sorted(names.items()):
+        scale, add = header.scales[index - 1] or 1.0, header.offsets[index - 1]
+        offset, quantification, nodata = add / scale, 1 / scale, header.nodata
+        is_stated = (scale, add) != (1.0, 0.0)
+        is_reflectance = name != "TCI" and "reflectance" in header.units[index - 1].lower()
+        if REFLECTANCE.fullmatch(name):
+            is_reflectance |= is_stated or known is not None
+            if known and not is_stated:
+                offset, quantification = known.offset, known.quantification
+            if known and nodata is None:
+                nodata = known.nodata
+        if nodata is None and is_tile:
+            nodata = 0.0
+        bands.append(
+            Band(
+                name,
+                header.resolution,
+                asset,
+                header.geobox,
+                offset=offset,
+                quantification=quantification,
+                nodata=nodata,
+                index=index,
+                alpha=header.alpha,
+                is_masked=header.is_masked,
+                is_reflectance=is_reflectance,
+            )
+        )
+    return tuple(bands)
+
+
+def _names(descriptions: Sequence[str], indices: Sequence[int]) -> list[str]:
+    """Name the bands of a file by what it calls them, or else by their places in it."""
     matches = [DESCRIBED.match(text) for text in descriptions]
     names = [re.sub(r"^B(\d)$", r"B0\1", match[1].upper()) if match else "" for match in matches]
-    return [name if name and names.count(name) == 1 else str(i + 1) for i, name in enumerate(names)]
+    return [name if name and names.count(name) == 1 else str(i) for name, i in zip(names, indices, strict=True)]
 
 
-def _footprint(geobox: GeoBox | None) -> tuple[Footprint | None, tuple[str, ...]]:
+def footprint_of(geobox: GeoBox | None) -> tuple[Footprint | None, tuple[str, ...]]:
+    """Outline a grid on the globe, or note why that cannot be done."""
     if geobox is None:
         return None, ()
     try:
         return Footprint.from_geobox(geobox), ()
     except (ValueError, RuntimeError) as error:  # pyproj's own error is a RuntimeError
         return None, (f"its place on the globe is unknown: {error}",)
-
-
-def _time(text: str) -> datetime | None:
-    try:
-        return datetime.strptime(text, "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
-    except ValueError:  # 20189904T083549
-        return None
-
-
-def _dated(name: str) -> datetime | None:
-    dates = DATED.findall(name)
-    if len(dates) != 1:
-        return None
-    *day, clock = dates[0]
-    return _time(f"{''.join(day)}T{clock or '000000'}")
 
 
 def _exif_position(tags: Mapping[str, str]) -> tuple[float, float] | None:

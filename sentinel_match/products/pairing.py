@@ -19,6 +19,7 @@ from scipy.spatial import cKDTree
 
 from sentinel_match.errors import NoGeoreference, NoOverlap
 from sentinel_match.geometry.footprint import WGS84, overlaps
+from sentinel_match.products.moments import moment, part, same_moment
 from sentinel_match.products.pair import Pair, pair_feature
 
 if TYPE_CHECKING:
@@ -160,8 +161,8 @@ def _candidates(scenes: Sequence[Scene], within_km: float) -> Iterator[tuple[Sce
     areas = overlaps([scene.footprint for scene in outlined if scene.footprint])
     parts = defaultdict(list)
     for i, scene in enumerate(outlined):
-        if _moment(scene):
-            parts[_moment(scene), scene.tile].append(i)
+        if moment(scene):
+            parts[moment(scene), scene.tile].append(i)
     for indices in parts.values():  # complementary datastrips need not overlap, yet deserve their reason
         for pair in combinations(indices, 2):
             areas.setdefault(pair, 0.0)
@@ -232,12 +233,12 @@ def _objection(pair: Pair, filters: Filters) -> str:
 
 def _nothing_between(pair: Pair) -> Iterator[str]:
     left, right = pair.left, pair.right
-    if (moment := _moment(left)) and moment == _moment(right):
+    if same_moment(left, right):
         if left.tile != right.tile:
             yield "same datatake: nothing has changed between them"
         elif pair.mixed_levels:
             yield "same acquisition: its L1C and its L2A"
-        elif left.datastrip and right.datastrip and _part(left) != _part(right):
+        elif left.datastrip and right.datastrip and part(left) != part(right):
             yield "same acquisition: two complementary datastrips of one datatake"
         else:
             yield "same acquisition: processed or stored twice"
@@ -279,7 +280,7 @@ def _outside_limits(pair: Pair, filters: Filters) -> Iterator[str]:
 def _one_per_acquisitions(drafts: list[Pair]) -> tuple[list[Pair], list[Refusal]]:
     """Keep one pair of each two acquisitions: at the higher level, else in the newer processing, else the first."""
     scenes = {id(scene): scene for draft in drafts for scene in (draft.left, draft.right)}
-    parts = {key: _part(scene) for key, scene in scenes.items()}
+    parts = {key: part(scene) for key, scene in scenes.items()}
     if len(set(parts.values())) == len(parts):
         return drafts, []
     groups = defaultdict(list)
@@ -333,22 +334,6 @@ def _labels(scenes: Sequence[Scene]) -> dict[int, str]:
 def _when(scene: Scene) -> tuple[str, str, str]:
     """Sort scenes by time, those without one last: the key."""
     return scene.sensing_time.isoformat() if scene.sensing_time else "~", scene.name, scene.id
-
-
-def _moment(scene: Scene) -> str:
-    """Find the start of the datatake, which all that was seen in one pass has in common; empty where nothing tells.
-
-    A loose tile image without XML (``T36UYA_20190825T083601_B01.jp2``) carries that start as its time.
-    """
-    if start := re.search(r"\d{8}T\d{6}", scene.datatake):
-        return start[0]
-    return scene.datatake or (f"{scene.sensing_time:%Y%m%dT%H%M%S}" if scene.tile and scene.sensing_time else "")
-
-
-def _part(scene: Scene) -> tuple[object, ...]:
-    """Identify the acquisition, alike in all its processings; a datastrip's own time tells complementary ones apart."""
-    strip = re.search(r"_S(\d{8}T\d{6})", scene.datastrip)
-    return (_moment(scene), scene.tile, strip and strip[1]) if _moment(scene) else (id(scene),)
 
 
 def _processing(pair: Pair) -> tuple[bool, list[list[int]]]:

@@ -18,6 +18,7 @@ from sentinel_match.geometry.footprint import Footprint
 from sentinel_match.geometry.grids import ground_resolution
 from sentinel_match.products.granule import GranuleLayer, listing, read_layers
 from sentinel_match.products.metadata import (
+    BANDS_BY_ID,
     Granule,
     ProductMetadata,
     Promise,
@@ -260,7 +261,16 @@ def _band(product: Product, image: GranuleLayer) -> Band:
     offset, quantification = product.metadata.radiometry(image.name)
     nodata = 0.0 if image.name == "TCI" else product.metadata.nodata
     resolution = image.metres if image.grid is None else ground_resolution(image.grid)
-    return Band(image.name, resolution, _asset(product, image), image.grid, offset, quantification, nodata)
+    return Band(
+        image.name,
+        resolution,
+        _asset(product, image),
+        image.grid,
+        offset,
+        quantification,
+        nodata,
+        is_reflectance=image.name in BANDS_BY_ID,
+    )
 
 
 def _asset(product: Product, layer: GranuleLayer) -> Asset:

@@ -142,6 +142,12 @@ class Band:
     nodata: float | None = 0.0
     index: int = 1
     """1-based band inside the file."""
+    alpha: int | None = None
+    """1-based band of the file that says where there is data: where it is not 0."""
+    is_masked: bool = False
+    """Whether a mask of the file's own (inside it, or a ``.msk`` beside it) says where there is data."""
+    is_reflectance: bool = False
+    """Whether the values are known to be reflectance."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +155,8 @@ class Mask:
     """One quality layer of a scene."""
 
     kind: str
-    """``SCL``, ``CLASSI`` (JP2: opaque, cirrus, snow), ``CLOUDS`` (GML), ``CLDPRB``, ``DETFOO``, ``QUALIT``."""
+    """``SCL``, ``CLASSI`` (JP2: opaque, cirrus, snow), ``CLOUDS`` (GML), ``CLDPRB``, ``DETFOO``, ``QUALIT``; of others
+    ``FMASK`` (HLS), ``QA_PIXEL`` (Landsat), ``QAI`` (FORCE), ``MG2`` and ``CLM`` (MAJA), ``QA60`` (Earth Engine)."""
     asset: Asset
     geobox: GeoBox | None
     """Grid of the file; ``None`` for GML polygons, which are in the tile's CRS."""

@@ -134,12 +134,10 @@ def source_of(scene: Scene, name: str, resolution: float | None = None) -> Sourc
     if any(band.name == name for band in scene.bands):
         return _band(scene, name, resolution)
     if name in INDEX_BANDS:
-        missing = [needed for needed in INDEX_BANDS[name] if needed not in _names(scene)]
-        if missing:
+        needed = _index_bands(scene, name)
+        if missing := [band for band in needed if band not in _names(scene)]:
             raise MissingBand(scene.id, f"{missing[0]} for {name}", available(scene))
-        return _computed(
-            tuple(_band(scene, b, resolution) for b in INDEX_BANDS[name]), resolution, _normalised_difference
-        )
+        return _computed(tuple(_band(scene, b, resolution) for b in needed), resolution, _normalised_difference)
     if name == COMPONENT:
         parts = _of_component(scene, resolution)
         if len(parts) < 2:
@@ -165,13 +163,19 @@ def band_names(text: str) -> tuple[str, ...]:
 def available(scene: Scene) -> tuple[str, ...]:
     """List the names that can be read: bands, then what can be computed of them (each also with ``-gradient``)."""
     names = _names(scene)
-    computed = [name for name, needed in INDEX_BANDS.items() if {*needed} <= {*names} and name not in names]
+    computed = [name for name in INDEX_BANDS if {*_index_bands(scene, name)} <= {*names} and name not in names]
     reflectance = [n for n in names if n not in NOT_GROUND]
     return (*names, *computed, *([COMPONENT] if len(reflectance) > 1 or "TCI" in names else []))
 
 
 def _names(scene: Scene) -> tuple[str, ...]:
     return tuple(dict.fromkeys(band.name for band in scene.bands))
+
+
+def _index_bands(scene: Scene, name: str) -> tuple[str, ...]:
+    """List what an index needs: Landsat 8's near infrared is that of B8A, where there is no B08."""
+    names = _names(scene)
+    return tuple("B8A" if b == "B08" and b not in names and "B8A" in names else b for b in INDEX_BANDS[name])
 
 
 def _at(grid: GeoBox, resolution: float | None) -> GeoBox:

@@ -18,8 +18,9 @@ from sentinel_match.errors import BadClasses, DamagedImage
 from sentinel_match.geometry.grids import ground_resolution
 from sentinel_match.products.header import read_header
 from sentinel_match.products.scene import Asset
+from sentinel_match.raster.flags import Reason
 from sentinel_match.raster.jp2 import Window, read_rasterio
-from sentinel_match.raster.masks import Reason, place
+from sentinel_match.raster.masks import place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -133,7 +134,7 @@ class Classified:
     notes: tuple[str, ...] = ()
 
     def reasons(self) -> NDArray[np.uint8]:
-        """Return (rows, cols) the ``masks.Reason`` of each class that has one, else ``VALID``."""
+        """Return (rows, cols) the ``flags.Reason`` of each class that has one, else ``VALID``."""
         table = np.zeros(len(Class), np.uint8)
         table[list(_REASONS)] = list(_REASONS.values())
         codes: NDArray[np.uint8] = table[self.codes]

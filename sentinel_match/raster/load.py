@@ -21,8 +21,9 @@ from sentinel_match.geometry.grids import ground_resolution
 from sentinel_match.raster import masks
 from sentinel_match.raster.bands import Source, source_of
 from sentinel_match.raster.clouds import bright, white_level
+from sentinel_match.raster.flags import Reason
 from sentinel_match.raster.landcover import classify
-from sentinel_match.raster.masks import Masked, Masking, Reason
+from sentinel_match.raster.masks import Masked, Masking
 from sentinel_match.raster.raster import Raster
 from sentinel_match.raster.resample import block_mean, strips
 
@@ -67,7 +68,7 @@ class PreparedImage:
     raster: Raster
     """float16 memory map, 0..1 between the limits, 0 where there is no data; masked pixels keep what they show."""
     reasons: NDArray[np.uint8]
-    """(rows, cols) memory map of :class:`~sentinel_match.raster.masks.Reason`; valid is where it is 0."""
+    """(rows, cols) memory map of :class:`~sentinel_match.raster.flags.Reason`; valid is where it is 0."""
     classes: NDArray[np.uint8]
     """(rows, cols) memory map of ``landcover.Class``; all unknown where nothing tells them."""
     limits: tuple[float, float]

@@ -1,4 +1,4 @@
-"""Which pixels not to trust, and why: SCL, MSK_CLASSI, MSK_CLOUDS, cloud probability, a user's mask, brightness.
+"""Which pixels not to trust, and why: SCL and its like, MSK_CLOUDS, cloud probability, a user's mask, brightness.
 
 All masks meet on one grid that the caller chooses, usually 20 m or coarser, where dilation is cheap. Where reasons
 overlap the first one in the order of :class:`Reason` wins, so their shares add up.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import TYPE_CHECKING
 
 import cv2
@@ -26,6 +25,7 @@ from sentinel_match.geometry.grids import ground_resolution
 from sentinel_match.products.header import read_header
 from sentinel_match.products.opening import RefusedRaster
 from sentinel_match.products.scene import Asset
+from sentinel_match.raster.flags import FLAGS, SHORE_METRES, Reason
 from sentinel_match.raster.jp2 import read_rasterio
 
 if TYPE_CHECKING:
@@ -40,32 +40,6 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger(__name__)
-
-SHORE_METRES = 60.0
-"""Metres of water kept along every shore: banks, rivers and ponds are among the most lasting texture there is."""
-
-
-class Reason(IntEnum):
-    """Why a pixel is not valid; where several apply, the first."""
-
-    VALID = 0
-    NODATA = 1
-    """Outside the swath."""
-    DEFECTIVE = 2
-    """Saturated or defective (SCL 1)."""
-    CLOUD = 3
-    """Opaque cloud (SCL 8 and 9, OPAQUE, or a cloud probability above the limit)."""
-    CIRRUS = 4
-    SHADOW = 5
-    """Cast by a cloud (SCL 3). What terrain casts (SCL 2) stays valid."""
-    SNOW = 6
-    WATER = 7
-    """Open water (SCL 6): further than :data:`SHORE_METRES` from any shore. Waves and glint have no lasting texture."""
-    USER = 8
-    """Excluded by the user's own mask."""
-    BRIGHT = 9
-    """Bright like a cloud, where no cloud mask exists."""
-
 
 _SCL_REASONS = {
     0: Reason.NODATA,
@@ -129,7 +103,8 @@ class Masked:
     codes: NDArray[np.uint8]
     """(rows, cols), values of :class:`Reason`."""
     clouds: str
-    """Where clouds are known from: ``SCL``, ``CLASSI``, ``CLOUDS``, ``CLDPRB``, ``classes`` (the user's), or empty."""
+    """Where clouds are known from: a kind of :class:`~sentinel_match.products.scene.Mask`, ``classes`` (the user's), or
+    empty."""
     notes: tuple[str, ...] = field(default=())
     """What a user should know: masks that were absent or damaged."""
 
@@ -246,7 +221,42 @@ def _clouds(mask: Mask, geobox: GeoBox, scene: Scene) -> NDArray[np.uint8]:
     return codes
 
 
-_MASK_READERS = {"SCL": _scl, "CLASSI": _classi, "CLOUDS": _clouds}
+def _flags(mask: Mask, geobox: GeoBox, _: Scene) -> NDArray[np.uint8]:
+    """Read a mask whose bits are flags."""
+    if mask.geobox is None or geobox.crs is None:
+        raise DamagedImage(str(mask.asset), "it has no georeference")
+    flags = read_rasterio(mask.asset)
+    if flags.dtype.kind not in "iu":
+        raise DamagedImage(str(mask.asset), f"flags are whole numbers, and its values are {flags.dtype}")
+    codes = np.zeros(flags.shape, np.uint8)
+    for bits, value, reason in FLAGS[mask.kind]:
+        codes[(flags & bits) == value] = reason
+    out = np.zeros(geobox.shape, np.uint8)
+    place(codes, mask.geobox, out, geobox, Resampling.nearest)
+    return out
+
+
+def _maja(mask: Mask, geobox: GeoBox, scene: Scene) -> NDArray[np.uint8]:
+    """Read MAJA's geophysical mask, and cirrus from its cloud mask."""
+    codes = _flags(mask, geobox, scene)
+    clouds = sorted((m for m in scene.masks if m.kind == "CLM"), key=_rank)
+    if clouds:
+        more = _flags(clouds[0], geobox, scene)
+        codes = np.where((more != Reason.VALID) & (codes != Reason.CLOUD), more, codes)
+    return codes
+
+
+_MASK_READERS = {
+    "SCL": _scl,
+    "FMASK": _flags,
+    "QA_PIXEL": _flags,
+    "QAI": _flags,
+    "MG2": _maja,
+    "CLM": _flags,
+    "CLASSI": _classi,
+    "CLOUDS": _clouds,
+    "QA60": _flags,
+}
 """Readers of the cloud masks, best first."""
 
 

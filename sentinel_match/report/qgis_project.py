@@ -24,7 +24,7 @@ from lxml.builder import E
 from sentinel_match.atomic import whole
 from sentinel_match.cache import digest
 from sentinel_match.raster.bands import Source, band_names, source_of
-from sentinel_match.raster.masks import Reason
+from sentinel_match.raster.flags import Reason
 from sentinel_match.run_folder import GEOPACKAGE, MASKS_FILE, STYLE, TIES
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from sentinel_match.formats.read import read_table
 from sentinel_match.geometry.grids import covering, metric, pixel_size, transformed
 from sentinel_match.matching.inputs import load_both
 from sentinel_match.raster import landcover, raster
-from sentinel_match.raster.masks import Reason
+from sentinel_match.raster.flags import Reason
 from sentinel_match.raster.raster import Raster
 from sentinel_match.report import svg
 from sentinel_match.report.pictures import QUICKLOOK_VERSION, CloseUp, QuickLook, read_quicklook
@@ -167,7 +167,7 @@ class SmallView(NamedTuple):
     pixels: NDArray[np.float32]
     """(rows, cols), 0..1; 0 where there is no data."""
     codes: NDArray[np.uint8]
-    """(rows, cols) of :class:`~sentinel_match.raster.masks.Reason`."""
+    """(rows, cols) of :class:`~sentinel_match.raster.flags.Reason`."""
 
 
 def _view(image: Raster, loaded: PreparedImage, grid: GeoBox) -> SmallView:

@@ -15,7 +15,7 @@ from odc.geo.geobox import GeoBox
 
 from sentinel_match.atomic import write_text
 from sentinel_match.errors import OutputError
-from sentinel_match.raster.masks import Reason
+from sentinel_match.raster.flags import Reason
 from sentinel_match.stack import render
 
 if TYPE_CHECKING:

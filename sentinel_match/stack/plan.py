@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sentinel_match.errors import BadPoints, MissingBand, NoGeoreference, NoOverlap
+from sentinel_match.errors import BadPoints, MissingBand, NoGeoreference, NoOverlap, NotAProduct
 from sentinel_match.fitting import read_ties
 from sentinel_match.geometry.grids import crs_name, ground_resolution, metric, transformed
-from sentinel_match.products.catalogue import as_scene, read_scene
+from sentinel_match.products.catalogue import as_scene, find_scenes, read_scene
 from sentinel_match.raster.bands import NOT_GROUND, band_names, source_of
-from sentinel_match.raster.masks import Masking, Reason
+from sentinel_match.raster.flags import Reason
+from sentinel_match.raster.masks import Masking
 from sentinel_match.stack.layouts import LAYOUTS
 from sentinel_match.stack.prepared import TiesFile
 from sentinel_match.stack.radiometry import METHODS
@@ -172,7 +173,14 @@ def plan_stack(
 
 
 def _scene(named: Scene, given: Scene | Path | str | None, side: str, file: TiesFile | None) -> Scene:
-    """Take the scene that a user gives, or else the one that the tie points name, if its product is still there."""
+    """Take the scene that a user gives, or else the one that the tie points name, if its product is still there.
+
+    Of several scenes in a folder that is given, it is the one that the tie points name.
+    """
+    if isinstance(given, (str, PathLike)) and Path(given).is_dir():
+        candidates = [scene for scene in find_scenes(Path(given)).scenes if scene.id == named.id]
+        if len(candidates) == 1:
+            return candidates[0]
     if given is not None:
         return as_scene(given, side)
     if named.bands:
@@ -181,9 +189,13 @@ def _scene(named: Scene, given: Scene | Path | str | None, side: str, file: Ties
         raise _unusable(
             file, f"they do not say of which {side} scene they are: give the left and the right product too"
         )
-    if not named.path.exists():
-        raise _unusable(file, f"{named.path} is not there any more: give the left and the right product too")
-    return read_scene(named.path)
+    try:
+        return read_scene(named.path)
+    except NotAProduct:
+        if named.path.exists():
+            raise
+        reason = f"{named.path} is not there any more: give the left and the right product too"
+        raise _unusable(file, reason) from None
 
 
 def _check_belonging(points: TiePoints, left: Scene, right: Scene, crs: str, file: TiesFile | None) -> None:

@@ -22,9 +22,9 @@ from sentinel_match.errors import NoOverlap, NotComparable
 from sentinel_match.formats.geojson import dumps
 from sentinel_match.geometry.grids import ground_resolution, pixel_size
 from sentinel_match.matching.inputs import PREFERRED_BANDS as PROVEN
+from sentinel_match.raster.flags import Reason
 from sentinel_match.raster.jp2 import Window
 from sentinel_match.raster.load import MASKING_METRES, load
-from sentinel_match.raster.masks import Reason
 from sentinel_match.stack import layouts, radiometry, render
 from sentinel_match.stack.layouts import Layout
 from sentinel_match.stack.plan import Preparation, StackPlan, plan_stack

@@ -10,7 +10,7 @@ from sentinel_match import __version__
 from sentinel_match.errors import BadPoints
 from sentinel_match.formats.header import SceneIdentity
 from sentinel_match.geometry.grids import crs_name
-from sentinel_match.raster.masks import Reason
+from sentinel_match.raster.flags import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -18,7 +18,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window as Place
 
 from sentinel_match.errors import OutputError
-from sentinel_match.raster.masks import Reason
+from sentinel_match.raster.flags import Reason
 from sentinel_match.stack.warp import corrected, move_by, nearest
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class StackSide:
     transform: Transform | None
     """Metres of the grid to metres where this image shows that ground; ``None`` for the reference."""
     reasons: NDArray[np.uint8]
-    """(rows, cols) of :class:`~sentinel_match.raster.masks.Reason`."""
+    """(rows, cols) of :class:`~sentinel_match.raster.flags.Reason`."""
     reasons_grid: GeoBox
 
 

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from sentinel_match.errors import NothingToLearn
 from sentinel_match.geometry.grids import origin_of
-from sentinel_match.raster.masks import Reason
+from sentinel_match.raster.flags import Reason
 from sentinel_match.train.mappings import about, overlay, turn
 from sentinel_match.train.places import GROUND_CELL_PX
 from sentinel_match.train.weather import rephotograph

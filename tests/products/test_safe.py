@@ -389,7 +389,9 @@ def test_masks_previews_and_sidecars_are_no_scenes(tmp_path: Path) -> None:
     write(tmp_path / "T33UUU_20180904T083549_B04.jp2.aux.xml", b"<PAMDataset/>")
     write(tmp_path / "._T33UUU_20180904T083549_B05.jp2", b"mac")
     catalogue = find_scenes([tmp_path])
-    assert (["T33UUU_20180904T083549_B04"], ()) == (ids(catalogue), catalogue.refused)
+    assert (["T33UUU_20180904T083549"], ()) == (ids(catalogue), catalogue.refused)
+    (scene,) = catalogue.scenes
+    assert (["B04"], ["SCL"]) == ([band.name for band in scene.bands], [mask.kind for mask in scene.masks])
 
 
 @pytest.mark.parametrize(
@@ -398,7 +400,8 @@ def test_masks_previews_and_sidecars_are_no_scenes(tmp_path: Path) -> None:
         ("field_20190825", "2019-08-25T00:00:00"),
         ("2019-08-25-ndvi", "2019-08-25T00:00:00"),
         ("scene 20190825T083601 red", "2019-08-25T08:36:01"),
-        ("20190825_20190830", None),
+        ("20190825_20190830", "2019-08-25T00:00:00"),
+        ("20191399_20190830", "2019-08-30T00:00:00"),
         ("20191340", None),
         ("1201908259", None),
         ("20190231", None),
@@ -426,7 +429,9 @@ def test_a_folder_named_like_a_product_may_hold_loose_tiles(tmp_path: Path) -> N
     folder = tmp_path / f"{ID}.SAFE"
     for band in ("B02", "TCI"):
         write(folder / f"T33UUU_20180904T083549_{band}.jp2", jp2("B04", Safe()))
-    assert ["T33UUU_20180904T083549_B02", "T33UUU_20180904T083549_TCI"] == ids(find_scenes([folder]))
+    catalogue = find_scenes([folder])
+    assert ["T33UUU_20180904T083549"] == ids(catalogue)
+    assert ["B02", "TCI"] == [band.name for band in catalogue.scenes[0].bands]
 
 
 def test_a_file_named_by_its_band_alone_is_told_from_others_by_its_folder(tmp_path: Path) -> None:

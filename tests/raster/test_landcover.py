@@ -16,6 +16,7 @@ from odc.geo.geobox import GeoBox
 from sentinel_match.errors import BadClasses
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.scene import Asset, Mask, Scene
+from sentinel_match.raster.flags import Reason
 from sentinel_match.raster.landcover import (
     SCL_CLASSES,
     WORLDCOVER_CLASSES,
@@ -25,7 +26,6 @@ from sentinel_match.raster.landcover import (
     read_table,
     reproject,
 )
-from sentinel_match.raster.masks import Reason
 from sentinel_match.testing.codec import whole, write_image
 
 GRID = GeoBox((60, 80), Affine(20, 0, 600_000, 0, -20, 5_900_040), "EPSG:32633")

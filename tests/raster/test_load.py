@@ -23,9 +23,10 @@ from sentinel_match.errors import BadMask, DamagedImage, OutputError
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.scene import Asset, Band, Mask, Scene
 from sentinel_match.products.tiling import tile_geobox
+from sentinel_match.raster.flags import Reason
 from sentinel_match.raster.landcover import Class, ClassMap
 from sentinel_match.raster.load import load
-from sentinel_match.raster.masks import Masking, Reason
+from sentinel_match.raster.masks import Masking
 from sentinel_match.raster.raster import read
 from sentinel_match.testing import Landscape, swath_part, write_product
 

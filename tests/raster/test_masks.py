@@ -20,7 +20,8 @@ from sentinel_match.errors import BadMask
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.scene import Asset, Band, Mask, Scene
 from sentinel_match.raster.clouds import bright, white_level
-from sentinel_match.raster.masks import SHORE_METRES, Masking, Reason, dilate, reasons
+from sentinel_match.raster.flags import SHORE_METRES, Reason
+from sentinel_match.raster.masks import Masking, dilate, reasons
 from sentinel_match.raster.raster import read
 from sentinel_match.testing.codec import whole, write_image
 

@@ -19,7 +19,7 @@ from sentinel_match.options import Options
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.pairing import Filters
 from sentinel_match.raster import raster
-from sentinel_match.raster.masks import Reason
+from sentinel_match.raster.flags import Reason
 from sentinel_match.report import qgis_project, quicklook
 from sentinel_match.testing import Landscape, write_product
 

@@ -34,8 +34,8 @@ from sentinel_match.geometry.transform import Bend, PlaneTransform, Transform
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.scene import Asset, Band, Scene
 from sentinel_match.raster.bands import around, inside
+from sentinel_match.raster.flags import Reason
 from sentinel_match.raster.jp2 import Window
-from sentinel_match.raster.masks import Reason
 from sentinel_match.raster.resample import Pixels
 from sentinel_match.stack import layouts
 from sentinel_match.stack.plan import Preparation, common_grid

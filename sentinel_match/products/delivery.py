@@ -1,0 +1,162 @@
+"""Deliveries of one file per band: the files of one acquisition gathered from their names, and read as one Scene."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from sentinel_match.errors import BrokenProduct, NotAProduct, SentinelMatchError
+from sentinel_match.geometry.grids import ground_resolution
+from sentinel_match.products.layers import Layer, identity_of, is_landsat, layer_of, taken
+from sentinel_match.products.loose import bands_of, footprint_of, open_header
+from sentinel_match.products.scene import Asset, Mask, Scene
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from sentinel_match.products.scene import Band
+
+PREFERRED = ("FRE", "SR", "BOA")
+"""Which file of a band is read where it comes as several products: Theia's reflectance of flat ground (FRE) before that
+of slopes (SRE), what is at the surface before what is at the top of the atmosphere."""
+PREFERRED_SUFFIXES = (".jp2", ".tif", ".tiff", ".img", ".png")
+"""And where it comes in several formats."""
+SHOWN = {"band", "bands"}
+"""Kinds of layers that show the ground."""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """The files of one acquisition."""
+
+    folder: Path
+    stem: str
+    """What their names have in common; empty where it is the folder."""
+    layers: tuple[Layer, ...]
+    unknown: tuple[Path, ...] = ()
+    """Files named after the acquisition that say not what they show."""
+
+    @property
+    def path(self) -> Path:
+        """Return the path by which the acquisition may be named: its folder, or that and what its files begin with."""
+        return self.folder / self.stem
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """List all that belongs to it."""
+        return (*(layer.path for layer in self.layers), *self.unknown)
+
+
+def gather(files: Iterable[Path]) -> tuple[list[Delivery], list[Path]]:
+    """Gather the files of each acquisition that has several, by folder and by what their names have in common.
+
+    Returns:
+        The acquisitions, and the files that are of none.
+    """
+    files = list(files)
+    groups: dict[tuple[Path, str], list[Layer]] = defaultdict(list)
+    nameless = []
+    for file in files:
+        if layer := layer_of(file):
+            groups[layer.folder.resolve(), layer.stem].append(layer)
+        else:
+            nameless.append(file)
+    whole = {(file.parent.resolve(), file.stem): file for file in nameless}
+    deliveries = []
+    for (folder, stem), layers in groups.items():
+        if not any(layer.kind in SHOWN for layer in layers) and (folder, stem) in whole:
+            file = whole[folder, stem]  # field.tif beside field_SCL.tif
+            layers.append(Layer(file, file.parent, stem, "bands", ""))
+        images = {(layer.kind, layer.name) for layer in layers if layer.kind in SHOWN}
+        if images and len({(layer.kind, layer.name) for layer in layers if layer.kind != "other"}) > 1:
+            deliveries.append(Delivery(layers[0].folder, stem, tuple(layers)))
+    gathered = {file for delivery in deliveries for file in delivery.files}
+    rest = [file for file in files if file not in gathered]
+    dated = [k for k, d in enumerate(deliveries) if d.stem and taken(d.stem)]
+    for file in rest.copy():
+        for k in dated:
+            one = deliveries[k]
+            if file.parent.resolve() == one.folder.resolve() and _goes_on(file.stem, one.stem):
+                deliveries[k] = replace(one, unknown=(*one.unknown, file))
+                rest.remove(file)
+                break
+    return deliveries, rest
+
+
+def _goes_on(name: str, stem: str) -> bool:
+    return name.startswith(stem) and name[len(stem) : len(stem) + 1] in {"_", "-", ".", " "}
+
+
+def read_delivery(delivery: Delivery) -> tuple[Scene | None, list[tuple[Path, SentinelMatchError]]]:
+    """Read the files of an acquisition as one scene, and what cannot be read of them.
+
+    Bands are named as Sentinel-2's, Landsat's by their wavelengths. Layers whose values are known become masks.
+    """
+    identity = identity_of(delivery.folder, delivery.stem)
+    bands: list[Band] = []
+    masks: list[Mask] = []
+    errors: list[tuple[Path, SentinelMatchError]] = []
+    second: set[str] = set()
+    for layer in sorted(delivery.layers, key=_preference):
+        if layer.kind == "other":
+            continue
+        try:
+            header = open_header(layer.path)
+        except (NotAProduct, BrokenProduct) as error:
+            errors.append((layer.path, error))
+            continue
+        if layer.kind == "mask":
+            masks.append(Mask(layer.name, Asset(layer.path, size=layer.path.stat().st_size), header.geobox))
+            continue
+        for band in bands_of(layer.path, header, layer, is_tile=bool(identity.tile)):
+            if layer.kind == "band" and band.index != 1:
+                continue  # a mask that somebody has put into the file of the band
+            if any(b.name == band.name and _alike(b, band) for b in bands):
+                second.add(layer.path.name)
+            else:
+                bands.append(band)
+    if not bands:
+        return None, errors
+    grids = [band.geobox for band in bands if band.geobox is not None]
+    geobox = min(grids, key=ground_resolution) if grids else None
+    footprint, notes = footprint_of(geobox)
+    if second:
+        notes += (f"left out, because the same bands come twice: {_listing(second)}",)
+    if delivery.unknown:
+        notes += (f"left out, because their names say no band: {_listing({p.name for p in delivery.unknown})}",)
+    if any(is_landsat(layer.path.stem) for layer in delivery.layers):
+        notes += ("Landsat's bands have the names of Sentinel-2's of their wavelengths",)
+    scene = Scene(
+        id=identity.id,
+        path=delivery.path,
+        level="",
+        footprint=footprint,
+        footprint_source="raster" if footprint else "none",
+        bands=tuple(sorted(bands, key=lambda b: (b.name, b.resolution, b.index))),
+        masks=tuple(masks),
+        sensing_time=identity.time,
+        spacecraft=identity.spacecraft,
+        tile=identity.tile,
+        geobox=geobox,
+        notes=notes,
+    )
+    return scene, errors
+
+
+def _preference(layer: Layer) -> tuple[int, int, str]:
+    return (
+        PREFERRED.index(layer.product) if layer.product in PREFERRED else len(PREFERRED),
+        PREFERRED_SUFFIXES.index(s) if (s := layer.path.suffix.lower()) in PREFERRED_SUFFIXES else 9,
+        str(layer.path),
+    )
+
+
+def _alike(one: Band, other: Band) -> bool:
+    return abs(one.resolution / other.resolution - 1) < 0.01
+
+
+def _listing(names: set[str]) -> str:
+    listed = sorted(names)
+    return ", ".join(listed[:3]) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "")

@@ -1,0 +1,263 @@
+"""Deliveries of one file per band: the files of an acquisition are one scene, dated, and never paired with itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from PIL import Image
+
+from sentinel_match.errors import NotAProduct
+from sentinel_match.products.catalogue import find_scenes, read_scene
+from sentinel_match.products.pairing import Filters, pair_scenes
+from sentinel_match.raster.bands import source_of
+from sentinel_match.raster.flags import Reason
+from sentinel_match.raster.masks import Masking, reasons
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sentinel_match.products.scene import Scene
+
+THEIA = "SENTINEL2A_{}-101037-460_L2A_T33UUU_D_V1-1"
+LANDSAT = "LC08_L2SP_193023_{}_20200906_02_T1"
+
+DELIVERIES = {
+    "EO Browser": [
+        "{1}-00_00_{1}-23_59_Sentinel-2_L2A_B04_(Raw).tiff",
+        "{1}-00_00_{1}-23_59_Sentinel-2_L2A_B08_(Raw).tiff",
+        "{1}-00_00_{1}-23_59_Sentinel-2_L2A_True_color.tiff",
+        "{1}-00_00_{1}-23_59_Sentinel-2_L2A_NDVI.tiff",
+    ],
+    "Copernicus Browser": [
+        "{1}-00:00_{1}-23:59_Sentinel-2_L2A_B04_(Raw).tiff",
+        "{1}-00:00_{1}-23:59_Sentinel-2_L2A_B8A_(Raw).tiff",
+    ],
+    "earth-search": [f"S2A_33UUU_{{0}}_0_L2A/{n}.tif" for n in ("B04", "B08", "TCI", "SCL")],
+    "earth-search, by colour": [f"S2A_33UUU_{{0}}_0_L2A/{n}.tif" for n in ("red", "nir", "visual", "scl", "thumbnail")],
+    "AWS": [
+        "33/U/UU/{2}/0/R10m/B08.tif",
+        "33/U/UU/{2}/0/R20m/SCL.tif",
+        "33/U/UU/{2}/0/qi/CLD_20m.tif",
+        "33/U/UU/{2}/0/preview/B04.tif",
+        "33/U/UU/{2}/0/preview.jpg",
+    ],
+    "sentinelhub": ["33UUU,{1},0/B04.tif", "33UUU,{1},0/B08.tif"],
+    "Google": ["T33UUU_{0}T101032_B04.tif", "T33UUU_{0}T101032_B08.tif", "T33UUU_{0}T101032_TCI.tif"],
+    "sen2cor": [
+        "IMG_DATA/R10m/T33UUU_{0}T101032_B04_10m.tif",
+        "IMG_DATA/R20m/T33UUU_{0}T101032_B04_20m.tif",
+        "IMG_DATA/R20m/T33UUU_{0}T101032_SCL_20m.tif",
+    ],
+    "cut-outs": ["T33UUU_{0}T101032_B04_10m_clip.tif", "T33UUU_{0}T101032_SCL_20m_clip.tif"],
+    "Earth Engine": [
+        "{0}T101032_{0}T101215_T33UUU.B4.tif",
+        "{0}T101032_{0}T101215_T33UUU.B8A.tif",
+        "{0}T101032_{0}T101215_T33UUU.QA60.tif",
+    ],
+    "Theia": [
+        *(f"{THEIA}/{THEIA}_{n}.tif".replace("{}", "{0}") for n in ("FRE_B4", "SRE_B4", "FRE_B8", "ATB_R1")),
+        *(f"{THEIA}/MASKS/{THEIA}_{n}.tif".replace("{}", "{0}") for n in ("CLM_R1", "MG2_R1", "EDG_R1", "SAT_R1")),
+        f"{THEIA}/{THEIA}_QKL_ALL.jpg".replace("{}", "{0}"),
+    ],
+    "FORCE": [f"X0056_Y0032/{{0}}_LEVEL2_SEN2A_{n}.tif" for n in ("BOA", "QAI", "OVV")],
+    "HLS": [f"HLS.S30.T33UUU.{{3}}T101032.v2.0.{n}.tif" for n in ("B04", "B8A", "Fmask", "SZA")],
+    "HLS, Landsat": [f"HLS.L30.T33UUU.{{3}}T101032.v2.0.{n}.tif" for n in ("B04", "B05", "B10", "Fmask")],
+    "Landsat": [
+        f"{LANDSAT}_{n}.TIF".replace("{}", "{0}")
+        for n in ("SR_B4", "SR_B5", "ST_B10", "QA_PIXEL", "QA_RADSAT", "SR_QA_AEROSOL")
+    ],
+    "by hand": ["{0}_B04.tif", "{0}_B08.tif"],
+    "a folder for each date": ["{1}/clip_B04.tif", "{1}/clip_B08.tif"],
+    "a folder for each band": ["B04/{0}.tif", "B08/{0}.tif"],
+    "with a mask": ["field_{0}.tif", "field_{0}_SCL.tif"],
+}
+DATES = (("20160529", "2016-05-29", "2016/5/29", "2016150"), ("20160608", "2016-06-08", "2016/6/8", "2016160"))
+
+
+def image(path: Path, value: int = 7, count: int = 1) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".jpg":
+        Image.fromarray(np.zeros((20, 30), np.uint8)).save(path)
+        return path
+    place = {"crs": "EPSG:32633", "transform": Affine(10, 0, 500_000, 0, -10, 5_000_000)}
+    with rasterio.open(path, "w", driver="GTiff", width=120, height=120, count=count, dtype="uint16", **place) as file:
+        file.write(np.full((count, 120, 120), value, np.uint16))
+    return path
+
+
+def delivered(folder: Path, names: list[str], dates: tuple[tuple[str, ...], ...] = DATES) -> list[Path]:
+    return [
+        image(folder / name.format(*date), count=10 if "BOA" in name else 3 if "TCI" in name else 1)
+        for date in dates
+        for name in names
+    ]
+
+
+def kinds(scene: Scene) -> list[str]:
+    return sorted({mask.kind for mask in scene.masks})
+
+
+@pytest.mark.parametrize("maker", DELIVERIES)
+def test_the_files_of_an_acquisition_are_one_scene_and_two_dates_are_one_pair(maker: str, tmp_path: Path) -> None:
+    delivered(tmp_path, DELIVERIES[maker])
+    catalogue = find_scenes(tmp_path)
+    assert ["2016-05-29", "2016-06-08"] == [f"{scene.sensing_time:%Y-%m-%d}" for scene in catalogue.scenes]
+    assert not catalogue.refused
+    assert 1 == len(pair_scenes(catalogue.scenes, Filters(all_pairs=True)).pairs)
+
+
+@pytest.mark.parametrize("maker", DELIVERIES)
+def test_naming_all_files_is_naming_their_folder(maker: str, tmp_path: Path) -> None:
+    files = delivered(tmp_path, DELIVERIES[maker])
+    folder = find_scenes(tmp_path).scenes
+    assert folder == tuple(s for s in find_scenes(files).scenes if s.bands and s.id in {scene.id for scene in folder})
+
+
+@pytest.mark.parametrize("maker", DELIVERIES)
+def test_an_acquisition_may_be_named_by_the_path_it_is_listed_with(maker: str, tmp_path: Path) -> None:
+    delivered(tmp_path, DELIVERIES[maker])
+    for scene in find_scenes(tmp_path).scenes:
+        assert scene == read_scene(scene.path)
+
+
+@pytest.mark.parametrize(
+    ("maker", "bands", "masks"),
+    [
+        ("EO Browser", ["B04", "B08", "TCI"], []),
+        ("earth-search", ["B04", "B08", "TCI"], ["SCL"]),
+        ("earth-search, by colour", ["B04", "B08", "TCI"], ["SCL"]),
+        ("AWS", ["B08"], ["CLDPRB", "SCL"]),
+        ("Google", ["B04", "B08", "TCI"], []),
+        ("Earth Engine", ["B04", "B8A"], ["QA60"]),
+        ("Theia", ["B04", "B08"], ["CLM", "MG2"]),
+        ("FORCE", ["B02", "B03", "B04", "B05", "B06", "B07", "B08", "B11", "B12", "B8A"], ["QAI"]),
+        ("HLS", ["B04", "B8A"], ["FMASK"]),
+        ("HLS, Landsat", ["B04", "B8A"], ["FMASK"]),
+        ("Landsat", ["B04", "B8A"], ["QA_PIXEL"]),
+        ("with a mask", ["1"], ["SCL"]),
+    ],
+)
+def test_bands_have_the_names_of_sentinel_2_and_known_layers_are_masks(
+    maker: str, bands: list[str], masks: list[str], tmp_path: Path
+) -> None:
+    delivered(tmp_path, DELIVERIES[maker])
+    for scene in find_scenes(tmp_path).scenes:
+        assert (bands, masks) == ([band.name for band in scene.bands], kinds(scene))
+
+
+def test_what_is_left_out_is_told(tmp_path: Path) -> None:
+    delivered(tmp_path / "theia", DELIVERIES["Theia"], DATES[:1])
+    delivered(tmp_path / "browser", DELIVERIES["EO Browser"], DATES[:1])
+    browser, theia = sorted(find_scenes(tmp_path).scenes, key=lambda scene: scene.id)
+    assert any("NDVI.tiff" in note for note in browser.notes)
+    assert any("SRE_B4.tif" in note for note in theia.notes)
+    assert theia.band("B04").asset.name.endswith("FRE_B4.tif")
+
+
+def test_one_damaged_file_is_refused_and_the_rest_of_its_acquisition_is_kept(tmp_path: Path) -> None:
+    files = delivered(tmp_path, DELIVERIES["earth-search"])
+    files[1].write_bytes(b"nothing")
+    catalogue = find_scenes(tmp_path)
+    assert [["B04", "TCI"], ["B04", "B08", "TCI"]] == [[b.name for b in scene.bands] for scene in catalogue.scenes]
+    assert [files[1]] == [refused.path for refused in catalogue.refused]
+
+
+def test_a_folder_of_masks_alone_holds_no_image(tmp_path: Path) -> None:
+    image(tmp_path / "S2A_33UUU_20160608_0_L2A_SCL.tif")
+    with pytest.raises(NotAProduct, match="neither"):
+        read_scene(tmp_path)
+
+
+def test_a_composite_of_bands_is_an_image_like_any_other(tmp_path: Path) -> None:
+    image(tmp_path / "20160608_B08_B04_B03.tif", count=3)
+    (scene,) = find_scenes(tmp_path).scenes
+    assert ["1", "2", "3"] == [band.name for band in scene.bands]
+
+
+def test_one_day_is_one_moment_of_one_satellite_whatever_was_made_of_it(tmp_path: Path) -> None:
+    for name in ("S2A_33UUU_20160608_0_L2A", "S2A_33UUU_20160608_1_L2A", "S2A_33UUU_20160608_0_L1C"):
+        for band in ("B04", "B08"):
+            image(tmp_path / name / f"{band}.tif")
+    delivered(tmp_path / "theia", DELIVERIES["Theia"], DATES[1:])
+    delivered(tmp_path / "browser", DELIVERIES["EO Browser"], DATES[1:])
+    delivered(tmp_path / "google", DELIVERIES["Google"], DATES[1:])
+    catalogue = find_scenes(tmp_path)
+    assert 6 == len(catalogue.scenes)
+    assert not pair_scenes(catalogue.scenes, Filters(all_pairs=True)).pairs
+
+
+def test_two_satellites_of_one_day_and_pictures_of_one_day_may_be_compared(tmp_path: Path) -> None:
+    delivered(tmp_path / "force", DELIVERIES["FORCE"], DATES[1:])
+    delivered(tmp_path / "landsat", DELIVERIES["Landsat"], DATES[1:])
+    assert 1 == len(pair_scenes(find_scenes(tmp_path).scenes).pairs)
+    for name in ("20160608_morning.tif", "20160608_evening.tif"):
+        image(tmp_path / "pictures" / name)
+    assert 1 == len(pair_scenes(find_scenes(tmp_path / "pictures").scenes).pairs)
+
+
+def test_numbers_are_reflectance_where_their_maker_says_how(tmp_path: Path) -> None:
+    for maker, quantification in (("Theia", 1e4), ("FORCE", 1e4), ("HLS", 1e4), ("Landsat", 1 / 2.75e-5)):
+        delivered(tmp_path / maker, DELIVERIES[maker], DATES[1:])
+        (scene,) = find_scenes(tmp_path / maker).scenes
+        band = scene.band("B04")
+        assert (True, pytest.approx(quantification)) == (band.is_reflectance, band.quantification)
+        assert {"Theia": -10_000, "Landsat": 0}.get(maker, -9999) == band.nodata
+    delivered(tmp_path / "browser", DELIVERIES["EO Browser"], DATES[1:])
+    (scene,) = find_scenes(tmp_path / "browser").scenes
+    assert not scene.band("B04").is_reflectance
+
+
+@pytest.mark.parametrize(
+    ("maker", "layer", "value", "reason"),
+    [
+        ("HLS", "Fmask", 2, Reason.CLOUD),
+        ("HLS", "Fmask", 8, Reason.SHADOW),
+        ("HLS", "Fmask", 64, Reason.VALID),
+        ("HLS", "Fmask", 255, Reason.NODATA),
+        ("Landsat", "QA_PIXEL", 21824, Reason.VALID),
+        ("Landsat", "QA_PIXEL", 22280, Reason.CLOUD),
+        ("Landsat", "QA_PIXEL", 23888, Reason.SHADOW),
+        ("Landsat", "QA_PIXEL", 54596, Reason.CIRRUS),
+        ("Landsat", "QA_PIXEL", 1, Reason.NODATA),
+        ("FORCE", "QAI", 4, Reason.CLOUD),
+        ("FORCE", "QAI", 6, Reason.CIRRUS),
+        ("FORCE", "QAI", 8, Reason.SHADOW),
+        ("FORCE", "QAI", 1, Reason.NODATA),
+        ("Theia", "CLM_R1", 128, Reason.CIRRUS),
+        ("Theia", "MG2_R1", 2, Reason.CLOUD),
+        ("Theia", "MG2_R1", 8, Reason.SHADOW),
+        ("Theia", "MG2_R1", 4, Reason.VALID),  # snow is kept
+        ("Earth Engine", "QA60", 1024, Reason.CLOUD),
+        ("Earth Engine", "QA60", 2048, Reason.CIRRUS),
+        ("earth-search", "SCL", 9, Reason.CLOUD),
+    ],
+)
+def test_what_the_values_of_a_mask_mean(maker: str, layer: str, value: int, reason: Reason, tmp_path: Path) -> None:
+    files = delivered(tmp_path, DELIVERIES[maker], DATES[1:])
+    for file in files:
+        if any(name in file.name for name in ("CLM", "MG2", "QA60", "QAI", "Fmask", "QA_PIXEL", "SCL")):
+            image(file, value if layer in file.name else 0)
+    (scene,) = find_scenes(tmp_path).scenes
+    masked = reasons(scene, source_of(scene, "B04").grid, Masking())
+    assert [reason] == np.unique(masked.codes).tolist()
+    assert masked.clouds
+
+
+def test_ndvi_of_landsat_is_of_its_near_infrared(tmp_path: Path) -> None:
+    delivered(tmp_path, DELIVERIES["Landsat"], DATES[1:])
+    (scene,) = find_scenes(tmp_path).scenes
+    assert ["B8A", "B04"] == [band.name for band in source_of(scene, "NDVI").bands]
+
+
+@pytest.mark.parametrize("case", ["eobrowser", "eo2", "earthsearch"])
+def test_real_deliveries_of_two_dates_are_two_acquisitions_and_one_pair(case: str, shared: Path) -> None:
+    folder = shared.parent / "cases" / case
+    if not folder.is_dir():
+        pytest.skip(f"no deliveries in {folder}")
+    catalogue = find_scenes(folder)
+    assert ["2016-05-29", "2016-06-08"] == [f"{scene.sensing_time:%Y-%m-%d}" for scene in catalogue.scenes]
+    assert 1 == len(pair_scenes(catalogue.scenes, Filters(all_pairs=True)).pairs)
