@@ -205,9 +205,9 @@ def _sources(path: Path, visited: set[Path]) -> Iterator[Path]:
 
 def _files_of(name: Path) -> list[Path]:
     """Find the files of an acquisition that is named by its folder and what their names have in common."""
-    folders = [name.parent]
+    folders = [name.parent] if name.name and name.parent.is_dir() else []
     for folder in folders:
-        folders += [f for f in folder.glob("*") if is_within(f.name) and f.is_dir()] if name.name else []
+        folders += [f for f in folder.glob("*") if is_within(f.name) and f.is_dir()]
     files = [file for folder in folders for file in sorted(folder.glob("*")) if file.suffix.lower() in IMAGE_SUFFIXES]
     deliveries, _ = gather(file for file in files if file.is_file() and not file.name.startswith("."))
     return [file for one in deliveries if one.path == name for file in one.files]
