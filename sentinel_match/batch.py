@@ -141,10 +141,10 @@ def run(
     result = _matched(paths, filters, _Work(out, options, cache, progress, pair_files))
     if files.report or files.project:
         quicklook.make(result, out, options, cache, progress)
-    if files.report:
-        html.write(out)
     if files.project:
         qgis_project.make(result, out)
+    if files.report:  # it links to whatever else is there
+        html.write(out)
     return result
 
 

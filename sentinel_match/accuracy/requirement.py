@@ -18,6 +18,11 @@ LEVELS = ((0.3, "Sentinel-2's own requirement"), (0.2, "what change detection ov
 registration at 95 %. The second: Dai & Khorram 1998, "The effects of image misregistration on the accuracy of remotely
 sensed change detection", for an error below 10 %."""
 
+POINT_BOUND = LEVELS[0][0]
+"""Pixels from the model at which a map shows a point in red."""
+FEW_BEYOND = 0.05
+"""Share of points beyond it that contradicts no promise: 95 % is what is promised."""
+
 
 def verdict(statistics: ShiftStatistics, hold_out: HoldOut | None, second: SecondEstimate | None) -> str:
     """Say in one sentence that nobody can misread what the figures of a pair mean for its use."""
@@ -46,6 +51,40 @@ def verdict(statistics: ShiftStatistics, hold_out: HoldOut | None, second: Secon
         remains = f"{second.after_dx_m:+.2f} m east, {second.after_dy_m:+.2f} m north remain"
         sentence += f"; BUT a second estimator sees {remains}"
     return sentence
+
+
+def promise(summary: Summary, beyond: float | None) -> str:
+    """Say in one sentence what the figures of a pair promise of its model, and what of single points.
+
+    Check points are the surest peaks; all points that are believed scatter more, and a map shows them all.
+
+    Args:
+        summary: of the pair.
+        beyond: share of its inliers that lie :data:`POINT_BOUND` pixels or more from the model; ``None`` where that is
+            not known.
+    """
+    gsd = summary.gsd_m
+    if beyond is None:
+        near = summary.ce90_m <= POINT_BOUND * gsd
+        scatter = (
+            f"one in ten of the {summary.inliers:,} believed points lies more than "
+            f"{summary.ce90_m:.2f} m ({summary.ce90_m / gsd:.2f} px) from it"
+        )
+    else:
+        near = beyond < FEW_BEYOND
+        share = "less than 1 %" if beyond < 0.01 else f"{100 * beyond:.0f} %"
+        scatter = f"{share} of the {summary.inliers:,} believed points lie {POINT_BOUND:g} px or more from it"
+    if summary.hold_out is None:
+        return f"the model is not proven on unseen ground; {scatter}, which tells how single points scatter and no more"
+    ce95 = f"{summary.hold_out.ce95 / gsd:.2f} px"
+    model = f"{ce95} is what the model promises, by the {summary.hold_out.points:,} surest points"
+    if near:
+        return f"{model}, and single points bear it out: {scatter}"
+    red = "" if beyond is None else " (red in QGIS)"
+    return (
+        f"{model}; single points promise less: {scatter}{red}, so correct by the model, and weigh single points by "
+        "their sigma_m"
+    )
 
 
 class Requirement(NamedTuple):

@@ -64,8 +64,19 @@ class SeriesReport:
     loops: tuple[Loop, ...]
     """Triangles of pairs, the worst first."""
 
+    @property
+    def caveat(self) -> str:
+        """Say what no triangle of pairs checks; empty where there is one."""
+        if self.loops:
+            return ""
+        none = "no triangle: no three acquisitions are all paired with one another"
+        if not self.redundancy:
+            return f"{none}, so nothing checks these offsets, and an acquisition that is wrong cannot be told"
+        return f"{none}; the offsets are checked by {self.redundancy} pair{'s'[: self.redundancy > 1]} to spare alone"
+
     def to_dict(self) -> dict[str, Any]:
         """Return what the file says."""
+        caveat = {"caveat": self.caveat} if self.caveat else {}
         return {
             "gsd_m": self.gsd_m,
             "datum": self.datum,
@@ -74,6 +85,7 @@ class SeriesReport:
             "acquisitions": [vars(acquisition) for acquisition in self.acquisitions],
             "pairs": [vars(pair) for pair in self.pairs],
             "loops": [{"acquisitions": list(loop.names), "closure_m": list(loop.closure)} for loop in self.loops],
+            **caveat,
         }
 
     @staticmethod

@@ -7,19 +7,32 @@ are data URIs, and a content security policy forbids the rest. Names of files ar
 from __future__ import annotations
 
 import json
+import os
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from sentinel_match import __version__
-from sentinel_match.accuracy.requirement import LEVELS
+from sentinel_match.accuracy.requirement import LEVELS, promise
 from sentinel_match.atomic import write_text
 from sentinel_match.errors import NotARun
 from sentinel_match.report import svg
 from sentinel_match.report.pictures import read_quicklook
-from sentinel_match.run_folder import read_run, read_series
+from sentinel_match.report.qgis_project import PROJECT
+from sentinel_match.run_folder import (
+    GEOPACKAGE,
+    MASKS_FILE,
+    PAIR_RECORD,
+    RUN_RECORD,
+    SERIES,
+    STYLE,
+    TIES,
+    read_run,
+    read_series,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from sentinel_match.run_folder import Outcome
@@ -29,6 +42,9 @@ REPORT = "report.html"
 TEMPLATE = "report.html"
 BUDGET = 4_000_000
 """Characters of pictures in one page: pairs beyond it go without, so that a phone still opens the page."""
+PAIR_FILES = (GEOPACKAGE, TIES, STYLE, MASKS_FILE, PAIR_RECORD)
+RUN_FILES = (PROJECT, RUN_RECORD, SERIES, "scenes.geojson", "pairs.geojson")
+"""What the page links to, where it is there."""
 REQUIRED = LEVELS[0][0]
 """Pixels of CE95 by which the table tells pairs apart: Sentinel-2's own requirement."""
 
@@ -50,14 +66,15 @@ def write(out: Path) -> Path:
 
 
 def grade(summary: Summary) -> tuple[str, str]:
-    """Grade a pair: a class of the style sheet, and a word or two."""
+    """Grade a pair: a class of the style sheet, and a word or two; what only one estimator says is not good yet."""
     if summary.doubtful:
         return "bad", "doubtful"
     if summary.hold_out is None:
         return "open", "unproven"
     low, high = (v / summary.gsd_m for v in summary.hold_out.ce95_interval)
     if high <= REQUIRED:
-        return "good", f"meets {REQUIRED:g} px"
+        confirmed = summary.second is not None and summary.second.agrees
+        return ("good", f"meets {REQUIRED:g} px") if confirmed else ("open", f"meets {REQUIRED:g} px, unconfirmed")
     return ("bad", f"misses {REQUIRED:g} px") if low > REQUIRED else ("open", f"may meet {REQUIRED:g} px")
 
 
@@ -71,7 +88,7 @@ def _rendered(out: Path) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "signed": lambda v: f"{v:+.2f}".replace("-", "−"),
+        "signed": lambda v: f"{v:+.2f}",
         "percent": lambda v: f"{100 * v:.0f} %",
         "day": _day,
         "pretty": lambda v: json.dumps(v, indent=1, ensure_ascii=False),
@@ -95,6 +112,7 @@ def _rendered(out: Path) -> str:
         pairs=rows,
         series=read_series(out),
         crowded=left < 0,
+        files=_links(out, RUN_FILES),
     )
 
 
@@ -123,7 +141,16 @@ def _row(
         "look": look,
         "figures": figures,
         "weight": look.weight if look else 0,
+        "promise": promise(summary, look.residuals.beyond if look else None) if summary else "",
+        "files": _links(out, PAIR_FILES, outcome.id),
     }
+
+
+def _links(out: Path, names: Sequence[str], folder: str = "") -> list[tuple[str, str]]:
+    """List those files that are there, by name and by address from the page; names may hold bytes that are no text."""
+    there = [name for name in names if (out / folder / name).exists()]
+    # With a dot in front nothing can be taken for a scheme
+    return [(name, f"./{quote(os.fsencode(f'{folder}/{name}' if folder else name))}") for name in there]
 
 
 def _day(text: str | datetime | None) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sentinel_match.accuracy.requirement import POINT_BOUND
 from sentinel_match.geometry.grids import pixel_size, transformed
 
 if TYPE_CHECKING:
@@ -82,15 +83,17 @@ class ResidualHistogram:
     """Points in each bar, from the west."""
     north: tuple[int, ...]
     """Points in each bar, from the south."""
+    beyond: float | None = None
+    """Share of points that lie ``POINT_BOUND`` pixels or more from the model, in any direction."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON has it."""
-        return {"reach": self.reach, "east": list(self.east), "north": list(self.north)}
+        return {"reach": self.reach, "east": list(self.east), "north": list(self.north), "beyond": self.beyond}
 
     @staticmethod
     def from_dict(value: Mapping[str, Any]) -> ResidualHistogram:
         """Read what :meth:`to_dict` has given."""
-        return ResidualHistogram(value["reach"], tuple(value["east"]), tuple(value["north"]))
+        return ResidualHistogram(value["reach"], tuple(value["east"]), tuple(value["north"]), value.get("beyond"))
 
 
 def cells(at: NDArray[np.float64], shift: NDArray[np.float64], clear: NDArray[np.bool_], grid: GeoBox) -> CellMap:
@@ -134,7 +137,8 @@ def histogram(residual: NDArray[np.float64]) -> ResidualHistogram:
     edges = np.linspace(-reach, reach, HISTOGRAM_BARS + 1)
     inner = residual.clip(-reach, reach)
     east, north = (tuple(np.histogram(inner[:, k], edges)[0].tolist()) for k in (0, 1))
-    return ResidualHistogram(reach, east, north)
+    beyond = round(float((np.hypot(*residual.T) >= POINT_BOUND).mean()), 4) if len(residual) else None
+    return ResidualHistogram(reach, east, north, beyond)
 
 
 def field(figure: CellMap, relative: bool) -> str:
@@ -180,23 +184,36 @@ def coverage(figure: CellMap) -> str:
         for c in range(cols):
             kind = "hit" if points[r, c] else "bare" if clear[r, c] >= LEAST_CLEAR_CELL else ""
             if kind:
-                strength = f' fill-opacity="{0.3 + 0.7 * points[r, c] / most:.2f}"' if kind == "hit" else ""
-                squares.append(
-                    f'<rect class="{kind}" x="{c * unit:.1f}" y="{r * unit:.1f}" width="{unit - 1:.1f}" '
-                    f'height="{unit - 1:.1f}"{strength}/>'
-                )
+                strength = _strength(points[r, c], most) if kind == "hit" else ""
+                squares.append(_square(kind, c * unit, r * unit, unit - 1, strength))
     frame = f'<rect class="frame" width="{DRAWING_WIDTH}" height="{height:.1f}"/>'
-    y = height + 10
-    legend = "".join(
-        f'<rect class="{kind}" x="{x}" y="{y:.0f}" width="14" height="14"/>'
-        f'<text x="{x + 20}" y="{y + 12:.0f}">{text}</text>'
-        for kind, x, text in (
-            ("hit", 0, "points"),
-            ("bare", 90, "clear, no point"),
-            ("frame", 245, "hidden or outside"),
-        )
+    bare = int(((points == 0) & (clear >= LEAST_CLEAR_CELL)).sum())
+    fewest = int(points[points > 0].min(initial=most))
+    keys = (
+        [("hit", number, f"{number:,}") for number in sorted({fewest, (fewest + most) // 2, most})]
+        if points.any()
+        else []
     )
-    return _svg(height + 32, frame + "".join(squares) + legend, "Where the believed points lie")
+    y, x, legend = height + 10, 0, []
+    for kind, number, text in (
+        *keys,
+        ("bare", 0, f"clear, no point ({bare:,})"),
+        ("frame", 0, "hidden or outside"),
+    ):
+        legend.append(_square(kind, x, y, 14, _strength(number, most) if number else ""))
+        legend.append(f'<text x="{x + 20}" y="{y + 12:.0f}">{text}</text>')
+        x += 36 + round(7.2 * len(text))
+    points_in = f'<text x="0" y="{y + 30:.0f}">numbers: points in a cell of {figure.side_m / 1000:.3g} km</text>'
+    return _svg(height + 50, frame + "".join(squares + legend) + points_in, "Where the believed points lie")
+
+
+def _strength(points: int, most: int) -> str:
+    """Colour a cell by its number of points."""
+    return f' fill-opacity="{0.3 + 0.7 * points / most:.2f}"'
+
+
+def _square(kind: str, x: float, y: float, side: float, strength: str) -> str:
+    return f'<rect class="{kind}" x="{x:.1f}" y="{y:.1f}" width="{side:.1f}" height="{side:.1f}"{strength}/>'
 
 
 def bars(figure: ResidualHistogram) -> str:

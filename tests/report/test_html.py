@@ -10,6 +10,7 @@ import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote
 
 import cv2
 import numpy as np
@@ -24,6 +25,7 @@ from sentinel_match.accuracy.series_report import series_reports as series_repor
 from sentinel_match.cache import Cache
 from sentinel_match.cli import main
 from sentinel_match.errors import NotARun, OutputError
+from sentinel_match.fitting import read_ties
 from sentinel_match.formats.geojson import dumps
 from sentinel_match.options import Options
 from sentinel_match.products.catalogue import read_scene
@@ -94,7 +96,7 @@ def test_nothing_in_it_comes_from_elsewhere(made: Made) -> None:
     assert [] == re.findall(r"https?://|//[a-z]+\.|@import|url\(", text)
     links = page(made.out).xpath("//@src | //@href | //@data | //@action | //@poster | //@srcset")
     assert links
-    assert all(link.startswith(("data:image/", "#")) for link in links)
+    assert all(link.startswith(("data:image/", "#", "./")) for link in links)
     (policy,) = page(made.out).xpath("//meta[@http-equiv='Content-Security-Policy']/@content")
     assert policy.startswith("default-src 'none'; img-src data:;")
     assert len(text) < html.BUDGET + 1_000_000
@@ -110,7 +112,66 @@ def test_hostile_names_are_shown_and_do_nothing(made: Made) -> None:
 
 def test_every_link_within_leads_somewhere(made: Made) -> None:
     tree = page(made.out)
-    assert {f"#{name}" for name in tree.xpath("//@id")} >= set(tree.xpath("//@href"))
+    links = set(tree.xpath("//@href"))
+    files = {link for link in links if link.startswith("./")}
+    assert {f"#{name}" for name in tree.xpath("//@id")} >= links - files
+    assert all((made.out / unquote(link)).is_file() for link in files)
+    names = {link.rpartition("/")[2] for link in files}
+    assert {"tiepoints.gpkg", "tiepoints.geojson", "masks.tif", "pair.json", "run.json"} <= names
+
+
+def test_the_page_of_a_run_links_to_the_project_that_the_same_run_makes(made: Made, tmp_path: Path) -> None:
+    batch.run(made.archive, tmp_path / "out", OPTIONS, cache=made.cache)
+    assert "./inspect.qgs" in page(tmp_path / "out").xpath("//@href")
+
+
+def changed(out: Path, **members: object) -> markup.HtmlElement:
+    """The page, written again of one pair whose summary says something else."""
+    record = json.loads((out / "run.json").read_text())
+    (pair,) = record["pairs"]
+    (out / "run.json").write_text(
+        json.dumps({**record, "pairs": [{**pair, "summary": {**pair["summary"], **members}}]})
+    )
+    html.write(out)
+    return page(out)
+
+
+@pytest.mark.parametrize(
+    ("second", "kind", "word"),
+    [
+        ({"agrees": True}, "good", "meets 0.3 px"),
+        ({}, "open", "meets 0.3 px, unconfirmed"),
+        ({"agrees": False}, "bad", "doubtful"),
+    ],
+)
+def test_no_badge_is_green_without_a_second_opinion(
+    copied: Path, second: dict[str, object], kind: str, word: str
+) -> None:
+    shifts = {f"{when}_d{axis}_m": 0.1 for when in ("before", "after") for axis in "xy"} if second else {}
+    (outcome,) = json.loads((copied / "run.json").read_text())["pairs"]
+    proven = {**outcome["summary"]["hold_out"], "ce95": 2.0, "ce95_interval": [1.9, 2.1]}
+    tree = changed(copied, hold_out=proven, second={"estimator": "ECC", "looks": 36, "answers": 1, **shifts, **second})
+    badges = tree.xpath("//span[starts-with(@class, 'badge')]")
+    assert {(f"badge {kind}", word)} == {(badge.get("class"), badge.text) for badge in badges}
+    said = "No second estimator could confirm this: the images are alike in 1 of its 36 windows."
+    assert (said in " ".join(tree.text_content().split())) == (not second)
+
+
+def test_one_sentence_says_what_the_model_promises_and_what_single_points(made: Made, copied: Path) -> None:
+    (sentence,) = page(made.out).xpath("string(//p[@class='promise'])").split(". ")[:1]
+    assert "believed points lie 0.3 px or more from it" in sentence
+    beyond = pictures.read_quicklook(made.out / made.result.outcomes[0].id).residuals.beyond
+    read = read_ties(made.out / made.result.outcomes[0].id / "tiepoints.gpkg")
+    assert abs(beyond - float((read.residual_m[read.inlier] >= 0.3 * read.gsd).mean())) < 0.01
+    (copied / made.result.outcomes[0].id / "quicklook.json").unlink()  # of --no-report
+    html.write(copied)
+    assert "one in ten of the" in page(copied).xpath("string(//p[@class='promise'])")
+
+
+def test_there_is_one_minus_sign(copied: Path) -> None:
+    text = changed(copied, median_dx_m=-3.39, median_dy_m=-4.01).text_content()
+    assert "-3.39 -4.01" in text
+    assert "\u2212" not in text
 
 
 def test_it_fits_a_phone_and_both_lights(made: Made) -> None:
@@ -195,6 +256,25 @@ def test_a_series_has_a_table(copied: Path) -> None:
     text = " ".join(page(copied).text_content().split())
     assert "1 triangle of pairs, the worst closes to 0.10 m" in text
     assert "c disagrees with the other acquisitions" in text
+    assert "no triangle" not in text
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        (("ab", "bc"), "paired with one another, so nothing checks these offsets"),
+        (("ab", "bc", "cd", "ad"), "the offsets are checked by 1 pair to spare alone"),
+    ],
+)
+def test_a_series_without_triangles_says_so(copied: Path, ends: tuple[str, ...], said: str) -> None:
+    links = [Link(one, other, (1.0, 0.0), (0.1, 0.1), 10.0) for one, other in ends]
+    (report,) = series_report(links, {})
+    (copied / "series.json").write_text(dumps({"series": [report.to_dict()]}))
+    html.write(copied)
+    text = " ".join(page(copied).text_content().split())
+    assert "no triangle: no three acquisitions are all paired with one another" in text
+    assert said in text
+    assert said in json.loads((copied / "series.json").read_text())["series"][0]["caveat"]
 
 
 def test_it_is_written_whole_or_not_at_all(copied: Path) -> None:
@@ -259,12 +339,31 @@ def test_an_arrow_to_the_north_points_up_and_its_key_says_how_long_it_is() -> No
     assert f"20 m, drawn {times:,.0f} times longer" in drawn
 
 
+def test_the_legend_of_coverage_has_numbers() -> None:
+    at = np.array([[5.0, 475.0]] * 9 + [[475.0, 5.0]] * 2)
+    clear = np.ones((48, 48), bool)
+    clear[:, 24:] = False
+    drawn = svg.coverage(svg.cells(at, np.zeros((11, 2)), clear, GRID))
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", drawn)
+    assert [
+        "2",
+        "5",
+        "9",
+        "clear, no point (287)",
+        "hidden or outside",
+        "numbers: points in a cell of 0.02 km",
+    ] == texts
+    # The swatch of a number is as strong as the cells of that number
+    assert drawn.count('fill-opacity="1.00"') == 2
+
+
 def test_a_histogram_counts_every_point() -> None:
     residual = np.random.default_rng(0).normal(0, 0.1, (1000, 2))
     residual[0] = 99.0
     figure = svg.histogram(residual)
     assert (1000, 1000) == (sum(figure.east), sum(figure.north))
     assert figure.reach < 1
+    assert figure.beyond == np.mean(np.hypot(*residual.T) >= 0.3).round(4)
     assert figure == svg.ResidualHistogram.from_dict(json.loads(json.dumps(figure.to_dict())))
     assert 2 * svg.HISTOGRAM_BARS >= svg.bars(figure).count('class="bar"') > 10
 
