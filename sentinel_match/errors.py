@@ -3,6 +3,7 @@
     SentinelMatchError
     ├── InputError                 something about a file the user gave
     │   ├── TooFine                more resolution asked for than the image has
+    │   ├── TooLarge               more pixels than this machine's memory bears
     │   ├── NotAProduct            neither a Sentinel-2 product nor a raster (an HTML page, an empty folder, …)
     │   ├── BrokenProduct          a product, but its archive or its XML is damaged, incomplete or hostile
     │   ├── MissingBand            the product has no such band, or its file is absent
@@ -158,6 +159,22 @@ class TooFine(InputError):
     sentence = (
         "{band} of {product} has pixels of {native} m, and --resolution {wanted} is finer: upsampled pixels would "
         "draw every shift towards whole ones."
+    )
+
+
+@dataclass(eq=False)
+class TooLarge(InputError):
+    """More pixels than this machine's memory bears."""
+
+    path: Path
+    rows: int
+    cols: int
+    reason: str
+    """As the end of a sentence."""
+
+    sentence = (
+        "{path} has {rows} x {cols} pixels, which do not fit into the memory of this machine ({reason}): cut out a "
+        "part by `gdal_translate -srcwin`, or choose a coarser --resolution."
     )
 
 

@@ -1,4 +1,4 @@
-"""How much memory a run takes at most, measured alike on every system."""
+"""How much memory there is, and how much a run takes at most, measured alike on every system."""
 
 from __future__ import annotations
 
@@ -12,6 +12,17 @@ INTERVAL_S = 0.05
 """Seconds between two looks: one takes 40 µs, so a run spends a thousandth of one core on them."""
 LISTING = 20
 """Looks between two listings of the processes that were started: that takes 25 µs for each process of the machine."""
+
+
+def require(size: int) -> None:
+    """Check that the machine has room for so many bytes: Linux grants more than there is, and ends processes later.
+
+    Raises:
+        MemoryError: it has not.
+    """
+    free = psutil.virtual_memory().available + psutil.swap_memory().free
+    if size > free:
+        raise MemoryError(f"{size / 1e9:.3g} GB are needed, and {free / 1e9:.3g} GB are free")
 
 
 class PeakMemory:

@@ -331,7 +331,7 @@ def test_what_is_no_path_is_refused_at_once(wrong: object) -> None:
 
 
 def test_a_file_that_is_not_there_is_refused_in_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(BadPoints, match="No such file"):
+    with pytest.raises(BadPoints, match="there is no such file"):
         fit(tmp_path / "nothing.geojson")
 
 

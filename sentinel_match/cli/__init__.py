@@ -60,6 +60,8 @@ class _Lazy(click.Group):
             return super().invoke(ctx)
         except SentinelMatchError as error:
             raise click.ClickException(str(error)) from error
+        except MemoryError as error:
+            raise click.ClickException(f"The memory of this machine is too small for this ({error}).") from error
         except BrokenPipeError:
             sys.stderr.close()
             ctx.exit(1)

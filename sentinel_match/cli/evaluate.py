@@ -50,7 +50,7 @@ class EvaluateOptions:
 
 
 @click.command()
-@click.argument("sources", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.argument("sources", nargs=-1, type=options.LocalPath(path_type=Path))
 @click.option(
     "-o", "--output", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of results."
 )
@@ -65,13 +65,13 @@ class EvaluateOptions:
 )
 @click.option(
     "--poses",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=options.LocalPath(dir_okay=False, path_type=Path),
     help="Instead of SOURCES, pairs of photographs with their cameras, 38 fields a line as SuperGlue has them: "
     "two names, the quarter turns that set each upright, K0, K1, T_0to1.",
 )
 @click.option(
     "--input-dir",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=options.LocalPath(file_okay=False, path_type=Path),
     help="With --poses: where the names are (default: beside the file).",
 )
 @click.option(

@@ -21,7 +21,7 @@ def _mapped(_ctx: click.Context, _param: click.Parameter, text: str | None) -> d
 
 
 @click.command()
-@click.argument("edited", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("edited", type=options.LocalPath(dir_okay=False, path_type=Path))
 @options.outputs
 @click.option(
     "--columns",

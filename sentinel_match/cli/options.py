@@ -27,6 +27,18 @@ F = TypeVar("F", bound="Callable[..., Any]")
 METRES = click.FloatRange(0.01, 10_000)
 
 
+class LocalPath(click.Path):
+    """A path that exists on this machine; an address is told so in the words used everywhere."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Check a path."""
+        from sentinel_match.products.files import why_not_there
+
+        if reason := why_not_there(Path(value)):
+            self.fail(f"{value}: {reason}", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def _required(_ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]) -> tuple[Requirement, ...]:
     from sentinel_match.accuracy.requirement import requirement
 
@@ -130,7 +142,7 @@ match_options = together(
     click.option(
         "--weights",
         multiple=True,
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        type=LocalPath(dir_okay=False, path_type=Path),
         help="A weights file of the matcher; again for its second one, told apart by name.",
     ),
     model,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +16,13 @@ from sentinel_match.formats.geopackage import METADATA
 from sentinel_match.formats.header import FileHeader
 from sentinel_match.formats.table import NO_HEADER, Table
 from sentinel_match.geometry.grids import transformed
+from sentinel_match.products.files import why_no_file
 from sentinel_match.products.header import read_header
+from sentinel_match.products.opening import reading_vectors
 from sentinel_match.products.xml import UNTRUSTED
 from sentinel_match.schema import COORDINATE, Unfit, parse, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
 OWN_LAYERS = ("tiepoints", "rejected")
@@ -47,6 +46,8 @@ def read_table(path: Path, layer: str | None = None) -> Table:
         BadPoints: it cannot be read, or holds no points.
     """
     suffix = path.suffix.lower()
+    if reason := why_no_file(path):  # reading a pipe would wait for ever
+        raise BadPoints(path, reason)
     try:
         if suffix in GEOJSON | GEOJSON_LINES:
             table = _geojson(path, lines=suffix in GEOJSON_LINES)
@@ -171,25 +172,12 @@ def _control_points(path: Path) -> Table:
     return Table(path, values, [f"control point {k}" for k in range(1, len(points) + 1)], crs=crs)
 
 
-@contextmanager
-def _untouched() -> Iterator[None]:
-    """Keep GDAL from writing what it learns of a file beside it (``.aux.xml``)."""
-    import pyogrio
-
-    before = pyogrio.get_gdal_config_option("GDAL_PAM_ENABLED")
-    pyogrio.set_gdal_config_options({"GDAL_PAM_ENABLED": False})
-    try:
-        yield
-    finally:
-        pyogrio.set_gdal_config_options({"GDAL_PAM_ENABLED": before})
-
-
 def _by_gdal(path: Path, layer: str | None) -> Table:
     import pyogrio
 
     _check_data(path)
     try:
-        with _untouched():
+        with reading_vectors():
             known = [str(name) for name, _ in pyogrio.list_layers(path)]
             wanted = [layer] if layer else [name for name in OWN_LAYERS if name in known] or known[:1]
             missing = [name for name in wanted if name not in known]

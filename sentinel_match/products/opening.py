@@ -78,6 +78,20 @@ def offline() -> dict[str, str]:
 
 
 @contextmanager
+def reading_vectors() -> Iterator[None]:
+    """Keep GDAL, as pyogrio has it, on this machine, and from writing what it learns of a file beside it."""
+    import pyogrio
+
+    settings = {"GDAL_PAM_ENABLED": "NO", "GML_DOWNLOAD_SCHEMA": "NO", **offline()}
+    before = {name: pyogrio.get_gdal_config_option(name) for name in settings}
+    pyogrio.set_gdal_config_options(settings)
+    try:
+        yield
+    finally:
+        pyogrio.set_gdal_config_options(before)
+
+
+@contextmanager
 def open_raster(path: Path | str, **options: Any) -> Iterator[DatasetReader]:
     """Open a raster for reading.
 

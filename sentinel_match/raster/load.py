@@ -16,7 +16,8 @@ import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from sentinel_match.errors import DamagedImage, OutputError
+from sentinel_match import memory
+from sentinel_match.errors import DamagedImage, OutputError, TooLarge
 from sentinel_match.geometry.grids import ground_resolution
 from sentinel_match.raster import masks
 from sentinel_match.raster.bands import Source, source_of
@@ -24,11 +25,12 @@ from sentinel_match.raster.clouds import bright, white_level
 from sentinel_match.raster.flags import Reason
 from sentinel_match.raster.landcover import classify
 from sentinel_match.raster.masks import Masked, Masking
+from sentinel_match.raster.npy import begin_npy, read_rows
 from sentinel_match.raster.raster import Raster
 from sentinel_match.raster.resample import block_mean, strips
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -50,6 +52,8 @@ BRIGHT_METRES = 60.0
 """Resolution at which brightness is judged."""
 KEPT_BYTES, SCRATCH_BYTES = 5, 4
 """A pixel of a prepared image: what stays of it, and what is needed besides while it is made."""
+CELL_BYTES, STRIP_BYTES, STRIP_ROWS = 10, 16, 1024
+"""Memory taken, about: by a cell of the masks' grid, and by a pixel of a strip of at most so many rows."""
 ASSUMED_METRES = 10.0
 """Pixel size for masking where nothing is georeferenced."""
 
@@ -133,6 +137,7 @@ def load(
         BadMask: the user's mask cannot be used.
         BadClasses: the user's class map cannot be used.
         OutputError: the disk is full.
+        TooLarge: the memory is.
 
     Examples:
         >>> from sentinel_match import load, read_scene
@@ -208,13 +213,26 @@ class _Request:
     def fill(self, folder: Path) -> None:
         """Fill a folder with what :func:`_opened` reads.
 
+        Raises:
+            TooLarge: it needs more memory than there is.
+        """
+        (rows, cols), cells = self.target.shape, math.prod(_mask_grid(self.target).shape)
+        try:
+            memory.require(CELL_BYTES * cells + STRIP_BYTES * cols * min(rows, STRIP_ROWS))
+            self._fill(folder)
+        except MemoryError as error:
+            raise TooLarge(self.scene.path, rows, cols, str(error)) from error
+
+    def _fill(self, folder: Path) -> None:
+        """Fill a folder, strip by strip.
+
         Nothing is written through a memory map: on a full disk that would kill the process instead of raising.
         """
         source, target, classes = self.source, self.target, self.classes
         shape = (target.shape.y, target.shape.x)
         scratch = folder / "reflectance.npy"
         with ExitStack() as stack:
-            write = _npy(stack, scratch, shape, np.float32)
+            write = begin_npy(stack, scratch, shape, np.float32)
             for _, strip in strips(source.read, source.grid, target):
                 write(strip)
         ground = classify(self.scene, _mask_grid(target), classes)
@@ -224,11 +242,11 @@ class _Request:
         scale = 1 / (high - low) if high > low else 0.0
         counts = np.zeros(len(Reason), np.int64)
         with ExitStack() as stack:
-            write_pixels = _npy(stack, folder / "pixels.npy", shape, np.float16)
-            write_valid = _npy(stack, folder / "valid.npy", shape, np.bool_)
-            write_reasons = _npy(stack, folder / "reasons.npy", shape, np.uint8)
-            write_classes = _npy(stack, folder / "classes.npy", shape, np.uint8)
-            for top, strip in _rows(scratch, -(-512 // size) * size):
+            write_pixels = begin_npy(stack, folder / "pixels.npy", shape, np.float16)
+            write_valid = begin_npy(stack, folder / "valid.npy", shape, np.bool_)
+            write_reasons = begin_npy(stack, folder / "reasons.npy", shape, np.uint8)
+            write_classes = begin_npy(stack, folder / "classes.npy", shape, np.uint8)
+            for top, strip in read_rows(scratch, -(-512 // size) * size):
                 blocks = slice(top // size, -(-(top + len(strip)) // size))
                 codes = _enlarged(masked.codes[blocks], size, strip.shape)
                 write_classes(_enlarged(ground.codes[blocks], size, strip.shape))
@@ -265,7 +283,7 @@ class _Request:
             return masked
         times = max(1, round(BRIGHT_METRES / (metres * size)))
         wide = size * times
-        blocks = [block_mean(_filled(strip, wide), wide) for _, strip in _rows(scratch, -(-512 // wide) * wide)]
+        blocks = [block_mean(_filled(strip, wide), wide) for _, strip in read_rows(scratch, -(-512 // wide) * wide)]
         cores = bright(np.vstack(blocks), metres * wide, white)
         if cores is None:
             note = "most of it is bright: snow or cloud, so nothing is masked for that"
@@ -292,22 +310,6 @@ def _opened(folder: Path, target: GeoBox, recipe: Mapping[str, object]) -> Prepa
         notes=tuple(facts["notes"]),
         recipe=recipe,
     )
-
-
-def _npy(
-    stack: ExitStack, path: Path, shape: tuple[int, int], dtype: type[np.generic]
-) -> Callable[[NDArray[Any]], object]:
-    """Begin a .npy file, and return what writes it from top to bottom, strip by strip."""
-    file = stack.enter_context(path.open("wb"))
-    head = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, head)
-    return lambda strip: file.write(np.ascontiguousarray(strip, dtype).data)
-
-
-def _rows(path: Path, step: int, height: int | None = None) -> Iterator[tuple[int, Pixels]]:
-    """Read strips of a .npy file, every ``step`` rows. Mapped anew for each: what a mapping touched stays in memory."""
-    for top in range(0, np.load(path, mmap_mode="r").shape[0], step):
-        yield top, np.array(np.load(path, mmap_mode="r")[top : top + (height or step)])
 
 
 def _enlarged(blocks: NDArray[Any], size: int, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -342,7 +344,7 @@ def _limits(scratch: Path, codes: NDArray[np.uint8], size: int) -> tuple[float, 
     """Compute percentiles of the clear pixels, or of all with data where none is clear."""
     stride = max(1, round(math.sqrt(codes.size * size**2 / PERCENTILE_SAMPLE)))
     step = stride * max(1, 512 // stride)
-    sample = np.vstack([strip[::stride, ::stride] for _, strip in _rows(scratch, step)])
+    sample = np.vstack([strip[::stride, ::stride] for _, strip in read_rows(scratch, step)])
     rows, cols = (np.arange(n) * stride // size for n in sample.shape)
     known = np.isfinite(sample)
     clear = known & (codes[np.ix_(rows, cols)] == Reason.VALID)

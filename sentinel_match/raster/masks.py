@@ -23,7 +23,7 @@ from rasterio.warp import reproject
 from sentinel_match.errors import BadMask, DamagedImage
 from sentinel_match.geometry.grids import ground_resolution
 from sentinel_match.products.header import read_header
-from sentinel_match.products.opening import RefusedRaster
+from sentinel_match.products.opening import RefusedRaster, reading_vectors
 from sentinel_match.products.scene import Asset
 from sentinel_match.raster.flags import FLAGS, SHORE_METRES, Reason
 from sentinel_match.raster.jp2 import read_rasterio
@@ -331,7 +331,8 @@ def _user_polygons(path: Path, geobox: GeoBox) -> NDArray[np.bool_]:
     from pyogrio.errors import DataSourceError
 
     try:
-        meta, _, wkb, _ = pyogrio.raw.read(path, columns=[])
+        with reading_vectors():
+            meta, _, wkb, _ = pyogrio.raw.read(path, columns=[])
     except DataSourceError as error:
         raise BadMask(path, f"it is neither a raster nor polygons ({error})") from error
     if meta["crs"] is None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import struct
+import subprocess
+import sys
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,9 +19,12 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pytest
+import rasterio
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sentinel_match.cli import main
 from sentinel_match.errors import SentinelMatchError
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.raster.load import load
@@ -254,3 +259,64 @@ def test_any_damage_to_any_file_gives_a_right_result_or_a_clear_sentence(
     path.write_bytes(bytes(content))
     assert outcome(root, whole) in {"right", "noted", "refused"}
     shutil.rmtree(root.parent)
+
+
+COMMANDS = (
+    "scenes {}",
+    "pairs {}",
+    "run {} -o out --no-report --no-project",
+    "match {} {} -o out.geojson",
+    "chip {} -o out.tif",
+    "chip good.tif --mask {} -o out.tif",
+    "match good.tif good.tif --classes {} -o out.geojson",
+    "images {} {} -o out",
+    "train superpoint {} -o out",
+    "evaluate {} -o out",
+    "fit {} -o out.geojson",
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("https://example.org/S2A.SAFE.zip", "only local files are taken"),
+        ("SENTINEL2_L2A:MTD_MSIL2A.xml:10m:EPSG_32633", "only local files are taken"),
+        pytest.param("pipe.jp2", "it is a pipe, and only files are read", marks=pytest.mark.unix("has no pipes")),
+    ],
+)
+def test_no_command_asks_a_host_or_waits_for_a_pipe(
+    command: str, name: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if hasattr(os, "mkfifo"):
+        os.mkfifo("pipe.jp2")
+    with rasterio.open("good.tif", "w", driver="GTiff", width=40, height=40, count=1, dtype="uint8", crs="EPSG:32633",
+                       transform=rasterio.Affine(10, 0, 3e5, 0, -10, 59e5)) as file:  # fmt: skip
+        file.write(np.arange(1600, dtype=np.uint8).reshape(1, 40, 40))
+    done = CliRunner().invoke(main, command.replace("{}", name).split())
+    assert 0 != done.exit_code
+    assert reason in " ".join(done.output.split())
+    assert "Traceback" not in done.output
+
+
+@pytest.mark.unix("has no pipes")
+def test_a_run_passes_over_what_is_no_file_and_says_so(tmp_path: Path) -> None:
+    """In a process of its own, which is ended where it waits for ever."""
+    for day in ("2023-05-14", "2023-06-13"):
+        write_product(tmp_path, Landscape(seed=5), **FACTS | {"date": day, "sky": 0.0, "pixels": 240})
+    os.mkfifo(tmp_path / "a.jp2")
+    (tmp_path / "b.tif").symlink_to("/dev/zero")
+    (tmp_path / "c.tif").write_text("<GDAL_WMS></GDAL_WMS>")
+    (tmp_path / "d.tar.gz").write_bytes(b"\x1f\x8b" + bytes(99))
+    words = ["run", str(tmp_path), "-o", str(tmp_path / "out"), "--matcher", "phase", "--cache", str(tmp_path / "kept")]
+    done = subprocess.run(
+        [sys.executable, "-m", "sentinel_match", *words, "--no-report"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert 4 == done.stderr.count("refused: ")
+    assert (tmp_path / "out" / "run.json").is_file()
+    assert 1 == len(list((tmp_path / "out").rglob("tiepoints.geojson")))

@@ -202,6 +202,19 @@ def test_an_image_that_is_a_program_is_not_run(suffix: str, visited: tuple[str, 
     assert not asked
 
 
+def test_polygons_of_a_mask_ask_no_host_for_their_schema(visited: tuple[str, list[str]], tmp_path: Path) -> None:
+    host, asked = visited
+    point = "<gml:pos>14 53</gml:pos>"
+    schema = f"http://www.opengis.net/wfs {host}/wfs?SERVICE=WFS&amp;VERSION=1.1.0&amp;REQUEST=DescribeFeatureType"
+    (tmp_path / "mask.gml").write_text(
+        '<wfs:FeatureCollection xmlns:wfs="http://www.opengis.net/wfs" xmlns:gml="http://www.opengis.net/gml" '
+        f'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:schemaLocation="{schema}"><gml:featureMember>'
+        f'<a><g><gml:Point srsName="EPSG:4326">{point}</gml:Point></g></a></gml:featureMember></wfs:FeatureCollection>'
+    )
+    reasons(SCENE, GRID, Masking(user=tmp_path / "mask.gml"))
+    assert not asked
+
+
 def test_overviews_and_masks_beside_an_image_that_are_programs_are_not_run(tmp_path: Path) -> None:
     for beside in ("a.tif.ovr", "a.tif.msk"):
         tif(tmp_path / "a.tif")

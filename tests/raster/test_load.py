@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,8 +19,9 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from PIL import Image
 
+from sentinel_match import memory
 from sentinel_match.cache import Cache
-from sentinel_match.errors import BadMask, DamagedImage, OutputError
+from sentinel_match.errors import BadMask, DamagedImage, OutputError, TooLarge
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.scene import Asset, Band, Mask, Scene
 from sentinel_match.products.tiling import tile_geobox
@@ -330,3 +332,14 @@ except OutputError as error:
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
     assert "could not be written: File too large; free some space or set TMPDIR." in done.stdout
     assert [] == list(tmp_path.iterdir())
+
+
+def test_an_image_that_does_not_fit_into_memory_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=10_000))
+    monkeypatch.setattr(memory.psutil, "swap_memory", lambda: SimpleNamespace(free=0))
+    product = plain(tmp_path / "B04.tif", np.ones((60, 80)))
+    for cache in (None, Cache(tmp_path / "cache")):
+        with pytest.raises(TooLarge, match=r"has 60 x 80 pixels, which do not fit into the memory of this machine \("):
+            load(product, cache=cache)

@@ -530,7 +530,7 @@ def test_what_cannot_be_taken_is_refused_in_one_sentence(tmp_path: Path) -> None
         prepare(ties, out, cache="c")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="right is 4, and must be a path or a Scene"):
         prepare(ties, out, right=4)  # type: ignore[arg-type]
-    with pytest.raises(BadPoints, match="No such file"):
+    with pytest.raises(BadPoints, match="there is no such file"):
         prepare(tmp_path / "nothing.geojson", out)
     with pytest.raises(NotAProduct, match=r"nothing\.SAFE"):
         prepare(ties, out, left=tmp_path / "nothing.SAFE")

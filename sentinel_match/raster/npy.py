@@ -1,0 +1,32 @@
+"""Arrays on disk that are written and read strip by strip, so that none is ever in memory as a whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import ExitStack
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from sentinel_match.raster.resample import Pixels
+
+
+def begin_npy(
+    stack: ExitStack, path: Path, shape: tuple[int, int], dtype: type[np.generic]
+) -> Callable[[NDArray[Any]], object]:
+    """Begin a .npy file, and return what writes it from top to bottom, strip by strip."""
+    file = stack.enter_context(path.open("wb"))
+    head = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, head)
+    return lambda strip: file.write(np.ascontiguousarray(strip, dtype).data)
+
+
+def read_rows(path: Path, step: int, height: int | None = None) -> Iterator[tuple[int, Pixels]]:
+    """Read strips of a .npy file, every ``step`` rows. Mapped anew for each: what a mapping touched stays in memory."""
+    for top in range(0, np.load(path, mmap_mode="r").shape[0], step):
+        yield top, np.array(np.load(path, mmap_mode="r")[top : top + (height or step)])
