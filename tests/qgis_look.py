@@ -86,6 +86,9 @@ def draw(layers, crs, path, behind="white"):
         to = QgsCoordinateTransform(layer.crs(), settings.destinationCrs(), QgsProject.instance())
         extent.combineExtentWith(to.transformBoundingBox(layer.extent()))
     settings.setExtent(extent.buffered(0.05 * max(extent.width(), extent.height())))
+    context = QgsExpressionContext(QgsExpressionContextUtils.globalProjectLayerScopes(None))
+    context.appendScope(QgsExpressionContextUtils.mapSettingsScope(settings))  # as a canvas does
+    settings.setExpressionContext(context)
     job = QgsMapRendererParallelJob(settings)
     job.start()
     job.waitForFinished()

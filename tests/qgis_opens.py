@@ -8,6 +8,8 @@ import sys
 
 from qgis.core import (
     QgsApplication,
+    QgsExpressionContext,
+    QgsExpressionContextUtils,
     QgsMapRendererParallelJob,
     QgsMapSettings,
     QgsProject,
@@ -50,6 +52,9 @@ settings.setLayers([layer for layer in order if project.layerTreeRoot().findLaye
 settings.setDestinationCrs(project.crs())
 settings.setExtent(canvas.extent())
 settings.setOutputSize(QSize(900, 900))
+context = QgsExpressionContext(QgsExpressionContextUtils.globalProjectLayerScopes(None))
+context.appendScope(QgsExpressionContextUtils.mapSettingsScope(settings))  # as a canvas does
+settings.setExpressionContext(context)
 job = QgsMapRendererParallelJob(settings)
 job.start()
 job.waitForFinished()

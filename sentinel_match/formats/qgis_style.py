@@ -33,6 +33,10 @@ GREENS = ("#edf8e9", "#c7e9c0", "#a1d99b", "#41ab5d", "#006d2c")
 LEFT, RIGHT, GREY, INK, PAPER = "#2c7bb6", "#d7191c", "#8c8c8c", "#1a1a1a", "#ffffff"
 HALO_MM = 0.2
 """Width of the light rim of what is dark; half of it is the dark rim of what is light. An image below may be either."""
+DOT_PX = 7
+"""Pixels of the image that a dot covers: half of the way to the next point."""
+DOT_MM = (0.6, 1.6)
+"""Least and largest size of a dot."""
 LIGHT_FROM = 0.75
 """Luminance (ITU-R BT.709, of the colour as it is written) from which a rim is dark."""
 SEEN = 0.03
@@ -95,15 +99,15 @@ def _tiepoints(exaggeration: float, gsd: float, every: int) -> Element:
     field.append(_arrow(INK))
     thinned = "" if every == 1 else f' AND "id" % {every} = 0'
     classes = [
-        (label, f'"inlier" AND {condition}', _dot(colour, every)) for label, condition, colour in _residual_classes(gsd)
+        (label, f'"inlier" AND {condition}', _dot(colour, gsd)) for label, condition, colour in _residual_classes(gsd)
     ]
     shifts = (times(exaggeration, "shift", every), f'"inlier"{thinned}', arrow)
     return _rules([("rejected", 'NOT "inlier"', _cross()), *classes, shifts])
 
 
-def _rejected(_exaggeration: float, _gsd: float, _every: int) -> Element:
+def _rejected(_exaggeration: float, gsd: float, _every: int) -> Element:
     # A point that a user takes back by setting `inlier` is seen to be taken back
-    taken = ("taken back", '"inlier"', _dot(CLASS_COLOURS[0]))
+    taken = ("taken back", '"inlier"', _dot(CLASS_COLOURS[0], gsd))
     reasons = {
         "outlier": ("outlier: contradicts the model", "cross2"),
         "unsure": ("unsure: near the model, but a wrong one would be too", "circle"),
@@ -233,24 +237,34 @@ def _value(value: object) -> str:
 
 def _legend_only(layer: Element) -> None:
     """Draw a layer of a symbol in legends alone: they ask no expression whether it is switched on."""
-    off = {"active": ("bool", "true"), "expression": ("QString", "false"), "type": ("int", "3")}
+    _defined(layer, enabled="false")
+
+
+def _defined(layer: Element, **expressions: str) -> None:
+    """Let expressions decide on the map, where a legend takes what the layer says itself."""
     listed = SubElement(SubElement(layer, "data_defined_properties"), "Option", type="Map")
     SubElement(listed, "Option", name="name", type="QString", value="")
-    enabled = SubElement(SubElement(listed, "Option", name="properties", type="Map"), "Option")
-    enabled.attrib.update(name="enabled", type="Map")
-    for name, (kind, value) in off.items():
-        SubElement(enabled, "Option", name=name, type=kind, value=value)
+    properties = SubElement(listed, "Option", name="properties", type="Map")
+    for name, expression in expressions.items():
+        one = SubElement(properties, "Option", name=name, type="Map")
+        SubElement(one, "Option", name="active", type="bool", value="true")
+        SubElement(one, "Option", name="expression", type="QString", value=expression)
+        SubElement(one, "Option", name="type", type="int", value="3")
     SubElement(listed, "Option", name="type", type="QString", value="collection")
 
 
-def _dot(colour: str, every: int = 1) -> Element:
-    symbol = _symbol("marker")
-    size = max(0.8, 1.4 / every**0.5)  # many points side by side must not hide the image
-    rim = _rim(colour)
-    _layer(
-        symbol, "SimpleMarker", name="circle", color=colour, size=size + HALO_MM, size_unit="MM", outline_color=rim,
-        outline_width=HALO_MM if rim == PAPER else HALO_MM / 2, outline_width_unit="MM", outline_style="solid",
+def _dot(colour: str, gsd: float) -> Element:
+    """Draw a dot that grows with the map: many side by side must not hide the image, and one alone must be seen."""
+    symbol, rim = _symbol("marker"), _rim(colour)
+    width = HALO_MM * (1.0 if rim == PAPER else 0.5)
+    layer = _layer(
+        symbol, "SimpleMarker", name="circle", color=colour, size=DOT_MM[1], size_unit="MM", outline_color=rim,
+        outline_width=width, outline_width_unit="MM", outline_style="solid",
     )  # fmt: skip
+    # Whatever draws without a map's scale (a canvas and a layout know it) draws small dots
+    on_map = f"coalesce({1000 * DOT_PX * gsd:g} / @map_scale, 0)"
+    size = f"max({DOT_MM[0]:g}, min({DOT_MM[1]:g}, {on_map}))"
+    _defined(layer, size=size, outlineWidth=f"{width / DOT_MM[1]:g} * {size}")
     return symbol
 
 
