@@ -30,8 +30,9 @@ from sentinel_match.products.catalogue import Refused, as_paths, find_scenes
 from sentinel_match.products.pairing import Filters, pair_scenes, pairs_geojson
 from sentinel_match.products.scene import scenes_geojson
 from sentinel_match.raster.bands import band_names, source_of
+from sentinel_match.raster.fingerprints import fingerprint, told_data
 from sentinel_match.raster.jp2 import check_size
-from sentinel_match.raster.load import PREPARATION_VERSION, fingerprint
+from sentinel_match.raster.load import PREPARATION_VERSION
 from sentinel_match.raster.masks import MASK_KINDS
 from sentinel_match.report import html, qgis_project, quicklook
 from sentinel_match.run_folder import (
@@ -178,6 +179,7 @@ def _matched(paths: list[Path], filters: Filters, work: _Work) -> Run:
     with PeakMemory() as memory:
         with clock("find"):
             catalogue = find_scenes(paths)
+        catalogue = replace(catalogue, scenes=tuple(s.with_nodata(options.nodata) for s in catalogue.scenes))
         # A scene whose band is absent or cut short would fail in every pair and take the place of better partners
         faults = {id(scene): _fault(scene, options) for scene in catalogue.scenes}
         unusable = tuple(Refused(s.path, fault) for s in catalogue.scenes if (fault := faults[id(s)]) is not None)
@@ -308,7 +310,7 @@ def _depends_on(scene: Scene, band: str, resolution: float | None, hashes: dict[
     images = dict.fromkeys(b for name in band_names(band) for b in source_of(scene, name, resolution).bands)
     for image in images:
         grids = [g and [list(g.shape), list(g.affine)[:6], str(g.crs)] for g in (image.geobox, scene.geobox)]
-        facts += [image.name, image.index, image.offset, image.quantification, image.nodata, *grids]
+        facts += [image.name, image.index, image.offset, image.quantification, image.nodata, *grids, *told_data(image)]
         hashes[str(image.asset)] = image.asset.sha256()
     masks = [mask.asset for mask in scene.masks if mask.kind in MASK_KINDS]
     hashes.update((str(asset), fingerprint(asset)) for asset in masks)

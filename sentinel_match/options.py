@@ -39,6 +39,7 @@ _KINDS: tuple[tuple[str, type | tuple[type, ...], str], ...] = (
     ("semantics", Semantics, "Semantics(...)"),
     ("refinement", subpixel.Refinement, "Refinement(...)"),
     ("seed", Integral, "a whole number"),
+    ("nodata", (Real, NoneType), "a number, or None"),
 )
 """What each option may be, in types and in words."""
 
@@ -77,6 +78,8 @@ class Options:
     refinement: subpixel.Refinement = field(default_factory=subpixel.Refinement)
     seed: int = 0
     """Of the robust fit."""
+    nodata: float | None = None
+    """Number in both images that is no data, besides what their files declare."""
 
     def __post_init__(self) -> None:
         """Fail now at what cannot be used, and make the matcher that is named.
@@ -133,4 +136,5 @@ class Options:
             "masking": self.masking.recipe,
             "semantics": self.semantics.recipe,
             "refinement": {k: v for k, v in vars(self.refinement).items() if k != "device"},
+            **({} if self.nodata is None else {"nodata": self.nodata}),
         }

@@ -96,6 +96,7 @@ def match_scenes(
     options, clock = options or Options(), clock or Clock()
     if not isinstance(options, Options):
         raise TypeError(f"options are {options!r}, and must be Options(...)")
+    left, right = left.with_nodata(options.nodata), right.with_nodata(options.nodata)
     band = common_band(left, right, options.band)
     _check_overlap(left, right)
     with clock("read"):

@@ -21,7 +21,12 @@ from sentinel_match.cli import options
 )
 @click.option("--band", help="Band (default: B04, else the first there is).")
 @click.option("--resolution", type=options.METRES, help="Metres per pixel (default: native).")
-@click.option("--reflectance", is_flag=True, help="True reflectance without masks, instead of what the matcher sees.")
+@click.option(
+    "--reflectance",
+    is_flag=True,
+    help="Values without masks, instead of what the matcher sees: reflectance where the product or file says how.",
+)
+@options.nodata
 @options.mask_options
 @options.cache_options
 @click.pass_context
@@ -33,6 +38,7 @@ def chip(
     band: str | None,
     resolution: float | None,
     reflectance: bool,
+    nodata: float | None,
     **values: Any,
 ) -> None:
     """Write what the matcher sees of a scene as a georeferenced image.
@@ -43,19 +49,24 @@ def chip(
     from sentinel_match.matching import inputs
     from sentinel_match.products.catalogue import read_scene
     from sentinel_match.raster import raster
+    from sentinel_match.raster.bands import band_names, is_reflectance, source_of
     from sentinel_match.raster.load import load
 
-    product = read_scene(scene)
+    product = read_scene(scene).with_nodata(nodata)
     name = inputs.common_band(product, product, band)
+    sources = [source_of(product, one) for one in band_names(name)]
+    unit = "reflectance" if all(is_reflectance(product, source) for source in sources) else ""
+    are_numbers = all((b.offset, b.quantification) == (0, 1) for source in sources for b in source.bands)
     if reflectance:
         image = raster.read(product, name, resolution=resolution)
-        content = "reflectance"
+        stored = "numbers as they are stored, because nothing says how they become reflectance"
+        content = unit or (stored if are_numbers else "values by the scale and offset of product or file")
     else:
         prepared = load(product, name, resolution=resolution, masking=masking, cache=cache)
         image = prepared.raster
         masked = ", ".join(f"{reason} {100 * share:.1f} %" for reason, share in prepared.removed.items()) or "nothing"
         low, high = prepared.limits
-        content = f"masked {masked}; reflectance {low:.3f} to {high:.3f} became 0 to 1"
+        content = f"masked {masked}; {unit or 'values'} {low:.3f} to {high:.3f} became 0 to 1"
     raster.write(image, output)
     if not ctx.obj:
         rows, cols = image.valid.shape

@@ -119,6 +119,12 @@ mask_options = together(
     ),
 )
 
+nodata = click.option(
+    "--nodata",
+    type=float,
+    help="Number in the images that is no data, besides what the files declare: 0 or 255 around an image.",
+)
+
 model = click.option(
     "--model",
     type=click.Choice(KINDS),
@@ -184,6 +190,7 @@ match_options = together(
     click.option("--radius", default=4, show_default=True, help="Search radius of the correlation in pixels."),
     click.option("--device", default="cpu", show_default=True, help="cpu, cuda, or auto: cuda where there is one."),
     click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the robust fit."),
+    nodata,
     mask_options,
     cache_options,
 )
@@ -271,7 +278,7 @@ def make_options(values: dict[str, Any]) -> Options:
         semantics = Semantics(reweight=wanted, gate=wanted, maps=tuple(maps), table=table)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    names = ("band", "resolution", "reach", "model", "cells", "candidates", "seed")
+    names = ("band", "resolution", "reach", "model", "cells", "candidates", "seed", "nodata")
     return Options(
         matcher=matcher,
         guided=not values.pop("no_prior"),

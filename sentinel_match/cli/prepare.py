@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Metres by which cloud and shadow masks grow.",
 )
+@options.nodata
 @options.cache_options
 @options.as_json
 @click.pass_context
@@ -87,7 +88,7 @@ def _make_preparation(values: Mapping[str, Any], mask: Path | None) -> Preparati
     """
     from sentinel_match.stack.plan import Preparation
 
-    chosen = {name: values[name] for name in ("bands", "resolution", "normalise", "layout", "chip_size")}
+    chosen = {name: values[name] for name in ("bands", "resolution", "normalise", "layout", "chip_size", "nodata")}
     if chosen["bands"] is None:
         del chosen["bands"]
     masking = replace(Preparation().masking, dilate=values["dilate"], user=mask)

@@ -18,7 +18,6 @@ from sentinel_match.geometry.footprint import Footprint
 from sentinel_match.geometry.grids import ground_resolution
 from sentinel_match.products.granule import GranuleLayer, listing, read_layers
 from sentinel_match.products.metadata import (
-    BANDS_BY_ID,
     Granule,
     ProductMetadata,
     Promise,
@@ -269,7 +268,6 @@ def _band(product: Product, image: GranuleLayer) -> Band:
         offset,
         quantification,
         nodata,
-        is_reflectance=image.name in BANDS_BY_ID,
     )
 
 

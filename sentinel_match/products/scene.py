@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -142,12 +142,14 @@ class Band:
     nodata: float | None = 0.0
     index: int = 1
     """1-based band inside the file."""
+    also_nodata: float | None = None
+    """Another number that is no data, as a user says."""
     alpha: int | None = None
     """1-based band of the file that says where there is data: where it is not 0."""
     is_masked: bool = False
     """Whether a mask of the file's own (inside it, or a ``.msk`` beside it) says where there is data."""
     is_reflectance: bool = False
-    """Whether the values are known to be reflectance."""
+    """Whether the file, or the maker of a delivery, says that the values are reflectance; a product's are anyway."""
 
 
 @dataclass(frozen=True)
@@ -225,6 +227,12 @@ class Scene:
         if self.tile and self.sensing_time:
             return f"{self.tile}_{self.sensing_time:%Y%m%dT%H%M%S}"
         return self.id
+
+    def with_nodata(self, value: float | None) -> Scene:
+        """Take a number for no data in all its bands, besides what its files declare; ``None`` changes nothing."""
+        if value is None:
+            return self
+        return replace(self, bands=tuple(replace(band, also_nodata=float(value)) for band in self.bands))
 
     def band(self, name: str, resolution: float | None = None) -> Band:
         """Find the band of that name: the finest file, or the coarsest one at least as fine as ``resolution``.

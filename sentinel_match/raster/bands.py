@@ -1,6 +1,7 @@
 """What is read for a name: one band, the mean of colours, or what is computed from several, window by window.
 
-Indices are made of true reflectance, (DN + offset) / quantification: of raw numbers they would differ by season.
+Indices are made of true reflectance, (DN + offset) / quantification, where the product or the file says how: of raw
+numbers they would differ by season.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -18,7 +19,7 @@ from odc.geo.geobox import GeoBox
 from sentinel_match.errors import DamagedImage, MissingBand
 from sentinel_match.geometry.grids import ground_resolution, on_lattice, plain
 from sentinel_match.products.header import read_header
-from sentinel_match.raster.jp2 import Window, check_size, read_rasterio
+from sentinel_match.raster.jp2 import Window, check_size, read_mask, read_rasterio
 from sentinel_match.raster.resample import Pixels, strips
 
 if TYPE_CHECKING:
@@ -63,9 +64,14 @@ class Source:
         known = np.zeros(total.shape, np.bool_)
         for band in self.bands if total.size else ():
             numbers = read_rasterio(band.asset, part, index=band.index)
-            known |= np.isfinite(numbers) if band.nodata is None else np.isfinite(numbers) & (numbers != band.nodata)
+            known |= _is_known(band, numbers)
             total += (numbers.astype(np.float32) + np.float32(band.offset)) / np.float32(band.quantification)
         total /= len(self.bands)
+        first = self.bands[0]
+        if first.alpha is not None and total.size:
+            known &= read_rasterio(first.asset, part, index=first.alpha) != 0
+        if first.is_masked and total.size:
+            known &= read_mask(first.asset, part, first.index)
         total[~known] = np.nan
         return around(total, part, window)
 
@@ -147,6 +153,12 @@ def source_of(scene: Scene, name: str, resolution: float | None = None) -> Sourc
     return _band(scene, name, resolution)
 
 
+def is_reflectance(scene: Scene, source: Source | Computed) -> bool:
+    """Tell whether what is read is known to be reflectance: by the product, the file, or the maker of a delivery."""
+    by_product = bool(scene.level) and not NOT_GROUND & {band.name for band in source.bands}
+    return isinstance(source, Source) and (by_product or all(band.is_reflectance for band in source.bands))
+
+
 def band_names(text: str) -> tuple[str, ...]:
     """Split a list like ``B04,b08,NDVI-gradient`` into names as :func:`source_of` takes them, each once.
 
@@ -170,6 +182,14 @@ def available(scene: Scene) -> tuple[str, ...]:
 
 def _names(scene: Scene) -> tuple[str, ...]:
     return tuple(dict.fromkeys(band.name for band in scene.bands))
+
+
+def _is_known(band: Band, numbers: NDArray[Any]) -> NDArray[np.bool_]:
+    known: NDArray[np.bool_] = np.isfinite(numbers)
+    for value in (band.nodata, band.also_nodata):
+        if value is not None:
+            known &= numbers != value
+    return known
 
 
 def _index_bands(scene: Scene, name: str) -> tuple[str, ...]:

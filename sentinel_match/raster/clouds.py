@@ -27,8 +27,10 @@ def white_level(scene: Scene, band: Band) -> float | None:
     """
     if band.name not in {*VISIBLE, "TCI"} and not band.name.isdigit():
         return None
-    if scene.level and band.name in VISIBLE:
+    if (scene.level or band.is_reflectance) and band.name in VISIBLE:
         return 0.25
+    if not scene.level and (band.offset, band.quantification) != (0.0, 1.0):
+        return None
     numbers = read_rasterio(band.asset, Window(0, 0, 1, 1), index=band.index)
     white = {"uint8": 180, "uint16": 2500}.get(numbers.dtype.name)
     return None if white is None else (white + band.offset) / band.quantification

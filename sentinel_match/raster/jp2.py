@@ -175,6 +175,21 @@ def read_rasterio(
     return out
 
 
+def read_mask(asset: Asset, window: Window, index: int = 1) -> NDArray[np.bool_]:
+    """Read where a mask of the file's own, inside it or beside it, says that a band has data.
+
+    Raises:
+        DamagedImage: the mask cannot be decoded.
+    """
+    with rasterio.Env(**_GDAL_OPTIONS), _open(asset) as dataset:
+        where = rasterio.windows.Window(window.col, window.row, window.width, window.height)
+        try:
+            mask: NDArray[np.bool_] = dataset.read_masks(index, window=where) > 0
+        except RasterioError as error:
+            raise _undecodable(asset, window, error) from error
+    return mask
+
+
 def read_glymur(
     asset: Asset, window: Window | None = None, level: int = 0, index: int = 1, out: NDArray[Any] | None = None
 ) -> NDArray[Any]:

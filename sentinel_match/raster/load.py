@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import shutil
 import tempfile
@@ -17,15 +18,17 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from sentinel_match import memory
-from sentinel_match.errors import DamagedImage, OutputError, TooLarge
+from sentinel_match.errors import OutputError, TooLarge
 from sentinel_match.geometry.grids import ground_resolution
 from sentinel_match.raster import masks
 from sentinel_match.raster.bands import Source, source_of
+from sentinel_match.raster.border import UNDECLARED, border_notes
 from sentinel_match.raster.clouds import bright, white_level
+from sentinel_match.raster.fingerprints import fingerprint, told_data
 from sentinel_match.raster.flags import Reason
 from sentinel_match.raster.landcover import classify
 from sentinel_match.raster.masks import Masked, Masking
-from sentinel_match.raster.npy import begin_npy, read_rows
+from sentinel_match.raster.npy import begin_npy, read_rows, sample_npy
 from sentinel_match.raster.raster import Raster
 from sentinel_match.raster.resample import block_mean, strips
 
@@ -34,10 +37,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from sentinel_match.products.scene import Asset, Scene
+    from sentinel_match.products.scene import Scene
     from sentinel_match.raster.bands import Computed
     from sentinel_match.raster.landcover import ClassMap
     from sentinel_match.raster.resample import Pixels
+
+log = logging.getLogger(__name__)
 
 PREPARATION_VERSION = 2
 """Part of every recipe: raise it whenever other pixels are made from the same files."""
@@ -151,7 +156,7 @@ def load(
     pixels = request.target.shape.y * request.target.shape.x
     size, scratch = KEPT_BYTES * pixels, SCRATCH_BYTES * pixels
     if cache is not None:
-        return _opened(cache.folder(recipe, request.fill, size=size, scratch=scratch), request.target, recipe)
+        return _opened(cache.folder(recipe, request.fill, size=size, scratch=scratch), request, recipe)
     free = shutil.disk_usage(tempfile.gettempdir()).free
     if free < size + scratch:
         reason = f"{scene.name} takes {(size + scratch) / 1e9:.3g} GB there, and {free / 1e9:.3g} GB are free"
@@ -159,7 +164,7 @@ def load(
     folder = Path(tempfile.mkdtemp(prefix="sentinel-match-"))
     try:
         request.fill(folder)
-        prepared = _opened(folder, request.target, recipe)
+        prepared = _opened(folder, request, recipe)
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, OSError):
@@ -169,14 +174,6 @@ def load(
         # After the maps and not after ``prepared``, whose end comes first: Windows removes no file that is mapped
         weakref.finalize(image.base, shutil.rmtree, folder, ignore_errors=True)
     return prepared
-
-
-def fingerprint(asset: Asset) -> str:
-    """Hash a side file, or say what is wrong with it: a damaged mask is left out, and its result is another one."""
-    try:
-        return asset.sha256()
-    except DamagedImage as error:
-        return error.reason
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,7 +199,9 @@ class _Request:
             "version": PREPARATION_VERSION,
             "scene": self.scene.id,
             "input": self.band.upper(),
-            "bands": [(b.name, b.index, b.offset, b.quantification, b.nodata, hashes[b.asset]) for b in bands],
+            "bands": [
+                (b.name, b.index, b.offset, b.quantification, b.nodata, hashes[b.asset], *told_data(b)) for b in bands
+            ],
             "grid": [tuple(target.shape), tuple(target.affine)[:6], str(target.crs)],
             "limits": self.limits,
             "masks": [(m.kind, fingerprint(m.asset)) for m in self.scene.masks if m.kind in masks.MASK_KINDS],
@@ -237,6 +236,7 @@ class _Request:
                 write(strip)
         ground = classify(self.scene, _mask_grid(target), classes)
         masked = self._masked(scratch, ground.reasons() if classes and classes.gate else None)
+        undeclared = () if self.scene.level else border_notes(source, sample_npy(scratch, PERCENTILE_SAMPLE)[0])
         size = _mask_size(target)
         low, high = self.limits or _limits(scratch, masked.codes, size)
         scale = 1 / (high - low) if high > low else 0.0
@@ -265,7 +265,7 @@ class _Request:
             "nodata": int(counts[Reason.NODATA]) / int(counts.sum()),
             "clouds": masked.clouds,
             "classes_from": ground.origin,
-            "notes": (*masked.notes, *ground.notes),
+            "notes": (*masked.notes, *ground.notes, *undeclared),
         }
         (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
 
@@ -294,12 +294,15 @@ class _Request:
         return Masked(codes, "brightness", (*masked.notes, "bright areas are taken for cloud"))
 
 
-def _opened(folder: Path, target: GeoBox, recipe: Mapping[str, object]) -> PreparedImage:
+def _opened(folder: Path, request: _Request, recipe: Mapping[str, object]) -> PreparedImage:
+    """Open a prepared image, and say each time, cached or not, what would spoil its matches."""
     names = ("pixels", "valid", "reasons", "classes")
     pixels, valid, reasons, classes = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in names)
     facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    for note in filter(lambda note: UNDECLARED in note, facts["notes"]):
+        log.warning("%s: %s", request.scene.id, note)
     return PreparedImage(
-        Raster(pixels, valid, target),
+        Raster(pixels, valid, request.target),
         reasons,
         classes,
         limits=tuple(facts["limits"]),
@@ -336,15 +339,13 @@ def _mask_grid(target: GeoBox) -> GeoBox:
 
 def _filled(strip: Pixels, size: int) -> Pixels:
     """Pad with NaN on the right and below, up to whole blocks."""
-    rows, cols = strip.shape
-    return np.pad(strip, ((0, -rows % size), (0, -cols % size)), constant_values=np.float32(np.nan))
+    padding = [(0, -n % size) for n in strip.shape]
+    return np.pad(strip, padding, constant_values=np.float32(np.nan))
 
 
 def _limits(scratch: Path, codes: NDArray[np.uint8], size: int) -> tuple[float, float]:
     """Compute percentiles of the clear pixels, or of all with data where none is clear."""
-    stride = max(1, round(math.sqrt(codes.size * size**2 / PERCENTILE_SAMPLE)))
-    step = stride * max(1, 512 // stride)
-    sample = np.vstack([strip[::stride, ::stride] for _, strip in read_rows(scratch, step)])
+    sample, stride = sample_npy(scratch, PERCENTILE_SAMPLE, codes.size * size**2)
     rows, cols = (np.arange(n) * stride // size for n in sample.shape)
     known = np.isfinite(sample)
     clear = known & (codes[np.ix_(rows, cols)] == Reason.VALID)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,3 +31,17 @@ def read_rows(path: Path, step: int, height: int | None = None) -> Iterator[tupl
     """Read strips of a .npy file, every ``step`` rows. Mapped anew for each: what a mapping touched stays in memory."""
     for top in range(0, np.load(path, mmap_mode="r").shape[0], step):
         yield top, np.array(np.load(path, mmap_mode="r")[top : top + (height or step)])
+
+
+def sample_npy(path: Path, most: int, size: int | None = None) -> tuple[Pixels, int]:
+    """Read every n-th row and column of a .npy file, and n.
+
+    Args:
+        path: of the file.
+        most: pixels, about.
+        size: pixels that the file is counted for; all it has when not given.
+    """
+    size = int(np.load(path, mmap_mode="r").size) if size is None else size
+    stride = max(1, round(math.sqrt(size / most)))
+    step = stride * max(1, 512 // stride)
+    return np.vstack([strip[::stride, ::stride] for _, strip in read_rows(path, step)]), stride

@@ -16,7 +16,7 @@ from sentinel_match.errors import BadPoints, MissingBand, NoGeoreference, NoOver
 from sentinel_match.fitting import read_ties
 from sentinel_match.geometry.grids import crs_name, ground_resolution, metric, transformed
 from sentinel_match.products.catalogue import as_scene, find_scenes, read_scene
-from sentinel_match.raster.bands import NOT_GROUND, band_names, source_of
+from sentinel_match.raster.bands import NOT_GROUND, band_names, is_reflectance, source_of
 from sentinel_match.raster.flags import Reason
 from sentinel_match.raster.masks import Masking
 from sentinel_match.stack.layouts import LAYOUTS
@@ -58,6 +58,8 @@ class Preparation:
     """Pixels."""
     masking: Masking = field(default_factory=lambda: Masking(keep=frozenset({Reason.SNOW, Reason.WATER})))
     """Water and snow stay valid: they are no worse ground to see changes on."""
+    nodata: float | None = None
+    """Number in both images that is no data, besides what their files declare."""
 
     def __post_init__(self) -> None:
         """Fail now at what cannot be used.
@@ -89,6 +91,7 @@ _PREPARATION_TYPES: tuple[tuple[str, type | tuple[type, ...], str], ...] = (
     ("layout", str, "the name of a layout"),
     ("chip_size", Integral, "a whole number"),
     ("masking", Masking, "Masking(...)"),
+    ("nodata", (Real, NoneType), "a number, or None"),
 )
 """What each may be, in types and in words."""
 
@@ -113,7 +116,8 @@ class StackPlan:
     @property
     def unit(self) -> str:
         """Name the unit of the pixels, where the products say what they are."""
-        known = self.left.level and self.right.level and not NOT_GROUND & {*self.bands}
+        sides = ((self.left, self.left_sources), (self.right, self.right_sources))
+        known = all(is_reflectance(scene, source) for scene, sources in sides for source in sources)
         return "reflectance" if known else ""
 
 
@@ -147,7 +151,7 @@ def plan_stack(
     else:
         raise TypeError(f"ties is {ties!r}, and must be TiePoints or the path of their file")
     left_scene, right_scene = (
-        _scene(named, given, side, file)
+        _scene(named, given, side, file).with_nodata(wanted.nodata)
         for named, given, side in ((points.left, left, "left"), (points.right, right, "right"))
     )
     bands = _bands(left_scene, right_scene, wanted)

@@ -1,0 +1,28 @@
+"""What a recipe knows of the files that pixels and masks are made from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sentinel_match.errors import DamagedImage
+from sentinel_match.products.scene import Asset
+
+if TYPE_CHECKING:
+    from sentinel_match.products.scene import Band
+
+
+def fingerprint(asset: Asset) -> str:
+    """Hash a side file, or say what is wrong with it: a damaged mask is left out, and its result is another one."""
+    try:
+        return asset.sha256()
+    except DamagedImage as error:
+        return error.reason
+
+
+def told_data(band: Band) -> tuple[object, ...]:
+    """List what else says where a band has data, JSON-able; empty where it is its no-data value alone."""
+    beside = Path(f"{band.asset.path}.msk")
+    mask = fingerprint(Asset(beside)) if band.is_masked and beside.is_file() else band.is_masked
+    told = (band.alpha, mask, band.also_nodata)
+    return () if told == (None, False, None) else told
