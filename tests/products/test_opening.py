@@ -204,12 +204,13 @@ def test_an_image_that_is_a_program_is_not_run(suffix: str, visited: tuple[str, 
 
 def test_polygons_of_a_mask_ask_no_host_for_their_schema(visited: tuple[str, list[str]], tmp_path: Path) -> None:
     host, asked = visited
-    point = "<gml:pos>14 53</gml:pos>"
-    schema = f"http://www.opengis.net/wfs {host}/wfs?SERVICE=WFS&amp;VERSION=1.1.0&amp;REQUEST=DescribeFeatureType"
+    request = "SERVICE=WFS&amp;VERSION=1.1.0&amp;REQUEST=DescribeFeatureType&amp;TYPENAME=a:a"
+    point = '<gml:Point srsName="EPSG:4326"><gml:pos>14 53</gml:pos></gml:Point>'
     (tmp_path / "mask.gml").write_text(
         '<wfs:FeatureCollection xmlns:wfs="http://www.opengis.net/wfs" xmlns:gml="http://www.opengis.net/gml" '
-        f'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:schemaLocation="{schema}"><gml:featureMember>'
-        f'<a><g><gml:Point srsName="EPSG:4326">{point}</gml:Point></g></a></gml:featureMember></wfs:FeatureCollection>'
+        'xmlns:a="http://a" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" '
+        f'xsi:schemaLocation="http://a {host}/wfs?{request}"><gml:featureMember><a:a><a:g>{point}</a:g></a:a>'
+        "</gml:featureMember></wfs:FeatureCollection>"
     )
     reasons(SCENE, GRID, Masking(user=tmp_path / "mask.gml"))
     assert not asked
