@@ -29,6 +29,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioError
 
+from sentinel_match import memory
 from sentinel_match.errors import DamagedImage, DecoderMissing
 from sentinel_match.products.opening import RefusedRaster, offline, open_raster
 
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 DECODING_THREADS = min(4, os.cpu_count() or 1)
 GEOTIFF_CHUNK = 1024
 """Side of what is decoded at once of a GeoTIFF, whose own blocks may be single rows, pixels."""
+
+ASKED_FOR = 2**30
+"""Bytes from which it is asked whether there is memory for them."""
 
 _GDAL_OPTIONS = {
     "GDAL_NUM_THREADS": 1,  # the preloading of several blocks at once hides decoding errors
@@ -150,7 +154,10 @@ def read_rasterio(
         elif not dataset.driver.startswith("JP2"):
             workers = 1  # PNG and JPEG can only be decoded from their beginning
         if out is None:
-            out = np.empty((window.height, window.width), dataset.dtypes[index - 1])
+            kind = np.dtype(dataset.dtypes[index - 1])
+            if (size := window.height * window.width * kind.itemsize) > ASKED_FOR:
+                memory.require(size)
+            out = np.empty((window.height, window.width), kind)
         parts = list(_parts(window, block))
         handles: SimpleQueue[Any] = SimpleQueue()
         handles.put(dataset)

@@ -12,6 +12,7 @@ import numpy as np
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 
+from sentinel_match import memory
 from sentinel_match.errors import DamagedImage, NoGeoreference, OutputError
 from sentinel_match.geometry.grids import ground_resolution, origin_of
 from sentinel_match.products.scene import Asset
@@ -85,6 +86,7 @@ def read(
         MissingBand: the scene has no such band.
         DamagedImage: its file cannot be decoded.
         NoGeoreference: a grid is asked for, and the image has none.
+        MemoryError: the machine has no room for it.
     """
     source = source_of(scene, band, resolution if geobox is None else ground_resolution(geobox))
     if geobox is None:
@@ -189,6 +191,7 @@ def _picture(raster: Raster, limits: tuple[float, float] | None) -> NDArray[Any]
 
 def _collected(parts: Iterable[tuple[int, Pixels]], target: GeoBox) -> Raster:
     shape = (target.shape.y, target.shape.x)
+    memory.require(shape[0] * shape[1] * 5)
     pixels, valid = np.zeros(shape, np.float32), np.zeros(shape, np.bool_)
     for top, strip in parts:
         rows = slice(top, top + len(strip))

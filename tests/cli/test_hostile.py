@@ -114,6 +114,7 @@ REPLACED = {
     "zeros": bytes(4000),
     "noise": bytes(np.random.default_rng(0).integers(0, 256, 4000, dtype=np.uint8)),
     "an entity bomb": BOMB.encode(),
+    "a program": b'<VRTDataset rasterXSize="9" rasterYSize="9"><VRTRasterBand dataType="Byte" band="1"/></VRTDataset>',
     "an external entity": b'<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><a>&x;</a>',
 }
 
@@ -129,6 +130,8 @@ def cases(product: Path) -> Iterator[Case]:
         for what, data in REPLACED.items():
             yield Case(f"{name} is {what}", lambda root, f=file, d=data: (root / f).write_bytes(d))
         yield Case(f"{name} is gone", lambda root, f=file: (root / f).unlink())
+        if hasattr(os, "mkfifo"):
+            yield Case(f"{name} is a pipe", lambda root, f=file: ((root / f).unlink(), os.mkfifo(root / f)))
         yield Case(f"{name} is a folder", lambda root, f=file: ((root / f).unlink(), (root / f).mkdir()))
         for where, target in (("to itself", file.name), ("out", "/etc/hostname")) if os.name == "posix" else ():
             yield Case(
