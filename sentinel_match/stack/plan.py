@@ -147,7 +147,8 @@ def plan_stack(
     if isinstance(ties, TiePoints):
         file, points = None, ties
     elif isinstance(ties, (str, PathLike)):
-        file, points = TiesFile.of(Path(ties)), read_ties(ties)
+        points = read_ties(ties)  # it says first what is no file to read: a pipe would never end
+        file = TiesFile.of(Path(ties))
     else:
         raise TypeError(f"ties is {ties!r}, and must be TiePoints or the path of their file")
     left_scene, right_scene = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -508,7 +509,10 @@ def test_a_file_of_ties_is_taken_by_its_path_and_named_when_it_cannot_be_used(tm
         ("{", "cannot be read"),
         ('{"left": {"id": 1}}', "no FeatureCollection"),
         ("[]", "no FeatureCollection"),
-        ('{"features": [{"geometry": {"type": "Point", "coordinates": [1, 2]}}]}', "right_x"),
+        (
+            dumps({"features": [{"geometry": {"type": "Point", "coordinates": [1 + k, 2]}} for k in range(9)]}),
+            "right_x",
+        ),
     ],
 )
 def test_a_file_that_is_no_ties_is_refused(text: str, sentence: str, tmp_path: Path) -> None:
@@ -532,6 +536,10 @@ def test_what_cannot_be_taken_is_refused_in_one_sentence(tmp_path: Path) -> None
         prepare(ties, out, right=4)  # type: ignore[arg-type]
     with pytest.raises(BadPoints, match="there is no such file"):
         prepare(tmp_path / "nothing.geojson", out)
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe.geojson")
+        with pytest.raises(BadPoints, match=r"pipe\.geojson cannot be used"):
+            prepare(tmp_path / "pipe.geojson", out)
     with pytest.raises(NotAProduct, match=r"nothing\.SAFE"):
         prepare(ties, out, left=tmp_path / "nothing.SAFE")
     with pytest.raises(OutputError, match="choose another"):
