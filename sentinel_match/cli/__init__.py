@@ -7,7 +7,10 @@ talk. Exit codes: 0 all well, 1 something failed (one line says what), 2 wrong u
 from __future__ import annotations
 
 import logging
+import signal
 import sys
+import threading
+from contextlib import contextmanager
 from importlib import import_module
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
@@ -15,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sentinel_match import __version__
-from sentinel_match.errors import SentinelMatchError
+from sentinel_match.cli import streams
+from sentinel_match.errors import OutputError, SentinelMatchError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 COMMANDS = {
@@ -38,6 +43,39 @@ COMMANDS = {
 }
 
 
+STOPPED = "nothing half made was left; the same command begins again"
+RESUMED = {
+    "run": "what is done is kept, and the same command goes on with the rest",
+    "images": "what is done is kept, and the same command goes on with the rest",
+    "train": "the same command goes on from the last checkpoint, of which there is one every --every steps",
+}
+"""How to go on after Ctrl-C, by command."""
+
+
+@contextmanager
+def _ended_politely() -> Iterator[None]:
+    """Take the signals that end a program for Ctrl-C, so that nothing unfinished is left behind."""
+
+    def stop(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    names = ("SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+    if threading.current_thread() is not threading.main_thread():  # only that one may
+        yield
+        return
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number in numbers:
+        if before[number] is signal.SIG_DFL:
+            signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is signal.SIG_DFL:
+                signal.signal(number, handler)
+
+
 class _Lazy(click.Group):
     """A group whose commands are imported when called; their one-line help needs no import."""
 
@@ -48,11 +86,20 @@ class _Lazy(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = getattr(import_module(f"sentinel_match.cli.{cmd_name}"), cmd_name)
-        return command
+        return _talking(command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run the program, whatever its streams are; a stdout that cannot be written is one line and exit status 1."""
+        with streams.guarded(), _ended_politely():
+            try:
+                return super().main(*args, **options)
+            except OutputError as error:
+                click.ClickException(str(error)).show()
+                sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; what the library raises on purpose becomes one line and exit status 1."""
@@ -62,9 +109,47 @@ class _Lazy(click.Group):
             raise click.ClickException(str(error)) from error
         except MemoryError as error:
             raise click.ClickException(f"The memory of this machine is too small for this ({error}).") from error
-        except BrokenPipeError:
-            sys.stderr.close()
+        except KeyboardInterrupt:
+            click.echo(f"\nstopped: {RESUMED.get(ctx.invoked_subcommand or '', STOPPED)}", err=True)
             ctx.exit(1)
+
+
+def _talking(command: click.Command) -> click.Command:
+    """Let ``-v`` and ``-q`` stand after a command too."""
+    if not any(parameter.name == "quiet" for parameter in command.params):
+        command.params += [
+            click.Option(
+                ["-v", "--verbose"], count=True, expose_value=False, callback=_talk_more, help="Say more on stderr."
+            ),
+            click.Option(
+                ["-q", "--quiet"],
+                is_flag=True,
+                expose_value=False,
+                callback=_talk_less,
+                help="Say nothing on stderr but errors.",
+            ),
+        ]
+    return command
+
+
+def _talk_more(ctx: click.Context, _param: click.Parameter, verbose: int) -> None:
+    before = ctx.find_root().params
+    if verbose:
+        _set_talk(before["verbose"] + verbose, quiet=before["quiet"])
+
+
+def _talk_less(ctx: click.Context, _param: click.Parameter, quiet: bool) -> None:
+    if quiet:
+        ctx.obj = True
+        _set_talk(0, quiet=True)
+
+
+def _set_talk(verbose: int, *, quiet: bool) -> None:
+    """Set how much is logged."""
+    level = logging.ERROR if quiet else max(logging.DEBUG, logging.WARNING - 10 * verbose)
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr, force=True)
+    # A licence is shown before the first use, however quiet the rest
+    logging.getLogger("sentinel_match.models.weights").setLevel(min(level, logging.WARNING))
 
 
 def _read_config(ctx: click.Context, _param: click.Parameter, path: Path | None) -> Path | None:
@@ -94,9 +179,6 @@ def main(ctx: click.Context, verbose: int, quiet: bool) -> None:
     """Tie points between Sentinel-2 acquisitions: from downloaded .SAFE archives to GeoJSON one can trust."""
     if isinstance(sys.stdout, TextIOWrapper) and not sys.stdout.isatty():
         # What is piped on is data: UTF-8 everywhere, also where Windows would take the code page of the country
-        sys.stdout.reconfigure(encoding="utf-8")
-    level = logging.ERROR if quiet else max(logging.DEBUG, logging.WARNING - 10 * verbose)
-    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr, force=True)
-    # A licence is shown before the first use, however quiet the rest
-    logging.getLogger("sentinel_match.models.weights").setLevel(min(level, logging.WARNING))
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+    _set_talk(verbose, quiet=quiet)
     ctx.obj = quiet

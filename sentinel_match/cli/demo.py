@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from sentinel_match.cli import options, terminal
+from sentinel_match.cli.progress import show_progress
 
 
 @click.command()
@@ -34,7 +35,7 @@ def demo(ctx: click.Context, /, folder: Path, **values: Any) -> None:
         click.echo(f"inventing an archive in {folder / 'archive'}", err=True)
     truths = testing.write_archive(folder / "archive")
     displacement = {read_scene(t.path).id: t.displacement for t in truths if not t.flaw}
-    with terminal.progress(quiet=ctx.obj) as progress:
+    with show_progress(quiet=ctx.obj) as progress:
         result = batch.run(folder / "archive", out, filters=Filters(mixed_levels=True), cache=cache, progress=progress)
     terminal.print_run(out)
     for scene in {r.right.id for r in result.pairing.refused if r.right and "clear in both" in r.reason}:

@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from sentinel_match.cli import options, terminal
+from sentinel_match.cli.progress import show_progress
 from sentinel_match.matchers import DEFAULT
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def _evaluate_pairs(
     methods, missing = _available(request.methods, lambda name: room.parse_method(name, request.device, request.seed))
     pairs = _pairs(request, filters)
     sampling = room.Sampling(request.displacement, request.resolution, masking, request.seed)
-    with terminal.progress(quiet=ctx.obj) as progress:
+    with show_progress(quiet=ctx.obj) as progress:
         diary = room.Diary(request.output)
         records = room.run(pairs, tuple(methods.values()), sampling, cache=cache, diary=diary, progress=progress)
     report.write(request.output, records, missing, request.seed)
@@ -207,7 +208,7 @@ def _evaluate_poses(ctx: click.Context, request: EvaluateOptions, poses: Path) -
         request.methods, lambda name: ImageMatcher(name, request.device, request.resize, rotations=(0.0,))
     )
     records: list[pose.PoseRecord] = []
-    with terminal.progress(quiet=ctx.obj) as progress:
+    with show_progress(quiet=ctx.obj) as progress:
         for k, pair in enumerate(pairs):
             progress(f"pair {pair.left.name} {pair.right.name}", k, len(pairs))
             records += [pose.run_pair(pair, name, matcher) for name, matcher in matchers.items()]

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sentinel_match.cli import options, terminal
+from sentinel_match.cli import options
+from sentinel_match.cli.progress import show_progress
 
 if TYPE_CHECKING:
     from sentinel_match.accuracy.requirement import Requirement
@@ -44,6 +45,6 @@ def match(
     for output in outputs:
         write.writer(output)  # a suffix that says nothing is known before any image is read
     scenes = read_scene(left), read_scene(right)
-    with terminal.progress(quiet=ctx.obj) as progress:
+    with show_progress(quiet=ctx.obj) as progress:
         ties = pipeline.match_scenes(*scenes, chosen, cache, progress)
     options.deliver(ctx, ties, outputs, required, as_json=as_json)

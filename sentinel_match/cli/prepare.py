@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sentinel_match.cli import options, terminal
+from sentinel_match.cli.progress import show_progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,7 +71,7 @@ def prepare(
     from sentinel_match.stack.prepare import prepare as make
 
     left, right = files[:2] if len(files) == 3 else (None, None)
-    with terminal.progress(quiet=ctx.obj) as progress:
+    with show_progress(quiet=ctx.obj) as progress:
         stack = make(files[-1], output, wanted, left=left, right=right, cache=cache, progress=progress)
     if as_json:
         click.echo(dumps(stack.to_dict()))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sentinel_match.cli import options, terminal
+from sentinel_match.cli.progress import show_progress
 
 if TYPE_CHECKING:
     from sentinel_match.accuracy.requirement import Requirement
@@ -46,7 +47,7 @@ def run(
     from sentinel_match import batch
 
     files = batch.Files(**{name: not values.pop(f"no_{name}") for name in ("geopackage", "report", "project")})
-    with terminal.progress(quiet=ctx.obj) as progress:
+    with show_progress(quiet=ctx.obj) as progress:
         result = batch.run(archives, output, chosen, filters, cache=cache, progress=progress, files=files)
     terminal.print_run(output, as_json=as_json)
     missed = [f"{o.id}: {said}" for o in result.matched if o.summary for said in options.unmet(required, o.summary)]

@@ -1,9 +1,8 @@
-"""What the terminal shows: progress on stderr, tables on stdout."""
+"""What the terminal shows of results: tables on stdout, what a user should know of them on stderr."""
 
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -11,48 +10,15 @@ import click
 from sentinel_match.accuracy.requirement import LEAST_INLIERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from rich.table import Table
 
     from sentinel_match.accuracy.series_report import SeriesReport
     from sentinel_match.comparison import Comparison, SecondEstimate
-    from sentinel_match.matching.inputs import Progress
     from sentinel_match.run_folder import Outcome
     from sentinel_match.summary import HoldOut, Summary
-
-
-@contextmanager
-def progress(*, quiet: bool) -> Iterator[Progress]:
-    """Show progress of long work on stderr: a bar on a terminal, a line per stage elsewhere."""
-    if quiet:
-        yield lambda _what, _done, _of: None
-        return
-    if not sys.stderr.isatty():
-        last = [""]
-
-        def line(what: str, done: int, of: int) -> None:
-            if what != last[0]:
-                last[0] = what
-                click.echo(what if not what.startswith("pair ") else f"[{done + 1}/{of}] {what}", err=True)
-
-        yield line
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bars:
-        overall = bars.add_task("", visible=False)
-        current = bars.add_task("", total=1)
-
-        def show(what: str, done: int, of: int) -> None:
-            if what.startswith("pair "):
-                bars.update(overall, description=what, completed=done, total=of, visible=True)
-            else:
-                bars.update(current, description=what, completed=done, total=max(of, 1))
-
-        yield show
 
 
 def print_table(

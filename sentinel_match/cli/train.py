@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from sentinel_match.cli import options, terminal
+from sentinel_match.cli.progress import show_progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -126,15 +127,19 @@ def train(ctx: click.Context, /, **values: Any) -> None:
     setup = TrainingSetup(batch=request.batch or network.batch, seed=request.seed, device=device)
     make_task = prepare_training(name, request.start, request.keypoints, setup)
     ground, refused = _ground(ctx, request, masking, cache)
-    task = make_task(ground)
+    with show_progress(quiet=ctx.obj) as progress:
+        progress("cut crops", 0, 1)
+        task = make_task(ground)
     rate = request.rate or (network.rate if new else network.rate / 3)
     schedule = Schedule(request.steps or network.steps, rate, every=request.every)
     card = Card(name, ground, schedule, task.recipe, task.crops.names, task.setup.origin, _command(ctx))
     if not request.as_json and not ctx.obj:
         _print_places(ground, task.crops.names, task.judged_by)
-    before = () if new else task.examine()
     request.output.mkdir(parents=True, exist_ok=True)
-    with terminal.progress(quiet=ctx.obj) as progress:
+    with show_progress(quiet=ctx.obj) as progress:
+        if not new:
+            progress(f"examine {name} as it is", 0, 1)
+        before = () if new else task.examine()
         state = learn(
             task,
             schedule,
@@ -162,7 +167,7 @@ def _ground(
     from sentinel_match.train import gather, hold_out
 
     bands = tuple(b.strip() for b in (request.bands or "").split(",") if b.strip())
-    with terminal.progress(quiet=ctx.obj) as progress:
+    with show_progress(quiet=ctx.obj) as progress:
         places, refused = gather(request.archives, bands, request.resolution, masking, cache, progress)
     for error in refused:
         click.echo(f"refused: {error}", err=True)

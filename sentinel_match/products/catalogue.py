@@ -147,6 +147,17 @@ def as_scene(scene: Scene | Path | str, name: str = "scene") -> Scene:
     raise TypeError(f"{name} is {scene!r}, and must be a path or a Scene")
 
 
+def printable(path: Path) -> str:
+    r"""Write a path as text that every file can hold: bytes that are not UTF-8 as ``\xe9``."""
+    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _unprintable(source: Path) -> Refused:
+    """Refuse a name that none of our files, and no GDAL, could hold."""
+    path = Path(printable(source))
+    return Refused(path, BrokenProduct(path, "its name is not UTF-8, so no result could say it; rename it"))
+
+
 def _as_path(path: object) -> Path:
     if not isinstance(path, (str, PathLike)):
         raise TypeError(f"{path!r} is no path: give a str or a Path")
@@ -160,7 +171,10 @@ def _read_all(paths: Iterable[Path]) -> tuple[list[Scene], list[Refused]]:
     named: set[Path] = set()
     for path in map(Path, paths):
         try:
-            here = list(_sources(path, set()))
+            here = list(_sources(path, set())) if printable(path) == str(path) else [path]
+            refused += [_unprintable(source) for source in here if printable(source) != str(source)]
+            if here and not (here := [source for source in here if printable(source) == str(source)]):
+                continue
             if not any(source == path or not _is_passed_over(source) for source in here):
                 raise NotAProduct(path, "there is neither a Sentinel-2 product nor an image in this folder")
         except SentinelMatchError as error:

@@ -128,6 +128,7 @@ def learn(
         progress(f"train {task.name}", state.step, schedule.steps)
         if state.step % schedule.every == 0 or state.step == schedule.steps:
             task.network.eval()
+            progress(f"examine {task.name}", 0, 1)
             task.calibrate()
             state.curve.append(CurvePoint(state.step, _means(recent), task.examine()))
             recent = []
