@@ -37,7 +37,8 @@ def load(path: Path, group: click.Group) -> dict[str, dict[str, Any]]:
                 if name is None:
                     known = ", ".join(sorted(max(p.opts, key=len).lstrip("-") for p in options.values()))
                     raise click.BadParameter(f"{path}: [{table}] has no option {key!r}; it has {known}")
-                defaults[table][name] = value
+                several = options[name].multiple and not isinstance(value, list)
+                defaults[table][name] = [value] if several else value
     return defaults
 
 

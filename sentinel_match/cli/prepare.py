@@ -37,9 +37,11 @@ if TYPE_CHECKING:
 @click.option(
     "--layout",
     type=click.Choice(["stack", "oscd", "chips", "pair"]),
-    default="stack",
+    default=("stack",),
     show_default=True,
-    help="What to make besides the stack: torchgeo's OSCD, A/B folders of chips, a before/after pair for OTB.",
+    multiple=True,
+    help="What to make besides the stack: torchgeo's OSCD, A/B folders of chips, a before/after pair for OTB; again "
+    "for more.",
 )
 @click.option(
     "--chip-size", type=click.IntRange(16, 10_980), default=256, show_default=True, help="Side of a chip in pixels."

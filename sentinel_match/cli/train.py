@@ -181,7 +181,7 @@ def _command(ctx: click.Context) -> str:
     """Repeat the command with every option that was asked for, wherever that was."""
     words = ["sentinel-match", "train"]
     for parameter in ctx.command.params:
-        value = ctx.params[parameter.name or ""]
+        value = ctx.params.get(parameter.name or "", False)  # how much is said is no part of the recipe
         if ctx.get_parameter_source(parameter.name or "") is ParameterSource.DEFAULT or value is False:
             continue
         for one in value if isinstance(value, tuple) else (value,):

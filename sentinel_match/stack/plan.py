@@ -52,8 +52,8 @@ class Preparation:
     """Metres per pixel; that of the finest band when not given."""
     normalise: str = "none"
     """One of ``radiometry.METHODS``."""
-    layout: str = "stack"
-    """One of ``layouts.LAYOUTS``, besides the stack itself."""
+    layout: str | Sequence[str] = "stack"
+    """One of ``layouts.LAYOUTS``, or several, besides the stack itself."""
     chip_size: int = 256
     """Pixels."""
     masking: Masking = field(default_factory=lambda: Masking(keep=frozenset({Reason.SNOW, Reason.WATER})))
@@ -75,20 +75,27 @@ class Preparation:
             band_names(self.bands)
         elif not all(isinstance(name, str) for name in self.bands):
             raise TypeError(f"Preparation.bands is {self.bands!r}, and must be names of bands")
-        for name, words in (("normalise", METHODS), ("layout", LAYOUTS)):
-            if (value := getattr(self, name)) not in words:
+        choices = [("normalise", self.normalise, METHODS), *(("layout", one, LAYOUTS) for one in self.layout_names)]
+        for name, value, words in choices:
+            if value not in words:
                 raise ValueError(f"Preparation.{name} is {value!r}, and must be one of {', '.join(words)}")
         for name in ("resolution", "chip_size"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"Preparation.{name} is {value!r}, and must be larger than 0")
 
+    @property
+    def layout_names(self) -> tuple[str, ...]:
+        """List the layouts, each once; ``stack`` where there is no other."""
+        names = dict.fromkeys((self.layout,) if isinstance(self.layout, str) else self.layout)
+        return tuple(name for name in names if name != "stack") or ("stack",)
+
 
 _PREPARATION_TYPES: tuple[tuple[str, type | tuple[type, ...], str], ...] = (
     ("bands", (str, Sequence), "names of bands"),
     ("resolution", (Real, NoneType), "metres per pixel, or None"),
     ("normalise", str, "the name of a method"),
-    ("layout", str, "the name of a layout"),
+    ("layout", (str, Sequence), "names of layouts"),
     ("chip_size", Integral, "a whole number"),
     ("masking", Masking, "Masking(...)"),
     ("nodata", (Real, NoneType), "a number, or None"),

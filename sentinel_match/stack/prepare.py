@@ -138,7 +138,7 @@ def _make(
         residual_band=residual_band,
         residual=residual_shift,
         stac=stac,
-        layout=_write_layout(folder, plan, progress),
+        layouts=tuple(_write_layout(folder, plan, name, progress) for name in plan.wanted.layout_names),
         masking=plan.wanted.masking,
         seconds=round(time.perf_counter() - began, 1),
     )
@@ -254,9 +254,9 @@ def _uncorrected(source: Source | Computed, grid: GeoBox) -> ReadWindow:
     return read
 
 
-def _write_layout(folder: Path, plan: StackPlan, progress: Progress) -> Layout:
+def _write_layout(folder: Path, plan: StackPlan, name: str, progress: Progress) -> Layout:
     progress("layout", 0, 1)
-    name, times = plan.wanted.layout, (plan.left.sensing_time, plan.right.sensing_time)
+    times = plan.left.sensing_time, plan.right.sensing_time
     order = layouts.in_order(*times)
     if name == "pair":
         return Layout(name, order, layouts.write_pair(folder, order, plan.bands))

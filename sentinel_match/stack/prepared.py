@@ -81,7 +81,8 @@ class PreparedStack:
     """Before the correction and after."""
     stac: tuple[str, ...]
     """Names of the STAC files; none where an image has no time, which an item needs."""
-    layout: Layout
+    layouts: tuple[Layout, ...]
+    """What was made for other tools, at least ``stack``."""
     masking: Masking
     seconds: float
     """That it took."""
@@ -114,7 +115,8 @@ class PreparedStack:
             "normalisation": self.normalisation.to_dict(self.bands) if self.normalisation else {"method": "none"},
             "residual": {"band": self.residual_band, **self.residual.to_dict()},
             "stac": list(self.stac) or None,
-            "layout": self.layout.to_dict(),
+            "layout": self.layouts[0].to_dict(),
+            **({"layouts": [layout.to_dict() for layout in self.layouts]} if len(self.layouts) > 1 else {}),
             "masking": self.masking.recipe,
             "seconds": self.seconds,
         }

@@ -324,6 +324,40 @@ def stacks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_several_layouts_of_one_stack_are_what_each_is_alone(tmp_path: Path, stacks: Path) -> None:
+    bands = ("B01", "B02", "B03", "B04")
+    left = scene(tmp_path, "L", 21, grid(150, 200), bands=bands)
+    right = scene(tmp_path, "R", 11, grid(150, 200), SHIFT, bands=bands, hole=(slice(0, 30), slice(0, 200)))
+    out, wanted = tmp_path / "out", Preparation(layout=("oscd", "pair", "chips", "oscd", "stack"), chip_size=32)
+    prepare(ties_of(left, right, by(*SHIFT)), out, wanted)
+    record = json.loads((out / "prepare.json").read_text())
+    assert ["oscd", "pair", "chips"] == [layout["name"] for layout in record["layouts"]]
+    assert record["layout"] == record["layouts"][0]
+    for name in ("oscd", "pair", "chips"):
+        alone = sorted(path.relative_to(stacks / name) for path in (stacks / name / name).rglob("*"))
+        assert alone == sorted(path.relative_to(out) for path in (out / name).rglob("*"))
+
+
+@pytest.mark.parametrize(
+    ("words", "config", "names"),
+    [
+        (["--layout", "oscd", "--layout", "pair"], "", ("oscd", "pair")),
+        ([], "[prepare]\nlayout = 'pair'", ("pair",)),
+        ([], "[prepare]\nlayout = ['chips', 'pair']", ("chips", "pair")),
+        ([], "", ("stack",)),
+    ],
+)
+def test_the_command_takes_several_layouts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], config: str, names: tuple[str, ...]
+) -> None:
+    asked: list[Preparation] = []
+    monkeypatch.setattr("sentinel_match.stack.prepare.prepare", lambda _ties, _out, wanted, **_: asked.append(wanted))
+    (tmp_path / "c.toml").write_text(config)
+    command = ["--config", str(tmp_path / "c.toml"), "prepare", "ties.gpkg", "-o", str(tmp_path / "out"), *words]
+    CliRunner().invoke(main, command)
+    assert [names] == [wanted.layout_names for wanted in asked]
+
+
 def test_every_image_is_a_valid_cloud_optimized_geotiff(stacks: Path) -> None:
     for path in [*(stacks / "stack").glob("*.tif"), *(stacks / "pair" / "pair").glob("*.tif")]:
         with rasterio.open(path) as file:
@@ -445,6 +479,8 @@ def test_ground_that_does_not_meet_is_said(tmp_path: Path) -> None:
         ({"resolution": "10 m"}, "must be metres per pixel"),
         ({"normalise": "best"}, "must be one of none, irmad, histogram"),
         ({"layout": "tiles"}, "must be one of stack, oscd, chips, pair"),
+        ({"layout": ("pair", "tiles")}, "layout is 'tiles', and must be one of stack, oscd, chips, pair"),
+        ({"layout": 1}, "must be names of layouts"),
         ({"chip_size": 2.5}, "must be a whole number"),
         ({"masking": 60}, r"must be Masking\(...\)"),
     ],
