@@ -7,6 +7,7 @@
     │   ├── NotAProduct            neither a Sentinel-2 product nor a raster (an HTML page, an empty folder, …)
     │   ├── BrokenProduct          a product, but its archive or its XML is damaged, incomplete or hostile
     │   ├── MissingBand            the product has no such band, or its file is absent
+    │   ├── BandNotChosen          two images share several bands, and none was named
     │   ├── DamagedImage           a JP2 or raster whose pixels cannot be decoded
     │   ├── DecoderMissing         glymur finds no OpenJPEG library
     │   ├── NoGeoreference         an image without a position where one is needed
@@ -117,6 +118,18 @@ class MissingBand(InputError):
 
 
 @dataclass(eq=False)
+class BandNotChosen(_TwoScenes, InputError):
+    """Two images share several bands, and nothing says which is to be compared."""
+
+    shared: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Say it in one sentence, with the bands there are."""
+        names = ", ".join(self.shared)
+        return f"{self.left} and {self.right} share several bands ({names}): name the one to compare by --band."
+
+
+@dataclass(eq=False)
 class DamagedImage(InputError):
     """A JP2 or raster whose pixels cannot be decoded."""
 
@@ -138,11 +151,17 @@ class NoGeoreference(InputError):
     """An image without a position where one is needed."""
 
     path: str
+    remedy: str = ""
+    """What would give it one, as the end of a sentence."""
 
-    sentence = (
-        "{path} has no georeference (CRS and transform), so its position on the ground is unknown; "
-        "`sentinel-match images` compares images without one."
-    )
+    def __str__(self) -> str:
+        """Say it in one sentence, with what would give it one, or do without."""
+        if self.remedy:
+            return f"{self.path} has no georeference that can be used: {self.remedy}."
+        return (
+            f"{self.path} has no georeference (CRS and transform), so its position on the ground is unknown; "
+            "`sentinel-match images` compares images without one."
+        )
 
 
 @dataclass(eq=False)
@@ -157,8 +176,8 @@ class TooFine(InputError):
     """Metres."""
 
     sentence = (
-        "{band} of {product} has pixels of {native} m, and --resolution {wanted} is finer: upsampled pixels would "
-        "draw every shift towards whole ones."
+        "{band} of {product} has pixels of {native} m, and --resolution {wanted} is finer: upsampled pixels "
+        "would draw every shift towards whole ones."
     )
 
 

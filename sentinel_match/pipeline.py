@@ -171,7 +171,7 @@ def _check_overlap(left: Scene, right: Scene) -> None:
     footprints = []
     for scene in (left, right):
         if scene.footprint is None:
-            raise NoGeoreference(str(scene.path))
+            raise NoGeoreference(str(scene.path), scene.remedy)
         footprints.append(scene.footprint)
     if footprints[0].intersection(footprints[1]) is None:
         raise NoOverlap(left.id, right.id)

@@ -127,7 +127,7 @@ def prepare(pair: ListedPair, sampling: Sampling, cache: Cache | None = None) ->
     scenes = pair.left, pair.right
     for scene in scenes:
         if scene.geobox is None:
-            raise NoGeoreference(str(scene.path))
+            raise NoGeoreference(str(scene.path), scene.remedy)
     names = band_names(pair.band)
     resolution = sampling.resolution or max(
         working_resolution(source_of(scene, name).grid) for scene in scenes for name in names

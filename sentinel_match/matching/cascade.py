@@ -25,7 +25,7 @@ from sentinel_match.matching import cells
 from sentinel_match.matching.cell_matching import PRECISE_TOLERANCE, CellMatching
 from sentinel_match.matching.correspondences import CASCADE, Correspondences, MatchInput, Method, available_matcher
 from sentinel_match.matching.unguided import Search, relate
-from sentinel_match.matching.view import View
+from sentinel_match.matching.view import View, no_contrast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -79,6 +79,8 @@ def correspond(
     if method.guided:
         prior = _narrow(prior, left, right, method.device)
     pair = CellMatching(left, right, method, cache, progress, prior, cells.choose_cells(a, b, method.cells))
+    if flat := no_contrast(a, b):
+        return pair.nothing(flat)
     searchers = [
         m for m in (available_matcher(name, method.device) for name in (CHECKING_MATCHER, DECIDING_MATCHER)) if m
     ]
@@ -179,7 +181,7 @@ def _search(pair: CellMatching, methods: Sequence[Matcher]) -> Correspondences:
         )
         if relation.model is not None:
             p, q = to_metres(a.geobox, left[inlier]), to_metres(b.geobox, right[inlier])
-            turn = f"turned by {relation.angle:.1f} degrees"
+            turn = f"turned by {round(relation.angle or 0.0, 1) or 0.0:.1f} degrees"  # never -0.0
             why = f"{name} without a prior, {turn}, confirmed by {STARTING_MATCHER}"
             return replace(matches, model=robust.fit(kind, p, q), why=why)
     return matches

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sentinel_match.errors import MissingBand, NoOverlap, TooFine
+from sentinel_match.errors import BandNotChosen, MissingBand, NoOverlap, TooFine
 from sentinel_match.geometry.grids import covering, metric, same_lattice, working_resolution
 from sentinel_match.matching import cells
 from sentinel_match.matching.correspondences import MatchInput
@@ -39,6 +39,7 @@ def common_band(left: Scene, right: Scene, wanted: str | None) -> str:
 
     Raises:
         MissingBand: there is none.
+        BandNotChosen: there are several, of which none is a band of Sentinel-2.
     """
     if wanted is not None:
         names = band_names(wanted)
@@ -50,6 +51,11 @@ def common_band(left: Scene, right: Scene, wanted: str | None) -> str:
     common = [name for name in PREFERRED_BANDS if all(name in names for names in available)]
     if common:
         return common[0]
+    shared = [name for name in dict.fromkeys(b.name for b in left.bands) if name in available[1]]
+    if len(shared) == 1:
+        return shared[0]
+    if shared:
+        raise BandNotChosen(left.id, right.id, tuple(shared))
     lacking, other = (left, right) if not available[0] else (right, left)
     wanted = "/".join(sorted(available[other is right])) or PREFERRED_BANDS[0]
     raise MissingBand(lacking.id, wanted, tuple(sorted(available[lacking is right])))
@@ -100,7 +106,7 @@ def load_both(
     resolution = options.resolution or max(native)
     for scene, metres in zip((left, right), native, strict=True):
         if resolution < 0.99 * metres:
-            raise TooFine(scene.id, options.band, metres, resolution)
+            raise TooFine(scene.id, options.band, float(f"{metres:.4g}"), resolution)
     images = []
     for k, scene in enumerate((left, right)):
         progress("read", k, 2)

@@ -25,7 +25,7 @@ from sentinel_match.matchers.phase import Phase
 from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.matchers.validity import filled
 from sentinel_match.matching.plane_model import LARGEST_ZOOM, homogeneous, is_plausible, rotation_angle, zoom
-from sentinel_match.matching.view import SEARCH_WINDOW_SIDE, View, reduced, shared_windows, shift, turned
+from sentinel_match.matching.view import SEARCH_WINDOW_SIDE, View, no_contrast, reduced, shared_windows, shift, turned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -150,7 +150,7 @@ def relate(left: View, right: View, search: Search) -> Relation:
     agreeing = {rotation: int(attempt.inlier.sum()) for rotation, attempt in attempts.items()}
     if best is None or model is None:
         best = min(attempts.values(), key=lambda a: a.rank)
-        why = f"at most {max(agreeing.values())} of their matches agree, and their windows do not"
+        why = no_contrast(a, b) or f"at most {max(agreeing.values())} of their matches agree, and their windows do not"
         none = np.zeros(len(best.score), bool)
         return Relation(best.keypoints, best.pairs, best.score, none, None, None, agreeing, why)
     second = _compare_under([(a, b)], model, search, 2 * AGREEMENT_TOLERANCE * b.scale, description)

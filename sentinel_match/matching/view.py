@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sentinel_match.geometry.transform import PlaneTransform
+    from sentinel_match.raster.raster import Raster
 
 SEARCH_WINDOW_SIDE = 640
 """Side in pixels of the windows that big images are matched in at full resolution."""
@@ -65,6 +66,27 @@ class View:
         rows, cols = (slice(max(a, 0), max(a + n, 0)) for a, n in ((row, height), (col, width)))
         pixels = np.asarray(self.pixels[rows, cols], np.float32)
         return View(pixels, np.asarray(self.valid[rows, cols]), self.matrix @ shift(cols.start, rows.start))
+
+
+def no_contrast(left: View | Raster, right: View | Raster) -> str:
+    """Say which of two images shows one value only, as the end of a sentence; empty where both show more."""
+    flat = [name for name, image in (("left", left), ("right", right)) if _is_flat(image.pixels, image.valid)]
+    if not flat:
+        return ""
+    sides = "either image" if len(flat) == 2 else f"the {flat[0]} image"
+    return f"there is no contrast in {sides}, whose clear pixels all have one value"
+
+
+def _is_flat(pixels: NDArray[Any], valid: NDArray[np.bool_]) -> bool:
+    """Tell whether there are valid pixels, and all have one value; most images show another in the first rows."""
+    first = None
+    for top in range(0, len(valid), 512):
+        values = np.asarray(pixels[top : top + 512])[np.asarray(valid[top : top + 512])]
+        if values.size and first is None:
+            first = values[0]
+        if (values != first).any():
+            return False
+    return first is not None
 
 
 def reduced(view: View, size: int | tuple[int, int] | None) -> View:

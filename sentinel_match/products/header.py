@@ -7,15 +7,17 @@ import warnings
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
-from odc.geo.geobox import GeoBox
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from sentinel_match.geometry.grids import ground_resolution
 from sentinel_match.products.opening import open_raster
+from sentinel_match.products.placement import place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from odc.geo.geobox import GeoBox
 
 _DATASET_MASK = {MaskFlags.per_dataset}
 """What GDAL says of a mask of its own; of an alpha band it says ``alpha`` besides."""
@@ -28,7 +30,7 @@ class ImageHeader:
     shape: tuple[int, int]
     """(rows, columns)."""
     geobox: GeoBox | None
-    """``None`` without CRS and transform."""
+    """``None`` without CRS and transform, or control points that lie on a grid."""
     count: int
     """Number of bands."""
     nodata: float | None
@@ -44,6 +46,12 @@ class ImageHeader:
     """1-based band that says how opaque the others are: none of what was seen."""
     is_masked: bool = False
     """Whether a mask inside the file, or beside it (``.msk``), says what is data."""
+    is_complex: bool = False
+    """Whether its values are complex numbers."""
+    remedy: str = ""
+    """What would give it a grid where it has none, as the end of a sentence."""
+    notes: tuple[str, ...] = ()
+    """What a user should know of its grid and its values."""
 
     @property
     def resolution(self) -> float:
@@ -65,13 +73,14 @@ def read_header(path: str) -> ImageHeader:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)  # the header says it: geobox is None
             with open_raster(path) as source:
-                georeferenced = source.crs is not None and not source.transform.is_identity
-                geobox = GeoBox.from_rio(source) if georeferenced else None
+                placement = place(source)
+                is_complex = any(name.startswith("complex") for name in source.dtypes)
+                notes = (placement.note, "its values are complex: their amplitude is taken" if is_complex else "")
                 interpretations = list(source.colorinterp)
                 alpha = interpretations.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in interpretations else None
                 header = ImageHeader(
                     source.shape,
-                    geobox,
+                    placement.geobox,
                     source.count,
                     source.nodata,
                     source.tags(),
@@ -81,6 +90,9 @@ def read_header(path: str) -> ImageHeader:
                     units=tuple(text or "" for text in source.units),
                     alpha=alpha if source.count > 1 else None,
                     is_masked=any(set(flags) == _DATASET_MASK for flags in source.mask_flag_enums),
+                    is_complex=is_complex,
+                    remedy=placement.remedy,
+                    notes=tuple(filter(None, notes)),
                 )
     except RasterioError as error:
         raise ValueError(str(error)) from error

@@ -21,6 +21,7 @@ from sentinel_match.products.layers import (
 from sentinel_match.products.opening import RefusedRaster
 from sentinel_match.products.scene import Asset, Band, Scene
 from sentinel_match.products.tiling import TILE_PATTERN
+from sentinel_match.products.variables import read_variables, variables_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,7 +58,14 @@ def read_loose(path: Path) -> Scene:
         NotAProduct: GDAL cannot open it.
         BrokenProduct: it is not opened, whatever GDAL would make of it.
     """
-    header, layer = open_header(path), layer_of(path)
+    try:
+        header = open_header(path)
+    except NotAProduct:
+        scene = read_variables(path, variables_of(path))
+        if scene is None:
+            raise
+        return scene
+    layer = layer_of(path)
     match = SENTINEL2.fullmatch(path.stem)
     named = layer if layer and layer.kind == "band" and layer.product != COLOUR else None
     bare = named is not None and not named.stem  # B04.tif exists in every folder
@@ -74,7 +82,8 @@ def read_loose(path: Path) -> Scene:
         spacecraft=identity_of(named.folder, "").spacecraft if named and bare else spacecraft_of(path.stem),
         geobox=header.geobox,
         position=None if header.geobox else _exif_position(header.tags),
-        notes=notes,
+        notes=notes + header.notes,
+        remedy=header.remedy,
     )
 
 
@@ -137,6 +146,7 @@ def bands_of(path: Path, header: ImageHeader, layer: Layer | None, *, is_tile: b
                 alpha=header.alpha,
                 is_masked=header.is_masked,
                 is_reflectance=is_reflectance,
+                alias=header.descriptions[index - 1],
             )
         )
     return tuple(bands)

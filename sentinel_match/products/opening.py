@@ -35,6 +35,9 @@ DRIVERS = re.findall(
 )
 """Formats whose file holds the pixels, or says where they are in a file of the same stem."""
 
+VARIABLE_DRIVERS = {"netcdf": "netCDF", "hdf5": "HDF5Image", "hdf4_sds": "HDF4Image", "gpkg": "GPKG"}
+"""Formats of several images in a file, by how GDAL's name of one of them begins."""
+
 PROGRAM = (b"<vrtdataset", b"<gdal_", b"<wcs_", b"<wms", b"<wmts", b"<ogr", b"<gdaltileindexdataset", b"<mrf_meta")
 """How text begins that tells GDAL what to read elsewhere."""
 
@@ -96,7 +99,8 @@ def open_raster(path: Path | str, **options: Any) -> Iterator[DatasetReader]:
     """Open a raster for reading.
 
     Args:
-        path: a file on this machine, or GDAL's path to a member of a zip on this machine.
+        path: a file on this machine, or GDAL's path to a member of a zip or to one of several images in a file on this
+            machine.
         options: GDAL's, for opening.
 
     Raises:
@@ -142,6 +146,9 @@ def _checked(path: Path | str) -> tuple[Path | str, list[str]]:
         if zip_of(str(path)) is None:
             raise RefusedRaster(ONLY_LOCAL)
         return path, DRIVERS
+    if (file := _file_of_variable(str(path))) is not None:
+        refuse_program(file)
+        return path, [VARIABLE_DRIVERS[str(path).partition(":")[0].lower()]]
     if reason := why_no_file(Path(path)):
         raise RefusedRaster(reason)
     path = Path(path).absolute()  # so that GDAL takes no name for a connection
@@ -152,6 +159,16 @@ def _checked(path: Path | str) -> tuple[Path | str, list[str]]:
     refuse_program(path)
     _check_beside(path)
     return path, DRIVERS
+
+
+def _file_of_variable(name: str) -> Path | None:
+    """Find the file of which GDAL names one of several images; ``None`` where it is no such name."""
+    driver, _, rest = name.partition(":")
+    if driver.lower() not in VARIABLE_DRIVERS:
+        return None
+    ends = [k for k, letter in enumerate(rest) if letter == ":"]
+    files = (Path(rest[:end].strip('"')) for end in ends)  # a name of a drive or a file may have a colon too
+    return next((file for file in files if file.is_file()), None)
 
 
 def _head(path: Path) -> bytes:

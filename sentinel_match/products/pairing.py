@@ -140,7 +140,7 @@ def pair_of(left: Scene, right: Scene) -> Pair:
         return pair
     for scene in (left, right):
         if scene.position is None:
-            raise NoGeoreference(str(scene.path))
+            raise NoGeoreference(str(scene.path), scene.remedy)
     return _draft(left, right, labels, 0.0, _distance_km(left, right))
 
 

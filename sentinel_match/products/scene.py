@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -10,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from sentinel_match.errors import DamagedImage, MissingBand
 from sentinel_match.products.files import why_no_file
+from sentinel_match.products.layers import COLOURS
 from sentinel_match.products.zips import gdal_path, open_zip
 
 if TYPE_CHECKING:
@@ -20,6 +22,12 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from sentinel_match.geometry.footprint import Footprint
+
+
+def band_name(text: str) -> str:
+    """Name a band as Sentinel-2 does, whatever it is called: ``B4``, ``b04``, ``Red`` and ``red`` are ``B04``."""
+    name = COLOURS.get(re.sub(r"[^a-z0-9]", "", text.lower()), text.strip().upper())
+    return re.sub(r"^B(\d)$", r"B0\1", name)
 
 
 @dataclass(frozen=True)
@@ -36,10 +44,14 @@ class Asset:
     """Bytes the product's manifest promises; a smaller ``size`` is a truncated download."""
     checksum: str | None = None
     """What the manifest promises, as ``MD5:hex`` or ``SHA3-256:hex`` (upper-case name, lower-case hex)."""
+    variable: str | None = None
+    """One of several images within the file (netCDF, HDF5), as GDAL names it with its file."""
 
     @property
     def gdal(self) -> str:
         """Return the path that GDAL opens."""
+        if self.variable is not None:
+            return self.variable
         return str(self.path) if self.member is None else gdal_path(self.path, self.member)
 
     @property
@@ -86,6 +98,8 @@ class Asset:
         return _digest(self, status.st_size, status.st_mtime_ns)
 
     def __str__(self) -> str:
+        if self.variable is not None:
+            return self.variable
         return str(self.path) if self.member is None else f"{self.path}!{self.member}"
 
 
@@ -150,6 +164,8 @@ class Band:
     """Whether a mask of the file's own (inside it, or a ``.msk`` beside it) says where there is data."""
     is_reflectance: bool = False
     """Whether the file, or the maker of a delivery, says that the values are reflectance; a product's are anyway."""
+    alias: str = ""
+    """What else the file calls it, by which it may be asked for: its description."""
 
 
 @dataclass(frozen=True)
@@ -220,6 +236,8 @@ class Scene:
     """(lon, lat) in degrees of an image that carries nothing but an EXIF position."""
     notes: tuple[str, ...] = ()
     """What a user should know: grid disagreements, absent files, duplicates left out."""
+    remedy: str = ""
+    """What would give an image without georeference one, as the end of a sentence; empty where nothing is known."""
 
     @property
     def name(self) -> str:
@@ -237,14 +255,19 @@ class Scene:
     def band(self, name: str, resolution: float | None = None) -> Band:
         """Find the band of that name: the finest file, or the coarsest one at least as fine as ``resolution``.
 
-        In a loose raster a number is the place in the file, whatever the band there is called.
+        In a loose raster a number is the place in the file, whatever the band there is called. Where no band has just
+        that name, ``B4``, ``b04`` and ``red`` are all ``B04``.
 
         Raises:
             MissingBand: no file of that band is present.
         """
-        candidates = sorted((b for b in self.bands if b.name == name.upper()), key=lambda b: b.resolution)
+        finest_first = sorted(self.bands, key=lambda b: b.resolution)
+        candidates = [b for b in finest_first if b.name.upper() == name.upper()]
         if not candidates and not self.level:
             candidates = [b for b in self.bands if str(b.index) == name]
+        if not candidates:
+            wanted = band_name(name)
+            candidates = [b for b in finest_first if wanted in {band_name(b.name), band_name(b.alias)}]
         if not candidates:
             raise MissingBand(self.id, name, tuple(dict.fromkeys(b.name for b in self.bands)))
         fine = [b for b in candidates if resolution is not None and b.resolution <= resolution * 1.001]

@@ -6,9 +6,10 @@ numbers they would differ by season.
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import cv2
@@ -19,15 +20,19 @@ from odc.geo.geobox import GeoBox
 from sentinel_match.errors import DamagedImage, MissingBand
 from sentinel_match.geometry.grids import ground_resolution, on_lattice, plain
 from sentinel_match.products.header import read_header
+from sentinel_match.products.scene import band_name
 from sentinel_match.raster.jp2 import Window, check_size, read_mask, read_rasterio
 from sentinel_match.raster.resample import Pixels, strips
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from sentinel_match.products.scene import Band, Scene
+
+log = logging.getLogger(__name__)
 
 INDEX_BANDS = {"NDVI": ("B08", "B04"), "NDWI": ("B03", "B08"), "NDSI": ("B03", "B11")}
 """Normalised differences, (first - second) / (first + second): Rouse et al. 1974; McFeeters 1996; Hall et al. 1995."""
@@ -65,6 +70,8 @@ class Source:
         for band in self.bands if total.size else ():
             numbers = read_rasterio(band.asset, part, index=band.index)
             known |= _is_known(band, numbers)
+            if numbers.dtype.kind == "c":
+                numbers = np.abs(numbers)
             total += (numbers.astype(np.float32) + np.float32(band.offset)) / np.float32(band.quantification)
         total /= len(self.bands)
         first = self.bands[0]
@@ -133,15 +140,17 @@ def source_of(scene: Scene, name: str, resolution: float | None = None) -> Sourc
         MissingBand: the scene has no such band, or not all that an index needs.
         DamagedImage: a file cannot be opened, or is shorter than it should be.
     """
+    if not scene.level:
+        _tell_notes(scene.id, scene.path, scene.notes)
     if name.lower().endswith(GRADIENT):
         base = source_of(scene, name[: -len(GRADIENT)], resolution)
         return Computed((base,), base.target(resolution), _gradient, margin=1)
     name = name.upper()
-    if any(band.name == name for band in scene.bands):
+    if any(band.name.upper() == name for band in scene.bands):
         return _band(scene, name, resolution)
     if name in INDEX_BANDS:
         needed = _index_bands(scene, name)
-        if missing := [band for band in needed if band not in _names(scene)]:
+        if missing := [band for band in needed if not _has(scene, band)]:
             raise MissingBand(scene.id, f"{missing[0]} for {name}", available(scene))
         return _computed(tuple(_band(scene, b, resolution) for b in needed), resolution, _normalised_difference)
     if name == COMPONENT:
@@ -159,8 +168,15 @@ def is_reflectance(scene: Scene, source: Source | Computed) -> bool:
     return isinstance(source, Source) and (by_product or all(band.is_reflectance for band in source.bands))
 
 
+@lru_cache(maxsize=4096)
+def _tell_notes(name: str, _path: Path, notes: tuple[str, ...]) -> None:
+    """Warn, once a process, of what a user should know of an image before it is read."""
+    for note in notes:
+        log.warning("%s: %s", name, note)
+
+
 def band_names(text: str) -> tuple[str, ...]:
-    """Split a list like ``B04,b08,NDVI-gradient`` into names as :func:`source_of` takes them, each once.
+    """Split a list like ``B04,b8,red,NDVI-gradient`` into names as :func:`source_of` takes them, each once.
 
     Raises:
         ValueError: there is none.
@@ -168,16 +184,23 @@ def band_names(text: str) -> tuple[str, ...]:
     names = [part.strip() for part in text.split(",") if part.strip()]
     if not names:
         raise ValueError(f"{text!r} names no band: give names such as B04 or NDVI, with commas between them")
-    tidy = [n[: -len(GRADIENT)].upper() + GRADIENT if n.lower().endswith(GRADIENT) else n.upper() for n in names]
+    tidy = [band_name(n[: -len(GRADIENT)]) + GRADIENT if n.lower().endswith(GRADIENT) else band_name(n) for n in names]
     return tuple(dict.fromkeys(tidy))
 
 
 def available(scene: Scene) -> tuple[str, ...]:
     """List the names that can be read: bands, then what can be computed of them (each also with ``-gradient``)."""
     names = _names(scene)
-    computed = [name for name in INDEX_BANDS if {*_index_bands(scene, name)} <= {*names} and name not in names]
+    computable = [name for name in INDEX_BANDS if all(_has(scene, band) for band in _index_bands(scene, name))]
+    computed = [name for name in computable if name not in names]
     reflectance = [n for n in names if n not in NOT_GROUND]
     return (*names, *computed, *([COMPONENT] if len(reflectance) > 1 or "TCI" in names else []))
+
+
+def _has(scene: Scene, name: str) -> bool:
+    """Tell whether a scene has a band of that name, or one that is called so besides."""
+    wanted = band_name(name)
+    return any(wanted in {band_name(band.name), band_name(band.alias)} for band in scene.bands)
 
 
 def _names(scene: Scene) -> tuple[str, ...]:
@@ -194,8 +217,8 @@ def _is_known(band: Band, numbers: NDArray[Any]) -> NDArray[np.bool_]:
 
 def _index_bands(scene: Scene, name: str) -> tuple[str, ...]:
     """List what an index needs: Landsat 8's near infrared is that of B8A, where there is no B08."""
-    names = _names(scene)
-    return tuple("B8A" if b == "B08" and b not in names and "B8A" in names else b for b in INDEX_BANDS[name])
+    narrow = not _has(scene, "B08") and _has(scene, "B8A")
+    return tuple("B8A" if band == "B08" and narrow else band for band in INDEX_BANDS[name])
 
 
 def _at(grid: GeoBox, resolution: float | None) -> GeoBox:

@@ -154,7 +154,9 @@ def read_rasterio(
         elif not dataset.driver.startswith("JP2"):
             workers = 1  # PNG and JPEG can only be decoded from their beginning
         if out is None:
-            kind = np.dtype(dataset.dtypes[index - 1])
+            name = dataset.dtypes[index - 1]
+            # numpy has no complex integers, and GDAL gives them as it gives complex numbers
+            kind = np.dtype("complex64" if name.startswith("complex_int") else name)
             if (size := window.height * window.width * kind.itemsize) > ASKED_FOR:
                 memory.require(size)
             out = np.empty((window.height, window.width), kind)

@@ -230,7 +230,7 @@ def _unusable(file: TiesFile | None, reason: str) -> Exception:
 def _bands(left: Scene, right: Scene, wanted: Preparation) -> tuple[str, ...]:
     """List what was asked for, or all bands that both have and that show the ground, in the order of wavelengths."""
     if wanted.bands:
-        return band_names(wanted.bands) if isinstance(wanted.bands, str) else tuple(dict.fromkeys(wanted.bands))
+        return band_names(wanted.bands if isinstance(wanted.bands, str) else ",".join(wanted.bands))
     both = {b.name for b in left.bands} & {b.name for b in right.bands}
     spectral = [name for name in SPECTRAL_BANDS if name in both]
     names = spectral or [b.name for b in left.bands if b.name in both - NOT_GROUND]
@@ -243,7 +243,7 @@ def _sources(scene: Scene, bands: tuple[str, ...], resolution: float | None) -> 
     sources = tuple(source_of(scene, name, resolution) for name in bands)
     for source in sources:
         if source.grid.crs is None:
-            raise NoGeoreference(str(scene.path))
+            raise NoGeoreference(str(scene.path), scene.remedy)
     return sources
 
 

@@ -22,6 +22,7 @@ from sentinel_match.matchers.phase import Phase
 from sentinel_match.matching.cascade import correspond
 from sentinel_match.matching.correspondences import MatchInput, Method
 from sentinel_match.products.catalogue import find_scenes
+from sentinel_match.products.scene import band_name
 from sentinel_match.raster.bands import source_of
 from sentinel_match.raster.load import load
 from sentinel_match.raster.masks import Masking
@@ -233,7 +234,8 @@ def _pictures(
     scene: Scene, bands: Sequence[str], resolution: float | None, masking: Masking, cache: Cache | None
 ) -> list[Picture]:
     available = {b.name for b in scene.bands}
-    names = [b for b in bands or TRAINING_BANDS if b in available] or ([] if bands else sorted(available))
+    wanted = map(band_name, bands or TRAINING_BANDS)
+    names = [b for b in wanted if b in available] or ([] if bands else sorted(available))
     sizes = [resolution or working_resolution(source_of(scene, name).grid) for name in names]  # on plain grids
     images = [
         (name, load(scene, name, resolution=size, masking=masking, cache=cache))

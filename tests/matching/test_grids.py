@@ -17,7 +17,9 @@ from odc.geo.geobox import GeoBox
 from rasterio.warp import Resampling, reproject
 
 from sentinel_match import matchers
+from sentinel_match.errors import NoMatch
 from sentinel_match.geometry.grids import metric, on_lattice, same_lattice, working_resolution
+from sentinel_match.images import ImageMatcher
 from sentinel_match.options import Options
 from sentinel_match.pipeline import match_scenes
 from sentinel_match.products.catalogue import read_scene
@@ -171,3 +173,16 @@ def test_cases_of_real_users_get_the_plain_answer(case: str, shared: Path, tmp_p
     assert summary["gsd_m"] == 10
     shift = summary["median_dx_m"], summary["median_dy_m"]
     assert shift == pytest.approx(CASES[case], abs=0.35)
+
+
+@pytest.mark.parametrize("side", ["left", "right", "either"])
+def test_a_constant_image_has_no_contrast(side: str, plain: tuple[Path, Path], tmp_path: Path) -> None:
+    grid = grid_of(plain[0])
+    flat = written(tmp_path / "flat.tif", np.full(grid.shape, 700, np.uint16), grid)
+    left = plain[0] if side == "right" else flat
+    right = plain[1] if side == "left" else flat
+    with pytest.raises(NoMatch, match=rf"there is no contrast in .*{side} image"):
+        match_scenes(left, right)
+    matches = ImageMatcher("sift", "cpu").match_images(left, right)
+    assert matches.model is None
+    assert "no contrast" in matches.why

@@ -1,0 +1,100 @@
+"""Where an image lies that has no grid of its own: by ground control points, or what would give it one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from sentinel_match.geometry.grids import transformed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+CONTROL_TOLERANCE_PX = 0.25
+"""A grid stands for control points that are off it by no more, the worst of them."""
+ZONE = "EPSG:326ZZ"
+"""A zone that the user has to choose."""
+
+
+class Placement(NamedTuple):
+    """What a header says of an image's place."""
+
+    geobox: GeoBox | None
+    remedy: str = ""
+    """What would give it a grid, as the end of a sentence; empty where it has one, or nothing is known."""
+    note: str = ""
+    """What a user should know of the grid."""
+
+
+def place(source: Any) -> Placement:
+    """Find the grid of an open rasterio dataset, or what to do about it.
+
+    Ground control points that lie on a grid are one. Where they bend, and where a sensor model or arrays of positions
+    tell the place, GDAL has a command that rectifies the image.
+    """
+    if source.crs is not None and not source.transform.is_identity:
+        return Placement(GeoBox.from_rio(source))
+    points, crs = source.gcps
+    if not points or crs is None:
+        return Placement(None, _remedy(source, bool(points)))
+    affine, distance = _grid_through(points)
+    name, count = f"EPSG:{crs.to_epsg()}" if crs.to_epsg() else crs.to_wkt(), f"{len(points)} ground control points"
+    if affine is not None and distance <= CONTROL_TOLERANCE_PX:
+        return Placement(GeoBox(source.shape, affine, name), note=f"placed by its {count}, which lie on one grid")
+    reason = f"are off any grid by up to {distance:.1f} pixels" if affine is not None else "do not suffice for a grid"
+    zone = _zone(crs, np.mean([(p.x, p.y) for p in points], axis=0))
+    return Placement(None, f"its {count} {reason}; {_warped(source.name, '', zone)}")
+
+
+def _remedy(source: Any, has_points: bool) -> str:
+    """Say what would give a dataset a grid that says in another way where it is, as the end of a sentence."""
+    if has_points:
+        return f"its ground control points have no CRS; {_warped(source.name, f'-s_srs {ZONE} ', ZONE)}"
+    if source.rpcs is not None:
+        zone = _zone("EPSG:4326", (source.rpcs.long_off, source.rpcs.lat_off))
+        return f"it has a sensor model (RPC) only; {_warped(source.name, '-rpc ', zone)}"
+    if source.tags(ns="GEOLOCATION"):
+        return f"it has arrays of positions only; {_warped(source.name, '-geoloc ', ZONE)}"
+    if not source.transform.is_identity:
+        return f"it has a transform and no CRS; `rio edit-info --crs {ZONE} {source.name}` says which"
+    return ""
+
+
+def _grid_through(points: Sequence[Any]) -> tuple[Affine | None, float]:
+    """Fit a grid to control points, and measure by how many pixels the worst is off it; ``None`` if too few."""
+    pixels = np.array([(p.col, p.row, 1.0) for p in points])
+    ground = np.array([(p.x, p.y) for p in points])
+    if np.linalg.matrix_rank(pixels) < 3:
+        return None, np.inf
+    origin = ground.mean(0)  # large coordinates cost digits
+    steps = np.linalg.lstsq(pixels, ground - origin, rcond=None)[0]
+    (a, d), (b, e), (c, f) = steps[0], steps[1], steps[2] + origin
+    affine = Affine(*(_tidy(v) for v in (a, b, c, d, e, f)))
+    if abs(affine.determinant) == 0:
+        return None, np.inf
+    return affine, float(np.hypot(*(transformed(~affine, ground) - pixels[:, :2]).T).max())
+
+
+def _tidy(number: float) -> float:
+    """Round off what a fit adds to a whole number: grids of one zone must meet."""
+    return float(f"{number:.10g}") if abs(number) > 1e-9 else 0.0
+
+
+def _warped(path: str, how: str, to: str) -> str:
+    return f"rectify it first: `gdalwarp {how}-t_srs {to} -r cubic {path} rectified.tif`"
+
+
+def _zone(crs: Any, at: Any) -> str:
+    """Name the UTM zone of a position, or the CRS itself where it is projected."""
+    from pyproj import CRS, Transformer
+
+    known = CRS.from_user_input(crs)
+    if known.is_projected and known.to_epsg():
+        return f"EPSG:{known.to_epsg()}"
+    longitude, latitude = Transformer.from_crs(known, "EPSG:4326", always_xy=True).transform(*at)
+    if not np.isfinite([longitude, latitude]).all():
+        return ZONE
+    return f"EPSG:{326 if latitude >= 0 else 327}{int((longitude + 180) // 6) % 60 + 1:02d}"

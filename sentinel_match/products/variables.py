@@ -1,0 +1,71 @@
+"""Files of several images: the variables of a netCDF or HDF5, each a band by its own name."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from typing import TYPE_CHECKING
+
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+from sentinel_match.geometry.footprint import Footprint
+from sentinel_match.products.header import read_header
+from sentinel_match.products.opening import RefusedRaster, open_raster
+from sentinel_match.products.scene import Asset, Band, Scene
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def variables_of(path: Path) -> tuple[str, ...]:
+    """List the images within a file that is none itself, as GDAL names them; empty where there are none."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with open_raster(path) as source:
+                return tuple(source.subdatasets)
+    except (RasterioError, RefusedRaster):
+        return ()
+
+
+def read_variables(path: Path, variables: tuple[str, ...]) -> Scene | None:
+    """Read a file of several images as a scene: each variable is a band of its name; ``None`` where none can be read.
+
+    A variable of several layers has a band for each, ``name.1``, ``name.2``, ….
+
+    Args:
+        path: of the file.
+        variables: what :func:`variables_of` lists.
+    """
+    size, bands = path.stat().st_size, []
+    for variable in variables:
+        try:
+            header = read_header(variable)
+        except ValueError:
+            continue
+        name = re.split(r"[:/]", variable)[-1]
+        names = [name] if header.count == 1 else [f"{name}.{i + 1}" for i in range(header.count)]
+        asset = Asset(path, size=size, variable=variable)
+        bands += [
+            Band(name, header.resolution, asset, header.geobox, nodata=header.nodata, index=i + 1)
+            for i, name in enumerate(names)
+        ]
+    if not bands:
+        return None
+    listed = ", ".join(band.name for band in bands)
+    grids = [band.geobox for band in bands if band.geobox is not None]
+    example = bands[0].asset.gdal
+    return Scene(
+        id=path.stem,
+        path=path,
+        level="",
+        footprint=Footprint.from_geobox(grids[0]) if grids else None,
+        footprint_source="raster" if grids else "none",
+        bands=tuple(bands),
+        geobox=grids[0] if grids else None,
+        notes=(f"it holds the variables {listed}; --band names one",),
+        remedy=""
+        if grids
+        else f"none of its variables ({listed}) has a CRS that GDAL understands; give the one you want one: "
+        f"`gdal_translate -a_srs EPSG:326ZZ {example} {bands[0].name}.tif`",
+    )

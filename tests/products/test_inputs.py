@@ -1,0 +1,161 @@
+"""What else is an image: several variables in a file, complex values, ground control points, bands by other names."""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import rasterio
+import rasterio.shutil
+from affine import Affine
+from rasterio.control import GroundControlPoint
+from rasterio.errors import NotGeoreferencedWarning
+
+from sentinel_match.errors import BandNotChosen, MissingBand, NoGeoreference, NotAProduct
+from sentinel_match.matching.inputs import common_band
+from sentinel_match.pipeline import match_scenes
+from sentinel_match.products.catalogue import read_scene
+from sentinel_match.raster.bands import available, band_names, source_of
+from sentinel_match.raster.raster import read
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+ZONE, PLACE = "EPSG:32633", Affine(10, 0, 343000, 0, -10, 5851000)
+NUMBERS = np.random.default_rng(0).integers(1, 5000, (2, 40, 50)).astype(np.uint16)
+
+
+def written(path: Path, pixels: NDArray[Any], descriptions: tuple[str, ...] = (), **profile: Any) -> Path:
+    count, rows, cols = pixels.shape
+    profile = {"driver": "GTiff", "dtype": pixels.dtype, "crs": ZONE, "transform": PLACE, **profile}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(path, "w", height=rows, width=cols, count=count, **profile) as file:
+            file.write(pixels)
+            for k, text in enumerate(descriptions, 1):
+                file.set_band_description(k, text)
+    return path
+
+
+def netcdf(path: Path) -> Path:
+    rasterio.shutil.copy(written(path.with_suffix(".tif"), NUMBERS), path, driver="netCDF")
+    return path
+
+
+def test_each_variable_is_a_band_of_its_name_with_its_grid(tmp_path: Path) -> None:
+    scene = read_scene(netcdf(tmp_path / "two.nc"))
+    assert ["Band1", "Band2"] == [band.name for band in scene.bands]
+    assert (scene.geobox.crs, scene.geobox.affine) == (ZONE, PLACE)
+    assert "it holds the variables Band1, Band2" in scene.notes[0]
+    for k, name in enumerate(("Band1", "band2")):
+        image = read(scene, name)
+        np.testing.assert_array_equal(NUMBERS[k], image.pixels)
+    with pytest.raises(MissingBand, match=r"no band RED \(it has Band1, Band2\)"):
+        source_of(scene, "red")
+
+
+def test_where_nothing_says_which_variable_is_compared_they_are_listed(tmp_path: Path) -> None:
+    scene = read_scene(netcdf(tmp_path / "two.nc"))
+    with pytest.raises(BandNotChosen, match=r"share several bands \(Band1, Band2\): name the one to compare by --band"):
+        common_band(scene, scene, None)
+    assert common_band(scene, scene, "Band2").lower() == "band2"
+
+
+def test_variables_without_a_position_are_named_with_how_to_give_one(shared: Path) -> None:
+    path = shared.parent / "cases" / "two.nc"
+    if not path.exists():
+        pytest.skip(f"no {path}")
+    with pytest.raises(NoGeoreference, match=r"its variables \(B04, B08\).*gdal_translate -a_srs .*two.nc:B04 B04.tif"):
+        match_scenes(path, path)
+
+
+def test_a_file_without_any_variable_is_no_product(tmp_path: Path) -> None:
+    path = tmp_path / "a.nc"
+    path.write_bytes(netcdf(tmp_path / "two.nc").read_bytes()[:64])
+    with pytest.raises(NotAProduct):
+        read_scene(path)
+
+
+@pytest.mark.parametrize("kind", ["complex64", "complex128", "complex_int16"])
+def test_of_complex_values_the_amplitude_is_taken_and_said(
+    kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    angle = np.random.default_rng(1).uniform(-math.pi, math.pi, NUMBERS.shape)
+    values = np.round(NUMBERS * np.exp(1j * angle)).astype(np.complex64)
+    path = written(tmp_path / f"{kind}.tif", values[:1], dtype=kind)
+    with caplog.at_level(logging.WARNING), warnings.catch_warnings():
+        warnings.simplefilter("error", np.exceptions.ComplexWarning)
+        image = read(read_scene(path), "1")
+    np.testing.assert_allclose(np.abs(values[0]), image.pixels, rtol=1e-6)
+    assert "its values are complex: their amplitude is taken" in caplog.text
+    assert 1 == caplog.text.count("amplitude")
+
+
+def points_on(affine: Affine, bend: float = 0.0) -> list[GroundControlPoint]:
+    places = [(row, col) for row in (0, 20, 40) for col in (0, 25, 50)]
+    return [
+        GroundControlPoint(row, col, *(affine * (col + bend * 10 * math.sin(row * col), row))) for row, col in places
+    ]
+
+
+@pytest.mark.parametrize("turn", [0, 20])
+def test_control_points_on_a_grid_are_its_place_and_that_is_said(turn: float, tmp_path: Path) -> None:
+    affine = PLACE * Affine.rotation(turn)
+    path = written(tmp_path / "a.tif", NUMBERS, transform=None, crs=ZONE, gcps=points_on(affine))
+    scene = read_scene(path)
+    assert ZONE == str(scene.geobox.crs)
+    assert tuple(affine)[:6] == pytest.approx(tuple(scene.geobox.affine)[:6], rel=1e-8)
+    assert turn or scene.geobox.affine == PLACE
+    assert ("placed by its 9 ground control points, which lie on one grid",) == scene.notes
+
+
+def test_an_image_without_a_grid_is_told_the_command_that_gives_it_one(tmp_path: Path) -> None:
+    bent = written(tmp_path / "bent.tif", NUMBERS, transform=None, gcps=points_on(PLACE, 0.2))
+    degrees = [GroundControlPoint(p.row, p.col, 14 + p.col**2 * 1e-5, -33 - p.row * 1e-4) for p in points_on(PLACE)]
+    swath = written(tmp_path / "swath.tif", NUMBERS, transform=None, crs="EPSG:4326", gcps=degrees)
+    few = written(tmp_path / "few.tif", NUMBERS, transform=None, gcps=points_on(PLACE)[:2])
+    bare = written(tmp_path / "bare.tif", NUMBERS, crs=None)
+    for path, command in (
+        (bent, r"9 ground control points are off any grid by up to .* pixels; .*`gdalwarp -t_srs EPSG:32633 -r cubic"),
+        (swath, r"`gdalwarp -t_srs EPSG:32733 -r cubic"),
+        (few, r"2 ground control points do not suffice for a grid; .*`gdalwarp -t_srs EPSG:32633 "),
+        (bare, r"a transform and no CRS; `rio edit-info --crs EPSG:326ZZ .*bare.tif` says which"),
+    ):
+        with pytest.raises(NoGeoreference, match=command):
+            match_scenes(path, path)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        *(("B4", "B04"), ("b04", "B04"), ("red", "B04"), ("NIR", "B08"), ("b8a", "B8A"), ("swir16", "B11"), ("1", "1")),
+        *(("ndvi", "NDVI"), ("red-gradient", "B04-gradient"), ("B12", "B12"), ("B1", "B01"), ("rgb", "RGB")),
+    ],
+)
+def test_a_band_means_what_it_says(text: str, name: str) -> None:
+    assert (name,) == band_names(text)
+
+
+def test_a_band_is_found_by_any_of_its_names(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.tif", NUMBERS, ("B4, central wavelength 665 nm", "B08"))
+    for k, names in enumerate((("B4", "b04", "B04", "red", "RED", "1"), ("nir", "NIR", "b8", "2"))):
+        for name in names:
+            np.testing.assert_array_equal(NUMBERS[k], read(read_scene(path), name).pixels)
+
+
+def test_a_band_described_by_its_colour_is_found_by_it_and_keeps_its_number(tmp_path: Path) -> None:
+    scene = read_scene(written(tmp_path / "a.tif", NUMBERS, ("Red", "nir")))
+    assert ["1", "2"] == [band.name for band in scene.bands]
+    for k, names in enumerate((("1", "red", "B4"), ("2", "nir", "B08"))):
+        for name in names:
+            np.testing.assert_array_equal(NUMBERS[k], read(scene, name).pixels)
+    red, nir = NUMBERS.astype(float)
+    np.testing.assert_allclose((nir - red) / (nir + red), read(scene, "NDVI").pixels, atol=1e-6)
+    assert "NDVI" in available(scene)
+    with pytest.raises(MissingBand, match="no band B02"):
+        read(scene, "B02")
