@@ -20,6 +20,7 @@
     │   ├── NoOverlap              their valid footprints do not meet
     │   ├── NothingClear           they meet only under cloud, shadow or no-data
     │   ├── NoMatch                they show no common ground that could be verified
+    │   ├── UnknownTruth           nothing says where one shows the other, to judge methods by
     │   └── NotComparable          their reflectances cannot be brought together
     ├── MatcherError
     │   ├── UnknownMatcher         no matcher of that name
@@ -261,6 +262,18 @@ class NoMatch(_TwoScenes, PairError):
     reason: str
 
     sentence = "No match between {left} and {right}: {reason}."
+
+
+@dataclass(eq=False)
+class UnknownTruth(_TwoScenes, PairError):
+    """Nothing says where the right image shows the left one, and it cannot be measured."""
+
+    reason: str
+
+    sentence = (
+        "Nothing can be judged on {left} and {right}, whose true shift could not be measured ({reason}): "
+        "list the pair in a CSV with its dx_px and dy_px."
+    )
 
 
 @dataclass(eq=False)

@@ -110,9 +110,10 @@ def evaluate(ctx: click.Context, /, **values: Any) -> None:
     """Measure how good methods are, on pairs whose truth is known.
 
     SOURCES is a CSV of pairs (set, place, left, right, band, dx_px, dy_px; optional left_classes, right_classes, warp,
-    hidden, and any strata), or archives, whose georeference is then the truth. Every right image is displaced by a
-    known part of a pixel and more. OUTPUT gets records.csv, summary.csv and controls.csv; run it again after changing
-    the list or the methods: pairs already measured are kept. Delete OUTPUT after changing the code of a method.
+    hidden, and any strata), or archives, whose georeference, corrected by the measured shift, is then the truth. Every
+    right image is displaced by a known part of a pixel and more. OUTPUT gets records.csv, summary.csv and controls.csv;
+    run it again after changing the list or the methods: pairs already measured are kept. Delete OUTPUT after changing
+    the code of a method.
 
     With --poses, how well the cameras' relative pose comes out of the matches; OUTPUT gets poses.csv. Exits with 1 if
     an image could not be read; the pair counts as one without a pose.
@@ -158,6 +159,8 @@ def _evaluate_pairs(
     with show_progress(quiet=ctx.obj) as progress:
         diary = room.Diary(request.output)
         records = room.run(pairs, tuple(methods.values()), sampling, cache=cache, diary=diary, progress=progress)
+    if not records:
+        raise click.ClickException(f"None of {len(pairs)} pairs could be evaluated: what each lacks is said above.")
     report.write(request.output, records, missing, request.seed)
     if request.figures:
         figures.draw(request.output, records)

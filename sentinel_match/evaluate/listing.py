@@ -40,6 +40,8 @@ class ListedPair:
     """What both are compared in; several with commas."""
     shift: tuple[float, float] = (0.0, 0.0)
     """Pixels (x right, y down) by which the right content lies beside its georeference."""
+    is_measured: bool = False
+    """Whether that is to be measured when the images are read, because nothing lists it."""
     warp: str = "none"
     """What is done to the right image besides displacing it: see :func:`displaced.warp_matrix`."""
     hidden: bool = False
@@ -76,7 +78,7 @@ def read_list(path: Path) -> tuple[ListedPair, ...]:
 def list_archives(
     paths: Iterable[Path], filters: Filters, band: str | None
 ) -> tuple[tuple[ListedPair, ...], tuple[InputError, ...]]:
-    """Propose pairs from archives, the georeference taken for the truth; return them, and what could not be read.
+    """Propose pairs from archives, whose true shift is to be measured; return them, and what could not be read.
 
     Args:
         paths: products, zips, rasters, or folders of them.
@@ -96,6 +98,7 @@ def list_archives(
             left=pair.left,
             right=pair.right,
             band=band or common_band(pair.left, pair.right, None),
+            is_measured=True,
             strata=tuple(_facts(pair)),
         )
         for pair in pairing.pairs

@@ -279,7 +279,8 @@ def _key(pair: ListedPair, kind: str, method: TestedMethod | None, sampling: Sam
     ]
     return digest({
         "package": __version__,
-        "pair": [pair.name, pair.set, pair.place, pair.band, pair.shift, pair.warp, pair.hidden, pair.strata],
+        "pair": [pair.name, pair.set, pair.place, pair.band, pair.shift, pair.warp, pair.hidden, pair.strata]
+        + ["measured"] * pair.is_measured,
         "files": files,
         "kind": kind,
         "tested": method and [method.label, method.masks, method.semantics, method.method.recipe],

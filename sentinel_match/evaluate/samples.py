@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -9,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sentinel_match.errors import NoGeoreference, NoOverlap, NothingClear
+from sentinel_match.errors import NoGeoreference, NoOverlap, NothingClear, UnknownTruth
 from sentinel_match.evaluate import displaced
 from sentinel_match.evaluate.metrics import Box, common_box, covisible
-from sentinel_match.geometry.grids import covering, metric, same_lattice, working_resolution
-from sentinel_match.matching.correspondences import MatchInput
+from sentinel_match.geometry.grids import covering, metric, pixel_size, same_lattice, working_resolution
+from sentinel_match.matching.cascade import correspond
+from sentinel_match.matching.correspondences import MatchInput, Method
 from sentinel_match.raster import landcover
 from sentinel_match.raster import raster as rasters
 from sentinel_match.raster.bands import band_names, source_of
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
     from sentinel_match.evaluate.listing import ListedPair
     from sentinel_match.evaluate.record import SampleKind
     from sentinel_match.products.scene import Scene
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -122,6 +127,7 @@ def prepare(pair: ListedPair, sampling: Sampling, cache: Cache | None = None) ->
     Raises:
         NoGeoreference, NoOverlap, MissingBand, DamagedImage, BadMask: it cannot be read.
         NothingClear: nothing is clear in both, and the list does not say so.
+        UnknownTruth: nothing lists the true shift, and it cannot be measured.
         ValueError: its warp is none.
     """
     scenes = pair.left, pair.right
@@ -140,11 +146,12 @@ def prepare(pair: ListedPair, sampling: Sampling, cache: Cache | None = None) ->
             right = _onto(right, covering(ground, right.geobox, 0))
         except ValueError as error:
             raise NoOverlap(pair.left.id, pair.right.id) from error
+    shift = _measured_shift(pair, left, right) if pair.is_measured else pair.shift
     draw = displaced.displacement(sampling.displacement, sampling.seed, pair.name)
     # Away from where the georeference already errs, or the two would cancel and "no shift" be nearly right
-    dx, dy = (math.copysign(d, s) if s else d for d, s in zip(draw, pair.shift, strict=True))
+    dx, dy = (math.copysign(d, s) if s else d for d, s in zip(draw, shift, strict=True))
     change = _translation(dx, dy) @ displaced.warp_matrix(pair.warp, right.known.shape, sampling.seed, pair.name)
-    truth = change @ _translation(*pair.shift) @ _georeference(ground, right.geobox)
+    truth = change @ _translation(*shift) @ _georeference(ground, right.geobox)
     sample = Sample(
         name=pair.name,
         set=pair.set,
@@ -181,6 +188,20 @@ def unrelated(sample: Sample) -> Sample:
     images = tuple(Raster(glide(i.pixels), glide(i.valid), i.geobox) for i in right.images)
     reflection = SampleView(images, glide(right.known), None if right.classes is None else glide(right.classes))
     return replace(sample, right=reflection, kind="unrelated", strata={})
+
+
+def _measured_shift(pair: ListedPair, left: SampleView, right: SampleView) -> tuple[float, float]:
+    """Measure by how many pixels the right content lies beside its georeference: two acquisitions differ by one or two.
+
+    Raises:
+        UnknownTruth: no shift is found that another method confirms.
+    """
+    matches = correspond(left.side(), right.side(), Method(cells=4, model="translation"))
+    if matches.model is None:
+        raise UnknownTruth(pair.left.id, pair.right.id, matches.why)
+    east, north = matches.model.shift(np.asarray([matches.model.origin]))[0] / pixel_size(left.geobox)
+    log.info("%s: the georeference is corrected by %.2f, %.2f pixels (%s)", pair.name, east, -north, matches.why)
+    return float(east), float(-north)
 
 
 def _view(scene: Scene, names: tuple[str, ...], resolution: float, masking: Masking, cache: Cache | None) -> SampleView:

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from odc.geo.geobox import GeoBox
 
 from sentinel_match.cli import main
-from sentinel_match.errors import BadList, ExtraMissing, NoMatch
+from sentinel_match.errors import BadList, ExtraMissing, NoMatch, UnknownTruth
 from sentinel_match.evaluate import (
     Diary,
     Record,
@@ -27,6 +27,7 @@ from sentinel_match.evaluate import (
     controls,
     displaced,
     figures,
+    listing,
     metrics,
     parse_method,
     prepare,
@@ -40,8 +41,9 @@ from sentinel_match.evaluate import (
 from sentinel_match.geometry import transform
 from sentinel_match.matching import subpixel
 from sentinel_match.matching.correspondences import Correspondences, MatchInput, Method
+from sentinel_match.products.pairing import Filters
 from sentinel_match.raster.raster import Raster
-from sentinel_match.testing import Landscape
+from sentinel_match.testing import Landscape, write_product
 
 SIDE = 256
 PLACE = GeoBox((SIDE, SIDE), Affine(10, 0, 500_000, 0, -10, 5_000_000), "EPSG:32633")
@@ -250,6 +252,40 @@ def test_warps_multiply_the_pairs_and_keep_names_apart(folder: Path) -> None:
     listed = warped(read_list(folder / "pairs.csv"), ["rotation:45", "rotation:45", "none"])
     assert ["none", "rotation:45"] == [pair.warp for pair in listed]
     assert 2 == len({pair.name for pair in listed})
+
+
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two products of one tile, the ground of the second one shown 6.4 m east and 18.1 m north of where it is."""
+    out = tmp_path_factory.mktemp("archives")
+    write_product(out, Landscape(7), date="2021-05-20", pixels=360)
+    write_product(out, Landscape(7), date="2021-09-17", pixels=360, displacement=(6.4, 18.1))
+    return out
+
+
+def test_the_georeference_of_archives_is_corrected_before_it_is_taken_for_the_truth(archives: Path) -> None:
+    (pair,), refused = listing.list_archives([archives], Filters(), "B04")
+    assert not refused
+    records = protocol.run([pair], [protocol.parse_method("phase")], samples.Sampling())
+    phase, prior = ({r.method: r for r in records if r.kind == "pair"}[name] for name in ("phase", "prior"))
+    assert phase.precision_1 > 0.95
+    assert phase.believed_precision_1 > 0.95
+    assert phase.shift_error_m < 1
+    assert prior.precision_1 == 0
+    assert prior.shift_error_m > 19.2  # what the georeference errs by, and the displacement on top of it
+
+
+def test_archives_whose_shift_cannot_be_measured_are_left_out_and_never_judged(tmp_path: Path) -> None:
+    write_product(tmp_path, Landscape(7), date="2021-05-20", pixels=180)
+    write_product(tmp_path, Landscape(8), date="2021-09-17", pixels=180)
+    (pair,), _ = listing.list_archives([tmp_path], Filters(), "B04")
+    with pytest.raises(UnknownTruth, match=r"true shift could not be measured \(.+\): list the pair in a CSV"):
+        samples.prepare(pair, samples.Sampling())
+    arguments = ["evaluate", str(tmp_path), "-o", str(tmp_path / "out"), "--method", "phase", "--band", "B04"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 1
+    assert "None of 1 pairs could be evaluated" in result.output
+    assert "is left out" in result.output
 
 
 def test_methods_are_written_with_switches() -> None:
