@@ -122,12 +122,9 @@ class MissingBand(InputError):
 class BandNotChosen(_TwoScenes, InputError):
     """Two images share several bands, and nothing says which is to be compared."""
 
-    shared: tuple[str, ...]
+    shared: str
 
-    def __str__(self) -> str:
-        """Say it in one sentence, with the bands there are."""
-        names = ", ".join(self.shared)
-        return f"{self.left} and {self.right} share several bands ({names}): name the one to compare by --band."
+    sentence = "{left} and {right} share several bands ({shared}): name the one to compare by --band."
 
 
 @dataclass(eq=False)
@@ -157,12 +154,8 @@ class NoGeoreference(InputError):
 
     def __str__(self) -> str:
         """Say it in one sentence, with what would give it one, or do without."""
-        if self.remedy:
-            return f"{self.path} has no georeference that can be used: {self.remedy}."
-        return (
-            f"{self.path} has no georeference (CRS and transform), so its position on the ground is unknown; "
-            "`sentinel-match images` compares images without one."
-        )
+        remedy = self.remedy or "`sentinel-match images` compares images without one"
+        return f"{self.path} has no georeference (CRS and transform) to place it on the ground by: {remedy}."
 
 
 @dataclass(eq=False)

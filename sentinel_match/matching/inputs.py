@@ -55,7 +55,7 @@ def common_band(left: Scene, right: Scene, wanted: str | None) -> str:
     if len(shared) == 1:
         return shared[0]
     if shared:
-        raise BandNotChosen(left.id, right.id, tuple(shared))
+        raise BandNotChosen(left.id, right.id, ", ".join(shared))
     lacking, other = (left, right) if not available[0] else (right, left)
     wanted = "/".join(sorted(available[other is right])) or PREFERRED_BANDS[0]
     raise MissingBand(lacking.id, wanted, tuple(sorted(available[lacking is right])))
