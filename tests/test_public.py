@@ -26,6 +26,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_folder_is_enough_to_find_scenes_whatever_type_its_path_has(archive: Path) -> None:
     one = sentinel_match.find_scenes(archive)
     assert 2 == len(one.scenes)
+    assert 1 == len(sentinel_match.pair_scenes(one).pairs)
     assert one == sentinel_match.find_scenes(str(archive)) == sentinel_match.find_scenes([str(archive)])
 
 
@@ -63,6 +64,8 @@ def test_a_name_a_matcher_and_nothing_at_all_are_the_three_ways_to_choose_one() 
     [
         (lambda: sentinel_match.find_scenes(7), TypeError, "7 is neither a path nor several"),
         (lambda: sentinel_match.find_scenes([7]), TypeError, "give a str, a Path, or a list"),
+        (lambda: sentinel_match.pair_scenes("archive"), TypeError, "or the catalogue that find_scenes gives"),
+        (lambda: sentinel_match.pair_scenes([], 30), TypeError, r"must be Filters\(\.\.\.\)"),
         (lambda: sentinel_match.read_scene(7), TypeError, "7 is no path"),
         (lambda: sentinel_match.read_scene("nowhere"), NotAProduct, "there is no such file or folder"),
         (lambda: sentinel_match.match_scenes(7, "b"), TypeError, "left is 7, and must be a path or a Scene"),

@@ -21,11 +21,12 @@ from sentinel_match.errors import NoGeoreference, NoOverlap
 from sentinel_match.geometry.footprint import WGS84, overlaps
 from sentinel_match.products.moments import moment, part, same_moment
 from sentinel_match.products.pair import Pair, pair_feature
+from sentinel_match.products.scene import Scene
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from sentinel_match.products.scene import Scene
+    from sentinel_match.products.catalogue import Catalogue
 
 EARTH_KM = 6371.0
 
@@ -81,7 +82,7 @@ class Filters:
     """Propose every acceptable pair instead."""
 
 
-def pair_scenes(scenes: Iterable[Scene], filters: Filters = Filters()) -> Pairing:
+def pair_scenes(scenes: Iterable[Scene] | Catalogue, filters: Filters = Filters()) -> Pairing:
     """Propose the pairs to compare; opens no pixels.
 
     By default a sparse set: each scene with its ``filters.per_scene`` best partners, and the maximum spanning forest of
@@ -95,7 +96,12 @@ def pair_scenes(scenes: Iterable[Scene], filters: Filters = Filters()) -> Pairin
         >>> [pair.id for pair in pair_scenes(find_scenes("archive").scenes).pairs]
         ['T33UUU_20210520T000407__T33UUU_20210917T000407']
     """
-    unique = {(*_when(scene), scene.path.as_posix()): scene for scene in scenes}
+    if not isinstance(filters, Filters):
+        raise TypeError(f"filters are {filters!r}, and must be Filters(...)")
+    listed = list(getattr(scenes, "scenes", scenes))  # a catalogue stands for its scenes
+    if not all(isinstance(scene, Scene) for scene in listed):
+        raise TypeError("pair_scenes takes scenes, or the catalogue that find_scenes gives")
+    unique = {(*_when(scene), scene.path.as_posix()): scene for scene in listed}
     ordered = [unique[key] for key in sorted(unique)]
     labels = _labels(ordered)
 
