@@ -351,7 +351,10 @@ class ExtraMissing(SentinelMatchError):
     library: str
     extra: str
 
-    sentence = "{what} need {library}, which is not installed: pip install 'sentinel-match[{extra}]', or '.[{extra}]' in a checkout."
+    sentence = (
+        "{what} need {library}, which is not installed: pip install 'sentinel-match[{extra}]', "
+        "or '.[{extra}]' in a checkout."
+    )
 
 
 class OutputError(_OneFile, SentinelMatchError):

@@ -98,7 +98,8 @@ def pair_scenes(scenes: Iterable[Scene] | Catalogue, filters: Filters = Filters(
     """
     if not isinstance(filters, Filters):
         raise TypeError(f"filters are {filters!r}, and must be Filters(...)")
-    listed = list(getattr(scenes, "scenes", scenes))  # a catalogue stands for its scenes
+    given: Any = scenes
+    listed: list[Scene] = list(getattr(given, "scenes", given))  # a catalogue stands for its scenes
     if not all(isinstance(scene, Scene) for scene in listed):
         raise TypeError("pair_scenes takes scenes, or the catalogue that find_scenes gives")
     unique = {(*_when(scene), scene.path.as_posix()): scene for scene in listed}
