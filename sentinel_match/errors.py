@@ -351,10 +351,7 @@ class ExtraMissing(SentinelMatchError):
     library: str
     extra: str
 
-    sentence = (
-        "{what} need {library}, which is not installed: pip install 'sentinel-match[{extra}]', "
-        "or '.[{extra}]' in a checkout."
-    )
+    sentence = "{what} need {library}: pip install 'sentinel-match[{extra}]', or '.[{extra}]' in a checkout."
 
 
 class OutputError(_OneFile, SentinelMatchError):
