@@ -169,6 +169,14 @@ def test_the_figure_draws_sure_matches_green_and_unsure_ones_red(tmp_path: Path)
     assert (tmp_path / "m.png").stat().st_size > 10_000
 
 
+def test_the_figure_draws_the_hundred_surest() -> None:
+    result = UPRIGHT.match_images(PAIR.left, PAIR.right)
+    assert result.inlier.sum() > 100
+    lines = visualize_matches(PAIR.left, PAIR.right, result).axes[0].collections[0]
+    best = np.sort(result.score[result.inlier])[-100:]
+    np.testing.assert_allclose(best, np.sort(np.asarray(lines.get_array())))
+
+
 def test_a_figure_without_matplotlib_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     result = UPRIGHT.match_images(PAIR.left, PAIR.right)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)

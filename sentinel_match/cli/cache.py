@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from sentinel_match.cli import options, terminal
+from sentinel_match.cli import options
+from sentinel_match.cli.tables import print_table
 
 
 @click.command()
@@ -32,6 +33,6 @@ def cache(prune: float | None, as_json: bool, **values: Any) -> None:
         click.echo(dumps({"folder": str(store.root), "limit": store.limit, "freed": freed, "kinds": content}))
         return
     rows = [[kind, len(sizes), f"{sum(sizes) / 1e6:,.1f}"] for kind, sizes in sorted(kinds.items())]
-    terminal.print_table(str(store.root), ["kind", "entries", "MB"], rows, right=("entries", "MB"))
+    print_table(str(store.root), ["kind", "entries", "MB"], rows, right=("entries", "MB"))
     if prune is not None:
         click.echo(f"freed {freed / 1e6:,.1f} MB", err=True)

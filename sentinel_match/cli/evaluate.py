@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from sentinel_match.cli import options, terminal
+from sentinel_match.cli import options
 from sentinel_match.cli.progress import show_progress
+from sentinel_match.cli.tables import print_table
 from sentinel_match.matchers import DEFAULT
 
 if TYPE_CHECKING:
@@ -171,8 +172,8 @@ def _evaluate_pairs(
     title = (
         "Believed: correct points, precision at 1 px, coverage. Delivered: correct of all, precision. Transforms: AUC"
     )
-    terminal.print_table(title, report.TABLE, report.table(summaries), right=report.TABLE[2:])
-    terminal.print_table("Controls", report.CONTROLS, report.control_table(controls))
+    print_table(title, report.TABLE, report.table(summaries), right=report.TABLE[2:])
+    print_table("Controls", report.CONTROLS, report.control_table(controls))
     _finish(ctx, missing, request.output)
 
 
@@ -220,7 +221,7 @@ def _evaluate_poses(ctx: click.Context, request: EvaluateOptions, poses: Path) -
         click.echo(dumps(report.poses_as_json(records, missing)))
     else:
         title = f"Camera poses of {len(pairs)} pairs, percent"
-        terminal.print_table(title, report.POSES, report.pose_table(pose.summarise_pose(records)), report.POSES[1:])
+        print_table(title, report.POSES, report.pose_table(pose.summarise_pose(records)), report.POSES[1:])
     for record in records:
         if record.status == "failed":
             click.echo(f"failed: {record.method}: {record.left} {record.right}: {record.reason}", err=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from sentinel_match.cli import terminal
+from sentinel_match.cli.tables import print_table
 
 if TYPE_CHECKING:
     from sentinel_match.images import ImageMatcher, ImageSummary
@@ -86,7 +86,7 @@ class _Outcome:
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, or auto: cuda where there is one.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of --shuffle and the robust fit.")
 @click.option("--force", is_flag=True, help="Match again what is already done the same way.")
-@click.option("--viz", is_flag=True, help="Write a figure of each pair.")
+@click.option("--viz", is_flag=True, help="Write a figure of each pair: its hundred surest matches.")
 @click.pass_context
 def images(ctx: click.Context, /, names: tuple[Path, ...], output: Path, **values: Any) -> None:
     """Match pictures of which nothing is known: no position, no angle.
@@ -116,7 +116,7 @@ def images(ctx: click.Context, /, names: tuple[Path, ...], output: Path, **value
         write_text(output / "summary.json", json.dumps(summary, indent=1) + "\n")
     columns = ["pair", "outcome", "matches", "believed", "angle", "why"]
     rows = [[name, *outcome.to_row()] for name, outcome in outcomes.items()]
-    terminal.print_table(f"{len(rows)} pairs", columns, rows, ["matches", "believed"])
+    print_table(f"{len(rows)} pairs", columns, rows, ["matches", "believed"])
     statuses = {outcome.status for outcome in outcomes.values()}
     if "no match" in statuses and not ctx.obj and values["matcher"] != "phase":
         click.echo("images that lie nearly on each other already: try --matcher phase", err=True)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sentinel_match.cli import options, terminal
+from sentinel_match.cli import options
+from sentinel_match.cli.tables import print_table
 
 if TYPE_CHECKING:
     from sentinel_match.models.weights import Weights
@@ -35,7 +36,7 @@ def matchers(ctx: click.Context, /, as_json: bool, download: str | None) -> None
             cells.append([row["matcher"], "", "", "", matcher_class(row["matcher"]).summary])
             first = False
         cells.append([row["matcher"] if first else "", row["state"], row["file"], row["licence"], row["where"]])
-    terminal.print_table("", ["matcher", "", "weights", "licence", "where, or what to do"], cells)
+    print_table("", ["matcher", "", "weights", "licence", "where, or what to do"], cells)
 
 
 def status(name: str) -> list[dict[str, str]]:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from sentinel_match.cli import options, terminal
+from sentinel_match.cli.tables import print_table
 
 
 @click.command()
@@ -44,14 +45,14 @@ def pairs(
         click.echo(dumps(collection))
     else:
         rows = [[k, p.id, f"{p.score:.2f}", "; ".join(p.reasons)] for k, p in enumerate(pairing.pairs, 1)]
-        terminal.print_table(
+        print_table(
             f"{terminal.counted(len(rows), 'pair')} of {terminal.counted(len(scenes), 'scene')}",
             ["", "pair", "score", "why"],
             rows,
         )
         if show_refused:
             refusals = [[r.left.id, r.right.id if r.right else None, r.reason] for r in pairing.refused]
-            terminal.print_table(f"{len(refusals)} refused", ["left", "right", "why not"], refusals)
+            print_table(f"{len(refusals)} refused", ["left", "right", "why not"], refusals)
         elif pairing.refused and not ctx.obj:
             click.echo(f"{len(pairing.refused)} refused; --refused says why", err=True)
     if len(scenes) < len(catalogue.scenes):

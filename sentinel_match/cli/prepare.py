@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sentinel_match.cli import options, terminal
+from sentinel_match.cli import options
 from sentinel_match.cli.progress import show_progress
+from sentinel_match.cli.tables import print_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -116,6 +117,6 @@ def _print(stack: PreparedStack) -> None:
         if version
     ]
     columns = ["residual shift", "east px", "north px", "NMAD x", "NMAD y"]
-    terminal.print_table(title, columns, table, right=columns[1:])
+    print_table(title, columns, table, right=columns[1:])
     answers = f"{shift.estimator} on {stack.residual_band}, {shift.answers} of {shift.looks} windows alike"
     click.echo(answers if table else f"too few to tell the residual shift: {answers}")

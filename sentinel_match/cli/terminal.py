@@ -2,47 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from sentinel_match.accuracy.requirement import LEAST_INLIERS
+from sentinel_match.cli.tables import print_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
-
-    from rich.table import Table
 
     from sentinel_match.accuracy.series_report import SeriesReport
     from sentinel_match.comparison import Comparison, SecondEstimate
     from sentinel_match.run_folder import Outcome
     from sentinel_match.summary import HoldOut, Summary
-
-
-def print_table(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[str] = ()
-) -> None:
-    """Print a table, as wide as the terminal, or as wide as it needs in a pipe; without rows its title alone."""
-    from rich.console import Console
-    from rich.table import Table
-
-    if not rows:
-        click.echo(title)
-        return
-
-    table: Table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
-    for name in columns:
-        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
-    console = Console(width=None if sys.stdout.isatty() else 200, soft_wrap=False, highlight=False)
-    with console.capture() as captured:
-        console.print(table)
-    click.echo(
-        "\n".join(line.rstrip() for line in captured.get().splitlines()), color=True if sys.stdout.isatty() else None
-    )
 
 
 def counted(number: int, one: str, many: str = "") -> str:
@@ -117,10 +90,10 @@ def print_run(output: Path, *, as_json: bool = False) -> None:
     if as_json:
         click.echo((output / RUN_RECORD).read_text(encoding="utf-8"), nl=False)
     else:
-        columns = ["pair", "outcome", "band", "tie points", "east m", "north m", "model", "NMAD x y px", "CE90 m"]
+        measured = ["band", "tie points", "east m", "north m", "model", "NMAD x y px", "CE90 m", "1 km cells hit"]
         title = f"{counted(len(outcomes), 'pair')} of {counted(len(record.scenes), 'scene')}"
         rows = [_outcome_row(outcome) for outcome in outcomes]
-        print_table(title, [*columns, "1 km cells hit"], rows, right=[*columns[3:], "1 km cells hit"])
+        print_table(title, ["pair", "outcome", "verdict", *measured], rows, right=measured[1:])
         for one in series:
             _print_series(one)
     for name in (acquisition.id for one in series for acquisition in one.acquisitions if acquisition.disagrees):
@@ -138,12 +111,15 @@ def print_run(output: Path, *, as_json: bool = False) -> None:
 
 
 def _outcome_row(outcome: Outcome) -> list[object]:
+    from sentinel_match.report.html import grade
+
     s = outcome.summary
     if s is None:
         return [outcome.id, outcome.status]
     return [
         outcome.id,
         outcome.status,
+        grade(s)[1],
         f"{s.band} {s.gsd_m:g} m",
         f"{s.inliers:,}",
         f"{s.median_dx_m:+.2f}",
@@ -170,6 +146,6 @@ def _print_series(series: SeriesReport) -> None:
     ]
     columns = ["acquisition", "east m", "north m", "east north px", "pairs", ""]
     closures = [float(sum(v * v for v in loop.closure) ** 0.5) for loop in series.loops]
-    worst = f"; {counted(len(closures), 'triangle')} closed to {max(closures):.2f} m or better" if closures else ""
-    title = f"One series: offset of each acquisition from the median of {len(rows)}{worst}"
+    worst = f"{counted(len(closures), 'triangle')} closed to {max(closures):.2f} m or better" if closures else ""
+    title = f"One series: offset of each acquisition from the median of {len(rows)}; {worst or series.caveat}"
     print_table(title, columns, rows, right=columns[1:5])

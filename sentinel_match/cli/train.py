@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from sentinel_match.cli import options, terminal
+from sentinel_match.cli import options
 from sentinel_match.cli.progress import show_progress
+from sentinel_match.cli.tables import print_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -203,7 +204,7 @@ def _print_places(ground: Ground, trained: set[str], judged: set[str]) -> None:
         ]
         for place in ground.places
     ]
-    terminal.print_table("Places", ["place", "m/px", "scenes", "bands", ""], rows, right=["m/px", "scenes"])
+    print_table("Places", ["place", "m/px", "scenes", "bands", ""], rows, right=["m/px", "scenes"])
 
 
 def _print_figures(texts: Sequence[FigureText], before: Sequence[Figure], after: Sequence[Figure]) -> None:
@@ -219,4 +220,4 @@ def _print_figures(texts: Sequence[FigureText], before: Sequence[Figure], after:
     for place, value in () if later is None else later.places:
         old = first.pattern.format(values[place]) if place in values else ""
         rows.append([f"{first.words} in {place}", old, first.pattern.format(value)])
-    terminal.print_table("On held-out ground", ["", "before", "after"], rows, right=["before", "after"])
+    print_table("On held-out ground", ["", "before", "after"], rows, right=["before", "after"])

@@ -23,7 +23,7 @@ FIGURE_SIDE = 1000
 
 
 def visualize_matches(
-    a: Image | View, b: Image | View, result: ImageMatches, path: Path | str | None = None, most: int = 300
+    a: Image | View, b: Image | View, result: ImageMatches, path: Path | str | None = None, most: int = 100
 ) -> Figure:
     """Draw both images side by side, and a line for each match from red (unsure) to green (sure), with a colour bar.
 

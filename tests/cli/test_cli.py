@@ -139,6 +139,12 @@ def test_three_acquisitions_are_adjusted_as_one_series(archive: Path, tmp_path: 
     (loop,) = series["loops"]
     assert np.hypot(*loop["closure_m"]) < 1
     assert "1 triangle closed to" in done.stdout.replace("\n", " ")
+    series = json.loads((out / "series.json").read_text())
+    series["series"][0]["loops"] = []
+    (out / "series.json").write_text(json.dumps(series))
+    shown = " ".join(call("report", out).stdout.split())
+    assert "no triangle: no three acquisitions are all paired with one another" in shown
+    assert "verdict" in shown
 
 
 def test_chip_writes_what_the_matcher_sees(archive: Path, tmp_path: Path) -> None:
