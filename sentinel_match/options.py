@@ -57,7 +57,7 @@ class Options:
 
     band: str | None = None
     """Band, index or gradient of both scenes, or several with commas: see
-    :func:`sentinel_match.raster.bands.source_of`; the first of ``BANDS`` that both have when not given."""
+    :func:`sentinel_match.raster.bands.source_of`; the first of ``PREFERRED_BANDS`` that both have when not given."""
     resolution: float | None = None
     """Metres per pixel; the coarser of the two native ones when not given."""
     matcher: matchers.Matcher | str | None = None

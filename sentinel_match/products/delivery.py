@@ -23,7 +23,7 @@ PREFERRED = ("FRE", "SR", "BOA")
 of slopes (SRE), what is at the surface before what is at the top of the atmosphere."""
 PREFERRED_SUFFIXES = (".jp2", ".tif", ".tiff", ".img", ".png")
 """And where it comes in several formats."""
-SHOWN = {"band", "bands"}
+GROUND_KINDS = {"band", "bands"}
 """Kinds of layers that show the ground."""
 
 
@@ -66,10 +66,10 @@ def gather(files: Iterable[Path]) -> tuple[list[Delivery], list[Path]]:
     whole = {(file.parent.resolve(), file.stem): file for file in nameless}
     deliveries = []
     for (folder, stem), layers in groups.items():
-        if not any(layer.kind in SHOWN for layer in layers) and (folder, stem) in whole:
+        if not any(layer.kind in GROUND_KINDS for layer in layers) and (folder, stem) in whole:
             file = whole[folder, stem]  # field.tif beside field_SCL.tif
             layers.append(Layer(file, file.parent, stem, "bands", ""))
-        images = {(layer.kind, layer.name) for layer in layers if layer.kind in SHOWN}
+        images = {(layer.kind, layer.name) for layer in layers if layer.kind in GROUND_KINDS}
         if images and len({(layer.kind, layer.name) for layer in layers if layer.kind != "other"}) > 1:
             deliveries.append(Delivery(layers[0].folder, stem, tuple(layers)))
     gathered = {file for delivery in deliveries for file in delivery.files}

@@ -19,7 +19,7 @@ ADDRESS = re.compile(r"/vsi\w+/|[A-Za-z][\w+.-]+:|[<{]")
 ONLY_LOCAL = "only local files are taken, by the path of the file or archive itself: download it first"
 """Why such a name is refused, as the end of a sentence."""
 
-KINDS = {
+FILE_KINDS = {
     stat.S_IFIFO: "a pipe",
     stat.S_IFSOCK: "a socket",
     stat.S_IFCHR: "a device",
@@ -44,7 +44,7 @@ def why_no_file(path: Path) -> str:
     if reason := why_not_there(path):
         return reason
     kind = stat.S_IFMT(path.stat().st_mode)
-    return "" if kind == stat.S_IFREG else f"it is {KINDS.get(kind, 'something else')}, and only files are read"
+    return "" if kind == stat.S_IFREG else f"it is {FILE_KINDS.get(kind, 'something else')}, and only files are read"
 
 
 def _absence(path: Path, error: OSError) -> str:

@@ -231,7 +231,7 @@ def known_numbers(stem: str) -> Numbers | None:
 
 
 @dataclass(frozen=True)
-class Identity:
+class AcquisitionName:
     """What the name of an acquisition says of it."""
 
     id: str
@@ -241,7 +241,7 @@ class Identity:
     """``S2A``, ``S2`` (one of them), ``L8``, or empty."""
 
 
-def identity_of(folder: Path, stem: str) -> Identity:
+def identity_of(folder: Path, stem: str) -> AcquisitionName:
     """Read an acquisition's name, the folder's where it has none of its own; a date may be in either."""
     place = folder.resolve().as_posix()
     daily = _DAILY_FOLDERS.search(place)
@@ -256,7 +256,7 @@ def identity_of(folder: Path, stem: str) -> Identity:
         if not stem:
             name = "_".join(filter(None, (tile, f"{year}{int(month):02}{int(day):02}", part)))
     spacecraft = next((craft for text in texts if (craft := spacecraft_of(text))), "S2" if tile else "")
-    return Identity(name, time, tile, spacecraft)
+    return AcquisitionName(name, time, tile, spacecraft)
 
 
 def taken(name: str) -> datetime | None:

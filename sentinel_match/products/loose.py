@@ -160,7 +160,7 @@ def _names(descriptions: Sequence[str], indices: Sequence[int]) -> list[str]:
 
 
 def footprint_of(geobox: GeoBox | None) -> tuple[Footprint | None, tuple[str, ...]]:
-    """Outline a grid on the globe, or note why that cannot be done."""
+    """Find the outline of a grid on the globe, or note why that cannot be done."""
     if geobox is None:
         return None, ()
     try:

@@ -57,7 +57,7 @@ BRIGHT_METRES = 60.0
 """Resolution at which brightness is judged."""
 KEPT_BYTES, SCRATCH_BYTES = 5, 4
 """A pixel of a prepared image: what stays of it, and what is needed besides while it is made."""
-CELL_BYTES, STRIP_BYTES, STRIP_ROWS = 10, 16, 1024
+CELL_BYTES, STRIP_BYTES, ROWS_AT_ONCE = 10, 16, 1024
 """Memory taken, about: by a cell of the masks' grid, and by a pixel of a strip of at most so many rows."""
 ASSUMED_METRES = 10.0
 """Pixel size for masking where nothing is georeferenced."""
@@ -217,7 +217,7 @@ class _Request:
         """
         (rows, cols), cells = self.target.shape, math.prod(_mask_grid(self.target).shape)
         try:
-            memory.require(CELL_BYTES * cells + STRIP_BYTES * cols * min(rows, STRIP_ROWS))
+            memory.require(CELL_BYTES * cells + STRIP_BYTES * cols * min(rows, ROWS_AT_ONCE))
             self._fill(folder)
         except MemoryError as error:
             raise TooLarge(self.scene.path, rows, cols, str(error)) from error
