@@ -71,7 +71,7 @@ def read_ties(path: Path | str) -> TiePoints:
     table = read_table(_path(path))
     header = table.header
     if header.summary is None:
-        if header.left is not None:  # one of ours, whose summary somebody has damaged
+        if header.flaw:  # one of ours, whose summary somebody has damaged
             raise BadPoints(table.path, f"{header.flaw}: `sentinel-match fit` fits the points again")
         return fit(path)
     if header.left is None or header.right is None:
@@ -157,6 +157,8 @@ def fit(
         raise BadPoints(path, f"{given} of its points take part, and {needed}")
     crs, left, right, moved = frame.metric_ends(table, crs)
     header, before = table.header, table.header.summary
+    if header.flaw:
+        log.warning("%s: %s; its points are fitted as those of another program", path.name, header.flaw)
     if gsd is None and before is None:
         log.warning("%s does not say how large a pixel is: taken as 10 m; --gsd says otherwise", path.name)
     gsd = gsd or (before.gsd_m if before else 10.0)

@@ -246,6 +246,83 @@ def test_points_that_agree_on_nothing_are_no_match(tmp_path: Path) -> None:
         fitting.fit(tmp_path / "points.csv", crs="EPSG:32633")
 
 
+TURN = {
+    "translation": np.zeros((2, 2)),
+    "similarity": np.array([[0, 1e-3], [-1e-3, 0]]),
+    "affine": np.array([[1e-3, 5e-4], [2e-3, -1e-3]]),
+}
+
+
+def control_points(path: Path, count: int, kind: str, wrong: int = 0) -> Path:
+    """Ground control points on two metres, of images that differ by a model of a kind; the first ones are blunders."""
+    rng = np.random.default_rng(count + 1)
+    left = np.array([400_000.0, 5_800_000.0]) + rng.uniform(0, 20_000, (count, 2))
+    right = left + (6.4, 18.1) + (left - left.mean(0)) @ TURN[kind] + rng.normal(0, 2, (count, 2))
+    right[:wrong] += rng.uniform(200, 9000, (wrong, 2))
+    rows = (",".join(f"{v:.2f}" for v in row) for row in np.column_stack([left, right]).tolist())
+    path.write_text("\n".join(["left_x,left_y,right_x,right_y", *rows]) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("kind", TURN)
+@pytest.mark.parametrize("count", [6, 12, 19])
+def test_a_few_control_points_fit_what_they_bear_and_promise_what_they_can(
+    count: int, kind: str, tmp_path: Path
+) -> None:
+    path = control_points(tmp_path / "gcps.csv", count, kind)
+    for asked in (None, kind):
+        again = fit(path, crs="EPSG:32633", model=asked)
+        assert (kind, count) == (again.transform.kind, int(again.inlier.sum()))
+        assert f"corrected by {count} points" in again.summary.verdict
+        assert "so few promise nothing of other ground, 20 can" in again.summary.verdict
+        assert "meets" not in again.summary.verdict
+
+
+def test_what_a_few_points_do_not_bear_is_not_fitted(tmp_path: Path) -> None:
+    path = control_points(tmp_path / "gcps.csv", 8, "translation", wrong=2)
+    assert [False] * 2 + [True] * 6 == fit(path, crs="EPSG:32633").inlier.tolist()
+    with pytest.raises(BadPoints, match="2 of its points take part, and 3 are needed for a translation, 4 for a simil"):
+        fit(control_points(tmp_path / "gcps.csv", 2, "translation"), crs="EPSG:32633")
+    with pytest.raises(NoMatch, match="model affine, which takes at least 6"):
+        fit(control_points(tmp_path / "gcps.csv", 5, "affine"), crs="EPSG:32633", model="affine")
+    with pytest.raises(NoMatch):
+        fit(control_points(tmp_path / "gcps.csv", 10, "translation", wrong=6), crs="EPSG:32633")
+
+
+def test_a_circular_error_cannot_be_required_of_a_few_points(tmp_path: Path) -> None:
+    path = control_points(tmp_path / "gcps.csv", 6, "translation")
+    command = ["fit", str(path), "--crs", "EPSG:32633", "-o", str(tmp_path / "x.csv"), "--require"]
+    refused = CliRunner().invoke(main, [*command, "CE95=100m"])
+    assert 1 == refused.exit_code
+    assert "there is no such figure: the points do not suffice" in refused.output
+    assert 0 == CliRunner().invoke(main, [*command, "POINTS=6"]).exit_code
+
+
+def test_products_are_found_from_another_folder(
+    ties: TiePoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = ties.left.path.parent
+    monkeypatch.chdir(folder)
+    named = [replace(scene, path=Path(scene.path.name)) for scene in (ties.left, ties.right)]
+    relative = _as_summed(replace(ties, left=named[0], right=named[1]))
+    write.write(relative, tmp_path / "ties.geojson")
+    collection = json.loads((tmp_path / "ties.geojson").read_text())
+    assert str(folder / ties.left.path.name) == collection["left"]["path"]
+    monkeypatch.chdir(tmp_path)
+    assert ties.left.bands == read_ties(tmp_path / "ties.geojson").left.bands
+    # Older files say it from where one stood: the folder of the file, or one around it
+    old = tmp_path / "old"
+    (old / "results").mkdir(parents=True)
+    for scene in (ties.left, ties.right):
+        (old / scene.path.name).symlink_to(scene.path)
+    for side, scene in (("left", ties.left), ("right", ties.right)):
+        collection[side]["path"] = scene.path.name
+    (old / "results" / "ties.geojson").write_text(json.dumps(collection))
+    again = read_ties(old / "results" / "ties.geojson")
+    assert (ties.left.bands != (), ties.right.id) == (again.left.bands != (), again.right.id)
+    assert again.left.path.exists()
+
+
 def test_the_command_reads_edits_and_writes_every_suffix(ties: TiePoints, tmp_path: Path) -> None:
     write.write(ties, tmp_path / "ties.gpkg")
     arguments = ["fit", tmp_path / "ties.gpkg", "-o", tmp_path / "again.geojson", "-o", tmp_path / "again.gpkg"]

@@ -193,7 +193,7 @@ def assess(
     inlier = score >= calibration.LEAST_SCORE
     chance = _chance(evidence, sigma, chosen, plane, tolerance, fitting.radius_m)
     if doubt := _doubt(inlier, chance, least):
-        agreeing = f"only {inlier.sum()} of {len(left)} measured points agree on the model {chosen.transform.kind}"
+        agreeing = f"{inlier.sum()} of {len(left)} measured points agree on the model {chosen.transform.kind}"
         raise NoMatch(*ids, f"{agreeing}{doubt}")
     # Check points are peaks of a quality that hardly ever errs; those that disagree are counted, not left out
     checks = evidence.kept | (likely >= calibration.LEAST_SCORE)
@@ -300,7 +300,7 @@ def _doubt(inlier: NDArray[np.bool_], chance: float, least: int) -> str:
         return f", and {least} are needed"
     if inliers < LEAST_INLIERS and 2 * inliers <= len(inlier):
         return f", and where fewer than {LEAST_INLIERS} agree they must be more than half"
-    return f", as of unrelated points {chance:.2g} would by chance" if chance > ACCEPTED_CHANCE else ""
+    return f", and so do as many unrelated ones with a probability of {chance:.2g}" if chance > ACCEPTED_CHANCE else ""
 
 
 def _chance(

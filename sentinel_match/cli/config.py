@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sentinel_match.schema import shown
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -19,8 +21,13 @@ def load(path: Path, group: click.Group) -> dict[str, dict[str, Any]]:
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        reason = "is nested too deeply: a table per command, with values, is all it needs"
+        raise click.BadParameter(f"{path} {reason}") from None
+    except ValueError as error:  # no TOML, no UTF-8, or a number of thousands of digits
         raise click.BadParameter(f"{path} is not TOML: {error}") from error
+    except OSError as error:
+        raise click.BadParameter(f"{path} cannot be read: {error.strerror}") from error
     defaults: dict[str, dict[str, Any]] = {}
     with click.Context(group) as ctx:
         for table, values in content.items():
@@ -37,6 +44,10 @@ def load(path: Path, group: click.Group) -> dict[str, dict[str, Any]]:
                 if name is None:
                     known = ", ".join(sorted(max(p.opts, key=len).lstrip("-") for p in options.values()))
                     raise click.BadParameter(f"{path}: [{table}] has no option {key!r}; it has {known}")
+                items = value if isinstance(value, list) else [value]
+                if any(isinstance(item, (dict, list)) for item in items):
+                    reason = f"{key} of [{table}] is {shown(value)}, and must be one value or a list"
+                    raise click.BadParameter(f"{path}: {reason}")
                 several = options[name].multiple and not isinstance(value, list)
                 defaults[table][name] = [value] if several else value
     return defaults

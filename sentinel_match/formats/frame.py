@@ -55,8 +55,10 @@ def metric_ends(table: Table, crs: str | None) -> MetricEnds:
 
 def _crs(table: Table, given: str | None) -> str:
     """Find the CRS of the coordinates in the rows."""
+    if table.crs:
+        known_crs(table.path, table.crs, "projected_crs")
     named = given or table.crs or (table.places_crs if not table.has("left_x") else "")
-    if not named and table.places_crs and known_crs(table.path, table.places_crs).is_projected:
+    if not named and table.places_crs and known_crs(table.path, table.places_crs, "crs").is_projected:
         named = table.places_crs
     if not named:
         named = _utm_that_agrees(table)
@@ -69,8 +71,8 @@ def _crs(table: Table, given: str | None) -> str:
     return f"EPSG:{number}" if number else str(named)
 
 
-def known_crs(path: Path, named: object) -> CRS:
-    """Find the CRS that a file or a user names.
+def known_crs(path: Path, named: object, member: str = "") -> CRS:
+    """Find the CRS that a member of a file, or a user, names.
 
     Raises:
         BadPoints: there is none of that name.
@@ -81,7 +83,7 @@ def known_crs(path: Path, named: object) -> CRS:
     try:
         return CRS.from_user_input(named if isinstance(named, str) else "")
     except CRSError:
-        raise BadPoints(path, f"{shown(named)} is no CRS") from None
+        raise BadPoints(path, f"{member and f'its {member} '}{shown(named)} is no CRS") from None
 
 
 def _ends(table: Table, crs: str) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:

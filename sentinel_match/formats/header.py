@@ -132,7 +132,7 @@ class FileHeader:
     right: SceneIdentity | None = None
     summary: Summary | None = None
     flaw: str = ""
-    """Why the file's own summary cannot be used."""
+    """Why the file's own summary cannot be used; empty where it never had one."""
 
     @staticmethod
     def of(ties: TiePoints) -> FileHeader:
@@ -154,7 +154,7 @@ class FileHeader:
     def from_dict(record: Mapping[str, Any]) -> FileHeader:
         """Read back what ``to_dict`` has made, as far as it is there: another program may have left parts of it."""
         summary, left, right = None, None, None
-        flaw = "it has no summary"
+        flaw = "it has no summary" if any(record.get(name) for name in ("left", "right", "summary")) else ""
         try:
             left, right = (
                 SceneIdentity.from_dict(an_object(record[side], side), side) if record.get(side) else None

@@ -106,7 +106,7 @@ def _geojson(path: Path, *, lines: bool) -> Table:
     # Before RFC 7946 a collection could name its CRS; QGIS and others still write it
     crs = collection.get("crs")
     named = crs["properties"].get("name") if isinstance(crs, dict) and isinstance(crs.get("properties"), dict) else crs
-    known_crs(path, named or "EPSG:4326")
+    known_crs(path, named or "EPSG:4326", "crs")
     header = FileHeader.from_dict(collection)
     known = dict.fromkeys(name for row in rows for name in row)
     columns = {name: [row.get(name) for row in rows] for name in known}

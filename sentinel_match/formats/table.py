@@ -103,8 +103,8 @@ class Table:
         """
         table = self
         for name in ENDS:
-            if table.has(name):
-                for number in NO_DATA:
+            if table.has(name) and (present := set(NO_DATA).intersection(table._floats(name).tolist())):
+                for number in sorted(present):
                     table = table.without(
                         table.equals(name, number), f"have {number:g} for {name}, which stands for no measurement,"
                     )
@@ -130,8 +130,8 @@ class Table:
         """
         numbers = self._floats(name)
         if missing is not None:
-            numbers = np.where(np.isfinite(numbers) & ~np.isin(numbers, NO_DATA), numbers, missing)
-        elif len(gaps := np.flatnonzero(~np.isfinite(numbers))):
+            numbers = np.where(np.isnan(numbers) | np.isin(numbers, NO_DATA), missing, numbers)
+        if len(gaps := np.flatnonzero(np.isinf(numbers) if missing is not None else ~np.isfinite(numbers))):
             value = self._value(name, int(gaps[0]))
             reason = f"it has no {name}" if _empty(value) else f"{name} is {shown(value)}, not a number"
             raise BadPoints(self.path, reason, self.names[gaps[0]])

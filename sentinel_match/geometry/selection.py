@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 TRIED = ("translation", "similarity", "affine", *BENDS)
 """Kinds that compete. A homography has no reason in an orthoimage; a user may ask for it."""
 FOLDS = 5
+MOST_FITTED = 100_000
+"""Points that a model is chosen from: of more a sample says the same, and splines of a million take minutes."""
 LEAST_IN_FOLDS = 20
 """Points of which several blocks are held out at a time; of fewer each block alone, or what is left is too little."""
 BLOCKS = 8
@@ -45,7 +47,8 @@ class Selection(NamedTuple):
 
     transform: Transform
     unseen: NDArray[np.float64]
-    """(N, 2) what each point says less what this kind predicts from the other blocks; NaN where nothing is held out."""
+    """(N, 2) what each point says less what this kind predicts from the other blocks; NaN where nothing is held out,
+    and for points beyond ``MOST_FITTED``."""
     block: NDArray[np.int_]
     """(N,) the block that each point was held out with."""
     errors: Mapping[str, float]
@@ -83,6 +86,13 @@ def choose(
         NoModel: the points do not determine even the simplest kind.
     """
     left, right = pairs.left, pairs.right
+    if len(pairs) > MOST_FITTED:
+        own = np.sort(np.random.default_rng(seed).choice(len(pairs), MOST_FITTED, replace=False))
+        sample = robust.PointPairs(left[own], right[own], pairs.sigma[own])
+        chosen = choose(sample, weight[own], azimuth=azimuth, kinds=kinds, apart=apart, seed=seed)
+        unseen = np.full(left.shape, np.nan)
+        unseen[own] = chosen.unseen
+        return chosen._replace(unseen=unseen, block=_blocks(left, seed)[0])
     cells = np.unique(np.floor(left[weight > 0] / apart), axis=0) if apart > 0 else left[weight > 0]
     trials = [t for kind in kinds for t in _trials(kind, left, right, weight / pairs.sigma**2, azimuth, len(cells))]
     all_points = np.ones(len(left), bool)

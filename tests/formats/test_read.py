@@ -1,0 +1,303 @@
+"""Tables of others are read as they are, or refused by row, member and value."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyogrio
+import pytest
+import shapely
+from click.testing import CliRunner
+
+from sentinel_match.cli import main
+from sentinel_match.errors import BadPoints
+from sentinel_match.fitting import fit, read_ties
+from sentinel_match.formats import write
+from sentinel_match.formats.read import read_table
+from sentinel_match.tiepoints import TiePoints
+
+CRS = "EPSG:32633"
+SHIFT = (6.4, 18.1)
+
+
+@pytest.fixture
+def cases(shared: Path) -> Path:
+    """Real files of points that were refused, or skip."""
+    folder = shared.parent / "cases" / "points"
+    if not folder.is_dir():
+        pytest.skip(f"no cases in {folder}")
+    return folder
+
+
+def ends(count: int = 60, seed: int = 0) -> np.ndarray:
+    """(N, 4) both ends of points that lie apart, with errors of a metre."""
+    rng = np.random.default_rng(seed)
+    left = np.array([400_000.0, 5_800_000.0]) + rng.uniform(0, 20_000, (count, 2))
+    return np.column_stack([left, left + SHIFT + rng.normal(0, 1, (count, 2))])
+
+
+HEADER = ["left_x", "left_y", "right_x", "right_y"]
+
+
+def text(rows: np.ndarray, separator: str = ",", decimal: str = ".", header: list[str] = HEADER) -> str:
+    lines = [separator.join(f"{v:.3f}".replace(".", decimal) for v in row) for row in rows.tolist()]
+    return "\n".join([separator.join(header), *lines]) + "\n"
+
+
+def is_shifted(ties: TiePoints) -> bool:
+    return bool(np.abs(np.median(ties.shift[ties.inlier], axis=0) - SHIFT).max() < 0.6)
+
+
+@pytest.mark.parametrize(
+    ("name", "points"),
+    [("arosics.csv", 200), ("latin1.csv", 200), ("m9999.csv", 190), ("multi.gpkg", 458), ("nullgeom.geojson", 199)]
+    + [("spaces.txt", 200)],
+)
+def test_real_files_of_others_are_fitted(cases: Path, name: str, points: int) -> None:
+    ties = fit(cases / name, crs=CRS)
+    assert points == len(ties)
+    assert is_shifted(ties)
+
+
+@pytest.mark.parametrize(
+    ("separator", "decimal"), [(";", ","), ("\t", ","), (" ", "."), ("   ", ","), ("|", "."), (" \t ", ".")]
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252"])
+def test_text_of_any_country_gives_the_same_numbers(
+    separator: str, decimal: str, encoding: str, tmp_path: Path
+) -> None:
+    rows = ends()
+    path = tmp_path / "points.csv"
+    path.write_bytes(text(rows, separator, decimal, [*HEADER[:3], "right_y"]).replace("\n", "\r\n").encode(encoding))
+    table = read_table(path)
+    assert np.allclose(np.column_stack([table.numbers(name) for name in HEADER]), rows, atol=1e-3)
+
+
+def test_remarks_in_an_old_encoding_and_quoted_decimal_commas_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "points.csv"
+    path.write_bytes(
+        'left_x,left_y,right_x,right_y,Bemerkung\n"343140,5","5850860,2","343146,7","5850878,3",Brücke\n'.encode(
+            "cp1252"
+        )
+    )
+    table = read_table(path)
+    assert (343140.5, "Brücke") == (table.numbers("left_x")[0], table.words("Bemerkung")[0])
+    path.write_text("sep=;\nleft_x;left_y;right_x;right_y;\n343.140,5;5.850.860,2;343146,7;5850878,3;\n")
+    assert [343140.5, 5850860.2] == [read_table(path).numbers(name)[0] for name in ("left_x", "left_y")]
+    path.write_text("# left_x left_y right_x right_y\n1 2 3 4\n")
+    assert [1.0] == read_table(path).numbers("left_x").tolist()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("1 2 3 4\n5 6 7 8\n", r"Row 1 of .*: it holds numbers where the names of the columns must stand"),
+        ("left_x\n1\n", "names 1 column, 'left_x': left_x, left_y, right_x and right_y at least"),
+        ("left_x,left_y,right_x,right_y\n1,5,2,5,3,5,4,5\n", "decimal commas need semicolons"),
+        ('left_x,left_y,right_x,right_y\n"1,234",2,3,4\n' * 1, "left_x is '1,234', not a number"),
+    ],
+)
+def test_text_that_is_no_table_says_what_to_write(content: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "points.csv").write_text(content)
+    with pytest.raises(BadPoints, match=said):
+        fit(tmp_path / "points.csv", crs=CRS)
+
+
+def test_shifts_of_arosics_correct_the_right_image(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = ends()
+    shift = rows[:, :2] - rows[:, 2:]
+    shift[3] = -9999
+    lines = [
+        f"{k},{x:.1f},{y:.1f},{dx:.4f},{dy:.4f},80,{k == 5}"
+        for k, ((x, y), (dx, dy)) in enumerate(zip(rows[:, :2].tolist(), shift.tolist(), strict=True))
+    ]
+    header = "POINT_ID,X_MAP,Y_MAP,X_SHIFT_M,Y_SHIFT_M,RELIABILITY,OUTLIER"
+    (tmp_path / "CoRegPoints.csv").write_text("\n".join([header, *lines]) + "\n")
+    ties = fit(tmp_path / "CoRegPoints.csv", crs=CRS)
+    assert is_shifted(ties)
+    assert 59 == len(ties)
+    assert not ties.inlier[4]  # the sixth row, which AROSICS calls an outlier; the fourth is left out
+    assert (
+        "1 of 60 rows have -9999 for X_SHIFT_M: AROSICS measured nothing there, and are left out: row 5" in caplog.text
+    )
+
+
+@pytest.mark.parametrize("number", ["-9999", "-9999.0", "-32768"])
+def test_rows_without_a_measurement_are_named_and_left_out(
+    number: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = text(ends()).splitlines()
+    for row in (4, 9):
+        lines[row - 1] = ",".join([*lines[row - 1].split(",")[:2], number, number])
+    (tmp_path / "points.csv").write_text("\n".join(lines))
+    assert 58 == len(fit(tmp_path / "points.csv", crs=CRS))
+    assert "and are left out: row 4, row 9" in caplog.text
+    (tmp_path / "points.csv").write_text("\n".join([lines[0], lines[3]]))
+    with pytest.raises(BadPoints, match="all its 1 rows have"):
+        fit(tmp_path / "points.csv", crs=CRS)
+
+
+def layer(path: Path, rows: np.ndarray, shapes: list[object], kind: str) -> Path:
+    pyogrio.raw.write(
+        path, np.asarray(shapely.to_wkb(np.array(shapes, object)), object), list(rows.T.copy()), HEADER,
+        driver="GPKG", geometry_type=kind, crs=CRS,
+    )  # fmt: skip
+    return path
+
+
+def test_a_multipoint_of_one_is_a_point_and_one_of_two_is_none(tmp_path: Path) -> None:
+    rows = ends()
+    shapes: list[object] = [shapely.MultiPoint([row[:2]]) for row in rows.tolist()]
+    assert is_shifted(fit(layer(tmp_path / "one.gpkg", rows, shapes, "MultiPoint")))
+    shapes[6] = shapely.MultiPoint([rows[6, :2], rows[7, :2]])
+    with pytest.raises(BadPoints, match=r"Row 7 of .*: its geometry is a MultiPoint of 2, and no Point"):
+        fit(layer(tmp_path / "two.gpkg", rows, shapes, "MultiPoint"))
+
+
+def test_rows_without_a_geometry_are_counted_and_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = ends()
+    shapes: list[object] = [shapely.Point(row[:2]) for row in rows.tolist()]
+    shapes[6] = None
+    assert 59 == len(fit(layer(tmp_path / "gap.gpkg", rows, shapes, "Point")))
+    assert "1 of 60 rows have no geometry and are left out: row 7" in caplog.text
+    # Where no row has one, the columns say where the points are
+    assert 60 == len(fit(layer(tmp_path / "none.gpkg", rows, [None] * 60, "Point"), crs=CRS))
+
+
+# What is read is checked
+
+
+@pytest.fixture
+def damaged(ties: TiePoints, tmp_path: Path) -> Callable[[Callable[[dict], None]], Path]:
+    """A file of ours that somebody has damaged."""
+
+    def make(damage: Callable[[dict], None]) -> Path:
+        write.write(ties, tmp_path / "ties.geojson")
+        collection = json.loads((tmp_path / "ties.geojson").read_text())
+        damage(collection)
+        (tmp_path / "ties.geojson").write_text(json.dumps(collection))
+        return tmp_path / "ties.geojson"
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("sigma_m", 0, "sigma_m is 0, and must be from 1e-06 to 1,000,000"),
+        ("sigma_m", 1e-300, "sigma_m is 1e-300, and must be"),
+        ("sigma_m", -3, "sigma_m is -3, and must be"),
+        ("sigma_m", float("inf"), "sigma_m is inf, not a number"),
+        ("sigma_m", [1], r"sigma_m is \[1\], not a number"),
+        ("left_x", 1e300, r"left_x is 1e\+300, and must be from -100,000,000 to 100,000,000"),
+        ("left_x", True, "left_x is True, not a number"),
+        ("right_y", 10**400, "right_y is 1000.*not a number"),
+        ("quality", 80, "quality is 80, and must be from 0 to 1"),
+        ("inlier", {}, "inlier is {}, neither true nor false"),
+        ("method", {"a": 1}, "method is {'a': 1}, and must be a word"),
+        ("method", "x" * 10 + "[" * 5, ""),
+    ],
+)
+def test_an_odd_value_is_refused_by_row_member_and_value(
+    damaged: Callable[..., Path], name: str, value: object, said: str
+) -> None:
+    def damage(collection: dict) -> None:
+        collection["features"][3]["properties"][name] = value
+
+    path = damaged(damage)
+    if not said:
+        fit(path)
+        return
+    with pytest.raises(BadPoints, match=f"Row 4 of .*: {said}"):
+        fit(path)
+
+
+@pytest.mark.parametrize("odd", [5, "x", [], [1], True])
+def test_odd_members_of_a_collection_are_refused(damaged: Callable[..., Path], odd: object) -> None:
+    with pytest.raises(BadPoints, match=r"Row 4 of .*, and must be a Feature"):
+        fit(damaged(lambda c: c["features"].__setitem__(3, odd)))
+    with pytest.raises(BadPoints, match=r"Row 4 of .*: its properties are .*, and must be an object"):
+        fit(damaged(lambda c: c["features"][3].__setitem__("properties", odd)))
+    with pytest.raises(BadPoints, match=r"Row 4 of .*: its geometry is .*, and no Point"):
+        fit(damaged(lambda c: c["features"][3].__setitem__("geometry", odd)))
+    if odd:
+        with pytest.raises(BadPoints, match=r"Row 4 of .*: its coordinates are .*: they are no numbers"):
+            fit(damaged(lambda c: c["features"][3]["geometry"].__setitem__("coordinates", odd)))
+        with pytest.raises(BadPoints, match=r"its crs .* is no CRS"):
+            fit(damaged(lambda c: c.__setitem__("crs", odd)))
+
+
+@pytest.mark.parametrize("place", [[500, 95], [1e300, 1]])
+def test_places_off_the_map_are_refused_by_row(damaged: Callable[..., Path], place: list[float]) -> None:
+    with pytest.raises(BadPoints, match=r"Row 4 of .*: its coordinates are (500, 95|1e\+300, 1), and "):
+        fit(damaged(lambda c: c["features"][3]["geometry"].__setitem__("coordinates", place)))
+
+
+@pytest.mark.parametrize(
+    ("members", "value", "said"),
+    [
+        (("fitting", "radius_m"), 1e9, r"summary\.fitting\.radius_m is 1e\+09, and must be from 0\.001 to 100,000"),
+        (("fitting", "seed"), -1, r"summary\.fitting\.seed is -1"),
+        (("fitting", "plane"), "cube", r"summary\.fitting\.plane is 'cube', and must be one of translation"),
+        (("gsd_m",), 0, r"summary\.gsd_m is 0"),
+        (("points",), 1.5, r"summary\.points is 1\.5, and must be a whole number"),
+        (("sigma_factors",), {"phase": 0}, r"summary\.sigma_factors\.phase is 0"),
+        (("model", "matrix"), [[1]], r"summary\.model\.matrix is \[\[1\]\], and must be a list of 3"),
+        (("hold_out",), 5, r"summary\.hold_out is 5, and must be an object"),
+        (("regions",), [{"bounds": [1]}], r"summary\.regions\[0\]\.bounds is \[1\], and must be a list of 4"),
+        ((), [], r"summary is \[1\]|has no summary"),
+    ],
+)
+def test_a_damaged_summary_is_named_by_member_and_value_and_its_points_are_still_fitted(
+    damaged: Callable[..., Path], members: tuple[str, ...], value: object, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def damage(collection: dict) -> None:
+        holder, names = collection, ("summary", *members)
+        for name in names[:-1]:
+            holder = holder[name]
+        holder[names[-1]] = value
+
+    path = damaged(damage)
+    with pytest.raises(BadPoints, match=said):
+        read_ties(path)
+    assert is_shifted(fit(path))
+    assert "are fitted as those of another program" in caplog.text
+
+
+@pytest.mark.parametrize("depth", [500, 2000, 300_000])
+def test_nesting_without_end_is_refused_in_one_sentence(depth: int, tmp_path: Path) -> None:
+    (tmp_path / "deep.geojson").write_text('{"type":"FeatureCollection","features":' + "[" * depth + "]" * depth + "}")
+    with pytest.raises(BadPoints, match=r"nested too deeply|must be a Feature"):
+        fit(tmp_path / "deep.geojson")
+    (tmp_path / "deep.toml").write_text("[match]\nband = " + "[" * depth + "]" * depth)
+    done = CliRunner().invoke(main, ["--config", str(tmp_path / "deep.toml"), "matchers"])
+    assert 2 == done.exit_code
+    assert "deep.toml" in done.output
+    assert "must be one value or a list" in done.output or "nested too deeply" in done.output
+
+
+def test_a_file_that_only_points_elsewhere_is_not_opened(tmp_path: Path) -> None:
+    path = tmp_path / "points.gpkg"
+    path.write_text(
+        '<OGRVRTDataSource><OGRVRTLayer name="a"><SrcDataSource>/etc/hosts</SrcDataSource></OGRVRTLayer>'
+        "</OGRVRTDataSource>"
+    )
+    with pytest.raises(BadPoints, match="give the file that holds them"):
+        fit(path)
+
+
+def test_nothing_is_left_beside_a_file_that_is_read(ties: TiePoints, tmp_path: Path) -> None:
+    write.write(ties, tmp_path / "tiepoints.gpkg")
+    fit(tmp_path / "tiepoints.gpkg")
+    assert ["tiepoints.gpkg"] == [p.name for p in tmp_path.iterdir()]
+
+
+def test_many_points_are_fitted_in_seconds(tmp_path: Path) -> None:
+    rows = ends(150_000)
+    np.savetxt(tmp_path / "many.csv", rows, fmt="%.2f", delimiter=",", header=",".join(HEADER), comments="")
+    ties = fit(tmp_path / "many.csv", crs=CRS)
+    assert is_shifted(ties)
+    assert ties.inlier.mean() > 0.99
