@@ -152,7 +152,7 @@ def fit(
     rejected = ~inlier & np.isin(reason, ("", BY_HAND))
     kept = inlier & (reason != "")
     given = len(table) - int(rejected.sum())
-    if given < FEWEST_GIVEN:
+    if given < FEWEST_GIVEN and table.has("right_x"):  # a column that is not there says more
         needed = f"{FEWEST_GIVEN} are needed for a translation, 4 for a similarity, 6 for an affine"
         raise BadPoints(path, f"{given} of its points take part, and {needed}")
     crs, left, right, moved = frame.metric_ends(table, crs)
