@@ -124,9 +124,10 @@ def _abandoned(unfinished: Path) -> bool:
     import psutil
 
     process, *others = unfinished.name.removeprefix(UNFINISHED).split("-")
+    if not (process.isdecimal() and len(process) < 10 and others):
+        return False  # none of ours
     # Not os.kill(process, 0), by which Unix asks and Windows ends the process
-    here = process.isdecimal() and len(process) < 10 and others and others[:-1] in ([], [_machine()])
-    if here and not psutil.pid_exists(int(process)):
+    if others[:-1] in ([], [_machine()]) and not psutil.pid_exists(int(process)):
         return True
     with contextlib.suppress(OSError):
         return time.time() - unfinished.stat().st_mtime > ABANDONED_S

@@ -19,6 +19,7 @@ from affine import Affine
 from click.testing import CliRunner
 from lxml import etree
 
+from sentinel_match import atomic
 from sentinel_match.cli import main
 from sentinel_match.testing import Landscape, write_product
 
@@ -27,6 +28,7 @@ LIMITED = """
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2)
+from sentinel_match import atomic
 from sentinel_match.cli import main
 main()
 """
@@ -212,3 +214,44 @@ def test_a_batch_goes_on_beside_products_of_every_damage(archive: Path, tmp_path
     assert 1 == done.exit_code
     assert "Traceback" not in done.stderr
     assert whole == written(out)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from sentinel_match import atomic
+folder = Path(sys.argv[1])
+with atomic.whole_folder(folder / "stack", "prepare.json", 0) as unfinished, atomic.whole(folder / "ties.gpkg"):
+    (unfinished / "left.tif").write_bytes(bytes(1000))
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.unix("has no such signal")
+def test_what_a_killed_process_left_unfinished_is_removed_by_the_next_one(tmp_path: Path) -> None:
+    with started("-c", KILLED, tmp_path) as run:
+        run.wait()
+    assert 2 == len(list(tmp_path.glob(".unfinished-*")))
+    (tmp_path / ".unfinished-symphony").mkdir()  # somebody's own
+    os.utime(tmp_path / ".unfinished-symphony", (1, 1))
+    atomic.write_text(tmp_path / "ties.csv", "x")
+    assert [".unfinished-symphony", "ties.csv"] == sorted(path.name for path in tmp_path.iterdir())
+
+
+@pytest.mark.unix("has no such signal")
+def test_a_program_that_is_told_to_end_leaves_nothing_unfinished(archive: Path, tmp_path: Path) -> None:
+    ties, out = tmp_path / "ties.geojson", tmp_path / "stacks" / "stack"
+    left, right = sorted(archive.iterdir())
+    cache = ["--cache", tmp_path / "cache"]
+    words = [str(w) for w in ("match", left, right, "-o", ties, *QUICK, *cache)]
+    assert 0 == CliRunner().invoke(main, words).exit_code
+    with started("-m", "sentinel_match", "prepare", left, right, ties, "-o", out, *cache) as run:
+        assert run.stderr is not None
+        for line in run.stderr:
+            if "render" in line:
+                break
+        run.terminate()
+        said = run.stderr.read()
+    assert 1 == run.returncode
+    assert "stopped: nothing half made was left" in said
+    assert [] == list(out.parent.iterdir())
