@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,11 +28,13 @@ from sentinel_match.formats.table import ENDS, Table
 from sentinel_match.geometry.kinds import KINDS
 from sentinel_match.geometry.transform import azimuth_of_track
 from sentinel_match.matchers import WITNESS_DISTANCE_PX
+from sentinel_match.products.files import as_path
 from sentinel_match.summary import Edits, Fitting
 from sentinel_match.tiepoints import BY_HAND, REASONS, TiePoints
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -68,7 +68,7 @@ def read_ties(path: Path | str) -> TiePoints:
         >>> print(ties.summary.verdict)
         the images lie ... apart; ...
     """
-    table = read_table(_path(path))
+    table = read_table(as_path(path))
     header = table.header
     if header.summary is None:
         if header.flaw:  # one of ours, whose summary somebody has damaged
@@ -141,7 +141,7 @@ def fit(
         >>> ties.transform.kind
         'translation'
     """
-    path = _path(path)
+    path = as_path(path)
     if model is not None and model not in KINDS:
         raise ValueError(f"model is {model!r}, and must be one of {', '.join(KINDS)}")
     if gsd is not None and not gsd > 0:
@@ -225,12 +225,6 @@ def fit(
         feature=feature,
         reason=all_of(assessment.reason, BY_HAND),
     )
-
-
-def _path(path: object) -> Path:
-    if not isinstance(path, (str, PathLike)):
-        raise TypeError(f"{path!r} is no path: give a str or a Path")
-    return Path(path)
 
 
 def _renamed(table: Table, columns: Mapping[str, str]) -> Table:

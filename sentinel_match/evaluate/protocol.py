@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sentinel_match import __version__, matchers
+from sentinel_match import __version__
 from sentinel_match.cache import digest
 from sentinel_match.errors import InputError, MatcherError, PairError
 from sentinel_match.evaluate import metrics
@@ -18,7 +18,7 @@ from sentinel_match.evaluate.samples import Sampling, identity, prepare, unrelat
 from sentinel_match.geometry import robust, transform
 from sentinel_match.geometry.grids import pixel_size, to_metres, to_pixels
 from sentinel_match.matching.cascade import correspond
-from sentinel_match.matching.correspondences import Correspondences, Method
+from sentinel_match.matching.correspondences import Correspondences, Method, create_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -70,8 +70,7 @@ def parse_method(text: str, device: str = "cpu", seed: int = 0) -> TestedMethod:
         raise ValueError(f"{text}: there is no switch {unknown[0]!r}, only {', '.join(SWITCHES)}")
     matcher = None
     if name != "auto":
-        takes_device = "device" in getattr(matchers.matcher_class(name), "__dataclass_fields__", {})
-        matcher = matchers.create(name, **({"device": device} if takes_device else {}))
+        matcher = create_on(name, device)
     method = Method(
         matcher=matcher,
         guided=not {"unguided", "everywhere"} & {*switches},

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from sentinel_match.errors import BrokenProduct, NotAProduct, SentinelMatchError
 from sentinel_match.products.archive import PACKED, is_zip, open_archive, packed_members, what_it_holds_instead
 from sentinel_match.products.delivery import gather, read_delivery
-from sentinel_match.products.files import why_not_there
+from sentinel_match.products.files import as_path, why_not_there
 from sentinel_match.products.layers import NOT_A_SCENE, is_within
 from sentinel_match.products.loose import read_loose
 from sentinel_match.products.safe import MAIN_XML, TILE_XML, product_roots, read_product
@@ -106,7 +106,7 @@ def read_scene(path: Path | str) -> Scene:
         >>> scene.level, scene.tile, [band.name for band in scene.bands]
         ('L1C', 'T33UUU', ['B04', 'B08'])
     """
-    path = _as_path(path)
+    path = as_path(path)
     scenes, refused = _read_all([path])
     if len(scenes) == 1:
         return scenes[0]
@@ -128,7 +128,7 @@ def as_paths(paths: Path | str | Iterable[Path | str]) -> list[Path]:
     if isinstance(paths, (str, PathLike)):
         return [Path(paths)]
     try:
-        return [_as_path(path) for path in paths]
+        return [as_path(path) for path in paths]
     except TypeError:
         raise TypeError(f"{paths!r} is neither a path nor several: give a str, a Path, or a list of them") from None
 
@@ -156,12 +156,6 @@ def _unprintable(source: Path) -> Refused:
     """Refuse a name that none of our files, and no GDAL, could hold."""
     path = Path(printable(source))
     return Refused(path, BrokenProduct(path, "its name is not UTF-8, so no result could say it; rename it"))
-
-
-def _as_path(path: object) -> Path:
-    if not isinstance(path, (str, PathLike)):
-        raise TypeError(f"{path!r} is no path: give a str or a Path")
-    return Path(path)
 
 
 def _read_all(paths: Iterable[Path]) -> tuple[list[Scene], list[Refused]]:

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import re
 import stat
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from os import PathLike
+from pathlib import Path
 
 ADDRESS = re.compile(r"/vsi\w+/|[A-Za-z][\w+.-]+:|[<{]")
 """Beginning of names that GDAL takes for something else than a file of that name: ``/vsicurl/``, ``https:/``,
@@ -55,3 +53,14 @@ def _absence(path: Path, error: OSError) -> str:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return "there is no such file or folder"
     return f"it cannot be read ({error.strerror or error})"
+
+
+def as_path(path: object) -> Path:
+    """Take what is a path.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if not isinstance(path, (str, PathLike)):
+        raise TypeError(f"{path!r} is no path: give a str or a Path")
+    return Path(path)
