@@ -24,7 +24,7 @@ from sentinel_match.formats import frame
 from sentinel_match.formats.foreign import recognised
 from sentinel_match.formats.header import SceneIdentity
 from sentinel_match.formats.read import read_table
-from sentinel_match.formats.table import ENDS, Table
+from sentinel_match.formats.table import COLUMNS, Table
 from sentinel_match.geometry.kinds import KINDS
 from sentinel_match.geometry.transform import azimuth_of_track
 from sentinel_match.matchers import WITNESS_DISTANCE_PX
@@ -44,8 +44,6 @@ BY_EYE = 0.5
 """Standard deviation per axis in pixels of a position set by a person, and of points whose file states none."""
 WRONG_WITHIN_PX = 4.0
 """Pixels within which a wrong point of another program may lie near the model by chance."""
-NAMES = (*ENDS, "inlier", "reason", "sigma_m", "score", "quality", "view", "method", "left_class", "right_class")
-"""Columns that can be mapped."""
 
 
 def read_ties(path: Path | str) -> TiePoints:
@@ -123,7 +121,7 @@ def fit(
 
     Args:
         path: a file of ours, or of another program.
-        columns: for each of ``NAMES`` that the file calls otherwise, what it calls it.
+        columns: for each of ``formats.table.COLUMNS`` that the file calls otherwise, what it calls it.
         crs: of the coordinates in the rows, where the file does not say it; degrees become metres of their UTM zone.
         gsd: metres per pixel that tolerances are counted in; the file's own, else 10.
         layer: of a file with several.
@@ -230,8 +228,8 @@ def fit(
 def _renamed(table: Table, columns: Mapping[str, str]) -> Table:
     """Rename the columns of rows to ours."""
     for ours, theirs in columns.items():
-        if ours not in NAMES:
-            raise BadPoints(table.path, f"{ours} is no column of tie points: name one of {', '.join(NAMES)}")
+        if ours not in COLUMNS:
+            raise BadPoints(table.path, f"{ours} is no column of tie points: name one of {', '.join(COLUMNS)}")
         if theirs not in table.columns:
             present = ", ".join(sorted(table.columns)) or "none"
             raise BadPoints(table.path, f"it has no column {theirs}, only {present}")

@@ -415,3 +415,41 @@ def test_a_file_that_is_not_there_is_refused_in_one_sentence(tmp_path: Path) -> 
 def _as_summed(ties: TiePoints) -> TiePoints:
     """The fixture calls three inliers outliers; here the summary knows."""
     return replace(ties, summary=replace(ties.summary, inliers=int(ties.inlier.sum())))
+
+
+@pytest.mark.parametrize("count", [6, 60])
+@pytest.mark.parametrize("drag", [(300_000.0, 0.0), (500_000.0, -4e6)])
+@pytest.mark.parametrize("end", [(0, 1), (2, 3)])
+def test_a_point_dragged_across_the_world_makes_no_set_unprovable(
+    count: int, drag: tuple[float, float], end: tuple[int, int], tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    left = rng.uniform(0, 20_000, (count, 2)) + (300_000, 5_790_000)
+    rows = np.column_stack([left, left + (6, 18) + rng.normal(0, 0.6, left.shape)])
+    rows[0, list(end)] += drag
+    path = tmp_path / "points.csv"
+    np.savetxt(path, rows, "%.3f", ",", header="left_x,left_y,right_x,right_y", comments="")
+    ties = fit(path, crs="EPSG:32633")
+    assert count - 1 == ties.inlier.sum()
+    assert ties.summary.hold_out is not None
+    assert ties.summary.hold_out.rmse < 2
+    assert "too close together" not in ties.summary.verdict
+
+
+def test_control_points_along_one_line_fit_what_a_line_bears(tmp_path: Path) -> None:
+    left = np.column_stack([np.linspace(300_000, 308_000, 6), np.linspace(5_790_000, 5_798_000, 6)])
+    path = tmp_path / "points.csv"
+    np.savetxt(
+        path, np.column_stack([left, left + (6, 18)]), "%.3f", ",", header="left_x,left_y,right_x,right_y", comments=""
+    )
+    assert "translation" == fit(path, crs="EPSG:32633").transform.kind
+    assert "similarity" == fit(path, crs="EPSG:32633", model="similarity").transform.kind
+    with pytest.raises(NoMatch, match="lie on one spot or line"):
+        fit(path, crs="EPSG:32633", model="affine")
+
+
+def test_points_on_one_spot_are_one(tmp_path: Path) -> None:
+    path = tmp_path / "points.csv"
+    path.write_text("left_x,left_y,right_x,right_y\n" + "300000,5790000,300006,5790018\n" * 6)
+    with pytest.raises(NoMatch, match="6 of 6 points agree at first, and 1 independent point"):
+        fit(path, crs="EPSG:32633")

@@ -267,9 +267,7 @@ def _fitted(
     apart = float(evidence.witness.min()) if few else WITNESS_DISTANCE_PX * gsd
     try:
         pairs = robust.PointPairs(left, right, sigma)
-        plane = robust.robust_fit(
-            _bearable(fitting.plane, len(pairs)), pairs, tolerance=TOLERANCE[1] * gsd, quality=-sigma, seed=seed
-        )
+        plane = _plane(fitting.plane, pairs, TOLERANCE[1] * gsd, seed)
         weight = selection.consensus(left, right, plane, TOLERANCE[1] * gsd)
         if (refined := evidence.refined).any():
             # What hides ground, clouds and their shadows, agrees with itself: weak peaks have no say beside sure ones
@@ -287,10 +285,20 @@ def _fitted(
     return chosen, weight, plane
 
 
-def _bearable(plane: str, count: int) -> str:
-    """Take a simpler plane where every point of a few would agree with the one that is wanted."""
-    kinds = list(MINIMAL)[: list(MINIMAL).index(plane) + 1]
-    return next((kind for kind in reversed(kinds) if 2 * MINIMAL[kind] <= count), kinds[0])
+def _plane(wanted: str, pairs: robust.PointPairs, tolerance: float, seed: int) -> transform.PlaneTransform:
+    """Find the plane that most points agree on, a simpler one where few would all agree, or lie on one line.
+
+    Raises:
+        NoModel: the points do not determine even the simplest.
+    """
+    kinds = list(MINIMAL)[: list(MINIMAL).index(wanted) + 1]
+    bearable = [kind for kind in kinds if 2 * MINIMAL[kind] <= len(pairs)] or kinds[:1]
+    while True:
+        try:
+            return robust.robust_fit(bearable.pop(), pairs, tolerance=tolerance, quality=-pairs.sigma, seed=seed)
+        except transform.NoModel:
+            if not bearable:
+                raise
 
 
 def _doubt(inlier: NDArray[np.bool_], chance: float, least: int) -> str:

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
 POINTS_COLUMNS = {"left_x": "mapX", "left_y": "mapY", "right_x": "sourceX", "right_y": "sourceY", "inlier": "enable"}
 """Of a file of the QGIS Georeferencer, whose header nobody reads: the order counts."""
+GROUPED = re.compile(r"[+-]?\d{1,3}(([ '’\u00a0\u202f]\d{3})+([.,]\d+)?|(,\d{3})+\.\d+)([eE][+-]?\d+)?")
+"""With blanks or apostrophes between thousands, or with commas there and a point behind them."""
+BETWEEN_THOUSANDS = re.compile("[ '’\u00a0\u202f]|,(?=.*\\.)")
+NOT_AVAILABLE = {"na", "n/a", "#n/a", "null", "none", "<na>"}
+"""Words that R, pandas and databases write where there is no value."""
 SEPARATORS = ",;\t|"
 BLANK = " "
 LEAST_COLUMNS = 4
@@ -59,8 +64,10 @@ def read_delimited(path: Path) -> Table:
     """
     lines = decoded(path.read_bytes()).splitlines()
     remarks, skipped = [], 0
-    while skipped < len(lines) and (lines[skipped].startswith("#") or not lines[skipped].strip()):
-        remarks.append(lines[skipped].lstrip("#").strip())
+    if not any(map(str.strip, lines)):
+        raise BadPoints(path, "it is empty")
+    while skipped < len(lines) and (lines[skipped].startswith(("#", "; ")) or lines[skipped].strip() in {"", ";"}):
+        remarks.append(lines[skipped].lstrip("#;").strip())
         skipped += 1
     separator = ""
     if skipped < len(lines) and (declared := re.fullmatch(r"(?i)sep=(.)", lines[skipped].strip())):  # of Excel
@@ -70,7 +77,7 @@ def read_delimited(path: Path) -> Table:
     header = [name.strip() for name in next(iter(_cells([first], separator)), (0, []))[1]]
     if path.suffix.lower() == ".points":
         header = [*POINTS_COLUMNS, *header[len(POINTS_COLUMNS) :]]
-    elif len(header) >= LEAST_COLUMNS and all(_is_number(name) for name in header):
+    elif len(header) >= LEAST_COLUMNS and 2 * sum(map(_is_number, header)) > len(header):
         header = _named_in(remarks, len(header), path, skipped + 1)
         skipped -= 1
     while header and not header[-1]:
@@ -88,19 +95,27 @@ def read_delimited(path: Path) -> Table:
         name = f"row {number + skipped + 1}"
         if len(cells) < LEAST_COLUMNS or len(cells) > len(header):
             commas = " (decimal commas need semicolons between the columns)" if len(cells) > len(header) else ""
-            raise BadPoints(path, f"it has {len(cells)} values where the header has {len(header)}{commas}", name)
+            values = f"{len(cells)} value{'s' * (len(cells) != 1)}"
+            raise BadPoints(path, f"it has {values} where the header has {len(header)}{commas}", name)
         rows.append(cells)
         names.append(name)
     pattern = SURELY_DECIMAL if separator == "," else DECIMAL_COMMA
-    columns = {
-        name: [_plain_number(cells[k], pattern) if k < len(cells) else "" for cells in rows]
-        for k, name in enumerate(header)
-    }
+    columns = _columns(path, header, [[_plain_number(cell, pattern) for cell in cells] for cells in rows])
     listed = {crs for crs in columns.get("crs", ()) if crs}
     if len(listed) > 1:
         raise BadPoints(path, f"its points are in {len(listed)} CRSs")
     named = next((line.removeprefix("CRS:").strip() for line in remarks if line.startswith("CRS:")), "")
     return Table(path, columns, names, crs=named or next(iter(listed), ""))
+
+
+def _columns(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> dict[str, list[str]]:
+    """Turn rows into columns by name; what a row lacks is empty."""
+    columns: dict[str, list[str]] = {}
+    for k, name in enumerate(header):
+        column = [cells[k] if k < len(cells) else "" for cells in rows]
+        if columns.setdefault(name, column) != column:
+            raise BadPoints(path, f"two of its columns are called {name!r} and hold different values: rename one")
+    return columns
 
 
 def _separator(line: str) -> str:
@@ -122,9 +137,15 @@ def _cells(lines: Sequence[str], separator: str) -> Iterator[tuple[int, list[str
 
 
 def _plain_number(cell: str, pattern: re.Pattern[str]) -> str:
-    """Write a decimal comma as a point; other cells stay, without the blanks around them."""
+    """Write a number as Python reads it, and nothing for no value; other cells stay, without the blanks around them."""
     cell = cell.strip()
-    return cell.replace(".", "").replace(",", ".") if "," in cell and pattern.fullmatch(cell) else cell
+    if cell.replace(".", "", 1).isdecimal():  # nearly all
+        return cell
+    if "," in cell and pattern.fullmatch(cell):
+        return cell.replace(".", "").replace(",", ".")
+    if GROUPED.fullmatch(cell):
+        return BETWEEN_THOUSANDS.sub("", cell).replace(",", ".")
+    return "" if cell.lower() in NOT_AVAILABLE else cell
 
 
 def _is_number(cell: str) -> bool:
@@ -139,7 +160,7 @@ def _named_in(remarks: Sequence[str], count: int, path: Path, row: int) -> list[
     """Find the names of the columns in a remark above numbers."""
     for line in reversed(remarks):
         names = [name.strip() for name in next(iter(_cells([line], _separator(line))), (0, []))[1]]
-        if len(names) == count:
+        if len(names) == len(set(names)) == count:
             return names
     raise BadPoints(
         path,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sentinel_match.formats.table import NO_DATA
+from sentinel_match.formats.table import COLUMNS, NO_DATA
 
 if TYPE_CHECKING:
     from sentinel_match.formats.table import Column, Table
@@ -14,6 +15,8 @@ AROSICS = {"x": ("X_MAP", "X_SHIFT_M"), "y": ("Y_MAP", "Y_SHIFT_M")}
 """Of each axis: where a point was looked for in both images, and by how much the right one must be moved there
 (Scheffler et al. 2017: a point's shift corrects the target image). Ours says where it lies: the other way."""
 AROSICS_OUTLIER = "OUTLIER"
+UNIT = re.compile(r"\s*(\[[^]]*\]|\([^)]*\))\s*$")
+"""Behind a name: ``left_x [m]``."""
 
 
 def recognised(table: Table) -> Table:
@@ -22,6 +25,7 @@ def recognised(table: Table) -> Table:
     Raises:
         BadPoints: a value of them is no number, or no row holds a measurement.
     """
+    table = _plainly_named(table)
     known = {name.upper(): name for name in table.columns}
     shifts = [known.get(shift) for _, shift in AROSICS.values()]
     if not table.has("right_x") and not table.has("right_y") and all(shifts):
@@ -32,6 +36,15 @@ def recognised(table: Table) -> Table:
         }
         return replace(table, columns={**table.columns, **right})
     return table
+
+
+def _plainly_named(table: Table) -> Table:
+    """Give columns in capitals, or with a unit behind their names, the names of ours; of several nobody knows which."""
+    theirs: dict[str, list[str]] = {}
+    for name in table.columns:
+        theirs.setdefault(UNIT.sub("", name).strip().lower(), []).append(name)
+    ours = {name: table.columns[theirs[name][0]] for name in COLUMNS if len(theirs.get(name, ())) == 1}
+    return replace(table, columns={**table.columns, **ours})
 
 
 def _of_arosics(table: Table, known: dict[str, str]) -> Table:

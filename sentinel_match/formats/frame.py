@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from sentinel_match.errors import BadPoints
+from sentinel_match.formats.table import ENDS
 from sentinel_match.geometry.grids import in_metres
 from sentinel_match.schema import shown
 
@@ -18,9 +20,15 @@ if TYPE_CHECKING:
 
     from sentinel_match.formats.table import Table
 
+log = logging.getLogger(__name__)
+
 MOVED = 0.05
 """Metres between the geometry of a point and its ``left_x``, ``left_y`` from which it was moved: seven decimals of a
 degree, as some programs write them, are a centimetre."""
+
+
+NEAR = 1000.0
+"""Metres by which both ends of any points may differ: those on one spot tell no more."""
 
 
 class MetricEnds(NamedTuple):
@@ -46,6 +54,7 @@ def metric_ends(table: Table, crs: str | None) -> MetricEnds:
     Raises:
         BadPoints: an end is no place on the map, nothing says in which CRS they are, or they are not in one.
     """
+    table.require(*(name for name in ENDS if table.places is None or name.startswith("right")))
     named = _crs(table, crs)
     left, right, moved = _ends(table, named)
     named, left, right = _metric(table, named, left, right)
@@ -106,9 +115,11 @@ def _check_one_frame(table: Table, left: NDArray[np.float64], right: NDArray[np.
     """Refuse ends that cannot be in one frame: pixels beside metres, or metres of two zones."""
     spread = np.ptp(left, axis=0).max(), np.ptp(right, axis=0).max()
     apart = float(np.hypot(*np.median(right - left, axis=0)))
-    # A blunder of a kilometre in one of a few points is for the fit to find
-    typical = [np.median(np.abs(end - np.median(end, axis=0)), axis=0).max() for end in (left, right)]
-    if apart > max(spread) or not 0.5 <= (typical[1] + 1) / (typical[0] + 1) <= 2:
+    # A blunder of a kilometre in one of a few points, or in half of them, is for the fit to find
+    typical = [np.median(np.abs(end - np.median(end, axis=0)), axis=0).max() + 1 for end in (left, right)]
+    across = [np.hypot(*(end - np.roll(end, max(len(table) // 2, 1), axis=0)).T) + 1 for end in (left, right)]
+    scales = typical[1] / typical[0], np.median(across[1] / across[0])
+    if apart > max(*spread, NEAR) or not any(0.5 <= scale <= 2 for scale in scales):
         raise BadPoints(
             table.path,
             f"its left ends spread over {spread[0]:,.0f} m and its right ends over {spread[1]:,.0f} m, {apart:,.0f} m "
@@ -167,5 +178,11 @@ def _metric(
     if in_metres(crs):
         return crs, left, right
     lon, lat = np.median(lonlat(table, crs, left), axis=1).tolist()
+    if known_crs(table.path, crs).is_geographic and table.has("left_x") and np.abs(left).max() <= 90:
+        log.warning(
+            "%s: x is taken for longitude, so the points lie around %.2f° east, %.2f° north; if x is latitude, give "
+            "--columns left_x=left_y,left_y=left_x,right_x=right_y,right_y=right_x",
+            *(table.path.name, lon, lat),
+        )
     zone = _utm(lon, lat)
     return zone, _moved_to(table, left, crs, zone), _moved_to(table, right, crs, zone)

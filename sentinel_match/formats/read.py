@@ -28,8 +28,19 @@ if TYPE_CHECKING:
 OWN_LAYERS = ("tiepoints", "rejected")
 GEOJSON, GEOJSON_LINES = {".geojson", ".json"}, {".geojsonl", ".geojsons"}
 TEXT = {".csv", ".txt", ".tsv", ".dat", ".points"}
+COLUMNAR = {".parquet", ".geoparquet", ".arrow", ".feather"}
+"""What GDAL reads only where it was built so."""
+NO_TEXT = {".gpkg", ".shp", ".fgb", ".sqlite", ".db", ".gml", ".kml", ".gpx", ".dxf", ".xlsx", ".ods", *COLUMNAR}
 PROGRAMS = (b"<OGR", b"<VRT", b"<GDAL", b"<?xml")
 """How files begin that make GDAL open others, or ask hosts. KML, GML and GPX begin with a declaration too."""
+REMEDY = {
+    **dict.fromkeys(
+        ("LineString", "MultiLineString"),
+        ": give the beginning of each line as a Point, and its end as right_x and right_y",
+    ),
+    "MultiPoint": ": make single parts of it, a row each",
+}
+"""What to do about other geometries, by their kind."""
 LAYERS_OF_XML = (b"<kml", b"<gpx", b"featurecollection")
 
 
@@ -121,11 +132,14 @@ def _point(path: Path, name: str, geometry: object) -> tuple[float, float] | Non
     ):
         return None
     if not isinstance(geometry, dict) or kind not in {"Point", "MultiPoint"}:
-        raise BadPoints(path, f"its geometry is {shown(kind or geometry)}, and no Point", name)
+        raise BadPoints(
+            path, f"its geometry is {shown(kind or geometry)}, and no Point{REMEDY.get(str(kind), '')}", name
+        )
     coordinates = geometry.get("coordinates")
     if kind == "MultiPoint" and isinstance(coordinates, list):
         if len(coordinates) != 1:
-            raise BadPoints(path, f"its geometry is a MultiPoint of {len(coordinates)}, and must be one Point", name)
+            of = f"a MultiPoint of {len(coordinates)}, and must be one Point{REMEDY['MultiPoint']}"
+            raise BadPoints(path, f"its geometry is {of}", name)
         coordinates = coordinates[0]
     try:
         lon, lat = coordinates[:2]  # type: ignore[index]
@@ -180,6 +194,8 @@ def _by_gdal(path: Path, layer: str | None) -> Table:
         with reading_vectors():
             known = [str(name) for name, _ in pyogrio.list_layers(path)]
             wanted = [layer] if layer else [name for name in OWN_LAYERS if name in known] or known[:1]
+            if not wanted:
+                raise BadPoints(path, "it has no layer")
             missing = [name for name in wanted if name not in known]
             if missing:
                 raise BadPoints(path, f"it has no layer {missing[0]}, only {', '.join(known) or 'none at all'}")
@@ -189,6 +205,8 @@ def _by_gdal(path: Path, layer: str | None) -> Table:
                 metadata = metadata or (info.get("dataset_metadata") or {}).get(METADATA)
                 tables.append(_layer(path, name, several=len(wanted) > 1))
     except (ValueError, RuntimeError) as error:  # what pyogrio raises are these: its own errors, and those of encodings
+        if "not recognized" in str(error) or path.suffix.lower() in COLUMNAR:
+            return _of_no_driver(path)
         raise BadPoints(path, f"it cannot be read ({' '.join(str(error).split())})") from error
     table = _joined(tables)
     try:
@@ -210,6 +228,15 @@ def _by_gdal(path: Path, layer: str | None) -> Table:
         header.crs,
         header,
     )
+
+
+def _of_no_driver(path: Path) -> Table:
+    """Read text whose suffix GDAL does not know."""
+    with path.open("rb") as file:
+        start = file.read(4096)
+    if b"\0" in start or start.startswith(b"PAR1") or path.suffix.lower() in NO_TEXT:
+        raise BadPoints(path, "it cannot be read: it is in no format that is known here; save it as GeoPackage or CSV")
+    return read_delimited(path)
 
 
 def _check_data(path: Path) -> None:
@@ -238,7 +265,8 @@ def _layer(path: Path, name: str, *, several: bool) -> Table:
     if len(wrong := np.flatnonzero(~gaps & ~single)):
         shape = shapes[wrong[0]]
         of = f" of {parts[wrong[0]]}" if shape.geom_type.startswith("Multi") else ""
-        raise BadPoints(path, f"its geometry is a {shape.geom_type}{of}, and no Point", names[wrong[0]])
+        remedy = REMEDY.get(shape.geom_type, "")
+        raise BadPoints(path, f"its geometry is a {shape.geom_type}{of}, and no Point{remedy}", names[wrong[0]])
     points = np.where(gaps, None, shapely.get_geometry(shapes, 0))
     return Table(
         path, columns, names, np.column_stack([shapely.get_x(points), shapely.get_y(points)]), str(meta["crs"] or "")

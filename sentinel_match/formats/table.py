@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ENDS = ("left_x", "left_y", "right_x", "right_y")
+COLUMNS = (*ENDS, "inlier", "reason", "sigma_m", "score", "quality", "view", "method", "left_class", "right_class")
+"""What is read of points, and can be mapped."""
 BOUNDS: Mapping[str, Within] = {
     **dict.fromkeys((*ENDS, *(f"{side}_{axis}" for side in ("left", "right") for axis in ("col", "row"))), COORDINATE),
     "sigma_m": LENGTH,
@@ -66,6 +68,17 @@ class Table:
     def holds(self, name: str) -> bool:
         """Tell whether there is such a column, with or without a value."""
         return name in self.columns
+
+    def require(self, *names: str) -> None:
+        """Check that there are such columns.
+
+        Raises:
+            BadPoints: there are not; which, and which there are.
+        """
+        if len(self) and (lacking := [name for name in names if name not in self.columns]):
+            s, present = "s" * (len(lacking) > 1), ", ".join(map(str, self.columns)) or "none"
+            remedy = f"say which are meant with --columns {lacking[0]}=…"
+            raise BadPoints(self.path, f"it has no column{s} {', '.join(lacking)}, only {present}: {remedy}")
 
     def without(self, mask: NDArray[np.bool_], why: str) -> Table:
         """Leave rows out, and say which.
@@ -128,6 +141,8 @@ class Table:
         Raises:
             BadPoints: a value is no number, or is missing, or beyond its bounds; of which row.
         """
+        if missing is None:
+            self.require(name)
         numbers = self._floats(name)
         if missing is not None:
             numbers = np.where(np.isnan(numbers) | np.isin(numbers, NO_DATA), missing, numbers)

@@ -28,12 +28,14 @@ if TYPE_CHECKING:
 TRIED = ("translation", "similarity", "affine", *BENDS)
 """Kinds that compete. A homography has no reason in an orthoimage; a user may ask for it."""
 FOLDS = 5
-MOST_FITTED = 100_000
-"""Points that a model is chosen from: of more a sample says the same, and splines of a million take minutes."""
+MOST_FITTED, SAMPLE = 100_000, 25_000
+"""Points that a model is chosen from; of more so many say the same, and splines of a million take minutes."""
 LEAST_IN_FOLDS = 20
 """Points of which several blocks are held out at a time; of fewer each block alone, or what is left is too little."""
 BLOCKS = 8
 """The longer side of the points is cut into so many blocks, which are held out whole: neighbours share pixels."""
+STRAY = 50
+"""Of so many points one on each side may lie far beyond the others, without the blocks growing by it."""
 SUPPORT = 12
 """Independent points for each parameter of a bend: with fewer it is not tried."""
 STIFFNESS = (0.01, 0.1, 1.0)
@@ -48,7 +50,7 @@ class Selection(NamedTuple):
     transform: Transform
     unseen: NDArray[np.float64]
     """(N, 2) what each point says less what this kind predicts from the other blocks; NaN where nothing is held out,
-    and for points beyond ``MOST_FITTED``."""
+    and for points that were not in the sample of more than ``MOST_FITTED``."""
     block: NDArray[np.int_]
     """(N,) the block that each point was held out with."""
     errors: Mapping[str, float]
@@ -87,7 +89,7 @@ def choose(
     """
     left, right = pairs.left, pairs.right
     if len(pairs) > MOST_FITTED:
-        own = np.sort(np.random.default_rng(seed).choice(len(pairs), MOST_FITTED, replace=False))
+        own = np.sort(np.random.default_rng(seed).choice(len(pairs), SAMPLE, replace=False))
         sample = robust.PointPairs(left[own], right[own], pairs.sigma[own])
         chosen = choose(sample, weight[own], azimuth=azimuth, kinds=kinds, apart=apart, seed=seed)
         unseen = np.full(left.shape, np.nan)
@@ -226,6 +228,11 @@ def _by_block(error: NDArray[np.float64], weight: NDArray[np.float64], block: ND
 
 def _blocks(points: Points, seed: int) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
     """Assign (N,) a block and a fold to each point."""
+    # One point on the other side of the world must not put all others into one block
+    stray = (len(points) > 2) + len(points) // STRAY
+    inner = np.sort(points, axis=0)[stray : len(points) - stray]
+    reach = 2 * float(np.ptp(inner, axis=0).max())
+    points = np.clip(points, inner[0] - reach, inner[-1] + reach) if reach > 0 else points
     side = max(float(np.ptp(points, axis=0).max()) / BLOCKS, 1e-9)
     cell = np.minimum(np.floor((points - points.min(0)) / side), BLOCKS - 1).astype(int)
     _, block = np.unique(cell, axis=0, return_inverse=True)

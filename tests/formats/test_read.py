@@ -301,3 +301,110 @@ def test_many_points_are_fitted_in_seconds(tmp_path: Path) -> None:
     ties = fit(tmp_path / "many.csv", crs=CRS)
     assert is_shifted(ties)
     assert ties.inlier.mean() > 0.99
+
+
+@pytest.mark.parametrize("pattern", ["{:,.3f}", "{: .3f}", "{:'.3f}", "{:_.3f}"])
+def test_thousands_are_grouped_as_anybody_groups_them(pattern: str, tmp_path: Path) -> None:
+    sign = {"{: .3f}": "\u202f", "{:'.3f}": "'", "{:_.3f}": " "}.get(pattern, ",")
+    rows = ends(20)
+    grouped = [";".join(f"{v:,.3f}".replace(",", sign) for v in row) for row in rows.tolist()]
+    path = tmp_path / "points.csv"
+    path.write_text("\n".join([";".join(HEADER), *grouped]), encoding="utf-8")
+    table = read_table(path)
+    assert np.allclose(np.column_stack([table.numbers(name) for name in HEADER]), rows, atol=1e-3)
+    if sign != ",":
+        path.write_text(path.read_text(encoding="utf-8").replace(".", ","), encoding="utf-8")
+        assert np.allclose(np.column_stack([read_table(path).numbers(name) for name in HEADER]), rows, atol=1e-3)
+
+
+@pytest.mark.parametrize("header", ["LEFT_X,LEFT_Y,RIGHT_X,RIGHT_Y", "left_x [m],left_y [m],Right_X (m),right_y"])
+def test_names_in_capitals_or_with_a_unit_are_known(header: str, tmp_path: Path) -> None:
+    (tmp_path / "points.csv").write_text(text(ends(), header=header.split(",")))
+    assert is_shifted(fit(tmp_path / "points.csv", crs=CRS))
+
+
+@pytest.mark.parametrize("missing", ["NA", "N/A", "null", "None", "<NA>", "nan", ""])
+def test_a_word_for_no_value_is_none(missing: str, tmp_path: Path) -> None:
+    lines = text(ends()).splitlines()
+    sigma = ["sigma_m", missing, *["0.8"] * (len(lines) - 2)]
+    path = tmp_path / "points.csv"
+    path.write_text("\n".join(f"{line},{value}" for line, value in zip(lines, sigma, strict=True)))
+    assert 5.0 == read_table(path).numbers("sigma_m", 5.0)[0]
+
+
+@pytest.mark.parametrize("suffix", [".pts", ".gcp", ".xyz", ""])
+def test_text_of_a_suffix_that_nobody_knows_is_read(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"points{suffix}"
+    path.write_text("; made by a program\n;\n" + text(ends(), "\t"))
+    assert is_shifted(fit(path, crs=CRS))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.csv", "", "it is empty"),
+        ("a.csv", "\n \n", "it is empty"),
+        ("a.csv", "left_x,left_y,right_x,right_y,left_x\n1,2,3,4,5\n", "two of its columns are called 'left_x' and "),
+        (
+            "a.csv",
+            "x0;y0;dx;dy\n1;2;3;4\n" * 1,
+            "no columns left_x, left_y, right_x, right_y, only x0, y0, dx, dy: say ",
+        ),
+        (
+            "a.csv",
+            "left_x,left_y,right_x,E\n1,2,3,4\n1,2,3,4\n1,2,3,4\n",
+            "no column right_y, only left_x, .*--columns right_y=…",
+        ),
+        ("a.txt", "-gcp 1 2 3 4\n-gcp 1 2 3 4\n", "it holds numbers where the names of the columns must stand"),
+        ("a.parquet", "PAR1\0\0", "it is in no format that is known here; save it as GeoPackage or CSV"),
+        ("a.bin", "\0\1\2", "it is in no format that is known here"),
+        ("a.csv", "left_x,left_y,right_x,right_y\n1\n", "it has 1 value where the header has 4"),
+    ],
+)
+def test_what_is_no_table_of_points_is_said_in_one_sentence(name: str, content: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(BadPoints, match=said):
+        fit(tmp_path / name, crs=CRS)
+
+
+def test_columns_of_one_name_that_say_the_same_are_one(tmp_path: Path) -> None:
+    rows = ends()
+    (tmp_path / "points.csv").write_text(text(np.column_stack([rows, rows[:, 0]]), header=[*HEADER, "left_x"]))
+    assert is_shifted(fit(tmp_path / "points.csv", crs=CRS))
+
+
+def test_a_workbook_without_a_sheet_is_one_sentence_and_one_with_columns_is_read(tmp_path: Path) -> None:
+    import pandas as pd
+
+    path = tmp_path / "points.ods"
+    try:
+        pyogrio.write_dataframe(pd.DataFrame(ends(), columns=HEADER), path)
+    except pyogrio.errors.DataSourceError:
+        pytest.skip("GDAL writes no ODS here")
+    assert is_shifted(fit(path, crs=CRS))
+
+
+def test_lines_say_how_to_make_points_of_them(tmp_path: Path) -> None:
+    line = {"type": "LineString", "coordinates": [[14, 52], [14.1, 52]]}
+    features = [{"type": "Feature", "properties": {}, "geometry": line}]
+    (tmp_path / "a.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    with pytest.raises(BadPoints, match="'LineString', and no Point: give the beginning of each line as a Point"):
+        fit(tmp_path / "a.geojson")
+
+
+def test_degrees_say_which_of_them_is_taken_for_longitude(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from pyproj import Transformer
+
+    rows = ends()
+    to_degrees = Transformer.from_crs(CRS, "EPSG:4326", always_xy=True).transform
+    degrees = np.column_stack([*to_degrees(*rows[:, :2].T), *to_degrees(*rows[:, 2:].T)])
+    header = ["left_x", "left_y", "right_x", "right_y"]
+    path = tmp_path / "points.csv"
+    path.write_text(
+        "\n".join([",".join(header), *(",".join(f"{v:.9f}" for v in row) for row in degrees[:, [1, 0, 3, 2]])])
+    )
+    ties = fit(path, crs="EPSG:4326")
+    assert "so the points lie around 52.4" in caplog.text
+    swapped = {"left_x": "left_y", "left_y": "left_x", "right_x": "right_y", "right_y": "right_x"}
+    assert not is_shifted(ties)
+    assert is_shifted(fit(path, crs="EPSG:4326", columns=swapped))
