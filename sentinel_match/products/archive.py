@@ -148,12 +148,9 @@ def what_it_is_instead(path: Path) -> str:
 
 def what_it_holds_instead(members: Collection[str]) -> str:
     """Tell what an archive holds that holds no product, as the end of a sentence."""
-    packed, images = packed_members(members), [m for m in members if IMAGE_MEMBER.fullmatch(m)]
-    if packed:
+    if packed := packed_members(members):
         return f"it holds another archive, {packed[0]}: {UNPACK}"
-    if images:
-        return f"it holds images outside of any product ({PurePosixPath(images[0]).name}, …): {UNPACK}"
-    return "there is no MTD_MSIL1C.xml or MTD_MSIL2A.xml in it"
+    return "there is no MTD_MSIL1C.xml or MTD_MSIL2A.xml in it, and no image of the ground"
 
 
 def packed_members(members: Collection[str]) -> list[str]:
@@ -209,7 +206,7 @@ def _zip_sizes(path: Path, zipped: zipfile.ZipFile) -> Iterator[tuple[str, int]]
 def _refuse_hostile(path: Path, member: zipfile.ZipInfo) -> None:
     """Refuse a zip slip: a name that leads out of the archive, on any system, or a link that does."""
     parts = PurePosixPath(member.filename.replace("\\", "/")).parts
-    if not parts or ".." in parts or parts[0] == "/" or ":" in parts[0]:
+    if not parts or ".." in parts or parts[0] == "/" or re.match(r"[A-Za-z]:", parts[0]):
         raise BrokenProduct(path, f"it is unsafe, because its member {member.filename!r} leads out of the archive")
     if stat.S_ISLNK(member.external_attr >> 16):
         raise BrokenProduct(path, f"it is unsafe, because its member {member.filename!r} is a link")

@@ -15,25 +15,25 @@ from typing import TYPE_CHECKING
 
 from sentinel_match.errors import BrokenProduct, NotAProduct, SentinelMatchError
 from sentinel_match.products.archive import PACKED, is_zip, open_archive, packed_members, what_it_holds_instead
-from sentinel_match.products.delivery import gather, read_delivery
+from sentinel_match.products.delivery import files_named, gather, read_delivery
 from sentinel_match.products.files import as_path, why_not_there
-from sentinel_match.products.layers import NOT_A_SCENE, is_within
+from sentinel_match.products.layers import IMAGE_SUFFIXES, is_passed_over
 from sentinel_match.products.loose import read_loose
 from sentinel_match.products.safe import MAIN_XML, TILE_XML, product_roots, read_product
 from sentinel_match.products.scene import Scene
+from sentinel_match.products.zipped import images_within, zip_above
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from sentinel_match.products.archive import Archive
 
-IMAGE_SUFFIXES = {".jp2", ".tif", ".tiff", ".jpg", ".jpeg", ".png", ".img"}
-"""Suffixes that a search through folders takes for images; a file that is named outright may have any."""
-
 ZIP_SUFFIXES = {".zip", ".safe"}
 
 PRODUCT_NAME = re.compile(r"S2[A-Z]_(?:MSI|OPER_PRD|USER_PRD)\w+")
 """Name of a download whose suffix was lost."""
+
+WITHIN = "it is an archive within an archive: unpack that first"
 
 COMPLEMENTARY_SHARE = 0.5
 """Two datastrips of one datatake complement one another while they share less than this part of the smaller one."""
@@ -74,7 +74,8 @@ def find_scenes(paths: Path | str | Iterable[Path | str]) -> Catalogue:
     A path may be a product (folder or zip, of any name, possibly one folder deeper), a metadata file or granule folder
     of one, any raster, or a folder that holds such things at any depth. Files of one band each, and masks beside them,
     are one scene where folder and name say that they are of one acquisition, which may be named by its folder and what
-    their names begin with: see :mod:`sentinel_match.products.layers`. Nothing is extracted or written.
+    their names begin with: see :mod:`sentinel_match.products.layers`. A zip of no product is a folder of images, and
+    may be named like one: ``images.zip/2022/B04.tif``. Nothing is extracted or written.
 
     Reprocessings of one acquisition collapse to one scene per level: that which has images, then the newest baseline
     (99.99 is user-made and counts as the oldest), then the largest footprint, then the latest generation. Two products
@@ -169,17 +170,20 @@ def _read_all(paths: Iterable[Path]) -> tuple[list[Scene], list[Refused]]:
             refused += [_unprintable(source) for source in here if printable(source) != str(source)]
             if here and not (here := [source for source in here if printable(source) == str(source)]):
                 continue
-            if not any(source == path or not _is_passed_over(source) for source in here):
+            if not any(source == path or not is_passed_over(source) for source in here):
                 raise NotAProduct(path, "there is neither a Sentinel-2 product nor an image in this folder")
         except SentinelMatchError as error:
             refused.append(Refused(path, error))
             continue
         named.update({path} & {*here})
+        here = [image for source in here for image in images_within(source) or [source]]
         sources.update((resolved, source) for source in here if (resolved := source.resolve()) not in sources)
-    deliveries, _ = gather(s for s in sources.values() if s.suffix.lower() in IMAGE_SUFFIXES and s.is_file())
+    deliveries, _ = gather(
+        s for s in sources.values() if s.suffix.lower() in IMAGE_SUFFIXES and (s.is_file() or zip_above(s))
+    )
     gathered = {file for delivery in deliveries for file in delivery.files}
     for source in sources.values():
-        if source not in gathered and (source in named or not _is_passed_over(source)):
+        if source not in gathered and (source in named or not is_passed_over(source)):
             found, errors = _read(source)
             scenes += found
             refused += [Refused(source, error) for error in errors]
@@ -190,15 +194,10 @@ def _read_all(paths: Iterable[Path]) -> tuple[list[Scene], list[Refused]]:
     return scenes, refused
 
 
-def _is_passed_over(file: Path) -> bool:
-    """Tell whether a file is a mask or a preview, which is no scene by itself."""
-    return file.suffix.lower() in IMAGE_SUFFIXES and NOT_A_SCENE.fullmatch(file.stem) is not None
-
-
 def _sources(path: Path, visited: set[Path]) -> Iterator[Path]:
     """Find product folders, granule folders, zips and images at or below a path that the user named."""
     if reason := why_not_there(path):
-        files = _files_of(path)
+        files = files_named(path)
         if not files:
             raise NotAProduct(path, reason)
         yield from files
@@ -209,16 +208,6 @@ def _sources(path: Path, visited: set[Path]) -> Iterator[Path]:
         yield path
     else:
         yield from _search(path, visited)
-
-
-def _files_of(name: Path) -> list[Path]:
-    """Find the files of an acquisition that is named by its folder and what their names have in common."""
-    folders = [name.parent] if name.name and name.parent.is_dir() else []
-    for folder in folders:
-        folders += [f for f in folder.glob("*") if is_within(f.name) and f.is_dir()]
-    files = [file for folder in folders for file in sorted(folder.glob("*")) if file.suffix.lower() in IMAGE_SUFFIXES]
-    deliveries, _ = gather(file for file in files if file.is_file() and not file.name.startswith("."))
-    return [file for one in deliveries if one.path == name for file in one.files]
 
 
 def _search(folder: Path, visited: set[Path]) -> Iterator[Path]:
@@ -254,7 +243,11 @@ def _read(source: Path) -> tuple[list[Scene], list[SentinelMatchError]]:
     scenes: list[Scene] = []
     errors: list[SentinelMatchError] = []
     try:
-        if source.parent.name == "GRANULE" and source.is_dir():
+        if zip_above(source):
+            if source.suffix.lower() not in IMAGE_SUFFIXES:
+                raise NotAProduct(source, WITHIN)
+            scenes.append(read_loose(source))
+        elif source.parent.name == "GRANULE" and source.is_dir():
             with open_archive(source.parent.parent) as archive:
                 scenes += read_product(archive, "", only=source.name)
         elif (
@@ -272,9 +265,7 @@ def _read(source: Path) -> tuple[list[Scene], list[SentinelMatchError]]:
                     scenes += found
                     errors += error
                 if others := packed_members([m for m in archive.sizes if not m.startswith(tuple(roots))]):
-                    errors.append(
-                        NotAProduct(source / others[0], "it is an archive within an archive: unpack that first")
-                    )
+                    errors.append(NotAProduct(source / others[0], WITHIN))
         else:
             scenes.append(read_loose(source))
     except SentinelMatchError as error:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from sentinel_match.errors import BrokenProduct, NotAProduct, SentinelMatchError
 from sentinel_match.geometry.grids import ground_resolution
-from sentinel_match.products.layers import Layer, identity_of, is_landsat, layer_of, taken
+from sentinel_match.products.layers import IMAGE_SUFFIXES, Layer, identity_of, is_landsat, is_within, layer_of, taken
 from sentinel_match.products.loose import bands_of, footprint_of, open_header
-from sentinel_match.products.scene import Asset, Mask, Scene
+from sentinel_match.products.scene import Mask, Scene
+from sentinel_match.products.zipped import asset_at, images_within, zip_above
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -85,6 +86,25 @@ def gather(files: Iterable[Path]) -> tuple[list[Delivery], list[Path]]:
     return deliveries, rest
 
 
+def files_named(name: Path) -> list[Path]:
+    """List the files of what is listed by a name that no file has.
+
+    That is an acquisition, by its folder and what the names of its files have in common, or an image within a zip.
+    """
+    if (outer := zip_above(name)) is not None:
+        files = images_within(outer)
+        if name in files:
+            return [name]
+    else:
+        folders = [name.parent] if name.name and name.parent.is_dir() else []
+        for folder in folders:
+            folders += [f for f in folder.glob("*") if is_within(f.name) and f.is_dir()]
+        found = [file for folder in folders for file in sorted(folder.glob("*"))]
+        files = [file for file in found if file.is_file() and not file.name.startswith(".")]
+    deliveries, _ = gather(file for file in files if file.suffix.lower() in IMAGE_SUFFIXES)
+    return [file for one in deliveries if one.path == name for file in one.files]
+
+
 def _goes_on(name: str, stem: str) -> bool:
     return name.startswith(stem) and name[len(stem) : len(stem) + 1] in {"_", "-", ".", " "}
 
@@ -103,14 +123,15 @@ def read_delivery(delivery: Delivery) -> tuple[Scene | None, list[tuple[Path, Se
         if layer.kind == "other":
             continue
         try:
-            header = open_header(layer.path)
+            asset = asset_at(layer.path)
+            header = open_header(layer.path, asset)
         except (NotAProduct, BrokenProduct) as error:
             errors.append((layer.path, error))
             continue
         if layer.kind == "mask":
-            masks.append(Mask(layer.name, Asset(layer.path, size=layer.path.stat().st_size), header.geobox))
+            masks.append(Mask(layer.name, asset, header.geobox))
             continue
-        for band in bands_of(layer.path, header, layer, is_tile=bool(identity.tile)):
+        for band in bands_of(layer.path, asset, header, layer, is_tile=bool(identity.tile)):
             if layer.kind == "band" and band.index != 1:
                 continue  # a mask that somebody has put into the file of the band
             if any(b.name == band.name and _alike(b, band) for b in bands):

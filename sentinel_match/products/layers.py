@@ -43,6 +43,7 @@ COLOUR = "colour"
 
 MASK_NAMES = {
     "SCL": "SCL",
+    "SCENECLASSIFICATION": "SCL",
     "FMASK": "FMASK",
     "QA_PIXEL": "QA_PIXEL",
     "QAI": "QAI",
@@ -58,7 +59,8 @@ MASK_NAMES = {
 
 _SEPARATED = r"(?<![A-Za-z0-9]){}(?![A-Za-z0-9])"
 _AROUND = (
-    r"[ ._-]*(?:(?P<product>FRE|SRE|SR|TOA|BOA)[._-])?{}(?:[ ._-]*\(raw\))?(?:[._-](?:[126]0m|R[123])(?![A-Za-z0-9]))?"
+    r"[ ._-]*(?:(?P<product>FRE|SRE|SR|TOA|BOA|TOC)[._-])?{}(?:[ ._-]*\(raw\))?"
+    r"(?:[._-](?:[126]0m|R[123])(?![A-Za-z0-9]))?"
 )
 
 _MASK = re.compile(_AROUND.format(_SEPARATED.format(f"(?P<name>{'|'.join(sorted(MASK_NAMES, key=len)[::-1])})")), re.I)
@@ -66,7 +68,8 @@ _OTHER = re.compile(
     _AROUND.format(
         _SEPARATED.format(
             r"(?P<name>(?:MSK_)\w+|PVI|SNW|QA_RADSAT|SR_QA_AEROSOL|SR_CLOUD_QA|SR_ATMOS_OPACITY|ST_\w+|pixel_qa|BQA|[SV][ZA]A"
-            r"|EDG|SAT|IAB|DFP|DTF|ATB|WVC|QKL(?:_ALL)?|thumb(?:nail)?(?:_small|_large)?|preview|quicklook|browse|ql)"
+            r"|EDG|SAT|IAB|DFP|DTF|ATB|WVC|(?:CLOUD|SHADOW)[ _-]?MASK"
+            r"|QKL(?:_ALL)?|thumb(?:nail)?(?:_small|_large)?|preview|quicklook|browse|ql)"
         )
     ),
     re.I,
@@ -76,16 +79,31 @@ _BAND = re.compile(
     _AROUND.format(_SEPARATED.format(r"(?P<name>(?:B|Band[ _-]?)(?:0?[1-9]|1[0-2]|8A)|TCI|AOT|WVP|True[_ -]colou?r)")),
     re.I,
 )
-_COLOUR = re.compile(rf"(?:.*[._-])?(?P<name>{'|'.join(sorted(COLOURS, key=len)[::-1])})", re.I)
-_FORCE = re.compile(r"(?P<stem>\d{8}_LEVEL2_(?:SEN|LND)\w{2})_(?P<name>[A-Z]{3})")
+_COLOUR = re.compile(rf"(?:.*[ ._-])?(?P<name>{'|'.join(sorted(COLOURS, key=len)[::-1])})(?:[ ._-].*)?", re.I)
+_MAKERS = (
+    (
+        re.compile(r"(\d{8}_LEVEL2_(?:SEN|LND)\w{2})_(?P<name>[A-Z]{3})"),
+        {"BOA": ("bands", ""), "TOA": ("bands", ""), "QAI": ("mask", "QAI")},
+    ),
+    (
+        re.compile(r"(S2[A-D]_\w+_SSC)_PDT[A-Z]{3}_(L2VALD_\w+_\d{8})_(?P<name>[A-Z]{3})(?:_R[123])?\.DBL"),
+        {"FRE": ("bands", ""), "SRE": ("bands", ""), "CLD": ("mask", "CLM")},
+    ),
+)
+"""Makers who put several bands in a file: FORCE (``20160608_LEVEL2_SEN2A_BOA.tif``); MAJA by itself, and so Sen2Agri
+(``S2A_OPER_SSC_PDTIMG_L2VALD_33UUU____20160608_FRE_R1.DBL.TIF``)."""
 
 _WITHIN = re.compile(r"R?[126]0m|IMG_DATA|qi|QI_DATA|MASKS?|preview", re.I)
 """Folders inside that of an acquisition."""
 
+IMAGE_SUFFIXES = {".jp2", ".tif", ".tiff", ".jpg", ".jpeg", ".png", ".img"}
+"""Suffixes that a search through folders and zips takes for images; a file that is named outright may have any."""
+
 NOT_A_SCENE = re.compile(
     r"(?:.*_)?(?:MSK_\w+|PVI|SCL|CLD|SNW)(?:_[126]0m)?|(?:.*[-_.])?(?:ql|quicklook|preview|thumbnail|thumb_small|thumb_large)"
     r"|(?:.*[._])?(?:QA_PIXEL|QA_RADSAT|SR_QA_AEROSOL|pixel_qa|BQA|Fmask|QA60)|HLS\..*\.[SV][ZA]A|\d{8}_LEVEL2_\w+_(?:QAI|OVV)"
-    r"|.*_(?:CLM|MG2|EDG|SAT|IAB|DFP|ATB)_R[123]|.*_QKL_ALL",
+    r"|(?:.*[ ._-])?(?:(?:cloud|shadow|snow|water)[ _-]?)?masks?(?:_[126]0m)?(?:_V\d+)?|.*_SCENECLASSIFICATION_20M_V\d+"
+    r"|.*_(?:CLM|MG2|EDG|SAT|IAB|DFP|ATB)_R[123]|.*_QKL_ALL|.*_SSC_PDT(?:ANX|QLK)_L2VALD_.*",
     re.I,
 )
 """Stems of masks and previews, which a search passes over where they are of no acquisition."""
@@ -94,18 +112,23 @@ _TIMES = re.compile(
     r"(?<!\d)(?:"
     r"(?P<day>(?:19[89]|20\d)\d(?:0[1-9]|1[0-2])[0-3]\d)(?:T|-(?=\d{6}-\d{3}(?!\d)))(?P<clock>\d{6})"
     r"|(?P<ordinal>20\d\d[0-3]\d\d)T(?P<time>\d{6})"
+    r"|doy(?P<doy>(?:19[89]|20\d)\d[0-3]\d\d)"
     r"|(?P<year>(?:19[89]|20\d)\d)(?P<sep>[-_.]?)(?P<month>0[1-9]|1[0-2])(?P=sep)(?P<date>[0-3]\d)"
     r")(?!\d)"
 )
-"""When an image was taken, in a name: to the second, by the day of the year (HLS), or to the day."""
+"""When an image was taken, in a name: to the second, by the day of the year (HLS, AppEEARS), or to the day."""
 _DAILY_FOLDERS = re.compile(r"(?:/(\d{1,2})/([C-X])/([A-Z]{2}))?/((?:19|20)\d\d)/(\d{1,2})/(\d{1,2})(?:/(\d+))?$")
 """Folders of AWS: ``tiles/33/U/UU/2016/5/29/0``."""
+_DAY = re.compile(r"(?:19[89]|20\d)\d([-_.]?)(?:0[1-9]|1[0-2])\1[0-3]\d(?:T\d{6})?")
+"""Name of a folder that is a date and nothing else."""
+_ABOVE = 3
+"""Folders above one in which such a one dates it: ``20160608/T33UUU/S2A/B04.tif``."""
 
 _SPACECRAFT = (
     (re.compile(r"(?:S2|SENTINEL-?2|SEN2)([A-D])(?![A-Za-z0-9])", re.I), "S2"),
-    (re.compile(r"(?:Sentinel-?2|HLS\.S30|(?<![A-Za-z0-9])S2)()(?![A-Za-z0-9])", re.I), "S2"),
+    (re.compile(r"(?:Sentinel-?2|HLS\.?S30|(?<![A-Za-z0-9])S2)()(?![A-Za-z0-9])", re.I), "S2"),
     (re.compile(r"(?<![A-Za-z0-9])L(?:[COTEM]0|ND0)([4-9])(?!\d)"), "L"),
-    (re.compile(r"(?:HLS\.L30|Landsat)()(?![A-Za-z0-9])", re.I), "L"),
+    (re.compile(r"(?:HLS\.?L30|Landsat)()(?![A-Za-z0-9])", re.I), "L"),
 )
 
 
@@ -133,10 +156,10 @@ def layer_of(path: Path) -> Layer | None:
     while _WITHIN.fullmatch(folder.name) and folder != folder.parent:
         within, folder = folder.name.lower(), folder.parent
     stem = path.stem
-    if force := _FORCE.fullmatch(stem):
-        kind = {"BOA": "bands", "TOA": "bands", "QAI": "mask"}.get(force["name"], "other")
-        name = force["name"] if kind != "bands" else ""
-        return Layer(path, folder, force["stem"], kind, name, force["name"])
+    for makers, kinds in _MAKERS:
+        if match := makers.fullmatch(stem):
+            kind, name = kinds.get(match["name"], ("other", match["name"]))
+            return Layer(path, folder, "_".join(match.groups()[:-1]), kind, name, match["name"])
     for kind, pattern in (("mask", _MASK), ("other", _OTHER), ("band", _BAND)):
         if matches := list(pattern.finditer(stem)):
             if kind == "band" and len({match["name"].upper() for match in matches}) > 1:
@@ -147,12 +170,17 @@ def layer_of(path: Path) -> Layer | None:
             shown = kind if name and within != "preview" else "other"
             return Layer(path, folder, rest, shown, name, (match["product"] or "").upper())
     if colour := _COLOUR.fullmatch(stem):
-        rest = stem[: colour.start("name")].strip(" ._-")
+        rest = (stem[: colour.start("name")] + stem[colour.end("name") :]).strip(" ._-")
         return Layer(path, folder, rest, "band", COLOURS[colour["name"].lower()], COLOUR)
     if by_folder := _BAND.fullmatch(path.parent.name):  # a folder for each band: B04/20160608.tif
         name = spectral_name(by_folder["name"].upper(), stem)
         return Layer(path, path.parent.parent, stem, "band", name) if name else None
     return None
+
+
+def is_passed_over(file: Path) -> bool:
+    """Tell whether a file is a mask or a preview, which is no scene by itself."""
+    return file.suffix.lower() in IMAGE_SUFFIXES and NOT_A_SCENE.fullmatch(file.stem) is not None
 
 
 def is_within(folder: str) -> bool:
@@ -164,7 +192,7 @@ def _name(kind: str, name: str, stem: str) -> str:
     """Name a layer; empty where its values are not known."""
     if kind == "band":
         return spectral_name(name, stem)
-    if name == "FMASK" and not stem.startswith("HLS."):
+    if name == "FMASK" and not re.match("HLS[SL.]", stem):
         return ""  # each maker has values of its own
     return MASK_NAMES.get(name, "other")
 
@@ -189,7 +217,7 @@ def spectral_name(name: str, stem: str) -> str:
 _OLI = {"1": "B01", "2": "B02", "3": "B03", "4": "B04", "5": "B8A", "6": "B11", "7": "B12", "8": "PAN", "9": "B10"}
 _TM = {"1": "B02", "2": "B03", "3": "B04", "4": "B08", "5": "B11", "7": "B12", "8": "PAN"}
 _OTHER_SENSORS = (
-    (re.compile(r"(?<![A-Za-z0-9])L[CO]0[89]_|HLS\.L30\.|Landsat[ _-]?[89]", re.I), _OLI),
+    (re.compile(r"(?<![A-Za-z0-9])L[CO]0[89]_|HLS\.?L30\.|Landsat[ _-]?[89]", re.I), _OLI),
     (re.compile(r"(?<![A-Za-z0-9])L[ET]0[4-7]_|Landsat[ _-]?[4-7]", re.I), _TM),
 )
 """Landsat's numbers are of other wavelengths: B5 of Landsat 8 is B8A, not a red edge."""
@@ -200,11 +228,19 @@ def is_landsat(stem: str) -> bool:
     return any(sensor.search(stem) for sensor, _ in _OTHER_SENSORS)
 
 
-FORCE_BANDS = {
-    10: ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12"),
-    6: ("B02", "B03", "B04", "B8A", "B11", "B12"),
+_STACKS = {
+    ("OA", 10): ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12"),
+    ("OA", 6): ("B02", "B03", "B04", "B8A", "B11", "B12"),
+    ("RE", 4): ("B02", "B03", "B04", "B08"),
+    ("RE", 6): ("B05", "B06", "B07", "B8A", "B11", "B12"),
 }
-"""Bands of FORCE's ``BOA`` by how many there are: Sentinel-2, Landsat."""
+"""Bands of a file by the end of its product's name and by how many there are: FORCE's ``BOA`` and ``TOA`` of Sentinel-2
+and Landsat, MAJA's own ``FRE`` and ``SRE`` of 10 m and 20 m. Their documents: see :data:`KNOWN_NUMBERS`."""
+
+
+def stacked(layer: Layer, count: int) -> tuple[str, ...]:
+    """Name the bands of a file of several, where its maker defines their order; empty where nothing does."""
+    return _STACKS.get((layer.product[1:], count), ()) if layer.kind == "bands" else ()
 
 
 @dataclass(frozen=True)
@@ -218,11 +254,17 @@ class Numbers:
 
 KNOWN_NUMBERS = (
     (re.compile(r"SENTINEL2[A-D]_\d{8}-\d{6}-\d{3}_L2A_.*_[FS]RE_B\w+"), Numbers(0.0, 10_000.0, -10_000.0)),
+    (re.compile(r"S2[A-D]_\w+_SSC_PDTIMG_L2VALD_\w+_[FS]RE_R[12]\.DBL"), Numbers(0.0, 10_000.0, -10_000.0)),
     (re.compile(r"\d{8}_LEVEL2_(?:SEN|LND)\w{2}_(?:BOA|TOA)"), Numbers(0.0, 10_000.0, -9999.0)),
-    (re.compile(r"HLS\.[SL]30\..*\.B\w+"), Numbers(0.0, 10_000.0, -9999.0)),
+    (re.compile(r"HLS(?:\.[SL]30\..*\.|[SL]30\.\d+_)B\w+"), Numbers(0.0, 10_000.0, -9999.0)),
     (re.compile(r"L[COTEM]0\d_L2S[PR]_\d{6}_\d{8}_\d{8}_02_T\d_SR_B\d"), Numbers(-0.2 / 2.75e-5, 1 / 2.75e-5, 0.0)),
 )
-"""Deliveries whose makers define it: Theia and MAJA, FORCE, HLS, Landsat Collection 2 Level-2, by stems of files."""
+"""Deliveries whose makers define it, by stems of files.
+
+Theia and MAJA: "divide by 10000", "No_Data -10000" (CESBIO, cesbio.cnrs.fr/maja/sentinel-2-output-format and, for its
+own format, cesbio.ups-tlse.fr/multitemp/?page_id=10464). FORCE: "scale is 10000, nodata value is -9999" (Level 2 output
+format, force-eo.readthedocs.io). HLS: scale 0.0001, fill -9999 (HLS User Guide v2.0; its files say it too). Landsat
+Collection 2 Level-2: DN 0.0000275 - 0.2, fill 0 (USGS, LSDS-1619)."""
 
 
 def known_numbers(stem: str) -> Numbers | None:
@@ -243,10 +285,13 @@ class AcquisitionName:
 
 def identity_of(folder: Path, stem: str) -> AcquisitionName:
     """Read an acquisition's name, the folder's where it has none of its own; a date may be in either."""
-    place = folder.resolve().as_posix()
-    daily = _DAILY_FOLDERS.search(place)
-    name, texts = stem or folder.resolve().name, (stem, folder.resolve().name)
+    place = folder.resolve()
+    daily = _DAILY_FOLDERS.search(place.as_posix())
+    named = re.sub(r"\.zip$", "", place.name, flags=re.I)
+    name, texts = stem or named, (stem, named)
     time = next((when for text in texts if (when := taken(text))), None)
+    if not time and not daily and (day := day_above(place)):
+        name, time = f"{day}_{name}", taken(day)
     tile = next((t for text in texts if (t := _tile(text))), "")
     if daily:
         zone, latitude, square, year, month, day, part = daily.groups()
@@ -259,10 +304,22 @@ def identity_of(folder: Path, stem: str) -> AcquisitionName:
     return AcquisitionName(name, time, tile, spacecraft)
 
 
+def day_above(place: Path) -> str:
+    """Find the date that is all a folder above says, or that three folders say: ``2016/06/08``; empty without one."""
+    for folder in place.parents[:_ABOVE]:
+        if _DAY.fullmatch(folder.name):
+            return folder.name
+        if daily := _DAILY_FOLDERS.search(folder.as_posix()):
+            return f"{daily[4]}-{int(daily[5]):02}-{int(daily[6]):02}"
+    return ""
+
+
 def taken(name: str) -> datetime | None:
     """Read the first date of a name that is one."""
     for match in _TIMES.finditer(name):
-        if match["day"]:
+        if match["doy"]:
+            when = _time(match["doy"], "000000", "%Y%j%H%M%S")
+        elif match["day"]:
             when = _time(match["day"], match["clock"])
         elif match["ordinal"]:
             when = _time(match["ordinal"], match["time"], "%Y%j%H%M%S")

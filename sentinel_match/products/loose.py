@@ -11,17 +11,19 @@ from sentinel_match.products.archive import what_it_is_instead
 from sentinel_match.products.header import read_header
 from sentinel_match.products.layers import (
     COLOUR,
-    FORCE_BANDS,
+    day_above,
     identity_of,
     known_numbers,
     layer_of,
     spacecraft_of,
+    stacked,
     taken,
 )
 from sentinel_match.products.opening import RefusedRaster
-from sentinel_match.products.scene import Asset, Band, Scene
+from sentinel_match.products.scene import Band, Scene
 from sentinel_match.products.tiling import TILE_PATTERN
 from sentinel_match.products.variables import read_variables, variables_of
+from sentinel_match.products.zipped import asset_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
     from sentinel_match.products.header import ImageHeader
     from sentinel_match.products.layers import Layer
+    from sentinel_match.products.scene import Asset
 
 SENTINEL2 = re.compile(
     rf"(?:L2A_)?(?P<tile>{TILE_PATTERN})_(?P<time>\d{{8}}T\d{{6}})_(?P<band>B\d[\dA]|TCI|AOT|WVP)(?:_[126]0m)?"
@@ -52,32 +55,36 @@ def read_loose(path: Path) -> Scene:
     of the file says, if it says a band (:mod:`sentinel_match.products.layers`). A band of opacity (alpha) is none. An
     image named as Sentinel-2 names them has one band of that name, the tile, the start of the datatake as its time,
     and no-data 0 unless the file says otherwise. Of any other the first date in the name is when it was taken, at
-    midnight.
+    midnight; without one in it, that which is the name of its folder.
 
     Raises:
         NotAProduct: GDAL cannot open it.
         BrokenProduct: it is not opened, whatever GDAL would make of it.
     """
+    asset = asset_at(path)
     try:
-        header = open_header(path)
+        header = open_header(path, asset)
     except NotAProduct:
-        scene = read_variables(path, variables_of(path))
+        scene = read_variables(path, variables_of(path)) if asset.member is None else None
         if scene is None:
             raise
         return scene
     layer = layer_of(path)
     match = SENTINEL2.fullmatch(path.stem)
     named = layer if layer and layer.kind == "band" and layer.product != COLOUR else None
+    day = "" if taken(path.stem) else day_above(path.resolve())
     bare = named is not None and not named.stem  # B04.tif exists in every folder
     footprint, notes = footprint_of(header.geobox)
     return Scene(
-        id=f"{path.parent.name}_{named.name}" if named and bare else path.stem,
+        id=f"{identity_of(path.parent, '').id}_{named.name}"
+        if named and bare
+        else "_".join(filter(None, (day, path.stem))),
         path=path,
         level="",
         footprint=footprint,
         footprint_source="raster" if footprint else "none",
-        bands=bands_of(path, header, named or layer, is_tile=match is not None),
-        sensing_time=identity_of(named.folder, "").time if named and bare else taken(path.stem),
+        bands=bands_of(path, asset, header, named or layer, is_tile=match is not None),
+        sensing_time=identity_of(named.folder, "").time if named and bare else taken(day or path.stem),
         tile=match["tile"] if match else "",
         spacecraft=identity_of(named.folder, "").spacecraft if named and bare else spacecraft_of(path.stem),
         geobox=header.geobox,
@@ -87,38 +94,44 @@ def read_loose(path: Path) -> Scene:
     )
 
 
-def open_header(path: Path) -> ImageHeader:
+def open_header(path: Path, asset: Asset) -> ImageHeader:
     """Read the header of an image.
+
+    Args:
+        path: what the user calls it.
+        asset: where its bytes are.
 
     Raises:
         NotAProduct: GDAL cannot open it.
         BrokenProduct: it is not opened, whatever GDAL would make of it.
     """
     try:
-        return read_header(str(path))
+        return read_header(asset.gdal)
     except RefusedRaster as error:
         raise BrokenProduct(path, str(error)) from None
     except ValueError:
-        raise NotAProduct(path, what_it_is_instead(path)) from None
+        reason = what_it_is_instead(path) if asset.member is None else "GDAL cannot open it"
+        raise NotAProduct(path, reason) from None
 
 
-def bands_of(path: Path, header: ImageHeader, layer: Layer | None, *, is_tile: bool) -> tuple[Band, ...]:
+def bands_of(path: Path, asset: Asset, header: ImageHeader, layer: Layer | None, *, is_tile: bool) -> tuple[Band, ...]:
     """List the bands of a file.
 
     Args:
         path: of the file.
+        asset: where its bytes are.
         header: its header.
         layer: what its name says of it.
         is_tile: whether it is of a Sentinel-2 tile, where 0 is no data unless the file says otherwise.
     """
-    asset, known = Asset(path, size=path.stat().st_size), known_numbers(path.stem)
+    known = known_numbers(path.stem)
     indices = [i for i in range(1, header.count + 1) if i != header.alpha]
     names = dict(zip(indices, _names([header.descriptions[i - 1] for i in indices], indices), strict=True))
     if layer and layer.kind == "band":
         rest = {} if layer.name == "TCI" or is_tile else names
         names = {i: names[i] for i in rest if i != 1 and names[i] != layer.name} | {1: layer.name}
-    elif layer and layer.kind == "bands" and len(indices) in FORCE_BANDS:
-        names = dict(zip(indices, FORCE_BANDS[len(indices)], strict=True))
+    elif layer and (stack := stacked(layer, len(indices))):
+        names = dict(zip(indices, stack, strict=True))
     bands = []
     for index, name in sorted(names.items()):
         scale, add = header.scales[index - 1] or 1.0, header.offsets[index - 1]

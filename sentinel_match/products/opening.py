@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 import re
+import zipfile
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import rasterio
 from lxml import etree
@@ -20,7 +22,7 @@ from rasterio.io import DatasetReader
 
 from sentinel_match.products.files import ONLY_LOCAL, why_no_file
 from sentinel_match.products.xml import UNTRUSTED
-from sentinel_match.products.zips import zip_of
+from sentinel_match.products.zips import member_of, open_zip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,6 +48,9 @@ TIFF = (b"ii*\0", b"mm\0*", b"ii+\0", b"mm\0+")
 
 OF_THEIR_OWN = {".jp2", ".tif", ".tiff", ".jpg", ".jpeg", ".png", ".img", ".vrt", ".zip", ".safe"}
 """Suffixes of files of the same stem that are no part of an image."""
+
+MOST_NOTES = 2**26
+"""Most bytes read of what GDAL has noted of an image (``.aux.xml``), which may unpack to any size."""
 
 MOST_SIDE = 2**20
 """Most pixels along a side, a world of 40 m; a header of 500 bytes can claim any number."""
@@ -143,8 +148,10 @@ def _trusting() -> bool:
 def _checked(path: Path | str) -> tuple[Path | str, list[str]]:
     """Return the name for GDAL and the drivers that may open it."""
     if str(path).startswith("/vsizip/"):
-        if zip_of(str(path)) is None:
+        if (place := member_of(str(path))) is None:
             raise RefusedRaster(ONLY_LOCAL)
+        status = place[0].stat()
+        _check_beside_member(*place, status.st_size, status.st_mtime_ns)
         return path, DRIVERS
     if (file := _file_of_variable(str(path))) is not None:
         refuse_program(file)
@@ -174,7 +181,11 @@ def _file_of_variable(name: str) -> Path | None:
 def _head(path: Path) -> bytes:
     """Read how a file begins, without what may stand before it, in small letters."""
     with path.open("rb") as stream:
-        text = stream.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n")
+        return _head_of(stream)
+
+
+def _head_of(stream: IO[bytes]) -> bytes:
+    text = stream.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n")
     if text.startswith(b"<?xml"):
         text = text.partition(b"?>")[2].lstrip()
     while text.startswith(b"<!--"):
@@ -196,11 +207,33 @@ def _check_beside(path: Path) -> None:
             continue
         if reason := why_no_file(beside):
             raise RefusedRaster(f"of {beside.name} beside it, which GDAL would read too, {reason}")
-        suffix = beside.suffix.lower() if follows else ""
-        leads = suffix in {".ovr", ".msk"} and not _head(beside).startswith(TIFF)
-        leads |= suffix == ".xml" and b"overview_file" in beside.read_bytes().lower()
-        if leads:
-            raise RefusedRaster(f"{beside.name} beside it may tell GDAL to read other files or hosts: delete it")
+        if follows:
+            with beside.open("rb") as stream:
+                _check_follower(beside.name, stream)
+
+
+@lru_cache(maxsize=1024)
+def _check_beside_member(path: Path, member: str, _size: int, _modified: int) -> None:
+    """Check the members of a zip that GDAL reads along with one, as :func:`_check_beside` does files."""
+    try:
+        with open_zip(path) as archive:
+            for name in archive.namelist():
+                if name.lower().startswith(f"{member.lower()}."):
+                    with archive.open(name) as stream:
+                        _check_follower(name, stream)
+    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
+        if isinstance(error, RefusedRaster):
+            raise
+        raise RefusedRaster(f"its zip is damaged ({error})") from error
+
+
+def _check_follower(name: str, stream: IO[bytes]) -> None:
+    """Check a file that is named after an image: its overviews, its mask, or what GDAL has noted of it."""
+    suffix = Path(name).suffix.lower()
+    leads = suffix in {".ovr", ".msk"} and not _head_of(stream).startswith(TIFF)
+    leads |= suffix == ".xml" and b"overview_file" in stream.read(MOST_NOTES).lower()
+    if leads:
+        raise RefusedRaster(f"{Path(name).name} beside it may tell GDAL to read other files or hosts: delete it")
 
 
 def _check_vrt(path: Path) -> None:

@@ -47,15 +47,16 @@ def why_gdal_cannot_find(path: Path) -> str:
     return "GDAL finds no zip by a path with a brace alone and another suffix than .zip: rename it to end in .zip"
 
 
-def zip_of(gdal: str) -> Path | None:
-    """Find the zip on this machine that a path of GDAL's leads into; ``None`` where it leads elsewhere."""
+def member_of(gdal: str) -> tuple[Path, str] | None:
+    """Find the zip on this machine and the member that a path of GDAL's leads to; ``None`` where it leads elsewhere."""
     place = gdal.removeprefix("/vsizip/")
     if place.startswith("{"):
-        zips = [place[1 : match.start()] for match in re.finditer(r"\}/", place)]
+        parts = [(place[1 : match.start()], place[match.end() :]) for match in re.finditer(r"\}/", place)]
     else:
-        zips = [place[: match.end() - 1] for match in re.finditer(r"\.zip/", place, re.IGNORECASE)]
-    candidates = [Path(name) for name in zips if not name.startswith("/vsi")]
-    return next((path for path in candidates if path.is_absolute() and path.is_file()), None)
+        ends = [match.end() for match in re.finditer(r"\.zip/", place, re.IGNORECASE)]
+        parts = [(place[: end - 1], place[end:]) for end in ends]
+    candidates = [(Path(name), member) for name, member in parts if not name.startswith("/vsi")]
+    return next(((path, member) for path, member in candidates if path.is_absolute() and path.is_file()), None)
 
 
 def _balanced(text: str) -> bool:

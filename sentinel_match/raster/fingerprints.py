@@ -22,7 +22,9 @@ def fingerprint(asset: Asset) -> str:
 
 def told_data(band: Band) -> tuple[object, ...]:
     """List what else says where a band has data, JSON-able; empty where it is its no-data value alone."""
-    beside = Path(f"{band.asset.path}.msk")
-    mask = fingerprint(Asset(beside)) if band.is_masked and beside.is_file() else band.is_masked
+    path, member = band.asset.path, band.asset.member
+    beside = Asset(Path(f"{path}.msk")) if member is None else Asset(path, f"{member}.msk")
+    is_beside = band.is_masked and (member is not None or beside.path.is_file())
+    mask = fingerprint(beside) if is_beside else band.is_masked
     told = (band.alpha, mask, band.also_nodata)
     return () if told == (None, False, None) else told

@@ -67,8 +67,7 @@ FLAGS: Mapping[str, tuple[tuple[int, int, Reason], ...]] = {
         (1 << 1, 1 << 1, Reason.CLOUD),
     ),
     "CLM": (
-        (1 << 5, 1 << 5, Reason.SHADOW),
-        (1 << 6, 1 << 6, Reason.SHADOW),
+        (3 << 0, 1 << 0, Reason.SHADOW),
         (1 << 7, 1 << 7, Reason.CIRRUS),
         (1 << 1, 1 << 1, Reason.CLOUD),
     ),
@@ -76,5 +75,14 @@ FLAGS: Mapping[str, tuple[tuple[int, int, Reason], ...]] = {
 }
 """Bits, what they are, and what that means, by kind of mask; later ones go before earlier ones.
 
-HLS User Guide v2.0, table of Fmask; Landsat Collection 2 Data Format Control Book, QA_PIXEL; FORCE, Level 2 output
-format, QAI (less confident cloud counts as cloud); CESBIO, MAJA output format and ``majamask``; Earth Engine, QA60."""
+- FMASK: HLS User Guide v2.0 (bit 0, cirrus, is reserved there and was used in v1). Pixels adjacent to cloud (bit 2) and
+  QA_PIXEL's dilated cloud (bit 1) stay: clouds grow here anyway, by what the user says.
+- QA_PIXEL: Landsat 8-9 Collection 2 Level 2 Science Product Guide (USGS, LSDS-1619).
+- QAI: FORCE, Level 2 output format (force-eo.readthedocs.io). Its less confident cloud, a buffer of 300 m, counts as
+  cloud: it is all that FORCE says of thin edges.
+- MG2: CESBIO's ``majamask`` (cesbio.cnrs.fr/maja/2024/04/16/majamask-a-new-standalone-raster-mask-tool).
+- CLM: CESBIO (labo.obs-mip.fr/multitemp/sentinel-2: theias-sentinel-2-l2a-product-format,
+  majas-native-sentinel-2-format, where it is ``CLD``). In both, bit 0 is all clouds but the thinnest and all shadows,
+  bit 1 all clouds but the thinnest, bit 7 high clouds. Shadows by themselves are bits 5 and 6 at Theia, and 2 and 3 of
+  MAJA's own, which at Theia are tests of clouds; so a shadow is what bit 0 has and bit 1 has not.
+- QA60: Earth Engine, ``COPERNICUS/S2_SR_HARMONIZED``."""

@@ -248,9 +248,9 @@ def test_an_archive_beside_a_product_within_an_archive_is_not_passed_over(produc
     assert "other.zip is neither" in str(catalogue.refused[0].error)
 
 
-def test_images_of_no_product_within_a_zip_are_named(tmp_path: Path) -> None:
-    said = sentence(zipped(tmp_path / "x.zip", "a/B04.tif", "a/B08.tif"))
-    assert "it holds images outside of any product (B04.tif, …): unpack it" in said
+def test_a_zip_of_masks_and_previews_is_no_image(tmp_path: Path) -> None:
+    said = sentence(zipped(tmp_path / "x.zip", "a/T33UUU_SCL.tif", "a/preview.jpg", ".hidden/B04.tif"))
+    assert "there is no MTD_MSIL1C.xml or MTD_MSIL2A.xml in it, and no image of the ground" in said
 
 
 @pytest.mark.parametrize(

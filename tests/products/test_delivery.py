@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import zipfile
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,14 +12,16 @@ import rasterio
 from affine import Affine
 from PIL import Image
 
-from sentinel_match.errors import NotAProduct
+from sentinel_match.errors import BrokenProduct, NotAProduct
 from sentinel_match.products.catalogue import find_scenes, read_scene
 from sentinel_match.products.pairing import Filters, pair_scenes
 from sentinel_match.raster.bands import source_of
 from sentinel_match.raster.flags import Reason
 from sentinel_match.raster.masks import Masking, reasons
+from sentinel_match.raster.raster import read
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from sentinel_match.products.scene import Scene
@@ -70,11 +74,24 @@ DELIVERIES = {
         f"{LANDSAT}_{n}.TIF".replace("{}", "{0}")
         for n in ("SR_B4", "SR_B5", "ST_B10", "QA_PIXEL", "QA_RADSAT", "SR_QA_AEROSOL")
     ],
+    "Terrascope": [
+        f"S2A_{{0}}T101032_33UUU_TOC_V210/S2A_{{0}}T101032_33UUU_{n}_V210.tif"
+        for n in ("TOC-B04_10M", "TOC-B8A_20M", "SCENECLASSIFICATION_20M", "CLOUDMASK_10M", "SHADOWMASK_10M")
+    ],
+    "AppEEARS": [f"HLSS30.020_{n}_doy{{3}}_aid0001_33N.tif" for n in ("B04", "B8A", "Fmask", "SZA")],
+    "MAJA by itself": [
+        f"S2A_OPER_SSC_L2VALD_33UUU____{{0}}.DBL.DIR/S2A_OPER_SSC_PDT{n}.DBL.TIF"
+        for n in ("IMG_L2VALD_33UUU____{0}_FRE_R1", "IMG_L2VALD_33UUU____{0}_FRE_R2", "ANX_L2VALD_33UUU____{0}_CLD_R1")
+    ],
     "by hand": ["{0}_B04.tif", "{0}_B08.tif"],
     "a folder for each date": ["{1}/clip_B04.tif", "{1}/clip_B08.tif"],
+    "folders in that of each date": ["{0}/T33UUU/S2A/B04.tif", "{0}/T33UUU/S2A/B08.tif"],
+    "folders in that of each day": ["{2}/T33UUU/B04.tif", "{2}/T33UUU/B08.tif"],
+    "colours first": ["red_{1}.tif", "nir_{1}.tif"],
     "a folder for each band": ["B04/{0}.tif", "B08/{0}.tif"],
     "with a mask": ["field_{0}.tif", "field_{0}_SCL.tif"],
 }
+SEVERAL = {"BOA": 10, "TCI": 3, "FRE_R1": 4, "FRE_R2": 6}
 DATES = (("20160529", "2016-05-29", "2016/5/29", "2016150"), ("20160608", "2016-06-08", "2016/6/8", "2016160"))
 
 
@@ -91,7 +108,7 @@ def image(path: Path, value: int = 7, count: int = 1) -> Path:
 
 def delivered(folder: Path, names: list[str], dates: tuple[tuple[str, ...], ...] = DATES) -> list[Path]:
     return [
-        image(folder / name.format(*date), count=10 if "BOA" in name else 3 if "TCI" in name else 1)
+        image(folder / name.format(*date), count=next((n for part, n in SEVERAL.items() if part in name), 1))
         for date in dates
         for name in names
     ]
@@ -134,6 +151,10 @@ def test_an_acquisition_may_be_named_by_the_path_it_is_listed_with(maker: str, t
         ("Google", ["B04", "B08", "TCI"], []),
         ("Earth Engine", ["B04", "B8A"], ["QA60"]),
         ("Theia", ["B04", "B08"], ["CLM", "MG2"]),
+        ("Terrascope", ["B04", "B8A"], ["SCL"]),
+        ("AppEEARS", ["B04", "B8A"], ["FMASK"]),
+        ("MAJA by itself", ["B02", "B03", "B04", "B05", "B06", "B07", "B08", "B11", "B12", "B8A"], ["CLM"]),
+        ("colours first", ["B04", "B08"], []),
         ("FORCE", ["B02", "B03", "B04", "B05", "B06", "B07", "B08", "B11", "B12", "B8A"], ["QAI"]),
         ("HLS", ["B04", "B8A"], ["FMASK"]),
         ("HLS, Landsat", ["B04", "B8A"], ["FMASK"]),
@@ -147,6 +168,95 @@ def test_bands_have_the_names_of_sentinel_2_and_known_layers_are_masks(
     delivered(tmp_path, DELIVERIES[maker])
     for scene in find_scenes(tmp_path).scenes:
         assert (bands, masks) == ([band.name for band in scene.bands], kinds(scene))
+
+
+def packed(folder: Path, name: Callable[[str], str] = str) -> Path:
+    path = folder.with_name(f"{folder.name}.zip")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(folder.rglob("*")):
+            if file.is_file():
+                archive.writestr(zipfile.ZipInfo(name(file.relative_to(folder).as_posix())), file.read_bytes())
+    return path
+
+
+@pytest.mark.parametrize("maker", DELIVERIES)
+def test_a_zip_of_a_delivery_is_the_delivery(maker: str, tmp_path: Path) -> None:
+    delivered(tmp_path / "x", DELIVERIES[maker])
+    zipped, folder = find_scenes(packed(tmp_path / "x")), find_scenes(tmp_path / "x")
+    assert not zipped.refused
+    for one, other in zip(zipped.scenes, folder.scenes, strict=True):
+        assert (one.id, one.sensing_time, kinds(one)) == (other.id, other.sensing_time, kinds(other))
+        assert [(b.name, b.asset.sha256()) for b in one.bands] == [(b.name, b.asset.sha256()) for b in other.bands]
+        assert one == read_scene(one.path)
+    assert 1 == len(pair_scenes(zipped.scenes, Filters(all_pairs=True)).pairs)
+
+
+@pytest.mark.parametrize(
+    "name", [lambda name: f"./{name}", lambda name: name.replace("/", "\\"), lambda name: f"ä b/{name}"]
+)
+def test_bands_and_masks_are_read_in_the_zip(name: Callable[[str], str], tmp_path: Path) -> None:
+    for day, (date,) in enumerate(((DATES[0],), (DATES[1],))):
+        for file in delivered(tmp_path / f"{day}", DELIVERIES["HLS"], (date,)):
+            image(file, 8 if "Fmask" in file.name else 40 + day)
+        scene = read_scene(packed(tmp_path / f"{day}", name))
+        assert [40 + day] == np.unique(read(scene, "B04").pixels * 1e4).round().tolist()
+        assert [Reason.SHADOW] == np.unique(reasons(scene, source_of(scene, "B04").grid, Masking()).codes).tolist()
+
+
+def test_a_zip_without_a_date_in_it_may_have_it_in_its_name(tmp_path: Path) -> None:
+    for date in DATES:
+        delivered(tmp_path / f"S2A_{date[0]}", ["B04.tif", "B08.tif"], (date,))
+    zips = [packed(tmp_path / f"S2A_{date[0]}") for date in DATES]
+    assert ["S2A_20160529", "S2A_20160608"] == [scene.id for scene in find_scenes(zips).scenes]
+
+
+def test_one_image_in_a_zip_is_read_by_the_zip_and_by_its_own_name(tmp_path: Path) -> None:
+    image(tmp_path / "x" / "a" / "field_20160608.tif", 5, count=3)
+    path = packed(tmp_path / "x")
+    scene = read_scene(path)
+    assert path / "a" / "field_20160608.tif" == scene.path
+    assert scene == read_scene(scene.path)
+    assert 5 == read(scene, "2").pixels.mean()
+
+
+def test_what_a_zip_of_images_holds_besides_is_told(tmp_path: Path) -> None:
+    delivered(tmp_path / "x", DELIVERIES["by hand"])
+    (tmp_path / "x" / "20160608_B02.tif").write_bytes(b"nothing")
+    (tmp_path / "x" / "20160708.tar.gz").write_bytes(b"nothing")
+    catalogue = find_scenes(packed(tmp_path / "x"))
+    assert 2 == len(catalogue.scenes)
+    said = {refused.path.name: str(refused.error) for refused in catalogue.refused}
+    assert {"20160608_B02.tif", "20160708.tar.gz"} == set(said)
+    assert "it is an archive within an archive: unpack that first" in said["20160708.tar.gz"]
+    with pytest.raises(NotAProduct, match=r"there is no such file"):
+        read_scene(tmp_path / "x.zip" / "20160909")
+
+
+@pytest.mark.parametrize("beside", ["B04.tif.msk", "B04.tif.ovr", "B04.tif.aux.xml"])
+def test_no_program_beside_an_image_in_a_zip_is_run(beside: str, tmp_path: Path) -> None:
+    image(tmp_path / "x" / "B04.tif")
+    text = "<PAMDataset><Metadata domain='OVERVIEWS'><MDI key='OVERVIEW_FILE'>/a.tif</MDI></Metadata></PAMDataset>"
+    (tmp_path / "x" / beside).write_text(text if "xml" in beside else "<VRTDataset/>")
+    with pytest.raises(BrokenProduct, match="beside it may tell GDAL to read other files or hosts"):
+        read_scene(packed(tmp_path / "x"))
+
+
+def test_a_folder_of_dates_dates_its_images_and_any_other_folder_dates_none(tmp_path: Path) -> None:
+    image(tmp_path / "20160608" / "composite.tif", count=3)
+    image(tmp_path / "export_20200101" / "composite.tif", count=3)
+    image(tmp_path / "export_20200101" / "a" / "B04.tif")
+    dates = {scene.id: scene.sensing_time and f"{scene.sensing_time:%Y%m%d}" for scene in find_scenes(tmp_path).scenes}
+    assert {"20160608_composite": "20160608", "composite": None, "a_B04": None} == dates
+
+
+@pytest.mark.parametrize(
+    "name", ["cloud_mask.tif", "S2A_20160608_CLOUDMASK_10M_V210.tif", "mask.tif", "field-mask_20m.tif"]
+)
+def test_a_mask_by_name_is_no_scene_unless_it_is_named(name: str, tmp_path: Path) -> None:
+    image(tmp_path / "field.tif")
+    mask = image(tmp_path / name)
+    assert ["field"] == [scene.id for scene in find_scenes(tmp_path).scenes]
+    assert mask == read_scene(mask).path
 
 
 def test_what_is_left_out_is_told(tmp_path: Path) -> None:
@@ -200,12 +310,13 @@ def test_two_satellites_of_one_day_and_pictures_of_one_day_may_be_compared(tmp_p
 
 
 def test_numbers_are_reflectance_where_their_maker_says_how(tmp_path: Path) -> None:
-    for maker, quantification in (("Theia", 1e4), ("FORCE", 1e4), ("HLS", 1e4), ("Landsat", 1 / 2.75e-5)):
+    for maker in ("Theia", "MAJA by itself", "FORCE", "HLS", "AppEEARS", "Landsat"):
+        quantification = 1 / 2.75e-5 if maker == "Landsat" else 1e4
         delivered(tmp_path / maker, DELIVERIES[maker], DATES[1:])
         (scene,) = find_scenes(tmp_path / maker).scenes
         band = scene.band("B04")
         assert (True, pytest.approx(quantification)) == (band.is_reflectance, band.quantification)
-        assert {"Theia": -10_000, "Landsat": 0}.get(maker, -9999) == band.nodata
+        assert {"Theia": -10_000, "MAJA by itself": -10_000, "Landsat": 0}.get(maker, -9999) == band.nodata
     delivered(tmp_path / "browser", DELIVERIES["EO Browser"], DATES[1:])
     (scene,) = find_scenes(tmp_path / "browser").scenes
     assert not scene.band("B04").is_reflectance
@@ -227,7 +338,17 @@ def test_numbers_are_reflectance_where_their_maker_says_how(tmp_path: Path) -> N
         ("FORCE", "QAI", 6, Reason.CIRRUS),
         ("FORCE", "QAI", 8, Reason.SHADOW),
         ("FORCE", "QAI", 1, Reason.NODATA),
+        ("AppEEARS", "Fmask", 8, Reason.SHADOW),
+        ("Landsat", "QA_PIXEL", 21762, Reason.VALID),  # dilated cloud: clouds grow here
+        ("FORCE", "QAI", 2, Reason.CLOUD),
         ("Theia", "CLM_R1", 128, Reason.CIRRUS),
+        ("Theia", "CLM_R1", 1 + 32, Reason.SHADOW),
+        ("Theia", "CLM_R1", 1 + 2 + 4, Reason.CLOUD),
+        ("Theia", "CLM_R1", 16, Reason.VALID),  # the thinnest clouds
+        ("MAJA by itself", "CLD_R1", 1 + 4, Reason.SHADOW),
+        ("MAJA by itself", "CLD_R1", 1 + 8, Reason.SHADOW),
+        ("MAJA by itself", "CLD_R1", 1 + 2 + 32, Reason.CLOUD),
+        ("MAJA by itself", "CLD_R1", 64, Reason.VALID),
         ("Theia", "MG2_R1", 2, Reason.CLOUD),
         ("Theia", "MG2_R1", 8, Reason.SHADOW),
         ("Theia", "MG2_R1", 4, Reason.VALID),  # snow is kept
@@ -239,7 +360,7 @@ def test_numbers_are_reflectance_where_their_maker_says_how(tmp_path: Path) -> N
 def test_what_the_values_of_a_mask_mean(maker: str, layer: str, value: int, reason: Reason, tmp_path: Path) -> None:
     files = delivered(tmp_path, DELIVERIES[maker], DATES[1:])
     for file in files:
-        if any(name in file.name for name in ("CLM", "MG2", "QA60", "QAI", "Fmask", "QA_PIXEL", "SCL")):
+        if any(name in file.name for name in ("CLM", "CLD_R", "MG2", "QA60", "QAI", "Fmask", "QA_PIXEL", "SCL")):
             image(file, value if layer in file.name else 0)
     (scene,) = find_scenes(tmp_path).scenes
     masked = reasons(scene, source_of(scene, "B04").grid, Masking())
@@ -254,10 +375,14 @@ def test_ndvi_of_landsat_is_of_its_near_infrared(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("case", ["eobrowser", "eo2", "earthsearch"])
-def test_real_deliveries_of_two_dates_are_two_acquisitions_and_one_pair(case: str, shared: Path) -> None:
+def test_real_deliveries_of_two_dates_are_two_acquisitions_and_one_pair(
+    case: str, shared: Path, tmp_path: Path
+) -> None:
     folder = shared.parent / "cases" / case
     if not folder.is_dir():
         pytest.skip(f"no deliveries in {folder}")
-    catalogue = find_scenes(folder)
-    assert ["2016-05-29", "2016-06-08"] == [f"{scene.sensing_time:%Y-%m-%d}" for scene in catalogue.scenes]
-    assert 1 == len(pair_scenes(catalogue.scenes, Filters(all_pairs=True)).pairs)
+    shutil.copytree(folder, tmp_path / case)
+    for place in (folder, packed(tmp_path / case)):
+        catalogue = find_scenes(place)
+        assert ["2016-05-29", "2016-06-08"] == [f"{scene.sensing_time:%Y-%m-%d}" for scene in catalogue.scenes]
+        assert 1 == len(pair_scenes(catalogue.scenes, Filters(all_pairs=True)).pairs)
