@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 UNFINISHED = ".unfinished-"
 """How the names of what is not yet whole begin; the process that fills it follows, then its machine."""
 ABANDONED_S = 24 * 3600
-"""What is unfinished for longer than this belongs to a process that was killed."""
+"""What a process of another machine has not finished for so long belongs to one that was killed; of this machine, what
+is so much older than the process that has its number."""
 LATER = 2.0
 """Seconds after a result was made from which a file in it was changed by somebody else."""
 
@@ -97,6 +98,25 @@ def unfinished_in(parent: Path) -> Path:
     return Path(tempfile.mkdtemp(prefix=_prefix(), dir=parent))
 
 
+@contextlib.contextmanager
+def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
+    """Yield a new folder of this process that is removed when the block ends, or by the next one if it is killed.
+
+    Args:
+        parent: where; the system's folder for temporary files when not given.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    parent = parent or Path(tempfile.gettempdir())
+    sweep(parent)
+    folder = unfinished_in(parent)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def sweep(parent: Path) -> None:
     """Remove the unfinished files and folders that killed processes have left in a folder."""
     with contextlib.suppress(OSError), os.scandir(parent) as entries:
@@ -120,17 +140,21 @@ def _machine() -> str:
 
 
 def _abandoned(unfinished: Path) -> bool:
-    """Tell whether nobody fills this any more: its process is gone, or it is too old to be true."""
+    """Tell whether nobody fills this any more: its process is gone, or is of another machine and it is very old."""
     import psutil
 
     process, *others = unfinished.name.removeprefix(UNFINISHED).split("-")
     if not (process.isdecimal() and len(process) < 10 and others):
         return False  # none of ours
-    # Not os.kill(process, 0), by which Unix asks and Windows ends the process
-    if others[:-1] in ([], [_machine()]) and not psutil.pid_exists(int(process)):
-        return True
-    with contextlib.suppress(OSError):
-        return time.time() - unfinished.stat().st_mtime > ABANDONED_S
+    with contextlib.suppress(OSError, psutil.AccessDenied):
+        if others[:-1] not in ([], [_machine()]):
+            return time.time() - unfinished.stat().st_mtime > ABANDONED_S
+        try:  # not os.kill(process, 0), by which Unix asks and Windows ends the process
+            began = psutil.Process(int(process)).create_time()
+        except psutil.NoSuchProcess:
+            return True
+        # Another process has the number now; clocks are set meanwhile, but not by a day
+        return bool(began > unfinished.stat().st_mtime + ABANDONED_S)
     return False
 
 

@@ -11,8 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
+from sentinel_match import atomic
 from sentinel_match import cache as cache_module
 from sentinel_match.cache import Cache, digest
 from sentinel_match.errors import OutputError
@@ -111,6 +113,15 @@ def test_what_a_killed_process_left_is_swept_but_not_what_a_living_one_fills(tmp
         (tmp_path / "scene" / f".unfinished-{owner}-x").mkdir(parents=True)
     Cache(tmp_path).prune(0)
     assert [f".unfinished-{os.getpid()}-x"] == [p.name for p in (tmp_path / "scene").iterdir()]
+
+
+def test_what_a_living_process_fills_stays_however_long_it_takes(tmp_path: Path) -> None:
+    mine, older = atomic.unfinished_in(tmp_path), atomic.unfinished_in(tmp_path)
+    for folder, age in ((mine, 1000.0), (older, -3 * atomic.ABANDONED_S)):
+        began = psutil.Process().create_time()
+        os.utime(folder, (began + age, began + age))
+    atomic.sweep(tmp_path)
+    assert [mine] == list(tmp_path.iterdir())  # another process had this one's number, days before it began
 
 
 def flip(path: Path) -> None:

@@ -30,6 +30,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioError
 
 from sentinel_match import memory
+from sentinel_match.atomic import scratch_folder
 from sentinel_match.errors import DamagedImage, DecoderMissing
 from sentinel_match.products.opening import RefusedRaster, offline, open_raster
 
@@ -283,8 +284,8 @@ def _on_disk(asset: Asset) -> Iterator[Path]:
     if asset.member is None:
         yield asset.path
         return
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, asset.name)
+    with scratch_folder() as folder:
+        path = folder / asset.name
         with asset.open() as packed, path.open("wb") as unpacked:
             shutil.copyfileobj(packed, unpacked, 1 << 20)
         yield path

@@ -18,6 +18,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from sentinel_match import memory
+from sentinel_match.atomic import sweep, unfinished_in
 from sentinel_match.errors import OutputError, TooLarge
 from sentinel_match.geometry.grids import ground_resolution
 from sentinel_match.raster import masks
@@ -157,11 +158,13 @@ def load(
     size, scratch = KEPT_BYTES * pixels, SCRATCH_BYTES * pixels
     if cache is not None:
         return _opened(cache.folder(recipe, request.fill, size=size, scratch=scratch), request, recipe)
-    free = shutil.disk_usage(tempfile.gettempdir()).free
+    temporary = Path(tempfile.gettempdir())
+    sweep(temporary)
+    free = shutil.disk_usage(temporary).free
     if free < size + scratch:
         reason = f"{scene.name} takes {(size + scratch) / 1e9:.3g} GB there, and {free / 1e9:.3g} GB are free"
-        raise OutputError(Path(tempfile.gettempdir()), f"{reason}; free some space or set TMPDIR")
-    folder = Path(tempfile.mkdtemp(prefix="sentinel-match-"))
+        raise OutputError(temporary, f"{reason}; free some space or set TMPDIR")
+    folder = unfinished_in(temporary)  # by a name that tells the next process whether this one was killed
     try:
         request.fill(folder)
         prepared = _opened(folder, request, recipe)

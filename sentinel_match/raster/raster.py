@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +11,7 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 
 from sentinel_match import memory
+from sentinel_match.atomic import scratch_folder
 from sentinel_match.errors import DamagedImage, NoGeoreference, OutputError
 from sentinel_match.geometry.grids import ground_resolution, origin_of
 from sentinel_match.products.scene import Asset
@@ -22,6 +21,7 @@ from sentinel_match.raster.resample import strips
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
@@ -141,18 +141,18 @@ def write(raster: Raster, path: Path, limits: tuple[float, float] | None = None)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # In a folder of its own, so that the files that GDAL puts beside it have their final names.
-        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=path.parent) as folder, warnings.catch_warnings():
+        with scratch_folder(path.parent) as folder, warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            target = Path(folder, path.name)
+            target = folder / path.name
             with rasterio.open(
                 target, "w", width=cols, height=rows, **profile, **place, **DRIVER_OPTIONS[driver]
             ) as file:
                 file.write(pixels, 1)
             if not _holds(target, pixels, exact=driver != "JPEG"):
                 raise OSError("it does not hold what was written: is the disk full?")
-            for world in Path(folder).glob("*.wld"):  # the name that no other picture of this stem has: .pgw, .jgw
+            for world in folder.glob("*.wld"):  # the name that no other picture of this stem has: .pgw, .jgw
                 world.replace(world.with_suffix(f"{path.suffix[:2]}{path.suffix[-1]}w"))
-            others = [file for file in Path(folder).iterdir() if file != target]
+            others = [file for file in folder.iterdir() if file != target]
             for file in [*others, target]:  # the image last: where it is, everything is
                 file.replace(path.parent / file.name)
     except OSError as error:

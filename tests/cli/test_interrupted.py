@@ -238,6 +238,30 @@ def test_what_a_killed_process_left_unfinished_is_removed_by_the_next_one(tmp_pa
     assert [".unfinished-symphony", "ties.csv"] == sorted(path.name for path in tmp_path.iterdir())
 
 
+LOADED = """
+import os, signal, sys
+from sentinel_match import load, read_scene
+image = load(read_scene(sys.argv[1]), "1")
+if len(sys.argv) > 2:
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.unix("has no such signal")
+def test_a_scene_that_a_killed_process_had_on_disk_is_removed_by_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = raster(tmp_path / "a.tif", PIXELS)
+    (tmp_path / "tmp" / "sentinel-match-mine").mkdir(parents=True)  # somebody's own
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    with started("-c", LOADED, picture, "die") as run:
+        run.wait()
+    assert 2 == len(list((tmp_path / "tmp").iterdir()))
+    with started("-c", LOADED, picture) as run:
+        run.wait()
+    assert ["sentinel-match-mine"] == [path.name for path in (tmp_path / "tmp").iterdir()]
+
+
 @pytest.mark.unix("has no such signal")
 def test_a_program_that_is_told_to_end_leaves_nothing_unfinished(archive: Path, tmp_path: Path) -> None:
     ties, out = tmp_path / "ties.geojson", tmp_path / "stacks" / "stack"
