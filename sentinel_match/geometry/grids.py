@@ -24,6 +24,11 @@ ROUND_SIZE_TOLERANCE = 0.005
 """What is measured at the centre of an image is rounded within half a percent: within one tile of a Mercator map the
 size of a pixel differs by two."""
 
+OBLONG = 2.0
+"""Pixels more than so many times as long as wide are worked on as squares of their longer side. As squares of their
+area, between two samples of the longer side, pixels of 40 x 10 m gave a shift of 6.1 m as 2.1, those of 10 x 30 m
+one of 18.3 m as 21.3, each with a CE95 below that error; pixels of 20 x 10 m stayed within theirs."""
+
 
 def origin_of(geobox: GeoBox) -> tuple[int, int]:
     """Locate a raster's first pixel: (row, col), counted in its own pixels from the origin of the CRS."""
@@ -97,7 +102,7 @@ def in_metres(name: str) -> bool:
     from pyproj import CRS
 
     crs = CRS.from_user_input(name)
-    metres = crs.is_projected and all(axis.unit_name == "metre" for axis in crs.axis_info)
+    metres = crs.is_projected and all(axis.unit_conversion_factor == 1 for axis in crs.axis_info)  # "meters", "Metre"
     return bool(metres and ("Mercator" not in _method(crs) or "Transverse" in _method(crs)))
 
 
@@ -169,12 +174,28 @@ def ground_resolution(geobox: GeoBox) -> float:
 
 
 def working_resolution(geobox: GeoBox) -> float:
-    """Choose the side in metres of the pixels to work with: as large as the grid's, and a round number if measured."""
-    size = ground_resolution(geobox)
+    """Choose the side in metres of the pixels to work with: as large as the grid's, and a round number if measured.
+
+    Of pixels that are :data:`OBLONG` it is the longer side.
+    """
     if plain(geobox):
-        return size
+        return ground_resolution(geobox)
+    size = max(pixel_sides(geobox))
     rounded = (float(f"{size:.{digits}g}") for digits in range(1, 4))
     return next((r for r in rounded if math.isclose(r, size, rel_tol=ROUND_SIZE_TOLERANCE)), size)
+
+
+def pixel_sides(geobox: GeoBox) -> tuple[float, float]:
+    """Measure the pixel at the grid's centre along a column and along a row, in metres on the ground.
+
+    Both are those of a square as large, unless it is :data:`OBLONG`.
+    """
+    side = ground_resolution(geobox)
+    if not plain(geobox) and (steps := _ground_steps(geobox)) is not None:
+        width, height = np.hypot(*steps).tolist()
+        if max(width, height) > OBLONG * min(width, height) * (1 + ROUND_SIZE_TOLERANCE):
+            return height, width
+    return side, side
 
 
 def pixel_size(geobox: GeoBox) -> float:

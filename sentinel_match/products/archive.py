@@ -134,6 +134,12 @@ def is_zip(path: Path) -> bool:
     return _head(path).startswith((b"PK\x03\x04", b"PK\x05\x06"))
 
 
+OTHER_RASTERS = {".pix", ".mbtiles", ".ers", ".ecw", ".sid", ".mrf", ".map", ".cub", ".kea", ".til", ".rik"}
+"""Suffixes of rasters in formats that are not opened, or by GDAL's plug-ins only."""
+BESIDE_IMAGES = {".hdr", ".prj", ".wld", ".pgw", ".jgw", ".tfw", ".j2w", ".ovr", ".msk", ".aux", ".xml", ".stx", ".clr"}
+"""Suffixes of files that only say something of an image."""
+
+
 def what_it_is_instead(path: Path) -> str:
     """Tell what a file is that should have been a product or an image, as the end of a sentence."""
     if kind := _packed_by(path):
@@ -143,7 +149,20 @@ def what_it_is_instead(path: Path) -> str:
         return "the file is empty, download it again"
     if head.startswith((b"<!doctype", b"<html", b"<?xml", b"<error", b"{")):
         return "it is a web page or error message, likely of an expired download link, download it again"
+    suffix = path.suffix.lower()
+    if suffix in BESIDE_IMAGES:
+        return "it belongs to an image beside it: name that one"
+    if suffix in OTHER_RASTERS:
+        return f"it is a raster of a format that is not read: make a GeoTIFF of it by `gdal_translate {path} image.tif`"
     return "it is neither a zip nor an image that GDAL can open"
+
+
+def what_folder_it_is(folder: Path) -> str:
+    """Tell what a folder is that holds neither products nor images, as the end of a sentence."""
+    if any((folder / name).exists() for name in (".zgroup", ".zarray", ".zmetadata", "zarr.json")):
+        command = f"gdal_translate 'ZARR:\"{folder}\":/ARRAY' image.tif"
+        return f"it is a Zarr store, which is not read in place: make a GeoTIFF of one of its arrays by `{command}`"
+    return "there is neither a Sentinel-2 product nor an image in this folder"
 
 
 def what_it_holds_instead(members: Collection[str]) -> str:

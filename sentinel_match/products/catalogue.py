@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sentinel_match.errors import BrokenProduct, NotAProduct, SentinelMatchError
-from sentinel_match.products.archive import PACKED, is_zip, open_archive, packed_members, what_it_holds_instead
+from sentinel_match.products.archive import (
+    PACKED,
+    is_zip,
+    open_archive,
+    packed_members,
+    what_folder_it_is,
+    what_it_holds_instead,
+)
 from sentinel_match.products.delivery import files_named, gather, read_delivery
 from sentinel_match.products.files import as_path, why_not_there
 from sentinel_match.products.layers import IMAGE_SUFFIXES, is_passed_over
@@ -171,7 +178,7 @@ def _read_all(paths: Iterable[Path]) -> tuple[list[Scene], list[Refused]]:
             if here and not (here := [source for source in here if printable(source) == str(source)]):
                 continue
             if not any(source == path or not is_passed_over(source) for source in here):
-                raise NotAProduct(path, "there is neither a Sentinel-2 product nor an image in this folder")
+                raise NotAProduct(path, what_folder_it_is(path))
         except SentinelMatchError as error:
             refused.append(Refused(path, error))
             continue

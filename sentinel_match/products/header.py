@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import warnings
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
-from sentinel_match.geometry.grids import ground_resolution
+from sentinel_match.geometry.grids import ground_resolution, pixel_sides
 from sentinel_match.products.opening import open_raster
 from sentinel_match.products.placement import place
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from odc.geo.geobox import GeoBox
 
 _DATASET_MASK = {MaskFlags.per_dataset}
 """What GDAL says of a mask of its own; of an alpha band it says ``alpha`` besides."""
+
+_SAYS_OPACITY = re.compile(r"(?:data|valid(?:ity)?)[ _-]?mask|alpha|opacity", re.I)
+"""What bands of opacity are called where no colour says what they are: Sentinel Hub's ``dataMask``."""
+
+Palette: TypeAlias = tuple[float, ...]
+"""Brightness by number, NaN where a colour is transparent."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,8 @@ class ImageHeader:
     """``None`` without CRS and transform, or control points that lie on a grid."""
     count: int
     """Number of bands."""
-    nodata: float | None
+    nodata: tuple[float | None, ...]
+    """By band."""
     tags: Mapping[str, str]
     descriptions: tuple[str, ...] = ()
     """What the file calls its bands; empty where it does not."""
@@ -46,12 +54,19 @@ class ImageHeader:
     """1-based band that says how opaque the others are: none of what was seen."""
     is_masked: bool = False
     """Whether a mask inside the file, or beside it (``.msk``), says what is data."""
+    palettes: tuple[Palette, ...] = ()
+    """By band; empty where its values are no colours."""
     is_complex: bool = False
     """Whether its values are complex numbers."""
     remedy: str = ""
     """What would give it a grid where it has none, as the end of a sentence."""
     notes: tuple[str, ...] = ()
     """What a user should know of its grid and its values."""
+
+    def numbers(self, index: int) -> tuple[float, float]:
+        """Return offset and quantification, of value = (DN + offset) / quantification, as the file states them."""
+        scale = self.scales[index - 1] or 1.0
+        return self.offsets[index - 1] / scale, 1 / scale
 
     @property
     def resolution(self) -> float:
@@ -75,14 +90,19 @@ def read_header(path: str) -> ImageHeader:
             with open_raster(path) as source:
                 placement = place(source)
                 is_complex = any(name.startswith("complex") for name in source.dtypes)
-                notes = (placement.note, "its values are complex: their amplitude is taken" if is_complex else "")
-                interpretations = list(source.colorinterp)
-                alpha = interpretations.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in interpretations else None
+                palettes = tuple(_palette(source, index) for index in source.indexes)
+                notes = (
+                    placement.note,
+                    _shape_note(placement.geobox),
+                    "its values are numbers of colours: the brightness of these is taken" if any(palettes) else "",
+                    "its values are complex: their amplitude is taken" if is_complex else "",
+                )
+                alpha = _alpha(source.colorinterp, source.descriptions)
                 header = ImageHeader(
                     source.shape,
                     placement.geobox,
                     source.count,
-                    source.nodata,
+                    source.nodatavals,
                     source.tags(),
                     descriptions=tuple(text or "" for text in source.descriptions),
                     scales=source.scales,
@@ -90,6 +110,7 @@ def read_header(path: str) -> ImageHeader:
                     units=tuple(text or "" for text in source.units),
                     alpha=alpha if source.count > 1 else None,
                     is_masked=any(set(flags) == _DATASET_MASK for flags in source.mask_flag_enums),
+                    palettes=palettes,
                     is_complex=is_complex,
                     remedy=placement.remedy,
                     notes=tuple(filter(None, notes)),
@@ -99,6 +120,37 @@ def read_header(path: str) -> ImageHeader:
     if header.count == 0:
         raise ValueError("there is no raster band in it")
     return header
+
+
+def _alpha(colours: Sequence[ColorInterp], descriptions: Sequence[str | None]) -> int | None:
+    """Find the 1-based band of opacity, by its colour or by what it is called."""
+    for index, (colour, text) in enumerate(zip(colours, descriptions, strict=True), 1):
+        if colour == ColorInterp.alpha or _SAYS_OPACITY.fullmatch((text or "").strip()):
+            return index
+    return None
+
+
+def _palette(source: Any, index: int) -> Palette:
+    """Read the brightness of each colour of a band (Rec. 601), NaN where it is transparent; empty where none are."""
+    if source.colorinterp[index - 1] != ColorInterp.palette or source.dtypes[index - 1] not in {"uint8", "uint16"}:
+        return ()
+    try:
+        colours = source.colormap(index)
+    except ValueError:  # said to have colours, and has none
+        return ()
+    table = [float("nan")] * (max(colours, default=-1) + 1)
+    for number, (red, green, blue, opacity) in colours.items():
+        if opacity:
+            table[number] = round(0.299 * red + 0.587 * green + 0.114 * blue, 3)
+    return tuple(table)
+
+
+def _shape_note(geobox: GeoBox | None) -> str:
+    """Note that pixels are so much longer than wide that the finer half of what they show is given up."""
+    height, width = (1.0, 1.0) if geobox is None else pixel_sides(geobox)
+    if height == width:
+        return ""
+    return f"its pixels are {width:.3g} x {height:.3g} m on the ground: it is worked on at the longer side"
 
 
 def jp2_shape(stream: IO[bytes]) -> tuple[int, int] | None:

@@ -20,7 +20,7 @@ from sentinel_match.products.layers import (
     taken,
 )
 from sentinel_match.products.opening import RefusedRaster
-from sentinel_match.products.scene import Band, Scene
+from sentinel_match.products.scene import REFLECTANCE, Band, Scene
 from sentinel_match.products.tiling import TILE_PATTERN
 from sentinel_match.products.variables import read_variables, variables_of
 from sentinel_match.products.zipped import asset_at
@@ -42,9 +42,6 @@ SENTINEL2 = re.compile(
 
 DESCRIBED = re.compile(r"\s*(B\d{1,2}|B8A|ND[VWS]I)(?!\w)", re.I)
 """Beginning of a band's description that says which one it is."""
-
-REFLECTANCE = re.compile(r"B\d[\dA]|PAN")
-"""Bands whose values, once they are no digital numbers, are reflectance."""
 
 
 def read_loose(path: Path) -> Scene:
@@ -134,9 +131,9 @@ def bands_of(path: Path, asset: Asset, header: ImageHeader, layer: Layer | None,
         names = dict(zip(indices, stack, strict=True))
     bands = []
     for index, name in sorted(names.items()):
-        scale, add = header.scales[index - 1] or 1.0, header.offsets[index - 1]
-        offset, quantification, nodata = add / scale, 1 / scale, header.nodata
-        is_stated = (scale, add) != (1.0, 0.0)
+        nodata = header.nodata[index - 1]
+        offset, quantification = header.numbers(index)
+        is_stated = (offset, quantification) != (0.0, 1.0)
         is_reflectance = name != "TCI" and "reflectance" in header.units[index - 1].lower()
         if REFLECTANCE.fullmatch(name):
             is_reflectance |= is_stated or known is not None
@@ -160,6 +157,7 @@ def bands_of(path: Path, asset: Asset, header: ImageHeader, layer: Layer | None,
                 is_masked=header.is_masked,
                 is_reflectance=is_reflectance,
                 alias=header.descriptions[index - 1],
+                palette=header.palettes[index - 1],
             )
         )
     return tuple(bands)

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 CONTROL_TOLERANCE_PX = 0.25
 """A grid stands for control points that are off it by no more, the worst of them."""
+MANY_POINTS = 30
+"""Control points from which a spline through all of them (``-tps``) is better than GDAL's polynomial, which is of
+third degree at most and needs ten."""
 ZONE = "EPSG:326ZZ"
 """A zone that the user has to choose."""
 
@@ -46,7 +49,8 @@ def place(source: Any) -> Placement:
         return Placement(GeoBox(source.shape, affine, name), note=f"placed by its {count}, which lie on one grid")
     reason = f"are off any grid by up to {distance:.1f} pixels" if affine is not None else "do not suffice for a grid"
     zone = _zone(crs, np.mean([(p.x, p.y) for p in points], axis=0))
-    return Placement(None, f"its {count} {reason}; {_warped(source.name, '', zone)}")
+    how = "-tps " if len(points) >= MANY_POINTS else ""
+    return Placement(None, f"its {count} {reason}; {_warped(source.name, how, zone)}")
 
 
 def _remedy(source: Any, has_points: bool) -> str:

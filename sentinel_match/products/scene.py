@@ -24,6 +24,13 @@ if TYPE_CHECKING:
     from sentinel_match.geometry.footprint import Footprint
 
 
+REFLECTANCE = re.compile(r"B\d[\dA]|PAN")
+"""Bands whose values, once they are no digital numbers, are reflectance."""
+
+NIR = "NIR"
+"""Name of the near infrared, which scenes have as ``B08`` or, those of Landsat 8 and 9, as ``B8A`` only."""
+
+
 def band_name(text: str) -> str:
     """Name a band as Sentinel-2 does, whatever it is called: ``B4``, ``b04``, ``Red`` and ``red`` are ``B04``."""
     name = COLOURS.get(re.sub(r"[^a-z0-9]", "", text.lower()), text.strip().upper())
@@ -166,6 +173,8 @@ class Band:
     """Whether the file, or the maker of a delivery, says that the values are reflectance; a product's are anyway."""
     alias: str = ""
     """What else the file calls it, by which it may be asked for: its description."""
+    palette: tuple[float, ...] = ()
+    """Brightness by number, where the numbers of the file are those of colours; NaN where one is transparent."""
 
 
 @dataclass(frozen=True)
@@ -256,7 +265,7 @@ class Scene:
         """Find the band of that name: the finest file, or the coarsest one at least as fine as ``resolution``.
 
         In a loose raster a number is the place in the file, whatever the band there is called. Where no band has just
-        that name, ``B4``, ``b04`` and ``red`` are all ``B04``.
+        that name, ``B4``, ``b04`` and ``red`` are all ``B04``; ``nir`` is ``B08``, or else ``B8A`` (Landsat 8 and 9).
 
         Raises:
             MissingBand: no file of that band is present.
@@ -266,8 +275,10 @@ class Scene:
         if not candidates and not self.level:
             candidates = [b for b in self.bands if str(b.index) == name]
         if not candidates:
-            wanted = band_name(name)
-            candidates = [b for b in finest_first if wanted in {band_name(b.name), band_name(b.alias)}]
+            for wanted in (band_name(name), *(["B8A"] if name.upper() == NIR else [])):
+                candidates = candidates or [
+                    b for b in finest_first if wanted in {band_name(b.name), band_name(b.alias)}
+                ]
         if not candidates:
             raise MissingBand(self.id, name, tuple(dict.fromkeys(b.name for b in self.bands)))
         fine = [b for b in candidates if resolution is not None and b.resolution <= resolution * 1.001]

@@ -11,7 +11,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from sentinel_match.geometry.footprint import Footprint
 from sentinel_match.products.header import read_header
 from sentinel_match.products.opening import RefusedRaster, open_raster
-from sentinel_match.products.scene import Asset, Band, Scene
+from sentinel_match.products.scene import REFLECTANCE, Asset, Band, Scene, band_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,10 +46,24 @@ def read_variables(path: Path, variables: tuple[str, ...]) -> Scene | None:
         name = re.split(r"[:/]", variable)[-1]
         names = [name] if header.count == 1 else [f"{name}.{i + 1}" for i in range(header.count)]
         asset = Asset(path, size=size, variable=variable)
-        bands += [
-            Band(name, header.resolution, asset, header.geobox, nodata=header.nodata, index=i + 1)
-            for i, name in enumerate(names)
-        ]
+        for index, name in enumerate(names, 1):
+            offset, quantification = header.numbers(index)
+            is_stated = (offset, quantification) != (0.0, 1.0)
+            is_reflectance = bool(is_stated and REFLECTANCE.fullmatch(band_name(name)))
+            is_reflectance |= "reflectance" in header.units[index - 1].lower()
+            bands.append(
+                Band(
+                    name,
+                    header.resolution,
+                    asset,
+                    header.geobox,
+                    offset=offset,
+                    quantification=quantification,
+                    nodata=header.nodata[index - 1],
+                    index=index,
+                    is_reflectance=is_reflectance,
+                )
+            )
     if not bands:
         return None
     listed = ", ".join(band.name for band in bands)

@@ -20,7 +20,7 @@ from odc.geo.geobox import GeoBox
 from sentinel_match.errors import DamagedImage, MissingBand
 from sentinel_match.geometry.grids import ground_resolution, on_lattice, plain
 from sentinel_match.products.header import read_header
-from sentinel_match.products.scene import band_name
+from sentinel_match.products.scene import NIR, band_name
 from sentinel_match.raster.jp2 import Window, check_size, read_mask, read_rasterio
 from sentinel_match.raster.resample import Pixels, strips
 
@@ -43,6 +43,8 @@ GRADIENT = "-gradient"
 """Suffix of any name: the magnitude of its gradient, which an inverted contrast leaves as it is."""
 NOT_GROUND = {"TCI", "AOT", "WVP", "SCL"}
 """Images of a product that are no reflectance."""
+NO_VALUE = 1e30
+"""No image has values as large: what fills rasters of floats where nothing was seen is near the largest one."""
 COMPONENT_SAMPLE = (5, 256)
 """The component is that of 5 x 5 windows of 256 pixels: a fifth of a tile's JPEG 2000 tiles are decoded for it."""
 
@@ -69,10 +71,14 @@ class Source:
         known = np.zeros(total.shape, np.bool_)
         for band in self.bands if total.size else ():
             numbers = read_rasterio(band.asset, part, index=band.index)
+            if band.palette:
+                numbers = _brightness(band, numbers)
             known |= _is_known(band, numbers)
             if numbers.dtype.kind == "c":
                 numbers = np.abs(numbers)
-            total += (numbers.astype(np.float32) + np.float32(band.offset)) / np.float32(band.quantification)
+            with np.errstate(over="ignore"):  # of what is no data in float64
+                numbers = numbers.astype(np.float32)
+            total += (numbers + np.float32(band.offset)) / np.float32(band.quantification)
         total /= len(self.bands)
         first = self.bands[0]
         if first.alpha is not None and total.size:
@@ -184,8 +190,13 @@ def band_names(text: str) -> tuple[str, ...]:
     names = [part.strip() for part in text.split(",") if part.strip()]
     if not names:
         raise ValueError(f"{text!r} names no band: give names such as B04 or NDVI, with commas between them")
-    tidy = [band_name(n[: -len(GRADIENT)]) + GRADIENT if n.lower().endswith(GRADIENT) else band_name(n) for n in names]
+    tidy = [_tidy(n[: -len(GRADIENT)]) + GRADIENT if n.lower().endswith(GRADIENT) else _tidy(n) for n in names]
     return tuple(dict.fromkeys(tidy))
+
+
+def _tidy(name: str) -> str:
+    """Name a band as Sentinel-2 does, but for the near infrared, which each scene has by a name of its own."""
+    return NIR if name.upper() == NIR else band_name(name)
 
 
 def available(scene: Scene) -> tuple[str, ...]:
@@ -209,10 +220,21 @@ def _names(scene: Scene) -> tuple[str, ...]:
 
 def _is_known(band: Band, numbers: NDArray[Any]) -> NDArray[np.bool_]:
     known: NDArray[np.bool_] = np.isfinite(numbers)
-    for value in (band.nodata, band.also_nodata):
+    if numbers.dtype.kind == "f":
+        known &= np.abs(numbers) < NO_VALUE
+    for value in (None if band.palette else band.nodata, band.also_nodata):
         if value is not None:
             known &= numbers != value
     return known
+
+
+def _brightness(band: Band, numbers: NDArray[Any]) -> NDArray[np.float32]:
+    """Look up the brightness of colours; NaN where one is transparent, declared as no data, or not there."""
+    table = np.full(2 ** (8 * numbers.dtype.itemsize), np.nan, np.float32)
+    table[: len(band.palette)] = band.palette
+    if band.nodata is not None and 0 <= band.nodata < table.size:
+        table[int(band.nodata)] = np.nan
+    return np.asarray(table[numbers])
 
 
 def _index_bands(scene: Scene, name: str) -> tuple[str, ...]:

@@ -62,7 +62,10 @@ def border_notes(source: Source | Computed, pixels: NDArray[np.float32]) -> tupl
         return ()
     (value, share), band = border, source.bands[0]
     exact = value * band.quantification - band.offset  # of float32, which scale and offset make inexact
-    number = f"{round(exact) if abs(exact - round(exact)) < 1e-3 else exact:.6g}"
+    if (band.offset, band.quantification) == (0.0, 1.0):
+        number = str(int(value)) if value == int(value) else str(np.float32(value))
+    else:
+        number = f"{round(exact) if abs(exact - round(exact)) < 1e-3 else exact:.6g}"
     filled = f"{100 * share:.1f} %" if share < 0.1 else f"{100 * share:.0f} %"
     advice = f"if nothing was seen there, say --nodata {number} (nodata={number} in Python)"
     return (f"{number} fills the border, {filled} of {band.asset.name}, and {UNDECLARED}: {advice}",)

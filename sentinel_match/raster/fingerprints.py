@@ -27,4 +27,5 @@ def told_data(band: Band) -> tuple[object, ...]:
     is_beside = band.is_masked and (member is not None or beside.path.is_file())
     mask = fingerprint(beside) if is_beside else band.is_masked
     told = (band.alpha, mask, band.also_nodata)
-    return () if told == (None, False, None) else told
+    colours = ("palette",) if band.palette else ()
+    return colours if told == (None, False, None) else (*told, *colours)

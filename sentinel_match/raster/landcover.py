@@ -248,7 +248,7 @@ def _given(scene: Scene, geobox: GeoBox, given: ClassMap) -> Classified:
         raise BadClasses(path, error.reason) from error
     if codes.dtype.kind not in "iu":
         raise BadClasses(path, f"classes are whole numbers, and its values are {codes.dtype}")
-    nodata = None if header.nodata is None or np.isnan(header.nodata) else int(header.nodata)
+    nodata = None if header.nodata[0] is None or np.isnan(header.nodata[0]) else int(header.nodata[0])
     present = {int(code) for code in np.unique(codes)} - {nodata}
     table = _table(given, present)
     unknown = sorted(present - table.keys())

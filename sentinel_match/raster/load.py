@@ -20,7 +20,7 @@ from odc.geo.geobox import GeoBox
 from sentinel_match import memory
 from sentinel_match.atomic import sweep, unfinished_in
 from sentinel_match.errors import OutputError, TooLarge
-from sentinel_match.geometry.grids import ground_resolution
+from sentinel_match.geometry.grids import ground_resolution, pixel_sides
 from sentinel_match.raster import masks
 from sentinel_match.raster.bands import Source, source_of
 from sentinel_match.raster.border import UNDECLARED, border_notes
@@ -206,6 +206,7 @@ class _Request:
                 (b.name, b.index, b.offset, b.quantification, b.nodata, hashes[b.asset], *told_data(b)) for b in bands
             ],
             "grid": [tuple(target.shape), tuple(target.affine)[:6], str(target.crs)],
+            **({} if len({*pixel_sides(self.source.grid)}) == 1 else {"sides": pixel_sides(self.source.grid)}),
             "limits": self.limits,
             "masks": [(m.kind, fingerprint(m.asset)) for m in self.scene.masks if m.kind in masks.MASK_KINDS],
             "masking": self.masking.recipe,

@@ -320,7 +320,7 @@ def _user(path: Path, geobox: GeoBox) -> NDArray[np.bool_]:
         pixels = read_rasterio(Asset(path))
     except DamagedImage as error:
         raise BadMask(path, error.reason) from error
-    excluded = (pixels != 0) & np.isfinite(pixels) & (pixels != header.nodata)
+    excluded = (pixels != 0) & np.isfinite(pixels) & (pixels != header.nodata[0])
     out = np.zeros(geobox.shape, np.uint8)
     place(excluded.astype(np.uint8), header.geobox, out, geobox, Resampling.max)
     return out > 0

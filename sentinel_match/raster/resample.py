@@ -17,7 +17,7 @@ from odc.geo.geobox import GeoBox
 from odc.geo.overlap import compute_reproject_roi
 from odc.geo.warp import rio_reproject
 
-from sentinel_match.geometry.grids import ground_resolution
+from sentinel_match.geometry.grids import ground_resolution, pixel_sides
 from sentinel_match.raster.jp2 import Window
 
 if TYPE_CHECKING:
@@ -60,15 +60,16 @@ def strips(read: ReadWindow, source: GeoBox, target: GeoBox) -> Iterator[tuple[i
         yield top, block_mean(read(window), size)
 
 
-def block_mean(pixels: Pixels, size: int) -> Pixels:
-    """Average the valid pixels of each block of ``size`` x ``size``; NaN where less than half are valid."""
-    if size == 1:
+def block_mean(pixels: Pixels, size: int | tuple[int, int]) -> Pixels:
+    """Average the valid pixels of each block of ``size`` (rows and columns); NaN where less than half are valid."""
+    height, width = (size, size) if isinstance(size, int) else size
+    if height == width == 1:
         return pixels
-    rows, cols = (n // size for n in pixels.shape)
+    rows, cols = pixels.shape[0] // height, pixels.shape[1] // width
     valid = np.isfinite(pixels)
     share = cv2.resize(valid.astype(np.float32), (cols, rows), interpolation=cv2.INTER_AREA)
     mean = cv2.resize(np.where(valid, pixels, np.float32(0)), (cols, rows), interpolation=cv2.INTER_AREA)
-    half = share > 0.5 - 0.25 / size**2
+    half = share > 0.5 - 0.25 / (height * width)
     return np.where(half, mean / np.where(half, share, 1), np.float32(np.nan))
 
 
@@ -84,14 +85,16 @@ def warp_window(read: ReadWindow, source: GeoBox, target: GeoBox) -> Pixels:
     overlap = compute_reproject_roi(source, target)
     if any(s.stop <= s.start for s in overlap.roi_dst):
         return out
-    ratio = ground_resolution(target) / ground_resolution(source)
-    size = max(1, int(ratio + 1e-6))
-    rest = max(1.0, ratio / size)
-    reach = math.ceil(2 * rest + 0.5)  # half the width of the cubic kernel, and the rounding of the nearest pixel
-    rows, cols = (range(s.start // size - reach - 2, -(-s.stop // size) + reach + 2) for s in overlap.roi_src)
-    window = Window(rows.start * size, cols.start * size, len(rows) * size, len(cols) * size)
-    pixels = block_mean(read(window), size)
-    shift = Affine.translation(window.col, window.row) * Affine.scale(size)
+    ratios = [ground_resolution(target) / side for side in pixel_sides(source)]
+    size = high, wide = tuple(max(1, int(ratio + 1e-6)) for ratio in ratios)
+    rest_y, rest_x = (max(1.0, ratio / n) for ratio, n in zip(ratios, size, strict=True))
+    reach = math.ceil(2 * max(rest_x, rest_y) + 0.5)  # half the cubic kernel, and the rounding of the nearest pixel
+    rows, cols = (
+        range(s.start // n - reach - 2, -(-s.stop // n) + reach + 2) for s, n in zip(overlap.roi_src, size, strict=True)
+    )
+    window = Window(rows.start * high, cols.start * wide, len(rows) * high, len(cols) * wide)
+    pixels = block_mean(read(window), (high, wide))
+    shift = Affine.translation(window.col, window.row) * Affine.scale(wide, high)
     grid = GeoBox(pixels.shape, source.affine * shift, source.crs)
     invalid = np.isnan(pixels)
     pixels[invalid] = 0
@@ -99,7 +102,7 @@ def warp_window(read: ReadWindow, source: GeoBox, target: GeoBox) -> Pixels:
     touched = cv2.dilate(invalid.view(np.uint8), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=1)
     clear = np.zeros(target.shape, np.uint8)
     # odc gives GDAL the scale: GDAL's guess takes the rotation between two zones for a scale and blurs (gdal#7750).
-    how: dict[str, Any] = {"XSCALE": 1 / rest, "YSCALE": 1 / rest, "tolerance": 0.01}
+    how: dict[str, Any] = {"XSCALE": 1 / rest_x, "YSCALE": 1 / rest_y, "tolerance": 0.01}
     rio_reproject(pixels, out, grid, target, "cubic", **how)
     # Of 1 and 2: to odc 0 is no-data, and GDAL 3.12 (not 3.10) makes a 1 of each 0 that is in the source
     rio_reproject(2 - touched, clear, grid, target, "nearest", **how)

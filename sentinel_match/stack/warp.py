@@ -16,7 +16,7 @@ import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from sentinel_match.geometry.grids import Points, ground_resolution, transformed
+from sentinel_match.geometry.grids import Points, ground_resolution, pixel_sides, transformed
 from sentinel_match.raster.jp2 import Window
 from sentinel_match.raster.resample import block_mean
 
@@ -76,7 +76,7 @@ def corrected(read: ReadWindow, source: GeoBox, target: GeoBox, move: Move) -> I
         target: grid of the result.
         move: metres of the target to metres of the source.
     """
-    size = max(1, round(ground_resolution(target) / ground_resolution(source)))
+    size = max(1, round(ground_resolution(target) / min(pixel_sides(source))))
     rows, cols = target.shape
     fine = GeoBox((rows * size, cols * size), target.affine * Affine.scale(1 / size), target.crs)
     step = max(1, STRIP_ROWS // size)

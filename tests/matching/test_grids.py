@@ -14,6 +14,7 @@ import pytest
 import rasterio
 from affine import Affine
 from odc.geo.geobox import GeoBox
+from pyproj import CRS
 from rasterio.warp import Resampling, reproject
 
 from sentinel_match import matchers
@@ -142,6 +143,28 @@ def test_a_grid_that_can_be_worked_on_is_left_alone_and_any_other_is_put_on_the_
             assert grid.affine.a == -grid.affine.e == 10
         else:
             assert same_lattice(on_lattice(zone, grid.affine.a), grid), name
+
+
+def test_pixels_much_longer_than_wide_are_worked_on_at_their_longer_side(tmp_path: Path) -> None:
+    folder = write_product(tmp_path, Landscape(7), date="2021-05-20", pixels=720)
+    other = write_product(tmp_path, Landscape(7), date="2021-09-17", pixels=720, displacement=SHIFT)
+    images = []
+    for name, product in (("left", folder), ("right", other)):
+        (source,) = product.rglob("*_B04*.jp2")
+        fine = grid_of(source)
+        shape = (fine.shape.y, fine.shape.x // 4)
+        oblong = GeoBox(shape, fine.affine * Affine.scale(4, 1), fine.crs)
+        images.append(put_on(source, oblong, tmp_path / f"{name}.tif"))
+    ties = match_scenes(*images, Options(matcher=matchers.create("phase"), candidates=200))
+    assert 40 == ties.gsd
+    assert (ties.summary.median_dx_m, ties.summary.median_dy_m) == pytest.approx(SHIFT, abs=0.05 * 40)
+    assert "its pixels are 40 x 10 m on the ground: it is worked on at the longer side" in read_scene(images[0]).notes
+
+
+def test_a_metre_by_any_name_is_one() -> None:
+    for name in ("meters", "Metre", "meter"):
+        wkt = CRS("EPSG:32633").to_wkt("WKT1_GDAL").replace('UNIT["metre",1', f'UNIT["{name}",1')
+        assert metric(grid := GeoBox((300, 300), Affine(10, 0, 343000, 0, -10, 5851000), wkt)) is grid
 
 
 def test_quarter_turns_lose_no_pixel_and_no_value() -> None:

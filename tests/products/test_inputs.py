@@ -13,8 +13,11 @@ import pytest
 import rasterio
 import rasterio.shutil
 from affine import Affine
+from pyproj import Transformer
+from rasterio import CRS
 from rasterio.control import GroundControlPoint
 from rasterio.errors import NotGeoreferencedWarning
+from rasterio.rpc import RPC
 
 from sentinel_match.errors import BandNotChosen, MissingBand, NoGeoreference, NotAProduct
 from sentinel_match.matching.inputs import common_band
@@ -130,10 +133,104 @@ def test_an_image_without_a_grid_is_told_the_command_that_gives_it_one(tmp_path:
             match_scenes(path, path)
 
 
+def test_control_points_in_degrees_are_a_place_on_the_ground(tmp_path: Path) -> None:
+    at = Transformer.from_crs(ZONE, "EPSG:4326", always_xy=True).transform
+    degrees = [GroundControlPoint(p.row, p.col, *at(p.x, p.y)) for p in points_on(PLACE)]
+    scene = read_scene(written(tmp_path / "a.tif", NUMBERS, transform=None, crs="EPSG:4326", gcps=degrees))
+    assert "EPSG:4326" == str(scene.geobox.crs)
+    assert 10 == pytest.approx(scene.bands[0].resolution, rel=1e-3)
+    assert "POINT" not in scene.notes[0]
+    grid = source_of(scene, "1", 10.0).target(10.0)
+    assert (grid.crs, grid.affine.a) == (ZONE, 10)
+
+
+def test_many_control_points_that_bend_are_told_the_spline_that_goes_through_them(tmp_path: Path) -> None:
+    places = [(row, col) for row in np.linspace(0, 40, 21) for col in np.linspace(0, 50, 21)]
+    points = [
+        GroundControlPoint(row, col, *(PLACE * (col + 2 * math.sin(row / 9), row + math.cos(col / 7))))
+        for row, col in places
+    ]
+    path = written(tmp_path / "a.tif", NUMBERS, transform=None, gcps=points)
+    with pytest.raises(
+        NoGeoreference, match=r"its 441 ground control points are off .*`gdalwarp -tps -t_srs EPSG:32633"
+    ):
+        match_scenes(path, path)
+
+
+def test_a_sensor_model_and_positions_of_pixels_are_told_the_command_that_uses_them(tmp_path: Path) -> None:
+    polynomial = [0.0] * 19
+    model = RPC(
+        height_off=50,
+        height_scale=500,
+        lat_off=-33.5,
+        lat_scale=0.1,
+        long_off=14.2,
+        long_scale=0.1,
+        line_off=20,
+        line_scale=20,
+        samp_off=25,
+        samp_scale=25,
+        line_num_coeff=[0, 0, -1, *polynomial[2:], 0],
+        line_den_coeff=[1, *polynomial],
+        samp_num_coeff=[0, 1, *polynomial[1:], 0],
+        samp_den_coeff=[1, *polynomial],
+    )
+    sensor = written(tmp_path / "rpc.tif", NUMBERS, crs=None, transform=None, rpcs=model)
+    swath = written(tmp_path / "swath.tif", NUMBERS, crs=None, transform=None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(swath, "r+") as file:
+            file.update_tags(ns="GEOLOCATION", X_DATASET="lon.tif", Y_DATASET="lat.tif", X_BAND="1", Y_BAND="1")
+    unnamed = written(tmp_path / "points.tif", NUMBERS, crs=CRS(), transform=None, gcps=points_on(PLACE))
+    for path, command in (
+        (sensor, r"a sensor model \(RPC\) only; rectify it first: `gdalwarp -rpc -t_srs EPSG:32733 -r cubic .*rpc.tif"),
+        (
+            swath,
+            r"arrays of positions only; rectify it first: `gdalwarp -geoloc -t_srs EPSG:326ZZ -r cubic .*swath.tif",
+        ),
+        (unnamed, r"control points have no CRS; rectify it first: `gdalwarp -s_srs EPSG:326ZZ -t_srs EPSG:326ZZ "),
+    ):
+        with pytest.raises(NoGeoreference, match=command):
+            match_scenes(path, path)
+
+
+def test_scale_and_offset_of_a_variable_make_its_values(tmp_path: Path) -> None:
+    path = written(tmp_path / "two.tif", NUMBERS)
+    with rasterio.open(path, "r+") as file:
+        file.scales, file.offsets = (1e-4, 2e-4), (-0.1, 0.0)
+    rasterio.shutil.copy(path, tmp_path / "two.nc", driver="netCDF")
+    scene = read_scene(tmp_path / "two.nc")
+    for k, (scale, offset) in enumerate(((1e-4, -0.1), (2e-4, 0.0))):
+        np.testing.assert_allclose(NUMBERS[k] * scale + offset, read(scene, f"Band{k + 1}").pixels, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("a.hdr", "it belongs to an image beside it: name that one"),
+        ("a.pix", "a raster of a format that is not read: make a GeoTIFF of it by `gdal_translate .*a.pix image.tif`"),
+        ("a.bin", "neither a zip nor an image that GDAL can open"),
+    ],
+)
+def test_what_is_no_image_is_told_what_to_name_instead(name: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("ENVI\nsamples = 3\n")
+    with pytest.raises(NotAProduct, match=reason):
+        read_scene(tmp_path / name)
+
+
+def test_a_zarr_store_is_told_the_command_that_makes_a_geotiff(tmp_path: Path) -> None:
+    for mark in (".zgroup", "zarr.json"):
+        folder = tmp_path / mark / "a.zarr"
+        folder.mkdir(parents=True)
+        (folder / mark).write_text("{}")
+        with pytest.raises(NotAProduct, match=r"a Zarr store.*`gdal_translate 'ZARR:.*a.zarr\":/ARRAY' image.tif`"):
+            read_scene(folder)
+
+
 @pytest.mark.parametrize(
     ("text", "name"),
     [
-        *(("B4", "B04"), ("b04", "B04"), ("red", "B04"), ("NIR", "B08"), ("b8a", "B8A"), ("swir16", "B11"), ("1", "1")),
+        *(("B4", "B04"), ("b04", "B04"), ("red", "B04"), ("NIR", "NIR"), ("b8a", "B8A"), ("swir16", "B11"), ("1", "1")),
         *(("ndvi", "NDVI"), ("red-gradient", "B04-gradient"), ("B12", "B12"), ("B1", "B01"), ("rgb", "RGB")),
     ],
 )
@@ -146,6 +243,16 @@ def test_a_band_is_found_by_any_of_its_names(tmp_path: Path) -> None:
     for k, names in enumerate((("B4", "b04", "B04", "red", "RED", "1"), ("nir", "NIR", "b8", "2"))):
         for name in names:
             np.testing.assert_array_equal(NUMBERS[k], read(read_scene(path), name).pixels)
+
+
+def test_the_near_infrared_is_that_which_a_scene_has(tmp_path: Path) -> None:
+    sentinel = read_scene(written(tmp_path / "s.tif", NUMBERS, ("B08", "B8A")))
+    landsat = read_scene(written(tmp_path / "l.tif", NUMBERS[::-1], ("B04", "B8A")))
+    np.testing.assert_array_equal(NUMBERS[0], read(sentinel, "nir").pixels)
+    np.testing.assert_array_equal(NUMBERS[0], read(landsat, "nir").pixels)
+    assert "NIR" == common_band(sentinel, landsat, "nir")
+    with pytest.raises(MissingBand):
+        read(landsat, "B08")
 
 
 def test_a_band_described_by_its_colour_is_found_by_it_and_keeps_its_number(tmp_path: Path) -> None:

@@ -159,6 +159,71 @@ def test_the_option_is_there_wherever_pixels_are_read(tmp_path: Path) -> None:
         assert np.array_equal(INSIDE, np.isfinite(file.read(1)))
 
 
+@pytest.mark.parametrize("declared", [(1, 2), (None, 2), (1, None)])
+def test_each_band_has_no_data_of_its_own(declared: tuple[int | None, ...], tmp_path: Path) -> None:
+    names = [image(tmp_path / f"{value}.tif", [framed(value)]).name for value in (1, 2)]
+    bands = "".join(
+        f'<VRTRasterBand dataType="UInt16" band="{k}">'
+        + (f"<NoDataValue>{value}</NoDataValue>" if value is not None else "")
+        + f'<SimpleSource><SourceFilename relativeToVRT="1">{name}</SourceFilename><SourceBand>1</SourceBand>'
+        "</SimpleSource></VRTRasterBand>"
+        for k, (name, value) in enumerate(zip(names, declared, strict=True), 1)
+    )
+    place = "<SRS>EPSG:32633</SRS><GeoTransform>500000, 10, 0, 5000000, 0, -10</GeoTransform>"
+    text = f'<VRTDataset rasterXSize="{SIDE}" rasterYSize="{SIDE}">{place}{bands}</VRTDataset>'
+    (tmp_path / "a.vrt").write_text(text)
+    scene = read_scene(tmp_path / "a.vrt")
+    for name, value in zip(("1", "2"), declared, strict=True):
+        assert np.array_equal(INSIDE if value else INSIDE | True, raster.read(scene, name).valid)
+
+
+@pytest.mark.parametrize("called", ["dataMask", "data_mask", "Alpha", "validity mask"])
+def test_a_band_that_is_called_a_mask_of_data_is_one(called: str, tmp_path: Path) -> None:
+    names = ("B04", "B08", called)
+    scene = read_scene(image(tmp_path / "a.tif", [framed(0), framed(0), INSIDE.astype(np.uint16)], names=names))
+    assert ["B04", "B08"] == [band.name for band in scene.bands]
+    assert np.array_equal(INSIDE, raster.read(scene, "B08").valid)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_largest_floats_and_what_is_no_number_are_no_data_undeclared(
+    dtype: str, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    for k, value in enumerate((np.finfo(dtype).min, np.finfo(dtype).max, 9.96921e36, np.nan, -np.inf)):
+        pixels = np.where(INSIDE, GROUND, value).astype(dtype)
+        prepared = load(read_scene(image(tmp_path / f"{k}.tif", [pixels])), "1")
+        assert np.array_equal(INSIDE, prepared.raster.valid)
+        assert not any("fills" in note for note in prepared.notes)
+    assert not [w for w in recwarn if issubclass(w.category, RuntimeWarning)]
+
+
+def test_the_value_that_is_told_can_be_named(tmp_path: Path) -> None:
+    pixels = np.where(INSIDE, GROUND, -32768.123).astype(np.float32)
+    scene = read_scene(image(tmp_path / "a.tif", [pixels]))
+    (note,) = (note for note in load(scene, "1").notes if "fills" in note)
+    value = float(note.split("--nodata ")[1].split()[0])
+    assert np.array_equal(INSIDE, raster.read(scene.with_nodata(value), "1").valid)
+
+
+@pytest.mark.parametrize("transparent", [False, True])
+def test_of_colours_by_number_the_brightness_is_read(transparent: bool, tmp_path: Path) -> None:
+    order = np.random.default_rng(5).permutation(256)
+    grey = framed(0, "uint8")
+    palette = {
+        int(number): (int(v), int(v), int(v), 0 if transparent and v == 0 else 255) for v, number in enumerate(order)
+    }
+    path = image(tmp_path / "a.tif", [order[grey].astype(np.uint8)], photometric="palette")
+    with rasterio.open(path, "r+") as file:
+        file.write_colormap(1, palette)
+        if transparent:
+            file.nodata = int(order[0])
+    scene = read_scene(path)
+    assert "numbers of colours" in scene.notes[0]
+    seen = raster.read(scene, "1")
+    assert np.array_equal(grey[INSIDE], np.rint(seen.pixels[INSIDE]))
+    assert np.array_equal(INSIDE, seen.valid) == transparent
+
+
 # --- scale and offset ------------------------------------------------------------------------------------------------
 
 
