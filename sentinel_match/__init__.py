@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from sentinel_match.options import Options
     from sentinel_match.pipeline import match_scenes
     from sentinel_match.products.catalogue import find_scenes, read_scene
-    from sentinel_match.products.pairing import Filters, pair_scenes
+    from sentinel_match.products.filters import Filters
+    from sentinel_match.products.pairing import pair_scenes
     from sentinel_match.products.scene import Scene
     from sentinel_match.raster.load import PreparedImage, load
     from sentinel_match.raster.masks import Masking
@@ -38,7 +39,7 @@ __version__ = "0.1.0"
 _ROOMS = {
     "Cache": "cache",
     "Files": "batch",
-    "Filters": "products.pairing",
+    "Filters": "products.filters",
     "ImageMatcher": "images",
     "Masking": "raster.masks",
     "Options": "options",

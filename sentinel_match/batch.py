@@ -11,7 +11,6 @@ import platform
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
-from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +26,8 @@ from sentinel_match.matching import inputs
 from sentinel_match.memory import PeakMemory
 from sentinel_match.options import Options
 from sentinel_match.products.catalogue import Refused, as_paths, find_scenes
-from sentinel_match.products.pairing import Filters, pair_scenes, pairs_geojson
+from sentinel_match.products.filters import Filters
+from sentinel_match.products.pairing import pair_scenes, pairs_geojson
 from sentinel_match.products.scene import scenes_geojson
 from sentinel_match.raster.bands import band_names, source_of
 from sentinel_match.raster.fingerprints import fingerprint, told_data
@@ -52,6 +52,7 @@ from sentinel_match.run_folder import (
     RunRecord,
     read_pair,
 )
+from sentinel_match.schema import A_PATH, HEARS, TRUE_OR_FALSE, ArgumentKind, check_argument, check_fields, check_given
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -98,6 +99,14 @@ class Files:
     project: bool = True
     """``inspect.qgs``, for QGIS."""
 
+    def __post_init__(self) -> None:
+        """Fail now at what cannot be used.
+
+        Raises:
+            TypeError: a value is neither true nor false.
+        """
+        check_fields(self, dict.fromkeys(("geopackage", "report", "project"), TRUE_OR_FALSE))
+
 
 def run(
     paths: Path | str | Iterable[Path | str],
@@ -133,9 +142,8 @@ def run(
         (1, True)
     """
     paths, out = as_paths(paths), _folder(out)
-    for name, value, kind in (("options", options, Options), ("filters", filters, Filters), ("cache", cache, Cache)):
-        if value is not None and not isinstance(value, kind):
-            raise TypeError(f"{name} is {value!r}, and must be {kind.__name__}(...)")
+    check_given(options=(options, Options), filters=(filters, Filters), cache=(cache, Cache), files=(files, Files))
+    check_argument("progress", progress, HEARS)
     options, filters, files = options or Options(), filters or Filters(), files or Files()
     cache = cache or Cache.default()
     pair_files = (TIES, STYLE, GEOPACKAGE) if files.geopackage else (TIES, STYLE)
@@ -149,9 +157,8 @@ def run(
     return result
 
 
-def _folder(out: object) -> Path:
-    if not isinstance(out, (str, PathLike)):
-        raise TypeError(f"out is {out!r}, and must be the path of a folder")
+def _folder(out: Path | str) -> Path:
+    check_argument("out", out, ArgumentKind(A_PATH.types, "the path of a folder", A_PATH.is_usable))
     if Path(out).is_file():
         raise OutputError(Path(out), "it is a file, and results need a folder")
     return Path(out)

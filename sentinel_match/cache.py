@@ -20,6 +20,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ import numpy as np
 
 from sentinel_match.atomic import sweep, unfinished_in
 from sentinel_match.errors import OutputError
+from sentinel_match.schema import A_PATH, ArgumentKind, check_fields
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,6 +61,15 @@ class Cache:
     root: Path
     limit: int = 20 * 2**30
     """Bytes the entries may take together."""
+
+    def __post_init__(self) -> None:
+        """Fail now at what cannot be used.
+
+        Raises:
+            TypeError, ValueError: the folder is no path, the limit no number of bytes.
+        """
+        check_fields(self, {"root": A_PATH, "limit": ArgumentKind(Integral, "a number of bytes", lambda n: n >= 0)})
+        object.__setattr__(self, "root", Path(self.root))
 
     @staticmethod
     def default() -> Cache:

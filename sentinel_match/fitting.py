@@ -12,6 +12,7 @@ What a person said is kept as the reason ``by hand`` and holds in every later fi
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,11 +30,11 @@ from sentinel_match.geometry.kinds import KINDS
 from sentinel_match.geometry.transform import azimuth_of_track
 from sentinel_match.matchers import WITNESS_DISTANCE_PX
 from sentinel_match.products.files import as_path
+from sentinel_match.schema import IN_METRES, ArgumentKind, check_argument, one_of
 from sentinel_match.summary import Edits, Fitting
 from sentinel_match.tiepoints import BY_HAND, REASONS, TiePoints
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -140,10 +141,8 @@ def fit(
         'translation'
     """
     path = as_path(path)
-    if model is not None and model not in KINDS:
-        raise ValueError(f"model is {model!r}, and must be one of {', '.join(KINDS)}")
-    if gsd is not None and not gsd > 0:
-        raise ValueError(f"gsd is {gsd!r}, and must be larger than 0")
+    for name, value in {"columns": columns, "crs": crs, "gsd": gsd, "layer": layer, "model": model}.items():
+        check_argument(name, value, _FIT_KINDS[name])
     table = recognised(_renamed(read_table(path, layer), columns or {})).measured()
     inlier, stated = table.truths("inlier"), table.words("reason")
     reason = np.where(np.isin(stated, REASONS), stated, "")  # another program may mean anything by the word
@@ -223,6 +222,15 @@ def fit(
         feature=feature,
         reason=all_of(assessment.reason, BY_HAND),
     )
+
+
+_FIT_KINDS = {
+    "columns": ArgumentKind(Mapping, "a mapping, {'left_x': 'east'}: our name first, then the file's").or_none(),
+    "crs": ArgumentKind(str, "the name of a CRS: 'EPSG:32633'").or_none(),
+    "gsd": IN_METRES.or_none(),
+    "layer": ArgumentKind(str, "the name of a layer").or_none(),
+    "model": one_of(KINDS).or_none(),
+}
 
 
 def _renamed(table: Table, columns: Mapping[str, str]) -> Table:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from numbers import Integral, Real
-from types import NoneType
 from typing import TYPE_CHECKING, cast
 
+from sentinel_match import schema
 from sentinel_match.geometry import kinds
 from sentinel_match.matchers.phase import Phase
 from sentinel_match.matching import subpixel
@@ -27,21 +26,20 @@ PHASE_SPACING = 16
 """Least pixels between the points of ``phase`` alone: refinement measures the same ones again, on its own grid. With 8
 px it takes four times as long for the same inliers within 2 % (T33UUU, T36UYA, snow to June, half cloudy). In ``auto``,
 whose unrefined points are kept where weak texture cannot be refined, 16 px would lose a sixth of them."""
-_KINDS: tuple[tuple[str, type | tuple[type, ...], str], ...] = (
-    ("band", (str, NoneType), "the name of a band, or None"),
-    ("resolution", (Real, NoneType), "metres per pixel, or None"),
-    ("guided", bool, "True or False"),
-    ("reach", Real, "a number of metres"),
-    ("model", (str, NoneType), "the name of a kind of transform, or None"),
-    ("cells", Integral, "a whole number"),
-    ("candidates", Integral, "a whole number"),
-    ("masking", Masking, "Masking(...)"),
-    ("semantics", Semantics, "Semantics(...)"),
-    ("refinement", subpixel.Refinement, "Refinement(...)"),
-    ("seed", Integral, "a whole number"),
-    ("nodata", (Real, NoneType), "a number, or None"),
-)
-"""What each option may be, in types and in words."""
+_OPTION_KINDS = {
+    "band": schema.ArgumentKind(str, "the name of a band").or_none(),
+    "resolution": schema.ArgumentKind(schema.IN_METRES.types, "metres per pixel", *schema.IN_METRES[2:]).or_none(),
+    "guided": schema.TRUE_OR_FALSE,
+    "reach": schema.IN_METRES,
+    "model": schema.one_of(kinds.KINDS).or_none(),
+    "cells": schema.COUNTING,
+    "candidates": schema.COUNTING,
+    "masking": schema.instance(Masking),
+    "semantics": schema.instance(Semantics),
+    "refinement": schema.instance(subpixel.Refinement),
+    "seed": schema.ANY_WHOLE,
+    "nodata": schema.ANY_NUMBER.or_none(),
+}
 
 
 @dataclass(frozen=True)
@@ -88,16 +86,7 @@ class Options:
             TypeError, ValueError: a value is none that an option can have.
             UnknownMatcher, WeightsMissing, WeightsDamaged: see :func:`sentinel_match.matchers.create`.
         """
-        for name, kind, what in _KINDS:
-            value = getattr(self, name)
-            if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-                raise TypeError(f"Options.{name} is {value!r}, and must be {what}")
-        for name in ("resolution", "reach", "cells", "candidates"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"Options.{name} is {value!r}, and must be larger than 0")
-        if self.model is not None and self.model not in kinds.KINDS:
-            raise ValueError(f"Options.model is {self.model!r}, and must be one of {', '.join(kinds.KINDS)}")
+        schema.check_fields(self, _OPTION_KINDS)
         if isinstance(self.matcher, str):
             named = None if self.matcher == AUTO else create_on(self.matcher, self.refinement.device)
             object.__setattr__(self, "matcher", named)

@@ -19,6 +19,7 @@ import numpy as np
 from sentinel_match.accuracy.assess import Evidence, assess
 from sentinel_match.accuracy.coverage import cover
 from sentinel_match.accuracy.ecc import second_estimate
+from sentinel_match.cache import Cache
 from sentinel_match.comparison import Comparison, ImageUse, MatcherReport
 from sentinel_match.errors import NoGeoreference, NoMatch, NoOverlap, NothingClear
 from sentinel_match.geometry import kinds, robust
@@ -33,6 +34,7 @@ from sentinel_match.raster import landcover
 from sentinel_match.raster.bands import band_names, source_of
 from sentinel_match.raster.raster import jointly_valid
 from sentinel_match.raster.transitions import by_class
+from sentinel_match.schema import HEARS, check_argument, check_given
 from sentinel_match.summary import Fitting
 from sentinel_match.tiepoints import TiePoints
 
@@ -42,7 +44,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from sentinel_match.cache import Cache
     from sentinel_match.matching.correspondences import Correspondences
     from sentinel_match.matching.inputs import PairSide, Progress
     from sentinel_match.products.scene import Scene
@@ -92,10 +93,10 @@ def match_scenes(
         >>> print(f"{ties.summary.median_dx_m:.0f} m east, {ties.summary.median_dy_m:.0f} m north")
         6 m east, 18 m north
     """
+    check_given(options=(options, Options), cache=(cache, Cache), clock=(clock, Clock))
+    check_argument("progress", progress, HEARS)
     left, right = as_scene(left, "left"), as_scene(right, "right")
     options, clock = options or Options(), clock or Clock()
-    if not isinstance(options, Options):
-        raise TypeError(f"options are {options!r}, and must be Options(...)")
     left, right = left.with_nodata(options.nodata), right.with_nodata(options.nodata)
     band = common_band(left, right, options.band)
     _check_overlap(left, right)

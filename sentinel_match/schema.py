@@ -1,6 +1,7 @@
-"""The schema of what is read from outside: values that must be of a kind and within bounds, named where they are not.
+"""The schema of what comes from outside: values that must be of a kind and within bounds, named where they are not.
 
-The types of frozen dataclasses are the schema: :func:`part` reads an object of a file into one, member by member.
+The types of frozen dataclasses are the schema of files: :func:`part` reads an object into one, member by member. What a
+user gives to a function or a value of options is checked by :func:`check_argument` and :func:`check_fields`.
 """
 
 from __future__ import annotations
@@ -8,11 +9,15 @@ from __future__ import annotations
 import json
 import math
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
+from difflib import get_close_matches
 from functools import cache
+from numbers import Integral, Real
+from os import PathLike
 from reprlib import Repr
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from types import NoneType
+from typing import Annotated, Any, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 
@@ -66,6 +71,94 @@ def shown(value: object) -> str:
         return " ".join(_SHORT.repr(value).split())
     except ValueError:  # Python writes no whole number of more than 4300 digits
         return "a number of thousands of digits"
+
+
+class ArgumentKind(NamedTuple):
+    """What an argument may be."""
+
+    types: type | tuple[type, ...]
+    words: str
+    """As the end of a sentence: ``a number of metres``."""
+    is_usable: Callable[[Any], bool] = lambda _: True
+    """Tell whether a value of these types can be used."""
+    must: str = ""
+    """What such a value must be; the words where empty."""
+
+    def or_none(self) -> ArgumentKind:
+        """Allow ``None`` as well."""
+        types = self.types if isinstance(self.types, tuple) else (self.types,)
+        words, must = f"{self.words}, or None", self.must or f"{self.words}, or None"
+        return ArgumentKind((*types, NoneType), words, lambda value: value is None or self.is_usable(value), must)
+
+
+def _above_0(value: Any) -> bool:
+    return bool(value > 0)
+
+
+TRUE_OR_FALSE = ArgumentKind(bool, "True or False")
+ANY_WORD = ArgumentKind(str, "a word")
+ANY_NUMBER = ArgumentKind(Real, "a number")
+ANY_WHOLE = ArgumentKind(Integral, "a whole number")
+COUNTING = ArgumentKind(Integral, "a whole number", _above_0, "larger than 0")
+IN_METRES = ArgumentKind(Real, "a number of metres", _above_0, "larger than 0")
+AMOUNT = ArgumentKind(Real, "a number, 0 or more", lambda value: value >= 0)
+IN_PERCENT = ArgumentKind(Real, "a number from 0 to 100", lambda value: 0 <= value <= 100)
+A_SHARE = ArgumentKind(Real, "a number from 0 to 1", lambda value: 0 <= value <= 1)
+HEARS = ArgumentKind(Callable, "a function that hears of progress: what, done, of")  # type: ignore[arg-type]
+A_PATH = ArgumentKind((str, PathLike), "a path", lambda path: str(path) != "", "a path that is not empty")
+
+
+def one_of(words: Iterable[str]) -> ArgumentKind:
+    """Make the kind of an argument that is one of some words."""
+    known = tuple(words)
+    return ArgumentKind(str, f"one of {', '.join(known)}", known.__contains__)
+
+
+def instance(kind: type) -> ArgumentKind:
+    """Make the kind of an argument that is a value of options: ``Masking(...)``."""
+    return ArgumentKind(kind, f"{kind.__name__}(...)")
+
+
+def check_argument(name: str, value: object, kind: ArgumentKind) -> None:
+    """Check what a user has given.
+
+    Raises:
+        TypeError: it is of another type.
+        ValueError: it is of the right type, and cannot be used.
+    """
+    types = kind.types if isinstance(kind.types, tuple) else (kind.types,)
+    if not isinstance(value, types) or (isinstance(value, bool) and not {bool, object} & {*types}):
+        raise TypeError(f"{name} is {shown(value)}, and must be {kind.words}")
+    if not kind.is_usable(value):
+        hint = suggestion(value, kind.words.removeprefix("one of ").split(", ")) if isinstance(value, str) else ""
+        raise ValueError(f"{name} is {shown(value)}, and must be {kind.must or kind.words}{hint}")
+
+
+def check_given(**given: tuple[object, type]) -> None:
+    """Check arguments that may be left out: each with the type of its value.
+
+    Raises:
+        TypeError: one is given, and of another type.
+    """
+    for name, (value, kind) in given.items():
+        check_argument(name, value, instance(kind).or_none())
+
+
+def check_fields(options: object, kinds: Mapping[str, ArgumentKind]) -> None:
+    """Check the fields of a value of options, in the order of their kinds.
+
+    Raises:
+        TypeError, ValueError: see :func:`check_argument`.
+    """
+    for name, kind in kinds.items():
+        check_argument(f"{type(options).__name__}.{name}", getattr(options, name), kind)
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """Suggest the known word that a misspelt one is nearest to, as the end of a sentence; empty where none is near."""
+    near = get_close_matches(word.lower(), [one.lower() for one in known], 1)
+    spelled = [one for one in known if near and one.lower() == near[0]]
+    return f"; did you mean {spelled[0]}?" if spelled else ""
 
 
 def parse(text: str) -> Any:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sentinel_match.errors import ExtraMissing
+from sentinel_match.schema import IN_METRES, check_argument
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
@@ -293,8 +294,7 @@ class TiePoints:
             raise ExtraMissing("Displacement fields", "xarray", "geo") from None
         from scipy.spatial import cKDTree
 
-        if spacing is not None and not spacing > 0:
-            raise ValueError(f"spacing is {spacing!r}, and must be larger than 0")
+        check_argument("spacing", spacing, IN_METRES.or_none())
         points = self.left_xy[self.inlier]
         low, high = points.min(0), points.max(0)
         spacing = spacing or max(float((high - low).max()) / DISPLACEMENT_NODES, self.gsd)

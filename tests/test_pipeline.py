@@ -22,7 +22,7 @@ from sentinel_match.matching.view import View, turned
 from sentinel_match.options import Options
 from sentinel_match.pipeline import match_scenes, thinned, with_matches
 from sentinel_match.products.catalogue import read_scene
-from sentinel_match.products.pairing import Filters
+from sentinel_match.products.filters import Filters
 from sentinel_match.products.scene import Scene
 from sentinel_match.raster import raster
 from sentinel_match.raster.transitions import Semantics

@@ -8,7 +8,18 @@ from pathlib import Path
 import pytest
 
 import sentinel_match
-from sentinel_match import Filters, Options, TiePoints
+from sentinel_match import (
+    Cache,
+    Files,
+    Filters,
+    ImageMatcher,
+    Masking,
+    Options,
+    Preparation,
+    Refinement,
+    Semantics,
+    TiePoints,
+)
 from sentinel_match.errors import NotAProduct, OutputError, UnknownMatcher
 from sentinel_match.matchers.phase import Phase
 from sentinel_match.testing import Landscape, write_product
@@ -98,3 +109,93 @@ def test_a_suffix_that_says_nothing_is_refused_before_anything_is_written(ties: 
     with pytest.raises(OutputError, match="the suffix says what to write"):
         sentinel_match.write(ties, tmp_path / "ties.xlsx")
     assert [] == list(tmp_path.iterdir())
+
+
+LEFT, TIES = Path("LEFT.SAFE"), "ties.gpkg"
+"""Names of what is not reached: the arguments are checked first."""
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "said"),
+    [
+        (lambda: Filters(max_days="30"), TypeError, "Filters.max_days is '30', and must be a number, 0 or more"),
+        (lambda: Filters(per_scene=0), ValueError, "Filters.per_scene is 0, and must be larger than 0"),
+        (lambda: Filters(max_cloud=140), ValueError, "Filters.max_cloud is 140, and must be a number from 0 to 100"),
+        (lambda: Filters(same_tile_only="no"), TypeError, "must be True or False"),
+        (lambda: Masking(dilate="x"), TypeError, "Masking.dilate is 'x', and must be a number of metres, 0 or more"),
+        (lambda: Masking(keep={"snow"}), ValueError, "Masking.keep is {'snow'}, and must be a set of Reason"),
+        (lambda: Masking(user=7), TypeError, "Masking.user is 7, and must be a path, or None"),
+        (lambda: Cache(7), TypeError, "Cache.root is 7, and must be a path"),
+        (lambda: Cache("c", limit="20 GB"), TypeError, "Cache.limit is '20 GB', and must be a number of bytes"),
+        (lambda: Refinement(window="big"), TypeError, "Refinement.window is 'big', and must be a whole number"),
+        (lambda: Semantics(weight=-1), ValueError, "Semantics.weight is -1, and must be a number, 0 or more"),
+        (lambda: Semantics(maps=(7,)), TypeError, "Semantics.maps is 7, and must be a path"),
+        (lambda: Files(report="yes"), TypeError, "Files.report is 'yes', and must be True or False"),
+        (lambda: ImageMatcher(resize=0), ValueError, "ImageMatcher.resize is 0, and must be one side in pixels"),
+        (lambda: Preparation(chip_size=1.5), TypeError, "Preparation.chip_size is 1.5, and must be a whole number"),
+        (lambda: Options(seed=True), TypeError, "Options.seed is True, and must be a whole number"),
+        (
+            lambda: sentinel_match.match_scenes(LEFT, LEFT, cache="dir"),
+            TypeError,
+            r"cache is 'dir', and .* Cache\(...\)",
+        ),
+        (lambda: sentinel_match.match_scenes(LEFT, LEFT, "phase"), TypeError, r"options is 'phase', .* Options\(...\)"),
+        (
+            lambda: sentinel_match.match_scenes(LEFT, LEFT, progress=True),
+            TypeError,
+            "progress is True, and must be a fun",
+        ),
+        (
+            lambda: sentinel_match.run("a", "o", files=["report"]),
+            TypeError,
+            r"files is \['report'\], and must be Files",
+        ),
+        (lambda: sentinel_match.run("a", "o", progress=1), TypeError, "progress is 1, and must be a function"),
+        (
+            lambda: sentinel_match.prepare(TIES, "o", progress=True),
+            TypeError,
+            "progress is True, and must be a function",
+        ),
+        (
+            lambda: sentinel_match.prepare(TIES, "o", Options()),
+            TypeError,
+            r"wanted is Options.*, and must be Preparation",
+        ),
+        (lambda: sentinel_match.fit(TIES, columns="a=b"), TypeError, "columns is 'a=b', and must be a mapping"),
+        (lambda: sentinel_match.fit(TIES, crs=32633), TypeError, "crs is 32633, and must be the name of a CRS"),
+        (lambda: sentinel_match.fit(TIES, gsd="10"), TypeError, "gsd is '10', and must be a number of metres, or None"),
+        (lambda: sentinel_match.load(7), TypeError, "scene is 7, and must be a path or a Scene"),
+        (lambda: sentinel_match.load("nowhere"), NotAProduct, "there is no such file or folder"),
+        (lambda: sentinel_match.write_geojson("ties", "a"), TypeError, "write_geojson takes TiePoints, not 'ties'"),
+    ],
+)
+def test_every_public_value_names_the_argument_that_it_cannot_take_and_what_it_must_be(
+    call: Callable[[], object], error: type[Exception], said: str
+) -> None:
+    with pytest.raises(error, match=said) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+def test_paths_are_taken_as_text_wherever_a_value_holds_one() -> None:
+    assert Path("dir") == Cache("dir").root
+    assert Path("mask.shp") == Masking(user="mask.shp").user
+    assert (Path("classes.tif"),) == Semantics(maps="classes.tif").maps
+
+
+def test_a_file_of_tie_points_is_a_path_and_nothing_else(ties: TiePoints) -> None:
+    for path in (5, ["ties.gpkg"]):
+        with pytest.raises(TypeError, match=r"path is .*, and must be a path"):
+            sentinel_match.write(ties, path)
+
+
+def test_the_transform_takes_one_point_as_well_as_many(ties: TiePoints) -> None:
+    many = ties.transform(ties.left_xy)
+    assert many.shape == ties.left_xy.shape
+    x, y = ties.left_xy[0]
+    assert many[0].tolist() == ties.transform([x, y]).tolist()
+    assert [x, y] == pytest.approx(ties.transform.back(many[0]).tolist())
+    assert (2,) == ties.transform.shift((x, y)).shape
+    for wrong in (x, [x, y, 0.0], "here", [["a", "b"]]):
+        with pytest.raises(TypeError, match=r"left is .*, and must be points, .*, or a single one"):
+            ties.transform(wrong)

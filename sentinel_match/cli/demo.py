@@ -24,7 +24,7 @@ def demo(ctx: click.Context, /, folder: Path, **values: Any) -> None:
     from sentinel_match import batch, testing
     from sentinel_match.errors import OutputError
     from sentinel_match.products.catalogue import read_scene
-    from sentinel_match.products.pairing import Filters
+    from sentinel_match.products.filters import Filters
 
     cache, out = options.make_cache(values), folder / "out"
     try:

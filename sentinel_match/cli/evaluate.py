@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sentinel_match.cache import Cache
     from sentinel_match.evaluate import ListedPair
     from sentinel_match.evaluate.report import Unavailable
-    from sentinel_match.products.pairing import Filters
+    from sentinel_match.products.filters import Filters
     from sentinel_match.raster.masks import Masking
 
 MethodT = TypeVar("MethodT")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sentinel_match.cache import Cache
     from sentinel_match.matchers import Matcher
     from sentinel_match.options import Options
-    from sentinel_match.products.pairing import Filters
+    from sentinel_match.products.filters import Filters
     from sentinel_match.raster.masks import Masking
     from sentinel_match.summary import Summary
     from sentinel_match.tiepoints import TiePoints
@@ -224,7 +224,7 @@ def make_filters(values: dict[str, Any]) -> Filters:
     """Take the filters out of a command's values."""
     from dataclasses import fields
 
-    from sentinel_match.products.pairing import Filters
+    from sentinel_match.products.filters import Filters
 
     return Filters(**{f.name: values.pop(f.name) for f in fields(Filters)})
 

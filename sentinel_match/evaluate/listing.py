@@ -11,13 +11,14 @@ from sentinel_match.errors import BadList, InputError
 from sentinel_match.evaluate.displaced import warp_matrix
 from sentinel_match.matching.inputs import common_band
 from sentinel_match.products.catalogue import find_scenes, read_scene
-from sentinel_match.products.pairing import Filters, pair_scenes
+from sentinel_match.products.pairing import pair_scenes
 from sentinel_match.products.scene import Mask
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from sentinel_match.products.filters import Filters
     from sentinel_match.products.pair import Pair
     from sentinel_match.products.scene import Scene
 

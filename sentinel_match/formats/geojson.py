@@ -10,13 +10,12 @@ import numpy as np
 
 from sentinel_match.atomic import write_text
 from sentinel_match.formats.header import FileHeader
-from sentinel_match.tiepoints import LONLAT_DIGITS
+from sentinel_match.schema import A_PATH, check_argument, shown
+from sentinel_match.tiepoints import LONLAT_DIGITS, TiePoints
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-
-    from sentinel_match.tiepoints import TiePoints
 
 
 def write_geojson(ties: TiePoints, path: Path | str) -> None:
@@ -32,6 +31,9 @@ def write_geojson(ties: TiePoints, path: Path | str) -> None:
         >>> from sentinel_match import read_ties, write_geojson
         >>> write_geojson(read_ties("ties.gpkg"), "ties.geojson")
     """
+    if not isinstance(ties, TiePoints):
+        raise TypeError(f"write_geojson takes TiePoints, not {shown(ties)}")
+    check_argument("path", path, A_PATH)
     head: dict[str, Any] = {"type": "FeatureCollection", **FileHeader.of(ties).to_dict()}
     lonlat = ties.lonlat
     if len(ties):

@@ -15,6 +15,7 @@ from sentinel_match.errors import OutputError
 from sentinel_match.formats.gcps import write_points, write_vrt
 from sentinel_match.formats.geojson import dumps, features, rounded, write_geojson
 from sentinel_match.formats.geopackage import VectorLayer, style, write_geopackage, write_layer
+from sentinel_match.schema import A_PATH, check_argument, shown
 from sentinel_match.tiepoints import TiePoints
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ def write(ties: TiePoints, path: Path | str) -> None:
         >>> write(read_ties("ties.gpkg"), "ties.csv")
     """
     if not isinstance(ties, TiePoints):
-        raise TypeError(f"write takes TiePoints, not {ties!r}")
+        raise TypeError(f"write takes TiePoints, not {shown(ties)}")
+    check_argument("path", path, A_PATH)
     writer(path)(ties, path)
 
 

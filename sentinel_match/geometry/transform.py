@@ -19,7 +19,7 @@ from sentinel_match.schema import Angle, Coordinate, Unfit, Within, member, show
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from sentinel_match.geometry.grids import Points
 
@@ -119,24 +119,26 @@ class Transform:
         """Name the kind of the whole: one of ``KINDS``."""
         return self.plane.kind if self.bend is None else self.bend.kind
 
-    def __call__(self, left: Points) -> Points:
-        """Move left points to where they lie in the right frame."""
-        moved = self.plane(left)
-        return moved if self.bend is None else moved + self.bend(left)
+    def __call__(self, left: ArrayLike) -> Points:
+        """Move left points, (N, 2) or a single one, to where they lie in the right frame."""
+        points = _as_points(left, "left")
+        moved = self.plane(points)
+        return (moved if self.bend is None else moved + self.bend(points)).reshape(np.shape(left))
 
-    def shift(self, at: Points) -> Points:
-        """Compute the displacement, right minus left, at left points."""
-        return self(at) - at
+    def shift(self, at: ArrayLike) -> Points:
+        """Compute the displacement, right minus left, at left points or at a single one."""
+        return np.asarray(self(at) - np.asarray(at))
 
-    def back(self, right: Points) -> Points:
+    def back(self, right: ArrayLike) -> Points:
         """Move right points back to where they lie in the left frame: the inverse, by fixed-point iteration."""
+        shape, right = np.shape(right), _as_points(right, "right")
         left = right - self.plane.shift(right)
         for _ in range(20):
             step = self(left) - right
             left = left - step
             if np.abs(step).max(initial=0) < 1e-6:
                 break
-        return left
+        return left.reshape(shape)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything that evaluates it, JSON-able."""
@@ -198,6 +200,22 @@ def azimuth_of_track(latitude: float, *, ascending: bool = False) -> float:
     east = np.sin(inertial) - north / TURNS
     heading = np.arctan2(east, np.cos(inertial))
     return float(heading if ascending else np.pi - heading)
+
+
+def _as_points(points: ArrayLike, name: str) -> Points:
+    """Take (N, 2) coordinates as they are, and a single point as one of them.
+
+    Raises:
+        TypeError: they are neither.
+    """
+    try:
+        array = np.asarray(points, None if isinstance(points, np.ndarray) else float)
+        array = array[None] if array.shape == (2,) else array
+    except (TypeError, ValueError):
+        array = np.empty(0)
+    if array.ndim != 2 or array.shape[1] != 2 or array.dtype.kind not in "fiu":
+        raise TypeError(f"{name} is {shown(points)}, and must be points, (N, 2), or a single one, (x, y)")
+    return array
 
 
 def _splines(t: NDArray[np.float64], intervals: int) -> NDArray[np.float64]:

@@ -8,12 +8,11 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
 from numbers import Integral, Real
 from pathlib import Path
-from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sentinel_match import matchers
+from sentinel_match import matchers, schema
 from sentinel_match.atomic import whole
 from sentinel_match.errors import DeviceMissing
 from sentinel_match.geometry.kinds import MINIMAL
@@ -26,7 +25,7 @@ from sentinel_match.models import DEVICES
 from sentinel_match.raster.masks import Masking
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
@@ -81,12 +80,7 @@ class ImageMatcher:
 
     def __post_init__(self) -> None:
         """Fail now at what could not be used later."""
-        for name, (kinds, is_usable, words) in _OPTION_CHECKS.items():
-            value = getattr(self, name)
-            if not isinstance(value, kinds) or isinstance(value, bool):
-                raise TypeError(f"ImageMatcher.{name} is {value!r}, and must be {words}")
-            if not is_usable(value):
-                raise ValueError(f"ImageMatcher.{name} is {value!r}, and must be {words}")
+        schema.check_fields(self, _IMAGE_OPTION_KINDS)
         if self.device not in DEVICES:
             raise DeviceMissing(self.device, f"it is none of {', '.join(DEVICES)}")
         _ = self.search
@@ -189,14 +183,18 @@ class ImageMatcher:
         return visualize_matches(self.view(a), self.view(b), result, path)
 
 
+_ABOVE_0 = schema.ArgumentKind(Integral, "a whole number above 0", lambda number: number > 0)
+_FROM_0 = schema.ArgumentKind(Integral, "a whole number, 0 or more", lambda number: number >= 0)
+
+
 def _is_matcher(value: object) -> bool:
     """Tell whether it is the name of a matcher, or a dataclass that describes and matches."""
     return isinstance(value, str) or (is_dataclass(value) and hasattr(value, "describe") and hasattr(value, "match"))
 
 
-def _are_sides(value: int | Sequence[int] | None) -> bool:
-    """Tell whether it is one side in pixels, or two, or none."""
-    sides = (1, 1) if value is None else tuple(value) if isinstance(value, Sequence) else (value, value)
+def _are_sides(value: int | Sequence[int]) -> bool:
+    """Tell whether it is one side in pixels, or two."""
+    sides = tuple(value) if isinstance(value, Sequence) else (value, value)
     return len(sides) == 2 and all(isinstance(side, int | np.integer) and side > 0 for side in sides)
 
 
@@ -205,19 +203,18 @@ def _are_angles(value: Sequence[float] | NDArray[Any]) -> bool:
     return len(value) > 0 and all(isinstance(angle, Real) for angle in value)
 
 
-_OPTION_CHECKS: dict[str, tuple[type | tuple[type, ...], Callable[[Any], bool], str]] = {
-    "matcher": (object, _is_matcher, "the name of a matcher, or a matcher"),
-    "device": (str, bool, "the name of a device"),
-    "resize": ((Integral, Sequence, NoneType), _are_sides, "one side in pixels, (width, height), or None"),
-    "max_keypoints": ((Integral, NoneType), lambda n: n is None or n > 0, "a whole number above 0, or None"),
-    "keypoint_threshold": ((Real, NoneType), lambda _: True, "a number, or None"),
-    "nms_radius": ((Integral, NoneType), lambda n: n is None or n > 0, "a whole number above 0, or None"),
-    "confidence": ((Real, NoneType), lambda c: c is None or 0 <= c <= 1, "a number from 0 to 1, or None"),
-    "rotations": ((Sequence, np.ndarray), _are_angles, "one or more angles in degrees"),
-    "model": (str, lambda name: name in MINIMAL, f"one of {', '.join(MINIMAL)}"),
-    "windows": (Integral, lambda n: n >= 0, "a whole number, 0 or more"),
-    "band": ((str, NoneType), lambda name: name != "", "the name of a band, or None"),
-    "masking": (Masking, lambda _: True, "Masking(...)"),
-    "seed": (Integral, lambda n: n >= 0, "a whole number, 0 or more"),
+_IMAGE_OPTION_KINDS = {
+    "matcher": schema.ArgumentKind(object, "the name of a matcher, or a matcher", _is_matcher),
+    "device": schema.ArgumentKind(str, "the name of a device", bool),
+    "resize": schema.ArgumentKind((Integral, Sequence), "one side in pixels, (width, height)", _are_sides).or_none(),
+    "max_keypoints": _ABOVE_0.or_none(),
+    "keypoint_threshold": schema.ANY_NUMBER.or_none(),
+    "nms_radius": _ABOVE_0.or_none(),
+    "confidence": schema.A_SHARE.or_none(),
+    "rotations": schema.ArgumentKind((Sequence, np.ndarray), "one or more angles in degrees", _are_angles),
+    "model": schema.one_of(MINIMAL),
+    "windows": _FROM_0,
+    "band": schema.ArgumentKind(str, "the name of a band", bool).or_none(),
+    "masking": schema.instance(Masking),
+    "seed": _FROM_0,
 }
-"""What each option may be: types, a test, and both in words."""

@@ -22,6 +22,7 @@ import torch
 
 from sentinel_match.matchers.correlation import Correlator, Points, part, peaks
 from sentinel_match.models.field import averaged
+from sentinel_match.schema import A_SHARE, ANY_WHOLE, ANY_WORD, check_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,10 +71,14 @@ class Refinement:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
+        check_fields(self, _REFINEMENT_KINDS)
         if self.window < 16 or self.window % 4:
             raise ValueError(f"window must be a multiple of 4 and at least 16, not {self.window}")
         if not 2 <= self.radius <= self.window // 4:
             raise ValueError(f"radius must lie between 2 and a quarter of the window, not {self.radius}")
+
+
+_REFINEMENT_KINDS = {"window": ANY_WHOLE, "radius": ANY_WHOLE, "min_clear": A_SHARE, "device": ANY_WORD}
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,9 +19,11 @@ from scipy.spatial import cKDTree
 
 from sentinel_match.errors import NoGeoreference, NoOverlap
 from sentinel_match.geometry.footprint import WGS84, overlaps
+from sentinel_match.products.filters import Filters
 from sentinel_match.products.moments import moment, part, same_moment
 from sentinel_match.products.pair import Pair, pair_feature
 from sentinel_match.products.scene import Scene
+from sentinel_match.schema import check_given
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -52,37 +54,7 @@ class Pairing:
     """Every other pair with common ground, and every scene without a partner; pairs that do not meet are not listed."""
 
 
-@dataclass(frozen=True)
-class Filters:
-    """Which pairs to accept, and how many. The defaults accept whatever could give tie points.
-
-    Examples:
-        >>> from sentinel_match import Filters
-        >>> a_month_of_one_orbit = Filters(max_days=30, same_orbit_only=True)
-    """
-
-    min_overlap_km2: float = 1.0
-    min_share: float = 0.02
-    """Of the smaller footprint. Tiles side by side share 0.09, tiles that meet in a corner 0.008."""
-    max_cloud: float = 100.0
-    """Percent, of either scene."""
-    min_joint_clear: float = 0.02
-    min_days: float = 0.0
-    max_days: float = inf
-    max_season_gap_days: float = inf
-    same_orbit_only: bool = False
-    same_tile_only: bool = False
-    mixed_levels: bool = False
-    """Accept L1C with L2A. In any case two acquisitions are compared once: as L2A where both have it."""
-    max_distance_km: float = 1.0
-    """Between images of which only a position is known."""
-    per_scene: int = 2
-    """Partners proposed for each scene; as many more as keep all the scenes linked that can be."""
-    all_pairs: bool = False
-    """Propose every acceptable pair instead."""
-
-
-def pair_scenes(scenes: Iterable[Scene] | Catalogue, filters: Filters = Filters()) -> Pairing:
+def pair_scenes(scenes: Iterable[Scene] | Catalogue, filters: Filters | None = None) -> Pairing:
     """Propose the pairs to compare; opens no pixels.
 
     By default a sparse set: each scene with its ``filters.per_scene`` best partners, and the maximum spanning forest of
@@ -96,8 +68,8 @@ def pair_scenes(scenes: Iterable[Scene] | Catalogue, filters: Filters = Filters(
         >>> [pair.id for pair in pair_scenes(find_scenes("archive").scenes).pairs]
         ['T33UUU_20210520T000407__T33UUU_20210917T000407']
     """
-    if not isinstance(filters, Filters):
-        raise TypeError(f"filters are {filters!r}, and must be Filters(...)")
+    check_given(filters=(filters, Filters))
+    filters = filters or Filters()
     given: Any = scenes
     listed: list[Scene] = list(getattr(given, "scenes", given))  # a catalogue stands for its scenes
     if not all(isinstance(scene, Scene) for scene in listed):

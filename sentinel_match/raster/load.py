@@ -21,6 +21,7 @@ from sentinel_match import memory
 from sentinel_match.atomic import sweep, unfinished_in
 from sentinel_match.errors import OutputError, TooLarge
 from sentinel_match.geometry.grids import ground_resolution, pixel_sides
+from sentinel_match.products.catalogue import as_scene
 from sentinel_match.raster import masks
 from sentinel_match.raster.bands import Source, source_of
 from sentinel_match.raster.border import UNDECLARED, border_notes
@@ -32,6 +33,7 @@ from sentinel_match.raster.masks import Masked, Masking
 from sentinel_match.raster.npy import begin_npy, read_rows, sample_npy
 from sentinel_match.raster.raster import Raster
 from sentinel_match.raster.resample import block_mean, strips
+from sentinel_match.schema import ANY_WORD, check_argument, check_given
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -115,7 +117,7 @@ class Store(Protocol):
 
 
 def load(
-    scene: Scene,
+    scene: Scene | Path | str,
     band: str = "B04",
     *,
     resolution: float | None = None,
@@ -129,7 +131,7 @@ def load(
     The limits are those of the scene and never of an overlap, so a scene looks the same in all its pairs.
 
     Args:
-        scene: the product.
+        scene: the product, or its path.
         band: a band, an index or a gradient: see :func:`sentinel_match.raster.bands.source_of`.
         resolution: metres (pixels without georeference); default that of the finest file.
         limits: reflectances that become 0 and 1; default the percentiles 0.5 and 99.5 of the clear pixels.
@@ -138,10 +140,9 @@ def load(
         cache: keeps the result; without one it lives in a temporary folder for as long as the value returned.
 
     Raises:
-        MissingBand: the scene has no such band.
+        TypeError, NotAProduct, BrokenProduct, MissingBand: there is no such scene, or it has no such band.
         DamagedImage: its file cannot be decoded.
-        BadMask: the user's mask cannot be used.
-        BadClasses: the user's class map cannot be used.
+        BadMask, BadClasses: the user's mask or class map cannot be used.
         OutputError: the disk is full.
         TooLarge: the memory is.
 
@@ -151,6 +152,9 @@ def load(
         >>> image.raster.pixels.shape
         (360, 360)
     """
+    scene = as_scene(scene)
+    check_argument("band", band, ANY_WORD)
+    check_given(masking=(masking, Masking))
     source = source_of(scene, band, resolution)
     request = _Request(scene, band, source, source.target(resolution), limits, masking or Masking(), classes)
     recipe = request.recipe

@@ -7,7 +7,11 @@ overlap the first one in the order of :class:`Reason` wins, so their shares add 
 from __future__ import annotations
 
 import logging
+import math
+from collections.abc import Set
 from dataclasses import dataclass, field
+from numbers import Real
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
@@ -20,6 +24,7 @@ from rasterio.enums import Resampling
 from rasterio.features import rasterize
 from rasterio.warp import reproject
 
+from sentinel_match import schema
 from sentinel_match.errors import BadMask, DamagedImage
 from sentinel_match.geometry.grids import ground_resolution
 from sentinel_match.products.header import read_header
@@ -30,14 +35,12 @@ from sentinel_match.raster.jp2 import read_rasterio
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
     from typing import Any
 
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
     from sentinel_match.products.scene import Mask, Scene
-
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +77,13 @@ class Masking:
     user: Path | None = None
     """Raster (non-zero = exclude) or polygons (inside = exclude), in any CRS."""
 
+    def __post_init__(self) -> None:
+        """Fail now at what cannot be used, by a TypeError or a ValueError."""
+        schema.check_fields(self, _MASKING_KINDS)
+        object.__setattr__(self, "keep", frozenset(self.keep))
+        if self.user is not None:
+            object.__setattr__(self, "user", Path(self.user))
+
     @property
     def recipe(self) -> Mapping[str, object]:
         """Return what the result depends on, JSON-able: the content of the user's mask instead of its name.
@@ -94,6 +104,15 @@ class Masking:
             "brightness": self.brightness,
             "user": user,
         }
+
+
+_MASKING_KINDS = {
+    "keep": schema.ArgumentKind((Set, list, tuple), "a set of Reason", lambda many: {*map(type, many)} <= {Reason}),
+    "dilate": schema.ArgumentKind(Real, "a number of metres, 0 or more", lambda metres: 0 <= metres < math.inf),
+    "cloud_probability": schema.IN_PERCENT.or_none(),
+    "brightness": schema.TRUE_OR_FALSE,
+    "user": schema.A_PATH.or_none(),
+}
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,17 +13,19 @@ and reservoir, and SCL takes dark ground for water now and then, so water is lan
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
+from sentinel_match import schema
 from sentinel_match.comparison import ClassCount
 from sentinel_match.raster.landcover import Class, ClassMap
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -115,6 +117,15 @@ class Context:
         return log
 
 
+_SEMANTICS_KINDS = {
+    "reweight": schema.TRUE_OR_FALSE,
+    "gate": schema.TRUE_OR_FALSE,
+    "maps": schema.ArgumentKind((tuple, list), "one or two paths"),
+    "table": schema.ArgumentKind(str, "scl, worldcover, or the path of a CSV").or_none(),
+    "weight": schema.AMOUNT,
+}
+
+
 @dataclass(frozen=True)
 class Semantics:
     """What use is made of classes.
@@ -136,10 +147,19 @@ class Semantics:
     """Of the log-compatibility beside the logarithm of the assignment."""
 
     def __post_init__(self) -> None:
+        """Fail now at what cannot be used; one map may be given without a tuple.
+
+        Raises:
+            TypeError, ValueError: a value is none that an option can have.
+        """
+        if isinstance(self.maps, (str, PathLike)):
+            object.__setattr__(self, "maps", (self.maps,))
+        schema.check_fields(self, _SEMANTICS_KINDS)
+        for path in self.maps:
+            schema.check_argument("Semantics.maps", path, schema.A_PATH)
+        object.__setattr__(self, "maps", tuple(Path(path) for path in self.maps))
         if len(self.maps) > 2:
             raise ValueError(f"give one class map for both images or one for each, not {len(self.maps)}")
-        if self.weight < 0:
-            raise ValueError(f"the weight must not be negative: {self.weight}")
 
     def map_of(self, side: int) -> ClassMap | None:
         """Return the user's map of the left (0) or the right (1) image, as ``load.load`` takes it."""

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
-from types import NoneType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +17,16 @@ from sentinel_match.products.catalogue import as_scene, find_scenes, read_scene
 from sentinel_match.raster.bands import NOT_GROUND, band_names, is_reflectance, source_of
 from sentinel_match.raster.flags import Reason
 from sentinel_match.raster.masks import Masking
+from sentinel_match.schema import (
+    ANY_NUMBER,
+    COUNTING,
+    IN_METRES,
+    ArgumentKind,
+    check_argument,
+    check_fields,
+    instance,
+    one_of,
+)
 from sentinel_match.stack.layouts import LAYOUTS
 from sentinel_match.stack.prepared import TiesFile
 from sentinel_match.stack.radiometry import METHODS
@@ -67,22 +75,13 @@ class Preparation:
         Raises:
             TypeError, ValueError: a value is none that can be chosen.
         """
-        for name, kind, what in _PREPARATION_TYPES:
-            value = getattr(self, name)
-            if not isinstance(value, kind) or isinstance(value, bool):
-                raise TypeError(f"Preparation.{name} is {value!r}, and must be {what}")
+        check_fields(self, _PREPARATION_KINDS)
         if isinstance(self.bands, str):
             band_names(self.bands)
         elif not all(isinstance(name, str) for name in self.bands):
             raise TypeError(f"Preparation.bands is {self.bands!r}, and must be names of bands")
-        choices = [("normalise", self.normalise, METHODS), *(("layout", one, LAYOUTS) for one in self.layout_names)]
-        for name, value, words in choices:
-            if value not in words:
-                raise ValueError(f"Preparation.{name} is {value!r}, and must be one of {', '.join(words)}")
-        for name in ("resolution", "chip_size"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"Preparation.{name} is {value!r}, and must be larger than 0")
+        for one in self.layout_names:
+            check_argument("Preparation.layout", one, one_of(LAYOUTS))
 
     @property
     def layout_names(self) -> tuple[str, ...]:
@@ -91,16 +90,15 @@ class Preparation:
         return tuple(name for name in names if name != "stack") or ("stack",)
 
 
-_PREPARATION_TYPES: tuple[tuple[str, type | tuple[type, ...], str], ...] = (
-    ("bands", (str, Sequence), "names of bands"),
-    ("resolution", (Real, NoneType), "metres per pixel, or None"),
-    ("normalise", str, "the name of a method"),
-    ("layout", (str, Sequence), "names of layouts"),
-    ("chip_size", Integral, "a whole number"),
-    ("masking", Masking, "Masking(...)"),
-    ("nodata", (Real, NoneType), "a number, or None"),
-)
-"""What each may be, in types and in words."""
+_PREPARATION_KINDS = {
+    "bands": ArgumentKind((str, Sequence), "names of bands"),
+    "resolution": ArgumentKind(IN_METRES.types, "metres per pixel", *IN_METRES[2:]).or_none(),
+    "normalise": one_of(METHODS),
+    "layout": ArgumentKind((str, Sequence), "names of layouts"),
+    "chip_size": COUNTING,
+    "masking": instance(Masking),
+    "nodata": ANY_NUMBER.or_none(),
+}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

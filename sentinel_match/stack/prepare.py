@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,6 +24,7 @@ from sentinel_match.matching.inputs import PREFERRED_BANDS as PROVEN
 from sentinel_match.raster.flags import Reason
 from sentinel_match.raster.jp2 import Window
 from sentinel_match.raster.load import MASKING_METRES, load
+from sentinel_match.schema import A_PATH, HEARS, ArgumentKind, check_argument, check_given
 from sentinel_match.stack import layouts, radiometry, render
 from sentinel_match.stack.layouts import Layout
 from sentinel_match.stack.plan import Preparation, StackPlan, plan_stack
@@ -98,11 +98,9 @@ def prepare(
         True
     """
     began = time.perf_counter()
-    if not isinstance(output, (str, PathLike)):
-        raise TypeError(f"output is {output!r}, and must be the path of a folder")
-    for name, value, kind in (("wanted", wanted, Preparation), ("cache", cache, Cache)):
-        if value is not None and not isinstance(value, kind):
-            raise TypeError(f"{name} is {value!r}, and must be {kind.__name__}(...)")
+    check_argument("output", output, ArgumentKind(A_PATH.types, "the path of a folder", A_PATH.is_usable))
+    check_given(wanted=(wanted, Preparation), cache=(cache, Cache))
+    check_argument("progress", progress, HEARS.or_none())
     plan = plan_stack(ties, wanted or Preparation(), left, right)
     size = 12 * len(plan.bands) * plan.grid.shape.x * plan.grid.shape.y
     with whole_folder(Path(output), STACK_RECORD, size) as folder:

@@ -41,7 +41,7 @@ from sentinel_match.evaluate import (
 from sentinel_match.geometry import transform
 from sentinel_match.matching import subpixel
 from sentinel_match.matching.correspondences import Correspondences, MatchInput, Method
-from sentinel_match.products.pairing import Filters
+from sentinel_match.products.filters import Filters
 from sentinel_match.raster.raster import Raster
 from sentinel_match.testing import Landscape, write_product
 

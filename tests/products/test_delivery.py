@@ -14,7 +14,8 @@ from PIL import Image
 
 from sentinel_match.errors import BrokenProduct, NotAProduct
 from sentinel_match.products.catalogue import find_scenes, read_scene
-from sentinel_match.products.pairing import Filters, pair_scenes
+from sentinel_match.products.filters import Filters
+from sentinel_match.products.pairing import pair_scenes
 from sentinel_match.raster.bands import source_of
 from sentinel_match.raster.flags import Reason
 from sentinel_match.raster.masks import Masking, reasons

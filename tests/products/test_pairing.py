@@ -23,7 +23,8 @@ from shapely.geometry import shape
 from sentinel_match.errors import NoGeoreference, NoOverlap
 from sentinel_match.geometry.footprint import Footprint, overlaps
 from sentinel_match.products.catalogue import find_scenes
-from sentinel_match.products.pairing import Filters, Pairing, pair_of, pair_scenes, pairs_geojson
+from sentinel_match.products.filters import Filters
+from sentinel_match.products.pairing import Pairing, pair_of, pair_scenes, pairs_geojson
 from sentinel_match.products.scene import Scene, scenes_geojson
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from sentinel_match.cache import Cache
 from sentinel_match.errors import OutputError
 from sentinel_match.options import Options
 from sentinel_match.products.catalogue import read_scene
-from sentinel_match.products.pairing import Filters
+from sentinel_match.products.filters import Filters
 from sentinel_match.raster import raster
 from sentinel_match.raster.flags import Reason
 from sentinel_match.report import qgis_project, quicklook
