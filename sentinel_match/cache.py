@@ -29,6 +29,7 @@ import numpy as np
 from sentinel_match.atomic import sweep, unfinished_in
 from sentinel_match.errors import OutputError
 from sentinel_match.schema import A_PATH, ArgumentKind, check_fields
+from sentinel_match.wording import in_words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -116,7 +117,9 @@ class Cache:
                 _sync(written)
             _publish(unfinished, path)
         except OSError as error:
-            raise OutputError(self.root, f"{error.strerror or error}; free some space or set --cache") from error
+            raise OutputError(
+                self.root, f"{in_words(error)}; free some space or set --cache (cache= in Python)"
+            ) from error
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
         self.prune(self.limit, idle=IN_USE_S)
@@ -189,7 +192,7 @@ class Cache:
             raise OutputError(
                 self.root,
                 f"an entry of {_gigabytes(size)} is more than the {_gigabytes(self.limit)} that the cache may hold; "
-                "raise --cache-limit, or take a coarser --resolution",
+                "raise --cache-limit (limit= of Cache in Python), or take a coarser --resolution",
             )
         needed = size + scratch
         missing = needed - shutil.disk_usage(self.root).free
@@ -201,7 +204,7 @@ class Cache:
             raise OutputError(
                 self.root,
                 f"an entry takes {_gigabytes(needed)} while it is made, and only {_gigabytes(free)} of the disk are "
-                "free; free some space, set --cache, or take a coarser --resolution",
+                "free; free some space, set --cache (cache= in Python), or take a coarser --resolution",
             )
 
 

@@ -42,6 +42,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, ClassVar
 
+from sentinel_match.wording import suggestion
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -88,6 +90,12 @@ class _TwoScenes:
     right: str
 
 
+@dataclass(eq=False)
+class _TwoScenesAndWhy(_TwoScenes):
+    reason: str
+    """As the end of a sentence."""
+
+
 class InputError(SentinelMatchError):
     """Something about a file the user gave."""
 
@@ -114,8 +122,8 @@ class MissingBand(InputError):
 
     def __str__(self) -> str:
         """Say it in one sentence, with the bands there are."""
-        have = ", ".join(self.available) or "none at all"
-        return f"{self.product} has no band {self.band} (it has {have}): choose one of its own, or download it again."
+        have, near = ", ".join(self.available) or "none at all", suggestion(self.band, self.available)
+        return f"{self.product} has no band {self.band} (it has {have}){near}: choose one, or download it again."
 
 
 @dataclass(eq=False)
@@ -124,7 +132,7 @@ class BandNotChosen(_TwoScenes, InputError):
 
     shared: str
 
-    sentence = "{left} and {right} share several bands ({shared}): name the one to compare by --band."
+    sentence = "{left} and {right} share several bands ({shared}): name the one to compare by --band (band= in Python)."
 
 
 @dataclass(eq=False)
@@ -170,24 +178,21 @@ class TooFine(InputError):
     """Metres."""
 
     sentence = (
-        "{band} of {product} has pixels of {native} m, and --resolution {wanted} is finer: upsampled pixels "
-        "would draw every shift towards whole ones."
+        "{band} of {product} has pixels of {native} m, and --resolution {wanted} (resolution= in Python) is finer: "
+        "upsampled pixels would draw every shift towards whole ones."
     )
 
 
 @dataclass(eq=False)
-class TooLarge(InputError):
+class TooLarge(_OneFile, InputError):
     """More pixels than this machine's memory bears."""
 
-    path: Path
     rows: int
     cols: int
-    reason: str
-    """As the end of a sentence."""
 
     sentence = (
         "{path} has {rows} x {cols} pixels, which do not fit into the memory of this machine ({reason}): cut out a "
-        "part by `gdal_translate -srcwin`, or choose a coarser --resolution."
+        "part by `gdal_translate -srcwin`, or choose a coarser --resolution (resolution= in Python)."
     )
 
 
@@ -248,20 +253,14 @@ class NothingClear(_TwoScenes, PairError):
     sentence = "{left} and {right} overlap, but nowhere is it clear in both ({reasons})."
 
 
-@dataclass(eq=False)
-class NoMatch(_TwoScenes, PairError):
+class NoMatch(_TwoScenesAndWhy, PairError):
     """No common ground that could be verified."""
-
-    reason: str
 
     sentence = "No match between {left} and {right}: {reason}."
 
 
-@dataclass(eq=False)
-class UnknownTruth(_TwoScenes, PairError):
+class UnknownTruth(_TwoScenesAndWhy, PairError):
     """Nothing says where the right image shows the left one, and it cannot be measured."""
-
-    reason: str
 
     sentence = (
         "Nothing can be judged on {left} and {right}, whose true shift could not be measured ({reason}): "
@@ -269,11 +268,8 @@ class UnknownTruth(_TwoScenes, PairError):
     )
 
 
-@dataclass(eq=False)
-class NotComparable(_TwoScenes, PairError):
+class NotComparable(_TwoScenesAndWhy, PairError):
     """Their reflectances cannot be brought together."""
-
-    reason: str
 
     sentence = "The radiometry of {right} cannot be brought to that of {left}: {reason}."
 
@@ -291,7 +287,8 @@ class UnknownMatcher(MatcherError):
 
     def __str__(self) -> str:
         """Say it in one sentence, with the matchers there are."""
-        return f"There is no matcher {self.name!r}: the known ones are {', '.join(self.known)}."
+        known = ", ".join(self.known) + suggestion(self.name, self.known)
+        return f"There is no matcher {self.name!r}: the known ones are {known}."
 
 
 @dataclass(eq=False)

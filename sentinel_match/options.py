@@ -9,7 +9,7 @@ from sentinel_match import schema
 from sentinel_match.geometry import kinds
 from sentinel_match.matchers.phase import Phase
 from sentinel_match.matching import subpixel
-from sentinel_match.matching.correspondences import AUTO, Method, create_on
+from sentinel_match.matching.correspondences import Method, named_matcher
 from sentinel_match.matching.inputs import InputOptions
 from sentinel_match.raster.masks import Masking
 from sentinel_match.raster.transitions import Semantics
@@ -88,8 +88,7 @@ class Options:
         """
         schema.check_fields(self, _OPTION_KINDS)
         if isinstance(self.matcher, str):
-            named = None if self.matcher == AUTO else create_on(self.matcher, self.refinement.device)
-            object.__setattr__(self, "matcher", named)
+            object.__setattr__(self, "matcher", named_matcher(self.matcher, self.refinement.device))
         elif self.matcher is not None and not callable(getattr(self.matcher, "describe", None)):
             raise TypeError(f"Options.matcher is {self.matcher!r}, and must be the name of a matcher or a matcher")
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sentinel_match.accuracy.series_report import SeriesReport
 from sentinel_match.errors import NotARun
 from sentinel_match.summary import Summary
+from sentinel_match.wording import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -233,7 +234,7 @@ def _json(out: Path, name: str, member: str) -> dict[str, Any]:
     except FileNotFoundError:
         raise NotARun(out, f"it has no {name}") from None
     except (OSError, ValueError) as error:
-        raise NotARun(out, f"its {name} cannot be read ({error})") from error
+        raise NotARun(out, f"its {name} cannot be read ({in_words(error)})") from error
     if not isinstance(record, dict) or member not in record:
         raise NotARun(out, f"its {name} says nothing of {member}")
     return record

@@ -11,13 +11,14 @@ import math
 import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
-from difflib import get_close_matches
 from functools import cache
 from numbers import Integral, Real
 from os import PathLike
 from reprlib import Repr
 from types import NoneType
 from typing import Annotated, Any, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from sentinel_match.wording import suggestion
 
 T = TypeVar("T")
 
@@ -152,13 +153,6 @@ def check_fields(options: object, kinds: Mapping[str, ArgumentKind]) -> None:
     """
     for name, kind in kinds.items():
         check_argument(f"{type(options).__name__}.{name}", getattr(options, name), kind)
-
-
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """Suggest the known word that a misspelt one is nearest to, as the end of a sentence; empty where none is near."""
-    near = get_close_matches(word.lower(), [one.lower() for one in known], 1)
-    spelled = [one for one in known if near and one.lower() == near[0]]
-    return f"; did you mean {spelled[0]}?" if spelled else ""
 
 
 def parse(text: str) -> Any:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -296,23 +295,21 @@ def _make_matcher(name: str, files: Sequence[Path], device: str) -> Matcher | No
         UnknownMatcher, WeightsMissing, WeightsDamaged: see :func:`sentinel_match.matchers.create`.
     """
     from sentinel_match import matchers
+    from sentinel_match.matching.correspondences import AUTO, named_matcher
 
-    if name == "auto":
-        if files:
-            raise click.UsageError(f"--weights {files[0]}: say which --matcher shall use it")
-        return None
-    kind = matchers.matcher_class(name)
-    takes_device = "device" in {f.name for f in dataclasses.fields(cast("Any", kind))}
-    extra: dict[str, object] = {"device": device} if takes_device else {}
+    if files and name == AUTO:
+        raise click.UsageError(f"--weights {files[0]}: say which --matcher shall use it")
+    chosen: dict[str, Path] = {}
     for file in files:
+        kind = matchers.matcher_class(name)
         known = [w for w in kind.weights if file.name in {w.file, *w.aliases}]
         # A file of one's own says by its name whether it is the second one: superglue.safetensors
         second = [w for w in kind.weights if w.option != "weights_file" and w.option.removesuffix("_file") in file.name]
         fitting = known or second or list(kind.weights)[:1]
-        if not fitting or fitting[0].option in extra:
+        if not fitting or fitting[0].option in chosen:
             raise click.UsageError(f"--weights {file}: {kind.name} has no use for it")
-        extra[fitting[0].option] = file
-    return matchers.create(name, **extra)
+        chosen[fitting[0].option] = file
+    return named_matcher(name, device, **chosen)
 
 
 def unmet(required: Sequence[Requirement], summary: Summary) -> list[str]:

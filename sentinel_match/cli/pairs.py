@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from sentinel_match.cli import options, terminal
+from sentinel_match.cli import options
 from sentinel_match.cli.tables import print_table
+from sentinel_match.wording import counted
 
 
 @click.command()
@@ -46,7 +47,7 @@ def pairs(
     else:
         rows = [[k, p.id, f"{p.score:.2f}", "; ".join(p.reasons)] for k, p in enumerate(pairing.pairs, 1)]
         print_table(
-            f"{terminal.counted(len(rows), 'pair')} of {terminal.counted(len(scenes), 'scene')}",
+            f"{counted(len(rows), 'pair')} of {counted(len(scenes), 'scene')}",
             ["", "pair", "score", "why"],
             rows,
         )

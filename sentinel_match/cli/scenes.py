@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from sentinel_match.cli import options, terminal
+from sentinel_match.cli import options
 from sentinel_match.cli.tables import print_table
+from sentinel_match.wording import counted
 
 
 @click.command()
@@ -48,7 +49,7 @@ def scenes(ctx: click.Context, /, archives: tuple[Path, ...], as_json: bool, geo
             for s in catalogue.scenes
         ]
         columns = ["scene", "level", "base", "tile", "date", "orbit", "cloud %", "km²", "bands", "notes"]
-        print_table(terminal.counted(len(rows), "scene"), columns, rows, right=("cloud %", "km²"))
+        print_table(counted(len(rows), "scene"), columns, rows, right=("cloud %", "km²"))
     if not ctx.obj:
         for d in catalogue.duplicates:
             click.echo(f"left out: {d.scene.id} is the same acquisition as {d.replaced_by.id}", err=True)

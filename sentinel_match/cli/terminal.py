@@ -8,6 +8,7 @@ import click
 
 from sentinel_match.accuracy.requirement import LEAST_INLIERS
 from sentinel_match.cli.tables import print_table
+from sentinel_match.wording import counted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,11 +17,6 @@ if TYPE_CHECKING:
     from sentinel_match.comparison import Comparison, SecondEstimate
     from sentinel_match.run_folder import Outcome
     from sentinel_match.summary import HoldOut, Summary
-
-
-def counted(number: int, one: str, many: str = "") -> str:
-    """Write ``1 pair``, ``2 pairs``."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def print_summary(left: str, right: str, summary: Summary) -> None:

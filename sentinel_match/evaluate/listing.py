@@ -13,6 +13,7 @@ from sentinel_match.matching.inputs import common_band
 from sentinel_match.products.catalogue import find_scenes, read_scene
 from sentinel_match.products.pairing import pair_scenes
 from sentinel_match.products.scene import Mask
+from sentinel_match.wording import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -67,7 +68,7 @@ def read_list(path: Path) -> tuple[ListedPair, ...]:
             reader = csv.DictReader(file)
             rows, columns = list(reader), reader.fieldnames or []
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BadList(path, f"it cannot be read ({error})") from error
+        raise BadList(path, f"it cannot be read ({in_words(error)})") from error
     absent = [name for name in REQUIRED_COLUMNS if name not in columns]
     if absent:
         raise BadList(path, f"it has no column {', '.join(absent)} (needed are {', '.join(REQUIRED_COLUMNS)})")

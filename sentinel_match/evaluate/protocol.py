@@ -18,7 +18,7 @@ from sentinel_match.evaluate.samples import Sampling, identity, prepare, unrelat
 from sentinel_match.geometry import robust, transform
 from sentinel_match.geometry.grids import pixel_size, to_metres, to_pixels
 from sentinel_match.matching.cascade import correspond
-from sentinel_match.matching.correspondences import Correspondences, Method, create_on
+from sentinel_match.matching.correspondences import Correspondences, Method, named_matcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -68,9 +68,7 @@ def parse_method(text: str, device: str = "cpu", seed: int = 0) -> TestedMethod:
     unknown = [switch for switch in switches if switch not in SWITCHES]
     if unknown:
         raise ValueError(f"{text}: there is no switch {unknown[0]!r}, only {', '.join(SWITCHES)}")
-    matcher = None
-    if name != "auto":
-        matcher = create_on(name, device)
+    matcher = named_matcher(name, device)
     method = Method(
         matcher=matcher,
         guided=not {"unguided", "everywhere"} & {*switches},

@@ -74,7 +74,8 @@ def _crs(table: Table, given: str | None) -> str:
     if not named:
         raise BadPoints(
             table.path,
-            "nothing says in which CRS its coordinates are: give it with --crs EPSG:…, as the images have it",
+            "nothing says in which CRS its coordinates are: give it with --crs EPSG:… (crs= in Python), as the images "
+            "have it",
         )
     number = known_crs(table.path, named).to_epsg()
     return f"EPSG:{number}" if number else str(named)

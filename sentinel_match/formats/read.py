@@ -21,6 +21,7 @@ from sentinel_match.products.header import read_header
 from sentinel_match.products.opening import reading_vectors
 from sentinel_match.products.xml import UNTRUSTED
 from sentinel_match.schema import COORDINATE, Unfit, parse, shown
+from sentinel_match.wording import in_words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,7 +70,7 @@ def read_table(path: Path, layer: str | None = None) -> Table:
         else:
             table = _by_gdal(path, layer)
     except (OSError, UnicodeDecodeError, csv.Error, Unfit) as error:
-        raise BadPoints(path, f"it cannot be read ({error})") from error
+        raise BadPoints(path, f"it cannot be read ({in_words(error)})") from error
     if not len(table):
         raise BadPoints(path, "it holds no points")
     return _placed(table)
@@ -165,7 +166,7 @@ def _control_points(path: Path) -> Table:
         image = str(root.findtext("VRTRasterBand/SimpleSource/SourceFilename") or "")
         points = np.array([[float(g.get(k)) for k in ("Pixel", "Line", "X", "Y")] for g in root.iter("GCP")])
     except (etree.XMLSyntaxError, TypeError, ValueError) as error:
-        raise BadPoints(path, f"its control points cannot be read ({error})") from error
+        raise BadPoints(path, f"its control points cannot be read ({in_words(error)})") from error
     if not len(points) or not image:
         raise BadPoints(path, "it holds no control points of an image")
     # One archive on this machine: what a VRT of others names may lie anywhere
@@ -175,7 +176,7 @@ def _control_points(path: Path) -> Table:
     try:
         grid = read_header(image).geobox
     except ValueError as error:
-        raise BadPoints(path, f"the image {image} cannot be read ({error})") from error
+        raise BadPoints(path, f"the image {image} cannot be read ({in_words(error)})") from error
     if grid is None:
         raise BadPoints(path, f"the image {image} has no georeference")
     crs = str(known_crs(path, str(root.find("GCPList").get("Projection") or grid.crs)))

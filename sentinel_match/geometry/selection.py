@@ -17,6 +17,7 @@ import numpy as np
 from sentinel_match.geometry import robust
 from sentinel_match.geometry.kinds import BENDS, MINIMAL
 from sentinel_match.geometry.transform import Bend, NoModel, PlaneTransform, Transform
+from sentinel_match.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -100,8 +101,9 @@ def choose(
     all_points = np.ones(len(left), bool)
     if not trials:
         needed = f"at least {2 * MINIMAL[kinds[0]]}" if kinds[0] in MINIMAL else f"{SUPPORT} for each of its parameters"
-        count = f"{len(cells)} independent points (those that share pixels count once)"
-        raise NoModel(f"{count} are too few for the model {kinds[0]}, which takes {needed}")
+        count = counted(len(cells), "independent point")
+        few = f"(those that share pixels count once) {'is' if len(cells) == 1 else 'are'} too few"
+        raise NoModel(f"{count} {few} for the model {kinds[0]}, which takes {needed}")
     block, fold = _blocks(left, seed)
     scores: dict[str, NDArray[np.float64]] = {}
     best: dict[str, tuple[_Trial, NDArray[np.float64]]] = {}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sentinel_match import matchers
-from sentinel_match.errors import WeightsDamaged, WeightsMissing
+from sentinel_match.errors import UnknownMatcher, WeightsDamaged, WeightsMissing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -113,14 +113,28 @@ class Correspondences:
         return len(self.score)
 
 
-def create_on(name: str, device: str) -> matchers.Matcher:
+def named_matcher(name: str, device: str, **options: object) -> matchers.Matcher | None:
+    """Create the matcher of a name, or of ``auto`` none, which stands for the cascade: see :func:`create_on`.
+
+    Raises:
+        UnknownMatcher, WeightsMissing, WeightsDamaged: see :func:`sentinel_match.matchers.create`.
+    """
+    if name == AUTO:
+        return None
+    try:
+        return create_on(name, device, **options)
+    except UnknownMatcher as error:
+        raise UnknownMatcher(name, (AUTO, *error.known)) from None
+
+
+def create_on(name: str, device: str, **options: object) -> matchers.Matcher:
     """Create a matcher that computes on a device, where it has a choice.
 
     Raises:
         UnknownMatcher, WeightsMissing, WeightsDamaged: see :func:`sentinel_match.matchers.create`.
     """
     chooses = "device" in getattr(matchers.matcher_class(name), "__dataclass_fields__", {})
-    return matchers.create(name, **({"device": device} if chooses else {}))
+    return matchers.create(name, **({"device": device} if chooses else {}), **options)
 
 
 def available_matcher(name: str, device: str) -> matchers.Matcher | None:

@@ -13,6 +13,7 @@ from sentinel_match.errors import DamagedImage, MissingBand
 from sentinel_match.products.files import why_no_file
 from sentinel_match.products.layers import COLOURS
 from sentinel_match.products.zips import gdal_path, open_zip
+from sentinel_match.wording import in_words
 
 if TYPE_CHECKING:
     import hashlib
@@ -84,7 +85,7 @@ class Asset:
                 file: IO[bytes] = self.path.open("rb") if archive is None else archive.open(self.member or "")
                 stack.enter_context(file)
             except (OSError, KeyError, BadZipFile) as error:
-                raise DamagedImage(str(self), f"it cannot be opened ({error})") from error
+                raise DamagedImage(str(self), f"it cannot be opened ({in_words(error)})") from error
             try:
                 yield file
             except (EOFError, BadZipFile, ZlibError) as error:

@@ -77,7 +77,7 @@ def read_variables(path: Path, variables: tuple[str, ...]) -> Scene | None:
         footprint_source="raster" if grids else "none",
         bands=tuple(bands),
         geobox=grids[0] if grids else None,
-        notes=(f"it holds the variables {listed}; --band names one",),
+        notes=(f"it holds the variables {listed}; --band (band= in Python) names one",),
         remedy=""
         if grids
         else f"none of its variables ({listed}) has a CRS that GDAL understands; give the one you want one: "

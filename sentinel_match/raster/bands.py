@@ -23,6 +23,7 @@ from sentinel_match.products.header import read_header
 from sentinel_match.products.scene import NIR, band_name
 from sentinel_match.raster.jp2 import Window, check_size, read_mask, read_rasterio
 from sentinel_match.raster.resample import Pixels, strips
+from sentinel_match.wording import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -259,7 +260,7 @@ def _band(scene: Scene, name: str, resolution: float | None) -> Source:
     try:
         header = read_header(first.asset.gdal)
     except ValueError as error:
-        raise DamagedImage(str(first.asset), f"it cannot be opened ({error})") from error
+        raise DamagedImage(str(first.asset), f"it cannot be opened ({in_words(error)})") from error
     if first.name == "TCI" and header.count >= 3:
         # The plain mean (the I of HSI), because loose files store their channels in either order.
         bands = tuple(replace(first, index=first.index + i) for i in range(3))

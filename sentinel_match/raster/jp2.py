@@ -33,6 +33,7 @@ from sentinel_match import memory
 from sentinel_match.atomic import scratch_folder
 from sentinel_match.errors import DamagedImage, DecoderMissing
 from sentinel_match.products.opening import RefusedRaster, offline, open_raster
+from sentinel_match.wording import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -275,7 +276,7 @@ def _open(asset: Asset, **options: object) -> Iterator[Any]:
             with _silence():
                 dataset = stack.enter_context(open_raster(asset.gdal, **options))
         except (RasterioError, RefusedRaster) as error:
-            raise DamagedImage(str(asset), f"it cannot be opened ({error})") from error
+            raise DamagedImage(str(asset), f"it cannot be opened ({in_words(error)})") from error
         yield dataset
 
 

@@ -21,6 +21,7 @@ from sentinel_match.products.scene import Asset
 from sentinel_match.raster.flags import Reason
 from sentinel_match.raster.jp2 import Window, read_rasterio
 from sentinel_match.raster.masks import place
+from sentinel_match.wording import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -183,7 +184,7 @@ def read_table(path: Path) -> dict[int, Class]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             lines = [[cell.strip() for cell in line] for line in csv.reader(file) if any(cell.strip() for cell in line)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BadClasses(path, f"it is no CSV table ({error})") from error
+        raise BadClasses(path, f"it is no CSV table ({in_words(error)})") from error
     if lines and [cell.lower() for cell in lines[0]] == ["code", "class"]:
         lines = lines[1:]
     table: dict[int, Class] = {}
@@ -233,7 +234,7 @@ def _given(scene: Scene, geobox: GeoBox, given: ClassMap) -> Classified:
     try:
         header = read_header(str(path))
     except ValueError as error:
-        raise BadClasses(path, f"it is no raster ({error})") from error
+        raise BadClasses(path, f"it is no raster ({in_words(error)})") from error
     if header.geobox is None:
         raise BadClasses(path, "it has no georeference, so it cannot be laid on the image")
     rows, cols = compute_reproject_roi(header.geobox, geobox).roi_src

@@ -228,7 +228,7 @@ class _Request:
             memory.require(CELL_BYTES * cells + STRIP_BYTES * cols * min(rows, ROWS_AT_ONCE))
             self._fill(folder)
         except MemoryError as error:
-            raise TooLarge(self.scene.path, rows, cols, str(error)) from error
+            raise TooLarge(self.scene.path, str(error), rows, cols) from error
 
     def _fill(self, folder: Path) -> None:
         """Fill a folder, strip by strip.

@@ -32,6 +32,7 @@ from sentinel_match.products.opening import RefusedRaster, reading_vectors
 from sentinel_match.products.scene import Asset
 from sentinel_match.raster.flags import FLAGS, SHORE_METRES, Reason
 from sentinel_match.raster.jp2 import read_rasterio
+from sentinel_match.wording import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -353,7 +354,7 @@ def _user_polygons(path: Path, geobox: GeoBox) -> NDArray[np.bool_]:
         with reading_vectors():
             meta, _, wkb, _ = pyogrio.raw.read(path, columns=[])
     except DataSourceError as error:
-        raise BadMask(path, f"it is neither a raster nor polygons ({error})") from error
+        raise BadMask(path, f"it is neither a raster nor polygons ({in_words(error)})") from error
     if meta["crs"] is None:
         raise BadMask(path, "it has no CRS, so its polygons cannot be laid on the image")
     return _burn(Asset(path), shapely.from_wkb(wkb), CRS(meta["crs"]), geobox)

@@ -30,6 +30,7 @@ from sentinel_match.run_folder import (
     read_run,
     read_series,
 )
+from sentinel_match.wording import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -168,4 +169,4 @@ def _collection(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
         return {**value, "features": list(value["features"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise NotARun(path.parent, f"its {path.name} cannot be read ({error})") from error
+        raise NotARun(path.parent, f"its {path.name} cannot be read ({in_words(error)})") from error
