@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sentinel_match.accuracy.series_report import SeriesReport
 from sentinel_match.errors import NotARun
 from sentinel_match.summary import Summary
-from sentinel_match.wording import in_words
+from sentinel_match.wording import counted, in_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +28,7 @@ PICTURES = QUICKLOOK, MASKS_FILE = "quicklook.json", "masks.tif"
 PAIR_RECORD, RUN_RECORD, SERIES = "pair.json", "run.json", "series.json"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Outcome:
     """What became of one pair."""
 
@@ -46,6 +46,10 @@ class Outcome:
     error: str = ""
     """Why it failed, one sentence."""
 
+    def __repr__(self) -> str:
+        """Say in one line what became of it, and what it measured."""
+        return f"<Outcome {self.id}: {self.status}, {self.error or (self.summary and self.summary.figures)}>"
+
     def to_dict(self) -> dict[str, Any]:
         """Return what ``run.json`` says of it."""
         return {**vars(self), "summary": self.summary.to_dict() if self.summary else {}}
@@ -61,7 +65,7 @@ class Outcome:
         return Outcome(**{**record, "summary": summary})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """What a whole run found and did."""
 
@@ -70,6 +74,13 @@ class Run:
     outcomes: tuple[Outcome, ...]
     series: tuple[SeriesReport, ...] = ()
     """Acquisitions that pairs link, three or more."""
+
+    def __repr__(self) -> str:
+        """Count in one line what was found and done."""
+        counts = f"{counted(len(self.outcomes), 'pair')} of {counted(len(self.catalogue.scenes), 'scene')}"
+        failed = sum(outcome.status == "failed" for outcome in self.outcomes)
+        first = f" ({self.catalogue.refused[0].error})" if self.catalogue.refused else ""
+        return f"<Run: {counts}, {failed} failed, {counted(len(self.catalogue.refused), 'file')} refused{first}>"
 
     @property
     def clean(self) -> bool:

@@ -98,7 +98,7 @@ class Fitting:
     """Of fits and folds."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Summary(ShiftStatistics):
     """What a set of tie points says as a whole.
 
@@ -136,6 +136,17 @@ class Summary(ShiftStatistics):
     """``None`` where the points are as they were measured."""
     verdict: str
     """What the figures mean for the pair's use, in one sentence."""
+
+    @property
+    def figures(self) -> str:
+        """Say how many inliers there are, what they measured, and how well that is proven."""
+        proof = f"CE90 {self.hold_out.ce90:.2f} m" if self.hold_out else "unproven"
+        shift = f"{self.median_dx_m:+.2f} m east {self.median_dy_m:+.2f} m north"
+        return f"{self.inliers:,} inliers of {self.points:,}, {shift}, {proof}"
+
+    def __repr__(self) -> str:
+        """Say the figures in one line, with the model."""
+        return f"<Summary: {self.figures}, {self.transform.kind}, band {self.band} at {self.gsd_m:g} m>"
 
     @property
     def second(self) -> SecondEstimate | None:

@@ -169,10 +169,7 @@ class TiePoints:
         summary = self.summary
         dates = [f"{s.sensing_time:%Y-%m-%d}" if s.sensing_time else s.name for s in (self.left, self.right)]
         tile = f"{self.left.tile} " if self.left.tile and self.left.tile == self.right.tile else ""
-        proof = f"CE90 {summary.hold_out.ce90:.2f} m" if summary.hold_out else "unproven"
-        shift = f"{summary.median_dx_m:+.2f} m east {summary.median_dy_m:+.2f} m north"
-        counts = f"{summary.inliers:,} inliers of {summary.points:,}"
-        return f"<TiePoints {tile}{' → '.join(dates)}: {counts}, {shift}, {proof}>"
+        return f"<TiePoints {tile}{' → '.join(dates)}: {summary.figures}>"
 
     def _repr_html_(self) -> str:
         """Draw the shifts in small, with the figures beside them, for notebooks."""

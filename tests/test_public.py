@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,9 +21,12 @@ from sentinel_match import (
     Semantics,
     TiePoints,
 )
-from sentinel_match.errors import NotAProduct, OutputError, UnknownMatcher
+from sentinel_match.errors import BadPoints, MissingBand, NotAProduct, OutputError, UnknownMatcher
+from sentinel_match.evaluate.protocol import parse_method
 from sentinel_match.matchers.phase import Phase
+from sentinel_match.run_folder import Outcome, Run
 from sentinel_match.testing import Landscape, write_product
+from sentinel_match.wording import in_words
 
 
 @pytest.fixture(scope="module")
@@ -199,3 +203,69 @@ def test_the_transform_takes_one_point_as_well_as_many(ties: TiePoints) -> None:
     for wrong in (x, [x, y, 0.0], "here", [["a", "b"]]):
         with pytest.raises(TypeError, match=r"left is .*, and must be points, .*, or a single one"):
             ties.transform(wrong)
+
+
+def test_every_result_says_what_it_is_in_one_short_line(archive: Path, ties: TiePoints) -> None:
+    catalogue = sentinel_match.find_scenes(archive)
+    pairing = sentinel_match.pair_scenes(catalogue)
+    outcome = Outcome("a__b", "matched", "a", "b", ties.summary)
+    failed = Outcome("a__c", "failed", "a", "c", None, error="No match.")
+    run = Run(catalogue, pairing, (outcome, failed))
+    lines = [repr(x) for x in (catalogue.scenes[0], catalogue, pairing, pairing.pairs[0], outcome, run, ties.summary)]
+    assert all("\n" not in line and len(line) < 200 for line in lines), lines
+    assert "<Scene T33UUU_20210520T000407: L1C, 1 band (B04), 13 km²" in lines[0]
+    assert "<Catalogue: 2 scenes, 0 duplicates, 0 refused>" == lines[1]
+    assert lines[2].startswith("<Pairing: 1 pair, 0 refused (the best T33UUU_")
+    assert "<Pair T33UUU_20210520T000407__T33UUU_20210917T000407: overlap" in lines[3]
+    assert "<Outcome a__b: matched, " in lines[4]
+    assert "<Outcome a__c: failed, No match.>" == repr(failed)
+    assert "<Run: 2 pairs of 2 scenes, 1 failed, 0 files refused>" == lines[5]
+    assert f"inliers of {ties.summary.points:,}, +6." in lines[6]
+    assert [float, float] == [type(error) for error in ties.summary.shift_sigma_m]
+    assert "there is no such file or folder" in repr(sentinel_match.find_scenes([archive, "nowhere"]))
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: Options(matcher="pase"), r"the known ones are auto, .* \(did you mean phase\?\)"),
+        (lambda: Options(matcher="aut"), r"\(did you mean auto\?\)"),
+        (lambda: Options(model="similarty"), r"must be one of translation.*\(did you mean similarity\?\)"),
+        (lambda: Preparation(layout="chps"), r"\(did you mean chips\?\)"),
+        (lambda: Preparation(normalise="irmat"), r"\(did you mean irmad\?\)"),
+        (lambda: parse_method("lofter"), r"the known ones are auto, .* \(did you mean loftr\?\)"),
+    ],
+)
+def test_a_misspelt_word_is_met_with_the_nearest_one(call: Callable[[], object], said: str) -> None:
+    with pytest.raises((ValueError, UnknownMatcher), match=said):
+        call()
+
+
+def test_a_misspelt_band_is_met_with_the_nearest_one(archive: Path) -> None:
+    scene = sentinel_match.find_scenes(archive).scenes[0]
+    with pytest.raises(MissingBand, match=r"no band BO4 \(it has B04\) \(did you mean B04\?\)"):
+        scene.band("BO4")
+
+
+def test_an_option_that_a_message_names_is_named_as_python_has_it_too() -> None:
+    """Messages of the library reach users of both, and only those of ``cli`` can know who reads them."""
+    spoken = re.compile(r'"[^"\n]*(?<![\w`-])--[a-z][\w-]*[^"\n]*"(?:\s+f?"[^"\n]*")*')
+    package = Path(sentinel_match.__file__).parent
+    silent = [
+        (path.name, text)
+        for path in sorted(package.rglob("*.py"))
+        if path.parent.name not in {"cli", "train"}
+        for text in spoken.findall(path.read_text(encoding="utf-8"))
+        if "Python" not in text and "rio " not in text and "--no-deps" not in text
+    ]
+    assert [] == silent
+
+
+def test_what_the_system_and_gdal_say_is_told_without_their_numbers_and_advice(tmp_path: Path) -> None:
+    picture = tmp_path / "a.tif"
+    picture.write_bytes(b"II*\0")
+    with pytest.raises(BadPoints) as caught:
+        sentinel_match.fit(picture)
+    assert "driver explicitly" not in str(caught.value)
+    assert "it is a folder, and only files are read" == in_words(IsADirectoryError(21, "Is a directory", "out"))
+    assert "No space left on device" == in_words(OSError(28, "No space left on device", "out"))

@@ -357,4 +357,4 @@ def _sigma_of_shift(residual: NDArray[np.float64], block: NDArray[np.int_]) -> t
         east, north = (nmad(residual[:, k]) for k in (0, 1))
     else:
         east, north = (1.2533 * nmad(medians[:, k]) / np.sqrt(len(medians)) for k in (0, 1))
-    return round(east, 4), round(north, 4)
+    return round(float(east), 4), round(float(north), 4)

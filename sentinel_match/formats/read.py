@@ -208,12 +208,12 @@ def _by_gdal(path: Path, layer: str | None) -> Table:
     except (ValueError, RuntimeError) as error:  # what pyogrio raises are these: its own errors, and those of encodings
         if "not recognized" in str(error) or path.suffix.lower() in COLUMNAR:
             return _of_no_driver(path)
-        raise BadPoints(path, f"it cannot be read ({' '.join(str(error).split())})") from error
+        raise BadPoints(path, f"it cannot be read ({in_words(error)})") from error
     table = _joined(tables)
     try:
         header = FileHeader.from_dict(parse(metadata)) if metadata else NO_HEADER
     except Unfit as error:
-        header = FileHeader(flaw=f"its item {METADATA} cannot be read ({error})")
+        header = FileHeader(flaw=f"its item {METADATA} cannot be read ({in_words(error)})")
     order = np.arange(len(table))
     numbers = table.columns.get("id")
     if (

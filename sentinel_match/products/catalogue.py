@@ -29,6 +29,7 @@ from sentinel_match.products.loose import read_loose
 from sentinel_match.products.safe import MAIN_XML, TILE_XML, product_roots, read_product
 from sentinel_match.products.scene import Scene
 from sentinel_match.products.zipped import images_within, zip_above
+from sentinel_match.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -65,7 +66,7 @@ class Duplicate:
     replaced_by: Scene
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Catalogue:
     """All that was found."""
 
@@ -73,6 +74,12 @@ class Catalogue:
     """By sensing time, tile and id; those without a time last."""
     refused: tuple[Refused, ...]
     duplicates: tuple[Duplicate, ...]
+
+    def __repr__(self) -> str:
+        """Count in one line what was found, and say why the first file was refused."""
+        counts = f"{counted(len(self.scenes), 'scene')}, {counted(len(self.duplicates), 'duplicate')}"
+        first = f" ({self.refused[0].error})" if self.refused else ""
+        return f"<Catalogue: {counts}, {len(self.refused)} refused{first}>"
 
 
 def find_scenes(paths: Path | str | Iterable[Path | str]) -> Catalogue:

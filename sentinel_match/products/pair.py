@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sentinel_match.products.scene import Scene
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Pair:
     """Two acquisitions to compare, and all that their metadata says about the comparison."""
 
@@ -34,6 +34,10 @@ class Pair:
     """The overlap as a share of the ground that either shows, 0 to 1."""
     distance_km: float | None = None
     """Along the ellipsoid, between two images of which only a position is known."""
+
+    def __repr__(self) -> str:
+        """Say in one line which two acquisitions it is of, and what speaks for and against it."""
+        return f"<Pair {self.id}: {'; '.join(self.reasons[:3])}>"
 
     @property
     def joint_clear(self) -> float | None:

@@ -24,6 +24,7 @@ from sentinel_match.products.moments import moment, part, same_moment
 from sentinel_match.products.pair import Pair, pair_feature
 from sentinel_match.products.scene import Scene
 from sentinel_match.schema import check_given
+from sentinel_match.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -44,7 +45,7 @@ class Refusal:
     """One sentence, without its full stop."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Pairing:
     """What ``pair_scenes`` proposes and refuses."""
 
@@ -52,6 +53,13 @@ class Pairing:
     """Best first."""
     refused: tuple[Refusal, ...]
     """Every other pair with common ground, and every scene without a partner; pairs that do not meet are not listed."""
+
+    def __repr__(self) -> str:
+        """Count in one line, and name the best pair, or say why the first was refused."""
+        best = f"the best {self.pairs[0].id}" if self.pairs else ""
+        why = f"the first: {self.refused[0].reason}" if self.refused and not self.pairs else ""
+        said = f" ({best or why})" if best or why else ""
+        return f"<Pairing: {counted(len(self.pairs), 'pair')}, {len(self.refused)} refused{said}>"
 
 
 def pair_scenes(scenes: Iterable[Scene] | Catalogue, filters: Filters | None = None) -> Pairing:

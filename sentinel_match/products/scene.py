@@ -13,7 +13,7 @@ from sentinel_match.errors import DamagedImage, MissingBand
 from sentinel_match.products.files import why_no_file
 from sentinel_match.products.layers import COLOURS
 from sentinel_match.products.zips import gdal_path, open_zip
-from sentinel_match.wording import in_words
+from sentinel_match.wording import counted, in_words
 
 if TYPE_CHECKING:
     import hashlib
@@ -192,7 +192,7 @@ class Mask:
     """The band a per-band mask belongs to."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Scene:
     """One acquisition of one tile (or one loose raster), from metadata alone: making it opens no pixels.
 
@@ -255,6 +255,16 @@ class Scene:
         if self.tile and self.sensing_time:
             return f"{self.tile}_{self.sensing_time:%Y%m%dT%H%M%S}"
         return self.id
+
+    def __repr__(self) -> str:
+        """Say in one line what it is, by which bands, and how much ground it shows."""
+        names = list(dict.fromkeys(band.name for band in self.bands))
+        listed = f"{', '.join(names[:4])}{', …' if len(names) > 4 else ''}" or "none"
+        ground = f"{self.footprint.area_km2:,.0f} km²" if self.footprint else "no georeference"
+        clouds = "" if self.cloud_cover is None else f", {self.cloud_cover:.0f} % cloud"
+        return (
+            f"<Scene {self.name}: {self.level or 'raster'}, {counted(len(names), 'band')} ({listed}), {ground}{clouds}>"
+        )
 
     def with_nodata(self, value: float | None) -> Scene:
         """Take a number for no data in all its bands, besides what its files declare; ``None`` changes nothing."""
