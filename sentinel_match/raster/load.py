@@ -141,10 +141,8 @@ def load(
 
     Raises:
         TypeError, NotAProduct, BrokenProduct, MissingBand: there is no such scene, or it has no such band.
-        DamagedImage: its file cannot be decoded.
-        BadMask, BadClasses: the user's mask or class map cannot be used.
-        OutputError: the disk is full.
-        TooLarge: the memory is.
+        DamagedImage, BadMask, BadClasses: its file, or the user's mask or class map, cannot be used.
+        OutputError, TooLarge: the disk is full; the memory is.
 
     Examples:
         >>> from sentinel_match import load, read_scene
@@ -158,8 +156,7 @@ def load(
     source = source_of(scene, band, resolution)
     request = _Request(scene, band, source, source.target(resolution), limits, masking or Masking(), classes)
     recipe = request.recipe
-    pixels = request.target.shape.y * request.target.shape.x
-    size, scratch = KEPT_BYTES * pixels, SCRATCH_BYTES * pixels
+    size, scratch = (n * request.target.shape.y * request.target.shape.x for n in (KEPT_BYTES, SCRATCH_BYTES))
     if cache is not None:
         return _opened(cache.folder(recipe, request.fill, size=size, scratch=scratch), request, recipe)
     temporary = Path(tempfile.gettempdir())
