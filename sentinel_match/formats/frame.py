@@ -182,7 +182,7 @@ def _metric(
     if known_crs(table.path, crs).is_geographic and table.has("left_x") and np.abs(left).max() <= 90:
         log.warning(
             "%s: x is taken for longitude, so the points lie around %.2f° east, %.2f° north; if x is latitude, give "
-            "--columns left_x=left_y,left_y=left_x,right_x=right_y,right_y=right_x",
+            "--columns left_x=left_y,left_y=left_x,right_x=right_y,right_y=right_x (columns= in Python)",
             *(table.path.name, lon, lat),
         )
     zone = _utm(lon, lat)

@@ -150,10 +150,9 @@ def load(
         >>> image.raster.pixels.shape
         (360, 360)
     """
-    scene = as_scene(scene)
     check_argument("band", band, ANY_WORD)
     check_given(masking=(masking, Masking))
-    source = source_of(scene, band, resolution)
+    source = source_of(scene := as_scene(scene), band, resolution)
     request = _Request(scene, band, source, source.target(resolution), limits, masking or Masking(), classes)
     recipe = request.recipe
     size, scratch = (n * request.target.shape.y * request.target.shape.x for n in (KEPT_BYTES, SCRATCH_BYTES))
