@@ -14,6 +14,7 @@ import numpy as np
 from sentinel_match.comparison import SecondEstimate
 from sentinel_match.geometry.grids import pixel_size, to_metres, to_pixels
 from sentinel_match.geometry.robust import nmad
+from sentinel_match.wording import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -79,6 +80,14 @@ def second_estimate(left: Raster, right: Raster, transform: Transform) -> Second
         sigma_dy_m=round(error[1], 3),
         agrees=bool(abs(medians[1][0]) <= bounds[0] and abs(medians[1][1]) <= bounds[1]),
     )
+
+
+def silence(second: SecondEstimate) -> str:
+    """Say why the second estimator has no answer, as the end of a sentence."""
+    if second.looks < FEWEST_ANSWERS:
+        room = f"{counted(second.looks, 'window')} of {ECC_SIDE} pixels fit{'s' * (second.looks == 1)}"
+        return f"only {room} into what is clear in both, and it takes {FEWEST_ANSWERS}"
+    return f"the images are alike in {second.answers} of its {second.looks} windows"
 
 
 def places(valid: NDArray[np.bool_], step: int) -> NDArray[np.int_]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sentinel_match.accuracy.ecc import silence
 from sentinel_match.accuracy.requirement import LEAST_INLIERS
 from sentinel_match.cli.tables import print_table
 from sentinel_match.wording import counted
@@ -38,7 +39,8 @@ def print_summary(left: str, right: str, summary: Summary) -> None:
 
 def _tried(summary: Summary) -> str:
     if summary.comparison:
-        return f"measured ({summary.comparison.candidates:,} tried)"
+        tried = summary.comparison.candidates  # fewer where two matches are tried at one place
+        return f"measured ({tried:,} tried)" if tried > summary.points else "measured"
     if summary.edits is None:
         return "measured"
     edits = summary.edits
@@ -61,7 +63,7 @@ def _checked(held: HoldOut) -> str:
 
 def _second(second: SecondEstimate) -> str:
     if second.agrees is None:
-        return f"no answer: the images are alike in {second.answers} of {second.looks} windows"
+        return f"no answer: {silence(second)}"
     before = f"{second.before_dx_m:+.2f} m east, {second.before_dy_m:+.2f} m north before correction"
     after = f"{second.after_dx_m:+.2f} m east, {second.after_dy_m:+.2f} m north after"
     return f"{second.estimator} in {second.answers} windows: {before}; {after}"

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from sentinel_match.products.catalogue import Catalogue
 
 EARTH_KM = 6371.0
+LONGEST_LABEL = 80
+"""Characters of a scene in the name of a pair's folder: two of them, and what is in it, fit into 255."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,13 +309,16 @@ def _sparse(drafts: list[Pair], per_scene: int) -> tuple[list[Pair], list[Refusa
 
 
 def _labels(scenes: Sequence[Scene]) -> dict[int, str]:
-    """Make a file name for each scene (by ``id()``): its own, with a checksum where two share it (case set aside)."""
-    names = {id(scene): re.sub(r"[^\w.-]+", "_", scene.name).strip("._")[:80] or "scene" for scene in scenes}
+    """Make a file name for each scene (by ``id()``): its own, with a checksum where two share it (case set aside).
+
+    A long one is cut, and then has the checksum too: what it lost may be all that told it from others.
+    """
+    names = {id(scene): re.sub(r"[^\w.-]+", "_", scene.name).strip("._") or "scene" for scene in scenes}
     shared = Counter(name.casefold() for name in names.values())
     return {
         id(scene): name
-        if shared[(name := names[id(scene)]).casefold()] == 1
-        else f"{name}-{crc32(f'{scene.id} {scene.path.as_posix()}'.encode()):08x}"
+        if shared[(name := names[id(scene)]).casefold()] == 1 and len(name) <= LONGEST_LABEL
+        else f"{name[:LONGEST_LABEL]}-{crc32(f'{scene.id} {scene.path.as_posix()}'.encode()):08x}"
         for scene in scenes
     }
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from sentinel_match import __version__
+from sentinel_match.accuracy.ecc import silence
 from sentinel_match.accuracy.requirement import LEVELS, promise
 from sentinel_match.atomic import write_text
 from sentinel_match.errors import NotARun
@@ -92,6 +93,7 @@ def _rendered(out: Path) -> str:
         "signed": lambda v: f"{v:+.2f}",
         "percent": lambda v: f"{100 * v:.0f} %",
         "day": _day,
+        "silence": silence,
         "pretty": lambda v: json.dumps(v, indent=1, ensure_ascii=False),
     }
     record = read_run(out)

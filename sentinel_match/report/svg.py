@@ -24,6 +24,8 @@ MAP_CELLS = 24
 """Cells along the longer side of a map."""
 FEWEST_CELL_POINTS = 3
 """Points of a cell that make a median."""
+FEWER_CELLS = (12, 8, 6, 4, 3, 2)
+"""Cells instead, where those would mostly hold too few points for a median: in a small image, or with few points."""
 LEAST_CLEAR_CELL = 0.1
 """Share of a cell that is clear in both images where points could be."""
 HISTOGRAM_BARS, LEAST_HISTOGRAM_REACH = 40, 0.25
@@ -105,11 +107,13 @@ def cells(at: NDArray[np.float64], shift: NDArray[np.float64], clear: NDArray[np
         clear: (rows, cols) on the grid, valid in both images.
         grid: of the map.
     """
-    side = max(1, math.ceil(max(clear.shape) / MAP_CELLS))
+    pixel, longest = transformed(~grid.affine, at), max(clear.shape)
+    sides = [max(1, math.ceil(longest / n)) for n in (MAP_CELLS, *FEWER_CELLS)]
+    side = next((side for side in sides if _hold_medians(pixel, side)), longest)
     rows, cols = (math.ceil(n / side) for n in clear.shape)
     padded = np.zeros((rows * side, cols * side), bool)
     padded[: clear.shape[0], : clear.shape[1]] = clear
-    col, row = np.floor(transformed(~grid.affine, at) / side).astype(int).T
+    col, row = np.floor(pixel / side).astype(int).T
     index = row.clip(0, rows - 1) * cols + col.clip(0, cols - 1)
     count = np.bincount(index, minlength=rows * cols)
     order = np.argsort(index, kind="stable")
@@ -123,6 +127,12 @@ def cells(at: NDArray[np.float64], shift: NDArray[np.float64], clear: NDArray[np
         dx_m=median[:, 0].reshape(rows, cols),
         dy_m=median[:, 1].reshape(rows, cols),
     )
+
+
+def _hold_medians(pixel: NDArray[np.float64], side: int) -> bool:
+    """Tell whether most of the points lie in cells of a side, in pixels, that hold enough for a median."""
+    _, count = np.unique(np.floor(pixel / side), axis=0, return_counts=True)
+    return len(pixel) == 0 or int(count[count >= FEWEST_CELL_POINTS].sum()) * 2 >= len(pixel)
 
 
 def histogram(residual: NDArray[np.float64]) -> ResidualHistogram:

@@ -21,9 +21,11 @@ from odc.geo.geobox import GeoBox
 
 from sentinel_match import batch, matchers
 from sentinel_match.accuracy.adjustment import Link
+from sentinel_match.accuracy.ecc import silence
 from sentinel_match.accuracy.series_report import series_reports as series_report
 from sentinel_match.cache import Cache
 from sentinel_match.cli import main
+from sentinel_match.comparison import SecondEstimate
 from sentinel_match.errors import NotARun, OutputError
 from sentinel_match.fitting import read_ties
 from sentinel_match.formats.geojson import dumps
@@ -372,3 +374,22 @@ def test_no_points_draw_no_nonsense() -> None:
     figure = svg.cells(np.zeros((0, 2)), np.zeros((0, 2)), np.ones((48, 48), bool), GRID)
     assert "too few points" in svg.field(figure, relative=True)
     assert "nan" not in svg.coverage(figure) + svg.bars(svg.histogram(np.zeros((0, 2))))
+
+
+def test_cells_of_a_small_image_are_large_enough_for_a_median() -> None:
+    at = np.stack(np.meshgrid(np.arange(70, 3000, 140.0), -np.arange(70, 3000, 140.0)), -1).reshape(-1, 2)
+    grid = GeoBox.from_bbox((0, -3000, 3000, 0), "EPSG:32633", resolution=10)
+    figure = svg.cells(at, np.tile([6.0, 18.0], (len(at), 1)), np.ones((300, 300), bool), grid)
+    assert np.isfinite(figure.dx_m).all()
+    assert "too few points" not in svg.field(figure, relative=False)
+    assert not (figure.points == 0).any()  # no stripes where the points are farther apart than cells
+    few = svg.cells(at[:5], np.tile([6.0, 18.0], (5, 1)), np.ones((300, 300), bool), grid)
+    assert 6.0 == np.nanmax(few.dx_m)
+
+
+def test_a_second_estimator_without_room_says_so_and_does_not_contradict_itself() -> None:
+    assert "only 4 windows of 128 pixels fit into what is clear in both, and it takes 6" == silence(
+        SecondEstimate(looks=4, answers=4)
+    )
+    assert "only 1 window of 128 pixels fits into" in silence(SecondEstimate(looks=1, answers=0))
+    assert "the images are alike in 1 of its 36 windows" == silence(SecondEstimate(looks=36, answers=1))
