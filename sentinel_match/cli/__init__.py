@@ -47,7 +47,7 @@ STOPPED = "nothing half made was left; the same command begins again"
 RESUMED = {
     "run": "what is done is kept, and the same command goes on with the rest",
     "images": "what is done is kept, and the same command goes on with the rest",
-    "train": "the same command goes on from the last checkpoint, of which there is one every --every steps",
+    "train": "the same command goes on from the last step that was kept, or begins again where none was",
 }
 """How to go on after Ctrl-C, by command."""
 
@@ -109,8 +109,8 @@ class _Lazy(click.Group):
             raise click.ClickException(str(error)) from error
         except MemoryError as error:
             raise click.ClickException(f"The memory of this machine is too small for this ({error}).") from error
-        except KeyboardInterrupt:
-            click.echo(f"\nstopped: {RESUMED.get(ctx.invoked_subcommand or '', STOPPED)}", err=True)
+        except KeyboardInterrupt as stop:  # who knows more has said it
+            click.echo(f"\nstopped: {str(stop) or RESUMED.get(ctx.invoked_subcommand or '', STOPPED)}", err=True)
             ctx.exit(1)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,8 @@ WARM_UP_STEPS = 50
 LEAST_RATE_SHARE = 0.02
 """Of the learning rate, where it ends."""
 CHECKPOINT = "checkpoint.pt"
+KEPT_S = 15.0
+"""Seconds after which a training is kept besides, so that Ctrl-C loses no more: an examination takes far longer."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,9 @@ class TrainingState:
 
     step: int = 0
     curve: list[CurvePoint] = field(default_factory=list)
-    """One point per checkpoint."""
+    """One point per examination."""
+    recent: list[tuple[Figure, ...]] = field(default_factory=list)
+    """Figures of the steps since the last one."""
 
 
 def learn(
@@ -109,34 +114,43 @@ def learn(
     Raises:
         BadCheckpoint: the folder holds that of another training, or one that is damaged.
         OutputError: the disk is full.
+        KeyboardInterrupt: somebody has stopped it; from which step it goes on.
     """
     optimiser = torch.optim.AdamW(task.parameters(), schedule.rate, weight_decay=schedule.decay)
     state = _resumed(task, schedule, folder, optimiser)
-    recent: list[tuple[Figure, ...]] = []
-    while state.step < schedule.steps:
-        for group in optimiser.param_groups:
-            group["lr"] = schedule.rate_at(state.step)
-        task.network.train()
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            loss, figures = task.step()
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(list(task.parameters()), 1.0)
-        optimiser.step()
-        recent.append((Figure("loss", float(loss.detach())), *figures))
-        state.step += 1
-        progress(f"train {task.name}", state.step, schedule.steps)
-        if state.step % schedule.every == 0 or state.step == schedule.steps:
-            task.network.eval()
-            progress(f"examine {task.name}", 0, 1)
-            task.calibrate()
-            state.curve.append(CurvePoint(state.step, _means(recent), task.examine()))
-            recent = []
-            weights = folder / f"{task.name}.safetensors"
-            save(task.network, weights)
-            written(weights, state)
+    kept, kept_at = state.step, time.monotonic()
+    try:
+        while state.step < schedule.steps:
+            for group in optimiser.param_groups:
+                group["lr"] = schedule.rate_at(state.step)
+            task.network.train()
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                loss, figures = task.step()
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(list(task.parameters()), 1.0)
+            optimiser.step()
+            state.recent.append((Figure("loss", float(loss.detach())), *figures))
+            state.step += 1
+            progress(f"train {task.name}", state.step, schedule.steps)
+            if state.step % schedule.every == 0 or state.step == schedule.steps:
+                task.network.eval()
+                progress(f"examine {task.name}", 0, 1)
+                task.calibrate()
+                state.curve.append(CurvePoint(state.step, _means(state.recent), task.examine()))
+                state.recent.clear()
+                weights = folder / f"{task.name}.safetensors"
+                save(task.network, weights)
+                written(weights, state)
+                _write_curve(folder, state)
+            elif time.monotonic() - kept_at < KEPT_S:
+                continue
             # Last, so that who is stopped before this makes all of it again
             _write_checkpoint(task, schedule, folder, optimiser, state)
+            kept, kept_at = state.step, time.monotonic()
+    except KeyboardInterrupt:
+        begin = f"goes on from step {kept} of {schedule.steps}" if kept else "begins again, no step was kept yet"
+        raise KeyboardInterrupt(f"the same command {begin}") from None
     return state
 
 
@@ -148,22 +162,26 @@ def _means(steps: Sequence[tuple[Figure, ...]]) -> tuple[Figure, ...]:
     )
 
 
-def _write_checkpoint(
-    task: Task, schedule: Schedule, folder: Path, optimiser: torch.optim.Optimizer, state: TrainingState
-) -> None:
+def _write_curve(folder: Path, state: TrainingState) -> None:
     rows = [point.to_dict() for point in state.curve]
     lines = io.StringIO()
     writer = csv.DictWriter(lines, list(rows[-1]), restval="")
     writer.writeheader()
     writer.writerows({name: round(value, 5) for name, value in row.items()} for row in rows)
     atomic.write_text(folder / "curves.csv", lines.getvalue())
+
+
+def _write_checkpoint(
+    task: Task, schedule: Schedule, folder: Path, optimiser: torch.optim.Optimizer, state: TrainingState
+) -> None:
     checkpoint = {
         "recipe": _recipe(task, schedule),
         "network": task.network.state_dict(),
         "optimiser": optimiser.state_dict(),
         "task": task.state(),
         "step": state.step,
-        "curve": rows,
+        "curve": [point.to_dict() for point in state.curve],
+        "recent": [[(figure.name, float(figure.value)) for figure in figures] for figures in state.recent],
     }
     with atomic.whole(folder / CHECKPOINT) as temporary:
         torch.save(checkpoint, temporary)
@@ -190,7 +208,10 @@ def _resumed(task: Task, schedule: Schedule, folder: Path, optimiser: torch.opti
     optimiser.load_state_dict(checkpoint["optimiser"])
     task.resume(checkpoint["task"])
     examined = [figure.name for figure in TRAINABLE[task.name].figures]
-    return TrainingState(checkpoint["step"], [CurvePoint.from_dict(row, examined) for row in checkpoint["curve"]])
+    recent = [tuple(Figure(*figure) for figure in figures) for figures in checkpoint.get("recent", ())]
+    return TrainingState(
+        checkpoint["step"], [CurvePoint.from_dict(row, examined) for row in checkpoint["curve"]], recent
+    )
 
 
 def save(network: nn.Module, path: Path) -> str:

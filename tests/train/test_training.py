@@ -29,7 +29,7 @@ from sentinel_match.models.weights import sha256, verified
 from sentinel_match.raster import raster
 from sentinel_match.raster.raster import Raster
 from sentinel_match.testing import Landscape
-from sentinel_match.train import Ground, dense, gather, hold_out, task
+from sentinel_match.train import Ground, dense, gather, hold_out, loop, task
 from sentinel_match.train.crops import Cutting
 from sentinel_match.train.dense import Dense, fit_odds
 from sentinel_match.train.loop import CHECKPOINT, Schedule, TrainingState, learn, save
@@ -88,6 +88,28 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(ground: Ground, tm
     with pytest.raises(KeyboardInterrupt):
         learn(Dense(ground, **SMALL), schedule, tmp_path / "parts", CPU, written=stop)
     parts = learn(Dense(ground, **SMALL), schedule, tmp_path / "parts", CPU)
+    assert whole.curve == parts.curve
+    assert sha256(tmp_path / "whole" / "evergreen.safetensors") == sha256(tmp_path / "parts" / "evergreen.safetensors")
+
+
+def test_ctrl_c_between_examinations_loses_seconds_and_says_from_which_step_it_goes_on(
+    ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schedule = Schedule(steps=4, every=4)
+    whole = learn(Dense(ground, **SMALL), schedule, tmp_path / "whole", CPU)
+    monkeypatch.setattr(loop, "KEPT_S", 0.0)
+
+    def stop(what: str, done: int, _of: int) -> None:
+        if (what, done) == ("train evergreen", 3):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt, match="the same command goes on from step 2 of 4"):
+        learn(Dense(ground, **SMALL), schedule, tmp_path / "parts", CPU, stop)
+    steps: list[int] = []
+    parts = learn(
+        Dense(ground, **SMALL), schedule, tmp_path / "parts", CPU, lambda _what, done, _of: steps.append(done)
+    )
+    assert 3 == steps[0]
     assert whole.curve == parts.curve
     assert sha256(tmp_path / "whole" / "evergreen.safetensors") == sha256(tmp_path / "parts" / "evergreen.safetensors")
 
@@ -262,4 +284,5 @@ def test_ctrl_c_ends_it_without_a_torn_file(archive: Path, tmp_path: Path) -> No
         rest = run.stderr.read()
     assert run.returncode != 0
     assert "Traceback" not in rest
+    assert "stopped: the same command begins again, no step was kept yet" in rest
     assert not list(out.iterdir())
