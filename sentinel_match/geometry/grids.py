@@ -20,6 +20,9 @@ EARTH_RADIUS = 6_371_008.8
 TRUE_SCALE_TOLERANCE = 0.02
 """A metre of a CRS counts as one on the ground where it is that long within 2 %, whatever its direction: UTM and
 national grids are within 0.1 %, EPSG:3035 within 2 % from Lisbon to Helsinki, degrees and Mercator maps never."""
+TURNED_NORTH = 30.0
+"""Degrees by which the north of a CRS may differ from north where one works: national grids stay within 10, EPSG:3035
+within 27 (Iceland); polar maps far from their meridian, whose "east" would be anything, go to the UTM zone."""
 ROUND_SIZE_TOLERANCE = 0.005
 """What is measured at the centre of an image is rounded within half a percent: within one tile of a Mercator map the
 size of a pixel differs by two."""
@@ -103,7 +106,9 @@ def in_metres(name: str) -> bool:
 
     crs = CRS.from_user_input(name)
     metres = crs.is_projected and all(axis.unit_conversion_factor == 1 for axis in crs.axis_info)  # "meters", "Metre"
-    return bool(metres and ("Mercator" not in _method(crs) or "Transverse" in _method(crs)))
+    method = _method(crs)
+    known = "Mercator" not in method or ("Transverse" in method and "South" not in method)  # of Africa: x runs west
+    return bool(metres and known)
 
 
 def _method(crs: Any) -> str:
@@ -112,8 +117,19 @@ def _method(crs: Any) -> str:
 
 
 def _in_ground_metres(geobox: GeoBox) -> bool:
-    """Tell whether a metre of a grid's CRS is one on the ground at its centre."""
-    return in_metres(str(geobox.crs)) and _true_to_scale(geobox)
+    """Tell whether a metre east and north in a grid's CRS is one east and north on the ground at its centre."""
+    return in_metres(str(geobox.crs)) and _true_to_scale(geobox) and abs(grid_north(geobox)) <= TURNED_NORTH
+
+
+def grid_north(geobox: GeoBox) -> float:
+    """Measure the azimuth of a CRS's north at a grid's centre, degrees; 0 of a cylinder, 180 of a CRS mirrored east."""
+    crs = _projection(geobox)
+    steps = None if not crs.is_projected or "Mercator" in _method(crs) else _ground_steps(geobox)
+    if steps is None:
+        return 0.0
+    a = geobox.affine
+    units = steps @ np.linalg.inv([[a.a, a.b], [a.d, a.e]])
+    return math.degrees(math.atan2(units[0, 1], units[1, 1])) if np.linalg.det(units) > 0 else 180.0
 
 
 def _true_to_scale(geobox: GeoBox) -> bool:

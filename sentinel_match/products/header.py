@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeAlias
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
-from sentinel_match.geometry.grids import ground_resolution, pixel_sides
+from sentinel_match.geometry.grids import TURNED_NORTH, grid_north, ground_resolution, pixel_sides
 from sentinel_match.products.opening import open_raster
 from sentinel_match.products.placement import place
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _DATASET_MASK = {MaskFlags.per_dataset}
 """What GDAL says of a mask of its own; of an alpha band it says ``alpha`` besides."""
 
+TOLD_NORTH = 10.0
+"""Degrees between the north of a CRS and north from which users are told."""
 _SAYS_OPACITY = re.compile(r"(?:data|valid(?:ity)?)[ _-]?mask|alpha|opacity", re.I)
 """What bands of opacity are called where no colour says what they are: Sentinel Hub's ``dataMask``."""
 
@@ -94,6 +96,7 @@ def read_header(path: str) -> ImageHeader:
                 notes = (
                     placement.note,
                     _shape_note(placement.geobox),
+                    _north_note(placement.geobox),
                     "its values are numbers of colours: the brightness of these is taken" if any(palettes) else "",
                     "its values are complex: their amplitude is taken" if is_complex else "",
                 )
@@ -151,6 +154,15 @@ def _shape_note(geobox: GeoBox | None) -> str:
     if height == width:
         return ""
     return f"its pixels are {width:.3g} x {height:.3g} m on the ground: it is worked on at the longer side"
+
+
+def _north_note(geobox: GeoBox | None) -> str:
+    """Note that the directions of a grid, in which shifts are given, are far from those on the ground."""
+    azimuth = 0.0 if geobox is None else grid_north(geobox)
+    if not TOLD_NORTH <= abs(azimuth) <= TURNED_NORTH:
+        return ""
+    side = "east" if azimuth > 0 else "west"
+    return f"north of its CRS lies {abs(azimuth):.0f} degrees {side} of north: shifts are east and north in that CRS"
 
 
 def jp2_shape(stream: IO[bytes]) -> tuple[int, int] | None:

@@ -161,6 +161,30 @@ def test_pixels_much_longer_than_wide_are_worked_on_at_their_longer_side(tmp_pat
     assert "its pixels are 40 x 10 m on the ground: it is worked on at the longer side" in read_scene(images[0]).notes
 
 
+def test_where_a_map_does_not_face_north_the_zone_does() -> None:
+    polar = GeoBox((300, 300), Affine(10, 0, 1_900_000, 0, -10, -900_000), "EPSG:3413")
+    lo = GeoBox((300, 300), Affine(10, 0, -100_000, 0, -10, 3_000_000), "EPSG:2048")  # x runs west, y runs south
+    krovak = GeoBox((300, 300), Affine(10, 0, -700_000, 0, -10, -1_000_000), "EPSG:5514")
+    iceland = GeoBox((300, 300), Affine(10, 0, 2_900_000, 0, -10, 4_900_000), "EPSG:3035")
+    assert {326, 327} >= {metric(grid).crs.epsg // 100 for grid in (polar, lo)}
+    for grid in (krovak, iceland):
+        assert metric(grid) is grid
+
+
+def test_how_far_a_map_is_from_north_is_said(tmp_path: Path) -> None:
+    names = {"EPSG:3035": "27 degrees west", "EPSG:32633": ""}
+    for crs, said in names.items():
+        path = tmp_path / f"{crs[5:]}.tif"
+        place = Affine(10, 0, 2_900_000 if said else 300_000, 0, -10, 4_900_000)
+        profile = {"driver": "GTiff", "width": 50, "height": 50, "count": 1, "dtype": "uint8", "crs": crs}
+        with rasterio.open(path, "w", transform=place, **profile) as file:
+            file.write(np.ones((1, 50, 50), np.uint8))
+        notes = read_scene(path).notes
+        assert ([f"north of its CRS lies {said} of north: shifts are east and north in that CRS"] if said else []) == [
+            *notes
+        ]
+
+
 def test_a_metre_by_any_name_is_one() -> None:
     for name in ("meters", "Metre", "meter"):
         wkt = CRS("EPSG:32633").to_wkt("WKT1_GDAL").replace('UNIT["metre",1', f'UNIT["{name}",1')
