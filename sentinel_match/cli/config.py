@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sentinel_match.products.files import read_text
 from sentinel_match.schema import shown
 
 if TYPE_CHECKING:
@@ -20,14 +21,14 @@ def load(path: Path, group: click.Group) -> dict[str, dict[str, Any]]:
         click.BadParameter: the file is no TOML, or has a table or key that is no command or option.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(read_text(path))
     except RecursionError:
         reason = "is nested too deeply: a table per command, with values, is all it needs"
         raise click.BadParameter(f"{path} {reason}") from None
     except ValueError as error:  # no TOML, no UTF-8, or a number of thousands of digits
         raise click.BadParameter(f"{path} is not TOML: {error}") from error
     except OSError as error:
-        raise click.BadParameter(f"{path} cannot be read: {error.strerror}") from error
+        raise click.BadParameter(f"{path} cannot be read: {error.strerror or error}") from error
     defaults: dict[str, dict[str, Any]] = {}
     with click.Context(group) as ctx:
         for table, values in content.items():

@@ -207,12 +207,17 @@ def _read_list(path: Path, folder: Path) -> list[_ImagePair]:
     """Read the pairs of a list, whose names are in a folder.
 
     Raises:
-        BadList: a line is no pair.
+        BadList: it cannot be read, or a line is no pair.
     """
     from sentinel_match.errors import BadList
+    from sentinel_match.products.files import read_text
 
+    try:
+        lines = read_text(path).splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadList(path, f"it cannot be read ({error})") from error
     pairs = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         words = line.split("#")[0].replace(",", " ").split()
         if not words:
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from sentinel_match.errors import BadList, InputError
 from sentinel_match.evaluate.displaced import warp_matrix
 from sentinel_match.matching.inputs import common_band
 from sentinel_match.products.catalogue import find_scenes, read_scene
+from sentinel_match.products.files import read_text
 from sentinel_match.products.pairing import pair_scenes
 from sentinel_match.products.scene import Mask
 from sentinel_match.wording import in_words
@@ -64,9 +66,8 @@ def read_list(path: Path) -> tuple[ListedPair, ...]:
         NotAProduct: an image cannot be opened.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            rows, columns = list(reader), reader.fieldnames or []
+        reader = csv.DictReader(io.StringIO(read_text(path, "utf-8-sig")))
+        rows, columns = list(reader), reader.fieldnames or []
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BadList(path, f"it cannot be read ({in_words(error)})") from error
     absent = [name for name in REQUIRED_COLUMNS if name not in columns]

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from sentinel_match.errors import BadList, SentinelMatchError
 from sentinel_match.evaluate.metrics import auc
 from sentinel_match.matching.view import reduced, turned
+from sentinel_match.products.files import read_text
 from sentinel_match.wording import in_words
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def read_pose_pairs(path: Path, folder: Path | None = None) -> tuple[PosePair, .
     """
     folder = folder or path.parent
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(path, "utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise BadList(path, f"it cannot be read ({in_words(error)})") from error
     pairs = [_pose_pair(path, number, line.split(), folder) for number, line in enumerate(lines, 1) if line.strip()]

@@ -19,9 +19,9 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
 
 from sentinel_match.errors import BrokenProduct, NotAProduct
-from sentinel_match.products.files import why_no_file
+from sentinel_match.products.files import EMPTY, why_no_file
 from sentinel_match.products.scene import Asset
-from sentinel_match.products.zips import GDAL_PACKINGS, open_zip, packing, why_gdal_cannot_find
+from sentinel_match.products.zips import GDAL_PACKINGS, is_last_part, open_zip, packing, why_gdal_cannot_find
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -37,10 +37,11 @@ MOST_GROWTH = 100
 
 PACKED = re.compile(
     r".+\.(?:(?:tar|cpio)(?:\.\w+)?|tgz|tbz2?|txz|tzst|rar|(?:7z|zip)\.\d+|7z|z\d\d"
-    r"|(?:zip|safe|jp2|tiff?|img|png|jpe?g)\.(?:gz|bz2|xz|zst|z|lz4|lzma))",
+    r"|(?:zip|safe|jp2|tiff?|img|png|jpe?g)\.(?:gz|bz2|xz|zst|z|lz4|lzma)"
+    r"|(?:zip|safe)\.(?:part|partial|crdownload|incomplete|download))",
     re.IGNORECASE,
 )
-"""Names of archives of which nothing is read in place, of parts of one, and of packed single files."""
+"""Names of archives of which nothing is read in place, of parts of one, of packed single files, of broken downloads."""
 
 PACKED_HEADS = {
     b"\x1f\x8b": "gzip",
@@ -52,6 +53,8 @@ PACKED_HEADS = {
 }
 """How packed files begin; a tar says it at byte 257."""
 
+JOIN = "zip -s 0 x.zip --out whole.zip"
+"""What makes one zip of those that ``zip`` has split."""
 UNPACK = "unpack it, and use the folder that comes out of it"
 
 IMAGE_MEMBER = re.compile(r".+\.(?:jp2|tiff?)", re.IGNORECASE)
@@ -121,6 +124,10 @@ def open_archive(path: Path) -> Iterator[Archive]:
     head = _head(path)
     if not head.startswith(b"PK"):
         raise NotAProduct(path, what_it_is_instead(path))
+    if is_last_part(path) or re.fullmatch(r".+\.(?:zip\.\d+|z\d\d)", path.name, re.IGNORECASE):
+        raise BrokenProduct(
+            path, f"it is a part of a zip that was split: put its parts together (`{JOIN}`), or {UNPACK}"
+        )
     try:
         zipped = open_zip(path)
     except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError):
@@ -146,7 +153,7 @@ def what_it_is_instead(path: Path) -> str:
         return f"it is {kind}, which is not read in place: {UNPACK}"
     head = _head(path).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not head:
-        return "the file is empty, download it again"
+        return f"{EMPTY}, download it again"
     if head.startswith((b"<!doctype", b"<html", b"<?xml", b"<error", b"{")):
         return "it is a web page or error message, likely of an expired download link, download it again"
     suffix = path.suffix.lower()
@@ -182,6 +189,8 @@ def _packed_by(path: Path) -> str:
     head = _head(path)
     if head[257:262] == b"ustar":
         return "a tar archive"
+    if zipfile.is_zipfile(path):
+        return "a zip that begins otherwise (the last part of one that was split, or a program that unpacks itself)"
     for signature, name in PACKED_HEADS.items():
         if head.startswith(signature):
             return f"packed by {name}"
@@ -196,7 +205,7 @@ def _head(path: Path) -> bytes:
         NotAProduct: it is no file: a pipe, a device.
     """
     if reason := why_no_file(path):
-        raise NotAProduct(path, reason)
+        raise NotAProduct(path, f"{reason}, download it again" if reason == EMPTY else reason)
     with path.open("rb") as stream:
         return stream.read(512)
 

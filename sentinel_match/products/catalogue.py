@@ -23,7 +23,7 @@ from sentinel_match.products.archive import (
     what_it_holds_instead,
 )
 from sentinel_match.products.delivery import files_named, gather, read_delivery
-from sentinel_match.products.files import as_path, why_not_there
+from sentinel_match.products.files import as_path, real_path, why_not_there
 from sentinel_match.products.layers import IMAGE_SUFFIXES, is_passed_over
 from sentinel_match.products.loose import read_loose
 from sentinel_match.products.safe import MAIN_XML, TILE_XML, product_roots, read_product
@@ -191,7 +191,7 @@ def _read_all(paths: Iterable[Path]) -> tuple[list[Scene], list[Refused]]:
             continue
         named.update({path} & {*here})
         here = [image for source in here for image in images_within(source) or [source]]
-        sources.update((resolved, source) for source in here if (resolved := source.resolve()) not in sources)
+        sources.update((resolved, source) for source in here if (resolved := real_path(source)) not in sources)
     deliveries, _ = gather(
         s for s in sources.values() if s.suffix.lower() in IMAGE_SUFFIXES and (s.is_file() or zip_above(s))
     )
@@ -232,12 +232,12 @@ def _search(folder: Path, visited: set[Path]) -> Iterator[Path]:
     if any(_is_part_of_product(entry.name) or (entry.name == "GRANULE" and entry.is_dir()) for entry in entries):
         yield folder
         return
-    visited.add(folder.resolve())
+    visited.add(real_path(folder))
     for entry in entries:
         if entry.name.startswith((".", "__MACOSX")):
             continue
         if entry.is_dir():
-            if entry.name not in {"QI_DATA", "AUX_DATA"} and entry.resolve() not in visited:  # a link may lead back
+            if entry.name not in {"QI_DATA", "AUX_DATA"} and real_path(entry) not in visited:  # a link may lead back
                 yield from _search(entry, visited)
         elif _is_source(entry):
             yield entry
@@ -264,12 +264,7 @@ def _read(source: Path) -> tuple[list[Scene], list[SentinelMatchError]]:
         elif source.parent.name == "GRANULE" and source.is_dir():
             with open_archive(source.parent.parent) as archive:
                 scenes += read_product(archive, "", only=source.name)
-        elif (
-            source.is_dir()
-            or source.suffix.lower() in ZIP_SUFFIXES
-            or PRODUCT_NAME.fullmatch(source.name)
-            or is_zip(source)
-        ):
+        elif source.is_dir() or is_zip(source):
             with open_archive(source) as archive:
                 roots = product_roots(archive.sizes)
                 if not roots:

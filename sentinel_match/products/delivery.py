@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sentinel_match.errors import BrokenProduct, NotAProduct, SentinelMatchError
 from sentinel_match.geometry.grids import ground_resolution
+from sentinel_match.products.files import real_path
 from sentinel_match.products.layers import IMAGE_SUFFIXES, Layer, identity_of, is_landsat, is_within, layer_of, taken
 from sentinel_match.products.loose import bands_of, footprint_of, open_header
 from sentinel_match.products.scene import Mask, Scene
@@ -61,10 +62,10 @@ def gather(files: Iterable[Path]) -> tuple[list[Delivery], list[Path]]:
     nameless = []
     for file in files:
         if layer := layer_of(file):
-            groups[layer.folder.resolve(), layer.stem].append(layer)
+            groups[real_path(layer.folder), layer.stem].append(layer)
         else:
             nameless.append(file)
-    whole = {(file.parent.resolve(), file.stem): file for file in nameless}
+    whole = {(real_path(file.parent), file.stem): file for file in nameless}
     deliveries = []
     for (folder, stem), layers in groups.items():
         if not any(layer.kind in GROUND_KINDS for layer in layers) and (folder, stem) in whole:
@@ -79,7 +80,7 @@ def gather(files: Iterable[Path]) -> tuple[list[Delivery], list[Path]]:
     for file in rest.copy():
         for k in dated:
             one = deliveries[k]
-            if file.parent.resolve() == one.folder.resolve() and _goes_on(file.stem, one.stem):
+            if real_path(file.parent) == real_path(one.folder) and _goes_on(file.stem, one.stem):
                 deliveries[k] = replace(one, unknown=(*one.unknown, file))
                 rest.remove(file)
                 break

@@ -5,17 +5,21 @@ A name may be an address that GDAL would fetch, and a file may be none: a pipe w
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 from os import PathLike
 from pathlib import Path
 
-ADDRESS = re.compile(r"/vsi\w+/|[A-Za-z][\w+.-]+:|[<{]")
+ADDRESS = re.compile(r"/vsi\w+(?:/|$)|[A-Za-z][\w+.-]+:|[<{]")
 """Beginning of names that GDAL takes for something else than a file of that name: ``/vsicurl/``, ``https:/``,
 ``NETCDF:``, ``SENTINEL2_L2A:``; a drive of Windows has one letter. Text of XML or JSON is taken for the file itself."""
 
 ONLY_LOCAL = "only local files are taken, by the path of the file or archive itself: download it first"
 """Why such a name is refused, as the end of a sentence."""
+
+EMPTY = "it is empty"
+"""Why an empty file is none, as the end of a sentence."""
 
 FILE_KINDS = {
     stat.S_IFIFO: "a pipe",
@@ -37,12 +41,38 @@ def why_not_there(path: Path) -> str:
     return ""
 
 
-def why_no_file(path: Path) -> str:
-    """Tell why a path is no file that can be read to its end, as the end of a sentence; empty where it is one."""
+def why_no_file(path: Path, *, may_be_empty: bool = False) -> str:
+    """Tell why a path is no file that can be read to its end, as the end of a sentence; empty where it is one.
+
+    An empty file is none: in ``/proc`` it may block, as a pipe does.
+    """
     if reason := why_not_there(path):
         return reason
-    kind = stat.S_IFMT(path.stat().st_mode)
-    return "" if kind == stat.S_IFREG else f"it is {FILE_KINDS.get(kind, 'something else')}, and only files are read"
+    status = path.stat()
+    kind = stat.S_IFMT(status.st_mode)
+    if kind == stat.S_IFREG:
+        return "" if status.st_size or may_be_empty else EMPTY
+    return f"it is {FILE_KINDS.get(kind, 'something else')}, and only files are read"
+
+
+def read_text(path: Path, encoding: str = "utf-8") -> str:
+    """Read the text of a file that a user names; an empty one gives none.
+
+    Raises:
+        OSError: it is not there, is no file (a pipe blocks, a device may have no end), or cannot be read.
+        UnicodeDecodeError: it is not of that encoding.
+    """
+    reason = why_no_file(path)
+    if reason == EMPTY:
+        return ""
+    if reason:
+        raise OSError(reason)
+    return path.read_text(encoding=encoding)
+
+
+def real_path(path: Path) -> Path:
+    """Follow all links of a path; where they lead in a circle, as far as they lead. ``resolve`` raises there."""
+    return Path(os.path.realpath(path))
 
 
 def _absence(path: Path, error: OSError) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from sentinel_match.products.files import real_path
 from sentinel_match.products.tiling import TILE_PATTERN
 
 if TYPE_CHECKING:
@@ -285,7 +286,7 @@ class AcquisitionName:
 
 def identity_of(folder: Path, stem: str) -> AcquisitionName:
     """Read an acquisition's name, the folder's where it has none of its own; a date may be in either."""
-    place = folder.resolve()
+    place = real_path(folder)
     daily = _DAILY_FOLDERS.search(place.as_posix())
     named = re.sub(r"\.zip$", "", place.name, flags=re.I)
     name, texts = stem or named, (stem, named)

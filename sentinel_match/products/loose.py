@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sentinel_match.errors import BrokenProduct, NotAProduct
 from sentinel_match.geometry.footprint import Footprint
 from sentinel_match.products.archive import what_it_is_instead
+from sentinel_match.products.files import real_path
 from sentinel_match.products.header import read_header
 from sentinel_match.products.layers import (
     COLOUR,
@@ -69,7 +70,7 @@ def read_loose(path: Path) -> Scene:
     layer = layer_of(path)
     match = SENTINEL2.fullmatch(path.stem)
     named = layer if layer and layer.kind == "band" and layer.product != COLOUR else None
-    day = "" if taken(path.stem) else day_above(path.resolve())
+    day = "" if taken(path.stem) else day_above(real_path(path))
     bare = named is not None and not named.stem  # B04.tif exists in every folder
     footprint, notes = footprint_of(header.geobox)
     return Scene(

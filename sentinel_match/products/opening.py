@@ -205,7 +205,7 @@ def _check_beside(path: Path) -> None:
             continue
         if beside.is_dir() or not os.access(beside, os.R_OK):  # nor does GDAL read it
             continue
-        if reason := why_no_file(beside):
+        if reason := why_no_file(beside, may_be_empty=True):
             raise RefusedRaster(f"of {beside.name} beside it, which GDAL would read too, {reason}")
         if follows:
             with beside.open("rb") as stream:

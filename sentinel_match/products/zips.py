@@ -6,10 +6,16 @@ import re
 import zipfile
 from pathlib import Path
 
+from sentinel_match.products.files import real_path
+
 GDAL_PACKINGS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 
 PACKINGS = {9: "deflate64", zipfile.ZIP_BZIP2: "bzip2", zipfile.ZIP_LZMA: "LZMA", 93: "zstd", 95: "xz", 98: "PPMd"}
 """What a zip's members may be packed by, besides deflate (APPNOTE.TXT, 4.4.5)."""
+
+
+MOST_END = 22 + 2**16
+"""Most bytes after which the end of a zip begins: its record, and a comment."""
 
 
 def open_zip(path: Path) -> zipfile.ZipFile:
@@ -25,6 +31,15 @@ def open_zip(path: Path) -> zipfile.ZipFile:
     return opened
 
 
+def is_last_part(path: Path) -> bool:
+    """Tell whether a zip was split and this is its last part: its end counts disks from 0 (APPNOTE.TXT, 4.3.16)."""
+    with path.open("rb") as stream:
+        stream.seek(max(0, path.stat().st_size - MOST_END))
+        tail = stream.read(MOST_END)
+    end = tail.rfind(b"PK\5\6")
+    return end >= 0 and tail[end + 4 : end + 6] not in {b"\0\0", b"\xff\xff", b""}
+
+
 def packing(info: zipfile.ZipInfo) -> str:
     """Name what a member is packed by."""
     return PACKINGS.get(info.compress_type, f"method {info.compress_type}")
@@ -35,13 +50,13 @@ def gdal_path(path: Path, member: str) -> str:
 
     The braces let a zip have any suffix (a ``.SAFE`` that is a zip), but GDAL counts those of the path itself, too.
     """
-    place = path.resolve().as_posix()
+    place = real_path(path).as_posix()
     return f"/vsizip/{{{place}}}/{member}" if _balanced(place) else f"/vsizip/{place}/{member}"
 
 
 def why_gdal_cannot_find(path: Path) -> str:
     """Tell why GDAL finds no member of a zip at this path, as the end of a sentence; empty where it does."""
-    place = path.resolve().as_posix()
+    place = real_path(path).as_posix()
     if _balanced(place) or place.lower().endswith(".zip"):
         return ""
     return "GDAL finds no zip by a path with a brace alone and another suffix than .zip: rename it to end in .zip"

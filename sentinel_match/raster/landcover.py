@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import logging
 import re
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from rasterio.enums import Resampling
 
 from sentinel_match.errors import BadClasses, DamagedImage
 from sentinel_match.geometry.grids import ground_resolution
+from sentinel_match.products.files import read_text
 from sentinel_match.products.header import read_header
 from sentinel_match.products.scene import Asset
 from sentinel_match.raster.flags import Reason
@@ -181,8 +183,8 @@ def read_table(path: Path) -> dict[int, Class]:
         BadClasses: it cannot be read, a line is no such pair, or a code comes twice.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = [[cell.strip() for cell in line] for line in csv.reader(file) if any(cell.strip() for cell in line)]
+        rows = csv.reader(io.StringIO(read_text(path, "utf-8-sig")))
+        lines = [[cell.strip() for cell in line] for line in rows if any(cell.strip() for cell in line)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BadClasses(path, f"it is no CSV table ({in_words(error)})") from error
     if lines and [cell.lower() for cell in lines[0]] == ["code", "class"]:

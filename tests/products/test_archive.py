@@ -284,6 +284,42 @@ def test_other_archives_are_named_by_what_they_are(name: str, data: bytes, kind:
     assert f"it is {kind}, which is not read in place: unpack it" in sentence(tmp_path / name)
 
 
+def split(path: Path, product: Path) -> bytes:
+    """Zip a product as the last of two disks, as ``zip -s`` does."""
+    whole = bytearray(repacked(product, path).read_bytes())
+    end = whole.rindex(b"PK\5\6")
+    whole[end + 4 : end + 8] = b"\1\0\1\0"
+    path.write_bytes(whole)
+    return bytes(whole)
+
+
+def test_parts_of_a_split_zip_are_named_as_such(product: Path, tmp_path: Path) -> None:
+    whole = split(tmp_path / "x.zip", product)
+    assert "it is a part of a zip that was split: put its parts together (`zip -s 0" in sentence(tmp_path / "x.zip")
+    for name, data, said in (
+        ("first/x.zip.001", whole[:500], "it is a part of a zip that was split"),
+        ("last/x.zip", whole[500:], "it is a zip that begins otherwise (the last part of one that was split"),
+        ("program/x.zip", b"MZ" + whole, "or a program that unpacks itself), which is not read in place: unpack it"),
+    ):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(data)
+        assert said in sentence(tmp_path / name)
+
+
+def test_an_image_under_the_name_of_a_zip_is_an_image(product: Path, tmp_path: Path) -> None:
+    (band,) = product.rglob("*_B04_10m.jp2")
+    for name in ("x.zip", "y.SAFE"):
+        (tmp_path / name).write_bytes(band.read_bytes())
+    assert ["x", "y"] == [scene.id for scene in find_scenes(tmp_path).scenes]
+
+
+@pytest.mark.parametrize("suffix", ["part", "crdownload", "incomplete"])
+def test_a_broken_download_is_not_passed_over(suffix: str, product: Path, tmp_path: Path) -> None:
+    path = repacked(product, tmp_path / f"x.zip.{suffix}")
+    path.write_bytes(path.read_bytes()[:900])
+    assert "the archive is incomplete: download it again" in sentence(path)
+
+
 def test_an_error_page_under_the_name_of_a_tar_is_a_web_page(tmp_path: Path) -> None:
     (tmp_path / "x.tar.gz").write_text("<html>")
     assert "it is a web page" in sentence(tmp_path / "x.tar.gz")

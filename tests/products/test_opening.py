@@ -15,14 +15,18 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from click.testing import CliRunner
 from odc.geo.geobox import GeoBox
 
 import sentinel_match
-from sentinel_match.errors import BadClasses, BadMask, SentinelMatchError
+from sentinel_match.cli import main
+from sentinel_match.errors import BadClasses, BadList, BadMask, SentinelMatchError
+from sentinel_match.evaluate.listing import read_list
+from sentinel_match.evaluate.pose import read_pose_pairs
 from sentinel_match.products.catalogue import find_scenes, read_scene
 from sentinel_match.products.opening import RefusedRaster, open_raster
 from sentinel_match.products.scene import Scene
-from sentinel_match.raster.landcover import ClassMap, classify
+from sentinel_match.raster.landcover import ClassMap, classify, read_table
 from sentinel_match.raster.masks import Masking, reasons
 from sentinel_match.raster.raster import read
 
@@ -154,6 +158,45 @@ def test_what_is_no_file_is_neither_read_nor_waited_for(
                 Masking(user=named).recipe  # noqa: B018
             with pytest.raises(BadClasses, match=f"it is {kind}"):
                 classify(SCENE, GRID, ClassMap(named))
+
+
+@pytest.mark.unix("needs a right to make links")
+def test_links_in_a_circle_end_no_listing(tmp_path: Path) -> None:
+    tif(tmp_path / "good.tif")
+    (tmp_path / "a.tif").symlink_to("b.tif")
+    (tmp_path / "b.tif").symlink_to("a.tif")
+    (tmp_path / "itself").symlink_to(tmp_path)
+    catalogue = find_scenes(tmp_path)
+    assert ["good"] == [scene.id for scene in catalogue.scenes]
+    assert ["a.tif", "b.tif"] == [refused.path.name for refused in catalogue.refused]
+    assert all("it is a link that leads nowhere" in str(refused.error) for refused in catalogue.refused)
+
+
+@pytest.mark.unix("has no such files")
+def test_what_has_no_size_is_not_read(tmp_path: Path) -> None:
+    if not Path("/proc/self/mem").exists():
+        pytest.skip("no /proc")
+    (tmp_path / "a.tif").symlink_to("/proc/self/mem")
+    (tmp_path / "b.zip").symlink_to("/proc/self/mem")
+    assert all("it is empty" in said for said in refusals(tmp_path))
+    with pytest.raises(BadMask, match="it is empty"):
+        reasons(SCENE, GRID, Masking(user=tmp_path / "a.tif"))
+
+
+@pytest.mark.unix("has no such files")
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_no_text_is_waited_for(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    for reader, error in ((read_table, BadClasses), (read_list, BadList), (read_pose_pairs, BadList)):
+        with pytest.raises(error, match=f"it is a {kind}, and only files are read"):
+            reader(path)
+    answer = CliRunner().invoke(main, ["--config", str(path), "scenes", str(tmp_path)])
+    assert 2 == answer.exit_code
+    assert "and only files are read" in " ".join(answer.output.split())
 
 
 @pytest.mark.unix("has no such files")
