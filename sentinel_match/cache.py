@@ -262,10 +262,12 @@ def _discard(path: Path) -> bool:
 
 
 def _whole(path: Path) -> bool:
-    """Check whether an entry is there with every file as it was made."""
+    """Check whether an entry is there with every file as it was made, and under the name of its own recipe."""
     try:
         content = json.loads((path / MARK).read_text(encoding="utf-8"))
         sizes, checksums = content["files"], content["checksums"]
+        if digest(content["recipe"]) != path.name:  # an entry that was moved, by whatever restored the cache
+            return False
         return all((path / name).stat().st_size == size for name, size in sizes.items()) and all(
             _checksum(path / name) == checksums[name] for name in sizes
         )
@@ -274,7 +276,10 @@ def _whole(path: Path) -> bool:
 
 
 def _checksum(path: Path) -> int:
-    """Compute the CRC-32 of a file, piece by piece: 2.4 GB/s, where the hashes of cryptography do 0.6."""
+    """Compute the CRC-32 of a file, piece by piece, where the hashes of cryptography take four times as long.
+
+    Reading an entry of 10980 x 10980 pixels whole costs 0.1 s of a core, so that no part of it needs one of its own.
+    """
     checksum, piece = 0, bytearray(CHECKED_BYTES)
     with path.open("rb", buffering=0) as file:
         while length := file.readinto(piece):

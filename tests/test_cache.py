@@ -176,6 +176,21 @@ def test_an_entry_damaged_in_any_of_its_files_is_made_again(
     assert [path.name] == [other.name for other in path.parent.iterdir()]
 
 
+def test_entries_that_have_changed_places_are_made_again(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    one, other = (cache.folder({"kind": "scene", "k": k}, lambda folder, k=k: number(folder, k)) for k in (1, 2))
+    one.rename(tmp_path / "aside")
+    other.rename(one)
+    (tmp_path / "aside").rename(other)
+    for k in (1, 2):
+        entry = cache.folder({"kind": "scene", "k": k}, lambda folder, k=k: number(folder, k))
+        assert str(k) == (entry / "number").read_text()
+
+
+def number(folder: Path, k: int) -> None:
+    (folder / "number").write_text(str(k))
+
+
 def test_an_entry_without_checksums_was_made_by_an_earlier_version_and_is_made_again(tmp_path: Path) -> None:
     cache, calls = Cache(tmp_path), []
     path = cache.folder({"kind": "scene"}, kilobyte)
