@@ -40,6 +40,9 @@ TOUCHING_M = 10.0
 EQUAL_AREA = "+proj=cea +ellps=WGS84 +units=km +over"
 """A plane of true areas on the whole ellipsoid; ``+over`` lets longitudes run on past 180."""
 
+ZERO_DEGREES = 2.0
+"""By how much the way through a position gets longer with each of its coordinates that is zero, as heights are."""
+
 LONGEST_AROUND_KM = 15_000.0
 """Kilometres around the longest believable footprint: a whole datastrip of an old multi-granule product."""
 
@@ -212,6 +215,7 @@ def _positions(numbers: list[float]) -> list[tuple[float, float]]:
     A zero may also be a latitude on the equator (tile T43MDV). The wrong reading swaps latitudes and longitudes from
     there on and leaps over the globe, so of all readings the one with the shortest way is right: dynamic programming
     over the index at which a position starts. The antimeridian needs no care: 180 degrees are never read as a latitude.
+    Around 0° N 0° E no reading leaps, so there a zero that is read as a coordinate lengthens the way.
     """
     at = {start: (lat, lon) for start, (lat, lon) in enumerate(pairwise(numbers)) if abs(lat) <= 90 and abs(lon) <= 180}
     # For each start: degrees travelled up to the position there, and where the position before starts.
@@ -220,6 +224,7 @@ def _positions(numbers: list[float]) -> list[tuple[float, float]]:
         for previous in (start - 2, start - 3):
             if previous in routes and (previous == start - 2 or numbers[start - 1] == 0):
                 leap = max(abs(position[0] - at[previous][0]), abs(position[1] - at[previous][1]))
+                leap += ZERO_DEGREES * position.count(0)
                 routes[start] = min((routes[previous][0] + leap, previous), routes.get(start, (inf, -1)))
     ends = {len(numbers) - 2, len(numbers) - 3 if numbers[-1:] == [0] else -1} & routes.keys()
     end = min(ends, key=routes.__getitem__, default=-1)

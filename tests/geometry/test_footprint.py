@@ -244,6 +244,18 @@ def test_two_three_and_mixed_dimensions_give_the_same_footprint(
     assert flat == mixed
 
 
+def test_heights_at_0_north_0_east_are_no_coordinates() -> None:
+    tile = grid(32731, 100_000, 10_000_000)
+    ring = np.array(
+        [[-0.49617983, 0.39285483], [-0.07864404, 0.16640463], [-0.04497632, -0.30479659], [-0.49617983, 0.39285483]]
+    )
+    footprints = [
+        Footprint.from_positions(spelled(ring, heights), tile)[0]
+        for heights in ([False] * 4, [True] * 4, [True, False, True, False], [False, True, True, False])
+    ]
+    assert all(footprint == footprints[0] for footprint in footprints)
+
+
 @given(rings())
 def test_the_ring_is_read_the_same_without_a_tile(tile_ring: tuple[GeoBox, np.ndarray]) -> None:
     tile, ring = tile_ring
