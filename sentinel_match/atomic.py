@@ -26,6 +26,16 @@ LATER = 2.0
 """Seconds after a result was made from which a file in it was changed by somebody else."""
 
 
+def why_unnamable(path: Path) -> str:
+    """Tell why no result could name a path, nor GDAL open it, as the end of a sentence; empty where they can."""
+    try:
+        str(path.absolute()).encode("utf-8")
+    except UnicodeEncodeError as error:
+        at = "its name" if error.end > len(str(path.absolute())) - len(path.name) else "the name of a folder above it"
+        return f"{at} is not UTF-8, so no result could say it; rename it"
+    return ""
+
+
 @contextlib.contextmanager
 def whole(path: Path | str) -> Iterator[Path]:
     """Yield a temporary name beside ``path`` to write to; it is renamed when the block ends well, removed when not.
@@ -34,6 +44,8 @@ def whole(path: Path | str) -> Iterator[Path]:
         OutputError: the disk is full, the folder cannot be written, …
     """
     path, temporary = Path(path), None
+    if reason := why_unnamable(path):
+        raise OutputError(path, reason)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         sweep(path.parent)
@@ -65,6 +77,8 @@ def whole_folder(path: Path, mark: str, size: int) -> Iterator[Path]:
     Raises:
         OutputError: the folder is somebody else's, cannot be made, or the disk is full.
     """
+    if reason := why_unnamable(path):
+        raise OutputError(path, reason)
     if path.exists() and not (path.is_dir() and ((path / mark).exists() or not any(path.iterdir()))):
         raise OutputError(path, f"it is there already and is no folder with a {mark} in it: choose another name")
     folder = None

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from sentinel_match.cli import options
+from sentinel_match.cli.paths import NamedPath
 
 
 @click.command()
@@ -16,7 +17,7 @@ from sentinel_match.cli import options
     "-o",
     "--output",
     required=True,
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=NamedPath(dir_okay=False, path_type=Path),
     help=".tif (cloud-optimised GeoTIFF), .png or .jpg, all with georeference.",
 )
 @click.option("--band", help="Band (default: B04, else the first there is).")

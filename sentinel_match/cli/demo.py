@@ -8,11 +8,12 @@ from typing import Any
 import click
 
 from sentinel_match.cli import options, terminal
+from sentinel_match.cli.paths import NamedPath
 from sentinel_match.cli.progress import show_progress
 
 
 @click.command()
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("folder", type=NamedPath(file_okay=False, path_type=Path))
 @options.cache_options
 @click.pass_context
 def demo(ctx: click.Context, /, folder: Path, **values: Any) -> None:

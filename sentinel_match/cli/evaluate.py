@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from sentinel_match.cli import options
+from sentinel_match.cli.paths import LocalPath, NamedPath
 from sentinel_match.cli.progress import show_progress
 from sentinel_match.cli.tables import print_table
 from sentinel_match.matchers import DEFAULT
@@ -52,9 +53,9 @@ class EvaluateOptions:
 
 
 @click.command()
-@click.argument("sources", nargs=-1, type=options.LocalPath(path_type=Path))
+@click.argument("sources", nargs=-1, type=LocalPath(path_type=Path))
 @click.option(
-    "-o", "--output", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of results."
+    "-o", "--output", required=True, type=NamedPath(file_okay=False, path_type=Path), help="Folder of results."
 )
 @click.option(
     "--method",
@@ -67,13 +68,13 @@ class EvaluateOptions:
 )
 @click.option(
     "--poses",
-    type=options.LocalPath(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False, path_type=Path),
     help="Instead of SOURCES, pairs of photographs with their cameras, 38 fields a line as SuperGlue has them: "
     "two names, the quarter turns that set each upright, K0, K1, T_0to1.",
 )
 @click.option(
     "--input-dir",
-    type=options.LocalPath(file_okay=False, path_type=Path),
+    type=LocalPath(file_okay=False, path_type=Path),
     help="With --poses: where the names are (default: beside the file).",
 )
 @click.option(

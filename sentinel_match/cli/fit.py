@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sentinel_match.cli import options
+from sentinel_match.cli.paths import LocalPath
 
 if TYPE_CHECKING:
     from sentinel_match.accuracy.requirement import Requirement
@@ -21,7 +22,7 @@ def _mapped(_ctx: click.Context, _param: click.Parameter, text: str | None) -> d
 
 
 @click.command()
-@click.argument("edited", type=options.LocalPath(dir_okay=False, path_type=Path))
+@click.argument("edited", type=LocalPath(dir_okay=False, path_type=Path))
 @options.outputs
 @click.option(
     "--columns",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from sentinel_match.cli.paths import NamedPath
 from sentinel_match.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -52,15 +53,15 @@ class _Outcome:
 @click.command()
 @click.argument("names", nargs=-1, metavar="[LEFT RIGHT]", type=click.Path(path_type=Path))
 @click.option(
-    "-o", "--output", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of results."
+    "-o", "--output", required=True, type=NamedPath(file_okay=False, path_type=Path), help="Folder of results."
 )
 @click.option(
     "--pairs",
     "listing",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=NamedPath(exists=True, dir_okay=False, path_type=Path),
     help="Two names a line, separated by blanks or a comma, then the quarter turns that set each upright, if any.",
 )
-@click.option("--input-dir", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Where the names are.")
+@click.option("--input-dir", type=NamedPath(exists=True, file_okay=False, path_type=Path), help="Where the names are.")
 @click.option(
     "--indexes-of-images", nargs=2, type=int, help="Two of the images of --input-dir, counted from 0 in order of name."
 )

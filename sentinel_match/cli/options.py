@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from sentinel_match.cli.paths import LocalPath, NamedPath
 from sentinel_match.geometry.kinds import KINDS
 
 if TYPE_CHECKING:
@@ -24,18 +25,6 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound="Callable[..., Any]")
 
 METRES = click.FloatRange(0.01, 10_000)
-
-
-class LocalPath(click.Path):
-    """A path that exists on this machine; an address is told so in the words used everywhere."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Check a path."""
-        from sentinel_match.products.files import why_not_there
-
-        if reason := why_not_there(Path(value)):
-            self.fail(f"{value}: {reason}", param, ctx)
-        return super().convert(value, param, ctx)
 
 
 def _required(_ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]) -> tuple[Requirement, ...]:
@@ -63,7 +52,7 @@ outputs = click.option(
     "outputs",
     required=True,
     multiple=True,
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=NamedPath(dir_okay=False, path_type=Path),
     help="What to write, by suffix: .geojson, .geojsonl, .gpkg, .fgb, .csv, .points (QGIS Georeferencer), .vrt (GDAL); "
     "again for more.",
 )
@@ -91,14 +80,14 @@ cache_options = together(
     click.option(
         "--cache",
         "cache_folder",
-        type=click.Path(file_okay=False, path_type=Path),
+        type=NamedPath(file_okay=False, path_type=Path),
         help="Folder where work on single scenes is kept (default: the user's cache, or SENTINEL_MATCH_CACHE).",
     ),
     click.option("--cache-limit", default=20.0, show_default=True, help="Gigabytes the cache may take."),
 )
 
 mask_options = together(
-    click.option("--mask", type=click.Path(path_type=Path), help="Raster (non-zero) or polygons to exclude, any CRS."),
+    click.option("--mask", type=NamedPath(path_type=Path), help="Raster (non-zero) or polygons to exclude, any CRS."),
     click.option(
         "--dilate",
         type=click.FloatRange(0, 10_000),
@@ -166,7 +155,7 @@ match_options = together(
     click.option(
         "--classes",
         multiple=True,
-        type=click.Path(path_type=Path),
+        type=NamedPath(path_type=Path),
         help="Raster of land cover classes (default: a product's own SCL); twice: the left's and the right's.",
     ),
     click.option("--class-table", help="What its codes mean: scl, worldcover, or a CSV of code,class."),

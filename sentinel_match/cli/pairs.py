@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from sentinel_match.cli import options
+from sentinel_match.cli.paths import NamedPath
 from sentinel_match.cli.tables import print_table
 from sentinel_match.wording import counted
 
@@ -15,7 +16,7 @@ from sentinel_match.wording import counted
 @click.command()
 @options.archives
 @options.as_json
-@click.option("--geojson", type=click.Path(dir_okay=False, path_type=Path), help="Write the overlaps here.")
+@click.option("--geojson", type=NamedPath(dir_okay=False, path_type=Path), help="Write the overlaps here.")
 @click.option("--refused", "show_refused", is_flag=True, help="List every refused pair too, not only how many.")
 @options.filter_options
 @click.pass_context

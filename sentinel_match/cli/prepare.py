@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sentinel_match.cli import options
+from sentinel_match.cli.paths import NamedPath
 from sentinel_match.cli.progress import show_progress
 from sentinel_match.cli.tables import print_table
 
@@ -20,9 +21,13 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, metavar="[LEFT RIGHT] TIES", type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, required=True, metavar="[LEFT RIGHT] TIES", type=NamedPath(path_type=Path))
 @click.option(
-    "-o", "--output", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the stack."
+    "-o",
+    "--output",
+    required=True,
+    type=NamedPath(file_okay=False, path_type=Path),
+    help="Folder of the stack.",
 )
 @click.option("--bands", help="With commas: bands, indices (NDVI) (default: all spectral bands that both have).")
 @click.option(
@@ -47,7 +52,7 @@ if TYPE_CHECKING:
 @click.option(
     "--chip-size", type=click.IntRange(16, 10_980), default=256, show_default=True, help="Side of a chip in pixels."
 )
-@click.option("--mask", type=click.Path(path_type=Path), help="Raster (non-zero) or polygons to exclude, any CRS.")
+@click.option("--mask", type=NamedPath(path_type=Path), help="Raster (non-zero) or polygons to exclude, any CRS.")
 @click.option(
     "--dilate",
     type=click.FloatRange(0, 10_000),

@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 
 from sentinel_match.cli import options, terminal
+from sentinel_match.cli.paths import NamedPath
 
 
 @click.command()
-@click.argument("output", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("output", type=NamedPath(exists=True, file_okay=False, path_type=Path))
 @options.as_json
 @click.pass_context
 def report(ctx: click.Context, /, output: Path, as_json: bool) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sentinel_match.cli import options, terminal
+from sentinel_match.cli.paths import NamedPath
 from sentinel_match.cli.progress import show_progress
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 @click.command()
 @options.archives
 @click.option(
-    "-o", "--output", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of results."
+    "-o", "--output", required=True, type=NamedPath(file_okay=False, path_type=Path), help="Folder of results."
 )
 @click.option("--no-geopackage", is_flag=True, help="Write no tiepoints.gpkg.")
 @options.as_json

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from sentinel_match.cli import options
+from sentinel_match.cli.paths import NamedPath
 from sentinel_match.cli.tables import print_table
 from sentinel_match.wording import counted
 
@@ -14,7 +15,7 @@ from sentinel_match.wording import counted
 @click.command()
 @options.archives
 @options.as_json
-@click.option("--geojson", type=click.Path(dir_okay=False, path_type=Path), help="Write the footprints here.")
+@click.option("--geojson", type=NamedPath(dir_okay=False, path_type=Path), help="Write the footprints here.")
 @click.pass_context
 def scenes(ctx: click.Context, /, archives: tuple[Path, ...], as_json: bool, geojson: Path | None) -> None:
     """List what is in these archives: level, tile, date, orbit, cloud, footprint.

@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from sentinel_match.cli import options
+from sentinel_match.cli.paths import NamedPath
 from sentinel_match.cli.progress import show_progress
 from sentinel_match.cli.tables import print_table
 
@@ -53,7 +54,11 @@ class TrainOptions:
 @click.command()
 @options.archives
 @click.option(
-    "-o", "--output", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the network."
+    "-o",
+    "--output",
+    required=True,
+    type=NamedPath(file_okay=False, path_type=Path),
+    help="Folder of the network.",
 )
 @click.option(
     "--network", type=click.Choice(NETWORK_NAMES), default="evergreen", show_default=True, help="What to train."
@@ -66,7 +71,7 @@ class TrainOptions:
 )
 @click.option(
     "--keypoints",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=NamedPath(dir_okay=False, path_type=Path),
     help="SuperPoint whose keypoints lightglue and superglue learn to assign (default: shipped).",
 )
 @click.option("--steps", type=click.IntRange(1), help="Batches to learn from [default: 1000; 2000 but for evergreen].")

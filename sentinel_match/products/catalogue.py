@@ -13,6 +13,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sentinel_match.atomic import why_unnamable
 from sentinel_match.errors import BrokenProduct, NotAProduct, SentinelMatchError
 from sentinel_match.products.archive import (
     PACKED,
@@ -170,7 +171,7 @@ def printable(path: Path) -> str:
 def _unprintable(source: Path) -> Refused:
     """Refuse a name that none of our files, and no GDAL, could hold."""
     path = Path(printable(source))
-    return Refused(path, BrokenProduct(path, "its name is not UTF-8, so no result could say it; rename it"))
+    return Refused(path, BrokenProduct(path, why_unnamable(source)))
 
 
 def _read_all(paths: Iterable[Path]) -> tuple[list[Scene], list[Refused]]:
@@ -180,9 +181,9 @@ def _read_all(paths: Iterable[Path]) -> tuple[list[Scene], list[Refused]]:
     named: set[Path] = set()
     for path in map(Path, paths):
         try:
-            here = list(_sources(path, set())) if printable(path) == str(path) else [path]
-            refused += [_unprintable(source) for source in here if printable(source) != str(source)]
-            if here and not (here := [source for source in here if printable(source) == str(source)]):
+            here = [path] if why_unnamable(path) else list(_sources(path, set()))
+            refused += [_unprintable(source) for source in here if why_unnamable(source)]
+            if here and not (here := [source for source in here if not why_unnamable(source)]):
                 continue
             if not any(source == path or not is_passed_over(source) for source in here):
                 raise NotAProduct(path, what_folder_it_is(path))

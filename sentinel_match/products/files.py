@@ -11,6 +11,8 @@ import stat
 from os import PathLike
 from pathlib import Path
 
+from sentinel_match.atomic import why_unnamable
+
 ADDRESS = re.compile(r"/vsi\w+(?:/|$)|[A-Za-z][\w+.-]+:|[<{]")
 """Beginning of names that GDAL takes for something else than a file of that name: ``/vsicurl/``, ``https:/``,
 ``NETCDF:``, ``SENTINEL2_L2A:``; a drive of Windows has one letter. Text of XML or JSON is taken for the file itself."""
@@ -31,14 +33,14 @@ FILE_KINDS = {
 
 
 def why_not_there(path: Path) -> str:
-    """Tell why there is nothing at a path, as the end of a sentence; empty where there is something."""
+    """Tell why there is nothing at a path that results can name, as the end of a sentence; empty where there is."""
     try:
         path.stat()
     except OSError as error:
         return _absence(path, error)
     except ValueError:  # a zero byte in the name
         return "no file can have such a name"
-    return ""
+    return why_unnamable(path)
 
 
 def why_no_file(path: Path, *, may_be_empty: bool = False) -> str:

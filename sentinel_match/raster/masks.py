@@ -353,7 +353,7 @@ def _user_polygons(path: Path, geobox: GeoBox) -> NDArray[np.bool_]:
     try:
         with reading_vectors():
             meta, _, wkb, _ = pyogrio.raw.read(path, columns=[])
-    except DataSourceError as error:
+    except (DataSourceError, UnicodeEncodeError) as error:
         raise BadMask(path, f"it is neither a raster nor polygons ({in_words(error)})") from error
     if meta["crs"] is None:
         raise BadMask(path, "it has no CRS, so its polygons cannot be laid on the image")

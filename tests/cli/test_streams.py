@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,9 @@ import rasterio
 from affine import Affine
 from click.testing import CliRunner
 
+from sentinel_match import atomic
 from sentinel_match.cli import main, progress
+from sentinel_match.errors import OutputError
 
 pytestmark = pytest.mark.unix("has other streams, and no shell of this kind")
 
@@ -102,6 +105,61 @@ def test_a_name_that_is_not_utf8_is_said_to_be_that(tmp_path: Path) -> None:
     assert r"caf\xe9.tif cannot be read: its name is not UTF-8" in done.stderr
     assert "rename it" in done.stderr
     assert "good.tif" in done.stdout
+
+
+UNNAMABLE = [
+    "match IMAGE IMAGE -o BAD.geojson",
+    "match IMAGE IMAGE -o BADDIR/a.gpkg",
+    "match IMAGE IMAGE -o a.geojson --mask BAD.tif",
+    "match IMAGE IMAGE -o a.geojson --classes BAD.tif --class-table scl",
+    "match IMAGE IMAGE -o a.geojson --cache BADDIR",
+    "fit BAD.csv -o a.geojson --crs EPSG:32633",
+    "fit GOOD.csv -o BAD.gpkg --crs EPSG:32633",
+    "prepare BAD.csv -o stack",
+    "prepare GOOD.csv -o BADDIR",
+    "run IMAGE -o BADDIR",
+    "report BADDIR",
+    "chip BAD.tif -o a.png",
+    "chip IMAGE -o BAD.png",
+    "images IMAGE IMAGE -o BADDIR",
+    "demo BADDIR",
+]
+
+
+@pytest.mark.parametrize("words", UNNAMABLE)
+def test_a_name_that_is_not_utf8_is_one_sentence_wherever_it_stands(
+    image: Path, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = os.fsdecode(b"caf\xe9")
+    try:
+        (tmp_path / bad).mkdir()
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    rows = "".join(f"{k},{k},{k + 1},{k}\n" for k in range(0, 8000, 1000))
+    for name in (f"{bad}.csv", "good.csv"):
+        (tmp_path / name).write_text("left_x,left_y,right_x,right_y\n" + rows)
+    shutil.copy(image, tmp_path / f"{bad}.tif")
+    monkeypatch.chdir(tmp_path)
+    named = {"IMAGE": str(image), "BADDIR": bad, "BAD": bad, "GOOD": "good"}
+    for name, path in named.items():
+        words = words.replace(name, path)
+    done = shell(words, "%")
+    assert done.returncode in {1, 2}, done.stderr
+    assert "is not UTF-8, so no result could say it; rename it" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_results_in_a_folder_that_is_not_utf8_are_one_sentence(image: Path, tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    with pytest.raises(OutputError, match="the name of a folder above it is not UTF-8"), atomic.whole(folder / "a.csv"):
+        pass
+    done = shell(f"match {image} {image} -o a.gpkg", f"cd {folder} && %")
+    assert "the name of a folder above it is not UTF-8" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_quiet_and_verbose_may_stand_after_the_command(image: Path, tmp_path: Path) -> None:

@@ -246,9 +246,12 @@ def test_two_three_and_mixed_dimensions_give_the_same_footprint(
 
 def test_heights_at_0_north_0_east_are_no_coordinates() -> None:
     tile = grid(32731, 100_000, 10_000_000)
-    ring = np.array(
-        [[-0.49617983, 0.39285483], [-0.07864404, 0.16640463], [-0.04497632, -0.30479659], [-0.49617983, 0.39285483]]
-    )
+    ring = np.array([
+        [-0.49617983, 0.39285483],
+        [-0.07864404, 0.16640463],
+        [-0.04497632, -0.30479659],
+        [-0.49617983, 0.39285483],
+    ])
     footprints = [
         Footprint.from_positions(spelled(ring, heights), tile)[0]
         for heights in ([False] * 4, [True] * 4, [True, False, True, False], [False, True, True, False])
