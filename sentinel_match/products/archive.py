@@ -55,6 +55,7 @@ PACKED_HEADS = {
 
 JOIN = "zip -s 0 x.zip --out whole.zip"
 """What makes one zip of those that ``zip`` has split."""
+NOTHING = "the file is empty, download it again"
 UNPACK = "unpack it, and use the folder that comes out of it"
 
 IMAGE_MEMBER = re.compile(r".+\.(?:jp2|tiff?)", re.IGNORECASE)
@@ -153,7 +154,7 @@ def what_it_is_instead(path: Path) -> str:
         return f"it is {kind}, which is not read in place: {UNPACK}"
     head = _head(path).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not head:
-        return f"{EMPTY}, download it again"
+        return NOTHING
     if head.startswith((b"<!doctype", b"<html", b"<?xml", b"<error", b"{")):
         return "it is a web page or error message, likely of an expired download link, download it again"
     suffix = path.suffix.lower()
@@ -205,7 +206,7 @@ def _head(path: Path) -> bytes:
         NotAProduct: it is no file: a pipe, a device.
     """
     if reason := why_no_file(path):
-        raise NotAProduct(path, f"{reason}, download it again" if reason == EMPTY else reason)
+        raise NotAProduct(path, NOTHING if reason == EMPTY else reason)
     with path.open("rb") as stream:
         return stream.read(512)
 

@@ -178,7 +178,7 @@ def test_what_has_no_size_is_not_read(tmp_path: Path) -> None:
         pytest.skip("no /proc")
     (tmp_path / "a.tif").symlink_to("/proc/self/mem")
     (tmp_path / "b.zip").symlink_to("/proc/self/mem")
-    assert all("it is empty" in said for said in refusals(tmp_path))
+    assert all("the file is empty" in said for said in refusals(tmp_path))
     with pytest.raises(BadMask, match="it is empty"):
         reasons(SCENE, GRID, Masking(user=tmp_path / "a.tif"))
 
