@@ -110,6 +110,9 @@ def _main_file(archive: Archive, root: str, files: tuple[str, ...]) -> str:
     if mission := re.match(r"S([13-6])[A-D_]_", _folder(archive, root)):
         raise NotAProduct(archive.path, f"it is one of Sentinel-{mission[1]}")
     reason = f"its MTD_MSIL1C.xml or MTD_MSIL2A.xml is missing (only {listing(top)} is there): download it again"
+    folders = sorted({file.partition("/IMG_DATA/")[0] for file in files if "/IMG_DATA/" in file})
+    if folders and archive.zipped is None:
+        reason += f", or name the folder of its images, {archive.path / folders[0] / 'IMG_DATA'}"
     raise BrokenProduct(archive.path, reason)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import zipfile
 from typing import TYPE_CHECKING
@@ -267,6 +268,19 @@ def test_what_is_left_out_is_told(tmp_path: Path) -> None:
     assert any("NDVI.tiff" in note for note in browser.notes)
     assert any("SRE_B4.tif" in note for note in theia.notes)
     assert theia.band("B04").asset.name.endswith("FRE_B4.tif")
+
+
+def test_images_of_a_product_without_its_metadata_are_read_by_their_folder(tmp_path: Path) -> None:
+    product = tmp_path / "S2A_MSIL2A_20160608T101032_N0202_R022_T33UUU_20160608T101215.SAFE"
+    folder = product / "GRANULE" / "L2A_T33UUU_A005025_20160608T101215" / "IMG_DATA"
+    for name in ("R10m/T33UUU_20160608T101032_B04_10m.tif", "R20m/T33UUU_20160608T101032_B8A_20m.tif"):
+        image(folder / name)
+    with pytest.raises(
+        BrokenProduct, match="download it again, or name the folder of its images, " + re.escape(str(folder))
+    ):
+        read_scene(product)
+    scene = read_scene(folder)
+    assert ("T33UUU", ["B04", "B8A"]) == (scene.tile, [band.name for band in scene.bands])
 
 
 def test_one_damaged_file_is_refused_and_the_rest_of_its_acquisition_is_kept(tmp_path: Path) -> None:
