@@ -1,4 +1,4 @@
-"""The notebooks, cell by cell, on invented products; what they print is what their pages show."""
+"""The notebooks, each alone, cell by cell, on invented products; what they print is what their pages show, to 5 %."""
 
 from __future__ import annotations
 
@@ -20,6 +20,13 @@ def code_cells(path: Path) -> list[dict[str, Any]]:
 def without_figures(text: str) -> str:
     """Text with every number as one sign: the last digits are another machine's business."""
     return re.sub(r"[-+]?\d[\d.,]*", "#", " ".join(text.split()))
+
+
+def figures(text: str) -> list[float]:
+    """Every number of a text but seconds, which are those of the machine: at the ends of lines under ``CPU s``."""
+    head, cpu, rows = text.partition("CPU s\n")
+    text = head + re.sub(r" [\d.]+$", "", rows, flags=re.M) if cpu else text
+    return [float(number.replace(",", "")) for number in re.findall(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?!\w)", text)]
 
 
 def test_there_are_notebooks() -> None:
@@ -50,4 +57,6 @@ def test_a_notebook_runs_from_its_first_cell_to_its_last_and_prints_what_it_show
             repr(shown)
             getattr(shown, "_repr_html_", str)()
         printed = "".join("".join(o["text"]) for o in cell["outputs"] if o.get("name") == "stdout")
-        assert without_figures(printed) == without_figures(capsys.readouterr().out)
+        now = capsys.readouterr().out
+        assert without_figures(printed) == without_figures(now)
+        assert figures(printed) == pytest.approx(figures(now), rel=0.05, abs=0.06), f"{printed}\nis now\n{now}"
