@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import sentinel_match
 from sentinel_match import (
@@ -21,9 +22,11 @@ from sentinel_match import (
     Semantics,
     TiePoints,
 )
+from sentinel_match.cli import main
 from sentinel_match.errors import BadPoints, MissingBand, NotAProduct, OutputError, UnknownMatcher
 from sentinel_match.evaluate.protocol import parse_method
 from sentinel_match.matchers.phase import Phase
+from sentinel_match.report.html import grade
 from sentinel_match.run_folder import Outcome, Run
 from sentinel_match.testing import Landscape, write_product
 from sentinel_match.wording import in_words
@@ -79,6 +82,7 @@ def test_a_name_a_matcher_and_nothing_at_all_are_the_three_ways_to_choose_one() 
     [
         (lambda: sentinel_match.find_scenes(7), TypeError, "7 is neither a path nor several"),
         (lambda: sentinel_match.find_scenes([7]), TypeError, "give a str, a Path, or a list"),
+        (lambda: sentinel_match.find_scenes(""), ValueError, "a path is empty: '.' is the current folder"),
         (lambda: sentinel_match.pair_scenes("archive"), TypeError, "or the catalogue that find_scenes gives"),
         (lambda: sentinel_match.pair_scenes([], 30), TypeError, r"must be Filters\(\.\.\.\)"),
         (lambda: sentinel_match.read_scene(7), TypeError, "7 is no path"),
@@ -251,12 +255,14 @@ def test_an_option_that_a_message_names_is_named_as_python_has_it_too() -> None:
     """Messages of the library reach users of both, and only those of ``cli`` can know who reads them."""
     spoken = re.compile(r'"[^"\n]*(?<![\w`-])--[a-z][\w-]*[^"\n]*"(?:\s+f?"[^"\n]*")*')
     package = Path(sentinel_match.__file__).parent
+    commands = "".join(path.read_text(encoding="utf-8") for path in package.glob("cli/*.py"))
+    ours = {*re.findall(r'"(--[a-z][a-z-]*)"', commands)}
     silent = [
         (path.name, text)
         for path in sorted(package.rglob("*.py"))
         if path.parent.name not in {"cli", "train"}
         for text in spoken.findall(path.read_text(encoding="utf-8"))
-        if "Python" not in text and "rio " not in text and "--no-deps" not in text
+        if "Python" not in text and "rio " not in text and ours & {*re.findall(r"--[a-z][a-z-]*", text)}
     ]
     assert [] == silent
 
@@ -269,3 +275,30 @@ def test_what_the_system_and_gdal_say_is_told_without_their_numbers_and_advice(t
     assert "driver explicitly" not in str(caught.value)
     assert "it is a folder, and only files are read" == in_words(IsADirectoryError(21, "Is a directory", "out"))
     assert "No space left on device" == in_words(OSError(28, "No space left on device", "out"))
+
+
+def test_an_image_that_is_matched_with_itself_is_called_the_same_image(archive: Path, tmp_path: Path) -> None:
+    left = sentinel_match.find_scenes(archive).scenes[0]
+    ties = sentinel_match.match_scenes(left, left, Options(matcher="phase", candidates=500))
+    assert ties.summary.verdict.startswith("both are the same image")
+    assert ("open", "same image") == grade(ties.summary)
+
+
+def test_an_empty_path_of_the_shell_is_refused_wherever_a_path_is_taken(archive: Path, tmp_path: Path) -> None:
+    for words in (
+        ["scenes", ""],
+        ["run", "", "-o", "out"],
+        ["run", str(archive), "-o", ""],
+        ["match", "", "", "-o", "t.csv"],
+    ):
+        done = CliRunner().invoke(main, words)
+        assert 2 == done.exit_code
+        assert "it is empty; a dot is the folder you are in" in done.stderr
+
+
+def test_a_path_that_leads_nowhere_is_a_warning_and_once_on_the_command_line(caplog: pytest.LogCaptureFixture) -> None:
+    sentinel_match.find_scenes("nowhere")
+    assert ["nowhere is neither a"] == [message[:20] for message in caplog.messages]
+    assert "there is no such file or folder" in caplog.text
+    done = CliRunner().invoke(main, ["scenes", "nowhere"])
+    assert 1 == done.stderr.count("there is no such file or folder")

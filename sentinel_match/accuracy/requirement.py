@@ -24,9 +24,20 @@ FEW_BEYOND = 0.05
 """Share of points beyond it that contradicts no promise: 95 % is what is promised."""
 
 
+ONE_IMAGE_PX = 0.001
+"""Pixels within which no two acquisitions agree: their surest peaks scatter by 0.02."""
+
+
+def is_one_image(statistics: ShiftStatistics) -> bool:
+    """Tell whether both images are one and the same, or its copy: nothing else agrees so well."""
+    return max(statistics.median_shift_m, statistics.rmse_m) < ONE_IMAGE_PX * statistics.gsd_m
+
+
 def verdict(statistics: ShiftStatistics, hold_out: HoldOut | None, second: SecondEstimate | None) -> str:
     """Say in one sentence that nobody can misread what the figures of a pair mean for its use."""
     gsd = statistics.gsd_m
+    if is_one_image(statistics):
+        return "both are the same image: that it agrees with itself proves nothing of two acquisitions"
     before = f"the images lie {statistics.median_shift_m:.2f} m ({statistics.median_shift_m / gsd:.2f} px) apart"
     if hold_out is None:
         return f"{before}; the points lie too close together to prove a correction"

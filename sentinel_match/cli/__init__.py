@@ -148,6 +148,8 @@ def _set_talk(verbose: int, *, quiet: bool) -> None:
     """Set how much is logged."""
     level = logging.ERROR if quiet else max(logging.DEBUG, logging.WARNING - 10 * verbose)
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr, force=True)
+    for handler in logging.getLogger().handlers[:1]:  # commands say themselves what is refused
+        handler.addFilter(lambda record: record.name != "sentinel_match.products.catalogue")
     # A licence is shown before the first use, however quiet the rest
     logging.getLogger("sentinel_match.models.weights").setLevel(min(level, logging.WARNING))
 

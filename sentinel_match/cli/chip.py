@@ -8,11 +8,11 @@ from typing import Any
 import click
 
 from sentinel_match.cli import options
-from sentinel_match.cli.paths import NamedPath
+from sentinel_match.cli.paths import AnyPath, NamedPath
 
 
 @click.command()
-@click.argument("scene", type=click.Path(path_type=Path))
+@click.argument("scene", type=AnyPath(path_type=Path))
 @click.option(
     "-o",
     "--output",

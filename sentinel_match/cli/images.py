@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from sentinel_match.cli.paths import NamedPath
+from sentinel_match.cli.paths import AnyPath, NamedPath
 from sentinel_match.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class _Outcome:
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="[LEFT RIGHT]", type=click.Path(path_type=Path))
+@click.argument("names", nargs=-1, metavar="[LEFT RIGHT]", type=AnyPath(path_type=Path))
 @click.option(
     "-o", "--output", required=True, type=NamedPath(file_okay=False, path_type=Path), help="Folder of results."
 )

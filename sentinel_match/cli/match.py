@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sentinel_match.cli import options
+from sentinel_match.cli.paths import AnyPath
 from sentinel_match.cli.progress import show_progress
 
 if TYPE_CHECKING:
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("left", type=click.Path(path_type=Path))
-@click.argument("right", type=click.Path(path_type=Path))
+@click.argument("left", type=AnyPath(path_type=Path))
+@click.argument("right", type=AnyPath(path_type=Path))
 @options.outputs
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @options.require

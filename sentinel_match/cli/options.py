@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from sentinel_match.cli.paths import LocalPath, NamedPath
+from sentinel_match.cli.paths import AnyPath, LocalPath, NamedPath
 from sentinel_match.geometry.kinds import KINDS
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ outputs = click.option(
     help="What to write, by suffix: .geojson, .geojsonl, .gpkg, .fgb, .csv, .points (QGIS Georeferencer), .vrt (GDAL); "
     "again for more.",
 )
-archives = click.argument("archives", nargs=-1, required=True, type=click.Path(path_type=Path))
+archives = click.argument("archives", nargs=-1, required=True, type=AnyPath(path_type=Path))
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 

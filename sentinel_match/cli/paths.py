@@ -8,25 +8,35 @@ from typing import Any
 import click
 
 
-class NamedPath(click.Path):
+class AnyPath(click.Path):
+    """A path that is not empty: an empty one is a variable of the shell that is not set, and would mean this folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Check a path."""
+        if str(value) == "":
+            self.fail("it is empty; a dot is the folder you are in", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class NamedPath(AnyPath):
     """A path whose name every result can say."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Check a path."""
         from sentinel_match.atomic import why_unnamable
 
-        if reason := why_unnamable(Path(value)):
+        if value and (reason := why_unnamable(Path(value))):
             self.fail(f"{value}: {reason}", param, ctx)
         return super().convert(value, param, ctx)
 
 
-class LocalPath(click.Path):
+class LocalPath(AnyPath):
     """A path that exists on this machine; an address is told so in the words used everywhere."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Check a path."""
         from sentinel_match.products.files import why_not_there
 
-        if reason := why_not_there(Path(value)):
+        if value and (reason := why_not_there(Path(value))):
             self.fail(f"{value}: {reason}", param, ctx)
         return super().convert(value, param, ctx)

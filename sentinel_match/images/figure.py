@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,8 @@ def visualize_matches(
 ) -> Figure:
     """Draw both images side by side, and a line for each match from red (unsure) to green (sure), with a colour bar.
 
-    Drawn are the inliers, or all matches where there is no model. No window is opened.
+    Drawn are the inliers, or all matches where there is no model. No window is opened;
+    notebooks show what is returned.
 
     Args:
         a: the left image.
@@ -53,11 +55,20 @@ def visualize_matches(
         from matplotlib.figure import Figure
     except ImportError:
         raise ExtraMissing("Figures", "matplotlib", "plot") from None
+
+    class ShownFigure(Figure):
+        """A figure that notebooks show though no window belongs to it."""
+
+        def _repr_png_(self) -> bytes:
+            picture = io.BytesIO()
+            self.savefig(picture, format="png")
+            return picture.getvalue()
+
     views = _views_of(a, b, result)
     (width, height), (other_width, other_height) = result.sizes
     zoom = height / other_height
     start = width * 1.02
-    figure = Figure(figsize=(12, 12 * height / (start + other_width * zoom) + 1), layout="constrained")
+    figure = ShownFigure(figsize=(12, 12 * height / (start + other_width * zoom) + 1), layout="constrained")
     FigureCanvasAgg(figure)
     axes, grey = figure.add_subplot(), colormaps["gray"].with_extremes(bad="#cfdcea")
     for view, west, east in zip(views, (0.0, start), (width, start + other_width * zoom), strict=True):

@@ -6,6 +6,7 @@ path ──▶ sources ──▶ read ──▶ Scene … ──▶ without dupl
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -43,6 +44,8 @@ PRODUCT_NAME = re.compile(r"S2[A-Z]_(?:MSI|OPER_PRD|USER_PRD)\w+")
 """Name of a download whose suffix was lost."""
 
 WITHIN = "it is an archive within an archive: unpack that first"
+
+log = logging.getLogger(__name__)
 
 COMPLEMENTARY_SHARE = 0.5
 """Two datastrips of one datatake complement one another while they share less than this part of the smaller one."""
@@ -95,7 +98,8 @@ def find_scenes(paths: Path | str | Iterable[Path | str]) -> Catalogue:
     Reprocessings of one acquisition collapse to one scene per level: that which has images, then the newest baseline
     (99.99 is user-made and counts as the oldest), then the largest footprint, then the latest generation. Two products
     of one datatake from different datastrips that show different parts of the tile are both kept, as are Level-1C and
-    Level-2A of one acquisition. A path found twice is listed once. Never raises for what it finds: see ``refused``.
+    Level-2A of one acquisition. A path found twice is listed once. Never raises for what it finds: see ``refused``. A
+    path that leads nowhere is a warning too; what is no path is a TypeError, and an empty one a ValueError.
 
     Examples:
         >>> from sentinel_match import find_scenes
@@ -142,7 +146,7 @@ def as_paths(paths: Path | str | Iterable[Path | str]) -> list[Path]:
         TypeError: something is no path.
     """
     if isinstance(paths, (str, PathLike)):
-        return [Path(paths)]
+        return [as_path(paths)]
     try:
         return [as_path(path) for path in paths]
     except TypeError:
@@ -189,6 +193,7 @@ def _read_all(paths: Iterable[Path]) -> tuple[list[Scene], list[Refused]]:
                 raise NotAProduct(path, what_folder_it_is(path))
         except SentinelMatchError as error:
             refused.append(Refused(path, error))
+            log.warning("%s", error)  # a name is misspelt easily
             continue
         named.update({path} & {*here})
         here = [image for source in here for image in images_within(source) or [source]]

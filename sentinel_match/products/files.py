@@ -92,7 +92,10 @@ def as_path(path: object) -> Path:
 
     Raises:
         TypeError: it is none.
+        ValueError: it is empty, as a variable of the shell that is not set; it would mean the current folder.
     """
     if not isinstance(path, (str, PathLike)):
         raise TypeError(f"{path!r} is no path: give a str or a Path")
+    if path == "":
+        raise ValueError("a path is empty: '.' is the current folder")
     return Path(path)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+OWN_MASK = "; --mask (Masking(user=…) in Python) takes one of yours"
+"""What to do where a product has no mask of clouds."""
 SHORE_METRES = 60.0
 """Metres of water kept along every shore: banks, rivers and ponds are among the most lasting texture there is."""
 

@@ -30,7 +30,7 @@ from sentinel_match.geometry.grids import ground_resolution
 from sentinel_match.products.header import read_header
 from sentinel_match.products.opening import RefusedRaster, reading_vectors
 from sentinel_match.products.scene import Asset
-from sentinel_match.raster.flags import FLAGS, SHORE_METRES, Reason
+from sentinel_match.raster.flags import FLAGS, OWN_MASK, SHORE_METRES, Reason
 from sentinel_match.raster.jp2 import read_rasterio
 from sentinel_match.wording import in_words
 
@@ -151,7 +151,7 @@ def reasons(scene: Scene, geobox: GeoBox, masking: Masking, classes: NDArray[np.
     if not clouds:
         notes.append("no cloud mask")
     for note in notes:
-        log.warning("%s: %s", scene.id, note)
+        log.warning("%s: %s%s", scene.id, note, OWN_MASK if note == "no cloud mask" else "")
     metres = ground_resolution(geobox)
     codes = np.zeros(geobox.shape, np.uint8)
     for reason in Reason:

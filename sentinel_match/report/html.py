@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from sentinel_match import __version__
 from sentinel_match.accuracy.ecc import silence
-from sentinel_match.accuracy.requirement import LEVELS, promise
+from sentinel_match.accuracy.requirement import LEVELS, is_one_image, promise
 from sentinel_match.atomic import write_text
 from sentinel_match.errors import NotARun
 from sentinel_match.report import svg
@@ -69,6 +69,8 @@ def write(out: Path) -> Path:
 
 def grade(summary: Summary) -> tuple[str, str]:
     """Grade a pair: a class of the style sheet, and a word or two; what only one estimator says is not good yet."""
+    if is_one_image(summary):
+        return "open", "same image"
     if summary.doubtful:
         return "bad", "doubtful"
     if summary.hold_out is None:
