@@ -67,7 +67,16 @@ def test_text_has_the_same_bytes_on_every_system(tmp_path: Path, monkeypatch: py
 def test_whether_a_process_lives_is_asked_without_a_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """``os.kill(process, 0)`` ends the process on Windows."""
     monkeypatch.setattr(os, "kill", lambda *_: pytest.fail("a signal was sent"))
-    monkeypatch.setattr(psutil, "pid_exists", lambda process: process == 7)
+
+    class Process:
+        def __init__(self, process: int) -> None:
+            if process != 7:
+                raise psutil.NoSuchProcess(process)
+
+        def create_time(self) -> float:
+            return 0.0
+
+    monkeypatch.setattr(psutil, "Process", Process)
     for process in (7, 8):
         (tmp_path / "scene" / f".unfinished-{process}-x").mkdir(parents=True)
     Cache(tmp_path).prune(0)
