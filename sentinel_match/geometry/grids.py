@@ -48,7 +48,7 @@ def same_lattice(one: GeoBox, other: GeoBox) -> bool:
     if not a.b == a.d == b.b == b.d == 0:
         return False
     steps = (b.c - a.c) / a.a, (b.f - a.f) / a.e
-    return all(math.isclose(x, y, rel_tol=1e-9) for x, y in ((a.a, b.a), (a.e, b.e))) and all(map(_whole, steps))
+    return all(math.isclose(x, y, rel_tol=1e-9) for x, y in ((a.a, b.a), (a.e, b.e))) and all(map(is_whole, steps))
 
 
 def metric(geobox: GeoBox) -> GeoBox:
@@ -91,7 +91,7 @@ def on_lattice(geobox: GeoBox, resolution: float) -> GeoBox:
     east, north = 0.0, 10_000_000.0 if geobox.crs is not None and (geobox.crs.epsg or 0) // 100 == 327 else 0.0
     quarters = a.b == a.d == 0 or a.a == a.e == 0
     wide, high = abs(a.a) + abs(a.b), abs(a.d) + abs(a.e)
-    on_it = _whole((box.left - east) / wide) and _whole((box.top - north) / high)
+    on_it = is_whole((box.left - east) / wide) and is_whole((box.top - north) / high)
     if quarters and not elsewhere and not on_it:
         east, north = box.left, box.top
     anchor = xy_(east % resolution / resolution, north % resolution / resolution)
@@ -261,7 +261,8 @@ def _geodesy(name: str) -> tuple[Any, Any]:
     return Transformer.from_crs(crs, crs.geodetic_crs or "EPSG:4326", always_xy=True), ellipsoid
 
 
-def _whole(number: float) -> bool:
+def is_whole(number: float) -> bool:
+    """Tell whether a number of pixels is whole, or nearly."""
     return abs(number - round(number)) < 1e-3
 
 

@@ -241,7 +241,7 @@ def _refuse_hostile(path: Path, member: zipfile.ZipInfo) -> None:
         raise BrokenProduct(path, f"it is unsafe, because its member {member.filename!r} is a link")
     if member.flag_bits & 0x1:
         raise BrokenProduct(path, f"its member {member.filename!r} is encrypted: unzip it with its password")
-    if "//" in member.filename and "\\" in member.orig_filename:
+    if "//" in member.filename:  # GDAL reads it once, and then no more
         raise BrokenProduct(path, f"GDAL cannot read its member {member.orig_filename!r} in place: {UNPACK}")
     if member.compress_type not in GDAL_PACKINGS and IMAGE_MEMBER.fullmatch(member.filename):
         raise BrokenProduct(path, _not_unpacked(member))

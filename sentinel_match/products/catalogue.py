@@ -158,12 +158,12 @@ def as_scene(scene: Scene | Path | str, name: str = "scene") -> Scene:
 
     Raises:
         TypeError: it is neither.
-        NotAProduct, BrokenProduct: see :func:`read_scene`.
+        ValueError, NotAProduct, BrokenProduct: see :func:`read_scene`.
     """
     if isinstance(scene, Scene):
         return scene
     if isinstance(scene, (str, PathLike)):
-        return read_scene(Path(scene))
+        return read_scene(scene)
     raise TypeError(f"{name} is {scene!r}, and must be a path or a Scene")
 
 

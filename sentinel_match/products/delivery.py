@@ -10,7 +10,8 @@ from sentinel_match.errors import BrokenProduct, NotAProduct, SentinelMatchError
 from sentinel_match.geometry.grids import ground_resolution
 from sentinel_match.products.files import real_path
 from sentinel_match.products.layers import IMAGE_SUFFIXES, Layer, identity_of, is_landsat, is_within, layer_of, taken
-from sentinel_match.products.loose import bands_of, footprint_of, open_header
+from sentinel_match.products.loose import bands_of, open_header
+from sentinel_match.products.placement import footprint_of
 from sentinel_match.products.scene import Mask, Scene
 from sentinel_match.products.zipped import asset_at, images_within, zip_above
 

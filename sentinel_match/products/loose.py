@@ -6,7 +6,6 @@ import re
 from typing import TYPE_CHECKING
 
 from sentinel_match.errors import BrokenProduct, NotAProduct
-from sentinel_match.geometry.footprint import Footprint
 from sentinel_match.products.archive import what_it_is_instead
 from sentinel_match.products.files import real_path
 from sentinel_match.products.header import read_header
@@ -21,6 +20,7 @@ from sentinel_match.products.layers import (
     taken,
 )
 from sentinel_match.products.opening import RefusedRaster
+from sentinel_match.products.placement import footprint_of
 from sentinel_match.products.scene import REFLECTANCE, Band, Scene
 from sentinel_match.products.tiling import TILE_PATTERN
 from sentinel_match.products.variables import read_variables, variables_of
@@ -29,8 +29,6 @@ from sentinel_match.products.zipped import asset_at
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
-
-    from odc.geo.geobox import GeoBox
 
     from sentinel_match.products.header import ImageHeader
     from sentinel_match.products.layers import Layer
@@ -169,16 +167,6 @@ def _names(descriptions: Sequence[str], indices: Sequence[int]) -> list[str]:
     matches = [DESCRIBED.match(text) for text in descriptions]
     names = [re.sub(r"^B(\d)$", r"B0\1", match[1].upper()) if match else "" for match in matches]
     return [name if name and names.count(name) == 1 else str(i) for name, i in zip(names, indices, strict=True)]
-
-
-def footprint_of(geobox: GeoBox | None) -> tuple[Footprint | None, tuple[str, ...]]:
-    """Find the outline of a grid on the globe, or note why that cannot be done."""
-    if geobox is None:
-        return None, ()
-    try:
-        return Footprint.from_geobox(geobox), ()
-    except (ValueError, RuntimeError) as error:  # pyproj's own error is a RuntimeError
-        return None, (f"its place on the globe is unknown: {error}",)
 
 
 def _exif_position(tags: Mapping[str, str]) -> tuple[float, float] | None:

@@ -8,6 +8,7 @@ import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from sentinel_match.geometry.footprint import Footprint
 from sentinel_match.geometry.grids import transformed
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def place(source: Any) -> Placement:
     tell the place, GDAL has a command that rectifies the image.
     """
     if source.crs is not None and not source.transform.is_identity:
-        return Placement(GeoBox.from_rio(source))
+        return _placed(GeoBox.from_rio(source), source.name)
     points, crs = source.gcps
     if not points or crs is None:
         return Placement(None, _remedy(source, bool(points)))
@@ -51,6 +52,25 @@ def place(source: Any) -> Placement:
     zone = _zone(crs, np.mean([(p.x, p.y) for p in points], axis=0))
     how = "-tps " if len(points) >= MANY_POINTS else ""
     return Placement(None, f"its {count} {reason}; {_warped(source.name, how, zone)}")
+
+
+def footprint_of(geobox: GeoBox | None) -> tuple[Footprint | None, tuple[str, ...]]:
+    """Find the outline of a grid on the globe, or note why that cannot be done."""
+    if geobox is None:
+        return None, ()
+    try:
+        return Footprint.from_geobox(geobox), ()
+    except (ValueError, RuntimeError) as error:  # pyproj's own error is a RuntimeError
+        return None, (f"its place on the globe is unknown: {error}",)
+
+
+def _placed(geobox: GeoBox, name: str) -> Placement:
+    """Take a grid as a place, unless its CRS is a local, vertical or geocentric one."""
+    crs = geobox.crs.proj if geobox.crs is not None else None
+    if crs is None or crs.is_projected or crs.is_geographic:
+        return Placement(geobox)
+    how = f"`rio edit-info --crs {ZONE} {name}` says it if you know it, `sentinel-match images` compares without"
+    return Placement(None, f"its CRS, {crs.name}, says not where on the Earth it lies; {how}")
 
 
 def _remedy(source: Any, has_points: bool) -> str:

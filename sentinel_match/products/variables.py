@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
-from sentinel_match.geometry.footprint import Footprint
 from sentinel_match.products.header import read_header
 from sentinel_match.products.opening import RefusedRaster, open_raster
+from sentinel_match.products.placement import footprint_of
 from sentinel_match.products.scene import REFLECTANCE, Asset, Band, Scene, band_name
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from sentinel_match.products.header import ImageHeader
 
 
 def variables_of(path: Path) -> tuple[str, ...]:
@@ -38,11 +40,13 @@ def read_variables(path: Path, variables: tuple[str, ...]) -> Scene | None:
         variables: what :func:`variables_of` lists.
     """
     size, bands = path.stat().st_size, []
+    headers: list[ImageHeader] = []
     for variable in variables:
         try:
             header = read_header(variable)
         except ValueError:
             continue
+        headers.append(header)
         name = re.split(r"[:/]", variable)[-1]
         names = [name] if header.count == 1 else [f"{name}.{i + 1}" for i in range(header.count)]
         asset = Asset(path, size=size, variable=variable)
@@ -68,18 +72,21 @@ def read_variables(path: Path, variables: tuple[str, ...]) -> Scene | None:
         return None
     listed = ", ".join(band.name for band in bands)
     grids = [band.geobox for band in bands if band.geobox is not None]
-    example = bands[0].asset.gdal
+    footprint, notes = footprint_of(grids[0] if grids else None)
+    notes += tuple(dict.fromkeys(note for header in headers for note in header.notes))
+    remedies = [header.remedy for header in headers if header.remedy]
+    unplaced = (
+        f"none of its variables ({listed}) has a CRS that GDAL understands; give the one you want one: "
+        f"`gdal_translate -a_srs EPSG:326ZZ {bands[0].asset.gdal} {bands[0].name}.tif`"
+    )
     return Scene(
         id=path.stem,
         path=path,
         level="",
-        footprint=Footprint.from_geobox(grids[0]) if grids else None,
-        footprint_source="raster" if grids else "none",
+        footprint=footprint,
+        footprint_source="raster" if footprint else "none",
         bands=tuple(bands),
         geobox=grids[0] if grids else None,
-        notes=(f"it holds the variables {listed}; --band (band= in Python) names one",),
-        remedy=""
-        if grids
-        else f"none of its variables ({listed}) has a CRS that GDAL understands; give the one you want one: "
-        f"`gdal_translate -a_srs EPSG:326ZZ {example} {bands[0].name}.tif`",
+        notes=(f"it holds the variables {listed}; --band (band= in Python) names one", *notes),
+        remedy="" if grids else remedies[0] if remedies else unplaced,
     )

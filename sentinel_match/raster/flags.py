@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from numpy.typing import NDArray
 
 OWN_MASK = "; --mask (Masking(user=…) in Python) takes one of yours"
 """What to do where a product has no mask of clouds."""
@@ -88,3 +92,25 @@ FLAGS: Mapping[str, tuple[tuple[int, int, Reason], ...]] = {
   bit 1 all clouds but the thinnest, bit 7 high clouds. Shadows by themselves are bits 5 and 6 at Theia, and 2 and 3 of
   MAJA's own, which at Theia are tests of clouds; so a shadow is what bit 0 has and bit 1 has not.
 - QA60: Earth Engine, ``COPERNICUS/S2_SR_HARMONIZED``."""
+
+
+def flagged(values: NDArray[Any], kind: str) -> NDArray[np.uint8]:
+    """Read what the flags of a mask mean, of a kind in :data:`FLAGS`.
+
+    Args:
+        values: of any type: exports of several bands have all in the type of the widest, often in floats, and tools
+            squeeze what is small into bytes. NaN has no flag.
+        kind: of the mask.
+
+    Raises:
+        ValueError: they are no whole numbers; as the end of a sentence.
+    """
+    if values.dtype.kind not in "iu":
+        values = np.nan_to_num(values, posinf=0, neginf=0)
+        if (values != np.round(values)).any():
+            raise ValueError("flags are whole numbers, and its values are not")
+    flags: NDArray[Any] = values.astype(np.int16 if values.itemsize == 1 else np.int32)  # some flags are above a byte
+    codes = np.zeros(flags.shape, np.uint8)
+    for bits, value, reason in FLAGS[kind]:
+        codes[(flags & bits) == value] = reason
+    return codes

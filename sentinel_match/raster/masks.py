@@ -30,7 +30,7 @@ from sentinel_match.geometry.grids import ground_resolution
 from sentinel_match.products.header import read_header
 from sentinel_match.products.opening import RefusedRaster, reading_vectors
 from sentinel_match.products.scene import Asset
-from sentinel_match.raster.flags import FLAGS, OWN_MASK, SHORE_METRES, Reason
+from sentinel_match.raster.flags import OWN_MASK, SHORE_METRES, Reason, flagged
 from sentinel_match.raster.jp2 import read_rasterio
 from sentinel_match.wording import in_words
 
@@ -245,12 +245,10 @@ def _flags(mask: Mask, geobox: GeoBox, _: Scene) -> NDArray[np.uint8]:
     """Read a mask whose bits are flags."""
     if mask.geobox is None or geobox.crs is None:
         raise DamagedImage(str(mask.asset), "it has no georeference")
-    flags = read_rasterio(mask.asset)
-    if flags.dtype.kind not in "iu":
-        raise DamagedImage(str(mask.asset), f"flags are whole numbers, and its values are {flags.dtype}")
-    codes = np.zeros(flags.shape, np.uint8)
-    for bits, value, reason in FLAGS[mask.kind]:
-        codes[(flags & bits) == value] = reason
+    try:
+        codes = flagged(read_rasterio(mask.asset), mask.kind)
+    except ValueError as error:
+        raise DamagedImage(str(mask.asset), str(error)) from None
     out = np.zeros(geobox.shape, np.uint8)
     place(codes, mask.geobox, out, geobox, Resampling.nearest)
     return out

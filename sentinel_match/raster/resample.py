@@ -17,7 +17,7 @@ from odc.geo.geobox import GeoBox
 from odc.geo.overlap import compute_reproject_roi
 from odc.geo.warp import rio_reproject
 
-from sentinel_match.geometry.grids import ground_resolution, pixel_sides
+from sentinel_match.geometry.grids import ground_resolution, is_whole, pixel_sides
 from sentinel_match.raster.jp2 import Window
 
 if TYPE_CHECKING:
@@ -115,13 +115,9 @@ def _blocks(source: GeoBox, target: GeoBox) -> tuple[int, int, int] | None:
     a = ~source.affine * target.affine
     size = round(a.a)
     straight = max(abs(a.b), abs(a.d), abs(a.a - size), abs(a.e - size)) < 1e-6
-    if source.crs != target.crs or size < 1 or not (straight and _whole(a.c) and _whole(a.f)):
+    if source.crs != target.crs or size < 1 or not (straight and is_whole(a.c) and is_whole(a.f)):
         return None
     return size, round(a.f), round(a.c)
-
-
-def _whole(number: float) -> bool:
-    return abs(number - round(number)) < 1e-3
 
 
 def _cuts(length: int, step: int, first: int) -> Iterator[tuple[int, int]]:

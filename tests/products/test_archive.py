@@ -228,7 +228,7 @@ def test_two_names_that_are_one_to_gdal_are_refused(tmp_path: Path) -> None:
     assert "more than once" in refusal(zipped(tmp_path / "x.zip", "a/b.xml", "./a\\b.xml"))
 
 
-@pytest.mark.parametrize("name", ["a\\\\b.xml", ".//a.xml", ".\\\\a.xml", "./../a.xml", ".\\..\\a.xml"])
+@pytest.mark.parametrize("name", ["a\\\\b.xml", "a//b.xml", ".//a.xml", ".\\\\a.xml", "./../a.xml", ".\\..\\a.xml"])
 def test_names_that_gdal_reads_otherwise_are_refused(name: str, tmp_path: Path) -> None:
     assert "its member" in refusal(zipped(tmp_path / "x.zip", name))
 

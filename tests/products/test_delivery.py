@@ -97,14 +97,14 @@ SEVERAL = {"BOA": 10, "TCI": 3, "FRE_R1": 4, "FRE_R2": 6}
 DATES = (("20160529", "2016-05-29", "2016/5/29", "2016150"), ("20160608", "2016-06-08", "2016/6/8", "2016160"))
 
 
-def image(path: Path, value: int = 7, count: int = 1) -> Path:
+def image(path: Path, value: float = 7, count: int = 1, dtype: str = "uint16") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".jpg":
         Image.fromarray(np.zeros((20, 30), np.uint8)).save(path)
         return path
     place = {"crs": "EPSG:32633", "transform": Affine(10, 0, 500_000, 0, -10, 5_000_000)}
-    with rasterio.open(path, "w", driver="GTiff", width=120, height=120, count=count, dtype="uint16", **place) as file:
-        file.write(np.full((count, 120, 120), value, np.uint16))
+    with rasterio.open(path, "w", driver="GTiff", width=120, height=120, count=count, dtype=dtype, **place) as file:
+        file.write(np.full((count, 120, 120), value, dtype))
     return path
 
 
@@ -381,6 +381,36 @@ def test_what_the_values_of_a_mask_mean(maker: str, layer: str, value: int, reas
     masked = reasons(scene, source_of(scene, "B04").grid, Masking())
     assert [reason] == np.unique(masked.codes).tolist()
     assert masked.clouds
+
+
+@pytest.mark.parametrize(
+    ("maker", "layer", "dtype", "value", "reason"),
+    [
+        ("Earth Engine", "QA60", "float32", 1024, Reason.CLOUD),
+        ("Earth Engine", "QA60", "float64", np.nan, Reason.VALID),
+        ("Earth Engine", "QA60", "uint8", 0, Reason.VALID),
+        ("HLS", "Fmask", "int8", 8, Reason.SHADOW),
+        ("HLS", "Fmask", "int8", -1, Reason.NODATA),
+        ("Landsat", "QA_PIXEL", "int32", 22280, Reason.CLOUD),
+    ],
+)
+def test_flags_mean_the_same_in_whatever_type_they_came(
+    maker: str, layer: str, dtype: str, value: float, reason: Reason, tmp_path: Path
+) -> None:
+    files = delivered(tmp_path, DELIVERIES[maker], DATES[1:])
+    image(next(file for file in files if layer in file.name), value, dtype=dtype)
+    (scene,) = find_scenes(tmp_path).scenes
+    masked = reasons(scene, source_of(scene, "B04").grid, Masking())
+    assert ([reason], layer.upper()) == (np.unique(masked.codes).tolist(), masked.clouds)
+
+
+def test_what_are_no_flags_is_no_mask_and_that_is_said(tmp_path: Path) -> None:
+    files = delivered(tmp_path, DELIVERIES["Earth Engine"], DATES[1:])
+    image(next(file for file in files if "QA60" in file.name), 0.5, dtype="float32")
+    (scene,) = find_scenes(tmp_path).scenes
+    masked = reasons(scene, source_of(scene, "B04").grid, Masking())
+    assert not masked.clouds
+    assert "flags are whole numbers, and its values are not" in masked.notes[0]
 
 
 def test_ndvi_of_landsat_is_of_its_near_infrared(tmp_path: Path) -> None:

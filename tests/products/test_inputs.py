@@ -22,7 +22,7 @@ from rasterio.rpc import RPC
 from sentinel_match.errors import BandNotChosen, MissingBand, NoGeoreference, NotAProduct
 from sentinel_match.matching.inputs import common_band
 from sentinel_match.pipeline import match_scenes
-from sentinel_match.products.catalogue import read_scene
+from sentinel_match.products.catalogue import find_scenes, read_scene
 from sentinel_match.raster.bands import available, band_names, source_of
 from sentinel_match.raster.raster import read
 
@@ -192,6 +192,27 @@ def test_a_sensor_model_and_positions_of_pixels_are_told_the_command_that_uses_t
     ):
         with pytest.raises(NoGeoreference, match=command):
             match_scenes(path, path)
+
+
+@pytest.mark.parametrize("crs", ['LOCAL_CS["arbitrary",UNIT["metre",1]]', "EPSG:4978", "EPSG:5773"])
+def test_a_crs_that_says_not_where_on_the_earth_is_none_and_ends_no_listing(crs: str, tmp_path: Path) -> None:
+    written(tmp_path / "right.tif", NUMBERS)
+    path = written(tmp_path / "site.tif", NUMBERS, crs=crs)
+    catalogue = find_scenes(tmp_path)
+    assert [True, False] == [scene.geobox is not None for scene in catalogue.scenes]
+    with pytest.raises(NoGeoreference, match=r"says not where on the Earth it lies; `rio edit-info --crs EPSG:326ZZ"):
+        match_scenes(path, path)
+
+
+def test_variables_off_the_map_end_no_listing_and_their_notes_are_kept(tmp_path: Path) -> None:
+    far = written(tmp_path / "far.tif", NUMBERS, transform=Affine(10, 0, 1e12, 0, -10, 1e12))
+    rasterio.shutil.copy(far, tmp_path / "far.nc", driver="netCDF")
+    lying = written(tmp_path / "lying.tif", NUMBERS, transform=Affine(40, 0, 343000, 0, -10, 5851000))
+    rasterio.shutil.copy(lying, tmp_path / "lying.nc", driver="netCDF")
+    far_scene, lying_scene = (read_scene(tmp_path / f"{name}.nc") for name in ("far", "lying"))
+    assert (None, "none") == (far_scene.footprint, far_scene.footprint_source)
+    assert "its place on the globe is unknown" in far_scene.notes[1]
+    assert "its pixels are 40 x 10 m" in lying_scene.notes[1]
 
 
 def test_scale_and_offset_of_a_variable_make_its_values(tmp_path: Path) -> None:
