@@ -81,7 +81,7 @@ class TrainOptions:
     type=click.FloatRange(0, 1, min_open=True),
     help="Learning rate [default from scratch: 3e-3 evergreen, 2e-3 superpoint, else 1e-3; otherwise a third].",
 )
-@click.option("--every", type=click.IntRange(1), default=250, show_default=True, help="Steps between checkpoints.")
+@click.option("--every", type=click.IntRange(1), default=250, show_default=True, help="Steps between examinations.")
 @click.option(
     "--hold-out",
     "names",

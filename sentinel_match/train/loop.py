@@ -46,7 +46,7 @@ class Schedule:
     decay: float = 1e-3
     """Weight decay."""
     every: int = 250
-    """Steps between two checkpoints."""
+    """Steps between two examinations."""
 
     def rate_at(self, step: int) -> float:
         """Compute the learning rate of one step."""
@@ -56,11 +56,11 @@ class Schedule:
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """A checkpoint as a line of ``curves.csv``."""
+    """An examination as a line of ``curves.csv``."""
 
     step: int
     means: tuple[Figure, ...]
-    """Of the steps since the last checkpoint."""
+    """Of the steps since the last one."""
     examination: tuple[Figure, ...]
     """On held-out ground."""
 
@@ -106,10 +106,11 @@ def learn(
     Args:
         task: network and data.
         schedule: how long.
-        folder: gets ``NAME.safetensors``, ``curves.csv`` and ``checkpoint.pt`` at every checkpoint.
+        folder: gets ``NAME.safetensors`` and ``curves.csv`` at every examination, ``checkpoint.pt`` then and every
+            :data:`KEPT_S` seconds.
         device: where the network is; on CUDA in mixed precision.
         progress: hears of progress.
-        written: called with the new weights at every checkpoint, before it counts as done.
+        written: called with the new weights at every examination, before it counts as done.
 
     Raises:
         BadCheckpoint: the folder holds that of another training, or one that is damaged.
