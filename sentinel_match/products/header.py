@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeAlias
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
-from sentinel_match.geometry.grids import TURNED_NORTH, grid_north, ground_resolution, pixel_sides
+from sentinel_match.geometry.grids import TURNED_NORTH, grid_north, ground_resolution, pixel_sides, plain
 from sentinel_match.products.opening import open_raster
 from sentinel_match.products.placement import place
 
@@ -149,11 +149,14 @@ def _palette(source: Any, index: int) -> Palette:
 
 
 def _shape_note(geobox: GeoBox | None) -> str:
-    """Note that pixels are so much longer than wide that the finer half of what they show is given up."""
+    """Note that pixels are longer than wide, and what is done about it."""
     height, width = (1.0, 1.0) if geobox is None else pixel_sides(geobox)
-    if height == width:
+    if geobox is None or height == width:
         return ""
-    return f"its pixels are {width:.3g} x {height:.3g} m on the ground: it is worked on at the longer side"
+    size = f"its pixels are {width:.3g} x {height:.3g} m on the ground"
+    if plain(geobox):
+        return f"{size}: they are compared as they are, and a pixel counts as one of {ground_resolution(geobox):.3g} m"
+    return f"{size}: it is worked on at the longer side"
 
 
 def _north_note(geobox: GeoBox | None) -> str:

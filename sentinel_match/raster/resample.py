@@ -17,7 +17,7 @@ from odc.geo.geobox import GeoBox
 from odc.geo.overlap import compute_reproject_roi
 from odc.geo.warp import rio_reproject
 
-from sentinel_match.geometry.grids import ground_resolution, is_whole, pixel_sides
+from sentinel_match.geometry.grids import ground_resolution, is_whole, side_ratios
 from sentinel_match.raster.jp2 import Window
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def warp_window(read: ReadWindow, source: GeoBox, target: GeoBox) -> Pixels:
     overlap = compute_reproject_roi(source, target)
     if any(s.stop <= s.start for s in overlap.roi_dst):
         return out
-    ratios = [ground_resolution(target) / side for side in pixel_sides(source)]
+    ratios = side_ratios(source, target)
     size = high, wide = tuple(max(1, int(ratio + 1e-6)) for ratio in ratios)
     rest_y, rest_x = (max(1.0, ratio / n) for ratio, n in zip(ratios, size, strict=True))
     reach = math.ceil(2 * max(rest_x, rest_y) + 0.5)  # half the cubic kernel, and the rounding of the nearest pixel

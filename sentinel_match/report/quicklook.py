@@ -21,7 +21,7 @@ from sentinel_match.cache import digest
 from sentinel_match.errors import SentinelMatchError
 from sentinel_match.formats.geojson import dumps
 from sentinel_match.formats.read import read_table
-from sentinel_match.geometry.grids import covering, metric, pixel_size, transformed
+from sentinel_match.geometry.grids import covering, metric, on_lattice, pixel_sides, pixel_size, transformed
 from sentinel_match.matching.inputs import load_both
 from sentinel_match.raster import landcover, raster
 from sentinel_match.raster.flags import Reason
@@ -113,7 +113,10 @@ def keep(left: Scene, right: Scene, folder: Path, options: Options, cache: Cache
     assert summary is not None  # noqa: S101 only matched pairs come here
     loaded = load_both(left, right, options.inputs(summary.band), cache, progress)
     a, b = loaded[0][0], loaded[1][0]
-    grid = covering(metric(a.raster.geobox), b.raster.geobox, 0)
+    lattice = metric(a.raster.geobox)
+    if len({*pixel_sides(lattice)}) > 1:  # pictures have square pixels
+        lattice = on_lattice(lattice, pixel_size(lattice))
+    grid = covering(lattice, b.raster.geobox, 0)
     _write_masks(folder / MASKS_FILE, (a, b), grid)
     quicklook = _drawn(a, b, grid, *_inliers(folder / TIES), summary.transform)
     write_text(folder / QUICKLOOK, dumps(replace(quicklook, recipe=recipe).to_dict()) + "\n")

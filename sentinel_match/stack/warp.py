@@ -16,7 +16,7 @@ import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from sentinel_match.geometry.grids import Points, ground_resolution, pixel_sides, transformed
+from sentinel_match.geometry.grids import Points, plain, side_ratios, transformed
 from sentinel_match.raster.jp2 import Window
 from sentinel_match.raster.resample import block_mean
 
@@ -76,13 +76,14 @@ def corrected(read: ReadWindow, source: GeoBox, target: GeoBox, move: Move) -> I
         target: grid of the result.
         move: metres of the target to metres of the source.
     """
-    size = max(1, round(ground_resolution(target) / min(pixel_sides(source))))
+    ratios = side_ratios(source, target)
+    high, wide = (max(1, round(ratio)) for ratio in (ratios if plain(source) else (max(ratios),) * 2))
     rows, cols = target.shape
-    fine = GeoBox((rows * size, cols * size), target.affine * Affine.scale(1 / size), target.crs)
-    step = max(1, STRIP_ROWS // size)
+    fine = GeoBox((rows * high, cols * wide), target.affine * Affine.scale(1 / wide, 1 / high), target.crs)
+    step = max(1, STRIP_ROWS // high)
     for top in range(0, rows, step):
-        box = fine[top * size : min(top + step, rows) * size, :]
-        yield top, block_mean(_strip(read, source, box, move), size)
+        box = fine[top * high : min(top + step, rows) * high, :]
+        yield top, block_mean(_strip(read, source, box, move), (high, wide))
 
 
 def nearest(codes: NDArray[np.uint8], source: GeoBox, target: GeoBox, move: Move, outside: int) -> NDArray[np.uint8]:

@@ -24,7 +24,8 @@ from sentinel_match.images import ImageMatcher
 from sentinel_match.options import Options
 from sentinel_match.pipeline import match_scenes
 from sentinel_match.products.catalogue import read_scene
-from sentinel_match.raster.raster import read
+from sentinel_match.raster.raster import Raster, read, warp
+from sentinel_match.raster.resample import block_mean
 from sentinel_match.testing import Landscape, write_product
 
 if TYPE_CHECKING:
@@ -140,25 +141,62 @@ def test_a_grid_that_can_be_worked_on_is_left_alone_and_any_other_is_put_on_the_
     for name, change in GRIDS.items():
         grid = metric(change(zone))
         if name == "oblong":
-            assert grid.affine.a == -grid.affine.e == 10
+            assert grid == change(zone)
         else:
             assert same_lattice(on_lattice(zone, grid.affine.a), grid), name
 
 
-def test_pixels_much_longer_than_wide_are_worked_on_at_their_longer_side(tmp_path: Path) -> None:
-    folder = write_product(tmp_path, Landscape(7), date="2021-05-20", pixels=720)
-    other = write_product(tmp_path, Landscape(7), date="2021-09-17", pixels=720, displacement=SHIFT)
-    images = []
-    for name, product in (("left", folder), ("right", other)):
-        (source,) = product.rglob("*_B04*.jp2")
-        fine = grid_of(source)
-        shape = (fine.shape.y, fine.shape.x // 4)
-        oblong = GeoBox(shape, fine.affine * Affine.scale(4, 1), fine.crs)
-        images.append(put_on(source, oblong, tmp_path / f"{name}.tif"))
+def averaged(plain_image: Path, wide: int, high: int, path: Path) -> Path:
+    """What a sensor with oblong pixels sees."""
+    with rasterio.open(plain_image) as file:
+        numbers = file.read(1).astype(np.float32)
+    grid = grid_of(plain_image)
+    means = block_mean(numbers, (high, wide))
+    shape = means.shape
+    return written(
+        path, np.rint(means).astype(np.uint16), GeoBox(shape, grid.affine * Affine.scale(wide, high), grid.crs)
+    )
+
+
+@pytest.mark.parametrize(("wide", "high"), [(1, 3), (3, 1), (4, 1), (1, 2), (2, 1), (3, 2)])
+def test_oblong_pixels_are_compared_as_they_are(wide: int, high: int, plain: tuple[Path, Path], tmp_path: Path) -> None:
+    """Brought to squares, both images show the grid that they share: 75 columns of 40 m matched not at all."""
+    images = [averaged(image, wide, high, tmp_path / f"{k}.tif") for k, image in enumerate(plain)]
     ties = match_scenes(*images, Options(matcher=matchers.create("phase"), candidates=200))
-    assert 40 == ties.gsd
-    assert (ties.summary.median_dx_m, ties.summary.median_dy_m) == pytest.approx(SHIFT, abs=0.05 * 40)
-    assert "its pixels are 40 x 10 m on the ground: it is worked on at the longer side" in read_scene(images[0]).notes
+    assert ties.gsd == pytest.approx(10 * np.sqrt(wide * high))
+    error = np.subtract((ties.summary.median_dx_m, ties.summary.median_dy_m), SHIFT)
+    assert np.abs(error) == pytest.approx(0, abs=0.06 * 10 * max(wide, high))
+    assert ties.summary.hold_out is not None
+    assert np.hypot(*error) < ties.summary.hold_out.ce95
+    size = f"{10 * wide} x {10 * high} m on the ground: they are compared as they are"
+    assert size in " ".join(read_scene(images[0]).notes)
+
+
+@pytest.mark.parametrize(("left", "right"), [((4, 1), (1, 1)), ((1, 1), (4, 1)), ((3, 1), (1, 3)), ((1, 3), (3, 1))])
+def test_oblong_pixels_meet_others(
+    left: tuple[int, int], right: tuple[int, int], plain: tuple[Path, Path], tmp_path: Path
+) -> None:
+    images = [averaged(plain[k], *sides, tmp_path / f"{k}.tif") for k, sides in enumerate((left, right))]
+    ties = match_scenes(*images, Options(matcher=matchers.create("phase"), candidates=200))
+    error = np.subtract((ties.summary.median_dx_m, ties.summary.median_dy_m), SHIFT)
+    assert np.hypot(*error) < min(2.0, ties.summary.hold_out.ce95 if ties.summary.hold_out else 0)
+
+
+def test_a_grid_of_oblong_pixels_that_must_be_turned_gets_squares_of_their_longer_side() -> None:
+    zone = GeoBox((300, 75), Affine(40, 0, 343000, 0, -10, 5851000), "EPSG:32633")
+    turned_grid = GeoBox(zone.shape, zone.affine * Affine.rotation(180), zone.crs)
+    assert working_resolution(turned_grid) == 40
+    assert metric(turned_grid).affine.a == 40
+
+
+def test_what_is_brought_to_oblong_pixels_keeps_what_both_sides_show(tmp_path: Path) -> None:
+    """Averaged to a square as large, 20 m, pixels of 10 m lost half the rows of a grid of 40 x 10 m."""
+    fine = GeoBox((160, 160), Affine(10, 0, 343000, 0, -10, 5851000), "EPSG:32633")
+    stripes = np.tile(np.array([[0.2], [0.8]], np.float32), (80, 160))  # a row each
+    oblong_grid = GeoBox((120, 30), fine.affine * Affine.translation(20, 20) * Affine.scale(4, 1), fine.crs)
+    there = warp(Raster(stripes, np.ones(stripes.shape, bool), fine), oblong_grid)
+    assert there.valid.all()
+    np.testing.assert_allclose(there.pixels, stripes[20:140, :30], atol=0.01)
 
 
 def test_where_a_map_does_not_face_north_the_zone_does() -> None:

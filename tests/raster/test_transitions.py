@@ -191,7 +191,7 @@ def test_a_map_is_for_both_images_or_one_for_each() -> None:
     assert [[one, one], [one, two]] == paths
     with pytest.raises(ValueError, match="not 3"):
         Semantics(maps=(one, two, one))
-    with pytest.raises(ValueError, match="negative"):
+    with pytest.raises(ValueError, match="0 or more"):
         Semantics(weight=-1)
 
 
