@@ -264,8 +264,9 @@ KNOWN_NUMBERS = (
 
 Theia and MAJA: "divide by 10000", "No_Data -10000" (CESBIO, cesbio.cnrs.fr/maja/sentinel-2-output-format and, for its
 own format, cesbio.ups-tlse.fr/multitemp/?page_id=10464). FORCE: "scale is 10000, nodata value is -9999" (Level 2 output
-format, force-eo.readthedocs.io). HLS: scale 0.0001, fill -9999 (HLS User Guide v2.0; its files say it too). Landsat
-Collection 2 Level-2: DN 0.0000275 - 0.2, fill 0 (USGS, LSDS-1619)."""
+format, force-eo.readthedocs.io). HLS: scale 0.0001 (hls.gsfc.nasa.gov/products-description/l30), fill -9999 (HLS User
+Guide v2.0; its files say it too). Landsat Collection 2 Level-2: DN 0.0000275 - 0.2, fill 0 (usgs.gov/faqs/
+how-do-i-use-a-scale-factor-landsat-level-2-science-products)."""
 
 
 def known_numbers(stem: str) -> Numbers | None:
