@@ -19,6 +19,7 @@ from sentinel_match.errors import BadPoints, NoMatch
 from sentinel_match.fitting import fit, read_ties
 from sentinel_match.formats import write
 from sentinel_match.formats.geojson import dumps, write_geojson
+from sentinel_match.formats.header import SceneIdentity
 from sentinel_match.tiepoints import TiePoints
 
 
@@ -321,6 +322,16 @@ def test_products_are_found_from_another_folder(
     again = read_ties(old / "results" / "ties.geojson")
     assert (ties.left.bands != (), ties.right.id) == (again.left.bands != (), again.right.id)
     assert again.left.path.exists()
+
+
+@pytest.mark.parametrize("path", [".", "..", "a/..", "/"])
+def test_no_folder_is_searched_for_a_product_without_a_name(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched: list[Path] = []
+    monkeypatch.setattr("sentinel_match.formats.header.read_scene", searched.append)
+    scene = SceneIdentity("S2A", path).scene(tmp_path)
+    assert ([], "S2A", ()) == (searched, scene.id, scene.bands)
 
 
 def test_the_command_reads_edits_and_writes_every_suffix(ties: TiePoints, tmp_path: Path) -> None:

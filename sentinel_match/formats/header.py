@@ -91,7 +91,8 @@ class SceneIdentity:
                 not absolute, or of a product that was moved together with the file.
         """
         path = Path(self.path or self.id)
-        for place in self._places(folder) if self.path else ():
+        is_named = bool(self.path) and path.name not in {"", ".."}  # "." from each folder above would be the whole disk
+        for place in self._places(folder) if is_named else ():
             try:
                 scene = read_scene(place) if place.parent.exists() else None
             except (SentinelMatchError, OSError):
