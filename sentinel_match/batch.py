@@ -38,6 +38,7 @@ from sentinel_match.report import html, qgis_project, quicklook
 from sentinel_match.run_folder import (
     GEOPACKAGE,
     PAIR_RECORD,
+    PAIRS,
     PICTURES,
     RUN_RECORD,
     SERIES,
@@ -194,7 +195,7 @@ def _matched(paths: list[Path], filters: Filters, work: _Work) -> Run:
         with clock("pair"):
             pairing = pair_scenes([s for s in catalogue.scenes if faults[id(s)] is None], filters)
         write_collection(scenes_geojson(catalogue.scenes), out / "scenes.geojson")
-        write_collection(pairs_geojson(pairing), out / "pairs.geojson")
+        write_collection(pairs_geojson(pairing), out / PAIRS)
         result = Run(catalogue, pairing, ())
 
         def record() -> None:

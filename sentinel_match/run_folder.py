@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 TIES, STYLE, GEOPACKAGE = "tiepoints.geojson", "tiepoints.qml", "tiepoints.gpkg"
 PICTURES = QUICKLOOK, MASKS_FILE = "quicklook.json", "masks.tif"
-PAIR_RECORD, RUN_RECORD, SERIES = "pair.json", "run.json", "series.json"
+PAIR_RECORD, RUN_RECORD, SERIES, PAIRS = "pair.json", "run.json", "series.json", "pairs.geojson"
 
 
 @dataclass(frozen=True, repr=False)
@@ -237,6 +237,18 @@ def read_series(out: Path) -> tuple[SeriesReport, ...]:
         return tuple(SeriesReport.from_dict(one) for one in record["series"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise NotARun(out, f"its {SERIES} is none of this version ({error!r}): run it again") from error
+
+
+def read_refusals(out: Path) -> tuple[str, ...]:
+    """List why pairs were not proposed, ``A and B: reason``; empty where nothing says it.
+
+    Raises:
+        NotARun: it cannot be read.
+    """
+    if not (out / PAIRS).exists():
+        return ()
+    refusals = _json(out, PAIRS, "refused")["refused"]
+    return tuple(f"{' and '.join(filter(None, (r['left'], r['right'])))}: {r['reason']}" for r in refusals)
 
 
 def _json(out: Path, name: str, member: str) -> dict[str, Any]:

@@ -83,10 +83,12 @@ def prepare(
         stack = make(files[-1], output, wanted, left=left, right=right, cache=cache, progress=progress)
     if as_json:
         click.echo(dumps(stack.to_dict()))
-        return
-    _print(stack)
-    if not ctx.obj:
-        click.echo(f"wrote {output}", err=True)
+    else:
+        _print(stack)
+        if not ctx.obj:
+            click.echo(f"wrote {output}", err=True)
+    if {*wanted.layout_names} - {layout.name for layout in stack.layouts}:
+        ctx.exit(1)
 
 
 def _make_preparation(values: Mapping[str, Any], mask: Path | None) -> Preparation:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from sentinel_match.summary import HoldOut, Summary
 
 
+MOST_REFUSALS = 5
+"""Refused pairs that a run without any pair lists."""
+
+
 def print_summary(left: str, right: str, summary: Summary) -> None:
     """Print the figures of one pair, in words a user cannot misread."""
     s, held = summary, summary.hold_out
@@ -81,7 +85,7 @@ def print_run(output: Path, *, as_json: bool = False) -> None:
     Raises:
         NotARun: the folder is none of a run.
     """
-    from sentinel_match.run_folder import RUN_RECORD, SERIES, read_run, read_series
+    from sentinel_match.run_folder import RUN_RECORD, SERIES, read_refusals, read_run, read_series
 
     record, series = read_run(output), read_series(output)
     outcomes = record.pairs
@@ -105,7 +109,12 @@ def print_run(output: Path, *, as_json: bool = False) -> None:
         if outcome.status == "failed":
             click.echo(f"failed: {outcome.id}: {outcome.error}", err=True)
     if not outcomes:
-        click.echo("no pair to match: see above, and `sentinel-match pairs ARCHIVES --refused`", err=True)
+        refusals = read_refusals(output)
+        for refusal in refusals[:MOST_REFUSALS]:
+            click.echo(f"refused: {refusal}", err=True)
+        more = f"{len(refusals) - MOST_REFUSALS:,} more refused, " if len(refusals) > MOST_REFUSALS else ""
+        remedy = "`sentinel-match pairs ARCHIVES --refused` lists all reasons, `sentinel-match run --help` the limits"
+        click.echo(f"no pair to match: {more}{remedy}", err=True)
 
 
 def _outcome_row(outcome: Outcome) -> list[object]:

@@ -30,10 +30,16 @@ OSCD = "Onera Satellite Change Detection dataset"
 """How folders of that data set begin (Caye Daudt et al. 2018); ``torchgeo.datasets.OSCD`` looks for them."""
 OSCD_QUANTIFICATION = 10_000
 """OSCD's integers per unit of reflectance, as in the products themselves."""
+OSCD_LARGEST = 32767
+"""Of them."""
 LEAST_CLEAR_CHIP = 0.5
 """Share of a chip that is valid in both images; chips with less are left out."""
 ZERO = np.float32(1e-6)
 """Stands for a reflectance of exactly 0, where 0 means no data."""
+
+
+class NotReflectance(ValueError):
+    """Values that no OSCD root can hold; says which, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +172,8 @@ def write_oscd(
         region: name of the place.
 
     Raises:
-        OutputError: the disk is full, or the values are no reflectance.
+        OutputError: the disk is full.
+        NotReflectance: the values are none.
     """
     root = folder / "oscd"
     images, labels = root / f"{OSCD} - Images" / region, root / f"{OSCD} - Test Labels" / region / "cm"
@@ -178,9 +185,7 @@ def write_oscd(
             with render.created(images / f"imgs_{i}_rect" / f"{name}.tif", target, 1, "int16") as file:
                 for top, pixels, known in _strips(folder, side, k):
                     counts = np.rint(np.where(known, pixels, 0) * OSCD_QUANTIFICATION)
-                    if np.abs(counts).max(initial=0) > 32767:
-                        reason = f"{name} holds values beyond {32767 / OSCD_QUANTIFICATION:g}, which are no reflectance"
-                        raise OutputError(images, reason)
+                    check_reflectance(side, name, counts / OSCD_QUANTIFICATION)
                     counts = np.where(known & (counts == 0), 1, counts).astype(np.int16)  # 0 is no data
                     file.write(counts, 1, window=rasterio.windows.Window(0, top, *pixels.shape[::-1]))
     write_text(images / "dates.txt", f"date_1: {dates[0]}\ndate_2: {dates[1]}\n")
@@ -188,6 +193,21 @@ def write_oscd(
     _write_png(labels / "cm.png", np.zeros(target.shape, np.uint8))
     note = "torchgeo takes the 2nd to 4th file for bands='rgb', so without B01 only bands='all' is right"
     return OscdFiles("oscd", region, note=None if bands[:1] == ("B01",) else note)
+
+
+def check_reflectance(image: str, band: str, values: NDArray[Any]) -> None:
+    """Check that values fit into OSCD's integers.
+
+    Raises:
+        NotReflectance: they do not.
+    """
+    largest = float(np.nanmax(np.abs(values), initial=0))
+    if largest * OSCD_QUANTIFICATION > OSCD_LARGEST:
+        raise NotReflectance(
+            f"band {band} of {image} holds {largest:,.6g}, and that layout takes reflectance to "
+            f"{OSCD_LARGEST / OSCD_QUANTIFICATION:g}: ask for another (--layout pair), or make a copy that says its "
+            "scale (gdal_translate -a_scale 0.0001 …)"
+        )
 
 
 def _filled(folder: Path, side: str, count: int) -> Iterator[tuple[int, int, NDArray[np.float32]]]:

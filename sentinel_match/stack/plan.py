@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from os import PathLike
@@ -10,12 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sentinel_match.errors import BadPoints, MissingBand, NoGeoreference, NoOverlap, NotAProduct
+from sentinel_match.errors import BadPoints, MissingBand, NoGeoreference, NoOverlap, NotAProduct, OutputError
 from sentinel_match.fitting import read_ties
 from sentinel_match.geometry.grids import crs_name, ground_resolution, metric, transformed
 from sentinel_match.products.catalogue import as_scene, find_scenes, read_scene
 from sentinel_match.raster.bands import NOT_GROUND, band_names, is_reflectance, source_of
 from sentinel_match.raster.flags import Reason
+from sentinel_match.raster.jp2 import Window
 from sentinel_match.raster.masks import Masking
 from sentinel_match.schema import (
     ANY_NUMBER,
@@ -27,7 +29,7 @@ from sentinel_match.schema import (
     instance,
     one_of,
 )
-from sentinel_match.stack.layouts import LAYOUTS
+from sentinel_match.stack.layouts import LAYOUTS, NotReflectance, check_reflectance
 from sentinel_match.stack.prepared import TiesFile
 from sentinel_match.stack.radiometry import METHODS
 from sentinel_match.stack.stac import SPECTRAL_BANDS
@@ -40,6 +42,11 @@ if TYPE_CHECKING:
     from sentinel_match.geometry.transform import Transform
     from sentinel_match.products.scene import Scene
 from sentinel_match.raster.bands import Computed, Source
+
+log = logging.getLogger(__name__)
+
+SAMPLE_SIDE = 512
+"""Pixels in the middle of a band by which it is told that it holds no reflectance."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +124,8 @@ class StackPlan:
     """Of which the transform is; ``None`` where the tie points were given themselves."""
     grid: GeoBox
     wanted: Preparation
+    layouts: tuple[str, ...]
+    """Those wanted that can be made."""
 
     @property
     def unit(self) -> str:
@@ -148,6 +157,7 @@ def plan_stack(
         MissingBand: one scene lacks a band.
         NoGeoreference: one of them has no position.
         NoOverlap: the grids do not meet.
+        OutputError: the only layout that is wanted is none for such values.
     """
     if isinstance(ties, TiePoints):
         file, points = None, ties
@@ -179,7 +189,41 @@ def plan_stack(
         ties=file,
         grid=grid,
         wanted=wanted,
+        layouts=_layouts(wanted, ((left_scene, left_sources), (right_scene, right_sources))),
     )
+
+
+def _layouts(wanted: Preparation, sides: Sequence[tuple[Scene, tuple[Source | Computed, ...]]]) -> tuple[str, ...]:
+    """List the layouts that can be made, and warn of one that cannot, by the middle of each band.
+
+    Raises:
+        OutputError: there is no other.
+    """
+    if "oscd" not in wanted.layout_names:
+        return wanted.layout_names
+    try:
+        for scene, sources in sides:
+            for source in sources:
+                if not is_reflectance(scene, source):
+                    (row, col), side = (n // 2 - SAMPLE_SIDE // 2 for n in source.grid.shape), SAMPLE_SIDE
+                    name = ",".join(dict.fromkeys(band.name for band in source.bands))
+                    check_reflectance(scene.id, name, source.read(Window(row, col, side, side)))
+    except NotReflectance as error:
+        return left_out("oscd", wanted.layout_names, error)
+    return wanted.layout_names
+
+
+def left_out(name: str, names: tuple[str, ...], error: NotReflectance) -> tuple[str, ...]:
+    """Leave out a layout that cannot be made, and say so.
+
+    Raises:
+        OutputError: there is no other.
+    """
+    others = tuple(other for other in names if other != name)
+    if not others:
+        raise OutputError(Path(name), str(error)) from error
+    log.error("%s is left out: %s", name, error)  # it was asked for
+    return others
 
 
 def _scene(named: Scene, given: Scene | Path | str | None, side: str, file: TiesFile | None) -> Scene:

@@ -8,6 +8,7 @@ product's own pixels; left pixels on that lattice are copied.
 
 from __future__ import annotations
 
+import shutil
 import time
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,7 @@ from sentinel_match.raster.load import MASKING_METRES, load
 from sentinel_match.schema import A_PATH, HEARS, ArgumentKind, check_argument, check_given
 from sentinel_match.stack import layouts, radiometry, render
 from sentinel_match.stack.layouts import Layout
-from sentinel_match.stack.plan import Preparation, StackPlan, plan_stack
+from sentinel_match.stack.plan import Preparation, StackPlan, left_out, plan_stack
 from sentinel_match.stack.prepared import PreparedStack
 from sentinel_match.stack.render import StackSide
 from sentinel_match.stack.stac import write_stac
@@ -136,7 +137,7 @@ def _make(
         residual_band=residual_band,
         residual=residual_shift,
         stac=stac,
-        layouts=tuple(_write_layout(folder, plan, name, progress) for name in plan.wanted.layout_names),
+        layouts=_write_layouts(folder, plan, progress),
         masking=plan.wanted.masking,
         seconds=round(time.perf_counter() - began, 1),
     )
@@ -250,6 +251,18 @@ def _uncorrected(source: Source | Computed, grid: GeoBox) -> ReadWindow:
         return next(corrected(pixels, source.grid, grid[window.roi], move))[1]
 
     return read
+
+
+def _write_layouts(folder: Path, plan: StackPlan, progress: Progress) -> tuple[Layout, ...]:
+    """Write all layouts but one that turns out to be none for such values, unless it is the only one."""
+    written = []
+    for name in plan.layouts:
+        try:
+            written.append(_write_layout(folder, plan, name, progress))
+        except layouts.NotReflectance as error:
+            left_out(name, plan.layouts, error)
+            shutil.rmtree(folder / name)
+    return tuple(written)
 
 
 def _write_layout(folder: Path, plan: StackPlan, name: str, progress: Progress) -> Layout:

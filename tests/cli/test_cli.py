@@ -67,6 +67,24 @@ def test_pairs_says_why(archive: Path) -> None:
     assert "days apart" in " ".join(refused.stdout.split())
 
 
+def test_a_run_without_a_pair_says_why(tmp_path: Path) -> None:
+    """It said "see above", and there was nothing above."""
+    for date in ("2021-05-20", "2021-09-17"):
+        write_product(tmp_path / "small", Landscape(7), date=date, pixels=96)
+    done = call("run", tmp_path / "small", "-o", tmp_path / "out", *QUICK)
+    assert "T33UUU_20210520" in done.stderr
+    assert "overlap 0.922 km², less than 1 km²\nno pair to match: " in done.stderr
+    assert "above" not in done.stderr
+
+
+def test_of_many_refused_pairs_a_run_lists_the_first(tmp_path: Path) -> None:
+    for month in range(1, 5):
+        write_product(tmp_path / "small", Landscape(7), date=f"2021-{month:02d}-20", pixels=96)
+    done = call("run", tmp_path / "small", "-o", tmp_path / "out", *QUICK)
+    assert 5 == done.stderr.count("less than 1 km²")
+    assert "no pair to match: 1 more refused, `sentinel-match pairs ARCHIVES --refused` lists all" in done.stderr
+
+
 def test_run_leaves_the_promised_files_and_a_second_run_keeps_them(archive: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = call("run", archive, "-o", out, *QUICK)

@@ -338,6 +338,55 @@ def test_several_layouts_of_one_stack_are_what_each_is_alone(tmp_path: Path, sta
         assert alone == sorted(path.relative_to(out) for path in (out / name).rglob("*"))
 
 
+@pytest.fixture
+def counted(tmp_path: Path) -> tuple[Path, Path]:
+    """A pair of rasters of counts, whose files do not say of what, and its tie points."""
+    for name, date in (("L", "20200101"), ("R", "20200201")):
+        numbers = np.rint(shown(grid(60, 60)) * 10_000 + 5000).astype(np.uint16)
+        profile = {"driver": "GTiff", "height": 60, "width": 60, "count": 1, "dtype": "uint16"}
+        with rasterio.open(
+            tmp_path / f"{name}_{date}.tif", "w", crs=ZONE, transform=grid(60, 60).affine, **profile
+        ) as f:
+            f.write(numbers, 1)
+    ties = ties_of(*(read_scene(tmp_path / name) for name in ("L_20200101.tif", "R_20200201.tif")), by(0, 0))
+    write(ties, tmp_path / "ties.gpkg")
+    return tmp_path, tmp_path / "ties.gpkg"
+
+
+def test_counts_are_no_oscd_root_and_that_is_told_before_the_work(
+    counted: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was told after the work, of a temporary folder, and without a way out."""
+    folder, ties = counted
+    monkeypatch.setattr("sentinel_match.stack.prepare._make", lambda *_: pytest.fail("it worked"))
+    said = (
+        r"^oscd could not be written: band 1 of L_20200101 holds [\d,]+, and that layout takes reflectance to 3.2767: "
+    )
+    with pytest.raises(OutputError, match=said + r"ask for another \(--layout pair\), or .* -a_scale 0.0001 …\)\.$"):
+        prepare(ties, folder / "out", Preparation(layout="oscd"))
+    assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize("sample", [512, 1])
+def test_the_other_layouts_are_made_without_an_oscd_root(
+    counted: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, sample: int
+) -> None:
+    """Also where the middle of the band looks like reflectance."""
+    folder, ties = counted
+    monkeypatch.setattr("sentinel_match.stack.plan.SAMPLE_SIDE", sample)
+    if sample == 1:
+        for image in folder.glob("*.tif"):
+            with rasterio.open(image, "r+") as file:
+                file.write(np.full((1, 20, 20), 1, np.uint16), window=rasterio.windows.Window(20, 20, 20, 20))
+    command = ["prepare", str(ties), "-o", str(folder / "out"), "--layout", "oscd", "--layout", "pair"]
+    done = CliRunner().invoke(main, [*command, "--cache", str(folder / "cache")])
+    assert done.exit_code == 1
+    assert "oscd is left out: band 1 of " in done.stderr
+    assert not (folder / "out" / "oscd").exists()
+    assert ["pair"] == [json.loads((folder / "out" / "prepare.json").read_text())["layout"]["name"]]
+    assert (folder / "out" / "pair").is_dir()
+
+
 @pytest.mark.parametrize(
     ("words", "config", "names"),
     [
