@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
 
 from sentinel_match.errors import BrokenProduct, NotAProduct
-from sentinel_match.products.files import EMPTY, why_no_file
+from sentinel_match.products.files import EMPTY, whose_results, why_no_file
 from sentinel_match.products.scene import Asset
 from sentinel_match.products.zips import GDAL_PACKINGS, is_last_part, open_zip, packing, why_gdal_cannot_find
 
@@ -170,6 +170,11 @@ def what_folder_it_is(folder: Path) -> str:
     if any((folder / name).exists() for name in (".zgroup", ".zarray", ".zmetadata", "zarr.json")):
         command = f"gdal_translate 'ZARR:\"{folder}\":/ARRAY' image.tif"
         return f"it is a Zarr store, which is not read in place: make a GeoTIFF of one of its arrays by `{command}`"
+    whose = whose_results(folder)
+    if whose == "stack":
+        return "it is a stack that `prepare` has made, and no archive: name left.tif or right.tif in it"
+    if whose:
+        return "it holds the results of a run, and no images: name those that the run was given"
     return "there is neither a Sentinel-2 product nor an image in this folder"
 
 

@@ -25,7 +25,7 @@ from sentinel_match.products.archive import (
     what_it_holds_instead,
 )
 from sentinel_match.products.delivery import files_named, gather, read_delivery
-from sentinel_match.products.files import as_path, real_path, why_not_there
+from sentinel_match.products.files import as_path, real_path, whose_results, why_not_there
 from sentinel_match.products.layers import IMAGE_SUFFIXES, is_passed_over
 from sentinel_match.products.loose import read_loose
 from sentinel_match.products.safe import MAIN_XML, TILE_XML, product_roots, read_product
@@ -231,6 +231,8 @@ def _sources(path: Path, visited: set[Path]) -> Iterator[Path]:
 
 
 def _search(folder: Path, visited: set[Path]) -> Iterator[Path]:
+    if whose_results(folder) in {"pair", "stack"}:
+        return
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:

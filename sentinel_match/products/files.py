@@ -5,6 +5,7 @@ A name may be an address that GDAL would fetch, and a file may be none: a pipe w
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
@@ -30,6 +31,15 @@ FILE_KINDS = {
     stat.S_IFBLK: "a device",
     stat.S_IFDIR: "a folder",
 }
+
+RECORD_START = 4096
+"""Bytes of a record in which it says what it is."""
+RESULT_RECORDS = {
+    "run.json": (b'"sentinel_match"', "run"),
+    "pair.json": (b'"recipe"', "pair"),
+    "prepare.json": (b'"sentinel-match ', "stack"),
+}
+"""Files that only folders of results hold, what stands in them, and what such a folder is."""
 
 
 def why_not_there(path: Path) -> str:
@@ -99,3 +109,14 @@ def as_path(path: object) -> Path:
     if path == "":
         raise ValueError("a path is empty: '.' is the current folder")
     return Path(path)
+
+
+def whose_results(folder: Path) -> str:
+    """Tell whose results a folder holds, by the record that our own commands leave in it; empty where none does."""
+    for name, (mark, whose) in RESULT_RECORDS.items():
+        with contextlib.suppress(OSError):
+            if (record := folder / name).is_file():  # and no pipe
+                with record.open("rb") as file:
+                    if mark in file.read(RECORD_START):
+                        return whose
+    return ""

@@ -26,11 +26,11 @@ from sentinel_match.accuracy.series_report import series_reports as series_repor
 from sentinel_match.cache import Cache
 from sentinel_match.cli import main
 from sentinel_match.comparison import SecondEstimate
-from sentinel_match.errors import NotARun, OutputError
+from sentinel_match.errors import NotAProduct, NotARun, OutputError
 from sentinel_match.fitting import read_ties
 from sentinel_match.formats.geojson import dumps
 from sentinel_match.options import Options
-from sentinel_match.products.catalogue import read_scene
+from sentinel_match.products.catalogue import find_scenes, read_scene
 from sentinel_match.raster import raster
 from sentinel_match.report import html, pictures, quicklook, svg
 from sentinel_match.testing import Landscape, write_product
@@ -110,6 +110,17 @@ def test_hostile_names_are_shown_and_do_nothing(made: Made) -> None:
     assert 1 == len(tree.xpath("//script"))
     assert HOSTILE in [name.text for name in tree.xpath("//bdi")]
     assert any(SCRIPT in (name.text or "") for name in tree.xpath("//bdi"))
+
+
+def test_the_results_of_a_run_are_no_archive(made: Made) -> None:
+    """``chip OUT`` drew its masks, and a second run on the folder above found them."""
+    (outcome,) = made.result.outcomes
+    for folder in (made.out, made.out / outcome.id):
+        with pytest.raises(NotAProduct, match="it holds the results of a run, and no images: name those that the run"):
+            read_scene(folder)
+    assert not find_scenes(made.out.parent / made.out.name).scenes
+    beside = find_scenes(made.out.parent)
+    assert not [scene.path for scene in beside.scenes if made.out in scene.path.parents]
 
 
 def test_every_link_within_leads_somewhere(made: Made) -> None:

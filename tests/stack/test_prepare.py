@@ -32,7 +32,7 @@ from sentinel_match.errors import BadPoints, MissingBand, NoOverlap, NotAProduct
 from sentinel_match.formats.geojson import dumps
 from sentinel_match.formats.write import write
 from sentinel_match.geometry.transform import Bend, PlaneTransform, Transform
-from sentinel_match.products.catalogue import read_scene
+from sentinel_match.products.catalogue import find_scenes, read_scene
 from sentinel_match.products.scene import Asset, Band, Scene
 from sentinel_match.raster.bands import around, inside
 from sentinel_match.raster.flags import Reason
@@ -322,6 +322,14 @@ def stacks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in layouts.LAYOUTS:
         prepare(ties_of(left, right, by(*SHIFT)), folder / name, Preparation(layout=name, chip_size=32))
     return folder
+
+
+def test_a_stack_is_no_archive_and_its_images_are_taken_by_name(stacks: Path) -> None:
+    """Its three images, the mask among them, were three scenes."""
+    with pytest.raises(NotAProduct, match=r"it is a stack that `prepare` has made, .*: name left\.tif or right\.tif"):
+        read_scene(stacks / "pair")
+    assert ["L", "R"] == [scene.id for scene in find_scenes(stacks).scenes]
+    assert ("B01", "B04") == tuple(read_scene(stacks / "pair" / "left.tif").bands[k].name for k in (0, -1))
 
 
 def test_several_layouts_of_one_stack_are_what_each_is_alone(tmp_path: Path, stacks: Path) -> None:
