@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from odc.geo.geobox import GeoBox
 
 from sentinel_match.geometry.footprint import Footprint
 from sentinel_match.geometry.grids import transformed
+from sentinel_match.schema import COORDINATE, Within
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +21,12 @@ CONTROL_TOLERANCE_PX = 0.25
 MANY_POINTS = 30
 """Control points from which a spline through all of them (``-tps``) is better than GDAL's polynomial, which is of
 third degree at most and needs ten."""
+PIXEL = Within(1e-3, 1e6)
+"""Metres of a pixel."""
+FLAT = 1e-6
+"""Area of a pixel, as a share of what its sides would make, below which it has none."""
+METRES_OF_A_DEGREE = 111_000.0
+"""Of latitude, about."""
 ZONE = "EPSG:326ZZ"
 """A zone that the user has to choose."""
 
@@ -47,7 +55,8 @@ def place(source: Any) -> Placement:
     affine, distance = _grid_through(points)
     name, count = f"EPSG:{crs.to_epsg()}" if crs.to_epsg() else crs.to_wkt(), f"{len(points)} ground control points"
     if affine is not None and distance <= CONTROL_TOLERANCE_PX:
-        return Placement(GeoBox(source.shape, affine, name), note=f"placed by its {count}, which lie on one grid")
+        note = f"placed by its {count}, which lie on one grid"
+        return _placed(GeoBox(source.shape, affine, name), source.name, note)
     reason = f"are off any grid by up to {distance:.1f} pixels" if affine is not None else "do not suffice for a grid"
     zone = _zone(crs, np.mean([(p.x, p.y) for p in points], axis=0))
     how = "-tps " if len(points) >= MANY_POINTS else ""
@@ -64,13 +73,30 @@ def footprint_of(geobox: GeoBox | None) -> tuple[Footprint | None, tuple[str, ..
         return None, (f"its place on the globe is unknown: {error}",)
 
 
-def _placed(geobox: GeoBox, name: str) -> Placement:
-    """Take a grid as a place, unless its CRS is a local, vertical or geocentric one."""
+def _placed(geobox: GeoBox, name: str, note: str = "") -> Placement:
+    """Take a grid as a place, unless its CRS is a local, vertical or geocentric one, or its transform leads nowhere."""
     crs = geobox.crs.proj if geobox.crs is not None else None
-    if crs is None or crs.is_projected or crs.is_geographic:
-        return Placement(geobox)
-    how = f"`rio edit-info --crs {ZONE} {name}` says it if you know it, `sentinel-match images` compares without"
-    return Placement(None, f"its CRS, {crs.name}, says not where on the Earth it lies; {how}")
+    if crs is not None and not (crs.is_projected or crs.is_geographic):
+        how = f"`rio edit-info --crs {ZONE} {name}` says it if you know it, `sentinel-match images` compares without"
+        return Placement(None, f"its CRS, {crs.name}, says not where on the Earth it lies; {how}")
+    if crs is not None and not _is_on_the_ground(geobox, is_in_degrees=crs.is_geographic):
+        numbers = " ".join(f"{number:g}" for number in geobox.affine[:6])
+        how = f"`rio edit-info --transform` gives {name} the right one, `sentinel-match images` compares without"
+        return Placement(None, f"its transform, {numbers}, puts no image on the Earth; {how}")
+    return Placement(geobox, note=note)
+
+
+def _is_on_the_ground(geobox: GeoBox, *, is_in_degrees: bool) -> bool:
+    """Tell whether pixels have an area, a size that one can have on the ground, and corners that a map can have."""
+    a, (rows, cols), unit = geobox.affine, geobox.shape, METRES_OF_A_DEGREE if is_in_degrees else 1.0
+    corners = transformed(a, np.array([[0, 0], [cols, 0], [0, rows], [cols, rows]], float)) * unit
+    area, sides = abs(a.determinant), math.hypot(a.a, a.d) * math.hypot(a.b, a.e)
+    return bool(
+        np.isfinite(corners).all()
+        and np.abs(corners).max() <= COORDINATE.high
+        and area > FLAT * sides
+        and PIXEL.low <= math.sqrt(area) * unit <= PIXEL.high
+    )
 
 
 def _remedy(source: Any, has_points: bool) -> str:
@@ -91,7 +117,7 @@ def _grid_through(points: Sequence[Any]) -> tuple[Affine | None, float]:
     """Fit a grid to control points, and measure by how many pixels the worst is off it; ``None`` if too few."""
     pixels = np.array([(p.col, p.row, 1.0) for p in points])
     ground = np.array([(p.x, p.y) for p in points])
-    if np.linalg.matrix_rank(pixels) < 3:
+    if not np.isfinite([pixels[:, :2], ground]).all() or np.linalg.matrix_rank(pixels) < 3:
         return None, np.inf
     origin = ground.mean(0)  # large coordinates cost digits
     steps = np.linalg.lstsq(pixels, ground - origin, rcond=None)[0]

@@ -285,7 +285,7 @@ class _Request:
         )
         if white is None:
             return masked
-        times = max(1, round(BRIGHT_METRES / (metres * size)))
+        times = min(max(1, round(BRIGHT_METRES / (metres * size))), -(-max(target.shape) // size))
         wide = size * times
         blocks = [block_mean(_filled(strip, wide), wide) for _, strip in read_rows(scratch, -(-512 // wide) * wide)]
         cores = bright(np.vstack(blocks), metres * wide, white)
@@ -321,7 +321,7 @@ def _opened(folder: Path, request: _Request, recipe: Mapping[str, object]) -> Pr
 
 def _enlarged(blocks: NDArray[Any], size: int, shape: tuple[int, ...]) -> NDArray[Any]:
     """Enlarge each pixel to a block of ``size`` x ``size``, cut to a shape."""
-    return blocks.repeat(size, 0).repeat(size, 1)[: shape[0], : shape[1]]
+    return blocks.repeat(min(size, shape[0]), 0).repeat(min(size, shape[1]), 1)[: shape[0], : shape[1]]
 
 
 def _metres(target: GeoBox) -> float:
@@ -329,8 +329,8 @@ def _metres(target: GeoBox) -> float:
 
 
 def _mask_size(target: GeoBox) -> int:
-    """Count the pixels of the target along a pixel of the masks."""
-    return max(1, round(MASKING_METRES / _metres(target)))
+    """Count the pixels of the target along a pixel of the masks, which need not be larger than the image."""
+    return min(max(1, round(MASKING_METRES / _metres(target))), max(target.shape))
 
 
 def _mask_grid(target: GeoBox) -> GeoBox:

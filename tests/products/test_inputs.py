@@ -24,6 +24,7 @@ from sentinel_match.matching.inputs import common_band
 from sentinel_match.pipeline import match_scenes
 from sentinel_match.products.catalogue import find_scenes, read_scene
 from sentinel_match.raster.bands import available, band_names, source_of
+from sentinel_match.raster.load import load
 from sentinel_match.raster.raster import read
 
 if TYPE_CHECKING:
@@ -204,8 +205,45 @@ def test_a_crs_that_says_not_where_on_the_earth_is_none_and_ends_no_listing(crs:
         match_scenes(path, path)
 
 
+@pytest.mark.parametrize("crs", [ZONE, "EPSG:4326", "EPSG:3857", "EPSG:3035"])
+@pytest.mark.parametrize(
+    "transform",
+    [
+        Affine(10, 0, 4e5, 0, 0, 5.8e6),
+        Affine(10, 10, 4e5, 10, 10, 5.8e6),
+        Affine(10, 0, math.inf, 0, -10, 5.8e6),
+        Affine(1e-12, 0, 10, 0, -1e-12, 50),
+        Affine(1e9, 0, 10, 0, -1e9, 50),
+    ],
+    ids=["no height", "no area", "nowhere", "too small", "too large"],
+)
+def test_a_transform_that_leads_nowhere_is_told_and_ends_no_listing(
+    transform: Affine, crs: str, tmp_path: Path
+) -> None:
+    path = written(tmp_path / "odd.tif", NUMBERS, crs=crs, transform=transform)
+    (scene,) = find_scenes(tmp_path).scenes
+    assert load(scene, "1").raster.pixels.shape == NUMBERS[0].shape
+    with pytest.raises(NoGeoreference, match=r"puts no image on the Earth; `rio edit-info --transform` gives"):
+        match_scenes(path, path)
+
+
+def test_pixels_of_a_millimetre_to_a_kilometre_are_pixels(tmp_path: Path) -> None:
+    for size in (0.001, 0.01, 1000.0):
+        path = written(tmp_path / "fine.tif", NUMBERS, transform=Affine(size, 0, 343000, 0, -size, 5851000))
+        assert load(path, "1").raster.geobox.affine.a == size
+
+
+def test_control_points_that_are_no_numbers_are_no_grid(tmp_path: Path) -> None:
+    points = [
+        GroundControlPoint(p.row, p.col, math.nan if k == 2 else p.x, p.y) for k, p in enumerate(points_on(PLACE))
+    ]
+    path = written(tmp_path / "points.tif", NUMBERS, transform=None, gcps=points, crs=ZONE)
+    with pytest.raises(NoGeoreference, match="control points do not suffice for a grid"):
+        match_scenes(path, path)
+
+
 def test_variables_off_the_map_end_no_listing_and_their_notes_are_kept(tmp_path: Path) -> None:
-    far = written(tmp_path / "far.tif", NUMBERS, transform=Affine(10, 0, 1e12, 0, -10, 1e12))
+    far = written(tmp_path / "far.tif", NUMBERS, transform=Affine(10, 0, 9e7, 0, -10, 9e7))
     rasterio.shutil.copy(far, tmp_path / "far.nc", driver="netCDF")
     lying = written(tmp_path / "lying.tif", NUMBERS, transform=Affine(40, 0, 343000, 0, -10, 5851000))
     rasterio.shutil.copy(lying, tmp_path / "lying.nc", driver="netCDF")
