@@ -27,6 +27,7 @@ from sentinel_match.geometry.grids import crs_name, native_pixels, pixel_size, s
 from sentinel_match.geometry.transform import azimuth_of_track
 from sentinel_match.matching import cells, consensus, subpixel
 from sentinel_match.matching.cascade import correspond
+from sentinel_match.matching.displacement import displacement
 from sentinel_match.matching.inputs import common_band, hidden_shares, load_pair
 from sentinel_match.options import Options
 from sentinel_match.products.catalogue import as_scene
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sentinel_match.matching.correspondences import Correspondences
+    from sentinel_match.matching.displacement import Displacement
     from sentinel_match.matching.inputs import PairSide, Progress
     from sentinel_match.products.scene import Scene
 
@@ -118,7 +120,7 @@ def match_scenes(
         points = _refined(a, b, correspondences, clear, options, progress)
     with clock("verify"):
         gsd, crs, ids = pixel_size(a.raster.geobox), a.raster.geobox.crs, (left.id, right.id)
-        evidence = Evidence.of(points.measurements, a.raster.geobox, b.raster.geobox, ids)
+        evidence = Evidence.of(points.measurements, a.raster.geobox, b.raster.geobox, ids, points.displacement)
         radius = options.refinement.radius * gsd
         assessment = assess(evidence, Fitting(kind, options.model, radius, _azimuth(left), options.seed), gsd, ids)
         second = second_estimate(a.raster, b.raster, assessment.transform)
@@ -150,9 +152,9 @@ def match_scenes(
         left=left,
         right=right,
         left_xy=evidence.left,
-        right_xy=evidence.right,
+        right_xy=assessment.right,
         left_px=native_pixels(evidence.left, crs, grids[0]),
-        right_px=native_pixels(evidence.right, crs, grids[1]),
+        right_px=native_pixels(assessment.right, crs, grids[1]),
         sigma_m=assessment.sigma,
         score=assessment.score,
         residual_m=assessment.residual_m,
@@ -186,6 +188,8 @@ class _Points(NamedTuple):
     """(N,) what made each a place."""
     candidates: int
     """Places that were tried."""
+    displacement: Displacement | None
+    """On the lattice that they lie on; ``None`` where nothing could be measured on one."""
 
 
 def _refined(
@@ -208,15 +212,18 @@ def _refined(
     method = np.full(len(places), "grid", "U64")
     method[place] = matches.method[matches.inlier]
     progress("refine", 0, len(places))
+    field = None
     if upright:
         there = to_pixels(b.raster.geobox, coarse(to_metres(a.raster.geobox, places)))
         measurements = subpixel.measure(a.side.images, b.side.images, places, there, options.refinement)
+        seen = (a.seen, b.seen)
+        field = displacement(a.side.images, b.side.images, measurements, options.refinement, seen)
     else:  # windows cannot be compared as they are: what a match is worth, its company says
         measurements = subpixel.Measurements.nothing(places, places)
         matches = replace(matches, score=consensus.probabilities(coarse, matches, a.raster, b.raster))
     measurements, method = with_matches(measurements, method, matches, place)
     progress("refine", len(places), len(places))
-    return _Points(measurements, method, len(places))
+    return _Points(measurements, method, len(places), field)
 
 
 def _azimuth(scene: Scene) -> float:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sentinel_match.accuracy.checkpoints import held_out
+from sentinel_match.accuracy.ground import Ground
 from sentinel_match.accuracy.requirement import LEAST_INLIERS, verdict
 from sentinel_match.errors import NoMatch
 from sentinel_match.geometry import calibration, robust, selection, transform
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from sentinel_match.comparison import Comparison
     from sentinel_match.geometry.transform import Transform
+    from sentinel_match.matching.displacement import Displacement
     from sentinel_match.matching.subpixel import Measurements
     from sentinel_match.summary import Edits, Fitting, HoldOut
 
@@ -62,16 +64,28 @@ class Evidence:
     """(N,) metres within which points share what they saw."""
     kept: NDArray[np.bool_]
     """(N,) believed whatever the model says: a person looked."""
+    expected: NDArray[np.float64] | None = None
+    """(N, 2) where the neighbours of each say that the same ground lies in the right image; NaN of those that have
+    none. Then ``right`` is what a point's own measurement says."""
+    ground: Ground | None = None
+    """The displacement on the lattice; ``None`` where the points were not measured on one."""
 
     def __len__(self) -> int:
         return len(self.left)
 
     def where(self, mask: NDArray[np.bool_]) -> Evidence:
-        """Take the points of a mask."""
-        return Evidence(**{f.name: getattr(self, f.name)[mask] for f in fields(self)})
+        """Take the points of a mask; of them nothing is known on a lattice."""
+        arrays = [f.name for f in fields(self) if f.name not in {"expected", "ground"}]
+        return Evidence(**{name: getattr(self, name)[mask] for name in arrays})
 
     @staticmethod
-    def of(measurements: Measurements, left: GeoBox, right: GeoBox, ids: tuple[str, str]) -> Evidence:
+    def of(
+        measurements: Measurements,
+        left: GeoBox,
+        right: GeoBox,
+        ids: tuple[str, str],
+        displacement: Displacement | None = None,
+    ) -> Evidence:
         """Take the measurements that succeeded to metres.
 
         Args:
@@ -79,6 +93,7 @@ class Evidence:
             left: grid of the left image.
             right: grid of the right one.
             ids: of the scenes, for the error.
+            displacement: of the lattice that they lie on.
 
         Raises:
             NoMatch: too few succeeded.
@@ -87,15 +102,26 @@ class Evidence:
         if ok.sum() < LEAST_INLIERS:
             counts = f"only {ok.sum()} of {len(measurements)} points could be measured to sub-pixel"
             raise NoMatch(*ids, f"{counts}, and {LEAST_INLIERS} are needed")
+        here, there, sigma = measurements.left[ok], measurements.right[ok].copy(), measurements.sigma[ok] * gsd
+        expected = ground = None
+        if displacement is not None:
+            ground = Ground.of(displacement, left, right)
+            row, col, on = displacement.places(here, measurements.refined[ok])
+            there[on] = here[on] + displacement.answers.whole[row, col]
+            sigma[on] = np.sqrt(ground.field.variance[row, col].mean(-1))
+            expected = np.full(here.shape, np.nan)
+            expected[on] = to_metres(right, here[on] + displacement.field.whole[row, col])
         return Evidence(
-            left=to_metres(left, measurements.left[ok]),
-            right=to_metres(right, measurements.right[ok]),
-            sigma=measurements.sigma[ok] * gsd,
+            left=to_metres(left, here),
+            right=to_metres(right, there),
+            sigma=sigma,
             quality=measurements.distinct[ok],
             refined=measurements.refined[ok],
             feature=measurements.feature[ok],
             witness=measurements.independence[ok] * gsd,
             kept=np.zeros(int(ok.sum()), bool),
+            expected=expected,
+            ground=ground,
         )
 
 
@@ -103,6 +129,8 @@ class Evidence:
 class Assessment:
     """What is believed of points, and why; N rows in every array."""
 
+    right: NDArray[np.float64]
+    """(N, 2) where the same ground lies in the right image: as its company bears out, or as it was measured."""
     sigma: NDArray[np.float64]
     """(N,) metres, corrected a posteriori."""
     score: NDArray[np.float64]
@@ -181,19 +209,28 @@ def assess(
     left, right, refined = evidence.left, evidence.right, evidence.refined
     chosen, weight, plane = _fitted(evidence, fitting, gsd, ids)
     factors = _unit_weight(chosen.unseen, evidence.sigma, weight, evidence.feature)
+    model, ground = chosen.transform, evidence.ground
+    proven = ground is not None and ground.proves
+    if ground is not None and proven:
+        factors = dict.fromkeys(factors, 1.0)
+        if fitting.asked == "field" or (fitting.asked is None and ground.follows_better(model)):
+            model = ground.transform()
     sigma = evidence.sigma * np.array([factors[name] for name in evidence.feature])
-    residual = right - chosen.transform(left)
+    own = right - model(left)
+    if evidence.expected is not None and proven:
+        believed = np.isfinite(evidence.expected).all(1)
+        own = np.where(believed[:, None], right - evidence.expected, own)
     best = sigma <= np.median(sigma)
-    spread = 1.4826 * float(np.median(np.abs(residual)[best]))
+    spread = 1.4826 * float(np.median(np.abs(own)[best]))
     tolerance = float(np.clip(5 * spread, TOLERANCE[0] * gsd, TOLERANCE[1] * gsd))
-    distance = np.hypot(*residual.T)
+    distance = np.hypot(*own.T)
     likely = calibration.likely(distance, evidence.quality, refined, tolerance, fitting.radius_m)
-    score = np.where(distance <= tolerance, likely, 0)  # what contradicts the model is wrong whatever its peak
+    score = np.where(distance <= tolerance, likely, 0)  # what contradicts its company is wrong whatever its peak
     score[evidence.kept] = 1.0
     inlier = score >= calibration.LEAST_SCORE
     chance = _chance(evidence, sigma, chosen, plane, tolerance, fitting.radius_m)
     if doubt := _doubt(inlier, chance, least):
-        agreeing = f"{inlier.sum()} of {len(left)} measured points agree on the model {chosen.transform.kind}"
+        agreeing = f"{inlier.sum()} of {len(left)} measured points agree on the model {model.kind}"
         raise NoMatch(*ids, f"{agreeing}{doubt}")
     # Check points are peaks of a quality that hardly ever errs; those that disagree are counted, not left out
     checks = evidence.kept | (likely >= calibration.LEAST_SCORE)
@@ -202,19 +239,27 @@ def assess(
         right_share = calibration.reliability(distance[refined], evidence.quality[refined], tolerance, fitting.radius_m)
         checks[refined] |= right_share >= RELIABLE
     wrong = np.where(distance > tolerance, OUTLIER, UNSURE)
+    if evidence.expected is not None and proven:
+        right = np.where((inlier & believed)[:, None], evidence.expected, right)
+    residual = right - model(left)
+    if ground is not None and proven:
+        proof = ground.hold_out(model, fitting.seed, field=model is not chosen.transform)
+    else:
+        proof = held_out(chosen.unseen[checks], inlier[checks], chosen.block[checks], fitting.seed)
     return Assessment(
+        right=right,
         sigma=sigma,
         score=score,
-        residual_m=distance,
+        residual_m=np.hypot(*residual.T),
         inlier=inlier,
         reason=np.where(evidence.kept, BY_HAND, np.where(inlier, "", wrong)),
         statistics=shift_statistics(left, right, residual, inlier, gsd),
         shift_sigma_m=_sigma_of_shift(residual[inlier], chosen.block[inlier]),
-        transform=chosen.transform,
+        transform=model,
         sigma_factors={name: round(factor, 3) for name, factor in factors.items()},
         kinds_tried={kind: round(error, 4) for kind, error in chosen.errors.items()},
         tolerance_m=round(tolerance, 3),
-        hold_out=held_out(chosen.unseen[checks], inlier[checks], chosen.block[checks], fitting.seed),
+        hold_out=proof,
         fitting=fitting,
     )
 
@@ -275,7 +320,9 @@ def _fitted(
             sure = calibration.reliability(distance, evidence.quality[refined], TOLERANCE[1] * gsd, fitting.radius_m)
             weight[refined] *= sure**4
         weight[evidence.kept] = 1.0
-        kinds = selection.TRIED if fitting.asked is None else (fitting.asked,)
+        # A field of the lattice competes by itself, where there is one
+        tried = selection.TRIED if evidence.ground is None else selection.TRIED[:-1]
+        kinds = tried if fitting.asked is None else (fitting.asked,)
         chosen = selection.choose(pairs, weight, azimuth=fitting.azimuth, kinds=kinds, apart=apart, seed=seed)
     except transform.NoModel as error:
         agreeing = (

@@ -27,6 +27,8 @@ INCLINATION = np.radians(98.62)
 """Of Sentinel-2's orbit (ESA, Sentinel-2 User Handbook, 2015)."""
 TURNS = 14.3
 """Revolutions a day: while the satellite moves, the ground turns away under it."""
+COEFFICIENT_DIGITS = 4
+"""Decimals of the coefficients of a spline through a grid: a tenth of a millimetre."""
 _Intervals = Annotated[int, Within(0, 1000)]
 _Two: TypeAlias = tuple[Coordinate, Coordinate]
 _Three: TypeAlias = tuple[Coordinate, Coordinate, Coordinate]
@@ -103,8 +105,40 @@ class Bend:
 
     def __call__(self, at: Points) -> Points:
         """Compute (N, 2) the displacement at points."""
+        if self.kind == "field":
+            return self._interpolated(at)
         pieces = np.array_split(at, max(1, len(at) // 50_000))
         return np.concatenate([self.basis(piece) @ self.coefficients for piece in pieces])
+
+
+    def _interpolated(self, at: Points) -> Points:
+        """Evaluate a spline over the plane, of whose many knots only sixteen touch a point."""
+        from scipy.ndimage import map_coordinates
+
+        intervals = np.array(self.intervals)
+        knots = self.coefficients.reshape(intervals[1] + 3, intervals[0] + 3, 2)
+        place = np.clip(at - self.origin, 0, self.extent) / np.maximum(self.extent, 1e-9) * intervals + 1
+        return np.column_stack([
+            map_coordinates(knots[..., k], place[:, ::-1].T, order=3, prefilter=False, mode="nearest") for k in (0, 1)
+        ])
+
+
+def bend_through(values: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]) -> Bend:
+    """Lay a spline through a displacement that is known at every node of a grid.
+
+    Args:
+        values: (rows, cols, 2), rows in the direction of y.
+        low: (2,) x, y of the first node.
+        high: (2,) of the last one.
+    """
+    from scipy.ndimage import spline_filter
+
+    padded = np.pad(values, ((1, 1), (1, 1), (0, 0)), "reflect", reflect_type="odd")
+    knots = np.stack([spline_filter(padded[..., k], order=3, mode="mirror") for k in (0, 1)], -1)
+    extent = np.asarray(high - low, float)
+    intervals = (values.shape[1] - 1, values.shape[0] - 1)
+    coefficients = knots.reshape(-1, 2).round(COEFFICIENT_DIGITS)
+    return Bend("field", np.asarray(low, float), float(extent.max()), extent, intervals, coefficients=coefficients)
 
 
 @dataclass(frozen=True, eq=False)

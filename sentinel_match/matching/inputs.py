@@ -15,6 +15,7 @@ from sentinel_match.matching.correspondences import MatchInput
 from sentinel_match.raster import landcover, raster
 from sentinel_match.raster.bands import band_names, source_of
 from sentinel_match.raster.load import load
+from sentinel_match.raster.flags import Reason
 from sentinel_match.raster.raster import Raster
 from sentinel_match.raster.transitions import at
 
@@ -87,6 +88,14 @@ class PairSide:
     def raster(self) -> Raster:
         """Return the image whose grid and validity stand for all bands."""
         return self.side.first
+
+    @property
+    def seen(self) -> NDArray[np.bool_]:
+        """Tell (rows, cols) where the image shows something, clear or only taken for cloud because it is bright."""
+        valid = np.asarray(self.raster.valid)
+        if self.raster.geobox != self.loaded.raster.geobox:
+            return valid
+        return np.asarray(valid | (np.asarray(self.loaded.reasons) == Reason.BRIGHT))
 
     def classes_at(self, points: NDArray[np.float64]) -> NDArray[np.uint8]:
         """Look up (N,) the class under each pixel position; unknown everywhere where nothing says so."""

@@ -167,7 +167,7 @@ def measure(
     measurements = replace(measurements, refined=np.ones(len(at), bool))
     rows, cols = images.left[0].valid.shape
     inside = np.asarray(((points >= 0) & (points <= (cols, rows))).all(1))
-    for index in _blocks(nodes, inside):
+    for index in blocks(nodes, inside):
         for feature, times in ATTEMPTS:
             unsure = index[~(measurements.ok[index] & (measurements.distinct[index] >= SURE_DISTINCTNESS))]
             if not len(unsure):
@@ -232,7 +232,7 @@ def _correlate(
     """
     options, device = images.options, torch.device(images.options.device)
     to = at + offset[needed]
-    cut = np.floor(to + _dither(at / NODE_SPACING))
+    cut = np.floor(to + dither(at / NODE_SPACING))
     margin = options.window // 2 + 2
     left, right = (
         part([i.pixels for i in side], side[0].valid, points, margin, feature, device)
@@ -257,7 +257,7 @@ def _correlate(
     return _Answers(shift, quality, distinct, ok)
 
 
-def _dither(nodes: Points) -> Points:
+def dither(nodes: Points) -> Points:
     """Draw (N, 2) fractions 0..1, evenly spread among neighbours (Roberts 2018, the R2 sequence).
 
     A window can only be cut at whole pixels, and its taper pulls what lies beside its middle by a twentieth of that.
@@ -290,7 +290,7 @@ def predicted_sigma(quality: NDArray[np.float64], feature: str = "intensity", ti
     return np.asarray(scale / q**power)
 
 
-def _blocks(nodes: NDArray[np.int64], inside: NDArray[np.bool_]) -> Iterator[NDArray[np.intp]]:
+def blocks(nodes: NDArray[np.int64], inside: NDArray[np.bool_]) -> Iterator[NDArray[np.intp]]:
     """Yield the indices of the points of one block after another, so that neighbours are read together."""
     index = np.flatnonzero(inside)
     if not len(index):

@@ -1,0 +1,191 @@
+"""The displacement on a lattice in metres: the transform it makes, and how far any transform errs on the ground.
+
+Check points that were made as the points were, with their supports, smooth away what the points smooth away. Here a
+transform is checked by single windows, each by one half of its spectrum, while an estimate has seen only the other half
+(see :func:`sentinel_match.geometry.lattice.squared_error`). So the error of a transform and the noise of what checks it
+are told apart, and the circular error is that of the ground, not of a measurement on it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sentinel_match.geometry import lattice
+from sentinel_match.geometry.grids import pixel_size, to_metres
+from sentinel_match.geometry.selection import BLOCKS
+from sentinel_match.geometry.transform import PlaneTransform, Transform, bend_through
+from sentinel_match.summary import HoldOut
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
+
+    from sentinel_match.geometry.lattice import Answers, LatticeField
+    from sentinel_match.matching.displacement import Displacement
+
+FEWEST_SINGLES = 100
+"""Single windows that tell how far a transform errs; fewer do not."""
+DRAWS = 200
+"""Of the bootstrap, and points drawn of each node's error."""
+CLIP_PX = 1.0
+"""Pixels beyond which a squared error is that of a wrong peak: it counts as so much."""
+SHAREABLE = 0.75
+"""Of the noise that halves show, what they may share besides: 0.4 of it without any displacement, within a season as
+between two."""
+WIDEST = 0.5
+"""Least share of the ground's own variance that the error of a piece of ground is taken for: where few windows say it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """The displacement of one pair on the lattice where it was measured; metres, right minus left."""
+
+    at: NDArray[np.float64]
+    """(rows, cols, 2) east, north of each node in the left image."""
+    measured: NDArray[np.bool_]
+    """(rows, cols) nodes that have an answer."""
+    covered: NDArray[np.bool_]
+    """(rows, cols) nodes where both images have data."""
+    answers: Answers
+    field: LatticeField
+    gsd: float
+    origin: tuple[int, int]
+    """Column and row of the first node on the lattice of the whole image."""
+
+    @staticmethod
+    def of(measured: Displacement, left: GeoBox, right: GeoBox) -> Ground:
+        """Take a displacement in pixels to metres.
+
+        Args:
+            measured: in pixels of both images.
+            left: grid of the left image.
+            right: grid of the right one.
+        """
+        nodes, shape, gsd = measured.nodes, measured.measured.shape, pixel_size(left)
+        at = to_metres(left, nodes)
+
+        def moved(values: NDArray[np.float64]) -> NDArray[np.float64]:
+            there = to_metres(right, nodes + values.reshape(-1, 2))
+            return np.asarray((there - at).reshape(values.shape))
+
+        answers, field = measured.answers, measured.field
+        return Ground(
+            at.reshape(*shape, 2),
+            measured.measured,
+            measured.covered,
+            lattice.Answers(
+                moved(answers.whole), moved(answers.one), moved(answers.other), answers.weight / gsd**2, answers.single
+            ),
+            lattice.LatticeField(
+                moved(field.whole), moved(field.one), moved(field.other), field.variance * gsd**2, field.unseen * gsd**2, field.width
+            ),
+            gsd,
+            measured.origin,
+        )
+
+    @property
+    def proves(self) -> bool:
+        """Tell whether there are single windows enough to say how far a transform errs."""
+        return int(self.answers.single.sum()) >= FEWEST_SINGLES
+
+    def transform(self) -> Transform:
+        """Make the transform that follows the field: a translation, and a spline through every node."""
+        shift = self.field.whole
+        mean = np.median(shift[self.measured], axis=0)
+        matrix = np.eye(3)
+        matrix[:2, 2] = mean
+        plane = PlaneTransform("translation", matrix, np.zeros(2))
+        flipped = np.s_[::-1]  # rows run south, and the knots of a spline north
+        return Transform(plane, bend_through((shift - mean)[flipped], self.at[-1, 0], self.at[0, -1]))
+
+    def squared_error(self, transform: Transform | None = None) -> NDArray[np.float64]:
+        """Estimate (rows, cols, 2) the squared error at each node of a transform, of the field when not given; m²."""
+        if transform is None:
+            error = lattice.squared_error(self.answers, self.field.one, self.field.other)
+        else:
+            shift = transform.shift(self.at.reshape(-1, 2)).reshape(self.at.shape)
+            error = lattice.squared_error(self.answers, shift)
+        return np.clip(error, -((CLIP_PX * self.gsd) ** 2), (CLIP_PX * self.gsd) ** 2)
+
+    def follows_better(self, transform: Transform) -> bool:
+        """Tell whether the field errs less than a transform by more than a standard error over blocks.
+
+        And by more than the halves may share of their noise: what they share, a field follows.
+        """
+        gain = (self.squared_error(transform) - self.squared_error()).sum(-1)
+        single, block = self.answers.single, self._blocks()
+        count = np.bincount(block[single], minlength=block.max() + 1)
+        mean = np.bincount(block[single], gain[single], minlength=len(count))[count > 0] / count[count > 0]
+        noise = (((self.answers.one - self.answers.other) / 2) ** 2).sum(-1)[single].mean()
+        least = mean.std(ddof=1) / np.sqrt(len(mean)) + SHAREABLE * noise if len(mean) > 1 else np.inf
+        return bool(mean.mean() > least)
+
+    def variance(self, transform: Transform | None = None) -> NDArray[np.float64]:
+        """Estimate (rows, cols, 2) the mean squared error of a transform around each node, m².
+
+        Single windows say it of what they can see; what is too short for them, and what lies between them, the field's
+        own variance adds.
+        """
+        single = self.answers.single
+        error = self.squared_error(transform)
+        overall = np.maximum(error[single].mean(0), 0)
+        around = lattice.average(error, single.astype(float), lattice.LOCAL, np.broadcast_to(overall, error.shape))
+        # As much of what differs from place to place as chance does not explain (James & Stein 1961)
+        independent = max(4 * np.pi * lattice.LOCAL**2 * float(single.mean()), 1.0)
+        chance = error[single].var(0) / independent
+        share = np.clip(1 - chance / np.maximum(around[single].var(0), 1e-12), 0, 1)
+        around = np.maximum(overall + share * (around - overall), WIDEST * overall)
+        if transform is None:
+            return np.maximum(around + self.field.unseen, self.field.variance)
+        return np.asarray(around + self.field.unseen)
+
+    def _blocks(self) -> NDArray[np.int_]:
+        """Number (rows, cols) the squares that are drawn together."""
+        rows, cols = np.indices(self.measured.shape)
+        side = max(max(self.measured.shape) / BLOCKS, 1)
+        return np.asarray((rows // side * BLOCKS + cols // side).astype(int))
+
+    def hold_out(self, transform: Transform, seed: int, *, field: bool) -> HoldOut:
+        """Compute the circular errors of a transform on the measured ground, with their intervals.
+
+        Args:
+            transform: left metres to right metres.
+            seed: of the draws.
+            field: whether it is that of :meth:`transform`.
+        """
+        rng = np.random.default_rng(seed)
+        variance = self.variance(None if field else transform)
+        spread = np.sqrt(variance[self.covered])
+        drawn = np.hypot(*np.moveaxis(rng.normal(size=(20, *spread.shape)) * spread, -1, 0))
+        ce = {percent: float(np.percentile(drawn, percent)) for percent in (90, 95)}
+        single = self.answers.single
+        error = self.squared_error(None if field else transform).sum(-1)
+        mean = float(variance[self.covered].sum(-1).mean())
+        scale = np.sqrt(np.maximum(mean + _deviations(error[single], self._blocks()[single], rng), 0) / mean)
+        shift = transform.shift(self.at.reshape(-1, 2)).reshape(self.at.shape)
+        bias = (self.answers.whole - shift)[single].mean(0)
+        return HoldOut(
+            points=int(single.sum()),
+            gross_share=0.0,
+            bias_x=round(float(bias[0]), 4),
+            bias_y=round(float(bias[1]), 4),
+            rmse=round(float(np.sqrt(variance[self.covered].sum(-1).mean())), 4),
+            ce90=round(ce[90], 4),
+            ce90_interval=(round(ce[90] * scale[0], 4), round(ce[90] * scale[1], 4)),
+            ce95=round(ce[95], 4),
+            ce95_interval=(round(ce[95] * scale[0], 4), round(ce[95] * scale[1], 4)),
+        )
+
+
+def _deviations(
+    error: NDArray[np.float64], block: NDArray[np.int_], rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Bootstrap over blocks by how much the mean of an error may be off: (2,), 2.5 and 97.5 %."""
+    number, member = np.unique(block, return_inverse=True)
+    total, count = np.bincount(member, error), np.bincount(member)
+    pick = rng.integers(0, len(number), (DRAWS, len(number)))
+    mean = total[pick].sum(1) / count[pick].sum(1)
+    return np.asarray(np.percentile(mean, (2.5, 97.5)) - error.mean())

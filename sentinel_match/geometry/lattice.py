@@ -1,0 +1,301 @@
+"""Displacement on a lattice: as fine as the answers at its nodes bear out, and no finer.
+
+Single answers are noisy, averages of neighbours smooth away what is short. Both are wrong somewhere, so the field is
+taken apart into details between one width of average and the next (à trous: Starck & Murtagh 1994, "Image restoration
+with noise suppression using the wavelet transform"), and each detail is kept, around each node, by the share of its
+energy that is not noise (the local Wiener filter: Lee 1980). What noise is, is not assumed: every answer comes with two
+that were made from one half of the spectrum each. The ground moves both; half of their difference is noise as strong,
+and as correlated between neighbours, as that of the answer itself.
+
+The same halves prove the field. An estimate from one half is compared with the single answers of the other, which
+noise drove elsewhere: see :func:`squared_error`.
+
+Figures behind the constants: ``tests/benchmarks/distortions.py``, known fields on real pixels of T33UUU at 10 m. They
+were fitted on its first crop and seed, and hold on the others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+WIDTHS = (0.8, 1.3, 2.0, 3.2, 5.0, 8.0)
+"""Standard deviations in nodes of the averages between which details lie."""
+NEIGHBOURHOOD = 2.5
+"""Widths of a detail's average over which its energy is averaged, and one and a half times that for noise's."""
+NOISE_RATIO = 1.44
+"""Variance of an answer over that of half the difference of its halves: they share a fifth of their noise."""
+SHARED_NOISE = 0.3
+"""Least part of an answer's noise variance that its halves share, of the ``NOISE_RATIO - 1`` measured."""
+DOUBT = 1.0
+"""Standard errors of its own energy by which a detail must exceed noise."""
+CENTROID = 1.2
+"""Pixels by which the texture of a window lies off its middle, root mean square: what is strained is misplaced by so
+much of the strain."""
+UNSEEN = 1.5
+"""Energy of what is too short for a window, as a share of the finest detail that could not be kept."""
+FLOOR = 0.008
+"""Pixels: what no noise explains, as of interpolation."""
+ROBUST_LIMIT = 4.0
+"""Times what its neighbourhood scatters by which an answer contradicts it."""
+LAGS = (1, 2, 3, 4, 6, 8, 12, 16)
+"""Nodes between pairs of which the structure function is made."""
+FEWEST_PAIRS = 30
+"""Pairs that make a value of it."""
+PRIOR = 0.03
+"""Share of a neighbourhood that must be known for an average to be half believed against a wider one."""
+LOCAL = 5.0
+"""Nodes, standard deviation of the averages by which errors are estimated around each."""
+
+
+class Answers(NamedTuple):
+    """Displacements measured at the nodes of a lattice, pixels."""
+
+    whole: NDArray[np.float64]
+    """(rows, cols, 2) x, y by the whole spectrum; anything where ``weight`` is 0."""
+    one: NDArray[np.float64]
+    """(rows, cols, 2) by one half of it."""
+    other: NDArray[np.float64]
+    """(rows, cols, 2) by the other half."""
+    weight: NDArray[np.float64]
+    """(rows, cols) inverse variance, 0 where there is no answer."""
+    single: NDArray[np.bool_]
+    """(rows, cols) made from a window of its own, not from the average of neighbours that stands in for one."""
+
+
+@dataclass(frozen=True, eq=False)
+class LatticeField:
+    """The displacement estimated at every node of a lattice; pixels, or metres after :meth:`scaled`."""
+
+    whole: NDArray[np.float64]
+    """(rows, cols, 2) x, y; between answers and beyond them as the widest average has it."""
+    one: NDArray[np.float64]
+    """(rows, cols, 2) the same from one half of the spectrum."""
+    other: NDArray[np.float64]
+    """(rows, cols, 2) from the other half."""
+    variance: NDArray[np.float64]
+    """(rows, cols, 2) predicted, of ``whole``."""
+    unseen: NDArray[np.float64]
+    """(rows, cols, 2) what of it is too short for a window to see."""
+    width: NDArray[np.float64]
+    """(rows, cols) standard deviation in nodes of the average that each estimate amounts to."""
+
+
+def estimate(answers: Answers, spacing: float) -> LatticeField:
+    """Estimate the field that answers bear out.
+
+    Args:
+        answers: at least one.
+        spacing: pixels between nodes.
+    """
+    present = answers.single if answers.single.any() else answers.weight > 0
+    count = present.astype(float)
+    noise = np.sqrt(NOISE_RATIO) * (answers.one - answers.other) / 2
+    plane = plane_of(answers.whole, answers.weight)
+    whole, one, other = (
+        _details(values - plane, answers.weight, answers.single)
+        for values in (answers.whole, answers.one, answers.other)
+    )
+    noises = _details(noise, answers.weight, answers.single)
+    fields = [details[-1] + plane for details in (whole, one, other)]
+    variance = average(noises[-1] ** 2, count, 1.5 * WIDTHS[-1]) + FLOOR**2
+    width = np.zeros(present.shape)
+    lost = np.zeros_like(variance)
+    for k, step in enumerate(WIDTHS):
+        reach = NEIGHBOURHOOD * max(step, 1.0)
+        energy = average(whole[k] ** 2, count, reach)
+        heard = average(noises[k] ** 2, count, 1.5 * reach)
+        # Independent values that the average of energies has: details of one width are alike over its area
+        alike = 1 + 4 * np.pi * (WIDTHS[k - 1] ** 2 if k else 0)
+        doubt = DOUBT * np.sqrt(2 / max(4 * np.pi * reach**2 / alike, 1.0))
+        signal = np.maximum(energy - heard * (1 + doubt), 0)
+        share = signal / np.maximum(signal + heard, 1e-12)
+        for field, details in zip(fields, (whole, one, other), strict=True):
+            field += share * details[k]
+        # Over more ground, so that noise which happens to be loud somewhere is not taken for signal
+        left_out = np.maximum(average(whole[k] ** 2 - noises[k] ** 2, count, 2 * reach), 0)
+        variance += share**2 * heard + (1 - share) ** 2 * left_out
+        if k == 0:
+            lost = (1 - share) * left_out
+        width += (1 - share.mean(-1)) * (step**2 - (WIDTHS[k - 1] ** 2 if k else 0))
+    if answers.single.any():
+        variance += _between(answers, plane)
+    unseen = UNSEEN * lost + (CENTROID * strain(fields[0], spacing)[..., None]) ** 2
+    return LatticeField(*fields, variance + unseen, unseen, np.sqrt(width))
+
+
+def _between(answers: Answers, plane: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Estimate (rows, cols, 2) by how much the field differs from what the nearest single window says of it.
+
+    The structure function (Kolmogorov 1941) of the field by distance, from pairs of nodes; one half of the spectrum
+    times the other, so that noise takes no part.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    single = answers.single
+    noise = SHARED_NOISE * NOISE_RATIO * (((answers.one - answers.other) / 2)[single] ** 2).mean(0)
+    both = ((answers.one - plane) * (answers.other - plane))[single].mean(0) - noise
+    distances, values = [0], [np.zeros(2)]
+    for lag in LAGS:
+        products = []
+        for here, there in ((np.s_[:, :-lag], np.s_[:, lag:]), (np.s_[:-lag], np.s_[lag:])):
+            pair = single[here] & single[there]
+            change = (a[there] - a[here] for a in (answers.one - plane, answers.other - plane))
+            one, other = change
+            products.append((one * other)[pair])
+        joined = np.concatenate(products)
+        if len(joined) >= FEWEST_PAIRS:
+            distances.append(lag)
+            values.append(np.clip(joined.mean(0) - 2 * noise, 0, np.maximum(both, 0)))
+    away = distance_transform_edt(~single)
+    steps = np.maximum.accumulate(np.array(values), axis=0)
+    if len(steps) > 1:
+        beyond = np.maximum(both, 2 * steps[-1])  # further than any pair, where only the plane goes on
+        steps, distances = np.vstack([steps, beyond]), [*distances, distances[-1] * 2]
+    return np.stack([np.interp(away, distances, steps[:, k]) for k in (0, 1)], -1)
+
+
+def strain(field: NDArray[np.float64], spacing: float) -> NDArray[np.float64]:
+    """Compute (rows, cols) how fast a field changes: root sum of squares of its four derivatives, smoothed.
+
+    Args:
+        field: (rows, cols, 2).
+        spacing: between nodes, in the field's unit.
+    """
+    from scipy.ndimage import uniform_filter
+
+    if min(field.shape[:2]) < 2:
+        return np.zeros(field.shape[:2])
+    total = sum((np.gradient(field[..., k], axis=axis) / spacing) ** 2 for k in (0, 1) for axis in (0, 1))
+    return np.asarray(np.sqrt(uniform_filter(total, 5)))
+
+
+def company(
+    values: NDArray[np.float64], known: NDArray[np.bool_], sigma: NDArray[np.float64]
+) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.float64]]:
+    """Tell which answers their neighbours bear out: of a stiff model only those are asked that have no neighbours.
+
+    Args:
+        values: (rows, cols, 2), without the plane that all of them share.
+        known: (rows, cols) where there is an answer.
+        sigma: (rows, cols) predicted standard deviation of each.
+
+    Returns:
+        (rows, cols) those borne out, (rows, cols, 2) what the others have there, and (rows, cols) how far those around
+        lie off it.
+    """
+    expected, scatter = np.zeros_like(values), np.ones(known.shape)
+    for _ in range(3):
+        weight = known / np.maximum(sigma, 1e-6) ** 2
+        expected = without_own(values, weight, 1.3, without_own(values, weight, 4.0, np.zeros_like(values)))
+        off = np.hypot(*np.moveaxis(values - expected, -1, 0))
+        near = np.minimum(off, 1)[..., None]
+        scatter = average(near, known.astype(float), 4.0, np.full_like(near, np.median(off[known]) if known.any() else 1))
+        scatter = scatter[..., 0]
+        known = known & (off <= ROBUST_LIMIT * np.maximum(scatter, sigma))
+    return known, expected, scatter
+
+
+def without_own(
+    values: NDArray[np.float64], weight: NDArray[np.float64], width: float, fallback: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Average (rows, cols, 2) the neighbours of each node without itself, with a fallback as :func:`average` has it."""
+    from scipy.ndimage import gaussian_filter
+
+    side = 2 * int(3 * width + 0.5) + 1
+    impulse = np.zeros((side, side))
+    impulse[side // 2, side // 2] = 1
+    own = gaussian_filter(impulse, width, truncate=3.0, mode="constant")[side // 2, side // 2] * weight[..., None]
+    known = np.where((weight > 0)[..., None], values, 0)
+    total = gaussian_filter(weight, width, truncate=3.0, mode="constant")[..., None] - own
+    summed = gaussian_filter(known * weight[..., None], (width, width, 0), truncate=3.0, mode="constant") - own * known
+    prior = PRIOR * (float(np.median(weight[weight > 0])) if (weight > 0).any() else 1.0)
+    return np.asarray((summed + prior * fallback) / (np.maximum(total, 0) + prior))
+
+
+def squared_error(
+    answers: Answers, one: NDArray[np.float64], other: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """Estimate (rows, cols, 2) the squared error of an estimate at each node, free of the noise of what checks it.
+
+    E[(b - m_a)²] + E[(a - m_b)²] - E[(a - b)²] over two is the mean squared error of the estimates ``m_a`` and ``m_b``
+    made from one half of the spectrum each, if noise in ``a`` and ``b`` is independent: their own variances cancel. The
+    little that they share would count as an error of the estimate; ``SHARED_NOISE`` of it is taken away.
+
+    Args:
+        answers: of the halves.
+        one: (rows, cols, 2) estimate that has seen only the first.
+        other: that has seen only the second; the first where an estimate has seen next to nothing of any node.
+    """
+    other = one if other is None else other
+    checks = (answers.other - one) ** 2 + (answers.one - other) ** 2
+    difference = (answers.one - answers.other) ** 2
+    return np.asarray((checks - difference) / 2 - SHARED_NOISE * NOISE_RATIO * difference / 4)
+
+
+def average(
+    values: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    width: float,
+    fallback: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]:
+    """Average by a Gaussian what is known (normalised convolution: Knutsson & Westin 1993).
+
+    Args:
+        values: (rows, cols, K).
+        weight: (rows, cols), 0 where nothing is known.
+        width: standard deviation in nodes.
+        fallback: (rows, cols, K) what is thought without: it weighs as ``PRIOR`` of a neighbourhood that is known.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    total = gaussian_filter(weight, width, mode="constant", truncate=3.0)[..., None]
+    known = np.where((weight > 0)[..., None], values, 0) * weight[..., None]
+    summed = gaussian_filter(known, (width, width, 0), mode="constant", truncate=3.0)
+    if fallback is None:
+        return np.asarray(summed / np.maximum(total, 1e-12))
+    # Of the surer half, so that many weak ones do not make a weak prior
+    prior = PRIOR * (float(np.percentile(weight[weight > 0], 90)) if (weight > 0).any() else 1.0)
+    return np.asarray((summed + prior * fallback) / (total + prior))
+
+
+def filled(values: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return (rows, cols, 2) values, where they are not known as what surrounds them has it."""
+    weight = known.astype(float)
+    around = np.broadcast_to(np.median(values[known], axis=0), values.shape)
+    for width in (32.0, 16.0, 8.0, 4.0, 2.0):
+        around = average(values, weight, width, around)
+    return np.where(known[..., None], values, around)
+
+
+def _details(
+    values: NDArray[np.float64], weight: NDArray[np.float64], single: NDArray[np.bool_]
+) -> list[NDArray[np.float64]]:
+    """Take a field apart, from the finest detail, which only single windows know, to what the widest average leaves."""
+    smooth = [np.zeros_like(values)] * (len(WIDTHS) + 1)
+    coarser = np.zeros_like(values)
+    for k in reversed(range(len(WIDTHS))):
+        coarser = smooth[k + 1] = average(values, weight, WIDTHS[k], coarser)
+    smooth[0] = np.where(single[..., None], values, smooth[1])
+    return [*(fine - coarse for fine, coarse in zip(smooth, smooth[1:], strict=False)), smooth[-1]]
+
+
+def plane_of(values: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Fit a plane, (rows, cols, 2), with little regard for what lies off it (Cauchy weights)."""
+    rows, cols = np.indices(weight.shape)
+    design = np.stack([np.ones(weight.shape), cols - cols.mean(), rows - rows.mean()], -1)
+    known = weight > 0
+    basis, target = design[known], values[known]
+    plane, share = np.zeros((3, 2)), np.ones(len(basis))
+    plane[0] = np.median(target, axis=0)
+    for _ in range(6):
+        off = np.hypot(*(target - basis @ plane).T)
+        share = weight[known] / (1 + (off / max(2 * float(np.median(off)), 1e-3)) ** 2)
+        root = np.sqrt(share)[:, None]
+        plane, *_ = np.linalg.lstsq(basis * root, target * root, rcond=None)
+    return np.asarray(design @ plane)

@@ -1,0 +1,370 @@
+"""The displacement at every node that was measured: single windows where they can be trusted, averages elsewhere.
+
+:mod:`sentinel_match.matching.subpixel` averages correlation surfaces over 7 x 7 nodes: sure, but deaf to what is
+shorter than 116 pixels. Here the same windows are asked alone, around where the average says, and by each half of their
+spectrum; :mod:`sentinel_match.geometry.lattice` makes a field of the answers. Where that field is strained, a window
+shows ground that moved by different amounts, which blunts its peak and flattens the field: then the right image is
+laid back by the field and asked again (iterative image deformation: Scarano 2002).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+
+from sentinel_match.geometry import calibration, lattice
+from sentinel_match.matchers.correlation import Correlator, Part, orientation, part, peaks
+from sentinel_match.matching import subpixel
+from sentinel_match.matching.subpixel import NODE_SPACING
+from sentinel_match.raster.raster import Raster
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from sentinel_match.geometry.grids import Points
+    from sentinel_match.matching.subpixel import Measurements, Refinement
+
+PULL = 0.026
+"""By how much the taper draws a peak towards where its window was cut, as a share of the way (T33UUU, windows of 32 px,
+peaks of any height)."""
+SINGLE_DISTINCTNESS = 0.4
+"""A single window whose peak is less distinct is not asked: of those above, 88 % are right from snow to summer at 107 m,
+and nearly all within a season."""
+NOISE = 0.07
+"""sigma = a sqrt(1 - q²) / q pixels of a single window, q the height of its peak; the halves say how much it is."""
+LEAST_SIGMA = 0.02
+"""Pixels, of a single window whatever its height."""
+GUESSED_DISTINCTNESS = 0.6
+"""The same on ground that is taken for cloud only because it is bright: what two dates show alike, and where their
+surroundings have it, is no cloud."""
+AGREES = 1.0
+"""Pixels from the plane of all averages within which one speaks for its kind of peak."""
+LEAST_SURE = 0.5
+"""Share of right ones among averages of such a peak from which one is looked at."""
+AVERAGED_SHARE = 0.02
+"""Weight of an average beside a single window: where there are some around, it has nothing to add."""
+FAR = 3.0
+"""Pixels from the average beyond which a single answer is another's."""
+STRAINED = 0.004
+"""Change of the displacement in pixels per pixel, at the 95th percentile, from which the images are laid over each other
+anew: below it there is nothing to gain, and interpolation costs a hundredth of a pixel."""
+STEPS = 32
+"""Fractions of a pixel to which OpenCV rounds positions when it interpolates."""
+RIM = 4
+"""Pixels on either side that interpolation looks at."""
+
+
+@dataclass(frozen=True, eq=False)
+class Displacement:
+    """What was measured on the lattice of one pair; pixels of both images, which have one GSD."""
+
+    origin: tuple[int, int]
+    """Column and row of the first node, counted from the image's corner."""
+    measured: NDArray[np.bool_]
+    """(rows, cols) nodes that have an answer."""
+    covered: NDArray[np.bool_]
+    """(rows, cols) nodes where both images have data, clear or not."""
+    distinct: NDArray[np.float64]
+    """(rows, cols) how far the peak of each single window stands out, 0 to 1."""
+    answers: lattice.Answers
+    """At nodes: the single window's where it can be trusted, else the average's; right minus left."""
+    field: lattice.LatticeField
+
+    @property
+    def nodes(self) -> Points:
+        """Return (rows * cols, 2) the position of each node in the left image, pixels."""
+        rows, cols = self.measured.shape
+        x, y = np.meshgrid(np.arange(cols) + self.origin[0], np.arange(rows) + self.origin[1])
+        return np.column_stack([x.ravel(), y.ravel()]) * float(NODE_SPACING)
+
+    def places(
+        self, points: Points, refined: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.int_], NDArray[np.int_], NDArray[np.bool_]]:
+        """Find the row and column of each of (N, 2) points that lies on a measured node, and (N,) which ones do."""
+        col, row = (np.round(points / NODE_SPACING).astype(int) - self.origin).T
+        rows, cols = self.measured.shape
+        on = refined & (row >= 0) & (row < rows) & (col >= 0) & (col < cols)
+        on[on] = self.measured[row[on], col[on]]
+        return row[on], col[on], on
+
+
+class _Singles(NamedTuple):
+    """Peaks of single windows; N rows in every array."""
+
+    whole: Points
+    one: Points
+    other: Points
+    quality: NDArray[np.float64]
+    distinct: NDArray[np.float64]
+    ok: NDArray[np.bool_]
+
+
+def displacement(
+    left: tuple[Raster, ...],
+    right: tuple[Raster, ...],
+    measurements: Measurements,
+    options: Refinement,
+    seen: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None,
+) -> Displacement | None:
+    """Measure the displacement at every node between those where an average was measured; ``None`` without any.
+
+    Args:
+        left: images of the left scene, on one grid; memory maps are read block by block.
+        right: of the right one.
+        measurements: the averages, on nodes.
+        options: of the measurement.
+        seen: where each image shows ground, perhaps, though it is not taken for clear: (rows, cols) each.
+    """
+    use = np.flatnonzero(measurements.ok & measurements.refined)
+    if len(use) < 2:
+        return None
+    sure = _sure(measurements, use, options)
+    use, sure = use[sure >= LEAST_SURE], sure[sure >= LEAST_SURE]
+    if len(use) < 2:
+        return None
+    node = np.round(measurements.left[use] / NODE_SPACING).astype(int)
+    low, high = node.min(0), node.max(0)
+    shape = (int(high[1] - low[1] + 1), int(high[0] - low[0] + 1))
+    averaged, measured = np.zeros((*shape, 2)), np.zeros(shape, bool)
+    col, row = (node - low).T
+    averaged[row, col], measured[row, col] = (measurements.right - measurements.left)[use], True
+    share = np.zeros(shape)
+    share[row, col] = AVERAGED_SHARE * sure**4
+    base = lattice.filled(averaged, measured)
+    covered, kind = measured.copy(), np.full(shape, "intensity", "U16")
+    kind[row, col] = [name.split()[0] for name in measurements.feature[use]]
+    images = _Pair(left, right, options)
+    if seen is not None:
+        covered |= _seen(seen, base, low)
+        one, other = (
+            tuple(Raster(image.pixels, mask, image.geobox) for image in side)
+            for side, mask in zip((left, right), seen, strict=True)
+        )
+        images = _Pair(one, other, options)
+    rows, cols = np.nonzero(covered)
+    grid = _Lattice(np.column_stack([cols, rows]) + low, rows, cols, low, measured, base, share, kind)
+    singles = _singles(images, grid, None)
+    answers, distinct = _answers(grid, singles)
+    field = lattice.estimate(answers, NODE_SPACING)
+    if np.percentile(lattice.strain(field.whole, NODE_SPACING)[answers.weight > 0], 95) > STRAINED:
+        singles = _singles(images, grid, field.whole)
+        answers, distinct = _answers(grid, singles)
+        field = lattice.estimate(answers, NODE_SPACING)
+    return Displacement((int(low[0]), int(low[1])), answers.weight > 0, covered, distinct, answers, field)
+
+
+def _seen(
+    seen: tuple[NDArray[np.bool_], NDArray[np.bool_]], base: NDArray[np.float64], low: NDArray[np.int_]
+) -> NDArray[np.bool_]:
+    """Tell (rows, cols) at which nodes both images show something."""
+    x, y = np.meshgrid(np.arange(base.shape[1]) + low[0], np.arange(base.shape[0]) + low[1])
+    here = np.stack([x, y], -1) * float(NODE_SPACING)
+    known = np.ones(base.shape[:2], bool)
+    for mask, place in zip(seen, (here, here + base), strict=True):
+        at = np.floor(place).astype(int)
+        inside = ((at >= 0) & (at < mask.shape[::-1])).all(-1)
+        known &= inside
+        known[inside] &= mask[at[inside][:, 1], at[inside][:, 0]]
+    return known
+
+
+def _sure(measurements: Measurements, use: NDArray[np.intp], options: Refinement) -> NDArray[np.float64]:
+    """Estimate (N,) the share of right ones among averages of the same peak: what hides ground agrees with itself."""
+    shift = (measurements.right - measurements.left)[use]
+    design = np.column_stack([np.ones(len(use)), measurements.left[use] - measurements.left[use].mean(0)])
+    weight = measurements.distinct[use] ** 4 + 1e-6
+    plane = np.zeros((3, 2))
+    plane[0] = np.median(shift, axis=0)
+    for _ in range(6):
+        off = np.hypot(*(shift - design @ plane).T)
+        root = np.sqrt(weight / (1 + off**2))[:, None]
+        plane, *_ = np.linalg.lstsq(design * root, shift * root, rcond=None)
+    off = np.hypot(*(shift - design @ plane).T)
+    reach = options.radius * np.sqrt(2)
+    return calibration.reliability(off, measurements.distinct[use], AGREES, float(reach))
+
+
+class _Pair(NamedTuple):
+    left: tuple[Raster, ...]
+    right: tuple[Raster, ...]
+    options: Refinement
+
+
+class _Lattice(NamedTuple):
+    """Nodes that were measured, N of them, and the lattice that they lie on."""
+
+    node: NDArray[np.int_]
+    """(N, 2) column and row, counted from the image's corner."""
+    row: NDArray[np.int_]
+    col: NDArray[np.int_]
+    low: NDArray[np.int_]
+    measured: NDArray[np.bool_]
+    base: NDArray[np.float64]
+    """(rows, cols, 2) displacement by averages."""
+    share: NDArray[np.float64]
+    """(rows, cols) weight of an average beside a single window of usual noise; 0 where there is none."""
+    kind: NDArray[np.str_]
+    """(rows, cols) what is correlated."""
+
+
+def _answers(grid: _Lattice, singles: _Singles) -> tuple[lattice.Answers, NDArray[np.float64]]:
+    """Choose the answer of each node, and weigh it; also return (rows, cols) how distinct single peaks are."""
+    at = grid.row, grid.col
+    shape = grid.measured.shape
+    base = grid.base
+    sigma = np.full(shape, 1.0)
+    height = np.clip(singles.quality, 0.05, 0.999)
+    sigma[at] = np.hypot(NOISE * np.sqrt(1 - height**2) / height, LEAST_SIGMA)
+    arrays = [base.copy() for _ in range(3)]
+    for array, values in zip(arrays, (singles.whole, singles.one, singles.other), strict=True):
+        array[at] = values
+    near = np.abs(np.stack([array[at] - base[at] for array in arrays])).max((0, 2)) < FAR
+    distinct, trusted = np.zeros(shape), np.zeros(shape, bool)
+    distinct[at] = singles.distinct
+    needed = np.where(grid.measured[at], SINGLE_DISTINCTNESS, GUESSED_DISTINCTNESS)
+    trusted[at] = singles.ok & near & (singles.distinct >= needed)
+    if trusted.sum() >= 3:
+        plane = lattice.plane_of(arrays[0], trusted / sigma**2)
+        trusted, expected, scatter = lattice.company(arrays[0] - plane, trusted, sigma)
+        # An average that contradicts the single windows around, or the plane where there are none, is of no ground
+        off = np.hypot(*np.moveaxis(base - plane - expected, -1, 0))
+        grid = grid._replace(share=grid.share * (off <= np.maximum(AGREES, lattice.ROBUST_LIMIT * scatter)))
+    if not trusted.any():
+        return lattice.Answers(base, base, base, grid.share, trusted), distinct
+    half = np.abs(arrays[1] - arrays[2])[trusted] / 2
+    factor = float(np.median(half / sigma[trusted][:, None])) / 0.6745
+    weight = 1 / np.maximum(factor * sigma, LEAST_SIGMA) ** 2
+    weight = np.where(trusted, weight, np.median(weight[trusted]) * grid.share)
+    whole, one, other = (np.where(trusted[..., None], array, base) for array in arrays)
+    return lattice.Answers(whole, one, other, weight, trusted), distinct
+
+
+def _singles(images: _Pair, grid: _Lattice, field: NDArray[np.float64] | None) -> _Singles:
+    """Ask the single windows, block by block, each by the feature that its average had.
+
+    Args:
+        images: of both scenes.
+        grid: the nodes.
+        field: (rows, cols, 2) by which the right images are laid back first; by whole pixels of the average when
+            not given.
+    """
+    count = len(grid.node)
+    singles = _Singles(*(np.zeros((count, 2)) for _ in range(3)), np.zeros(count), np.zeros(count), np.zeros(count, bool))
+    for index in subpixel.blocks(grid.node, np.ones(count, bool)):
+        at = grid.row[index], grid.col[index]
+        for kind in np.unique(grid.kind[at]):
+            chosen = index[grid.kind[at] == kind]
+            answers = _asked(images, grid, chosen, str(kind), field)
+            for array, values in zip(singles, answers, strict=True):
+                array[chosen] = values
+    return singles
+
+
+def _asked(
+    images: _Pair, grid: _Lattice, chosen: NDArray[np.intp], kind: str, field: NDArray[np.float64] | None
+) -> _Singles:
+    """Ask the single windows of some nodes of a block."""
+    options, device = images.options, torch.device(images.options.device)
+    at = grid.node[chosen] * float(NODE_SPACING)
+    margin = options.window // 2 + 2
+    here = part([i.pixels for i in images.left], images.left[0].valid, at, margin, kind, device)
+    if field is None:
+        to = at + grid.base[grid.row[chosen], grid.col[chosen]]
+        cut = np.floor(to + subpixel.dither(at / NODE_SPACING))
+        there = part([i.pixels for i in images.right], images.right[0].valid, cut, margin, kind, device)
+    else:
+        there, rounding = _laid_back(images.right, at, margin, field, grid.low, kind, device)
+        to = cut = at
+    correlated = Correlator(here, there, options.window, kind).halves(at, to, options.radius, cut)
+    tops = [peaks(surfaces.height) for surfaces in correlated]
+    moved = []
+    for top in tops:
+        shift = np.clip(top.shift, -options.radius, options.radius)
+        measured = to + shift - at
+        if field is None:  # from where the window was cut
+            measured += PULL * (to + shift - cut)
+        else:
+            measured *= 1 + PULL
+            place = at + measured
+            measured = measured + _sampled(field, place, grid.low) + rounding
+        moved.append(measured)
+    clear = correlated[0].clear.double().cpu().numpy() >= options.min_clear
+    distinct = np.clip(1 - tops[0].second / np.maximum(tops[0].quality, 1e-3), 0, 1)
+    ok = clear & np.logical_and.reduce([top.inside for top in tops])
+    return _Singles(*moved, tops[0].quality, distinct, ok)
+
+
+def _laid_back(
+    right: tuple[Raster, ...],
+    at: Points,
+    margin: int,
+    field: NDArray[np.float64],
+    low: NDArray[np.int_],
+    kind: str,
+    device: torch.device,
+) -> tuple[Part, Points]:
+    """Cut the part of the right images that left points need, laid back by a field onto the left image's pixels.
+
+    Returns:
+        The part, and (N, 2) by how much the mean position around each point was rounded.
+    """
+    import cv2
+
+    x0, y0 = (np.floor(at.min(0)) - margin).astype(int)
+    x1, y1 = (np.ceil(at.max(0)) + margin).astype(int)
+    x, y = np.arange(x0, x1) + 0.5, np.arange(y0, y1) + 0.5
+    across, down = (_weights(p / NODE_SPACING - low[k], field.shape[1 - k]) for k, p in enumerate((x, y)))
+    pixels = np.stack(np.meshgrid(x, y), -1)
+    exact = pixels + np.stack([down @ field[..., k] @ across.T for k in (0, 1)], -1)
+    rounded = np.round((exact - 0.5) * STEPS) / STEPS  # of the centre of a pixel, as OpenCV counts
+    spread = cv2.GaussianBlur(rounded + 0.5 - exact, None, 5.5)
+    rows, cols = right[0].valid.shape
+    left, top = np.clip(np.floor(rounded.reshape(-1, 2).min(0)).astype(int) - RIM, 0, (cols, rows))
+    end, bottom = np.clip(np.ceil(rounded.reshape(-1, 2).max(0)).astype(int) + RIM + 1, 0, (cols, rows))
+    clear = np.zeros(pixels.shape[:2], bool)
+    views = [torch.zeros(pixels.shape[:2], device=device) for _ in right]
+    known = torch.from_numpy(clear).to(device)
+    if left < end and top < bottom:
+        window = np.s_[top:bottom, left:end]
+        place = (rounded - (left, top)).astype(np.float32)
+        valid = np.ascontiguousarray(right[0].valid[window], np.uint8)
+        inner = cv2.erode(valid, np.ones((2 * RIM - 1,) * 2, np.uint8), borderType=cv2.BORDER_REPLICATE)
+        clear = _remapped(inner, place, cv2.INTER_NEAREST) > 0
+        known = torch.from_numpy(clear).to(device)
+        for k, image in enumerate(right):
+            content = np.where(valid > 0, np.asarray(image.pixels[window], np.float32), 0)
+            moved = np.where(clear, _remapped(content, place, cv2.INTER_LANCZOS4), 0).astype(np.float32)
+            views[k] = torch.from_numpy(moved).to(device)
+    mask = known
+    if kind == "orientation":
+        turned = [orientation(view, known) for view in views]
+        views, mask = [view for view, _ in turned], turned[0][1]
+    index = np.clip((at - (x0, y0)).astype(int), 0, np.array(spread.shape[1::-1]) - 1)
+    origin = torch.tensor([x0, y0], device=device)
+    return Part(tuple(views), mask, origin), spread[index[:, 1], index[:, 0]]
+
+
+def _remapped(image: NDArray[Any], place: NDArray[np.float32], how: int) -> NDArray[Any]:
+    """Sample an image at (rows, cols, 2) positions of pixel centres, 0 outside."""
+    import cv2
+
+    return np.asarray(cv2.remap(image, place, None, how, borderMode=cv2.BORDER_CONSTANT))  # type: ignore[call-overload]
+
+
+def _weights(place: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """Compute (N, count) by which values at whole positions make the cubic spline at others."""
+    from scipy.interpolate import CubicSpline, interp1d
+
+    make = CubicSpline if count > 3 else interp1d
+    return np.asarray(make(np.arange(count), np.eye(count))(np.clip(place, 0, count - 1)))
+
+
+def _sampled(field: NDArray[np.float64], points: Points, low: NDArray[np.int_]) -> Points:
+    """Interpolate a field at (N, 2) pixels of the left image; beyond its rim it goes on unchanged."""
+    from scipy.ndimage import map_coordinates
+
+    place = (points / NODE_SPACING - low)[:, ::-1].T
+    return np.column_stack([map_coordinates(field[..., k], place, order=3, mode="nearest") for k in (0, 1)])
