@@ -80,7 +80,13 @@ class Ground:
                 moved(answers.whole), moved(answers.one), moved(answers.other), answers.weight / gsd**2, answers.single
             ),
             lattice.LatticeField(
-                moved(field.whole), moved(field.one), moved(field.other), field.variance * gsd**2, field.unseen * gsd**2, field.width
+                moved(field.whole),
+                moved(field.one),
+                moved(field.other),
+                field.variance * gsd**2,
+                field.unseen * gsd**2,
+                field.between * gsd**2,
+                field.width,
             ),
             gsd,
             measured.origin,
@@ -159,12 +165,20 @@ class Ground:
         rng = np.random.default_rng(seed)
         variance = self.variance(None if field else transform)
         spread = np.sqrt(variance[self.covered])
-        drawn = np.hypot(*np.moveaxis(rng.normal(size=(20, *spread.shape)) * spread, -1, 0))
-        ce = {percent: float(np.percentile(drawn, percent)) for percent in (90, 95)}
-        single = self.answers.single
+        # Errors are normal where they are many small ones, and those of a sine where one wave is not followed
+        angle = rng.uniform(0, 2 * np.pi, (20, *spread.shape))
+        shapes = (rng.normal(size=(20, *spread.shape)), np.sqrt(2) * np.cos(angle))
+        drawn = [np.hypot(*np.moveaxis(shape * spread, -1, 0)) for shape in shapes]
+        ce = {percent: max(float(np.percentile(each, percent)) for each in drawn) for percent in (90, 95)}
+        single, block = self.answers.single, self._blocks()
         error = self.squared_error(None if field else transform).sum(-1)
         mean = float(variance[self.covered].sum(-1).mean())
-        scale = np.sqrt(np.maximum(mean + _deviations(error[single], self._blocks()[single], rng), 0) / mean)
+        off = _deviations(error[single], block[single], rng)
+        if field:  # what lies between windows is known from as many places as there are blocks
+            off += np.array([-2, 2]) * np.sqrt(2 / len(np.unique(block[single]))) * (
+                self.field.between[self.covered].sum(-1).mean()
+            )
+        scale = np.sqrt(np.maximum(mean + off, 0) / mean)
         shift = transform.shift(self.at.reshape(-1, 2)).reshape(self.at.shape)
         bias = (self.answers.whole - shift)[single].mean(0)
         return HoldOut(

@@ -82,6 +82,8 @@ class LatticeField:
     """(rows, cols, 2) predicted, of ``whole``."""
     unseen: NDArray[np.float64]
     """(rows, cols, 2) what of it is too short for a window to see."""
+    between: NDArray[np.float64]
+    """(rows, cols, 2) what of it lies between single windows and beyond them."""
     width: NDArray[np.float64]
     """(rows, cols) standard deviation in nodes of the average that each estimate amounts to."""
 
@@ -123,10 +125,10 @@ def estimate(answers: Answers, spacing: float) -> LatticeField:
         if k == 0:
             lost = (1 - share) * left_out
         width += (1 - share.mean(-1)) * (step**2 - (WIDTHS[k - 1] ** 2 if k else 0))
-    if answers.single.any():
-        variance += _between(answers, plane)
+    between = _between(answers, plane) if answers.single.any() else np.zeros_like(variance)
+    variance += between
     unseen = UNSEEN * lost + (CENTROID * strain(fields[0], spacing)[..., None]) ** 2
-    return LatticeField(*fields, variance + unseen, unseen, np.sqrt(width))
+    return LatticeField(*fields, variance + unseen, unseen, between, np.sqrt(width))
 
 
 def _between(answers: Answers, plane: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -40,9 +40,10 @@ LEAST_SIGMA = 0.02
 GUESSED_DISTINCTNESS = 0.6
 """The same on ground that is taken for cloud only because it is bright: what two dates show alike, and where their
 surroundings have it, is no cloud."""
-AGREES = 1.0
-"""Pixels from the plane of all averages within which one speaks for its kind of peak."""
-LEAST_SURE = 0.5
+AGREES = (0.5, 1.0)
+"""Bounds of the pixels from the plane of all answers within which one speaks for peaks of its kind; between them five
+times what the most distinct quarter scatters."""
+LEAST_SURE = 0.95
 """Share of right ones among averages of such a peak from which one is looked at."""
 AVERAGED_SHARE = 0.02
 """Weight of an average beside a single window: where there are some around, it has nothing to add."""
@@ -146,12 +147,12 @@ def displacement(
         images = _Pair(one, other, options)
     rows, cols = np.nonzero(covered)
     grid = _Lattice(np.column_stack([cols, rows]) + low, rows, cols, low, measured, base, share, kind)
-    singles = _singles(images, grid, None)
-    answers, distinct = _answers(grid, singles)
+    singles, reach = _singles(images, grid, None), float(options.radius * np.sqrt(2))
+    answers, distinct = _answers(grid, singles, reach)
     field = lattice.estimate(answers, NODE_SPACING)
     if np.percentile(lattice.strain(field.whole, NODE_SPACING)[answers.weight > 0], 95) > STRAINED:
         singles = _singles(images, grid, field.whole)
-        answers, distinct = _answers(grid, singles)
+        answers, distinct = _answers(grid, singles, reach)
         field = lattice.estimate(answers, NODE_SPACING)
     return Displacement((int(low[0]), int(low[1])), answers.weight > 0, covered, distinct, answers, field)
 
@@ -184,7 +185,20 @@ def _sure(measurements: Measurements, use: NDArray[np.intp], options: Refinement
         plane, *_ = np.linalg.lstsq(design * root, shift * root, rcond=None)
     off = np.hypot(*(shift - design @ plane).T)
     reach = options.radius * np.sqrt(2)
-    return calibration.reliability(off, measurements.distinct[use], AGREES, float(reach))
+    return _reliability(off, measurements.distinct[use], float(reach))
+
+
+def _reliability(off: NDArray[np.float64], distinct: NDArray[np.float64], reach: float) -> NDArray[np.float64]:
+    """Estimate (N,) the share of right ones among peaks so distinct.
+
+    Args:
+        off: (N,) pixels from the plane that all of them share.
+        distinct: (N,) how distinct each peak is.
+        reach: pixels within which wrong ones spread.
+    """
+    surest = off[distinct >= np.percentile(distinct, 75)]
+    agrees = float(np.clip(5 * 1.4826 * np.median(surest), *AGREES))
+    return calibration.reliability(off, distinct, agrees, reach)
 
 
 class _Pair(NamedTuple):
@@ -210,7 +224,7 @@ class _Lattice(NamedTuple):
     """(rows, cols) what is correlated."""
 
 
-def _answers(grid: _Lattice, singles: _Singles) -> tuple[lattice.Answers, NDArray[np.float64]]:
+def _answers(grid: _Lattice, singles: _Singles, reach: float) -> tuple[lattice.Answers, NDArray[np.float64]]:
     """Choose the answer of each node, and weigh it; also return (rows, cols) how distinct single peaks are."""
     at = grid.row, grid.col
     shape = grid.measured.shape
@@ -227,11 +241,15 @@ def _answers(grid: _Lattice, singles: _Singles) -> tuple[lattice.Answers, NDArra
     needed = np.where(grid.measured[at], SINGLE_DISTINCTNESS, GUESSED_DISTINCTNESS)
     trusted[at] = singles.ok & near & (singles.distinct >= needed)
     if trusted.sum() >= 3:
+        plane = lattice.plane_of(arrays[0], trusted * distinct**4)
+        off = np.hypot(*np.moveaxis(arrays[0] - plane, -1, 0))[trusted]
+        trusted[trusted] = _reliability(off, distinct[trusted], reach) >= LEAST_SURE
+    if trusted.sum() >= 3:
         plane = lattice.plane_of(arrays[0], trusted / sigma**2)
         trusted, expected, scatter = lattice.company(arrays[0] - plane, trusted, sigma)
         # An average that contradicts the single windows around, or the plane where there are none, is of no ground
         off = np.hypot(*np.moveaxis(base - plane - expected, -1, 0))
-        grid = grid._replace(share=grid.share * (off <= np.maximum(AGREES, lattice.ROBUST_LIMIT * scatter)))
+        grid = grid._replace(share=grid.share * (off <= np.maximum(AGREES[1], lattice.ROBUST_LIMIT * scatter)))
     if not trusted.any():
         return lattice.Answers(base, base, base, grid.share, trusted), distinct
     half = np.abs(arrays[1] - arrays[2])[trusted] / 2
