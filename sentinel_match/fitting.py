@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sentinel_match.accuracy.assess import FEWEST_GIVEN, Evidence, assess
+from sentinel_match.accuracy.assess import FEWEST_GIVEN, assess
+from sentinel_match.accuracy.evidence import Evidence
 from sentinel_match.accuracy.requirement import LEAST_INLIERS
 from sentinel_match.errors import BadPoints
 from sentinel_match.formats import frame
@@ -186,7 +187,11 @@ def fit(
         for side, identity in (("left", header.left), ("right", header.right))
     ]
     fitting = _fitting(table, crs, left, gsd, model)
-    assessment = assess(evidence.where(~rejected), fitting, gsd, (scenes[0].id, scenes[1].id), FEWEST_GIVEN)
+    # Points alone do not hold all that their images told, so what was told stays as long as nobody edits them
+    edited = rejected.any() or kept.any() or moved.any() or (before is not None and before.points != len(table))
+    known = None if edited or model is not None else before
+    ids = (scenes[0].id, scenes[1].id)
+    assessment = assess(evidence.where(~rejected), fitting, gsd, ids, least=FEWEST_GIVEN, known=known)
     edits = Edits(
         source=path.name,
         rejected_by_hand=int(rejected.sum()),

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sentinel_match.accuracy.checkpoints import held_out
-from sentinel_match.accuracy.ground import Ground
 from sentinel_match.accuracy.requirement import LEAST_INLIERS, verdict
 from sentinel_match.errors import NoMatch
 from sentinel_match.geometry import calibration, robust, selection, transform
 from sentinel_match.geometry.chance import ACCEPTED_CHANCE, agreement, by_chance
-from sentinel_match.geometry.grids import pixel_size, to_metres
 from sentinel_match.geometry.kinds import MINIMAL
 from sentinel_match.geometry.robust import nmad
 from sentinel_match.matchers import WITNESS_DISTANCE_PX
@@ -24,12 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
-    from odc.geo.geobox import GeoBox
 
+    from sentinel_match.accuracy.evidence import Evidence
     from sentinel_match.comparison import Comparison
     from sentinel_match.geometry.transform import Transform
-    from sentinel_match.matching.displacement import Displacement
-    from sentinel_match.matching.subpixel import Measurements
     from sentinel_match.summary import Edits, Fitting, HoldOut
 
 TOLERANCE = (0.5, 1.0)
@@ -42,87 +38,6 @@ RELIABLE = 0.95
 """Share of right ones among peaks of the quality that check points have: a check that errs itself proves little."""
 FEWEST_GIVEN = 3
 """Inliers among points that a person or another program gives: two unrelated ones agree too often (see ``_chance``)."""
-
-
-@dataclass(frozen=True, eq=False)
-class Evidence:
-    """Measured points before any of them is believed, in metres; N rows in every array."""
-
-    left: NDArray[np.float64]
-    """(N, 2) east, north."""
-    right: NDArray[np.float64]
-    """(N, 2) the same ground in the right image."""
-    sigma: NDArray[np.float64]
-    """(N,) predicted standard deviation per axis, before its correction a posteriori."""
-    quality: NDArray[np.float64]
-    """(N,) how distinct a peak is, 0 to 1; of others, their score."""
-    refined: NDArray[np.bool_]
-    """(N,) has such a peak."""
-    feature: NDArray[np.str_]
-    """(N,) what was correlated."""
-    witness: NDArray[np.float64]
-    """(N,) metres within which points share what they saw."""
-    kept: NDArray[np.bool_]
-    """(N,) believed whatever the model says: a person looked."""
-    expected: NDArray[np.float64] | None = None
-    """(N, 2) where the neighbours of each say that the same ground lies in the right image; NaN of those that have
-    none. Then ``right`` is what a point's own measurement says."""
-    ground: Ground | None = None
-    """The displacement on the lattice; ``None`` where the points were not measured on one."""
-
-    def __len__(self) -> int:
-        return len(self.left)
-
-    def where(self, mask: NDArray[np.bool_]) -> Evidence:
-        """Take the points of a mask; of them nothing is known on a lattice."""
-        arrays = [f.name for f in fields(self) if f.name not in {"expected", "ground"}]
-        return Evidence(**{name: getattr(self, name)[mask] for name in arrays})
-
-    @staticmethod
-    def of(
-        measurements: Measurements,
-        left: GeoBox,
-        right: GeoBox,
-        ids: tuple[str, str],
-        displacement: Displacement | None = None,
-    ) -> Evidence:
-        """Take the measurements that succeeded to metres.
-
-        Args:
-            measurements: of both images, in pixels.
-            left: grid of the left image.
-            right: grid of the right one.
-            ids: of the scenes, for the error.
-            displacement: of the lattice that they lie on.
-
-        Raises:
-            NoMatch: too few succeeded.
-        """
-        ok, gsd = measurements.ok, pixel_size(left)
-        if ok.sum() < LEAST_INLIERS:
-            counts = f"only {ok.sum()} of {len(measurements)} points could be measured to sub-pixel"
-            raise NoMatch(*ids, f"{counts}, and {LEAST_INLIERS} are needed")
-        here, there, sigma = measurements.left[ok], measurements.right[ok].copy(), measurements.sigma[ok] * gsd
-        expected = ground = None
-        if displacement is not None:
-            ground = Ground.of(displacement, left, right)
-            row, col, on = displacement.places(here, measurements.refined[ok])
-            there[on] = here[on] + displacement.answers.whole[row, col]
-            sigma[on] = np.sqrt(ground.field.variance[row, col].mean(-1))
-            expected = np.full(here.shape, np.nan)
-            expected[on] = to_metres(right, here[on] + displacement.field.whole[row, col])
-        return Evidence(
-            left=to_metres(left, here),
-            right=to_metres(right, there),
-            sigma=sigma,
-            quality=measurements.distinct[ok],
-            refined=measurements.refined[ok],
-            feature=measurements.feature[ok],
-            witness=measurements.independence[ok] * gsd,
-            kept=np.zeros(int(ok.sum()), bool),
-            expected=expected,
-            ground=ground,
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,7 +107,13 @@ class Assessment:
 
 
 def assess(
-    evidence: Evidence, fitting: Fitting, gsd: float, ids: tuple[str, str], least: int = LEAST_INLIERS
+    evidence: Evidence,
+    fitting: Fitting,
+    gsd: float,
+    ids: tuple[str, str],
+    *,
+    least: int = LEAST_INLIERS,
+    known: Summary | None = None,
 ) -> Assessment:
     """Fit the transform that points bear out, and judge each point by it.
 
@@ -202,6 +123,7 @@ def assess(
         gsd: metres per pixel.
         ids: of the scenes, for the error.
         least: inliers that there must be.
+        known: what was found of these very points when their images were at hand: its transform and proof hold.
 
     Raises:
         NoMatch: too few points survive.
@@ -214,18 +136,21 @@ def assess(
     if ground is not None and proven:
         factors = dict.fromkeys(factors, 1.0)
         if fitting.asked == "field" or (fitting.asked is None and ground.follows_better(model)):
-            model = ground.transform()
+            model = ground.transform(model)
+    if known is not None:
+        model, factors = known.transform, {name: known.sigma_factors.get(name, 1.0) for name in factors}
     sigma = evidence.sigma * np.array([factors[name] for name in evidence.feature])
     own = right - model(left)
     if evidence.expected is not None and proven:
-        believed = np.isfinite(evidence.expected).all(1)
-        own = np.where(believed[:, None], right - evidence.expected, own)
+        own = np.where(evidence.placed[:, None], right - evidence.expected, own)
     best = sigma <= np.median(sigma)
     spread = 1.4826 * float(np.median(np.abs(own)[best]))
     tolerance = float(np.clip(5 * spread, TOLERANCE[0] * gsd, TOLERANCE[1] * gsd))
     distance = np.hypot(*own.T)
     likely = calibration.likely(distance, evidence.quality, refined, tolerance, fitting.radius_m)
     score = np.where(distance <= tolerance, likely, 0)  # what contradicts its company is wrong whatever its peak
+    if proven:  # a peak of a kind that often errs was left out of the field, and is no point of it
+        score[refined & ~evidence.placed] = 0
     score[evidence.kept] = 1.0
     inlier = score >= calibration.LEAST_SCORE
     chance = _chance(evidence, sigma, chosen, plane, tolerance, fitting.radius_m)
@@ -239,10 +164,13 @@ def assess(
         right_share = calibration.reliability(distance[refined], evidence.quality[refined], tolerance, fitting.radius_m)
         checks[refined] |= right_share >= RELIABLE
     wrong = np.where(distance > tolerance, OUTLIER, UNSURE)
-    if evidence.expected is not None and proven:
-        right = np.where((inlier & believed)[:, None], evidence.expected, right)
+    if evidence.expected is not None:
+        right = np.where((inlier & evidence.placed)[:, None], evidence.expected, right)
     residual = right - model(left)
-    if ground is not None and proven:
+    proof: HoldOut | None
+    if known is not None:
+        proof = known.hold_out
+    elif ground is not None and proven:
         proof = ground.hold_out(model, fitting.seed, field=model is not chosen.transform)
     else:
         proof = held_out(chosen.unseen[checks], inlier[checks], chosen.block[checks], fitting.seed)
@@ -319,6 +247,7 @@ def _fitted(
             distance = np.hypot(*(right - plane(left)).T)[refined]
             sure = calibration.reliability(distance, evidence.quality[refined], TOLERANCE[1] * gsd, fitting.radius_m)
             weight[refined] *= sure**4
+        weight[refined & ~evidence.placed] = 0
         weight[evidence.kept] = 1.0
         # A field of the lattice competes by itself, where there is one
         tried = selection.TRIED if evidence.ground is None else selection.TRIED[:-1]

@@ -35,8 +35,15 @@ CLIP_PX = 1.0
 SHAREABLE = 0.75
 """Of the noise that halves show, what they may share besides: 0.4 of it without any displacement, within a season as
 between two."""
+SHORTER = 1.3
+"""Squared error over the part of it that windows beside one another share, in fields of terrain."""
+BORNE_OUT = 0.3
+"""Least part of what a transform leaves that windows beside one another must share: waves of 64 px and terrain share
+half and more, seasons on still ground a tenth."""
+FADES = 0.3
+"""Share of the surroundings that must be measured for a field to hold: with less it fades to what is beyond it."""
 WIDEST = 0.5
-"""Least share of the ground's own variance that the error of a piece of ground is taken for: where few windows say it."""
+"""Least share of the whole ground's squared error that the error of any piece of it is taken for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,9 +104,19 @@ class Ground:
         """Tell whether there are single windows enough to say how far a transform errs."""
         return int(self.answers.single.sum()) >= FEWEST_SINGLES
 
-    def transform(self) -> Transform:
-        """Make the transform that follows the field: a translation, and a spline through every node."""
-        shift = self.field.whole
+    def transform(self, beyond: Transform) -> Transform:
+        """Make the transform that follows the field: a translation, and a spline through every node.
+
+        Args:
+            beyond: what it goes over to where nothing was measured.
+        """
+        known = lattice.average(
+            self.measured[..., None].astype(float),
+            np.ones(self.measured.shape),
+            lattice.WIDTHS[-1] / 2,
+        )
+        known = np.clip(known / FADES, 0, 1)
+        shift = known * self.field.whole + (1 - known) * self._shift(beyond)
         mean = np.median(shift[self.measured], axis=0)
         matrix = np.eye(3)
         matrix[:2, 2] = mean
@@ -112,22 +129,29 @@ class Ground:
         if transform is None:
             error = lattice.squared_error(self.answers, self.field.one, self.field.other)
         else:
-            shift = transform.shift(self.at.reshape(-1, 2)).reshape(self.at.shape)
-            error = lattice.squared_error(self.answers, shift)
+            error = lattice.squared_error(self.answers, self._shift(transform))
         return np.clip(error, -((CLIP_PX * self.gsd) ** 2), (CLIP_PX * self.gsd) ** 2)
 
     def follows_better(self, transform: Transform) -> bool:
         """Tell whether the field errs less than a transform by more than a standard error over blocks.
 
-        And by more than the halves may share of their noise: what they share, a field follows.
+        And by more than the halves may share of their noise, and by what windows beside one another share: else a field
+        follows noise, or what a season did to one window.
         """
-        gain = (self.squared_error(transform) - self.squared_error()).sum(-1)
         single, block = self.answers.single, self._blocks()
+        error, shift = self.squared_error(transform), self._shift(transform)
+        if not (lattice.shared_with_neighbours(self.answers, shift)[0] > BORNE_OUT * error[single].mean(0)).any():
+            return False
+        gain = (error - self.squared_error()).sum(-1)
         count = np.bincount(block[single], minlength=block.max() + 1)
         mean = np.bincount(block[single], gain[single], minlength=len(count))[count > 0] / count[count > 0]
         noise = (((self.answers.one - self.answers.other) / 2) ** 2).sum(-1)[single].mean()
         least = mean.std(ddof=1) / np.sqrt(len(mean)) + SHAREABLE * noise if len(mean) > 1 else np.inf
         return bool(mean.mean() > least)
+
+    def _shift(self, transform: Transform) -> NDArray[np.float64]:
+        """Compute (rows, cols, 2) the displacement that a transform gives each node."""
+        return transform.shift(self.at.reshape(-1, 2)).reshape(self.at.shape)
 
     def variance(self, transform: Transform | None = None) -> NDArray[np.float64]:
         """Estimate (rows, cols, 2) the mean squared error of a transform around each node, m².
@@ -145,8 +169,10 @@ class Ground:
         share = np.clip(1 - chance / np.maximum(around[single].var(0), 1e-12), 0, 1)
         around = np.maximum(overall + share * (around - overall), WIDEST * overall)
         if transform is None:
-            return np.maximum(around + self.field.unseen, self.field.variance)
-        return np.asarray(around + self.field.unseen)
+            return np.asarray(np.maximum(around + self.field.unseen, self.field.variance))
+        shared = lattice.shared_with_neighbours(self.answers, self._shift(transform))[1]
+        around *= np.minimum(SHORTER * shared / np.maximum(overall, 1e-12), 1)
+        return np.asarray(around + self.field.unseen + (lattice.FLOOR * self.gsd) ** 2)
 
     def _blocks(self) -> NDArray[np.int_]:
         """Number (rows, cols) the squares that are drawn together."""
@@ -175,12 +201,13 @@ class Ground:
         mean = float(variance[self.covered].sum(-1).mean())
         off = _deviations(error[single], block[single], rng)
         if field:  # what lies between windows is known from as many places as there are blocks
-            off += np.array([-2, 2]) * np.sqrt(2 / len(np.unique(block[single]))) * (
-                self.field.between[self.covered].sum(-1).mean()
+            off += (
+                np.array([-2, 2])
+                * np.sqrt(2 / len(np.unique(block[single])))
+                * (self.field.between[self.covered].sum(-1).mean())
             )
         scale = np.sqrt(np.maximum(mean + off, 0) / mean)
-        shift = transform.shift(self.at.reshape(-1, 2)).reshape(self.at.shape)
-        bias = (self.answers.whole - shift)[single].mean(0)
+        bias = (self.answers.whole - self._shift(transform))[single].mean(0)
         return HoldOut(
             points=int(single.sum()),
             gross_share=0.0,
@@ -194,9 +221,7 @@ class Ground:
         )
 
 
-def _deviations(
-    error: NDArray[np.float64], block: NDArray[np.int_], rng: np.random.Generator
-) -> NDArray[np.float64]:
+def _deviations(error: NDArray[np.float64], block: NDArray[np.int_], rng: np.random.Generator) -> NDArray[np.float64]:
     """Bootstrap over blocks by how much the mean of an error may be off: (2,), 2.5 and 97.5 %."""
     number, member = np.unique(block, return_inverse=True)
     total, count = np.bincount(member, error), np.bincount(member)

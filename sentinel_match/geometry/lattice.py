@@ -17,6 +17,7 @@ were fitted on its first crop and seed, and hold on the others.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -43,8 +44,10 @@ FLOOR = 0.008
 """Pixels: what no noise explains, as of interpolation."""
 ROBUST_LIMIT = 4.0
 """Times what its neighbourhood scatters by which an answer contradicts it."""
-LAGS = (1, 2, 3, 4, 6, 8, 12, 16)
+LAGS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 """Nodes between pairs of which the structure function is made."""
+APART = (3, 4, 5, 6)
+"""Nodes between windows of 32 pixels, 14 apart, that share none, and not yet much else."""
 FEWEST_PAIRS = 30
 """Pairs that make a value of it."""
 PRIOR = 0.03
@@ -104,7 +107,7 @@ def estimate(answers: Answers, spacing: float) -> LatticeField:
         for values in (answers.whole, answers.one, answers.other)
     )
     noises = _details(noise, answers.weight, answers.single)
-    fields = [details[-1] + plane for details in (whole, one, other)]
+    estimates = [details[-1] + plane for details in (whole, one, other)]
     variance = average(noises[-1] ** 2, count, 1.5 * WIDTHS[-1]) + FLOOR**2
     width = np.zeros(present.shape)
     lost = np.zeros_like(variance)
@@ -117,8 +120,9 @@ def estimate(answers: Answers, spacing: float) -> LatticeField:
         doubt = DOUBT * np.sqrt(2 / max(4 * np.pi * reach**2 / alike, 1.0))
         signal = np.maximum(energy - heard * (1 + doubt), 0)
         share = signal / np.maximum(signal + heard, 1e-12)
-        for field, details in zip(fields, (whole, one, other), strict=True):
-            field += share * details[k]
+        estimates = [
+            values + share * details[k] for values, details in zip(estimates, (whole, one, other), strict=True)
+        ]
         # Over more ground, so that noise which happens to be loud somewhere is not taken for signal
         left_out = np.maximum(average(whole[k] ** 2 - noises[k] ** 2, count, 2 * reach), 0)
         variance += share**2 * heard + (1 - share) ** 2 * left_out
@@ -127,8 +131,8 @@ def estimate(answers: Answers, spacing: float) -> LatticeField:
         width += (1 - share.mean(-1)) * (step**2 - (WIDTHS[k - 1] ** 2 if k else 0))
     between = _between(answers, plane) if answers.single.any() else np.zeros_like(variance)
     variance += between
-    unseen = UNSEEN * lost + (CENTROID * strain(fields[0], spacing)[..., None]) ** 2
-    return LatticeField(*fields, variance + unseen, unseen, between, np.sqrt(width))
+    unseen = UNSEEN * lost + (CENTROID * strain(estimates[0], spacing)[..., None]) ** 2
+    return LatticeField(estimates[0], estimates[1], estimates[2], variance + unseen, unseen, between, np.sqrt(width))
 
 
 def _between(answers: Answers, plane: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -157,8 +161,8 @@ def _between(answers: Answers, plane: NDArray[np.float64]) -> NDArray[np.float64
     away = distance_transform_edt(~single)
     steps = np.maximum.accumulate(np.array(values), axis=0)
     if len(steps) > 1:
-        beyond = np.maximum(both, 2 * steps[-1])  # further than any pair, where only the plane goes on
-        steps, distances = np.vstack([steps, beyond]), [*distances, distances[-1] * 2]
+        # Further than any pair only the plane goes on, and the field away from it
+        steps, distances = np.vstack([steps, np.maximum(both, 4 * steps[-1])]), [*distances, distances[-1] * 4]
     return np.stack([np.interp(away, distances, steps[:, k]) for k in (0, 1)], -1)
 
 
@@ -197,7 +201,9 @@ def company(
         expected = without_own(values, weight, 1.3, without_own(values, weight, 4.0, np.zeros_like(values)))
         off = np.hypot(*np.moveaxis(values - expected, -1, 0))
         near = np.minimum(off, 1)[..., None]
-        scatter = average(near, known.astype(float), 4.0, np.full_like(near, np.median(off[known]) if known.any() else 1))
+        scatter = average(
+            near, known.astype(float), 4.0, np.full_like(near, np.median(off[known]) if known.any() else 1)
+        )
         scatter = scatter[..., 0]
         known = known & (off <= ROBUST_LIMIT * np.maximum(scatter, sigma))
     return known, expected, scatter
@@ -238,6 +244,36 @@ def squared_error(
     checks = (answers.other - one) ** 2 + (answers.one - other) ** 2
     difference = (answers.one - answers.other) ** 2
     return np.asarray((checks - difference) / 2 - SHARED_NOISE * NOISE_RATIO * difference / 4)
+
+
+def shared_with_neighbours(
+    answers: Answers, shift: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Estimate (2,) the part of the mean squared difference to a shift that is also their neighbours'.
+
+    What a season does to the content of a window, both halves of its spectrum see, but no window beside it does. The
+    ground moves with its surroundings: the strongest covariance, of either sign and along either axis, between windows
+    that share no pixel.
+
+    Args:
+        answers: of the halves.
+        shift: (rows, cols, 2) that they are compared with.
+
+    Returns:
+        Its least and its greatest size, two standard errors apart from what was found; at most the whole difference.
+    """
+    one, other, single = answers.one - shift, answers.other - shift, answers.single
+    noise = SHARED_NOISE * NOISE_RATIO * ((answers.one - answers.other)[single] ** 2).mean(0) / 4
+    whole = np.maximum((one * other)[single].mean(0) - noise, 0)
+    least, greatest = np.zeros(2), np.zeros(2)
+    for lag in APART:
+        for here, there in ((np.s_[:, :-lag], np.s_[:, lag:]), (np.s_[:-lag], np.s_[lag:])):
+            pair = single[here] & single[there]
+            if pair.sum() >= FEWEST_PAIRS:
+                product = (one[here] * other[there] + other[here] * one[there])[pair] / 2
+                size, error = np.abs(product.mean(0)), 2 * product.std(0) / np.sqrt(pair.sum())
+                least, greatest = np.maximum(least, size - error), np.maximum(greatest, size + error)
+    return np.minimum(whole, least), np.minimum(whole, greatest)
 
 
 def average(
@@ -284,7 +320,7 @@ def _details(
     for k in reversed(range(len(WIDTHS))):
         coarser = smooth[k + 1] = average(values, weight, WIDTHS[k], coarser)
     smooth[0] = np.where(single[..., None], values, smooth[1])
-    return [*(fine - coarse for fine, coarse in zip(smooth, smooth[1:], strict=False)), smooth[-1]]
+    return [*(fine - coarse for fine, coarse in pairwise(smooth)), smooth[-1]]
 
 
 def plane_of(values: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:

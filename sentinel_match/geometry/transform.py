@@ -110,7 +110,6 @@ class Bend:
         pieces = np.array_split(at, max(1, len(at) // 50_000))
         return np.concatenate([self.basis(piece) @ self.coefficients for piece in pieces])
 
-
     def _interpolated(self, at: Points) -> Points:
         """Evaluate a spline over the plane, of whose many knots only sixteen touch a point."""
         from scipy.ndimage import map_coordinates

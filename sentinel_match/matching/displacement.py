@@ -10,14 +10,15 @@ laid back by the field and asked again (iterative image deformation: Scarano 200
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 
 from sentinel_match.geometry import calibration, lattice
-from sentinel_match.matchers.correlation import Correlator, Part, orientation, part, peaks
+from sentinel_match.matchers.correlation import Correlator, part, peaks
 from sentinel_match.matching import subpixel
+from sentinel_match.matching.deformation import laid_back, sampled
 from sentinel_match.matching.subpixel import NODE_SPACING
 from sentinel_match.raster.raster import Raster
 
@@ -31,8 +32,8 @@ PULL = 0.026
 """By how much the taper draws a peak towards where its window was cut, as a share of the way (T33UUU, windows of 32 px,
 peaks of any height)."""
 SINGLE_DISTINCTNESS = 0.4
-"""A single window whose peak is less distinct is not asked: of those above, 88 % are right from snow to summer at 107 m,
-and nearly all within a season."""
+"""A single window whose peak is less distinct is not asked: of those above, 88 % are right from snow to summer at 107
+m, and nearly all within a season."""
 NOISE = 0.07
 """sigma = a sqrt(1 - q²) / q pixels of a single window, q the height of its peak; the halves say how much it is."""
 LEAST_SIGMA = 0.02
@@ -50,12 +51,8 @@ AVERAGED_SHARE = 0.02
 FAR = 3.0
 """Pixels from the average beyond which a single answer is another's."""
 STRAINED = 0.004
-"""Change of the displacement in pixels per pixel, at the 95th percentile, from which the images are laid over each other
-anew: below it there is nothing to gain, and interpolation costs a hundredth of a pixel."""
-STEPS = 32
-"""Fractions of a pixel to which OpenCV rounds positions when it interpolates."""
-RIM = 4
-"""Pixels on either side that interpolation looks at."""
+"""Change of the displacement in pixels per pixel, at the 95th percentile, from which the images are laid over each
+other anew: below it there is nothing to gain, and interpolation costs a hundredth of a pixel."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +76,7 @@ class Displacement:
         """Return (rows * cols, 2) the position of each node in the left image, pixels."""
         rows, cols = self.measured.shape
         x, y = np.meshgrid(np.arange(cols) + self.origin[0], np.arange(rows) + self.origin[1])
-        return np.column_stack([x.ravel(), y.ravel()]) * float(NODE_SPACING)
+        return np.asarray(np.column_stack([x.ravel(), y.ravel()]) * NODE_SPACING, np.float64)
 
     def places(
         self, points: Points, refined: NDArray[np.bool_]
@@ -270,7 +267,8 @@ def _singles(images: _Pair, grid: _Lattice, field: NDArray[np.float64] | None) -
             not given.
     """
     count = len(grid.node)
-    singles = _Singles(*(np.zeros((count, 2)) for _ in range(3)), np.zeros(count), np.zeros(count), np.zeros(count, bool))
+    shifts = [np.zeros((count, 2)) for _ in range(3)]
+    singles = _Singles(shifts[0], shifts[1], shifts[2], np.zeros(count), np.zeros(count), np.zeros(count, bool))
     for index in subpixel.blocks(grid.node, np.ones(count, bool)):
         at = grid.row[index], grid.col[index]
         for kind in np.unique(grid.kind[at]):
@@ -286,7 +284,7 @@ def _asked(
 ) -> _Singles:
     """Ask the single windows of some nodes of a block."""
     options, device = images.options, torch.device(images.options.device)
-    at = grid.node[chosen] * float(NODE_SPACING)
+    at: Points = grid.node[chosen] * np.float64(NODE_SPACING)
     margin = options.window // 2 + 2
     here = part([i.pixels for i in images.left], images.left[0].valid, at, margin, kind, device)
     if field is None:
@@ -294,7 +292,7 @@ def _asked(
         cut = np.floor(to + subpixel.dither(at / NODE_SPACING))
         there = part([i.pixels for i in images.right], images.right[0].valid, cut, margin, kind, device)
     else:
-        there, rounding = _laid_back(images.right, at, margin, field, grid.low, kind, device)
+        there, rounding = laid_back(images.right, at, margin, field, grid.low, kind, device)
         to = cut = at
     correlated = Correlator(here, there, options.window, kind).halves(at, to, options.radius, cut)
     tops = [peaks(surfaces.height) for surfaces in correlated]
@@ -307,82 +305,9 @@ def _asked(
         else:
             measured *= 1 + PULL
             place = at + measured
-            measured = measured + _sampled(field, place, grid.low) + rounding
+            measured = measured + sampled(field, place, grid.low) + rounding
         moved.append(measured)
     clear = correlated[0].clear.double().cpu().numpy() >= options.min_clear
     distinct = np.clip(1 - tops[0].second / np.maximum(tops[0].quality, 1e-3), 0, 1)
     ok = clear & np.logical_and.reduce([top.inside for top in tops])
-    return _Singles(*moved, tops[0].quality, distinct, ok)
-
-
-def _laid_back(
-    right: tuple[Raster, ...],
-    at: Points,
-    margin: int,
-    field: NDArray[np.float64],
-    low: NDArray[np.int_],
-    kind: str,
-    device: torch.device,
-) -> tuple[Part, Points]:
-    """Cut the part of the right images that left points need, laid back by a field onto the left image's pixels.
-
-    Returns:
-        The part, and (N, 2) by how much the mean position around each point was rounded.
-    """
-    import cv2
-
-    x0, y0 = (np.floor(at.min(0)) - margin).astype(int)
-    x1, y1 = (np.ceil(at.max(0)) + margin).astype(int)
-    x, y = np.arange(x0, x1) + 0.5, np.arange(y0, y1) + 0.5
-    across, down = (_weights(p / NODE_SPACING - low[k], field.shape[1 - k]) for k, p in enumerate((x, y)))
-    pixels = np.stack(np.meshgrid(x, y), -1)
-    exact = pixels + np.stack([down @ field[..., k] @ across.T for k in (0, 1)], -1)
-    rounded = np.round((exact - 0.5) * STEPS) / STEPS  # of the centre of a pixel, as OpenCV counts
-    spread = cv2.GaussianBlur(rounded + 0.5 - exact, None, 5.5)
-    rows, cols = right[0].valid.shape
-    left, top = np.clip(np.floor(rounded.reshape(-1, 2).min(0)).astype(int) - RIM, 0, (cols, rows))
-    end, bottom = np.clip(np.ceil(rounded.reshape(-1, 2).max(0)).astype(int) + RIM + 1, 0, (cols, rows))
-    clear = np.zeros(pixels.shape[:2], bool)
-    views = [torch.zeros(pixels.shape[:2], device=device) for _ in right]
-    known = torch.from_numpy(clear).to(device)
-    if left < end and top < bottom:
-        window = np.s_[top:bottom, left:end]
-        place = (rounded - (left, top)).astype(np.float32)
-        valid = np.ascontiguousarray(right[0].valid[window], np.uint8)
-        inner = cv2.erode(valid, np.ones((2 * RIM - 1,) * 2, np.uint8), borderType=cv2.BORDER_REPLICATE)
-        clear = _remapped(inner, place, cv2.INTER_NEAREST) > 0
-        known = torch.from_numpy(clear).to(device)
-        for k, image in enumerate(right):
-            content = np.where(valid > 0, np.asarray(image.pixels[window], np.float32), 0)
-            moved = np.where(clear, _remapped(content, place, cv2.INTER_LANCZOS4), 0).astype(np.float32)
-            views[k] = torch.from_numpy(moved).to(device)
-    mask = known
-    if kind == "orientation":
-        turned = [orientation(view, known) for view in views]
-        views, mask = [view for view, _ in turned], turned[0][1]
-    index = np.clip((at - (x0, y0)).astype(int), 0, np.array(spread.shape[1::-1]) - 1)
-    origin = torch.tensor([x0, y0], device=device)
-    return Part(tuple(views), mask, origin), spread[index[:, 1], index[:, 0]]
-
-
-def _remapped(image: NDArray[Any], place: NDArray[np.float32], how: int) -> NDArray[Any]:
-    """Sample an image at (rows, cols, 2) positions of pixel centres, 0 outside."""
-    import cv2
-
-    return np.asarray(cv2.remap(image, place, None, how, borderMode=cv2.BORDER_CONSTANT))  # type: ignore[call-overload]
-
-
-def _weights(place: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    """Compute (N, count) by which values at whole positions make the cubic spline at others."""
-    from scipy.interpolate import CubicSpline, interp1d
-
-    make = CubicSpline if count > 3 else interp1d
-    return np.asarray(make(np.arange(count), np.eye(count))(np.clip(place, 0, count - 1)))
-
-
-def _sampled(field: NDArray[np.float64], points: Points, low: NDArray[np.int_]) -> Points:
-    """Interpolate a field at (N, 2) pixels of the left image; beyond its rim it goes on unchanged."""
-    from scipy.ndimage import map_coordinates
-
-    place = (points / NODE_SPACING - low)[:, ::-1].T
-    return np.column_stack([map_coordinates(field[..., k], place, order=3, mode="nearest") for k in (0, 1)])
+    return _Singles(moved[0], moved[1], moved[2], tops[0].quality, distinct, ok)

@@ -14,8 +14,8 @@ from sentinel_match.matching import cells
 from sentinel_match.matching.correspondences import MatchInput
 from sentinel_match.raster import landcover, raster
 from sentinel_match.raster.bands import band_names, source_of
-from sentinel_match.raster.load import load
 from sentinel_match.raster.flags import Reason
+from sentinel_match.raster.load import load
 from sentinel_match.raster.raster import Raster
 from sentinel_match.raster.transitions import at
 

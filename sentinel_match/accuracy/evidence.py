@@ -1,0 +1,108 @@
+"""Measured points before any of them is believed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sentinel_match.accuracy.ground import Ground
+from sentinel_match.accuracy.requirement import LEAST_INLIERS
+from sentinel_match.errors import NoMatch
+from sentinel_match.geometry.grids import pixel_size, to_metres
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
+
+    from sentinel_match.matching.displacement import Displacement
+    from sentinel_match.matching.subpixel import Measurements
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Measured points before any of them is believed, in metres; N rows in every array."""
+
+    left: NDArray[np.float64]
+    """(N, 2) east, north."""
+    right: NDArray[np.float64]
+    """(N, 2) the same ground in the right image."""
+    sigma: NDArray[np.float64]
+    """(N,) predicted standard deviation per axis, before its correction a posteriori."""
+    quality: NDArray[np.float64]
+    """(N,) how distinct a peak is, 0 to 1; of others, their score."""
+    refined: NDArray[np.bool_]
+    """(N,) has such a peak."""
+    feature: NDArray[np.str_]
+    """(N,) what was correlated."""
+    witness: NDArray[np.float64]
+    """(N,) metres within which points share what they saw."""
+    kept: NDArray[np.bool_]
+    """(N,) believed whatever the model says: a person looked."""
+    expected: NDArray[np.float64] | None = None
+    """(N, 2) where the neighbours of each say that the same ground lies in the right image; NaN of those that have
+    none. Then ``right`` is what a point's own measurement says."""
+    ground: Ground | None = None
+    """The displacement on the lattice; ``None`` where the points were not measured on one."""
+
+    @property
+    def placed(self) -> NDArray[np.bool_]:
+        """Tell (N,) which points a field has room for: all, where there is none."""
+        if self.expected is None:
+            return np.ones(len(self), bool)
+        return np.asarray(np.isfinite(self.expected).all(1))
+
+    def __len__(self) -> int:
+        return len(self.left)
+
+    def where(self, mask: NDArray[np.bool_]) -> Evidence:
+        """Take the points of a mask; of them nothing is known on a lattice."""
+        arrays = [f.name for f in fields(self) if f.name not in {"expected", "ground"}]
+        return Evidence(**{name: getattr(self, name)[mask] for name in arrays})
+
+    @staticmethod
+    def of(
+        measurements: Measurements,
+        left: GeoBox,
+        right: GeoBox,
+        ids: tuple[str, str],
+        displacement: Displacement | None = None,
+    ) -> Evidence:
+        """Take the measurements that succeeded to metres.
+
+        Args:
+            measurements: of both images, in pixels.
+            left: grid of the left image.
+            right: grid of the right one.
+            ids: of the scenes, for the error.
+            displacement: of the lattice that they lie on.
+
+        Raises:
+            NoMatch: too few succeeded.
+        """
+        ok, gsd = measurements.ok, pixel_size(left)
+        if ok.sum() < LEAST_INLIERS:
+            counts = f"only {ok.sum()} of {len(measurements)} points could be measured to sub-pixel"
+            raise NoMatch(*ids, f"{counts}, and {LEAST_INLIERS} are needed")
+        here, there, sigma = measurements.left[ok], measurements.right[ok].copy(), measurements.sigma[ok] * gsd
+        expected = ground = None
+        if displacement is not None:
+            ground = Ground.of(displacement, left, right)
+            row, col, on = displacement.places(here, measurements.refined[ok])
+            there[on] = here[on] + displacement.answers.whole[row, col]
+            sigma[on] = np.sqrt(ground.field.variance[row, col].mean(-1))
+            expected = np.full(here.shape, np.nan)
+            expected[on] = to_metres(right, here[on] + displacement.field.whole[row, col])
+        return Evidence(
+            left=to_metres(left, here),
+            right=to_metres(right, there),
+            sigma=sigma,
+            quality=measurements.distinct[ok],
+            refined=measurements.refined[ok],
+            feature=measurements.feature[ok],
+            witness=measurements.independence[ok] * gsd,
+            kept=np.zeros(int(ok.sum()), bool),
+            expected=expected,
+            ground=ground,
+        )

@@ -1,0 +1,95 @@
+"""An image laid back by a displacement field, so that windows at one place show one ground."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from sentinel_match.matchers.correlation import Part, orientation
+from sentinel_match.matching.subpixel import NODE_SPACING
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from sentinel_match.geometry.grids import Points
+    from sentinel_match.raster.raster import Raster
+
+STEPS = 32
+"""Fractions of a pixel to which OpenCV rounds positions when it interpolates."""
+RIM = 4
+"""Pixels on either side that interpolation looks at."""
+
+
+def laid_back(
+    right: tuple[Raster, ...],
+    at: Points,
+    margin: int,
+    field: NDArray[np.float64],
+    low: NDArray[np.int_],
+    kind: str,
+    device: torch.device,
+) -> tuple[Part, Points]:
+    """Cut the part of the right images that left points need, laid back by a field onto the left image's pixels.
+
+    Returns:
+        The part, and (N, 2) by how much the mean position around each point was rounded.
+    """
+    import cv2
+
+    x0, y0 = (np.floor(at.min(0)) - margin).astype(int)
+    x1, y1 = (np.ceil(at.max(0)) + margin).astype(int)
+    x, y = np.arange(x0, x1) + 0.5, np.arange(y0, y1) + 0.5
+    across, down = (_weights(p / NODE_SPACING - low[k], field.shape[1 - k]) for k, p in enumerate((x, y)))
+    pixels = np.stack(np.meshgrid(x, y), -1)
+    exact = pixels + np.stack([down @ field[..., k] @ across.T for k in (0, 1)], -1)
+    rounded = np.round((exact - 0.5) * STEPS) / STEPS  # of the centre of a pixel, as OpenCV counts
+    spread = cv2.GaussianBlur(rounded + 0.5 - exact, (0, 0), 5.5)
+    rows, cols = right[0].valid.shape
+    left, top = np.clip(np.floor(rounded.reshape(-1, 2).min(0)).astype(int) - RIM, 0, (cols, rows))
+    end, bottom = np.clip(np.ceil(rounded.reshape(-1, 2).max(0)).astype(int) + RIM + 1, 0, (cols, rows))
+    clear = np.zeros(pixels.shape[:2], bool)
+    views = [torch.zeros(pixels.shape[:2], device=device) for _ in right]
+    known = torch.from_numpy(clear).to(device)
+    if left < end and top < bottom:
+        window = np.s_[top:bottom, left:end]
+        place = (rounded - (left, top)).astype(np.float32)
+        valid = np.ascontiguousarray(right[0].valid[window], np.uint8)
+        inner = cv2.erode(valid, np.ones((2 * RIM - 1,) * 2, np.uint8), borderType=cv2.BORDER_REPLICATE)
+        clear = _remapped(inner, place, cv2.INTER_NEAREST) > 0
+        known = torch.from_numpy(clear).to(device)
+        for k, image in enumerate(right):
+            content = np.where(valid > 0, np.asarray(image.pixels[window], np.float32), 0)
+            moved = np.where(clear, _remapped(content, place, cv2.INTER_LANCZOS4), 0).astype(np.float32)
+            views[k] = torch.from_numpy(moved).to(device)
+    mask = known
+    if kind == "orientation":
+        turned = [orientation(view, known) for view in views]
+        views, mask = [view for view, _ in turned], turned[0][1]
+    index = np.clip((at - (x0, y0)).astype(int), 0, np.array(spread.shape[1::-1]) - 1)
+    origin = torch.tensor([x0, y0], device=device)
+    return Part(tuple(views), mask, origin), spread[index[:, 1], index[:, 0]]
+
+
+def _remapped(image: NDArray[Any], place: NDArray[np.float32], how: int) -> NDArray[Any]:
+    """Sample an image at (rows, cols, 2) positions of pixel centres, 0 outside."""
+    import cv2
+
+    return np.asarray(cv2.remap(image, place, None, how, borderMode=cv2.BORDER_CONSTANT))  # type: ignore[call-overload]
+
+
+def _weights(place: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """Compute (N, count) by which values at whole positions make the cubic spline at others."""
+    from scipy.interpolate import CubicSpline, interp1d
+
+    make = CubicSpline if count > 3 else interp1d
+    return np.asarray(make(np.arange(count), np.eye(count))(np.clip(place, 0, count - 1)))
+
+
+def sampled(field: NDArray[np.float64], points: Points, low: NDArray[np.int_]) -> Points:
+    """Interpolate a field at (N, 2) pixels of the left image; beyond its rim it goes on unchanged."""
+    from scipy.ndimage import map_coordinates
+
+    place = (points / NODE_SPACING - low)[:, ::-1].T
+    return np.column_stack([map_coordinates(field[..., k], place, order=3, mode="nearest") for k in (0, 1)])
