@@ -132,8 +132,7 @@ def assess(
     chosen, weight, plane = _fitted(evidence, fitting, gsd, ids)
     factors = _unit_weight(chosen.unseen, evidence.sigma, weight, evidence.feature)
     model, ground = chosen.transform, evidence.ground
-    proven = ground is not None and ground.proves
-    if ground is not None and proven:
+    if ground is not None:
         factors = dict.fromkeys(factors, 1.0)
         if fitting.asked == "field" or (fitting.asked is None and ground.follows_better(model)):
             model = ground.transform(model)
@@ -141,7 +140,7 @@ def assess(
         model, factors = known.transform, {name: known.sigma_factors.get(name, 1.0) for name in factors}
     sigma = evidence.sigma * np.array([factors[name] for name in evidence.feature])
     own = right - model(left)
-    if evidence.expected is not None and proven:
+    if evidence.expected is not None:
         own = np.where(evidence.placed[:, None], right - evidence.expected, own)
     best = sigma <= np.median(sigma)
     spread = 1.4826 * float(np.median(np.abs(own)[best]))
@@ -149,7 +148,7 @@ def assess(
     distance = np.hypot(*own.T)
     likely = calibration.likely(distance, evidence.quality, refined, tolerance, fitting.radius_m)
     score = np.where(distance <= tolerance, likely, 0)  # what contradicts its company is wrong whatever its peak
-    if proven:  # a peak of a kind that often errs was left out of the field, and is no point of it
+    if ground is not None:  # a peak of a kind that often errs was left out of the field, and is no point of it
         score[refined & ~evidence.placed] = 0
     score[evidence.kept] = 1.0
     inlier = score >= calibration.LEAST_SCORE
@@ -170,7 +169,7 @@ def assess(
     proof: HoldOut | None
     if known is not None:
         proof = known.hold_out
-    elif ground is not None and proven:
+    elif ground is not None:
         proof = ground.hold_out(model, fitting.seed, field=model is not chosen.transform)
     else:
         proof = held_out(chosen.unseen[checks], inlier[checks], chosen.block[checks], fitting.seed)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sentinel_match.accuracy.ground import Ground
+from sentinel_match.accuracy.ground import FEWEST_SINGLES, Ground
 from sentinel_match.accuracy.requirement import LEAST_INLIERS
 from sentinel_match.errors import NoMatch
 from sentinel_match.geometry.grids import pixel_size, to_metres
@@ -76,7 +76,7 @@ class Evidence:
             left: grid of the left image.
             right: grid of the right one.
             ids: of the scenes, for the error.
-            displacement: of the lattice that they lie on.
+            displacement: of the lattice that they lie on; it says nothing where few single windows do.
 
         Raises:
             NoMatch: too few succeeded.
@@ -87,7 +87,7 @@ class Evidence:
             raise NoMatch(*ids, f"{counts}, and {LEAST_INLIERS} are needed")
         here, there, sigma = measurements.left[ok], measurements.right[ok].copy(), measurements.sigma[ok] * gsd
         expected = ground = None
-        if displacement is not None:
+        if displacement is not None and int(displacement.answers.single.sum()) >= FEWEST_SINGLES:
             ground = Ground.of(displacement, left, right)
             row, col, on = displacement.places(here, measurements.refined[ok])
             there[on] = here[on] + displacement.answers.whole[row, col]

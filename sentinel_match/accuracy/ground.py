@@ -99,11 +99,6 @@ class Ground:
             measured.origin,
         )
 
-    @property
-    def proves(self) -> bool:
-        """Tell whether there are single windows enough to say how far a transform errs."""
-        return int(self.answers.single.sum()) >= FEWEST_SINGLES
-
     def transform(self, beyond: Transform) -> Transform:
         """Make the transform that follows the field: a translation, and a spline through every node.
 
@@ -206,7 +201,7 @@ class Ground:
                 * np.sqrt(2 / len(np.unique(block[single])))
                 * (self.field.between[self.covered].sum(-1).mean())
             )
-        scale = np.sqrt(np.maximum(mean + off, 0) / mean)
+        low, high = np.sqrt(np.maximum(mean + off, 0) / mean).tolist()
         bias = (self.answers.whole - self._shift(transform))[single].mean(0)
         return HoldOut(
             points=int(single.sum()),
@@ -215,9 +210,9 @@ class Ground:
             bias_y=round(float(bias[1]), 4),
             rmse=round(float(np.sqrt(variance[self.covered].sum(-1).mean())), 4),
             ce90=round(ce[90], 4),
-            ce90_interval=(round(ce[90] * scale[0], 4), round(ce[90] * scale[1], 4)),
+            ce90_interval=(round(ce[90] * low, 4), round(ce[90] * high, 4)),
             ce95=round(ce[95], 4),
-            ce95_interval=(round(ce[95] * scale[0], 4), round(ce[95] * scale[1], 4)),
+            ce95_interval=(round(ce[95] * low, 4), round(ce[95] * high, 4)),
         )
 
 
