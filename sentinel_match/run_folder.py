@@ -248,7 +248,10 @@ def read_refusals(out: Path) -> tuple[str, ...]:
     if not (out / PAIRS).exists():
         return ()
     refusals = _json(out, PAIRS, "refused")["refused"]
-    return tuple(f"{' and '.join(filter(None, (r['left'], r['right'])))}: {r['reason']}" for r in refusals)
+    try:
+        return tuple(f"{' and '.join(filter(None, (r['left'], r['right'])))}: {r['reason']}" for r in refusals)
+    except (KeyError, TypeError) as error:
+        raise NotARun(out, f"its {PAIRS} is none of this version ({error!r}): run it again") from error
 
 
 def _json(out: Path, name: str, member: str) -> dict[str, Any]:

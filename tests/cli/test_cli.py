@@ -76,6 +76,9 @@ def test_a_run_without_a_pair_says_why(tmp_path: Path) -> None:
     assert "T33UUU_20210520" in done.stderr
     assert re.search(r"overlap 0\.9\d+ km², less than 1 km²\nno pair to match: ", done.stderr)
     assert "above" not in done.stderr
+    (tmp_path / "out" / "pairs.geojson").write_text('{"features": [], "refused": [{}]}')
+    done = call("report", tmp_path / "out")
+    assert (1, True) == (done.exit_code, "its pairs.geojson is none of this version" in done.stderr)
 
 
 def test_of_many_refused_pairs_a_run_lists_the_first(tmp_path: Path) -> None:
