@@ -23,7 +23,7 @@ from sentinel_match.accuracy.evidence import Evidence
 from sentinel_match.accuracy.requirement import LEAST_INLIERS
 from sentinel_match.errors import BadPoints
 from sentinel_match.formats import frame
-from sentinel_match.formats.foreign import recognised
+from sentinel_match.formats.foreign import longitude_first, recognised
 from sentinel_match.formats.header import SceneIdentity
 from sentinel_match.formats.read import read_table
 from sentinel_match.formats.table import COLUMNS, Table
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from sentinel_match.products.scene import Scene
 
 log = logging.getLogger(__name__)
 
@@ -153,8 +155,14 @@ def fit(
     if given < FEWEST_GIVEN and table.has("right_x"):  # a column that is not there says more
         needed = f"{FEWEST_GIVEN} are needed for a translation, 4 for a similarity, 6 for an affine"
         raise BadPoints(path, f"{given} of its points take part, and {needed}")
-    crs, left, right, moved = frame.metric_ends(table, crs)
     header, before = table.header, table.header.summary
+    scenes = [
+        (identity if identity is not None and identity.id else SceneIdentity(f"{side} of {path.name}", "")).scene(
+            path.parent
+        )
+        for side, identity in (("left", header.left), ("right", header.right))
+    ]
+    crs, left, right, moved = frame.metric_ends(table, crs, _centre(scenes[0]))
     if header.flaw:
         log.warning("%s: %s; its points are fitted as those of another program", path.name, header.flaw)
     if gsd is None and before is None:
@@ -180,12 +188,6 @@ def fit(
         witness=np.full(len(table), (WRONG_WITHIN_PX if few else WITNESS_DISTANCE_PX) * gsd),
         kept=kept,
     )
-    scenes = [
-        (identity if identity is not None and identity.id else SceneIdentity(f"{side} of {path.name}", "")).scene(
-            path.parent
-        )
-        for side, identity in (("left", header.left), ("right", header.right))
-    ]
     fitting = _fitting(table, crs, left, gsd, model)
     # Points alone do not hold all that their images told, so what was told stays as long as nobody edits them
     edited = rejected.any() or kept.any() or moved.any() or (before is not None and before.points != len(table))
@@ -238,6 +240,14 @@ _FIT_KINDS = {
 }
 
 
+def _centre(scene: Scene) -> tuple[float, float] | None:
+    """Find longitude and latitude of the middle of a scene, where its product is there to say it."""
+    if scene.footprint is None:
+        return scene.position
+    west, south, east, north = scene.footprint.bbox
+    return (west + east + 360 * (west > east)) / 2, (south + north) / 2
+
+
 def _renamed(table: Table, columns: Mapping[str, str]) -> Table:
     """Rename the columns of rows to ours."""
     for ours, theirs in columns.items():
@@ -246,6 +256,7 @@ def _renamed(table: Table, columns: Mapping[str, str]) -> Table:
         if theirs not in table.columns:
             present = ", ".join(sorted(table.columns)) or "none"
             raise BadPoints(table.path, f"it has no column {theirs}, only {present}")
+    columns = longitude_first(table, columns)
     return replace(
         table, columns={**table.columns, **{ours: table.columns[theirs] for ours, theirs in columns.items()}}
     )

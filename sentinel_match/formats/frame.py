@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from sentinel_match.errors import BadPoints
+from sentinel_match.formats.foreign import tells_degrees
 from sentinel_match.formats.table import ENDS
 from sentinel_match.geometry.grids import in_metres
 from sentinel_match.schema import shown
@@ -31,6 +32,12 @@ NEAR = 1000.0
 """Metres by which both ends of any points may differ: those on one spot tell no more."""
 
 
+LARGEST_LATITUDE = 90.0
+"""Degrees."""
+AT_SCENE = 2.0
+"""Degrees from the middle of a scene within which its points lie: a tile is one wide, 1.7 at 54° north."""
+
+
 class MetricEnds(NamedTuple):
     """Both ends of N points."""
 
@@ -44,12 +51,13 @@ class MetricEnds(NamedTuple):
     """(N,) whether the left end was moved since the file was made."""
 
 
-def metric_ends(table: Table, crs: str | None) -> MetricEnds:
+def metric_ends(table: Table, crs: str | None, centre: tuple[float, float] | None = None) -> MetricEnds:
     """Read both ends of the points in metres.
 
     Args:
         table: of the points.
         crs: of the coordinates in the rows, where a user says it.
+        centre: longitude and latitude of the middle of the left scene, where that is known.
 
     Raises:
         BadPoints: an end is no place on the map, nothing says in which CRS they are, or they are not in one.
@@ -57,6 +65,7 @@ def metric_ends(table: Table, crs: str | None) -> MetricEnds:
     table.require(*(name for name in ENDS if table.places is None or name.startswith("right")))
     named = _crs(table, crs)
     left, right, moved = _ends(table, named)
+    left, right = _longitude_first(table, named, left, right, centre)
     named, left, right = _metric(table, named, left, right)
     _check_one_frame(table, left, right)
     return MetricEnds(named, left, right, moved)
@@ -172,6 +181,27 @@ def _moved_to(table: Table, points: NDArray[np.float64], crs: str, other: str) -
     return there
 
 
+def _longitude_first(
+    table: Table,
+    crs: str,
+    left: NDArray[np.float64],
+    right: NDArray[np.float64],
+    centre: tuple[float, float] | None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Swap degrees whose x is certainly latitude, and say so."""
+    if not known_crs(table.path, crs).is_geographic:
+        return left, right
+    (x, y), why = np.median(left, axis=0), ""
+    if np.abs(left[:, 0]).max() <= LARGEST_LATITUDE < np.abs(left[:, 1]).max():
+        why = f"y is up to {np.abs(left[:, 1]).max():.2f}°, which no latitude is"
+    elif centre and np.hypot(y - centre[0], x - centre[1]) < AT_SCENE < np.hypot(x - centre[0], y - centre[1]):
+        why = f"the left scene lies around {centre[0]:.2f}° east, {centre[1]:.2f}° north"
+    if not why:
+        return left, right
+    log.warning("%s: x is latitude and y longitude: %s", table.path.name, why)
+    return left[:, ::-1], right[:, ::-1]
+
+
 def _metric(
     table: Table, crs: str, left: NDArray[np.float64], right: NDArray[np.float64]
 ) -> tuple[str, NDArray[np.float64], NDArray[np.float64]]:
@@ -179,7 +209,8 @@ def _metric(
     if in_metres(crs):
         return crs, left, right
     lon, lat = np.median(lonlat(table, crs, left), axis=1).tolist()
-    if known_crs(table.path, crs).is_geographic and table.has("left_x") and np.abs(left).max() <= 90:
+    doubtful = table.has("left_x") and not tells_degrees(table) and np.abs(left).max() <= 90
+    if known_crs(table.path, crs).is_geographic and doubtful:
         log.warning(
             "%s: x is taken for longitude, so the points lie around %.2f° east, %.2f° north; if x is latitude, give "
             "--columns left_x=left_y,left_y=left_x,right_x=right_y,right_y=right_x (columns= in Python)",

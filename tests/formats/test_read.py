@@ -392,6 +392,79 @@ def test_lines_say_how_to_make_points_of_them(tmp_path: Path) -> None:
         fit(tmp_path / "a.geojson")
 
 
+def degrees_of(rows: np.ndarray, crs: str = CRS) -> np.ndarray:
+    """(N, 4) left and right longitude and latitude."""
+    from pyproj import Transformer
+
+    to_degrees = Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform
+    return np.column_stack([*to_degrees(*rows[:, :2].T), *to_degrees(*rows[:, 2:].T)])
+
+
+def table_of(path: Path, header: tuple[str, ...], rows: np.ndarray) -> Path:
+    path.write_text("\n".join([",".join(header), *(",".join(f"{v:.9f}" for v in row) for row in rows)]))
+    return path
+
+
+LATITUDE_FIRST = [1, 0, 3, 2]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        ("left_lat", "left_lon", "right_lat", "right_lon"),
+        ("lat_left", "lon_left", "lat_right", "lon_right"),
+        ("Left Latitude", "Left Longitude", "Right Latitude", "Right Longitude"),
+        ("LatLeft [deg]", "LngLeft [deg]", "LatRight [deg]", "LngRight [deg]"),
+        ("y_left", "x_left", "y_right", "x_right"),
+    ],
+)
+def test_names_of_axes_mean_what_they_say(
+    header: tuple[str, ...], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = table_of(tmp_path / "points.csv", header, degrees_of(ends())[:, LATITUDE_FIRST])
+    assert is_shifted(fit(path, crs="EPSG:4326" if "x_left" in header else None))
+    assert ("taken for longitude" in caplog.text) is ("x_left" in header)
+
+
+def test_columns_named_latitude_are_that_whatever_order_they_are_given_in(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    header = ("lat1", "lon1", "Lat_target", "Lon_target")
+    path = table_of(tmp_path / "points.csv", header, degrees_of(ends())[:, LATITUDE_FIRST])
+    given = dict(zip(("left_x", "left_y", "right_x", "right_y"), header, strict=True))
+    assert is_shifted(fit(path, crs="EPSG:4326", columns=given))
+    assert "x is longitude, so left_x is lon1 and left_y is lat1" in caplog.text
+
+
+def test_what_no_latitude_is_is_longitude(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """In Australia, say: such points lay off every map."""
+    header = ("left_x", "left_y", "right_x", "right_y")
+    there = degrees_of(ends(), "EPSG:32655")  # 147 degrees east
+    path = table_of(tmp_path / "points.csv", header, there[:, LATITUDE_FIRST])
+    ties = fit(path, crs="EPSG:4326")
+    assert ties.crs == "EPSG:32655"
+    assert (ties.summary.median_dx_m, ties.summary.median_dy_m) == pytest.approx((6, 18), abs=1.5)
+    assert "x is latitude and y longitude: y is up to 14" in caplog.text
+
+
+def test_where_the_scenes_lie_tells_longitude_from_latitude(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from sentinel_match.formats import frame
+    from sentinel_match.formats.read import read_table
+
+    header = ("left_x", "left_y", "right_x", "right_y")
+    degrees = degrees_of(ends())
+    table = read_table(table_of(tmp_path / "points.csv", header, degrees[:, LATITUDE_FIRST]))
+    middle = tuple(np.median(degrees[:, :2], axis=0))
+    crs, left, right, _ = frame.metric_ends(table, "EPSG:4326", middle)
+    assert crs == CRS
+    np.testing.assert_allclose(np.column_stack([left, right]), ends(), atol=0.01)
+    assert "x is latitude and y longitude: the left scene lies around" in caplog.text
+    caplog.clear()
+    right_way = read_table(table_of(tmp_path / "points.csv", header, degrees))
+    np.testing.assert_allclose(frame.metric_ends(right_way, "EPSG:4326", middle).left, ends()[:, :2], atol=0.01)
+    assert "latitude and y" not in caplog.text
+
+
 def test_degrees_say_which_of_them_is_taken_for_longitude(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     from pyproj import Transformer
 
