@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from dataclasses import replace
 from typing import Any
 
 import click
 import pytest
 
 from sentinel_match.cli.tables import print_table
+from sentinel_match.cli.terminal import print_summary
+from sentinel_match.tiepoints import TiePoints
 
 PAIR = "T33UUU_20160608T153123__T33UUU_20160529T153633"
 COLUMNS = ["pair", "outcome", "verdict", "band", "tie points", "east m", "north m", "model", "NMAD x y px", "CE90 m"]
@@ -59,3 +62,15 @@ def test_a_word_wider_than_the_terminal_is_not_torn(printed: Any) -> None:
 
 def test_a_table_without_rows_is_its_title(printed: Any) -> None:
     assert "0 pairs\n" == printed(80, "0 pairs", COLUMNS, [])
+
+
+@pytest.mark.parametrize(("more", "said"), [(-1, "measured"), (0, "measured"), (1, "measured (660 tried)")])
+def test_no_fewer_points_are_said_to_be_tried_than_measured(
+    ties: TiePoints, capsys: pytest.CaptureFixture[str], more: int, said: str
+) -> None:
+    """It said "659 measured (658 tried)": two matches of one place are tried once."""
+    assert ties.summary.comparison is not None
+    comparison = replace(ties.summary.comparison, candidates=659 + more)
+    print_summary("L", "R", replace(ties.summary, points=659, comparison=comparison))
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "tie points" in line]
+    assert line.rstrip().endswith(f"believed of 659 {said}")

@@ -176,3 +176,17 @@ def test_a_polynomial_alone_is_fitted_to_what_is_one(degree: int) -> None:
     chosen = choose(robust.PointPairs(left, right, np.full(300, 0.2)), np.ones(300), kinds=(kind,), apart=320)
     assert kind == chosen.transform.kind
     assert np.sqrt(((chosen.transform(ground) - truth(ground)) ** 2).mean()) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (1, r"^1 independent point \(those that share pixels count once\) is too few for the model track"),
+        (5, r"^5 independent points \(those that share pixels count once\) are too few for the model track"),
+    ],
+)
+def test_too_few_points_are_counted_in_words(count: int, said: str) -> None:
+    """Those of one square count once."""
+    left = np.repeat(ground(count), 3, axis=0)
+    with pytest.raises(robust.NoModel, match=said):
+        chosen(left, moved(left), azimuth=0.2, kinds=("track",), apart=10.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
@@ -54,6 +55,44 @@ def ids(pairing: Pairing) -> list[tuple[str, str]]:
 
 def reasons(pairing: Pairing) -> dict[tuple[str, ...], str]:
     return {tuple(sorted({r.left.id, (r.right or r.left).id})): r.reason for r in pairing.refused}
+
+
+def labels(*scenes: Scene) -> list[str]:
+    """What the scenes are called in the names of their pairs' folders."""
+    proposed = pair_scenes(scenes, Filters(all_pairs=True)).pairs
+    there = {
+        scene.path: label
+        for pair in proposed
+        for scene, label in zip((pair.left, pair.right), pair.id.split("__"), strict=True)
+    }
+    return [there[scene.path] for scene in scenes]
+
+
+def loose(name: str, days: float, path: str = "") -> Scene:
+    return replace(scene(name, grid(), days, tile="", datatake=""), path=Path(path or f"{name}.tif"))
+
+
+def test_a_folder_is_named_by_its_scenes() -> None:
+    assert ["T33UUU_20190318T083703", "T33UUU_20190319T083703"] == labels(scene("A", grid()), scene("B", grid(), 1))
+    assert ["spring_1", "autumn-2.b"] == labels(loose("spring 1", 0), loose("autumn-2.b", 9))
+    assert ["a_b", "scene"] == labels(loose("../a:b/", 0), loose("???", 9))
+
+
+def test_scenes_of_one_name_are_told_apart_by_where_they_are() -> None:
+    one, other = labels(loose("B04", 0, "spring/B04.tif"), loose("b04", 9, "autumn/b04.tif"))  # one file on Windows
+    assert one.lower() != other.lower()
+    assert re.fullmatch(r"B04-[0-9a-f]{8}", one)
+    assert re.fullmatch(r"b04-[0-9a-f]{8}", other)
+    assert [one, other] == labels(loose("B04", 0, "spring/B04.tif"), loose("b04", 9, "autumn/b04.tif"))
+
+
+def test_names_too_long_for_a_folder_are_cut_and_stay_apart() -> None:
+    """Two of them, and what is in the folder, fit into the 255 bytes of a name."""
+    names = labels(loose("x" * 200 + "1", 0), loose("x" * 200 + "2", 9))
+    assert len({*names}) == 2
+    assert all(re.fullmatch(r"x{80}-[0-9a-f]{8}", name) for name in names)
+    assert ["x" * 80, "y"] == labels(loose("x" * 80, 0), loose("y", 9))
+    assert len(pair_of(loose("x" * 200, 0), loose("z" * 200, 1)).id) < 255 - len(".unfinished-")
 
 
 @pytest.fixture
