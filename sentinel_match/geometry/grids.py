@@ -32,9 +32,9 @@ OBLONG = 2.0
 their longer side. As squares of their area, between two samples of the longer side, both images show the grid they
 share, which is displaced by nothing: 40 x 10 m gave a shift of 6.1 m as 2.1, with a CE95 below that error. It is not
 the kernel, whose position is true to 0.005 m; so what is north up is compared in its own pixels, however long. On two
-real pairs of 10 m, averaged to pixels of 20 x 10 to 50 x 30 m, that errs by 0.2 to 2.0 m, squares of the longer side
-by 0.3 to 1.8 m (and 3 km of 40 x 10 m are too few), of the area by 0.4 to 3.1 m, and of the shorter side by up to
-17 m."""
+real pairs of 10 m, averaged to pixels of 20 x 10 to 50 x 30 m, that errs by 0.1 to 2.0 m, squares of the longer side
+by 0.3 to 1.8 m (and 4 km of 40 x 10 m are too few), of the area by 0.4 to 3.1 m; on invented ground squares of the
+shorter side err by up to 17 m."""
 
 
 def origin_of(geobox: GeoBox) -> tuple[int, int]:
