@@ -109,7 +109,8 @@ def _optional(table: Table) -> dict[str, Any]:
     """Read the columns that not every file has; ``None`` where there are none."""
     words = {"left_class": "left_class", "right_class": "right_class", "feature": "view", "reason": "reason"}
     columns: dict[str, Any] = {name: table.words(own) if table.holds(own) else None for name, own in words.items()}
-    return columns | {"quality": table.numbers("quality", np.nan) if table.holds("quality") else None}
+    numbers = ("quality", "support_m")
+    return columns | {name: table.numbers(name, np.nan) if table.holds(name) else None for name in numbers}
 
 
 def fit(
@@ -226,6 +227,7 @@ def fit(
         left_class=table.words("left_class") if table.has("left_class") else None,
         right_class=table.words("right_class") if table.has("right_class") else None,
         quality=quality if table.has(named) else None,
+        support_m=np.where(moved, np.nan, table.numbers("support_m", np.nan)) if table.has("support_m") else None,
         feature=feature,
         reason=all_of(assessment.reason, BY_HAND),
     )

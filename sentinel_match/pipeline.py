@@ -165,6 +165,7 @@ def match_scenes(
         left_class=names[0],
         right_class=names[1],
         quality=evidence.quality,
+        support_m=evidence.support,
         feature=evidence.feature,
         reason=assessment.reason,
     )

@@ -83,6 +83,9 @@ class TiePoints:
     """(N,) in the right image."""
     quality: NDArray[np.float64] | None = None
     """(N,) how distinct the peak of the correlation is, 0 to 1; ``None`` where nothing was correlated."""
+    support_m: NDArray[np.float64] | None = None
+    """(N,) metres of ground that the measurement averages, full width at half maximum: of the window and of the average
+    of windows that the data bear out. NaN of points off the lattice of windows, ``None`` where there is none."""
     feature: NDArray[np.str_] | None = None
     """(N,) what was correlated, ``intensity 1``; the method itself where a match stayed as it was found. Files call it
     ``view``."""
@@ -160,6 +163,8 @@ class TiePoints:
         columns |= {name: _words(values) for name, values in optional.items() if values is not None}
         if self.quality is not None:
             columns["quality"] = self.quality
+        if self.support_m is not None:
+            columns["support_m"] = self.support_m
         if self.reason is not None:
             columns["reason"] = _words(self.reason)
         return columns

@@ -169,6 +169,16 @@ def test_a_left_raster_whose_units_are_no_metres_still_gives_metres(
     assert np.abs(np.median(ties.shift[ties.inlier], axis=0) - TRUTH).max() < 1.0
 
 
+def test_each_point_of_the_lattice_says_how_much_ground_it_averages(ties: TiePoints) -> None:
+    assert ties.support_m is not None
+    grid = ties.inlier & (ties.method == "grid")
+    support = ties.support_m[grid]
+    # Half a window of 32 px of 10 m at least, and no more than the widest average: one shift moves all of this ground
+    assert 160 <= support.min()
+    assert support.max() < 2.4 * 8 * 140 + 160
+    assert np.median(support) > 500
+
+
 def test_a_resolution_finer_than_the_image_is_refused(products: dict[str, Scene]) -> None:
     with pytest.raises(TooFine, match=r"--resolution 5\.0 .*is finer"):
         match_scenes(products["spring"], products["autumn"], quick(resolution=5.0))

@@ -43,6 +43,8 @@ class Evidence:
     expected: NDArray[np.float64] | None = None
     """(N, 2) where the neighbours of each say that the same ground lies in the right image; NaN of those that have
     none. Then ``right`` is what a point's own measurement says."""
+    support: NDArray[np.float64] | None = None
+    """(N,) metres of ground that each estimate averages; NaN of those that have none, ``None`` as above."""
     ground: Ground | None = None
     """The displacement on the lattice; ``None`` where the points were not measured on one."""
 
@@ -58,7 +60,7 @@ class Evidence:
 
     def where(self, mask: NDArray[np.bool_]) -> Evidence:
         """Take the points of a mask; of them nothing is known on a lattice."""
-        arrays = [f.name for f in fields(self) if f.name not in {"expected", "ground"}]
+        arrays = [f.name for f in fields(self) if f.name not in {"expected", "support", "ground"}]
         return Evidence(**{name: getattr(self, name)[mask] for name in arrays})
 
     @staticmethod
@@ -86,12 +88,14 @@ class Evidence:
             counts = f"only {ok.sum()} of {len(measurements)} points could be measured to sub-pixel"
             raise NoMatch(*ids, f"{counts}, and {LEAST_INLIERS} are needed")
         here, there, sigma = measurements.left[ok], measurements.right[ok].copy(), measurements.sigma[ok] * gsd
-        expected = ground = None
+        expected = support = ground = None
         if displacement is not None and int(displacement.answers.single.sum()) >= FEWEST_SINGLES:
             ground = Ground.of(displacement, left, right)
             row, col, on = displacement.places(here, measurements.refined[ok])
             there[on] = here[on] + displacement.answers.whole[row, col]
             sigma[on] = np.sqrt(ground.field.variance[row, col].mean(-1))
+            support = np.full(len(here), np.nan)
+            support[on] = displacement.support[row, col] * gsd
             expected = np.full(here.shape, np.nan)
             expected[on] = to_metres(right, here[on] + displacement.field.whole[row, col])
         return Evidence(
@@ -104,5 +108,6 @@ class Evidence:
             witness=measurements.independence[ok] * gsd,
             kept=np.zeros(int(ok.sum()), bool),
             expected=expected,
+            support=support,
             ground=ground,
         )

@@ -24,6 +24,7 @@ ALIASES = {
     "sigma_m": "predicted standard deviation (m)",
     "score": "probability of being right",
     "quality": "how distinct the peak is, 0 to 1",
+    "support_m": "ground that is averaged (m)",
     "method": "found by",
     "view": "what was correlated",
     "left_class": "land cover, left",

@@ -23,12 +23,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ENDS = ("left_x", "left_y", "right_x", "right_y")
-COLUMNS = (*ENDS, "inlier", "reason", "sigma_m", "score", "quality", "view", "method", "left_class", "right_class")
+_SAID = ("inlier", "reason", "sigma_m", "score", "quality", "support_m", "view", "method", "left_class", "right_class")
+COLUMNS = (*ENDS, *_SAID)
 """What is read of points, and can be mapped."""
 BOUNDS: Mapping[str, Within] = {
     **dict.fromkeys((*ENDS, *(f"{side}_{axis}" for side in ("left", "right") for axis in ("col", "row"))), COORDINATE),
     "sigma_m": LENGTH,
     "quality": SHARE,
+    "support_m": LENGTH,
 }
 """Of the columns that have any besides being finite: a score of another program may count as it likes."""
 TRUE, FALSE = {"1", "true", "t", "yes"}, {"0", "false", "f", "no"}

@@ -41,6 +41,8 @@ LEAST_SIGMA = 0.02
 GUESSED_DISTINCTNESS = 0.6
 """The same on ground that is taken for cloud only because it is bright: what two dates show alike, and where their
 surroundings have it, is no cloud."""
+FWHM = 2.355
+"""Full width at half maximum of a Gaussian over its standard deviation. That of a window's taper is half its side."""
 AGREES = (0.5, 1.0)
 """Bounds of the pixels from the plane of all answers within which one speaks for peaks of its kind; between them five
 times what the most distinct quarter scatters."""
@@ -70,6 +72,20 @@ class Displacement:
     answers: lattice.Answers
     """At nodes: the single window's where it can be trusted, else the average's; right minus left."""
     field: lattice.LatticeField
+    window: int
+    """Side of a single window."""
+
+    @property
+    def support(self) -> NDArray[np.float64]:
+        """Compute (rows, cols) pixels of ground that each estimate averages: full width at half maximum.
+
+        Of the window's taper and of the average of windows together; where there is no single window, it reaches as far
+        as the nearest.
+        """
+        from scipy.ndimage import distance_transform_edt
+
+        away = distance_transform_edt(~self.answers.single)
+        return np.asarray(np.hypot(self.window / 2, FWHM * NODE_SPACING * np.maximum(self.field.width, away)))
 
     @property
     def nodes(self) -> Points:
@@ -151,7 +167,9 @@ def displacement(
         singles = _singles(images, grid, field.whole)
         answers, distinct = _answers(grid, singles, reach)
         field = lattice.estimate(answers, NODE_SPACING)
-    return Displacement((int(low[0]), int(low[1])), answers.weight > 0, covered, distinct, answers, field)
+    return Displacement(
+        (int(low[0]), int(low[1])), answers.weight > 0, covered, distinct, answers, field, options.window
+    )
 
 
 def _seen(
