@@ -162,7 +162,8 @@ def _refinement(product: Product) -> dict[str, bool | None]:
 def _scene(product: Product, granule: Granule, files: list[str]) -> Scene:
     """Assemble the scene of one granule, yet without its name."""
     metadata = product.metadata
-    tile = _tile_metadata(product.archive, files)
+    described = _described_in(files)
+    tile = read_tile_metadata(product.archive, described) if described else None
     notes = [] if tile else ["MTD_TL.xml is absent: the tile's name gives the grid, the datatake's start the time"]
     tile = tile or _assumed(granule)
     layers, layer_notes = read_layers(product.archive, files, tile.grids)
@@ -197,6 +198,7 @@ def _scene(product: Product, granule: Granule, files: list[str]) -> Scene:
         sun_elevation=tile.sun_elevation,
         geobox=geobox,
         notes=tuple(notes),
+        tile_metadata=product.archive.asset(described) if described else None,
     )
 
 
@@ -211,11 +213,12 @@ def _granule_files(product: Product, granule: Granule) -> list[str]:
     return []
 
 
-def _tile_metadata(archive: Archive, files: list[str]) -> TileMetadata | None:
+def _described_in(files: list[str]) -> str | None:
+    """Find the metadata of the tile among the files of a granule."""
     for file in files:
         path = PurePosixPath(file)  # not in QI_DATA: there the reports of early Level-2A have the same kind of name
         if TILE_XML.fullmatch(path.name) and path.parent.parent.name == "GRANULE":
-            return read_tile_metadata(archive, file)
+            return file
     return None
 
 

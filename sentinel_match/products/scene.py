@@ -246,6 +246,8 @@ class Scene:
     """(lon, lat) in degrees of an image that carries nothing but an EXIF position."""
     notes: tuple[str, ...] = ()
     """What a user should know: grid disagreements, absent files, duplicates left out."""
+    tile_metadata: Asset | None = None
+    """The tile's own metadata, ``MTD_TL.xml``, which says from where it was seen."""
     remedy: str = ""
     """What would give an image without georeference one, as the end of a sentence; empty where nothing is known."""
 

@@ -205,8 +205,15 @@ def _characteristics(scale: Scale, l2a: bool) -> list[etree._Element]:
     ]
 
 
-def tile_xml(identity: Identity, geobox: GeoBox, season: Season, content: Content, masks: Mapping[str, str]) -> bytes:
-    """Write ``MTD_TL.xml`` of a granule: its grid at 10, 20 and 60 m, the sun, the masks (file name -> type)."""
+def tile_xml(
+    identity: Identity,
+    geobox: GeoBox,
+    season: Season,
+    content: Content,
+    masks: Mapping[str, str],
+    views: Sequence[etree._Element] = (),
+) -> bytes:
+    """Write ``MTD_TL.xml`` of a granule: its grid at 10, 20 and 60 m, the sun, the masks (file name -> type), views."""
     epsg = epsg_of(geobox)
     level = identity.level[1:]
     l1c = E.L1C_TILE_ID(identity.granule.replace("_L2A_", "_L1C_"), metadataLevel="Brief")
@@ -242,7 +249,7 @@ def tile_xml(identity: Identity, geobox: GeoBox, season: Season, content: Conten
             E.DATASTRIP_ID(identity.datastrip, metadataLevel="Standard"),
             E.SENSING_TIME(stamp(identity.sensing), metadataLevel="Standard"),
         ],
-        Geometric_Info=[geocoding, E.Tile_Angles(sun, metadataLevel="Standard")],
+        Geometric_Info=[geocoding, E.Tile_Angles(sun, *views, metadataLevel="Standard")],
         Quality_Indicators_Info=[
             E.Image_Content_QI(*inventory),
             E.Pixel_Level_QI(*files, geometry="FULL_RESOLUTION"),

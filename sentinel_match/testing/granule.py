@@ -20,6 +20,7 @@ from sentinel_match.testing.documents import Content, Scale
 from sentinel_match.testing.landscape import Displacement, Landscape, pieces
 from sentinel_match.testing.sky import MEDIUM, THIN, Clouds, Sky
 from sentinel_match.testing.swath import epsg_of, inside
+from sentinel_match.testing.terrain import view_grids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sentinel_match.testing.identity import Identity
+    from sentinel_match.testing.terrain import Orbit
 
 Layout = Literal["compact", "old", "planetary", "kaggle"]
 
@@ -80,6 +82,8 @@ class InventedGranule:
     bands: tuple[str, ...]
     masks: bool
     layout: Layout
+    orbit: Orbit | None = None
+    """From where it is seen; its metadata say nothing of that where it is ``None``."""
 
     @property
     def folder(self) -> str:
@@ -119,7 +123,14 @@ class InventedGranule:
         old = self.layout == "old"
         put(
             root / self.folder / (self.identity.old_granule_metadata if old else "MTD_TL.xml"),
-            documents.tile_xml(self.identity, self.geobox, self.look.season, content, masks),
+            documents.tile_xml(
+                self.identity,
+                self.geobox,
+                self.look.season,
+                content,
+                masks,
+                view_grids(self.orbit, self.geobox),
+            ),
         )
         return content
 

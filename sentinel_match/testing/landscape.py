@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from sentinel_match.testing.covers import Cover, Season
     from sentinel_match.testing.parcels import Parcels
+    from sentinel_match.testing.terrain import Terrain
 
 Displacement: TypeAlias = tuple[float, float] | Callable[[Position, Position], tuple[Position, Position]]
 """(east, north) metres by which an image shows the ground away from where it is; or that as a function of (x, y)."""
@@ -54,6 +55,8 @@ class Landscape:
     crs: str | None = None
     """UTM zone in whose metres the ground is defined; ``None``: in the metres of whatever zone is rendered, so that
     products of two zones show unrelated grounds where they overlap."""
+    terrain: Terrain | None = None
+    """Its heights, and the errors of the model by which products from an orbit are orthorectified; ``None``: flat."""
 
     def render(
         self, geobox: GeoBox, season: Season = "summer", band: str = "B04", displacement: Displacement = (0.0, 0.0)

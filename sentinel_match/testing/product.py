@@ -26,6 +26,7 @@ from sentinel_match.testing.granule import InventedGranule, Layout, Look, put
 from sentinel_match.testing.identity import Identity, Level
 from sentinel_match.testing.sky import Sky
 from sentinel_match.testing.swath import FootprintStyle, epsg_of, ext_pos_list, extent
+from sentinel_match.testing.terrain import Orbit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from shapely.geometry import Polygon
 
     from sentinel_match.testing.landscape import Displacement, Landscape
+    from sentinel_match.testing.noise import Position
+    from sentinel_match.testing.terrain import Terrain
 
 Zip = Literal["stored", "deflated", "no-dir-entries", "nested"]
 
@@ -94,6 +97,10 @@ class InventedProduct:
     """``S2A``, ``S2B`` or ``S2C``."""
     orbit: int = 22
     """Relative orbit."""
+    view: float | None = None
+    """Degrees from the zenith at which the satellite stands east of the middle of the granule, across its track;
+    negative to the west. Then the metadata say the angles of view, and the errors of the landscape's height model show.
+    Neither does where it is ``None``."""
     discriminator: datetime | str | None = None
     """When the product was made; default three hours after ``date``."""
     station: str = "VGS4"
@@ -156,7 +163,7 @@ class InventedProduct:
         return Look(
             landscape=self.landscape,
             season=self.season or _season(start, south=epsg_of(self.grids[self.tiles[0]]) > 32700),
-            displacement=self.displacement,
+            displacement=self._shown,
             sky=self.sky if isinstance(self.sky, Sky) else Sky(zlib.crc32(f"{start}".encode()), self.sky),
             swath=self.swath,
             scale=Scale(self.quantification, usual_offsets if self.offsets is None else self.offsets),
@@ -172,6 +179,21 @@ class InventedProduct:
     def _is_old(self) -> bool:
         """Tell whether it has long names and many granules."""
         return self.layout == "old"
+
+    def _orbit(self, grid: GeoBox) -> Orbit | None:
+        """Say from where a granule is seen; ``None`` where nobody does."""
+        if self.view is None:
+            return None
+        bounds = grid.boundingbox
+        return Orbit(self.view, ((bounds.left + bounds.right) / 2, (bounds.bottom + bounds.top) / 2))
+
+    @property
+    def _shown(self) -> Displacement:
+        """Add to its displacement what the errors of the height model do, as seen from its orbit."""
+        terrain, orbit = self.landscape.terrain, self._orbit(self.grids[self.tiles[0]])
+        if terrain is None or orbit is None:
+            return self.displacement
+        return _Shown(self.displacement, terrain, orbit)
 
     def write(self, folder: Path) -> Path:
         """Write it into a folder, which is made if need be.
@@ -205,7 +227,9 @@ class InventedProduct:
         """Write the files of the product: images and quality layers of its granules, metadata, manifest."""
         identity, look, baseline = self.identity, self.look, float(self.baseline)
         granules = [
-            InventedGranule(replace(identity, tile=tile), grid, look, tuple(self.bands), self.masks, self.layout)
+            InventedGranule(
+                replace(identity, tile=tile), grid, look, tuple(self.bands), self.masks, self.layout, self._orbit(grid)
+            )
             for tile, grid in self.grids.items()
         ]
         contents = [granule.write(root) for granule in granules]
@@ -227,6 +251,20 @@ class InventedProduct:
         refined = baseline >= 3 if self.refined is None else self.refined
         put(root / "DATASTRIP" / strip, documents.datastrip_xml(identity, refined))
         put(root / "manifest.safe", documents.manifest_xml(root, "SHA3-256" if baseline >= 3.01 else "MD5"))
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A displacement, and what the errors of a height model add to it."""
+
+    displacement: Displacement
+    terrain: Terrain
+    orbit: Orbit
+
+    def __call__(self, x: Position, y: Position) -> tuple[Position, Position]:
+        dx, dy = self.displacement(x, y) if callable(self.displacement) else self.displacement
+        east, north = self.orbit.parallax(self.terrain, x, y)
+        return dx + east, dy + north
 
 
 def _grid(tile: str, pixels: int | tuple[int, int], origin: tuple[float, float] | None) -> GeoBox:

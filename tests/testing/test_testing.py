@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
@@ -42,6 +42,7 @@ from sentinel_match.testing import (
 )
 from sentinel_match.testing.covers import SEASONS
 from sentinel_match.testing.noise import Noise, octaves
+from sentinel_match.testing.terrain import Orbit, Terrain
 
 DATE = "2023-05-14T10:05:59.024"
 GROUND = Landscape(3)
@@ -463,6 +464,52 @@ def test_two_downlinks_of_one_datatake_make_two_complementary_products(tmp_path:
     assert (valid[0] ^ valid[1]).all()
     assert 1 == len({e.get("datatakeIdentifier") for p in pair for e in xml(p / "MTD_MSIL1C.xml").iter("Datatake")})
     assert 2 == len({e.get("datastripIdentifier") for p in pair for e in xml(p / "MTD_MSIL1C.xml").iter("Granule")})
+
+
+def test_orbits_on_either_side_show_the_errors_of_the_height_model() -> None:
+    terrain = Terrain(5, error_m=20.0)
+    box = grid(384)
+    x, y = box.boundingbox.left + 1920, box.boundingbox.top - 1920
+    east, north = Orbit(10.5, (x, y)).towards(np.array([x]), np.array([y]))
+    assert np.tan(np.radians(10.5)) == pytest.approx(np.hypot(east[0], north[0]))
+    images = []
+    for view in (10.5, -10.5):
+        product = InventedProduct(
+            landscape=replace(GROUND, terrain=terrain), date=DATE, pixels=384, origin=(399_960, 5_800_020), view=view
+        )
+        assert callable(product.look.displacement)
+        images.append(GROUND.render(box, displacement=product.look.displacement))
+    place = slice(160, 224)
+    error = terrain.error(x + 10.0 * np.arange(-32, 32), y - 10.0 * np.arange(-32, 32)).mean()
+    expected = -2 * error * np.array([east[0], -north[0]]) / 10
+    assert expected == pytest.approx(measured_shift(*(image[place, place] for image in images)), abs=0.08)
+
+
+def test_errors_of_heights_are_rough_as_the_ground_is() -> None:
+    position = 10.0 * np.arange(2048)
+    error = Terrain(1).error(position, position)
+    steps = [np.std(error[:, k:] - error[:, :-k]) for k in (16, 64, 256)]
+    assert 6 < Terrain(1).error(400.0 * np.arange(400), 400.0 * np.arange(400)).std() < 10
+    # Power that falls with the cube of the frequency: differences grow as the root of the distance
+    assert [2, 2] == pytest.approx([steps[1] / steps[0], steps[2] / steps[1]], abs=0.5)
+
+
+def test_terrain_changes_nothing_that_no_orbit_sees(tmp_path: Path) -> None:
+    hills = replace(GROUND, terrain=Terrain(1))
+    flat, hilly = (
+        InventedProduct(landscape=ground, date=DATE, pixels=96).write(tmp_path / name)
+        for name, ground in (("flat", GROUND), ("hilly", hills))
+    )
+    for file in (p for p in flat.rglob("*") if p.is_file()):
+        assert file.read_bytes() == (hilly / file.relative_to(flat)).read_bytes()
+
+
+def test_heights_are_written_as_a_raster(tmp_path: Path) -> None:
+    terrain, box = Terrain(2), grid(64, 30)
+    with rasterio.open(terrain.write(tmp_path / "dem.tif", box)) as dataset:
+        heights = dataset.read(1)
+        x, y = dataset.xy(5, 7)
+    assert heights[5, 7] == pytest.approx(terrain.height(np.array([x]), np.array([y]))[0, 0], rel=1e-5)
 
 
 def test_a_product_is_a_value_that_has_its_name_before_it_is_written(tmp_path: Path) -> None:
