@@ -97,6 +97,8 @@ class Run(NamedTuple):
     memory: float
     """Megabytes at its peak."""
     said: dict[str, Any]
+    correction: np.ndarray | None = None
+    """(P, 2) metres: the displacement that is taken back at the places asked for, where the tool takes any."""
 
 
 def run(name: str, python: str, code: str, *arguments: object) -> Run | None:
@@ -117,7 +119,7 @@ def run(name: str, python: str, code: str, *arguments: object) -> Run | None:
         points = np.load(out)
         arrays = (points[key] for key in ("left", "right", "kept"))
         said = json.loads(printed.strip().splitlines()[-1])
-        return Run(name, *arrays, usage.ru_utime + usage.ru_stime, said["peak_mb"], said)
+        return Run(name, *arrays, usage.ru_utime + usage.ru_stime, said["peak_mb"], said, points.get("correction"))
 
 
 def cloud(left: Raster, right: Raster) -> np.ndarray:
