@@ -178,7 +178,7 @@ def strain(field: NDArray[np.float64], spacing: float) -> NDArray[np.float64]:
     if min(field.shape[:2]) < 2:
         return np.zeros(field.shape[:2])
     total = sum((np.gradient(field[..., k], axis=axis) / spacing) ** 2 for k in (0, 1) for axis in (0, 1))
-    return np.asarray(np.sqrt(uniform_filter(total, 5)))
+    return np.asarray(np.sqrt(np.maximum(uniform_filter(total, 5), 0)))  # a running sum may end below nothing
 
 
 def company(

@@ -1,0 +1,151 @@
+"""A field on a lattice is as fine as its answers bear out, and says how sure it is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sentinel_match.geometry import lattice
+
+SHAPE = (40, 44)
+SPACING = 14.0
+ROW, COL = np.indices(SHAPE).astype(float)
+
+
+def answers(field: np.ndarray, noise: float, seed: int = 0, known: np.ndarray | None = None) -> lattice.Answers:
+    """Answers of single windows: the halves err by themselves and, a little, together, as windows of real pixels do."""
+    rng = np.random.default_rng(seed)
+    # Variances of what the halves share and of what each has alone: the whole is their mean
+    both, own = noise**2 * (1 - 1 / lattice.NOISE_RATIO), 2 * noise**2 / lattice.NOISE_RATIO
+    shared = rng.normal(0, np.sqrt(both), (*SHAPE, 2))
+    one, other = (field + shared + rng.normal(0, np.sqrt(own), (*SHAPE, 2)) for _ in range(2))
+    known = np.ones(SHAPE, bool) if known is None else known
+    return lattice.Answers((one + other) / 2, one, other, known / max(noise, 0.02) ** 2, known)
+
+
+def along_x(values: np.ndarray) -> np.ndarray:
+    return np.stack([values, np.zeros(SHAPE)], -1)
+
+
+def wave(nodes: float, size: float = 0.75) -> np.ndarray:
+    return along_x(size * np.sin(2 * np.pi * COL / nodes))
+
+
+def rms(values: np.ndarray) -> float:
+    return float(np.sqrt((values**2).mean()))
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_noise_alone_is_shrunk_to_next_to_nothing(seed: int) -> None:
+    field = lattice.estimate(answers(np.zeros((*SHAPE, 2)), 0.08, seed), SPACING)
+    assert rms(field.whole) < 0.08 / 5
+    assert np.median(field.width) > 4
+
+
+def test_a_wave_of_five_nodes_is_kept() -> None:
+    truth = np.repeat(wave(5)[..., :1], 2, -1)  # along both axes
+    field = lattice.estimate(answers(truth, 0.08), SPACING)
+    inner = np.s_[3:-3, 3:-3]
+    followed = (field.whole[inner] * truth[inner]).sum((0, 1)) / (truth[inner] ** 2).sum((0, 1))
+    assert (followed > 0.93).all()
+    assert np.median(field.width) < 4
+
+
+def test_what_is_long_is_averaged_more_than_what_is_short() -> None:
+    error = {
+        nodes: rms(lattice.estimate(answers(wave(nodes), 0.08), SPACING).whole - wave(nodes)) for nodes in (5, 12, 36)
+    }
+    assert error[36] < error[12] < error[5] < 0.08
+
+
+@pytest.mark.parametrize("truth", [wave(5), wave(36), wave(7, 0.2), np.zeros((*SHAPE, 2))])
+def test_the_predicted_variance_is_that_of_the_errors(truth: np.ndarray) -> None:
+    field = lattice.estimate(answers(truth, 0.08), SPACING)
+    ratio = (field.whole - truth) / np.sqrt(field.variance)
+    assert 0.25 < ratio.std() < 1.3
+
+
+def test_a_gap_gets_a_sigma_that_covers_what_nobody_measured() -> None:
+    truth = wave(12)
+    known = np.ones(SHAPE, bool)
+    known[12:26, 14:30] = False
+    field = lattice.estimate(answers(truth, 0.05, known=known), SPACING)
+    gap, around = np.s_[16:22, 18:26, 0], np.s_[2:10, 2:12, 0]
+    sigma = np.sqrt(field.variance)
+    assert np.median(sigma[gap]) > 3 * np.median(sigma[around])
+    assert rms(((field.whole - truth) / sigma)[gap]) < 1.5
+
+
+@settings(deadline=None, max_examples=8)
+@given(
+    st.floats(-3, 3),
+    st.floats(-3, 3),
+    st.floats(-0.05, 0.05),
+    st.floats(-0.05, 0.05),
+    st.floats(0.1, 1.0),
+    st.integers(0, 99),
+)
+def test_constants_and_planes_are_reproduced(x: float, y: float, a: float, b: float, share: float, seed: int) -> None:
+    truth = np.stack([x + a * COL + b * ROW, y - b * COL + a * ROW], -1)
+    known = np.random.default_rng(seed).random(SHAPE) < share
+    known[::8, ::8] = True
+    field = lattice.estimate(answers(truth, 0.0, known=known), SPACING)
+    assert np.abs(field.whole - truth).max() < 0.02
+
+
+@settings(deadline=None, max_examples=3)
+@given(st.floats(-2, 2), st.floats(-2, 2), st.integers(0, 99))
+def test_a_shift_of_all_answers_shifts_the_field_and_nothing_else(x: float, y: float, seed: int) -> None:
+    given_ = answers(wave(9), 0.06, seed)
+    moved = given_._replace(
+        whole=given_.whole + (x, y), one=given_.one + (x, y), other=given_.other + (x, y)
+    )
+    one, other = (lattice.estimate(each, SPACING) for each in (given_, moved))
+    assert np.abs(other.whole - one.whole - (x, y)).max() < 0.002
+    assert other.variance == pytest.approx(one.variance, rel=0.05, abs=1e-5)
+
+
+@pytest.mark.parametrize("away", [1.0, 2.0, -5.0])
+def test_a_lone_wrong_answer_is_not_borne_out(away: float) -> None:
+    values = answers(wave(9), 0.05).whole
+    values[20, 21] += (0.0, away)
+    known, expected, _ = lattice.company(values, np.ones(SHAPE, bool), np.full(SHAPE, 0.05))
+    assert not known[20, 21]
+    assert known.mean() > 0.98
+    assert abs(expected[20, 21, 1]) < 0.1
+
+
+def test_answers_that_move_together_are_borne_out() -> None:
+    """Ground that moves against its surroundings is no error: six nodes on a side, five times as far as noise goes."""
+    values = answers(np.zeros((*SHAPE, 2)), 0.05).whole
+    values[16:24, 16:24] += (0.3, 0.0)
+    known, _, _ = lattice.company(values, np.ones(SHAPE, bool), np.full(SHAPE, 0.05))
+    assert known[18:22, 18:22].all()
+
+
+@pytest.mark.parametrize("error", [0.0, 0.1, 0.4])
+def test_the_squared_error_of_an_estimate_is_what_it_truly_is(error: float) -> None:
+    truth, check = wave(9), answers(wave(9), 0.15, seed=3)
+    estimate = truth + along_x(error * np.sin(2 * np.pi * ROW / 6))
+    found = lattice.squared_error(check, estimate).mean((0, 1))
+    assert found == pytest.approx(((estimate - truth) ** 2).mean((0, 1)), abs=0.006)
+
+
+def test_what_windows_beside_one_another_share_is_told_from_what_each_has_alone() -> None:
+    rng = np.random.default_rng(5)
+    content = answers(np.zeros((*SHAPE, 2)) + rng.normal(0, 0.2, (*SHAPE, 2)), 0.05)
+    ground = answers(wave(12, 0.3), 0.05)
+    alone, shared = (lattice.shared_with_neighbours(each, np.zeros((*SHAPE, 2))) for each in (content, ground))
+    assert alone[0].max() < 0.1 * 0.2**2
+    assert shared[1][0] > 0.6 * 0.3**2 / 2
+
+
+def test_gaps_are_filled_smoothly_and_what_is_known_stays() -> None:
+    truth = np.stack([1 + 0.1 * COL, 0.05 * ROW], -1)
+    known = np.ones(SHAPE, bool)
+    known[15:20, 15:20] = False
+    filled = lattice.filled(np.where(known[..., None], truth, 99.0), known)
+    assert filled[known] == pytest.approx(truth[known])
+    assert np.abs(filled - truth).max() < 0.4
