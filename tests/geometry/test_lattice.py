@@ -99,9 +99,7 @@ def test_constants_and_planes_are_reproduced(x: float, y: float, a: float, b: fl
 @given(st.floats(-2, 2), st.floats(-2, 2), st.integers(0, 99))
 def test_a_shift_of_all_answers_shifts_the_field_and_nothing_else(x: float, y: float, seed: int) -> None:
     given_ = answers(wave(9), 0.06, seed)
-    moved = given_._replace(
-        whole=given_.whole + (x, y), one=given_.one + (x, y), other=given_.other + (x, y)
-    )
+    moved = given_._replace(whole=given_.whole + (x, y), one=given_.one + (x, y), other=given_.other + (x, y))
     one, other = (lattice.estimate(each, SPACING) for each in (given_, moved))
     assert np.abs(other.whole - one.whole - (x, y)).max() < 0.002
     assert other.variance == pytest.approx(one.variance, rel=0.05, abs=1e-5)

@@ -1,0 +1,145 @@
+"""The ground's displacement is measured as finely as single windows bear out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from scipy.ndimage import gaussian_filter, map_coordinates, spline_filter
+
+from sentinel_match.matching.displacement import Displacement, displacement
+from sentinel_match.matching.subpixel import NODE_SPACING, Refinement, measure
+from sentinel_match.raster.raster import Raster
+
+SIDE = 420
+NOISE = 0.004
+
+
+def texture(seed: int = 0) -> np.ndarray:
+    """Invented ground: structure at every scale from three pixels, around 0.3."""
+    rng = np.random.default_rng(seed)
+    layers = [gaussian_filter(rng.normal(size=(SIDE, SIDE)), width, mode="wrap") * width for width in (1.2, 3, 8, 20)]
+    image = sum(layers)
+    return 0.3 + 0.03 * image / image.std()
+
+
+def moved(image: np.ndarray, dx: np.ndarray | float, dy: np.ndarray | float = 0.0) -> np.ndarray:
+    """The image whose content lies (dx, dy) pixels further right and down."""
+    y, x = np.mgrid[0:SIDE, 0:SIDE].astype(float)
+    return map_coordinates(spline_filter(image, order=5), [y - dy, x - dx], order=5, prefilter=False, mode="grid-wrap")
+
+
+def measured(
+    left: np.ndarray,
+    right: np.ndarray,
+    clear: np.ndarray | None = None,
+    seen: np.ndarray | None = None,
+) -> Displacement:
+    """Measure with sensor noise on both, averages first."""
+    rng = np.random.default_rng(1)
+    clear = np.ones(left.shape, bool) if clear is None else clear
+    grid = GeoBox(left.shape, Affine(10, 0, 0, 0, -10, 0), "EPSG:32633")
+    images = [
+        (Raster((image + rng.normal(0, NOISE, image.shape)).astype(np.float32), clear, grid),)
+        for image in (left, right)
+    ]
+    index = np.arange(2, SIDE // NODE_SPACING - 1)
+    x, y = np.meshgrid(index, index)
+    nodes = np.column_stack([x.ravel(), y.ravel()]) * float(NODE_SPACING)
+    averages = measure(images[0][0], images[1][0], nodes, nodes)
+    field = displacement(images[0], images[1], averages, Refinement(), None if seen is None else (seen, seen))
+    assert field is not None
+    return field
+
+
+def x_of(field: Displacement) -> np.ndarray:
+    return field.nodes[:, 0].reshape(field.measured.shape)
+
+
+@pytest.fixture(scope="module")
+def ground() -> np.ndarray:
+    return texture()
+
+
+def true_wave(length: float, size: float, x: np.ndarray) -> np.ndarray:
+    """Displacement at left positions, where the wave is given at right ones; both in pixels from the corner."""
+    to = x.copy()
+    for _ in range(30):
+        to = x + size * np.sin(2 * np.pi * (to - 0.5) / length)
+    return to - x
+
+
+@pytest.mark.parametrize("length", [64, 128])
+def test_a_known_wave_is_followed(ground: np.ndarray, length: float) -> None:
+    x = np.arange(SIDE)[None]
+    field = measured(ground, moved(ground, 0.75 * np.sin(2 * np.pi * x / length)))
+    truth = true_wave(length, 0.75, x_of(field))
+    found = field.field.whole[..., 0]
+    followed = np.cov(found.ravel(), truth.ravel())[0, 1] / truth.var()
+    assert followed >= 0.85
+    error = found - truth
+    assert np.sqrt((error**2).mean()) < (0.12 if length == 64 else 0.09)
+    assert 0.4 < (error / np.sqrt(field.field.variance[..., 0])).std() < 1.4
+    assert np.abs(field.field.whole[..., 1]).mean() < 0.03
+
+
+@pytest.mark.parametrize("shift", [(0.0, 0.0), (1.37, -0.52)])
+def test_a_constant_shift_is_measured_everywhere_and_is_no_field(
+    ground: np.ndarray, shift: tuple[float, float]
+) -> None:
+    field = measured(ground, moved(ground, *shift))
+    error = field.field.whole - shift
+    assert np.abs(np.median(error, axis=(0, 1))).max() < 0.01
+    assert np.abs(error).max() < 0.09
+    assert np.sqrt((error**2).mean()) < 0.02
+    assert np.median(field.field.width) > 4  # nodes: as wide an average as there is
+    assert field.measured.all()
+
+
+def test_the_halves_know_the_ground_and_err_apart(ground: np.ndarray) -> None:
+    answers = measured(ground, moved(ground, 0.5, 0.25)).answers
+    one, other = ((half - (0.5, 0.25))[answers.single] for half in (answers.one, answers.other))
+    assert np.abs(np.median([one, other], axis=1)).max() < 0.02
+    assert np.corrcoef(one.ravel(), other.ravel())[0, 1] < 0.4
+
+
+def test_a_wave_under_different_seasons_is_followed_no_worse_than_by_one_shift(ground: np.ndarray) -> None:
+    x = np.arange(SIDE)[None]
+    wave = moved(ground, 0.75 * np.sin(2 * np.pi * x / 96))
+    other = 0.55 * wave + 0.45 * moved(texture(seed=7), 0)
+    field = measured(ground, other)
+    truth = true_wave(96, 0.75, x_of(field))
+    assert np.sqrt(((field.field.whole[..., 0] - truth) ** 2).mean()) < np.sqrt((truth**2).mean())
+
+
+MIDDLE = (140, 280)
+"""Rows and columns that are bright in both images, and taken for cloud."""
+
+
+def under(field: Displacement) -> np.ndarray:
+    """Nodes whose windows lie wholly in the bright part of both."""
+    at = field.nodes.reshape(*field.measured.shape, 2)
+    return ((at > MIDDLE[0] + 20) & (at < MIDDLE[1] - 20)).all(-1)
+
+
+@pytest.mark.parametrize("drift", [0.0, 2.4])
+def test_bright_ground_taken_for_cloud_is_used_only_where_its_surroundings_bear_it_out(
+    ground: np.ndarray, drift: float
+) -> None:
+    """Snow and quarries stay where they are; a cloud has moved when the second image is taken."""
+    bright = np.zeros(ground.shape)
+    bright[MIDDLE[0] : MIDDLE[1], MIDDLE[0] : MIDDLE[1]] = 1
+    cover = texture(seed=3) + 0.3
+    one, cloud = (np.where(bright > 0, cover, ground), moved(cover, 0.4 + drift))
+    other = np.where(moved(bright, 0.4 + drift) > 0.5, cloud, moved(ground, 0.4))
+    clear = (bright == 0) & (moved(bright, 0.4 + drift) < 0.5)
+    field = measured(one, other, clear, np.ones(ground.shape, bool))
+    inside = under(field)
+    assert field.covered[inside].all()
+    used = field.measured[inside].mean()
+    assert used == 1 if drift == 0 else used < 0.1
+    off = np.abs(field.field.whole[inside] - (0.4, 0))
+    assert off.max() < 0.12
+    unseen = measured(one, other, clear)
+    assert not unseen.measured[under(unseen)].any()
