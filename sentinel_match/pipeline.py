@@ -218,8 +218,8 @@ def _refined(
     if upright:
         there = to_pixels(b.raster.geobox, coarse(to_metres(a.raster.geobox, places)))
         measurements = subpixel.measure(a.side.images, b.side.images, places, there, options.refinement)
-        seen = (a.seen, b.seen)
-        field = displacement(a.side.images, b.side.images, measurements, options.refinement, seen)
+        seen, data = (a.seen, b.seen), (a.data, b.data)
+        field = displacement(a.side.images, b.side.images, measurements, options.refinement, seen, data)
     else:  # windows cannot be compared as they are: what a match is worth, its company says
         measurements = subpixel.Measurements.nothing(places, places)
         matches = replace(matches, score=consensus.probabilities(coarse, matches, a.raster, b.raster))

@@ -1,7 +1,7 @@
 """The folder of a run: its files, what is recorded in them, and how to read that back.
 
 OUT/scenes.geojson   OUT/pairs.geojson   OUT/series.json   OUT/run.json
-OUT/<pair id>/tiepoints.geojson, tiepoints.qml, tiepoints.gpkg, pair.json
+OUT/<pair id>/tiepoints.geojson, tiepoints.qml, tiepoints.gpkg, displacement.tif, pair.json
 """
 
 from __future__ import annotations

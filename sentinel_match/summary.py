@@ -6,12 +6,13 @@ It travels between rooms as it is; ``to_dict`` and ``from_dict`` are for files a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from sentinel_match.comparison import Comparison, Record, SecondEstimate, compared, comparison_of, plain
 from sentinel_match.geometry.kinds import KINDS, MINIMAL
 from sentinel_match.geometry.transform import Transform
+from sentinel_match.geometry.uncertainty import Uncertainty
 from sentinel_match.schema import Angle, Count, Factor, Length, Reach, Unfit, an_object, member, part, shown
 
 
@@ -134,6 +135,8 @@ class Summary(ShiftStatistics):
     """``None`` where points were fitted without their images."""
     edits: Edits | None = None
     """``None`` where the points are as they were measured."""
+    uncertainty: Uncertainty | None = None
+    """How sure the transform is on a lattice, also where no point is; ``None`` where the points lie on none."""
     verdict: str
     """What the figures mean for the pair's use, in one sentence."""
 
@@ -174,6 +177,8 @@ class Summary(ShiftStatistics):
             figures |= {"band": self.band, "crs": self.crs}
         else:
             figures |= compared(self.comparison, self.band, self.crs)
+        if self.uncertainty is not None:
+            figures["uncertainty"] = asdict(self.uncertainty)
         if self.edits is not None:
             edits = plain(self.edits)
             figures["edited"] = {"from": edits.pop("source"), **{k: v for k, v in edits.items() if v is not None}}
@@ -204,6 +209,7 @@ class Summary(ShiftStatistics):
             crs=member(record, "crs", str, where),
             comparison=comparison_of(record) if "matcher" in record else None,
             edits=_edits(edited, f"{where}.edited") if edited else None,
+            uncertainty=_uncertainty(record, where),
             verdict=member(record, "verdict", str, where),
         )
 
@@ -211,6 +217,14 @@ class Summary(ShiftStatistics):
 def _edits(record: object, where: str) -> Edits:
     members = an_object(record, where)
     return part(Edits, {**members, "source": members.get("from")}, where)
+
+
+def _uncertainty(record: Record, where: str) -> Uncertainty | None:
+    if not record.get("uncertainty"):
+        return None
+    uncertainty = part(Uncertainty, record["uncertainty"], f"{where}.uncertainty")
+    uncertainty.arrays()  # what cannot be read shall be told now
+    return uncertainty
 
 
 def _check_kinds(fitting: Fitting) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sentinel_match.errors import ExtraMissing
+from sentinel_match.geometry.uncertainty import Uncertainty
 from sentinel_match.schema import IN_METRES, check_argument
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ DRAWN_ARROWS = 250
 """Arrows in a picture, at most: more would be one grey."""
 DISPLACEMENT_NODES = 100
 """Nodes of a displacement field along its longer side, when nobody says how far apart they shall be."""
+NODE_PIXELS = 14.0
+"""Pixels between the nodes at which the uncertainty of points is told that no lattice has: as those of windows are."""
 FAR_NODES = 3.0
 """Nodes from the next inlier at which a displacement field only goes on from it."""
 
@@ -119,6 +122,15 @@ class TiePoints:
     def shift(self) -> NDArray[np.float64]:
         """Compute (N, 2) right minus left: east, north in metres."""
         return np.asarray(self.right_xy - self.left_xy)
+
+    @property
+    def uncertainty(self) -> Uncertainty:
+        """Return how sure the transform is on a lattice: as its windows told, else as unseen blocks of points do."""
+        known, proof = self.summary.uncertainty, self.summary.hold_out
+        if known is not None:
+            return known
+        error = proof.rmse / np.sqrt(2) if proof else np.nan
+        return Uncertainty.around(self.left_xy[self.inlier], error, NODE_PIXELS * self.gsd)
 
     @property
     def azimuth(self) -> NDArray[np.float64]:
@@ -284,7 +296,9 @@ class TiePoints:
 
         Returns:
             ``dx_m`` and ``dy_m`` (y, x), right minus left, and ``extrapolated`` (y, x): no inlier lies within three
-            nodes, so the transform only goes on from others. ``x`` and ``y`` are metres of the CRS in the attributes.
+            nodes, so the transform only goes on from others. ``sigma_m`` (y, x), the standard deviation per axis, and
+            ``support_m`` (y, x), the ground that is averaged, as ``displacement.tif`` has them; NaN beyond the lattice
+            that they are known on. ``x`` and ``y`` are metres of the CRS in the attributes.
 
         Raises:
             ExtraMissing: xarray is not installed.
@@ -305,10 +319,13 @@ class TiePoints:
         nodes = np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
         shift = self.transform.shift(nodes).T.reshape(2, len(y), len(x))
         away = cKDTree(points).query(nodes)[0].reshape(len(y), len(x))
+        sigma, support = (values.reshape(len(y), len(x)) for values in self.uncertainty.at(nodes))
         return Dataset(
             {
                 "dx_m": (("y", "x"), shift[0], {"long_name": "shift to the east, right minus left", "units": "m"}),
                 "dy_m": (("y", "x"), shift[1], {"long_name": "shift to the north, right minus left", "units": "m"}),
+                "sigma_m": (("y", "x"), sigma, {"long_name": "standard deviation per axis", "units": "m"}),
+                "support_m": (("y", "x"), support, {"long_name": "ground that is averaged", "units": "m"}),
                 "extrapolated": (("y", "x"), away > FAR_NODES * spacing),
             },
             coords={"x": x, "y": y},

@@ -373,6 +373,7 @@ def test_a_file_that_holds_everything_gives_the_same_tie_points_back(
         assert np.array_equal(getattr(whole, name), getattr(again, name)), name
     at = whole.left_xy + 1234.5
     assert np.array_equal(whole.transform(at), again.transform(at))
+    assert whole.summary.uncertainty == again.summary.uncertainty
 
 
 @pytest.mark.parametrize("suffix", sorted(set(write.WRITERS) - {".geojson", ".json", ".gpkg"}))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sentinel_match.accuracy.evidence import Evidence
     from sentinel_match.comparison import Comparison
     from sentinel_match.geometry.transform import Transform
+    from sentinel_match.geometry.uncertainty import Uncertainty
     from sentinel_match.summary import Edits, Fitting, HoldOut
 
 TOLERANCE = (0.5, 1.0)
@@ -68,6 +69,8 @@ class Assessment:
     tolerance_m: float
     """Largest residual of an inlier."""
     hold_out: HoldOut | None
+    uncertainty: Uncertainty | None
+    """On the lattice; ``None`` where the points were not measured on one."""
     fitting: Fitting
 
     def summary(
@@ -97,6 +100,7 @@ class Assessment:
             kinds_tried=self.kinds_tried,
             tolerance_m=self.tolerance_m,
             hold_out=self.hold_out,
+            uncertainty=self.uncertainty,
             fitting=self.fitting,
             band=band,
             crs=crs,
@@ -167,10 +171,13 @@ def assess(
         right = np.where((inlier & evidence.placed)[:, None], evidence.expected, right)
     residual = right - model(left)
     proof: HoldOut | None
+    uncertainty = None
     if known is not None:
-        proof = known.hold_out
+        proof, uncertainty = known.hold_out, known.uncertainty
     elif ground is not None:
-        proof = ground.hold_out(model, fitting.seed, field=model is not chosen.transform)
+        field = model is not chosen.transform
+        proof = ground.hold_out(model, fitting.seed, field=field)
+        uncertainty = ground.uncertainty(model, field=field)
     else:
         proof = held_out(chosen.unseen[checks], inlier[checks], chosen.block[checks], fitting.seed)
     return Assessment(
@@ -187,6 +194,7 @@ def assess(
         kinds_tried={kind: round(error, 4) for kind, error in chosen.errors.items()},
         tolerance_m=round(tolerance, 3),
         hold_out=proof,
+        uncertainty=uncertainty,
         fitting=fitting,
     )
 

@@ -95,7 +95,7 @@ class Evidence:
             there[on] = here[on] + displacement.answers.whole[row, col]
             sigma[on] = np.sqrt(ground.field.variance[row, col].mean(-1))
             support = np.full(len(here), np.nan)
-            support[on] = displacement.support[row, col] * gsd
+            support[on] = ground.support[row, col]
             expected = np.full(here.shape, np.nan)
             expected[on] = to_metres(right, here[on] + displacement.field.whole[row, col])
         return Evidence(

@@ -17,6 +17,7 @@ from sentinel_match.geometry import lattice
 from sentinel_match.geometry.grids import pixel_size, to_metres
 from sentinel_match.geometry.selection import BLOCKS
 from sentinel_match.geometry.transform import PlaneTransform, Transform, bend_through
+from sentinel_match.geometry.uncertainty import Uncertainty
 from sentinel_match.summary import HoldOut
 
 if TYPE_CHECKING:
@@ -61,6 +62,10 @@ class Ground:
     gsd: float
     origin: tuple[int, int]
     """Column and row of the first node on the lattice of the whole image."""
+    shown: NDArray[np.bool_]
+    """(rows, cols) nodes where both images have data, cloud included."""
+    support: NDArray[np.float64]
+    """(rows, cols) of ground that each estimate averages."""
 
     @staticmethod
     def of(measured: Displacement, left: GeoBox, right: GeoBox) -> Ground:
@@ -97,6 +102,8 @@ class Ground:
             ),
             gsd,
             measured.origin,
+            measured.shown,
+            measured.support * gsd,
         )
 
     def transform(self, beyond: Transform) -> Transform:
@@ -168,6 +175,20 @@ class Ground:
         shared = lattice.shared_with_neighbours(self.answers, self._shift(transform))[1]
         around *= np.minimum(SHORTER * shared / np.maximum(overall, 1e-12), 1)
         return np.asarray(around + self.field.unseen + (lattice.FLOOR * self.gsd) ** 2)
+
+    def uncertainty(self, transform: Transform, *, field: bool) -> Uncertainty:
+        """Say how sure a transform is at each node that both images show, and how much ground it averages.
+
+        One of few parameters averages all of it.
+
+        Args:
+            transform: left metres to right metres.
+            field: whether it is that of :meth:`transform`.
+        """
+        variance = self.variance(None if field else transform).mean(-1)
+        sigma = np.where(self.shown, np.sqrt(variance), np.nan)
+        extent = float(np.ptp(self.at, axis=(0, 1)).max())
+        return Uncertainty.of(self.at, sigma, self.support if field else np.full(sigma.shape, extent))
 
     def _blocks(self) -> NDArray[np.int_]:
         """Number (rows, cols) the squares that are drawn together."""

@@ -24,6 +24,7 @@ def _mapped(_ctx: click.Context, _param: click.Parameter, text: str | None) -> d
 @click.command()
 @click.argument("edited", type=LocalPath(dir_okay=False, path_type=Path))
 @options.outputs
+@options.displacement
 @click.option(
     "--columns",
     callback=_mapped,
@@ -42,6 +43,7 @@ def fit(
     /,
     edited: Path,
     outputs: tuple[Path, ...],
+    displacement: Path | None,
     as_json: bool,
     required: tuple[Requirement, ...],
     **values: Any,
@@ -57,4 +59,4 @@ def fit(
     for output in outputs:
         write.writer(output)
     ties = fitting.fit(edited, **values)
-    options.deliver(ctx, ties, outputs, required, as_json=as_json)
+    options.deliver(ctx, ties, outputs, required, as_json=as_json, displacement=displacement)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 @click.argument("left", type=AnyPath(path_type=Path))
 @click.argument("right", type=AnyPath(path_type=Path))
 @options.outputs
+@options.displacement
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @options.require
 @options.match_options
@@ -29,6 +30,7 @@ def match(
     left: Path,
     right: Path,
     outputs: tuple[Path, ...],
+    displacement: Path | None,
     as_json: bool,
     required: tuple[Requirement, ...],
     **values: Any,
@@ -48,4 +50,4 @@ def match(
     scenes = read_scene(left), read_scene(right)
     with show_progress(quiet=ctx.obj) as progress:
         ties = pipeline.match_scenes(*scenes, chosen, cache, progress)
-    options.deliver(ctx, ties, outputs, required, as_json=as_json)
+    options.deliver(ctx, ties, outputs, required, as_json=as_json, displacement=displacement)

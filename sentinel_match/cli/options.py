@@ -56,6 +56,12 @@ outputs = click.option(
     help="What to write, by suffix: .geojson, .geojsonl, .gpkg, .fgb, .csv, .points (QGIS Georeferencer), .vrt (GDAL); "
     "again for more.",
 )
+displacement = click.option(
+    "--displacement",
+    type=NamedPath(dir_okay=False, path_type=Path),
+    metavar="FILE.tif",
+    help="Also write the fitted displacement as a GeoTIFF: east, north, sigma, support in metres.",
+)
 archives = click.argument("archives", nargs=-1, required=True, type=AnyPath(path_type=Path))
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
@@ -307,13 +313,23 @@ def unmet(required: Sequence[Requirement], summary: Summary) -> list[str]:
 
 
 def deliver(
-    ctx: click.Context, ties: TiePoints, outputs: Sequence[Path], required: Sequence[Requirement], *, as_json: bool
+    ctx: click.Context,
+    ties: TiePoints,
+    outputs: Sequence[Path],
+    required: Sequence[Requirement],
+    *,
+    as_json: bool,
+    displacement: Path | None = None,
 ) -> None:
     """Write tie points, print what they say, and exit with 1 where a figure that is required is not reached."""
     from sentinel_match.cli import terminal
+    from sentinel_match.formats.fields import write_displacement
     from sentinel_match.formats.geojson import dumps
 
     written = write_all(ties, outputs)
+    if displacement is not None:
+        write_displacement(ties, displacement)
+        written.append(displacement)
     if as_json:
         click.echo(dumps(ties.summary.to_dict()))
     else:

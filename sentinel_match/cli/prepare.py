@@ -70,7 +70,7 @@ def prepare(
     """Make one change-ready stack of two dates: all bands on one grid, registered, with masks and proof.
 
     TIES is what `match` or `run` has written; LEFT and RIGHT may be left out where the products are still where they
-    were. Leaves OUTPUT/left.tif, right.tif, valid.tif, STAC, and prepare.json.
+    were. Leaves OUTPUT/left.tif, right.tif, valid.tif, displacement.tif, STAC, and prepare.json.
     """
     if len(files) not in {1, 3}:
         raise click.UsageError("give TIES alone, or LEFT RIGHT TIES")

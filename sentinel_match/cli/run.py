@@ -39,9 +39,9 @@ def run(
     """Do everything: from archives to tie points, no parameter chosen.
 
     Finds the products, proposes pairs, matches each and leaves OUTPUT/scenes.geojson, pairs.geojson, one folder a
-    pair with tiepoints.geojson, its style for QGIS and tiepoints.gpkg, series.json for three acquisitions or more,
-    run.json, report.html to read in a browser and inspect.qgs to open in QGIS. Run it again: what is done is kept.
-    Exits with 1 if anything failed, or a figure that is required is not reached.
+    pair with tiepoints.geojson, its style for QGIS, tiepoints.gpkg and displacement.tif, series.json for three
+    acquisitions or more, run.json, report.html to read in a browser and inspect.qgs to open in QGIS. Run it again: what
+    is done is kept. Exits with 1 if anything failed, or a figure that is required is not reached.
     """
     chosen, cache = options.make_options(values), options.make_cache(values)
     filters = options.make_filters(values)

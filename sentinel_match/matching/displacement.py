@@ -74,6 +74,8 @@ class Displacement:
     field: lattice.LatticeField
     window: int
     """Side of a single window."""
+    shown: NDArray[np.bool_]
+    """(rows, cols) nodes where both images have data, cloud included."""
 
     @property
     def support(self) -> NDArray[np.float64]:
@@ -122,6 +124,7 @@ def displacement(
     measurements: Measurements,
     options: Refinement,
     seen: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None,
+    data: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None,
 ) -> Displacement | None:
     """Measure the displacement at every node between those where an average was measured; ``None`` without any.
 
@@ -131,6 +134,7 @@ def displacement(
         measurements: the averages, on nodes.
         options: of the measurement.
         seen: where each image shows ground, perhaps, though it is not taken for clear: (rows, cols) each.
+        data: where each image has data, cloud or ground.
     """
     use = np.flatnonzero(measurements.ok & measurements.refined)
     if len(use) < 2:
@@ -167,9 +171,9 @@ def displacement(
         singles = _singles(images, grid, field.whole)
         answers, distinct = _answers(grid, singles, reach)
         field = lattice.estimate(answers, NODE_SPACING)
-    return Displacement(
-        (int(low[0]), int(low[1])), answers.weight > 0, covered, distinct, answers, field, options.window
-    )
+    origin, measured = (int(low[0]), int(low[1])), answers.weight > 0
+    shown = np.ones(shape, bool) if data is None else covered | _seen(data, field.whole, low)
+    return Displacement(origin, measured, covered, distinct, answers, field, options.window, shown)
 
 
 def _seen(

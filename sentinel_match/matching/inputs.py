@@ -97,6 +97,13 @@ class PairSide:
             return valid
         return np.asarray(valid | (np.asarray(self.loaded.reasons) == Reason.BRIGHT))
 
+    @property
+    def data(self) -> NDArray[np.bool_]:
+        """Tell (rows, cols) where the image has data, clear or not; everywhere where it was warped, which masks it."""
+        if self.raster.geobox != self.loaded.raster.geobox:
+            return np.ones(self.raster.geobox.shape, bool)
+        return np.asarray(np.asarray(self.loaded.reasons) != Reason.NODATA)
+
     def classes_at(self, points: NDArray[np.float64]) -> NDArray[np.uint8]:
         """Look up (N,) the class under each pixel position; unknown everywhere where nothing says so."""
         return np.zeros(len(points), np.uint8) if self.classes is None else at(self.classes, points)

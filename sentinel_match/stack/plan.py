@@ -118,14 +118,19 @@ class StackPlan:
     left_sources: tuple[Source | Computed, ...]
     """One a band."""
     right_sources: tuple[Source | Computed, ...]
-    transform: Transform
-    """Left metres to right metres in the CRS of the grid."""
+    points: TiePoints
+    """In the CRS of the grid."""
     ties: TiesFile | None
     """Of which the transform is; ``None`` where the tie points were given themselves."""
     grid: GeoBox
     wanted: Preparation
     layouts: tuple[str, ...]
     """Those wanted that can be made."""
+
+    @property
+    def transform(self) -> Transform:
+        """Return left metres to right metres in the CRS of the grid."""
+        return self.points.transform
 
     @property
     def unit(self) -> str:
@@ -185,7 +190,7 @@ def plan_stack(
         bands=bands,
         left_sources=left_sources,
         right_sources=right_sources,
-        transform=points.transform,
+        points=points,
         ties=file,
         grid=grid,
         wanted=wanted,

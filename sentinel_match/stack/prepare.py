@@ -19,6 +19,7 @@ from sentinel_match.accuracy.residual import ResidualShift, residual
 from sentinel_match.atomic import whole_folder
 from sentinel_match.cache import Cache
 from sentinel_match.errors import NoOverlap, NotComparable
+from sentinel_match.formats.fields import DISPLACEMENT, write_displacement
 from sentinel_match.formats.geojson import dumps
 from sentinel_match.geometry.grids import ground_resolution, pixel_size
 from sentinel_match.matching.inputs import PREFERRED_BANDS as PROVEN
@@ -69,8 +70,8 @@ def prepare(
     Args:
         ties: tie points, as :func:`sentinel_match.match_scenes` and :func:`sentinel_match.read_ties` give them, or
             their file.
-        output: folder to make: ``left.tif``, ``right.tif``, ``valid.tif``, STAC, ``prepare.json``, and the layout. One
-            that this has made before is replaced when the new one is whole.
+        output: folder to make: ``left.tif``, ``right.tif``, ``valid.tif``, ``displacement.tif``, STAC,
+            ``prepare.json``, and the layout. One that this has made before is replaced when the new one is whole.
         wanted: what a user may choose.
         left: the reference, whose lattice is taken: a scene, or the path of its product. Where it was when the points
             were found when not given.
@@ -117,6 +118,7 @@ def _make(
     images = _write_images(folder, plan, _sides(plan, cache, progress), progress)
     progress("prove", 0, 1)
     residual_band, residual_shift = _prove(folder, plan, images.clear)
+    write_displacement(plan.points, folder / DISPLACEMENT)
     stac: tuple[str, ...] = ()
     if plan.left.sensing_time and plan.right.sensing_time:  # an item needs a time; an image without metadata has none
         scenes = (plan.left, plan.right)

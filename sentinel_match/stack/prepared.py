@@ -56,7 +56,7 @@ class PreparedStack:
     """A change-ready stack: two dates on one grid, the right one corrected, with masks and proof."""
 
     folder: Path
-    """Holds ``left.tif``, ``right.tif``, ``valid.tif``, ``prepare.json``, STAC, and the layout."""
+    """Holds ``left.tif``, ``right.tif``, ``valid.tif``, ``displacement.tif``, ``prepare.json``, STAC, and layouts."""
     left: Scene
     right: Scene
     ties: TiesFile | None

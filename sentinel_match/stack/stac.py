@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sentinel_match.errors import OutputError
+from sentinel_match.formats.fields import DISPLACEMENT, DISPLACEMENT_BANDS
 from sentinel_match.geometry.footprint import Footprint
 from sentinel_match.geometry.grids import pixel_size
 
@@ -43,7 +44,7 @@ def write_stac(
     """Write ``left.json``, ``right.json`` and ``collection.json`` beside the images.
 
     Args:
-        folder: holds ``left.tif``, ``right.tif`` and ``valid.tif``.
+        folder: holds ``left.tif``, ``right.tif``, ``valid.tif`` and ``displacement.tif``.
         scenes: left and right, each with its sensing time.
         grid: of the images.
         bands: of the images.
@@ -61,6 +62,7 @@ def write_stac(
     times = [time for scene in scenes if (time := scene.sensing_time)]
     sides = zip(("left", "right"), scenes, strict=True)
     items = [_item(side, scene, grid, bands, unit, model) for side, scene in sides]
+    _add_displacement(items[1])
     collection = pystac.Collection(
         id="_".join(scene.name for scene in scenes),
         description="Two acquisitions on one grid, the right one registered to the left one by sentinel_match.",
@@ -86,6 +88,20 @@ def write_stac(
     except OSError as error:
         raise OutputError(folder, error.strerror or str(error)) from error
     return ("collection.json", *(f"{item.id}.json" for item in items))
+
+
+def _add_displacement(item: Any) -> None:
+    """Name the field that the right image was corrected by."""
+    import pystac
+    from pystac.extensions import raster
+
+    title = "Displacement of the right image before it was corrected, with its uncertainty"
+    item.add_asset("displacement", pystac.Asset(f"./{DISPLACEMENT}", title, media_type=COG, roles=["metadata"]))
+    bands = [
+        raster.RasterBand.create(nodata="nan", data_type=raster.DataType.FLOAT32, unit="m")  # type: ignore[arg-type]
+        for _ in DISPLACEMENT_BANDS
+    ]
+    raster.RasterExtension.ext(item.assets["displacement"]).bands = bands
 
 
 def _item(side: str, scene: Scene, grid: GeoBox, bands: tuple[str, ...], unit: str, model: str) -> Any:

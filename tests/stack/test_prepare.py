@@ -308,6 +308,10 @@ def test_the_record_says_what_the_stack_says(tmp_path: Path) -> None:
     assert stack.residual.after.dx_px == record["residual"]["after"]["dx_px"]
     assert {"name": "pair", "first": "left", "second": "right"}.items() < record["layout"].items()
     assert stack.left_reasons[Reason.VALID] == record["reasons"]["shares"]["left"]["valid"]
+    with rasterio.open(tmp_path / "out" / "displacement.tif") as file:
+        assert ("east", "north", "sigma", "support") == file.descriptions
+        assert np.allclose(SHIFT, file.read()[:2, 0, 0], atol=1e-4)
+    assert "displacement" in pystac.Item.from_file(str(tmp_path / "out" / "right.json")).assets
     assert "out: T33UUU_20210601T100000 and T33UUU_20210611T100000, 1 band on 420 x 4" in repr(stack)
 
 

@@ -1,0 +1,114 @@
+"""Fields as images: the displacement that a transform says, with its uncertainty, as a Cloud Optimized GeoTIFF."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sentinel_match.atomic import whole
+from sentinel_match.errors import OutputError
+from sentinel_match.schema import A_PATH, check_argument, shown
+from sentinel_match.tiepoints import TiePoints
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from sentinel_match.geometry.uncertainty import Uncertainty
+
+DISPLACEMENT = "displacement.tif"
+DISPLACEMENT_BANDS = {
+    "east": "shift to the east, right minus left",
+    "north": "shift to the north, right minus left",
+    "sigma": "standard deviation per axis of the shift",
+    "support": "ground that the shift averages, full width at half maximum",
+}
+"""Bands of ``displacement.tif``, metres, and what each is."""
+
+
+def write_displacement(ties: TiePoints, path: Path | str) -> None:
+    """Write the fitted transform as an image: east, north, sigma and support in metres at its nodes.
+
+    In the left image's CRS, a pixel a node: 14 pixels of the images, where windows were correlated. Right minus left,
+    as everywhere; to correct the right image, subtract it. NaN where one of the images has no data, and where nothing
+    is known: of the uncertainty of points that are too close together to prove anything, of the support of points of
+    other programs.
+
+    Raises:
+        TypeError: these are no tie points.
+        OutputError: the file could not be written.
+
+    Examples:
+        >>> from sentinel_match import read_ties, write_displacement
+        >>> write_displacement(read_ties("ties.gpkg"), "displacement.tif")
+    """
+    if not isinstance(ties, TiePoints):
+        raise TypeError(f"write_displacement takes TiePoints, not {shown(ties)}")
+    check_argument("path", path, A_PATH)
+    lattice = ties.uncertainty
+    sigma, support = lattice.arrays()
+    known = np.isfinite(sigma) | ~np.isfinite(sigma).any()
+    shift = ties.transform.shift(lattice.nodes.reshape(-1, 2)).reshape(*known.shape, 2)
+    shift[~known] = np.nan
+    bands = [shift[..., 0], shift[..., 1], sigma, support]
+    write_field(path, lattice, ties.crs, dict(zip(DISPLACEMENT_BANDS, bands, strict=True)), field_tags(ties))
+
+
+def field_tags(ties: TiePoints) -> dict[str, str]:
+    """Say in an image of which pair it is, and of which transform."""
+    from sentinel_match import __version__
+
+    return {
+        "GENERATOR": f"sentinel-match {__version__}",
+        "LEFT": ties.left.id,
+        "RIGHT": ties.right.id,
+        "MODEL": ties.transform.kind,
+        "SHIFT": "right minus left, metres",
+    }
+
+
+def write_field(
+    path: Path | str,
+    lattice: Uncertainty,
+    crs: str,
+    bands: Mapping[str, NDArray[np.float64]],
+    tags: Mapping[str, str],
+) -> None:
+    """Write arrays at the nodes of a lattice, metres, as a Cloud Optimized GeoTIFF of float32.
+
+    Args:
+        path: of the file.
+        lattice: a node a pixel.
+        crs: of the lattice.
+        bands: (rows, cols) each by its name.
+        tags: of the file.
+
+    Raises:
+        OutputError: the file could not be written.
+    """
+    import rasterio.shutil
+    from affine import Affine
+    from rasterio.errors import RasterioError
+    from rasterio.io import MemoryFile
+
+    (x, y), (east, south), (rows, cols) = lattice.origin, lattice.spacing, lattice.shape
+    affine = Affine(east, 0, x - east / 2, 0, -south, y + south / 2)
+    profile = {"width": cols, "height": rows, "count": len(bands), "dtype": "float32", "nodata": math.nan}
+    creation = {"compress": "DEFLATE", "predictor": 3, "overview_resampling": "AVERAGE", "bigtiff": "IF_SAFER"}
+    with MemoryFile() as memory:
+        with memory.open(driver="GTiff", crs=crs, transform=affine, **profile) as file:
+            for k, (name, values) in enumerate(bands.items(), 1):
+                file.write(values.astype(np.float32), k)
+                file.set_band_description(k, name)
+                file.update_tags(k, LONG_NAME=DISPLACEMENT_BANDS.get(name, name))
+            file.units = ["m"] * len(bands)
+            file.update_tags(**tags)
+        with whole(path) as temporary, memory.open() as file:
+            try:
+                rasterio.shutil.copy(file, temporary, driver="COG", **creation)
+            except RasterioError as error:
+                raise OutputError(Path(path), f"GDAL gave up ({error}); is the disk full?") from error
