@@ -315,7 +315,7 @@ def _depends_on(scene: Scene, band: str, resolution: float | None, hashes: dict[
     masks = [mask.asset for mask in scene.masks if mask.kind in MASK_KINDS]
     hashes.update((str(asset), fingerprint(asset)) for asset in masks)
     facts += [hashes[str(asset)] for asset in (*(image.asset for image in images), *masks)]
-    return facts
+    return facts if scene.tile_metadata is None else [*facts, fingerprint(scene.tile_metadata)]  # angles of view
 
 
 def _record(

@@ -102,6 +102,47 @@ class ClassCount:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TerrainEffect:
+    """What errors of heights do to the shift, told by its direction: see :mod:`sentinel_match.accuracy.terrain`.
+
+    Where both images look from one side there are no figures but the first: all that may be ``None`` is.
+    """
+
+    views_deg: float
+    """Angle between the two directions of view, median."""
+    azimuth_deg: float | None = None
+    """Where the right image shows, against the left one, what the height model has too high; degrees clockwise from
+    grid north."""
+    shift_per_metre: float | None = None
+    """Metres of shift that a metre of height makes."""
+    detected: bool | None = None
+    """Whether the shift varies along the parallax more than across it, by over two standard errors."""
+    median_m: float | None = None
+    """Height model less ground, median over the measured ground; what is a plane over all of it does not show."""
+    nmad_m: float | None = None
+    """Its scatter, with that of the measurement."""
+    rms_m: float | None = None
+    """Its root mean square, without that of the measurement."""
+    sigma_m: float | None = None
+    """Scatter of the measurement alone, as predicted."""
+    limit_m: float | None = None
+    """Standard deviation of the height error that the figures still allow, at 95 %."""
+    along_m: float | None = None
+    """How far the shift varies along the parallax, root mean square without noise, metres."""
+    across_m: float | None = None
+    """The same across it: what heights do not explain."""
+    share: float | None = None
+    """Share of what the shift varies (squared) that lies along the parallax; .5 is that of any direction."""
+    share_sigma: float | None = None
+    """Its standard error, from blocks of ground."""
+    correlation: float | None = None
+    """Between what two halves of the spectrum say of heights, each by itself."""
+    correlation_sigma: float | None = None
+    verdict: str
+    """What that means, in a sentence."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """What is known because the images themselves were compared."""
 
@@ -119,6 +160,8 @@ class Comparison:
     right: ImageUse
     classes: Mapping[str, ClassCount] | None = None
     """Tie points by land cover, ``vegetation`` or ``vegetation > snow``; ``None`` where nothing says what it is."""
+    terrain: TerrainEffect | None = None
+    """``None`` where nothing says from where the images were seen, or how the shift varies."""
 
 
 def compared(comparison: Comparison, band: str, crs: str) -> dict[str, Any]:
@@ -146,6 +189,8 @@ def compared(comparison: Comparison, band: str, crs: str) -> dict[str, Any]:
             "from": {side: use.classes_from for side, use in sides.items()},
             "counts": {name: plain(count) for name, count in comparison.classes.items()},
         }
+    if comparison.terrain is not None:
+        members["terrain"] = {name: value for name, value in plain(comparison.terrain).items() if value is not None}
     return members
 
 
@@ -174,6 +219,7 @@ def comparison_of(record: Record) -> Comparison:
         left=uses["left"],
         right=uses["right"],
         classes=member(classes, "counts", Mapping[str, ClassCount], f"{where}.classes") if classes else None,
+        terrain=member(record, "terrain", TerrainEffect, where) if record.get("terrain") else None,
     )
 
 

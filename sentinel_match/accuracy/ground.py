@@ -140,7 +140,7 @@ class Ground:
         And by more than the halves may share of their noise, and by what windows beside one another share: else a field
         follows noise, or what a season did to one window.
         """
-        single, block = self.answers.single, self._blocks()
+        single, block = self.answers.single, self.blocks()
         error, shift = self.squared_error(transform), self._shift(transform)
         if not (lattice.shared_with_neighbours(self.answers, shift)[0] > BORNE_OUT * error[single].mean(0)).any():
             return False
@@ -190,7 +190,7 @@ class Ground:
         extent = float(np.ptp(self.at, axis=(0, 1)).max())
         return Uncertainty.of(self.at, sigma, self.support if field else np.full(sigma.shape, extent))
 
-    def _blocks(self) -> NDArray[np.int_]:
+    def blocks(self) -> NDArray[np.int_]:
         """Number (rows, cols) the squares that are drawn together."""
         rows, cols = np.indices(self.measured.shape)
         side = max(max(self.measured.shape) / BLOCKS, 1)
@@ -212,7 +212,7 @@ class Ground:
         shapes = (rng.normal(size=(20, *spread.shape)), np.sqrt(2) * np.cos(angle))
         drawn = [np.hypot(*np.moveaxis(shape * spread, -1, 0)) for shape in shapes]
         ce = {percent: max(float(np.percentile(each, percent)) for each in drawn) for percent in (90, 95)}
-        single, block = self.answers.single, self._blocks()
+        single, block = self.answers.single, self.blocks()
         error = self.squared_error(None if field else transform).sum(-1)
         mean = float(variance[self.covered].sum(-1).mean())
         off = _deviations(error[single], block[single], rng)

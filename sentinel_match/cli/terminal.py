@@ -38,6 +38,8 @@ def print_summary(left: str, right: str, summary: Summary) -> None:
     if compared := s.comparison:  # points alone, without their images, say no more
         rows[1:1] = [["found by", f"{compared.matcher.name}: {compared.matcher.verdict}"]]
         rows[-1:-1] = [["second estimator", _second(compared.second)], ["coverage", _covered(s.km_cells, compared)]]
+        if compared.terrain:
+            rows[-1:-1] = [["terrain", compared.terrain.verdict]]
     print_table(f"{left} (left) and {right} (right)", ["", ""], rows)
 
 

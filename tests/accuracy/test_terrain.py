@@ -1,0 +1,213 @@
+"""Errors of heights: told by the direction in which they move the ground, and only where they can be told."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from sentinel_match import Options, TiePoints, match_scenes, read_ties, write
+from sentinel_match.accuracy.ground import Ground
+from sentinel_match.accuracy.terrain import Parallax, split, terrain_effect
+from sentinel_match.cli.terminal import print_summary
+from sentinel_match.geometry import lattice
+from sentinel_match.products.angles import ViewAngles
+from sentinel_match.testing import InventedProduct, Landscape
+from sentinel_match.testing.terrain import Terrain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from sentinel_match.comparison import TerrainEffect
+
+SHAPE, STEP, CRS = (60, 60), 80.0, "EPSG:32633"
+NOISE = 0.5
+"""Metres."""
+
+
+def views(east: float, north: float) -> ViewAngles:
+    tangent = np.broadcast_to([east, north], (3, 3, 2)).astype(float)
+    return ViewAngles(tangent, (400_000.0, 5_800_000.0), (5000.0, 5000.0), CRS)
+
+
+def smooth(seed: int, width: float = 3.0) -> NDArray[np.float64]:
+    field = gaussian_filter(np.random.default_rng(seed).normal(size=SHAPE), width)
+    return field / field.std()
+
+
+def ground(shift: NDArray[np.float64], noise: float = NOISE) -> Ground:
+    """A displacement as it would be measured."""
+    x, y = np.meshgrid(400_000 + STEP * np.arange(SHAPE[1]), 5_800_000 - STEP * np.arange(SHAPE[0]))
+    rng, full = np.random.default_rng(9), np.ones(SHAPE, bool)
+    own, halves = rng.normal(0, noise, (2, *SHAPE, 2)), shift + 6.4
+    shared = np.sqrt(lattice.SHARED_NOISE * lattice.NOISE_RATIO / 2) * rng.normal(0, noise, (*SHAPE, 2))
+    answers = lattice.Answers(
+        halves + shared + own.mean(0), halves + shared + own[0], halves + shared + own[1], full / NOISE**2, full
+    )
+    in_pixels = answers._replace(whole=answers.whole / 10, one=answers.one / 10, other=answers.other / 10)
+    field = lattice.estimate(in_pixels, 8)
+    metres = replace(
+        field,
+        whole=field.whole * 10,
+        one=field.one * 10,
+        other=field.other * 10,
+        variance=field.variance * 100,
+        unseen=field.unseen * 100,
+    )
+    return Ground(np.stack([x, y], -1), full, full, answers, metres, 10.0, (0, 0))
+
+
+def told(place: Ground, left: ViewAngles, right: ViewAngles) -> TerrainEffect:
+    effect = terrain_effect(place, Parallax.of(place.at, left, right, CRS))
+    assert effect is not None
+    return effect
+
+
+EAST, WEST = views(0.18, -0.04), views(-0.18, 0.04)
+
+
+def test_errors_of_heights_are_told_in_metres() -> None:
+    error = 8 * smooth(1)
+    effect = told(ground(error[..., None] * [-0.36, 0.08]), EAST, WEST)
+    assert effect.detected
+    assert [20.9, 282.5, 0.369] == pytest.approx(
+        [effect.views_deg, effect.azimuth_deg, effect.shift_per_metre], abs=0.1
+    )
+    assert [8, 8] == pytest.approx([effect.nmad_m, effect.rms_m], abs=2)
+    assert effect.along_m == pytest.approx(8 * 0.369, rel=0.1)
+    assert effect.across_m is not None
+    assert effect.across_m < 0.3
+    assert effect.share is not None
+    assert effect.share > 0.95
+    assert effect.correlation is not None
+    assert effect.correlation > 0.9
+    assert "the height model errs by" in effect.verdict
+
+
+def test_the_sign_is_that_of_model_less_ground() -> None:
+    bare = ground(np.zeros((*SHAPE, 2)))
+    hill = 12 * np.exp(-((bare.at - bare.at[30, 30]) ** 2).sum(-1) / 2 / 500**2)
+    place = ground(hill[..., None] * [-0.36, 0.08])
+    parts = split(place, Parallax.of(place.at, EAST, WEST, CRS))
+    assert parts.height[30, 30] == pytest.approx(12, abs=1)
+    assert parts.height[5, 5] == pytest.approx(0, abs=1)
+    assert np.abs(parts.across).max() < 0.6
+
+
+def test_what_moves_in_every_direction_is_no_terrain() -> None:
+    effect = told(ground(2 * np.stack([smooth(1), smooth(2)], -1)), EAST, WEST)
+    assert effect.detected is False
+    assert effect.share is not None
+    assert effect.share_sigma is not None
+    assert abs(effect.share - 0.5) < 3 * effect.share_sigma
+    assert "no error of heights shows" in effect.verdict
+    across = told(ground(2 * smooth(1)[..., None] * [0.2, 0.9]), EAST, WEST)
+    assert across.detected is False
+    assert across.share is not None
+    assert across.share < 0.1
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.5, 2.0])
+def test_noise_is_no_terrain_and_says_what_could_hide_in_it(noise: float) -> None:
+    effect = told(ground(np.zeros((*SHAPE, 2)), noise), EAST, WEST)
+    assert effect.detected is False
+    assert effect.limit_m is not None
+    assert 0 < effect.limit_m < 3 * noise
+
+
+def test_views_from_one_side_cannot_tell() -> None:
+    effect = told(ground(smooth(1)[..., None] * [0.36, 0.08]), EAST, views(0.178, -0.042))
+    assert effect.detected is None
+    assert effect.nmad_m is None
+    assert "cannot show" in effect.verdict
+
+
+def test_where_nobody_says_from_where_nothing_is_told() -> None:
+    place = ground(np.zeros((*SHAPE, 2)))
+    off = replace(EAST, corner=(0.0, 0.0))
+    assert terrain_effect(place, Parallax.of(place.at, off, WEST, CRS)) is None
+
+
+def products(folder: Path, terrain: Terrain, pixels: int = 420) -> tuple[InventedProduct, InventedProduct]:
+    """Two orbits over one tile."""
+    left = InventedProduct(
+        landscape=Landscape(3, terrain=terrain), date="2023-05-14", view=10.5, pixels=pixels, masks=False
+    )
+    right = replace(left, date="2023-05-17", orbit=65, view=-10.5, displacement=(6.4, 18.1))
+    for product in (left, right):
+        product.write(folder)
+    return left, right
+
+
+def matched(folder: Path, terrain: Terrain) -> tuple[TiePoints, float]:
+    """Tie points of two orbits, and the RMSE of their correction in pixels, a rim of three windows left out."""
+    pair = products(folder, terrain)
+    ties = match_scenes(*(next(folder.glob(f"{product.name}*")) for product in pair), Options(matcher="phase"))
+    box = ties.left.geobox
+    assert box is not None
+    bounds = box.boundingbox
+    axes = [
+        np.arange(low + 320, high - 320, 40.0)
+        for low, high in ((bounds.left, bounds.right), (bounds.bottom, bounds.top))
+    ]
+    place = np.array(np.meshgrid(*axes))
+    moved = [p.look.displacement if callable(p.look.displacement) else _by(p.look.displacement) for p in pair]
+    at = place
+    for _ in range(4):  # the ground that the left image shows there
+        at = place - moved[0](*at)
+    off = ties.transform(place.reshape(2, -1).T) - (at + moved[1](*at)).reshape(2, -1).T
+    return ties, float(np.sqrt((off**2).sum(1).mean())) / ties.gsd
+
+
+def _by(shift: tuple[float, float]) -> Callable[..., NDArray[np.float64]]:
+    return lambda x, _: np.multiply.outer(shift, np.ones(x.shape))
+
+
+@pytest.fixture(scope="module")
+def two_orbits(tmp_path_factory: pytest.TempPathFactory) -> tuple[TiePoints, float]:
+    return matched(tmp_path_factory.mktemp("orbits"), Terrain(3, error_m=16.0))
+
+
+def test_two_orbits_over_wrong_heights_are_corrected(two_orbits: tuple[TiePoints, float]) -> None:
+    ties, error = two_orbits
+    assert "field" == ties.transform.kind
+    assert error < 0.08
+    assert ties.summary.comparison is not None
+    effect = ties.summary.comparison.terrain
+    assert effect is not None
+    assert effect.detected
+    assert effect.share is not None
+    assert effect.share > 0.8
+
+
+def test_two_orbits_over_right_heights_stay_as_they_are(tmp_path: Path) -> None:
+    ties, error = matched(tmp_path, Terrain(3, error_m=0.0))
+    assert error < 0.02
+    assert ties.summary.comparison is not None
+    effect = ties.summary.comparison.terrain
+    assert effect is not None
+    assert effect.detected is False
+
+
+def test_files_and_the_terminal_say_it(
+    two_orbits: tuple[TiePoints, float], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ties, _ = two_orbits
+    comparison = ties.summary.comparison
+    assert comparison is not None
+    assert comparison.terrain is not None
+    write(ties, tmp_path / "ties.geojson")
+    again = read_ties(tmp_path / "ties.geojson")
+    assert again.summary.comparison is not None
+    assert comparison.terrain == again.summary.comparison.terrain
+    assert json.loads(json.dumps(ties.summary.to_dict()))["terrain"]["verdict"] == comparison.terrain.verdict
+    print_summary("left", "right", ties.summary)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("terrain")]
+    assert "the height model errs" in lines[0]
