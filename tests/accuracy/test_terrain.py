@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from sentinel_match import Options, TiePoints, match_scenes, read_ties, write
+from sentinel_match import Options, TiePoints, read_ties, run
 from sentinel_match.accuracy.ground import Ground
 from sentinel_match.accuracy.terrain import Parallax, split, terrain_effect
 from sentinel_match.cli.terminal import print_summary
 from sentinel_match.geometry import lattice
 from sentinel_match.products.angles import ViewAngles
+from sentinel_match.run_folder import TIES
 from sentinel_match.testing import InventedProduct, Landscape
 from sentinel_match.testing.terrain import Terrain
 
@@ -147,9 +148,10 @@ def products(folder: Path, terrain: Terrain, pixels: int = 420) -> tuple[Invente
 
 
 def matched(folder: Path, terrain: Terrain) -> tuple[TiePoints, float]:
-    """Tie points of two orbits, and the RMSE of their correction in pixels, a rim of three windows left out."""
-    pair = products(folder, terrain)
-    ties = match_scenes(*(next(folder.glob(f"{product.name}*")) for product in pair), Options(matcher="phase"))
+    """Tie points of a run of two orbits, read back, and the RMSE of their correction in pixels inside a rim."""
+    pair = products(folder / "archive", terrain)
+    run(folder / "archive", folder / "out", Options(matcher="phase"))
+    ties = read_ties(next((folder / "out").rglob(TIES)))
     box = ties.left.geobox
     assert box is not None
     bounds = box.boundingbox
@@ -171,8 +173,13 @@ def _by(shift: tuple[float, float]) -> Callable[..., NDArray[np.float64]]:
 
 
 @pytest.fixture(scope="module")
-def two_orbits(tmp_path_factory: pytest.TempPathFactory) -> tuple[TiePoints, float]:
-    return matched(tmp_path_factory.mktemp("orbits"), Terrain(3, error_m=16.0))
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("orbits")
+
+
+@pytest.fixture(scope="module")
+def two_orbits(folder: Path) -> tuple[TiePoints, float]:
+    return matched(folder, Terrain(3, error_m=16.0))
 
 
 def test_two_orbits_over_wrong_heights_are_corrected(two_orbits: tuple[TiePoints, float]) -> None:
@@ -196,18 +203,17 @@ def test_two_orbits_over_right_heights_stay_as_they_are(tmp_path: Path) -> None:
     assert effect.detected is False
 
 
-def test_files_and_the_terminal_say_it(
-    two_orbits: tuple[TiePoints, float], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_page_the_terminal_and_the_files_say_it(
+    two_orbits: tuple[TiePoints, float], folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ties, _ = two_orbits
-    comparison = ties.summary.comparison
-    assert comparison is not None
-    assert comparison.terrain is not None
-    write(ties, tmp_path / "ties.geojson")
-    again = read_ties(tmp_path / "ties.geojson")
-    assert again.summary.comparison is not None
-    assert comparison.terrain == again.summary.comparison.terrain
-    assert json.loads(json.dumps(ties.summary.to_dict()))["terrain"]["verdict"] == comparison.terrain.verdict
-    print_summary("left", "right", ties.summary)
+    summary = two_orbits[0].summary
+    assert summary.comparison is not None
+    assert summary.comparison.terrain is not None
+    verdict = summary.comparison.terrain.verdict
+    assert "the height model errs by" in verdict
+    print_summary("left", "right", summary)
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("terrain")]
-    assert "the height model errs" in lines[0]
+    assert verdict[:60] in lines[0]
+    assert verdict[1:] in (folder / "out" / "report.html").read_text(encoding="utf-8")
+    record = json.loads(next((folder / "out").rglob(TIES)).read_text(encoding="utf-8"))
+    assert verdict in json.dumps(record, ensure_ascii=False)
