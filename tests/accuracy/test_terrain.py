@@ -62,7 +62,7 @@ def ground(shift: NDArray[np.float64], noise: float = NOISE) -> Ground:
         variance=field.variance * 100,
         unseen=field.unseen * 100,
     )
-    return Ground(np.stack([x, y], -1), full, full, answers, metres, 10.0, (0, 0))
+    return Ground(np.stack([x, y], -1), full, full, answers, metres, 10.0, (0, 0), full, np.full(SHAPE, 320.0))
 
 
 def told(place: Ground, left: ViewAngles, right: ViewAngles) -> TerrainEffect:
