@@ -6,14 +6,15 @@ AROSICS (1.12.1) runs in an environment of its own, as ``peers.py`` says, or on 
     /usr/bin/python3 -m venv --system-site-packages VENV
     VENV/bin/pip install 'numpy<2' arosics==1.12.1 gdal==3.6.2
 
-satalign and s2cube in another: ``pip install satalign s2cube``.
+satalign and s2cube in another: ``pip install satalign s2cube torchvision scikit-image``.
 
 - **AROSICS**: ``COREG_LOCAL``, a point every 100 px, else as it comes; its correction is what ``DESHIFTER`` does to two
   ramps, which say from where it took each pixel.
 - **KARIOS** is on no index that pip knows: its tracker is written anew from its published parameters (8 bits between
   minimum and maximum, Laplacian of 7, corners of quality .1 at least 10 px apart in blocks of 15, Lucas and Kanade in
   windows of 25 and two levels, tracked back to within .1 px, score of at least .4). It corrects nothing.
-- **satalign**: ``PCC`` and ``ECC``, one translation; its correction is what its own ``warp_feature`` does to the ramps.
+- **satalign**: ``PCC`` and ``ECC``, one translation; its correction is what its own ``warp_feature`` does to the ramps
+  (in 0.1.17 that turns the matrix of ``ECC`` the wrong way round, which doubles a shift instead of taking it back).
 - **s2cube**: its matching functions, called as its ``measure`` calls them: gradients on a grid of a fifth of a pixel
   within 3 px, in windows of 100 px as its sites have, and the median of them.
 """

@@ -1,0 +1,159 @@
+"""How far a transform errs on the ground is told, whatever noise checks it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sentinel_match.accuracy.assess import assess
+from sentinel_match.accuracy.evidence import Evidence
+from sentinel_match.accuracy.ground import Ground
+from sentinel_match.geometry import lattice
+from sentinel_match.geometry.kinds import MINIMAL
+from sentinel_match.geometry.transform import PlaneTransform, Transform
+from sentinel_match.summary import Fitting
+
+SHAPE = (40, 44)
+GSD, SPACING = 10.0, 140.0
+ROW, COL = np.indices(SHAPE).astype(float)
+AT = np.stack([400_000 + COL * SPACING, 5_000_000 - ROW * SPACING], -1)
+NOISE = 0.8
+"""Metres, of a single window."""
+
+
+def ground(truth: np.ndarray, noise: float = NOISE, seed: int = 0, known: np.ndarray | None = None) -> Ground:
+    """Answers and field of invented ground; the halves err by themselves and, a little, together."""
+    rng = np.random.default_rng(seed)
+    both, own = noise**2 * (1 - 1 / lattice.NOISE_RATIO), 2 * noise**2 / lattice.NOISE_RATIO
+    shared = rng.normal(0, np.sqrt(both), (*SHAPE, 2))
+    one, other = (truth + shared + rng.normal(0, np.sqrt(own), (*SHAPE, 2)) for _ in range(2))
+    known = np.ones(SHAPE, bool) if known is None else known
+    in_pixels = lattice.Answers((one + other) / 2 / GSD, one / GSD, other / GSD, known / (noise / GSD) ** 2, known)
+    field = lattice.estimate(in_pixels, SPACING / GSD)
+    answers = in_pixels._replace(whole=(one + other) / 2, one=one, other=other)
+    metres = lattice.LatticeField(
+        field.whole * GSD,
+        field.one * GSD,
+        field.other * GSD,
+        field.variance * GSD**2,
+        field.unseen * GSD**2,
+        field.between * GSD**2,
+        field.width,
+    )
+    return Ground(AT, known, np.ones(SHAPE, bool), answers, metres, GSD, (0, 0))
+
+
+def shift(x: float = 0.0, y: float = 0.0) -> Transform:
+    matrix = np.eye(3)
+    matrix[:2, 2] = x, y
+    return Transform(PlaneTransform("translation", matrix, np.zeros(2)))
+
+
+def wave(nodes: float, size: float, turn: float = 0.0) -> np.ndarray:
+    """A sinusoid in metres along x, or turned: displacement and phase run along one direction."""
+    unit = np.array([np.cos(turn), np.sin(turn)])
+    return np.multiply.outer(size * np.sin(2 * np.pi * (COL * unit[0] + ROW * unit[1]) / nodes), unit)
+
+
+def ce95(error: np.ndarray) -> float:
+    return float(np.percentile(np.hypot(*np.moveaxis(error, -1, 0)), 95))
+
+
+@pytest.mark.parametrize("size", [0.0, 2.0, 7.5])
+@pytest.mark.parametrize("noise", [0.3, 1.5])
+def test_the_squared_error_of_a_transform_is_what_it_truly_is(size: float, noise: float) -> None:
+    truth = wave(9, size) + (3.0, -1.0)
+    found = ground(truth, noise).squared_error(shift(3.0, -1.0)).mean((0, 1))
+    assert found == pytest.approx(((truth - (3.0, -1.0)) ** 2).mean((0, 1)), abs=0.05 * size**2 + 0.12 * noise**2)
+
+
+@pytest.mark.parametrize("nodes", [5, 7, 12, 30])
+def test_the_variance_of_the_field_is_that_of_its_errors(nodes: float) -> None:
+    truth = wave(nodes, 7.5)
+    one = ground(truth)
+    true = ((one.field.whole - truth) ** 2).sum(-1).mean()
+    assert 0.9 * true < one.variance().sum(-1).mean() < 3 * true + 0.1
+
+
+def test_a_gross_error_counts_as_a_pixel() -> None:
+    truth = wave(9, 0.0)
+    one = ground(truth)
+    one.answers.one[3, 3] += 500
+    one.answers.other[3, 3] += 500
+    assert one.squared_error(shift()).max() == pytest.approx(GSD**2)
+
+
+@pytest.mark.parametrize("size", [2.0, 7.5])
+@pytest.mark.parametrize("nodes", [5, 7, 14, 28])
+def test_the_claim_of_one_shift_is_not_below_the_truth_of_a_wave(nodes: float, size: float) -> None:
+    truth = wave(nodes, size)
+    proof = ground(truth).hold_out(shift(), 0, field=False)
+    assert proof.ce95_interval[1] >= ce95(truth)
+    assert proof.ce95 < 1.8 * ce95(truth) + 0.5
+
+
+@pytest.mark.parametrize("nodes", [5, 7, 14, 28])
+def test_the_claim_of_the_field_is_not_below_the_truth_of_a_wave(nodes: float) -> None:
+    truth = wave(nodes, 7.5)
+    one = ground(truth)
+    proof = one.hold_out(one.transform(shift()), 0, field=True)
+    assert proof.ce95_interval[1] >= ce95(one.field.whole - truth)
+
+
+def test_the_transform_of_a_field_goes_through_its_nodes_and_fades_to_what_is_beyond() -> None:
+    truth = wave(9, 7.5)
+    known = COL < 20
+    one = ground(truth, known=known)
+    transform = one.transform(shift(100.0))
+    there = transform.shift(AT.reshape(-1, 2)).reshape(truth.shape)
+    inner = np.s_[4:-4, 2:12]
+    assert there[inner] == pytest.approx(one.field.whole[inner], abs=0.01)
+    assert there[:, -3:, 0] == pytest.approx(100, abs=1)
+
+
+def evidence(one: Ground) -> Evidence:
+    """The points of a lattice, one on each node."""
+    left, count = AT.reshape(-1, 2), SHAPE[0] * SHAPE[1]
+    sigma = np.sqrt(one.field.variance.mean(-1)).ravel()
+    return Evidence(
+        left,
+        left + one.answers.whole.reshape(-1, 2),
+        sigma,
+        np.full(count, 0.9),
+        np.ones(count, bool),
+        np.full(count, "intensity"),
+        np.full(count, 1160.0),
+        np.zeros(count, bool),
+        expected=left + one.field.whole.reshape(-1, 2),
+        ground=one,
+    )
+
+
+def assessed(one: Ground) -> Transform:
+    fitting = Fitting("similarity", None, 40.0, 3.4)
+    return assess(evidence(one), fitting, GSD, ("left", "right")).transform
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_flat_ground_gets_no_field(seed: int) -> None:
+    one = ground(np.zeros((*SHAPE, 2)) + (4.0, -2.0), seed=seed)
+    assert not one.follows_better(shift(4.0, -2.0))
+    transform = assessed(one)
+    assert transform.kind in MINIMAL
+    assert np.abs(transform.shift(AT.reshape(-1, 2)) - (4.0, -2.0)).max() < 0.2
+
+
+def test_flat_ground_with_hardly_any_noise_gets_a_translation() -> None:
+    assert assessed(ground(np.zeros((*SHAPE, 2)) + (4.0, -2.0), noise=0.2)).kind == "translation"
+
+
+def test_a_wave_gets_a_field() -> None:
+    one = ground(wave(9, 5.0) + (4.0, -2.0))
+    assert one.follows_better(shift(4.0, -2.0))
+    assert assessed(one).kind == "field"
+
+
+def test_what_a_season_does_to_each_window_by_itself_is_no_field() -> None:
+    """Both halves see it, and no neighbour does."""
+    content = np.random.default_rng(4).normal(0, 2.0, (*SHAPE, 2))
+    assert not ground(content).follows_better(shift())
