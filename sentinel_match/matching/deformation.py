@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 STEPS = 32
 """Fractions of a pixel to which OpenCV rounds positions when it interpolates."""
+TAPER = 33
+"""Pixels over which the rounding is averaged, as a window of 32 weighs them."""
 RIM = 4
 """Pixels on either side that interpolation looks at."""
 
@@ -40,36 +42,39 @@ def laid_back(
 
     x0, y0 = (np.floor(at.min(0)) - margin).astype(int)
     x1, y1 = (np.ceil(at.max(0)) + margin).astype(int)
-    x, y = np.arange(x0, x1) + 0.5, np.arange(y0, y1) + 0.5
-    across, down = (_weights(p / NODE_SPACING - low[k], field.shape[1 - k]) for k, p in enumerate((x, y)))
-    pixels = np.stack(np.meshgrid(x, y), -1)
-    exact = pixels + np.stack([down @ field[..., k] @ across.T for k in (0, 1)], -1)
-    rounded = np.round((exact - 0.5) * STEPS) / STEPS  # of the centre of a pixel, as OpenCV counts
-    spread = cv2.GaussianBlur(rounded + 0.5 - exact, (0, 0), 5.5)
+    axes = np.arange(x0, x1), np.arange(y0, y1)
+    across, down = (_weights((p + 0.5) / NODE_SPACING - low[k], field.shape[1 - k]) for k, p in enumerate(axes))
+    mean = np.round(field.mean((0, 1)))  # whole pixels, so that single precision is enough for the rest
+    moved = np.stack([down @ (field[..., k] - mean[k]).astype(np.float32) @ across.T for k in (0, 1)], -1)
+    exact = moved + np.stack(np.meshgrid(*(axis - axis[0] for axis in axes)), -1).astype(np.float32)
+    rounded = np.round(exact * STEPS) / STEPS
+    spread = cv2.GaussianBlur(rounded - exact, (TAPER, TAPER), TAPER / 6)
     rows, cols = right[0].valid.shape
-    left, top = np.clip(np.floor(rounded.reshape(-1, 2).min(0)).astype(int) - RIM, 0, (cols, rows))
-    end, bottom = np.clip(np.ceil(rounded.reshape(-1, 2).max(0)).astype(int) + RIM + 1, 0, (cols, rows))
-    clear = np.zeros(pixels.shape[:2], bool)
-    views = [torch.zeros(pixels.shape[:2], device=device) for _ in right]
-    known = torch.from_numpy(clear).to(device)
+    first = (np.array([x0, y0]) + mean).astype(int)
+    lowest, highest = rounded.reshape(-1, 2).min(0), rounded.reshape(-1, 2).max(0)
+    left, top = np.clip(first + np.floor(lowest).astype(int) - RIM, 0, (cols, rows))
+    end, bottom = np.clip(first + np.ceil(highest).astype(int) + RIM + 1, 0, (cols, rows))
+    known = torch.zeros(exact.shape[:2], dtype=torch.bool, device=device)
+    views = [torch.zeros(exact.shape[:2], device=device) for _ in right]
     if left < end and top < bottom:
         window = np.s_[top:bottom, left:end]
-        place = (rounded - (left, top)).astype(np.float32)
+        place = rounded + (first - (left, top)).astype(np.float32)
         valid = np.ascontiguousarray(right[0].valid[window], np.uint8)
         inner = cv2.erode(valid, np.ones((2 * RIM - 1,) * 2, np.uint8), borderType=cv2.BORDER_REPLICATE)
         clear = _remapped(inner, place, cv2.INTER_NEAREST) > 0
         known = torch.from_numpy(clear).to(device)
         for k, image in enumerate(right):
             content = np.where(valid > 0, np.asarray(image.pixels[window], np.float32), 0)
-            moved = np.where(clear, _remapped(content, place, cv2.INTER_LANCZOS4), 0).astype(np.float32)
-            views[k] = torch.from_numpy(moved).to(device)
+            content = _remapped(content, place, cv2.INTER_LANCZOS4)
+            content[~clear] = 0
+            views[k] = torch.from_numpy(content).to(device)
     mask = known
     if kind == "orientation":
         turned = [orientation(view, known) for view in views]
         views, mask = [view for view, _ in turned], turned[0][1]
-    index = np.clip((at - (x0, y0)).astype(int), 0, np.array(spread.shape[1::-1]) - 1)
+    index = (at - (x0, y0)).astype(int)
     origin = torch.tensor([x0, y0], device=device)
-    return Part(tuple(views), mask, origin), spread[index[:, 1], index[:, 0]]
+    return Part(tuple(views), mask, origin), spread[index[:, 1], index[:, 0]].astype(np.float64)
 
 
 def _remapped(image: NDArray[Any], place: NDArray[np.float32], how: int) -> NDArray[Any]:
@@ -79,12 +84,12 @@ def _remapped(image: NDArray[Any], place: NDArray[np.float32], how: int) -> NDAr
     return np.asarray(cv2.remap(image, place, None, how, borderMode=cv2.BORDER_CONSTANT))  # type: ignore[call-overload]
 
 
-def _weights(place: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+def _weights(place: NDArray[np.float64], count: int) -> NDArray[np.float32]:
     """Compute (N, count) by which values at whole positions make the cubic spline at others."""
     from scipy.interpolate import CubicSpline, interp1d
 
     make = CubicSpline if count > 3 else interp1d
-    return np.asarray(make(np.arange(count), np.eye(count))(np.clip(place, 0, count - 1)))
+    return np.asarray(make(np.arange(count), np.eye(count))(np.clip(place, 0, count - 1)), np.float32)
 
 
 def sampled(field: NDArray[np.float64], points: Points, low: NDArray[np.int_]) -> Points:

@@ -40,6 +40,12 @@ AVERAGING_SIGMA = 24.0
 ATTEMPTS = (("intensity", 1), ("orientation", 1), ("orientation", 2))
 """Feature that is correlated, and over how many times the reach and sigma it is averaged: the next where those before
 are not sure."""
+PULL = 0.026
+"""By how much the taper draws a peak towards where its window was cut, as a share of the way (T33UUU, windows of 32 px,
+peaks of any height)."""
+SETTLED_SHARE, SETTLED_PX = 0.9, 0.2
+"""A block is not correlated again where so many of its answers are sure, and lie within so many pixels of where they
+were expected: the pull of the taper is then known well enough."""
 SURE_DISTINCTNESS = 0.6
 """A peak so distinct needs no other attempt."""
 LEAST_DISTINCTNESS = 0.3
@@ -210,6 +216,12 @@ def _attempt(images: _Images, nodes: NDArray[np.int64], offset: Points, feature:
     needed = binary_dilation(wanted, np.ones((2 * reach + 1,) * 2))
     at = (np.argwhere(needed)[:, ::-1] + low) * float(NODE_SPACING)
     first = _correlate(images, needed, at, prior, feature, times)
+    moved = first.shift - prior
+    settled = first.ok & (first.distinct >= SURE_DISTINCTNESS) & (np.abs(moved).max(-1) <= SETTLED_PX)
+    if settled[wanted].mean() >= SETTLED_SHARE:
+        ok = first.ok & (first.distinct >= LEAST_DISTINCTNESS)
+        shift = (prior + (1 + PULL) * moved)[y, x]
+        return _Answers(shift, first.quality[y, x], first.distinct[y, x], ok[y, x])
     centred = prior + _smooth(first.shift - prior, first.ok & (first.distinct >= LEAST_DISTINCTNESS), reach)
     second = _correlate(images, needed, at, centred, feature, times)
     within = np.hypot(*np.moveaxis(second.shift - prior, -1, 0)) <= images.options.radius * np.sqrt(2)
