@@ -175,9 +175,9 @@ def assess(
     if known is not None:
         proof, uncertainty = known.hold_out, known.uncertainty
     elif ground is not None:
-        field = model is not chosen.transform
-        proof = ground.hold_out(model, fitting.seed, field=field)
-        uncertainty = ground.uncertainty(model, field=field)
+        spread = None if model is not chosen.transform else chosen.spread
+        proof = ground.hold_out(model, fitting.seed, spread)
+        uncertainty = ground.uncertainty(model, spread)
     else:
         proof = held_out(chosen.unseen[checks], inlier[checks], chosen.block[checks], fitting.seed)
     return Assessment(
@@ -259,7 +259,10 @@ def _fitted(
         # A field of the lattice competes by itself, where there is one
         tried = selection.TRIED if evidence.ground is None else selection.TRIED[:-1]
         kinds = tried if fitting.asked is None else (fitting.asked,)
-        chosen = selection.choose(pairs, weight, azimuth=fitting.azimuth, kinds=kinds, apart=apart, seed=seed)
+        over = evidence.ground.places if evidence.ground is not None else None
+        chosen = selection.choose(
+            pairs, weight, azimuth=fitting.azimuth, kinds=kinds, apart=apart, seed=seed, over=over
+        )
     except transform.NoModel as error:
         agreeing = (
             "" if weight is None else f"{np.count_nonzero(weight)} of {len(evidence)} points agree at first, and "

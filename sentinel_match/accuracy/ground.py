@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 FEWEST_SINGLES = 100
 """Single windows that tell how far a transform errs; fewer do not."""
+MOST_PLACES = 2000
+"""Places at which the spread of a transform is asked for."""
+DOUBT_OF_ERROR = 0.25
+"""By how much an error that is predicted may be off itself, two standard deviations: seeded fields of every kind."""
 DRAWS = 200
 """Of the bootstrap, and points drawn of each node's error."""
 CLIP_PX = 1.0
@@ -106,6 +110,11 @@ class Ground:
             measured.support * gsd,
         )
 
+    @property
+    def places(self) -> NDArray[np.float64]:
+        """Return (M, 2) some places, evenly spread over what both images show; metres."""
+        return self.at[self.covered][:: max(1, int(self.covered.sum()) // MOST_PLACES)]
+
     def transform(self, beyond: Transform) -> Transform:
         """Make the transform that follows the field: a translation, and a spline through every node.
 
@@ -155,8 +164,14 @@ class Ground:
         """Compute (rows, cols, 2) the displacement that a transform gives each node."""
         return transform.shift(self.at.reshape(-1, 2)).reshape(self.at.shape)
 
-    def variance(self, transform: Transform | None = None) -> NDArray[np.float64]:
+    def variance(
+        self, transform: Transform | None = None, spread: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float64]:
         """Estimate (rows, cols, 2) the mean squared error of a transform around each node, m².
+
+        Args:
+            transform: left metres to right metres; that of the field when not given.
+            spread: (M, 2) its variance at :attr:`places`.
 
         Single windows say it of what they can see; what is too short for them, and what lies between them, the field's
         own variance adds.
@@ -174,18 +189,29 @@ class Ground:
             return np.asarray(np.maximum(around + self.field.unseen, self.field.variance))
         shared = lattice.shared_with_neighbours(self.answers, self._shift(transform))[1]
         around *= np.minimum(SHORTER * shared / np.maximum(overall, 1e-12), 1)
-        return np.asarray(around + self.field.unseen + (lattice.FLOOR * self.gsd) ** 2)
+        own = self._at_nodes(spread) if spread is not None and len(spread) else 0.0
+        # Far from every window a transform is no surer than the nearest of them
+        error = np.maximum(around + own, self.field.between) + self.field.unseen
+        return np.asarray(error + (lattice.FLOOR * self.gsd) ** 2)
 
-    def uncertainty(self, transform: Transform, *, field: bool) -> Uncertainty:
+    def _at_nodes(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Take (M, 2) values at :attr:`places` to (rows, cols, 2), from the nearest."""
+        from scipy.spatial import cKDTree
+
+        _, nearest = cKDTree(self.places).query(self.at.reshape(-1, 2))
+        return np.asarray(values[nearest].reshape(self.at.shape))
+
+    def uncertainty(self, transform: Transform, spread: NDArray[np.float64] | None = None) -> Uncertainty:
         """Say how sure a transform is at each node that both images show, and how much ground it averages.
 
         One of few parameters averages all of it.
 
         Args:
             transform: left metres to right metres.
-            field: whether it is that of :meth:`transform`.
+            spread: (M, 2) its variance at :attr:`places`; of that of :meth:`transform` when not given.
         """
-        variance = self.variance(None if field else transform).mean(-1)
+        field = spread is None
+        variance = self.variance(None if field else transform, spread).mean(-1)
         sigma = np.where(self.shown, np.sqrt(variance), np.nan)
         extent = float(np.ptp(self.at, axis=(0, 1)).max())
         return Uncertainty.of(self.at, sigma, self.support if field else np.full(sigma.shape, extent))
@@ -196,16 +222,16 @@ class Ground:
         side = max(max(self.measured.shape) / BLOCKS, 1)
         return np.asarray((rows // side * BLOCKS + cols // side).astype(int))
 
-    def hold_out(self, transform: Transform, seed: int, *, field: bool) -> HoldOut:
+    def hold_out(self, transform: Transform, seed: int, spread: NDArray[np.float64] | None = None) -> HoldOut:
         """Compute the circular errors of a transform on the measured ground, with their intervals.
 
         Args:
             transform: left metres to right metres.
             seed: of the draws.
-            field: whether it is that of :meth:`transform`.
+            spread: (M, 2) its variance at :attr:`places`; of that of :meth:`transform` when not given.
         """
-        rng = np.random.default_rng(seed)
-        variance = self.variance(None if field else transform)
+        rng, field = np.random.default_rng(seed), spread is None
+        variance = self.variance(None if field else transform, spread)
         spread = np.sqrt(variance[self.covered])
         # Errors are normal where they are many small ones, and those of a sine where one wave is not followed
         angle = rng.uniform(0, 2 * np.pi, (20, *spread.shape))
@@ -222,7 +248,8 @@ class Ground:
                 * np.sqrt(2 / len(np.unique(block[single])))
                 * (self.field.between[self.covered].sum(-1).mean())
             )
-        low, high = np.sqrt(np.maximum(mean + off, 0) / mean).tolist()
+        beyond = np.sqrt(np.maximum(mean + off, 0) / mean) - 1
+        low, high = (1 + np.array([-1, 1]) * np.hypot(beyond, DOUBT_OF_ERROR)).clip(0).tolist()
         bias = (self.answers.whole - self._shift(transform))[single].mean(0)
         return HoldOut(
             points=int(single.sum()),

@@ -157,7 +157,9 @@ def _between(answers: Answers, plane: NDArray[np.float64]) -> NDArray[np.float64
         joined = np.concatenate(products)
         if len(joined) >= FEWEST_PAIRS:
             distances.append(lag)
-            values.append(np.clip(joined.mean(0) - 2 * noise, 0, np.maximum(both, 0)))
+            # Near windows the field is no worse than the plane; far from all of them, the plane is no better than it
+            most = np.maximum(both, 0) if lag <= 2 * WIDTHS[-1] else np.inf
+            values.append(np.clip(joined.mean(0) - 2 * noise, 0, most))
     away = distance_transform_edt(~single)
     steps = np.maximum.accumulate(np.array(values), axis=0)
     if len(steps) > 1:

@@ -56,6 +56,8 @@ class Selection(NamedTuple):
     """(N,) the block that each point was held out with."""
     errors: Mapping[str, float]
     """Root mean square error per axis of each kind that was tried, on ground that it was not fitted to."""
+    spread: NDArray[np.float64]
+    """(M, 2) variance of this kind at each of the places that it is wanted at, by leaving out blocks (jackknife)."""
 
 
 class _Trial(NamedTuple):
@@ -74,8 +76,12 @@ def choose(
     kinds: Sequence[str] = TRIED,
     apart: float = 0.0,
     seed: int = 0,
+    over: Points | None = None,
 ) -> Selection:
     """Choose the simplest model that predicts unseen ground as well as any.
+
+    Blocks that are held out lie among the points. What a kind does beyond them is known from how far its fits without
+    one block or another differ there: that counts as an error too.
 
     Args:
         pairs: N points, the same ground in both frames.
@@ -84,6 +90,7 @@ def choose(
         kinds: that compete, from simple to rich; only one: that one.
         apart: points closer than this share what they saw: parameters are counted against as many squares.
         seed: of the folds.
+        over: (M, 2) places that a model is wanted at; at the points alone when not given.
 
     Raises:
         NoModel: the points do not determine even the simplest kind.
@@ -92,7 +99,7 @@ def choose(
     if len(pairs) > MOST_FITTED:
         own = np.sort(np.random.default_rng(seed).choice(len(pairs), SAMPLE, replace=False))
         sample = robust.PointPairs(left[own], right[own], pairs.sigma[own])
-        chosen = choose(sample, weight[own], azimuth=azimuth, kinds=kinds, apart=apart, seed=seed)
+        chosen = choose(sample, weight[own], azimuth=azimuth, kinds=kinds, apart=apart, seed=seed, over=over)
         unseen = np.full(left.shape, np.nan)
         unseen[own] = chosen.unseen
         return chosen._replace(unseen=unseen, block=_blocks(left, seed)[0])
@@ -106,18 +113,20 @@ def choose(
         raise NoModel(f"{count} {few} for the model {kinds[0]}, which takes {needed}")
     block, fold = _blocks(left, seed)
     scores: dict[str, NDArray[np.float64]] = {}
-    best: dict[str, tuple[_Trial, NDArray[np.float64]]] = {}
+    best: dict[str, tuple[_Trial, NDArray[np.float64], NDArray[np.float64]]] = {}
+    places = np.empty((0, 2)) if over is None else over
     for trial in trials:
-        error = _unseen(trial, left, right, fold)
+        error, spread = _unseen(trial, left, right, fold, places)
         score = _by_block((error**2).sum(1), weight, block)
+        score = score + (float(spread.sum(1).mean()) if len(places) else 0.0)
         if len(score) > 1 and (trial.kind not in scores or score.mean() < scores[trial.kind].mean()):
-            scores[trial.kind], best[trial.kind] = score, (trial, error)
+            scores[trial.kind], best[trial.kind] = score, (trial, error, spread)
     if not scores:  # all in one block: nothing can be held out
-        return Selection(trials[0].fit(all_points), np.full(left.shape, np.nan), block, {})
+        return Selection(trials[0].fit(all_points), np.full(left.shape, np.nan), block, {}, np.zeros_like(places))
     least = min(scores.values(), key=lambda score: float(score.mean()))
     kind = next(k for k in kinds if k in scores and _no_worse(scores[k], least))
     errors = {k: float(np.sqrt(score.mean() / 2)) for k, score in scores.items()}
-    return Selection(best[kind][0].fit(all_points), best[kind][1], block, errors)
+    return Selection(best[kind][0].fit(all_points), best[kind][1], block, errors, best[kind][2])
 
 
 def _no_worse(score: NDArray[np.float64], least: NDArray[np.float64]) -> bool:
@@ -207,18 +216,28 @@ def _shape(kind: str, known: Points, azimuth: float, independent: int) -> Bend |
     return shape if min(n for n in shape.intervals[: 1 if kind == "track" else 2]) >= 1 else None
 
 
-def _unseen(trial: _Trial, left: Points, right: Points, fold: NDArray[np.int_]) -> NDArray[np.float64]:
-    """Compute (N, 2) errors of fits that have not seen the fold of a point; NaN where there is none."""
-    error = np.full(left.shape, np.nan)
+def _unseen(
+    trial: _Trial, left: Points, right: Points, fold: NDArray[np.int_], places: Points
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Compute (N, 2) errors of fits that have not seen the fold of a point, and (M, 2) the spread of fits.
+
+    An error is NaN where there is none. The spread is the variance of the whole fit at other places, as the fits without
+    one fold each tell it (Tukey 1958).
+    """
+    error, moved = np.full(left.shape, np.nan), []
     for k in np.unique(fold):
         members = fold == k
         if members.all():
             break
         try:
-            error[members] = right[members] - trial.fit(~members)(left[members])
+            fitted = trial.fit(~members)
         except (NoModel, np.linalg.LinAlgError):
-            return np.full(left.shape, np.nan)
-    return error
+            return np.full(left.shape, np.nan), np.zeros_like(places)
+        error[members] = right[members] - fitted(left[members])
+        moved.append(fitted(places))
+    if len(moved) < 2:
+        return error, np.zeros_like(places)
+    return error, np.var(moved, axis=0) * (len(moved) - 1)
 
 
 def _by_block(error: NDArray[np.float64], weight: NDArray[np.float64], block: NDArray[np.int_]) -> NDArray[np.float64]:

@@ -51,8 +51,8 @@ FAR = 3.0
 """Pixels from the average beyond which a single answer is another's."""
 STRAINED = 0.012
 """Change of the displacement in pixels per pixel, at the 95th percentile, from which the images are laid over each
-other anew: terrain-like fields of 0.3 px have 0.011 and gain nothing, waves of 192 px have 0.025, and interpolation costs
-a hundredth of a pixel."""
+other anew: terrain-like fields of 0.3 px have 0.011 and gain nothing, waves of 192 px have 0.025, and interpolation
+costs a hundredth of a pixel."""
 
 
 @dataclass(frozen=True, eq=False)
