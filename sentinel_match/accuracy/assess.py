@@ -175,9 +175,9 @@ def assess(
     if known is not None:
         proof, uncertainty = known.hold_out, known.uncertainty
     elif ground is not None:
-        spread = None if model is not chosen.transform else chosen.spread
-        proof = ground.hold_out(model, fitting.seed, spread)
-        uncertainty = ground.uncertainty(model, spread)
+        unsure = None if model is not chosen.transform else chosen.unsure
+        proof = ground.hold_out(model, fitting.seed, unsure)
+        uncertainty = ground.uncertainty(model, unsure)
     else:
         proof = held_out(chosen.unseen[checks], inlier[checks], chosen.block[checks], fitting.seed)
     return Assessment(

@@ -221,8 +221,8 @@ def _unseen(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Compute (N, 2) errors of fits that have not seen the fold of a point, and (M, 2) the spread of fits.
 
-    An error is NaN where there is none. The spread is the variance of the whole fit at other places, as the fits without
-    one fold each tell it (Tukey 1958).
+    An error is NaN where there is none. The spread is the variance of the whole fit at other places, as the fits
+    without one fold each tell it (Tukey 1958).
     """
     error, moved = np.full(left.shape, np.nan), []
     for k in np.unique(fold):
@@ -234,7 +234,8 @@ def _unseen(
         except (NoModel, np.linalg.LinAlgError):
             return np.full(left.shape, np.nan), np.zeros_like(places)
         error[members] = right[members] - fitted(left[members])
-        moved.append(fitted(places))
+        if len(places):
+            moved.append(fitted(places))
     if len(moved) < 2:
         return error, np.zeros_like(places)
     return error, np.var(moved, axis=0) * (len(moved) - 1)

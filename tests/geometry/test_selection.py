@@ -190,3 +190,22 @@ def test_too_few_points_are_counted_in_words(count: int, said: str) -> None:
     left = np.repeat(ground(count), 3, axis=0)
     with pytest.raises(robust.NoModel, match=said):
         chosen(left, moved(left), azimuth=0.2, kinds=("track",), apart=10.0)
+
+
+def test_a_kind_that_only_bends_beyond_its_points_is_not_taken_for_the_ground_there() -> None:
+    rng = np.random.default_rng(0)
+    left = rng.uniform(0, 3000, (150, 2))
+    right = left + (6.0, -3.0) + rng.normal(0, 1.0, left.shape) + 1.5 * np.sin(left / 400)
+    pairs = robust.PointPairs(left, right, np.ones(len(left)))
+    far = np.stack(np.meshgrid(np.linspace(0, 12000, 30), np.linspace(0, 12000, 30)), -1).reshape(-1, 2)
+    here = choose(pairs, np.ones(len(left)), apart=100.0)
+    everywhere = choose(pairs, np.ones(len(left)), apart=100.0, over=far)
+
+    def wrong(chosen: Selection) -> float:
+        return float(np.percentile(np.hypot(*(chosen.transform.shift(far) - (6.0, -3.0)).T), 95))
+
+    assert wrong(everywhere) < 8
+    assert wrong(everywhere) <= wrong(here)
+    assert everywhere.spread.shape == far.shape
+    near = (far < 3000).all(1)
+    assert everywhere.spread[~near].mean() >= everywhere.spread[near].mean()
