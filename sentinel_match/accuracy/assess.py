@@ -175,7 +175,7 @@ def assess(
     if known is not None:
         proof, uncertainty = known.hold_out, known.uncertainty
     elif ground is not None:
-        unsure = None if model is not chosen.transform else chosen.unsure
+        unsure = None if model is not chosen.transform else chosen.spread
         proof = ground.hold_out(model, fitting.seed, unsure)
         uncertainty = ground.uncertainty(model, unsure)
     else:
