@@ -179,6 +179,21 @@ def test_each_point_of_the_lattice_says_how_much_ground_it_averages(ties: TiePoi
     assert np.median(support) > 500
 
 
+def test_the_same_ground_on_two_dates_that_lies_still_is_left_as_it_is(
+    products: dict[str, Scene], ties: TiePoints, tmp_path: Path
+) -> None:
+    still = read_scene(write_product(tmp_path, GROUND, date="2021-06-19", pixels=720))
+    untouched = match_scenes(products["spring"], still, quick())
+    assert "none" == untouched.transform.kind
+    assert "nothing is corrected, for they agree" in untouched.summary.verdict
+    asked = match_scenes(products["spring"], products["autumn"], quick(model="none"))
+    assert np.array_equal(asked.left_xy, asked.transform(asked.left_xy))
+    assert "nothing is corrected, as was asked" in asked.summary.verdict
+    assert asked.summary.hold_out is not None
+    assert asked.summary.hold_out.ce95 > np.hypot(*TRUTH)
+    assert asked.inlier.sum() > 0.9 * ties.inlier.sum()
+
+
 def test_a_resolution_finer_than_the_image_is_refused(products: dict[str, Scene]) -> None:
     with pytest.raises(TooFine, match=r"--resolution 5\.0 .*is finer"):
         match_scenes(products["spring"], products["autumn"], quick(resolution=5.0))

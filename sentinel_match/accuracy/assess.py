@@ -12,7 +12,7 @@ from sentinel_match.accuracy.requirement import LEAST_INLIERS, verdict
 from sentinel_match.errors import NoMatch
 from sentinel_match.geometry import calibration, robust, selection, transform
 from sentinel_match.geometry.chance import ACCEPTED_CHANCE, agreement, by_chance
-from sentinel_match.geometry.kinds import MINIMAL
+from sentinel_match.geometry.kinds import MINIMAL, NONE
 from sentinel_match.geometry.robust import nmad
 from sentinel_match.matchers import WITNESS_DISTANCE_PX
 from sentinel_match.summary import ShiftStatistics, Summary
@@ -106,7 +106,13 @@ class Assessment:
             crs=crs,
             comparison=comparison,
             edits=edits,
-            verdict=verdict(statistics, self.hold_out, comparison.second if comparison else None),
+            verdict=verdict(
+                statistics,
+                self.hold_out,
+                comparison.second if comparison else None,
+                untouched=self.transform.kind == NONE,
+                asked=self.fitting.asked == NONE,
+            ),
         )
 
 
@@ -310,7 +316,7 @@ def _chance(
     fair = np.flatnonzero(evidence.refined if evidence.refined.any() else np.ones(len(evidence), bool))
     fair = fair[robust.decluster(evidence.left[fair], -sigma[fair], evidence.witness[fair])]
     unseen = np.hypot(*chosen.unseen[fair].T)
-    if np.isfinite(unseen).any():
+    if np.isfinite(unseen).any() and chosen.transform.kind != NONE:
         # What is predicted from other blocks has no parameter left to agree with
         unseen = unseen[np.isfinite(unseen)]
         return by_chance(int((unseen <= tolerance).sum()), len(unseen), tolerance / radius)

@@ -15,6 +15,7 @@ import numpy as np
 
 from sentinel_match.geometry import lattice
 from sentinel_match.geometry.grids import pixel_size, to_metres
+from sentinel_match.geometry.kinds import NONE
 from sentinel_match.geometry.selection import BLOCKS
 from sentinel_match.geometry.transform import PlaneTransform, Transform, bend_through
 from sentinel_match.geometry.uncertainty import Uncertainty
@@ -137,11 +138,15 @@ class Ground:
 
     def squared_error(self, transform: Transform | None = None) -> NDArray[np.float64]:
         """Estimate (rows, cols, 2) the squared error at each node of a transform, of the field when not given; m²."""
+        apart = np.zeros(2)
         if transform is None:
             error = lattice.squared_error(self.answers, self.field.one, self.field.other)
         else:
-            error = lattice.squared_error(self.answers, self._shift(transform))
-        return np.clip(error, -((CLIP_PX * self.gsd) ** 2), (CLIP_PX * self.gsd) ** 2)
+            shift = self._shift(transform)
+            if transform.kind == NONE:  # ground that lies further off than a wrong peak is no wrong peak
+                apart = np.median((self.answers.whole - shift)[self.answers.single], axis=0)
+            error = lattice.squared_error(self.answers, shift + apart)
+        return np.clip(error, -((CLIP_PX * self.gsd) ** 2), (CLIP_PX * self.gsd) ** 2) + apart**2
 
     def follows_better(self, transform: Transform) -> bool:
         """Tell whether the field errs less than a transform by more than a standard error over blocks.

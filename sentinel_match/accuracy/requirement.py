@@ -33,8 +33,23 @@ def is_one_image(statistics: ShiftStatistics) -> bool:
     return max(statistics.median_shift_m, statistics.rmse_m) < ONE_IMAGE_PX * statistics.gsd_m
 
 
-def verdict(statistics: ShiftStatistics, hold_out: HoldOut | None, second: SecondEstimate | None) -> str:
-    """Say in one sentence that nobody can misread what the figures of a pair mean for its use."""
+def verdict(
+    statistics: ShiftStatistics,
+    hold_out: HoldOut | None,
+    second: SecondEstimate | None,
+    *,
+    untouched: bool = False,
+    asked: bool = False,
+) -> str:
+    """Say in one sentence that nobody can misread what the figures of a pair mean for its use.
+
+    Args:
+        statistics: of the inliers.
+        hold_out: errors of the transform on unseen ground.
+        second: what another method sees.
+        untouched: whether the transform moves nothing.
+        asked: whether a user wants that.
+    """
     gsd = statistics.gsd_m
     if is_one_image(statistics):
         return "both are the same image: that it agrees with itself proves nothing of two acquisitions"
@@ -57,7 +72,11 @@ def verdict(statistics: ShiftStatistics, hold_out: HoldOut | None, second: Secon
         for word, bounds in (("meets", kept), ("may or may not meet", open_), ("misses", missed))
         if bounds
     ]
-    sentence = f"{before}; corrected, 95 % of unseen check points err less than {ce95}: {', '.join(parts)}"
+    done = "corrected, 95 % of unseen check points err"
+    if untouched:
+        why = "as was asked" if asked else "for they agree within the uncertainty of their points"
+        done = f"nothing is corrected, {why}: 95 % of unseen check points differ"
+    sentence = f"{before}; {done} {'by ' * untouched}less than {ce95}: {', '.join(parts)}"
     if second is not None and second.agrees is False:
         remains = f"{second.after_dx_m:+.2f} m east, {second.after_dy_m:+.2f} m north remain"
         sentence += f"; BUT a second estimator sees {remains}"

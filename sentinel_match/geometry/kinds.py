@@ -7,4 +7,6 @@ MINIMAL = {"translation": 1, "similarity": 2, "affine": 3, "homography": 4}
 BENDS = ("polynomial2", "polynomial3", "track", "field")
 """Kinds beyond a plane transform, from stiff to pliant: surfaces of second and third degree, a curve along the track,
 and a smooth surface."""
-KINDS = (*MINIMAL, *BENDS)
+NONE = "none"
+"""The kind of no transform at all: nothing is fitted, the images stay as they lie."""
+KINDS = (NONE, *MINIMAL, *BENDS)

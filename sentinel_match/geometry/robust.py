@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sentinel_match.geometry.kinds import MINIMAL
+from sentinel_match.geometry.kinds import MINIMAL, NONE
 from sentinel_match.geometry.transform import NoModel, PlaneTransform
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def fit(kind: str, left: Points, right: Points, weight: NDArray[np.float64] | No
     """Fit a model of one kind by weighted least squares.
 
     Args:
-        kind: ``translation``, ``similarity``, ``affine`` or ``homography``.
+        kind: ``none``, ``translation``, ``similarity``, ``affine`` or ``homography``.
         left: (N, 2) points, at least as many as the kind needs.
         right: (N, 2) the same ground in the right frame.
         weight: (N,) inverse variances; all one when absent.
@@ -51,6 +51,8 @@ def fit(kind: str, left: Points, right: Points, weight: NDArray[np.float64] | No
     Raises:
         NoModel: too few points or a degenerate arrangement.
     """
+    if kind == NONE:
+        return PlaneTransform(NONE, np.eye(3), np.zeros(2))
     w = np.ones(len(left)) if weight is None else weight
     if np.count_nonzero(w) < MINIMAL[kind]:
         raise NoModel(_too_few(kind, int(np.count_nonzero(w))))

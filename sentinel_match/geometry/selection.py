@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from sentinel_match.geometry import robust
-from sentinel_match.geometry.kinds import BENDS, MINIMAL
+from sentinel_match.geometry.kinds import BENDS, MINIMAL, NONE
 from sentinel_match.geometry.transform import Bend, NoModel, PlaneTransform, Transform
 from sentinel_match.wording import counted
 
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
     from sentinel_match.geometry.grids import Points
 
-TRIED = ("translation", "similarity", "affine", *BENDS)
-"""Kinds that compete. A homography has no reason in an orthoimage; a user may ask for it."""
+TRIED = (NONE, "translation", "similarity", "affine", *BENDS)
+"""Kinds that compete. A homography has no reason in an orthoimage; a user may ask for it. Images that agree as they are
+shall not be touched: each kind beyond the first must predict unseen ground better by more than a standard error."""
 FOLDS = 5
 MOST_FITTED, SAMPLE = 100_000, 25_000
 """Points that a model is chosen from; of more so many say the same, and splines of a million take minutes."""
@@ -106,11 +107,13 @@ def choose(
     cells = np.unique(np.floor(left[weight > 0] / apart), axis=0) if apart > 0 else left[weight > 0]
     trials = [t for kind in kinds for t in _trials(kind, left, right, weight / pairs.sigma**2, azimuth, len(cells))]
     all_points = np.ones(len(left), bool)
-    if not trials:
-        needed = f"at least {2 * MINIMAL[kinds[0]]}" if kinds[0] in MINIMAL else f"{SUPPORT} for each of its parameters"
+    fitted = [kind for kind in kinds if kind != NONE]
+    if fitted and all(trial.kind == NONE for trial in trials):
+        first = fitted[0]
+        needed = f"at least {2 * MINIMAL[first]}" if first in MINIMAL else f"{SUPPORT} for each of its parameters"
         count = counted(len(cells), "independent point")
         few = f"(those that share pixels count once) {'is' if len(cells) == 1 else 'are'} too few"
-        raise NoModel(f"{count} {few} for the model {kinds[0]}, which takes {needed}")
+        raise NoModel(f"{count} {few} for the model {first}, which takes {needed}")
     block, fold = _blocks(left, seed)
     scores: dict[str, NDArray[np.float64]] = {}
     best: dict[str, tuple[_Trial, NDArray[np.float64], NDArray[np.float64]]] = {}
@@ -122,9 +125,14 @@ def choose(
         if len(score) > 1 and (trial.kind not in scores or score.mean() < scores[trial.kind].mean()):
             scores[trial.kind], best[trial.kind] = score, (trial, error, spread)
     if not scores:  # all in one block: nothing can be held out
-        return Selection(trials[0].fit(all_points), np.full(left.shape, np.nan), block, {}, np.zeros_like(places))
+        simplest = next(trial for trial in trials if not fitted or trial.kind != NONE)
+        return Selection(simplest.fit(all_points), np.full(left.shape, np.nan), block, {}, np.zeros_like(places))
     least = min(scores.values(), key=lambda score: float(score.mean()))
-    kind = next(k for k in kinds if k in scores and _no_worse(scores[k], least))
+    # A shift that all ground shares is seen against a shift alone more surely than against a model of many parameters
+    shifted = scores.get("translation", least)
+    kind = next(
+        k for k in kinds if k in scores and _no_worse(scores[k], least) and (k != NONE or _no_worse(scores[k], shifted))
+    )
     errors = {k: float(np.sqrt(score.mean() / 2)) for k, score in scores.items()}
     return Selection(best[kind][0].fit(all_points), best[kind][1], block, errors, best[kind][2])
 
@@ -167,12 +175,12 @@ def _trials(
     independent: int,
 ) -> list[_Trial]:
     """List the ways to fit a kind, none where the points do not suffice; ``inverse`` are their weights."""
-    if kind in MINIMAL:
+    if kind in {NONE, *MINIMAL}:
 
         def plane(chosen: NDArray[np.bool_]) -> Transform:
             return Transform(robust.fit(kind, left[chosen], right[chosen], inverse[chosen]))
 
-        return [_Trial(kind, plane)] if independent >= 2 * MINIMAL[kind] else []
+        return [_Trial(kind, plane)] if independent >= 2 * MINIMAL.get(kind, 0) else []
     shape = _shape(kind, left[inverse > 0], azimuth, independent)
     if shape is None:
         return []

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import numpy as np
 
-from sentinel_match.geometry.kinds import BENDS, KINDS, MINIMAL
+from sentinel_match.geometry.kinds import BENDS, KINDS, MINIMAL, NONE
 from sentinel_match.schema import Angle, Coordinate, Unfit, Within, member, shown
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class PlaneTransform:
     """A transform of the plane from the left frame to the right one."""
 
     kind: str
-    """A key of ``MINIMAL``."""
+    """``none``, or a key of ``MINIMAL``."""
     matrix: NDArray[np.float64]
     """(3, 3) homogeneous, acting on columns (x, y, 1) of ``left - origin``, giving ``right - origin``."""
     origin: NDArray[np.float64]
@@ -191,10 +191,12 @@ class Transform:
         where = "summary.model"
         kind = member(value, "kind", str, where)
         plane_kind = member(value, "plane", str, where) if "plane" in value else kind
-        if plane_kind not in MINIMAL or kind not in KINDS or (kind in BENDS) != ("bend" in value):
+        if plane_kind not in {NONE, *MINIMAL} or kind not in KINDS or (kind in BENDS) != ("bend" in value):
             raise Unfit(f"{where}.kind is {shown(kind)}, of a plane {shown(plane_kind)}, and is no transform")
         matrix = member(value, "matrix", tuple[_Three, _Three, _Three], where)
         plane = PlaneTransform(plane_kind, np.array(matrix), np.array(member(value, "origin", _Two, where)))
+        if plane_kind == NONE and not np.array_equal(plane.matrix, np.eye(3)):
+            raise Unfit(f"{where}.kind is none, and its matrix moves something")
         if "bend" not in value:
             return Transform(plane)
         return Transform(plane, _bend(kind, value["bend"], f"{where}.bend"))

@@ -22,6 +22,7 @@ from sentinel_match.errors import NoOverlap, NotComparable
 from sentinel_match.formats.fields import DISPLACEMENT, write_displacement
 from sentinel_match.formats.geojson import dumps
 from sentinel_match.geometry.grids import ground_resolution, pixel_size
+from sentinel_match.geometry.kinds import NONE
 from sentinel_match.matching.inputs import PREFERRED_BANDS as PROVEN
 from sentinel_match.raster.flags import Reason
 from sentinel_match.raster.jp2 import Window
@@ -223,7 +224,8 @@ def _tags(plan: StackPlan, name: str) -> dict[str, str]:
     when = scene.sensing_time.isoformat() if scene.sensing_time else ""
     tags |= {"SCENE": scene.id, "DATE": when, "LEVEL": scene.level, "BANDS": ",".join(plan.bands), "SCALE": "1"}
     if name == "right":
-        tags |= {"REGISTERED": "right to left, cubic, once", "NORMALISED": plan.wanted.normalise}
+        how = "not needed" if plan.transform.kind == NONE else "right to left, cubic, once"
+        tags |= {"REGISTERED": how, "NORMALISED": plan.wanted.normalise}
     return tags
 
 

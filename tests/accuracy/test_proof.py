@@ -142,6 +142,13 @@ def test_no_check_points_prove_nothing(statistics: ShiftStatistics) -> None:
     assert "prove a correction" in requirement.verdict(statistics, None, None)
 
 
+def test_images_that_stay_untouched_are_told_in_one_sentence(statistics: ShiftStatistics) -> None:
+    said = requirement.verdict(statistics, held(1.5, 1.4, 1.6), None, untouched=True)
+    assert "nothing is corrected, for they agree within the uncertainty of their points: 95 %" in said
+    assert "corrected, 95" not in said
+    assert "as was asked" in requirement.verdict(statistics, held(1.5, 1.4, 1.6), None, untouched=True, asked=True)
+
+
 def test_a_second_opinion_that_differs_is_in_the_verdict(statistics: ShiftStatistics) -> None:
     second = SecondEstimate(looks=9, answers=9, after_dx_m=0.1, after_dy_m=-3.0, agrees=False)
     said = requirement.verdict(statistics, held(1.5, 1.4, 1.6), second)

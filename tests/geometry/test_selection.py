@@ -52,6 +52,15 @@ def test_where_nothing_is_bent_the_simplest_sufficient_model_is_taken(seed: int)
     assert "similarity" == chosen(left, moved(left, seed=seed + 9)).transform.kind
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_ground_that_agrees_as_it_is_stays_as_it_is_and_the_least_shift_that_is_sure_is_corrected(seed: int) -> None:
+    left = ground(seed=seed)
+    noise = np.random.default_rng(seed + 9).normal(0, NOISE, left.shape)
+    assert "none" == chosen(left, left + noise).transform.kind
+    assert np.array_equal(left, chosen(left, left + noise).transform(left))
+    assert "none" != chosen(left, left + noise + (0.1, 0.1)).transform.kind  # seven standard errors
+
+
 @pytest.mark.parametrize("kind", BENDS)
 def test_a_bend_of_each_kind_is_found_and_predicted_where_no_point_was(kind: str) -> None:
     left, other = ground(), ground(500, seed=7)

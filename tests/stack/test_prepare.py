@@ -315,6 +315,20 @@ def test_the_record_says_what_the_stack_says(tmp_path: Path) -> None:
     assert "out: T33UUU_20210601T100000 and T33UUU_20210611T100000, 1 band on 420 x 4" in repr(stack)
 
 
+def test_images_that_agree_as_they_are_stay_untouched(tmp_path: Path) -> None:
+    hole = (slice(0, 30), slice(0, 50))
+    left, right = scene(tmp_path, "L", 1, grid(150, 150)), scene(tmp_path, "R", 11, grid(150, 150), hole=hole)
+    nothing = Transform(PlaneTransform("none", np.eye(3), np.zeros(2)))
+    prepare(ties_of(left, right, nothing), tmp_path / "out")
+    numbers = opened(tmp_path / "R_B04.tif")[0]
+    values = (numbers.astype(np.float32) + np.float32(-1000)) / np.float32(10_000)
+    written = opened(tmp_path / "out" / "right.tif")[0]
+    assert np.array_equal(values[numbers > 0], written[numbers > 0])
+    assert np.array_equal(numbers == 0, np.isnan(written))
+    with rasterio.open(tmp_path / "out" / "right.tif") as file:
+        assert "not needed" == file.tags()["REGISTERED"]
+
+
 @pytest.fixture(scope="module")
 def stacks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One pair in all layouts; the right image is the earlier one."""
