@@ -40,7 +40,8 @@ def ground(truth: np.ndarray, noise: float = NOISE, seed: int = 0, known: np.nda
         field.between * GSD**2,
         field.width,
     )
-    return Ground(AT, known, np.ones(SHAPE, bool), answers, metres, GSD, (0, 0))
+    full = np.ones(SHAPE, bool)
+    return Ground(AT, known, full, answers, metres, GSD, (0, 0), full, np.full(SHAPE, 320.0))
 
 
 def shift(x: float = 0.0, y: float = 0.0) -> Transform:
