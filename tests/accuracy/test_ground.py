@@ -137,7 +137,7 @@ def assessed(one: Ground) -> Transform:
     return assess(evidence(one), fitting, GSD, ("left", "right")).transform
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_flat_ground_gets_no_field(seed: int) -> None:
     one = ground(np.zeros((*SHAPE, 2)) + (4.0, -2.0), seed=seed)
     assert not one.follows_better(shift(4.0, -2.0))
