@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sentinel_match.schema import member
+from sentinel_match.schema import Count, member
 
 Record = Mapping[str, Any]
 """An object of a JSON file."""
@@ -102,14 +102,57 @@ class ClassCount:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HeightBin:
+    """The shift of the ground between two altitudes, or two slopes."""
+
+    low: float
+    """Metres or degrees."""
+    high: float
+    median_m: float
+    """Median shift, less its plane over the map."""
+    interval_m: tuple[float, float]
+    """Its 95 % interval."""
+    points: Count
+    """Single windows that lie there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeightRelation:
+    """How the shift goes with a user's height model: see :mod:`sentinel_match.accuracy.relief`."""
+
+    of: str
+    """``altitude`` or ``slope``."""
+    part: str
+    """``along`` or ``across`` the parallax of the two views; ``east`` or ``north`` where that is not known."""
+    unit: float
+    """Metres of altitude, or degrees of slope, for which the change is told."""
+    gain_m: float
+    """By how much the shift grows with so much, metres."""
+    gain_sigma_m: float
+    """Its standard error: what heights of other ground give."""
+    related: bool
+    """Whether it grows or falls by more than two standard errors."""
+    bins: tuple[HeightBin, ...]
+    """From the lowest ground, or the flattest."""
+
+    @property
+    def verdict(self) -> str:
+        """Say it in words."""
+        unit = f"{self.unit:g} {'m' if self.of == 'altitude' else 'degrees'}"
+        gain = f"{self.gain_m:+.2f} ± {self.gain_sigma_m:.2f} m per {unit}"
+        place = f"{self.part} the parallax" if self.part in {"along", "across"} else f"to the {self.part}"
+        return f"{gain} {place}" if self.related else f"no relation {place} ({gain})"
+
+
+@dataclass(frozen=True, kw_only=True)
 class TerrainEffect:
     """What errors of heights do to the shift, told by its direction: see :mod:`sentinel_match.accuracy.terrain`.
 
     Where both images look from one side there are no figures but the first: all that may be ``None`` is.
     """
 
-    views_deg: float
-    """Angle between the two directions of view, median."""
+    views_deg: float | None = None
+    """Angle between the two directions of view, median; ``None`` where nothing says from where the images were seen."""
     azimuth_deg: float | None = None
     """Where the right image shows, against the left one, what the height model has too high; degrees clockwise from
     grid north."""
@@ -140,6 +183,17 @@ class TerrainEffect:
     correlation_sigma: float | None = None
     verdict: str
     """What that means, in a sentence."""
+    dem: str | None = None
+    """Name of the user's height model."""
+    relations: tuple[HeightRelation, ...] = ()
+    """With the height model, where the ground is not flat."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what files say, without what is not known."""
+        members = {name: value for name, value in plain(self).items() if value not in (None, [])}
+        if self.relations:
+            members["relations"] = [{**plain(one), "bins": [plain(b) for b in one.bins]} for one in self.relations]
+        return members
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +215,7 @@ class Comparison:
     classes: Mapping[str, ClassCount] | None = None
     """Tie points by land cover, ``vegetation`` or ``vegetation > snow``; ``None`` where nothing says what it is."""
     terrain: TerrainEffect | None = None
-    """``None`` where nothing says from where the images were seen, or how the shift varies."""
+    """``None`` where nothing says how the shift varies, or from where the images were seen and what its heights are."""
 
 
 def compared(comparison: Comparison, band: str, crs: str) -> dict[str, Any]:
@@ -190,7 +244,7 @@ def compared(comparison: Comparison, band: str, crs: str) -> dict[str, Any]:
             "counts": {name: plain(count) for name, count in comparison.classes.items()},
         }
     if comparison.terrain is not None:
-        members["terrain"] = {name: value for name, value in plain(comparison.terrain).items() if value is not None}
+        members["terrain"] = comparison.terrain.to_dict()
     return members
 
 

@@ -13,6 +13,7 @@
     │   ├── NoGeoreference         an image without a position where one is needed
     │   ├── BadMask                a user's mask that cannot be used
     │   ├── BadClasses             a user's class map, or the table of its codes, that cannot be used
+    │   ├── BadHeights             a user's height model that cannot be used
     │   ├── BadList                a list of pairs that cannot be used
     │   ├── BadPoints              tie points that cannot be used, or are those of other scenes
     │   └── NotARun                a folder that no run has filled
@@ -131,7 +132,6 @@ class BandNotChosen(_TwoScenes, InputError):
     """Two images share several bands, and nothing says which is to be compared."""
 
     shared: str
-
     sentence = "{left} and {right} share several bands ({shared}): name the one to compare by --band (band= in Python)."
 
 
@@ -141,7 +141,6 @@ class DamagedImage(InputError):
 
     path: str
     reason: str
-
     sentence = "{path} is damaged: {reason}. Download it again."
 
 
@@ -176,7 +175,6 @@ class TooFine(InputError):
     """Metres."""
     wanted: float
     """Metres."""
-
     sentence = (
         "{band} of {product} has pixels of {native} m, and --resolution {wanted} (resolution= in Python) is finer: "
         "upsampled pixels would draw every shift towards whole ones."
@@ -189,7 +187,6 @@ class TooLarge(_OneFile, InputError):
 
     rows: int
     cols: int
-
     sentence = (
         "{path} has {rows} x {cols} pixels, which do not fit into the memory of this machine ({reason}): cut out a "
         "part by `gdal_translate -srcwin`, or choose a coarser --resolution (resolution= in Python)."
@@ -206,6 +203,12 @@ class BadClasses(_OneFile, InputError):
     """A user's class map, or the table of its codes, that cannot be used."""
 
     sentence = "The class map {path} cannot be used: {reason}."
+
+
+class BadHeights(_OneFile, InputError):
+    """A user's height model that cannot be used."""
+
+    sentence = "The height model {path} cannot be used: {reason}."
 
 
 class BadList(_OneFile, InputError):

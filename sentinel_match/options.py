@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from sentinel_match import schema
@@ -11,6 +12,7 @@ from sentinel_match.matchers.phase import Phase
 from sentinel_match.matching import subpixel
 from sentinel_match.matching.correspondences import Method, named_matcher
 from sentinel_match.matching.inputs import InputOptions
+from sentinel_match.raster.heights import content_of
 from sentinel_match.raster.masks import Masking
 from sentinel_match.raster.transitions import Semantics
 
@@ -39,6 +41,7 @@ _OPTION_KINDS = {
     "refinement": schema.instance(subpixel.Refinement),
     "seed": schema.ANY_WHOLE,
     "nodata": schema.ANY_NUMBER.or_none(),
+    "dem": schema.A_PATH.or_none(),
 }
 
 
@@ -78,6 +81,8 @@ class Options:
     """Of the robust fit."""
     nodata: float | None = None
     """Number in both images that is no data, besides what their files declare."""
+    dem: Path | None = None
+    """Height model in metres, in any CRS: the shift is related to its altitude and slope. It changes no tie point."""
 
     def __post_init__(self) -> None:
         """Fail now at what cannot be used, and make the matcher that is named.
@@ -87,6 +92,8 @@ class Options:
             UnknownMatcher, WeightsMissing, WeightsDamaged: see :func:`sentinel_match.matchers.create`.
         """
         schema.check_fields(self, _OPTION_KINDS)
+        if self.dem is not None:
+            object.__setattr__(self, "dem", Path(self.dem))
         if isinstance(self.matcher, str):
             object.__setattr__(self, "matcher", named_matcher(self.matcher, self.refinement.device))
         elif self.matcher is not None and not callable(getattr(self.matcher, "describe", None)):
@@ -114,7 +121,11 @@ class Options:
 
     @property
     def recipe(self) -> Mapping[str, object]:
-        """List what a result depends on besides the inputs, JSON-able."""
+        """List what a result depends on besides the inputs, JSON-able.
+
+        Raises:
+            BadMask, BadHeights: a file of the user's is not there.
+        """
         return {
             "version": OPTIONS_VERSION,
             "band": self.band,
@@ -125,4 +136,5 @@ class Options:
             "semantics": self.semantics.recipe,
             "refinement": {k: v for k, v in vars(self.refinement).items() if k != "device"},
             **({} if self.nodata is None else {"nodata": self.nodata}),
+            **({} if self.dem is None else {"dem": content_of(self.dem)}),
         }

@@ -20,7 +20,7 @@ from sentinel_match.accuracy.assess import assess
 from sentinel_match.accuracy.coverage import cover
 from sentinel_match.accuracy.ecc import second_estimate
 from sentinel_match.accuracy.evidence import Evidence
-from sentinel_match.accuracy.terrain import Parallax, terrain_effect
+from sentinel_match.accuracy.relief import terrain_of
 from sentinel_match.cache import Cache
 from sentinel_match.comparison import Comparison, ImageUse, MatcherReport
 from sentinel_match.errors import NoGeoreference, NoMatch, NoOverlap, NothingClear
@@ -32,7 +32,6 @@ from sentinel_match.matching.cascade import correspond
 from sentinel_match.matching.displacement import displacement
 from sentinel_match.matching.inputs import common_band, hidden_shares, load_pair
 from sentinel_match.options import Options
-from sentinel_match.products.angles import read_view_angles
 from sentinel_match.products.catalogue import as_scene
 from sentinel_match.raster import landcover
 from sentinel_match.raster.bands import band_names, source_of
@@ -48,7 +47,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from sentinel_match.comparison import TerrainEffect
     from sentinel_match.matching.correspondences import Correspondences
     from sentinel_match.matching.displacement import Displacement
     from sentinel_match.matching.inputs import PairSide, Progress
@@ -128,7 +126,7 @@ def match_scenes(
         radius = options.refinement.radius * gsd
         assessment = assess(evidence, Fitting(kind, options.model, radius, _azimuth(left), options.seed), gsd, ids)
         second = second_estimate(a.raster, b.raster, assessment.transform)
-        terrain = _terrain(evidence, (left, right), band, crs_name(crs), options.seed)
+        terrain = terrain_of(evidence.ground, (left, right), (band, crs_name(crs)), options.dem, options.seed)
     ok, inlier = points.measurements.ok, assessment.inlier
     method, inlier_px = points.method[ok], to_pixels(a.raster.geobox, evidence.left)[inlier]
     codes = [side.classes_at(p)[ok] for side, p in ((a, points.measurements.left), (b, points.measurements.right))]
@@ -231,14 +229,6 @@ def _refined(
     measurements, method = with_matches(measurements, method, matches, place)
     progress("refine", len(places), len(places))
     return _Points(measurements, method, len(places), field)
-
-
-def _terrain(evidence: Evidence, scenes: tuple[Scene, Scene], band: str, crs: str, seed: int) -> TerrainEffect | None:
-    """Tell what errors of heights do; ``None`` where nobody says from where the images were seen."""
-    views = [read_view_angles(scene, band_names(band)[0]) for scene in scenes]
-    if evidence.ground is None or views[0] is None or views[1] is None:
-        return None
-    return terrain_effect(evidence.ground, Parallax.of(evidence.ground.at, views[0], views[1], crs), seed)
 
 
 def _azimuth(scene: Scene) -> float:

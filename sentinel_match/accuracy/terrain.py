@@ -15,7 +15,7 @@ the ground across its track, which is the direction of parallax of orbits beside
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -114,7 +114,7 @@ def terrain_effect(ground: Ground, parallax: Parallax, seed: int = 0) -> Terrain
     east, north = np.median(vector[known], axis=0)
     limit, share, correlation = figures.limit / per_metre, figures.share, figures.correlation
     rms, detected = figures.along / per_metre, figures.detected
-    rounded: dict[str, float | None] = {
+    rounded: dict[str, Any] = {
         "shift_per_metre": round(per_metre, 4),
         "azimuth_deg": round(float(np.degrees(np.arctan2(east, north)) % 360), 1),
         "median_m": round(float(np.median(height)), 2),
@@ -141,10 +141,8 @@ def _verdict(views: float, rms: float, limit: float, share: tuple[float, float],
     if detected:
         varies = f"{share[0]:.0%} ± {share[1]:.0%} of what the shift varies"
         return f"the height model errs by {rms:.1f} m (root mean square): {varies} lies along {seen}"
-    bound = "" if np.isnan(limit) else f": errors of heights scatter by less than {limit:.1f} m"
-    if np.isnan(share[0]):
-        return f"no error of heights shows along {seen}{bound}"
-    return f"no error of heights shows: the shift varies along {seen} as across it{bound.replace(':', ',')}"
+    bound = "" if np.isnan(limit) else f": if any, they scatter by less than {limit:.1f} m"
+    return f"no errors of heights show along {seen}{bound}"
 
 
 class _Energies(NamedTuple):
@@ -160,7 +158,7 @@ class _Energies(NamedTuple):
     limit: float
     """Root mean square along the parallax that is still possible at 95 %."""
     detected: bool
-    """Whether more lies along than across, by two standard errors."""
+    """Whether more lies along than across, and windows that share no pixel share it, both by two standard errors."""
 
     @staticmethod
     def of(
@@ -184,6 +182,7 @@ class _Energies(NamedTuple):
             return _Energies(np.nan, np.nan, (np.nan, np.nan), (np.nan, np.nan), np.nan, detected=False)
         plane = lattice.plane_of(answers.whole, answers.weight * single)
         one, other = (answers.one - plane)[single], (answers.other - plane)[single]
+        one_sided = [((half - plane) * directions[0]).sum(-1) for half in (answers.one, answers.other)]
         columns = []
         for direction in (field[single] for field in directions):
             a, b = (one * direction).sum(1), (other * direction).sum(1)
@@ -207,6 +206,7 @@ class _Energies(NamedTuple):
         spread = draws.std(0)
         excess = float(found[0] - found[1])
         varies = found[:2].sum() > 2 * (draws[:, 0] + draws[:, 1]).std()
+        company, doubt = _company(one_sided[0], one_sided[1], single, block, seed)
         along_m, across_m = np.sqrt(np.maximum(found[:2], 0)).tolist()
         return _Energies(
             along_m,
@@ -214,5 +214,37 @@ class _Energies(NamedTuple):
             (float(found[2]), float(spread[2])) if varies else (np.nan, np.nan),
             (float(found[3]), float(spread[3])),
             float(np.sqrt(max(found[4], 0) + 2 * spread[4])),
-            bool(varies and excess > 2 * (draws[:, 0] - draws[:, 1]).std()),
+            bool(varies and excess > 2 * (draws[:, 0] - draws[:, 1]).std() and company > 2 * doubt),
         )
+
+
+def _company(
+    one: NDArray[np.float64],
+    other: NDArray[np.float64],
+    single: NDArray[np.bool_],
+    block: NDArray[np.int_],
+    seed: int,
+) -> tuple[float, float]:
+    """Estimate the covariance between the nearest windows that share no pixel, and its standard error.
+
+    What the texture of a window does to both halves of its spectrum is not its neighbour's: it made two of three
+    pairs of flat ground within a season show .7 m of heights.
+
+    Args:
+        one: (rows, cols) displacement in one direction by one half of the spectrum.
+        other: by the other half.
+        single: (rows, cols) where there are single windows.
+        block: (rows, cols) see :meth:`Ground.blocks`.
+        seed: of the draws.
+    """
+    products, members, lag = [], [], lattice.APART[0]
+    for here, there in ((np.s_[:, :-lag], np.s_[:, lag:]), (np.s_[:-lag], np.s_[lag:])):
+        pair = single[here] & single[there]
+        products.append(((one[here] * other[there] + other[here] * one[there]) / 2)[pair])
+        members.append(block[here][pair])
+    number, member = np.unique(np.concatenate(members), return_inverse=True)
+    if len(number) < FEWEST_TERRAIN_BLOCKS:
+        return 0.0, np.inf
+    total, count = np.bincount(member, np.concatenate(products)), np.bincount(member)
+    pick = np.random.default_rng(seed).integers(0, len(number), (TERRAIN_DRAWS, len(number)))
+    return float(total.sum() / count.sum()), float((total[pick].sum(1) / count[pick].sum(1)).std())

@@ -170,6 +170,7 @@ match_options = together(
         is_flag=True,
         help="Let classes not guide the matching, nor your own map mask it (a product's masks stay).",
     ),
+    click.option("--dem", type=NamedPath(path_type=Path), help="Height model: relate the shift to altitude and slope."),
     click.option("--cells", default=8, show_default=True, type=click.IntRange(1), help="Cells given to the matcher."),
     click.option(
         "--candidates", default=20_000, show_default=True, type=click.IntRange(1), help="Grid points measured a pair."
@@ -272,7 +273,7 @@ def make_options(values: dict[str, Any]) -> Options:
         semantics = Semantics(reweight=wanted, gate=wanted, maps=tuple(maps), table=table)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    names = ("band", "resolution", "reach", "model", "cells", "candidates", "seed", "nodata")
+    names = ("band", "resolution", "reach", "model", "cells", "candidates", "seed", "nodata", "dem")
     return Options(
         matcher=matcher,
         guided=not values.pop("no_prior"),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sentinel_match.accuracy.series_report import SeriesReport
-    from sentinel_match.comparison import Comparison, SecondEstimate
+    from sentinel_match.comparison import Comparison, SecondEstimate, TerrainEffect
     from sentinel_match.run_folder import Outcome
     from sentinel_match.summary import HoldOut, Summary
 
@@ -39,8 +39,20 @@ def print_summary(left: str, right: str, summary: Summary) -> None:
         rows[1:1] = [["found by", f"{compared.matcher.name}: {compared.matcher.verdict}"]]
         rows[-1:-1] = [["second estimator", _second(compared.second)], ["coverage", _covered(s.km_cells, compared)]]
         if compared.terrain:
-            rows[-1:-1] = [["terrain", compared.terrain.verdict]]
+            rows[-1:-1] = [["terrain", compared.terrain.verdict], *_relief(compared.terrain)]
     print_table(f"{left} (left) and {right} (right)", ["", ""], rows)
+
+
+def _relief(terrain: TerrainEffect) -> list[list[str]]:
+    """Write what the shift has to do with the heights of the user's model."""
+    if terrain.dem is None:
+        return []
+    if not terrain.relations:
+        return [["relief", f"{terrain.dem} says nothing: the ground is flat there, or it covers too little"]]
+    return [
+        [of, "; ".join(one.verdict for one in terrain.relations if one.of == of)]
+        for of in dict.fromkeys(one.of for one in terrain.relations)
+    ]
 
 
 def _tried(summary: Summary) -> str:

@@ -129,6 +129,8 @@ def _row(
     from markupsafe import Markup
 
     summary = outcome.summary
+    compared = summary.comparison if summary else None
+    related = compared.terrain.relations if compared and compared.terrain else ()
     look = read_quicklook(out / outcome.id) if summary else None
     figures: dict[str, Any] = {}
     if look:
@@ -141,6 +143,7 @@ def _row(
     return {
         **vars(outcome),
         "anchor": f"pair-{number}",
+        "relief": Markup(svg.relations(related)) if related else "",  # noqa: S704
         "dates": [_day(scenes.get(scene, {}).get("sensing_time") or scene) for scene in (outcome.left, outcome.right)],
         "facts": facts,
         "grade": grade(summary) if summary else ("bad", "failed"),

@@ -15,10 +15,12 @@ from sentinel_match.accuracy.requirement import POINT_BOUND
 from sentinel_match.geometry.grids import pixel_size, transformed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
+
+    from sentinel_match.comparison import HeightRelation
 
 MAP_CELLS = 24
 """Cells along the longer side of a map."""
@@ -246,6 +248,34 @@ def bars(figure: ResidualHistogram) -> str:
             label = f"{share * reach:+.3g} px" if share else "0"
             parts.append(f'<text class="tick" x="{x:.0f}" y="{base + 16:.0f}" text-anchor="{anchor}">{label}</text>')
     return _svg(2 * (height + gap), "".join(parts), "Residuals of the believed points")
+
+
+def relations(figures: Sequence[HeightRelation]) -> str:
+    """Draw medians of the shift, with their 95 % intervals, against altitude and slope: a panel each."""
+    height, gap, parts = 120.0, 60.0, []
+    reach = max((abs(v) for f in figures for b in f.bins for v in b.interval_m), default=0.0) or 1e-3
+    kinds = list(dict.fromkeys(figure.of for figure in figures))
+    for k, of in enumerate(kinds):
+        base = 18 + height / 2 + k * (height + gap)
+        own = [figure for figure in figures if figure.of == of]
+        low, high = min(b.low for f in own for b in f.bins), max(b.high for f in own for b in f.bins)
+        words = ", ".join(f"{figure.part} {'●' if n == 0 else '○'}" for n, figure in enumerate(own))
+        unit = "m" if of == "altitude" else "°"
+        parts.append(f'<text x="0" y="{base - height / 2 - 4:.0f}">{of}: {words}; ±{reach:.2f} m</text>')
+        parts.append(f'<line class="axis" x1="0" y1="{base}" x2="{DRAWING_WIDTH}" y2="{base}"/>')
+        for n, figure in enumerate(own):
+            for one in figure.bins:
+                x = ((one.low + one.high) / 2 - low) / max(high - low, 1e-9) * DRAWING_WIDTH + 4 * (2 * n - 1)
+                top, middle, bottom = (
+                    base - v / reach * height / 2 for v in (one.interval_m[1], one.median_m, one.interval_m[0])
+                )
+                parts.append(f'<path class="arrow" d="M{x:.1f} {top:.1f}V{bottom:.1f}"/>')
+                kind = "hit" if n == 0 else "arrow"
+                parts.append(f'<circle class="{kind}" cx="{x:.1f}" cy="{middle:.1f}" r="3.5"/>')
+        for x, value, anchor in ((0, low, "start"), (DRAWING_WIDTH, high, "end")):
+            place = f'x="{x}" y="{base + height / 2 + 16:.0f}" text-anchor="{anchor}"'
+            parts.append(f'<text class="tick" {place}>{value:.4g} {unit}</text>')
+    return _svg(len(kinds) * (height + gap), "".join(parts), "Shift against altitude and slope")
 
 
 def _known_or_none(medians: NDArray[np.float64]) -> list[list[float | None]]:

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 import pytest
+import rasterio
+from click.testing import CliRunner
+from odc.geo.geobox import GeoBox
+from rasterio.enums import Resampling
+from rasterio.warp import calculate_default_transform, reproject
 from scipy.ndimage import gaussian_filter
 
 from sentinel_match import Options, TiePoints, read_ties, run
 from sentinel_match.accuracy.ground import Ground
+from sentinel_match.accuracy.relief import height_relations
 from sentinel_match.accuracy.terrain import Parallax, split, terrain_effect
+from sentinel_match.cli import main
 from sentinel_match.cli.terminal import print_summary
+from sentinel_match.errors import BadHeights
 from sentinel_match.geometry import lattice
 from sentinel_match.products.angles import ViewAngles
+from sentinel_match.raster.heights import Heights, read_heights
 from sentinel_match.run_folder import TIES
 from sentinel_match.testing import InventedProduct, Landscape
 from sentinel_match.testing.terrain import Terrain
@@ -108,7 +118,7 @@ def test_what_moves_in_every_direction_is_no_terrain() -> None:
     assert effect.share is not None
     assert effect.share_sigma is not None
     assert abs(effect.share - 0.5) < 3 * effect.share_sigma
-    assert "no error of heights shows" in effect.verdict
+    assert "no errors of heights show" in effect.verdict
     across = told(ground(2 * smooth(1)[..., None] * [0.2, 0.9]), EAST, WEST)
     assert across.detected is False
     assert across.share is not None
@@ -217,3 +227,102 @@ def test_the_page_the_terminal_and_the_files_say_it(
     assert verdict[1:] in (folder / "out" / "report.html").read_text(encoding="utf-8")
     record = json.loads(next((folder / "out").rglob(TIES)).read_text(encoding="utf-8"))
     assert verdict in json.dumps(record, ensure_ascii=False)
+
+
+def relations(place: Ground, altitude: NDArray[np.float64], parts: dict[str, tuple[float, float]]) -> dict[str, Any]:
+    directions = {name: np.broadcast_to(unit, place.at.shape) for name, unit in parts.items()}
+    slope = np.degrees(np.arctan(np.hypot(*np.gradient(altitude, STEP))))
+    found = height_relations(place, directions, Heights(altitude, slope))
+    return {f"{one.of} {one.part}": one for one in found}
+
+
+def test_a_shift_that_grows_with_altitude_is_told() -> None:
+    altitude = 500 + 100 * smooth(4)
+    lean = np.stack(np.meshgrid(np.linspace(0, 2, 60), np.linspace(0, 1, 60)), -1)  # a plane over the map besides
+    found = relations(ground(0.01 * altitude[..., None] * [1, 0] + lean), altitude, {"east": (1, 0), "north": (0, 1)})
+    assert ["altitude east", "altitude north", "slope east", "slope north"] == list(found)
+    along = found["altitude east"]
+    assert along.related
+    assert along.gain_m == pytest.approx(1, abs=3 * along.gain_sigma_m + 0.01)
+    assert along.verdict.endswith("m per 100 m to the east")
+    medians = [one.median_m for one in along.bins]
+    assert 8 == len(medians)
+    assert sorted(medians) == medians
+    assert all(one.interval_m[0] < one.median_m < one.interval_m[1] for one in along.bins)
+    assert not found["altitude north"].related
+    assert found["altitude north"].verdict.startswith("no relation to the north")
+
+
+@pytest.mark.parametrize("width", [1.5, 4])
+def test_smooth_fields_agree_by_chance_and_are_seldom_called_related(width: float) -> None:
+    related = []
+    for k in range(20):
+        place = ground(smooth(k, width)[..., None] * [1, 0], 0.05)
+        related += [relations(place, 100 * smooth(50 + k, width), {"east": (1, 0)})["altitude east"].related]
+    assert sum(related) <= 4
+
+
+def test_flat_ground_has_no_relation() -> None:
+    assert {} == relations(ground(np.zeros((*SHAPE, 2))), 100 + smooth(1), {"east": (1, 0)})
+
+
+def test_heights_of_any_crs_are_laid_on_the_nodes(tmp_path: Path) -> None:
+    terrain, place = Terrain(2), ground(np.zeros((*SHAPE, 2)))
+    box = GeoBox.from_bbox((399_000, 5_794_000, 406_000, 5_801_000), crs=CRS, resolution=20)
+    model = terrain.write(tmp_path / "dem.tif", box)
+    turned = tmp_path / "degrees.tif"
+    with rasterio.open(model) as source:
+        transform, width, height = calculate_default_transform(source.crs, "EPSG:4326", 350, 350, *source.bounds)
+        shape = {"width": width, "height": height, "count": 1, "dtype": "float32", "nodata": -9999}
+        with rasterio.open(turned, "w", "GTiff", crs="EPSG:4326", transform=transform, **shape) as target:
+            reproject(rasterio.band(source, 1), rasterio.band(target, 1), resampling=Resampling.bilinear)
+    truth = terrain.height(place.at[0, :, 0], place.at[:, 0, 1])
+    for path in (model, turned):
+        heights = read_heights(path, place.at, CRS)
+        assert heights.altitude == pytest.approx(truth, abs=25)
+        assert np.abs(heights.altitude - truth).mean() < 4
+        assert 2 < np.median(heights.slope) < 30
+
+
+NO_MODELS: dict[str, Callable[[Path], object]] = {
+    "absent": lambda path: None,
+    "no raster": lambda path: path.write_text("heights"),
+    "a program": lambda path: path.write_text("<VRTDataset><x/></VRTDataset>"),
+    "nowhere": lambda path: cv2.imwrite(str(path), np.zeros((9, 9), np.uint8)),
+}
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.parametrize("how", NO_MODELS)
+def test_what_is_no_height_model_is_told(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "dem.tif"
+    NO_MODELS[how](path)
+    with pytest.raises(BadHeights, match=r"height model .*dem\.tif cannot be used"):
+        read_heights(path, ground(np.zeros((*SHAPE, 2))).at, CRS)
+
+
+def test_a_height_model_goes_from_the_command_line_to_the_page(tmp_path: Path) -> None:
+    terrain = Terrain(3, error_m=2.0, error_per_height=0.02)
+    left, _ = products(tmp_path / "archive", terrain)
+    bounds = left.grids["T33UUU"].boundingbox
+    model = terrain.write(tmp_path / "my <dem>.tif", GeoBox.from_bbox(tuple(bounds), crs=CRS, resolution=30))
+    out = tmp_path / "out"
+    result = CliRunner().invoke(
+        main, ["run", str(tmp_path / "archive"), "-o", str(out), "--matcher", "phase", "--dem", str(model)]
+    )
+    assert 0 == result.exit_code, result.output
+    ties = read_ties(next(out.rglob(TIES)))
+    assert ties.summary.comparison is not None
+    effect = ties.summary.comparison.terrain
+    assert effect is not None
+    assert model.name == effect.dem
+    altitude = next(one for one in effect.relations if (one.of, one.part) == ("altitude", "along"))
+    assert altitude.related
+    assert altitude.gain_m == pytest.approx(100 * 0.02 * 0.371, abs=0.25)
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "my &lt;dem&gt;.tif" in page
+    assert 'aria-label="Shift against altitude and slope"' in page
+    again = CliRunner().invoke(
+        main, ["run", str(tmp_path / "archive"), "-o", str(out), "--matcher", "phase", "--dem", str(model)]
+    )
+    assert "kept" in again.output
