@@ -162,7 +162,10 @@ def assess(
         score[refined & ~evidence.placed] = 0
     score[evidence.kept] = 1.0
     inlier = score >= calibration.LEAST_SCORE
-    chance = _chance(evidence, sigma, chosen, plane, tolerance, fitting.radius_m)
+    unseen = chosen.unseen if model is chosen.transform else np.where(evidence.placed[:, None], own, np.inf)
+    if model.kind == NONE:  # which has no parameter that blocks could be left out of
+        unseen = np.full_like(unseen, np.nan)
+    chance = _chance(evidence, sigma, unseen, plane, tolerance, fitting.radius_m)
     if doubt := _doubt(inlier, chance, least):
         agreeing = f"{inlier.sum()} of {len(left)} measured points agree on the model {model.kind}"
         raise NoMatch(*ids, f"{agreeing}{doubt}")
@@ -306,19 +309,19 @@ def _doubt(inlier: NDArray[np.bool_], chance: float, least: int) -> str:
 def _chance(
     evidence: Evidence,
     sigma: NDArray[np.float64],
-    chosen: selection.Selection,
+    errors: NDArray[np.float64],
     plane: transform.PlaneTransform,
     tolerance: float,
     radius: float,
 ) -> float:
-    """Estimate how likely unrelated points would agree as well."""
+    """Estimate how likely unrelated points would agree as well, from their (N, 2) errors on ground not fitted to."""
     # Matches that were kept for their agreement are no evidence for it
     fair = np.flatnonzero(evidence.refined if evidence.refined.any() else np.ones(len(evidence), bool))
     fair = fair[robust.decluster(evidence.left[fair], -sigma[fair], evidence.witness[fair])]
-    unseen = np.hypot(*chosen.unseen[fair].T)
-    if np.isfinite(unseen).any() and chosen.transform.kind != NONE:
-        # What is predicted from other blocks has no parameter left to agree with
-        unseen = unseen[np.isfinite(unseen)]
+    unseen = np.hypot(*errors[fair].T)
+    if np.isfinite(unseen).any():
+        # What is predicted from other blocks has no parameter left to agree with; what has no company agrees with none
+        unseen = unseen[~np.isnan(unseen)]
         return by_chance(int((unseen <= tolerance).sum()), len(unseen), tolerance / radius)
     return agreement(evidence.left[fair], evidence.right[fair], plane, tolerance, radius)[1]
 

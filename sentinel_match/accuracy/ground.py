@@ -38,7 +38,7 @@ DRAWS = 200
 """Of the bootstrap, and points drawn of each node's error."""
 CLIP_PX = 1.0
 """Pixels beyond which a squared error is that of a wrong peak: it counts as so much."""
-SHAREABLE = 0.75
+SHAREABLE = 0.4
 """Of the noise that halves show, what they may share besides: 0.4 of it without any displacement, within a season as
 between two."""
 SHORTER = 1.3
@@ -242,6 +242,8 @@ class Ground:
         angle = rng.uniform(0, 2 * np.pi, (20, *spread.shape))
         shapes = (rng.normal(size=(20, *spread.shape)), np.sqrt(2) * np.cos(angle))
         drawn = [np.hypot(*np.moveaxis(shape * spread, -1, 0)) for shape in shapes]
+        # and along one direction where one displacement is
+        drawn.append(np.abs(rng.normal(size=(20, len(spread)))) * np.hypot(*spread.T))
         ce = {percent: max(float(np.percentile(each, percent)) for each in drawn) for percent in (90, 95)}
         single, block = self.answers.single, self.blocks()
         error = self.squared_error(None if field else transform).sum(-1)

@@ -41,7 +41,7 @@ surroundings have it, is no cloud."""
 FWHM = 2.355
 """Full width at half maximum of a Gaussian over its standard deviation. That of a window's taper is half its side."""
 AGREES = (0.5, 1.0)
-"""Bounds of the pixels from the plane of all answers within which one speaks for peaks of its kind; between them five
+"""Bounds of the pixels from what the surroundings say within which one speaks for peaks of its kind; between them five
 times what the most distinct quarter scatters."""
 LEAST_SURE = 0.95
 """Share of right ones among averages of such a peak from which one is looked at."""
@@ -137,18 +137,20 @@ def displacement(
     use = np.flatnonzero(measurements.ok & measurements.refined)
     if len(use) < 2:
         return None
-    sure = _sure(measurements, use, options)
-    use, sure = use[sure >= LEAST_SURE], sure[sure >= LEAST_SURE]
-    if len(use) < 2:
-        return None
     node = np.round(measurements.left[use] / NODE_SPACING).astype(int)
     low, high = node.min(0), node.max(0)
     shape = (int(high[1] - low[1] + 1), int(high[0] - low[0] + 1))
-    averaged, measured = np.zeros((*shape, 2)), np.zeros(shape, bool)
+    averaged, measured, weight = np.zeros((*shape, 2)), np.zeros(shape, bool), np.zeros(shape)
     col, row = (node - low).T
     averaged[row, col], measured[row, col] = (measurements.right - measurements.left)[use], True
-    share = np.zeros(shape)
-    share[row, col] = AVERAGED_SHARE * sure**4
+    weight[row, col] = measurements.distinct[use] ** 4
+    reach = float(options.radius * np.sqrt(2))
+    sure = np.zeros(shape)
+    sure[row, col] = _reliability(_off(averaged, weight)[row, col], measurements.distinct[use], reach)
+    measured &= sure >= LEAST_SURE
+    if not measured.any():
+        return None
+    share = np.where(measured, AVERAGED_SHARE * sure**4, 0)
     base = lattice.filled(averaged, measured)
     covered, kind = measured.copy(), np.full(shape, "intensity", "U16")
     kind[row, col] = [name.split()[0] for name in measurements.feature[use]]
@@ -162,7 +164,7 @@ def displacement(
         images = _Pair(one, other, options)
     rows, cols = np.nonzero(covered)
     grid = _Lattice(np.column_stack([cols, rows]) + low, rows, cols, low, measured, base, share, kind)
-    singles, reach = _singles(images, grid, None), float(options.radius * np.sqrt(2))
+    singles = _singles(images, grid, None)
     answers, distinct = _answers(grid, singles, reach)
     field = lattice.estimate(answers, NODE_SPACING)
     if np.percentile(lattice.strain(field.whole, NODE_SPACING)[answers.weight > 0], 95) > STRAINED:
@@ -189,27 +191,24 @@ def _seen(
     return known
 
 
-def _sure(measurements: Measurements, use: NDArray[np.intp], options: Refinement) -> NDArray[np.float64]:
-    """Estimate (N,) the share of right ones among averages of the same peak: what hides ground agrees with itself."""
-    shift = (measurements.right - measurements.left)[use]
-    design = np.column_stack([np.ones(len(use)), measurements.left[use] - measurements.left[use].mean(0)])
-    weight = measurements.distinct[use] ** 4 + 1e-6
-    plane = np.zeros((3, 2))
-    plane[0] = np.median(shift, axis=0)
-    for _ in range(6):
-        off = np.hypot(*(shift - design @ plane).T)
-        root = np.sqrt(weight / (1 + off**2))[:, None]
-        plane, *_ = np.linalg.lstsq(design * root, shift * root, rcond=None)
-    off = np.hypot(*(shift - design @ plane).T)
-    reach = options.radius * np.sqrt(2)
-    return _reliability(off, measurements.distinct[use], float(reach))
+def _off(values: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Compute (rows, cols) pixels between an answer and what its wide surroundings say, the surest most.
+
+    Ground may bend and break by more than a plane allows, but what hides it does not spread over 500 pixels.
+
+    Args:
+        values: (rows, cols, 2).
+        weight: (rows, cols), 0 where there is no answer.
+    """
+    around = lattice.average(values, weight, lattice.WIDTHS[-1], lattice.plane_of(values, weight))
+    return np.asarray(np.hypot(*np.moveaxis(values - around, -1, 0)))
 
 
 def _reliability(off: NDArray[np.float64], distinct: NDArray[np.float64], reach: float) -> NDArray[np.float64]:
     """Estimate (N,) the share of right ones among peaks so distinct.
 
     Args:
-        off: (N,) pixels from the plane that all of them share.
+        off: (N,) pixels from what their surroundings say.
         distinct: (N,) how distinct each peak is.
         reach: pixels within which wrong ones spread.
     """
@@ -258,8 +257,7 @@ def _answers(grid: _Lattice, singles: _Singles, reach: float) -> tuple[lattice.A
     needed = np.where(grid.measured[at], SINGLE_DISTINCTNESS, GUESSED_DISTINCTNESS)
     trusted[at] = singles.ok & near & (singles.distinct >= needed)
     if trusted.sum() >= 3:
-        plane = lattice.plane_of(arrays[0], trusted * distinct**4)
-        off = np.hypot(*np.moveaxis(arrays[0] - plane, -1, 0))[trusted]
+        off = _off(arrays[0], trusted * distinct**4)[trusted]
         trusted[trusted] = _reliability(off, distinct[trusted], reach) >= LEAST_SURE
     if trusted.sum() >= 3:
         plane = lattice.plane_of(arrays[0], trusted / sigma**2)
