@@ -169,26 +169,19 @@ def assess(
     if doubt := _doubt(inlier, chance, least):
         agreeing = f"{inlier.sum()} of {len(left)} measured points agree on the model {model.kind}"
         raise NoMatch(*ids, f"{agreeing}{doubt}")
-    # Check points are peaks of a quality that hardly ever errs; those that disagree are counted, not left out
-    checks = evidence.kept | (likely >= calibration.LEAST_SCORE)
-    if refined.any():
-        checks = evidence.kept.copy()
-        right_share = calibration.reliability(distance[refined], evidence.quality[refined], tolerance, fitting.radius_m)
-        checks[refined] |= right_share >= RELIABLE
     wrong = np.where(distance > tolerance, OUTLIER, UNSURE)
     if evidence.expected is not None:
         right = np.where((inlier & evidence.placed)[:, None], evidence.expected, right)
     residual = right - model(left)
-    proof: HoldOut | None
-    uncertainty = None
     if known is not None:
         proof, uncertainty = known.hold_out, known.uncertainty
     elif ground is not None:
         unsure = None if model is not chosen.transform else chosen.spread
-        proof = ground.hold_out(model, fitting.seed, unsure)
-        uncertainty = ground.uncertainty(model, unsure)
+        proof, uncertainty = ground.hold_out(model, fitting.seed, unsure), ground.uncertainty(model, unsure)
     else:
+        checks = _checks(evidence, distance, likely, tolerance, fitting.radius_m)
         proof = held_out(chosen.unseen[checks], inlier[checks], chosen.block[checks], fitting.seed)
+        uncertainty = None
     return Assessment(
         right=right,
         sigma=sigma,
@@ -206,6 +199,26 @@ def assess(
         uncertainty=uncertainty,
         fitting=fitting,
     )
+
+
+def _checks(
+    evidence: Evidence,
+    distance: NDArray[np.float64],
+    likely: NDArray[np.float64],
+    tolerance: float,
+    radius: float,
+) -> NDArray[np.bool_]:
+    """Tell (N,) which are check points: peaks of a quality that hardly ever errs.
+
+    Those that disagree are counted, not left out.
+    """
+    refined = evidence.refined
+    if not refined.any():
+        return np.asarray(evidence.kept | (likely >= calibration.LEAST_SCORE))
+    checks = evidence.kept.copy()
+    share = calibration.reliability(distance[refined], evidence.quality[refined], tolerance, radius)
+    checks[refined] |= share >= RELIABLE
+    return checks
 
 
 def shift_statistics(
