@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sentinel_match.accuracy.checkpoints import held_out
+from sentinel_match.accuracy.figures import shift_statistics, sigma_of_shift
 from sentinel_match.accuracy.requirement import LEAST_INLIERS, verdict
 from sentinel_match.errors import NoMatch
 from sentinel_match.geometry import calibration, robust, selection, transform
 from sentinel_match.geometry.chance import ACCEPTED_CHANCE, agreement, by_chance
 from sentinel_match.geometry.kinds import MINIMAL, NONE
-from sentinel_match.geometry.robust import nmad
 from sentinel_match.matchers import WITNESS_DISTANCE_PX
 from sentinel_match.summary import ShiftStatistics, Summary
-from sentinel_match.tiepoints import BY_HAND, COVERAGE_CELL, OUTLIER, UNSURE
+from sentinel_match.tiepoints import BY_HAND, OUTLIER, UNSURE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 TOLERANCE = (0.5, 1.0)
 """Bounds in pixels of the largest residual of an inlier; between them, five times the residual's own NMAD."""
-FEWEST_BLOCKS = 4
-"""Fewer do not tell how blocks differ."""
 FACTORS, ENOUGH = (0.5, 5.0), 100
 """Bounds of the correction of predicted standard deviations, and check points that it takes."""
 RELIABLE = 0.95
@@ -190,7 +188,7 @@ def assess(
         inlier=inlier,
         reason=np.where(evidence.kept, BY_HAND, np.where(inlier, "", wrong)),
         statistics=shift_statistics(left, right, residual, inlier, gsd),
-        shift_sigma_m=_sigma_of_shift(residual[inlier], chosen.block[inlier]),
+        shift_sigma_m=sigma_of_shift(residual[inlier], chosen.block[inlier]),
         transform=model,
         sigma_factors={name: round(factor, 3) for name, factor in factors.items()},
         kinds_tried={kind: round(error, 4) for kind, error in chosen.errors.items()},
@@ -219,44 +217,6 @@ def _checks(
     share = calibration.reliability(distance[refined], evidence.quality[refined], tolerance, radius)
     checks[refined] |= share >= RELIABLE
     return checks
-
-
-def shift_statistics(
-    left_xy: NDArray[np.float64],
-    right_xy: NDArray[np.float64],
-    residual: NDArray[np.float64],
-    inlier: NDArray[np.bool_],
-    gsd: float,
-) -> ShiftStatistics:
-    """Compute the figures of a set of tie points over its inliers, of which there is at least one.
-
-    Args:
-        left_xy: (N, 2) metres.
-        right_xy: (N, 2) metres.
-        residual: (N, 2) right minus the transform's prediction, metres.
-        inlier: (N,).
-        gsd: metres per pixel.
-    """
-    distance = np.hypot(*residual[inlier].T)
-    shift = np.median((right_xy - left_xy)[inlier], axis=0)
-    scatter = [nmad(residual[inlier][:, k]) for k in (0, 1)]
-    return ShiftStatistics(
-        points=len(inlier),
-        inliers=int(inlier.sum()),
-        median_dx_m=round(float(shift[0]), 3),
-        median_dy_m=round(float(shift[1]), 3),
-        median_shift_m=round(float(np.hypot(*shift)), 3),
-        nmad_x_m=round(scatter[0], 3),
-        nmad_y_m=round(scatter[1], 3),
-        nmad_x_px=round(scatter[0] / gsd, 4),
-        nmad_y_px=round(scatter[1] / gsd, 4),
-        rmse_m=round(float(np.sqrt((distance**2).mean())), 3),
-        ce90_m=round(float(np.percentile(distance, 90)), 3),
-        share_below_half_px=round(float((distance < 0.5 * gsd).mean()), 4),
-        share_below_half_px_of_all_measured=round(float((np.hypot(*residual.T) < 0.5 * gsd).mean()), 4),
-        km_cells=len(np.unique(np.floor(left_xy[inlier] / COVERAGE_CELL), axis=0)),
-        gsd_m=gsd,
-    )
 
 
 def _fitted(
@@ -353,16 +313,3 @@ def _unit_weight(
         off = np.abs(unseen[own]) / sigma[own, None]
         factors[str(name)] = float(np.clip(1.4826 * np.median(off), *FACTORS)) if own.sum() >= ENOUGH else 1.0
     return factors
-
-
-def _sigma_of_shift(residual: NDArray[np.float64], block: NDArray[np.int_]) -> tuple[float, float]:
-    """Estimate the standard error of a pair's shift, east and north, to a tenth of a millimetre.
-
-    Neighbours err together, so blocks count, not points.
-    """
-    medians = np.array([np.median(residual[block == k], axis=0) for k in np.unique(block)])
-    if len(medians) < FEWEST_BLOCKS:
-        east, north = (nmad(residual[:, k]) for k in (0, 1))
-    else:
-        east, north = (1.2533 * nmad(medians[:, k]) / np.sqrt(len(medians)) for k in (0, 1))
-    return round(float(east), 4), round(float(north), 4)

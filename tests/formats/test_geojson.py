@@ -14,7 +14,7 @@ from builders import summary_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentinel_match.accuracy.assess import shift_statistics
+from sentinel_match.accuracy.figures import shift_statistics
 from sentinel_match.errors import OutputError
 from sentinel_match.formats import geojson
 from sentinel_match.geometry.transform import PlaneTransform, Transform
