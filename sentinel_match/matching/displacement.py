@@ -43,6 +43,8 @@ FWHM = 2.355
 AGREES = (0.5, 1.0)
 """Bounds of the pixels from what the surroundings say within which one speaks for peaks of its kind; between them five
 times what the most distinct quarter scatters."""
+LESS_SURE, ENOUGH_SINGLES = 0.75, 100
+"""Share of right ones that is asked of single windows where fewer than so many are of a surer kind."""
 LEAST_SURE = 0.95
 """Share of right ones among averages of such a peak from which one is looked at."""
 AVERAGED_SHARE = 0.02
@@ -258,7 +260,9 @@ def _answers(grid: _Lattice, singles: _Singles, reach: float) -> tuple[lattice.A
     trusted[at] = singles.ok & near & (singles.distinct >= needed)
     if trusted.sum() >= 3:
         off = _off(arrays[0], trusted * distinct**4)[trusted]
-        trusted[trusted] = _reliability(off, distinct[trusted], reach) >= LEAST_SURE
+        sure = _reliability(off, distinct[trusted], reach)
+        # Rather some that err now and then, whom their company betrays, than nothing that knows of short displacement
+        trusted[trusted] = sure >= (LEAST_SURE if (sure >= LEAST_SURE).sum() >= ENOUGH_SINGLES else LESS_SURE)
     if trusted.sum() >= 3:
         plane = lattice.plane_of(arrays[0], trusted / sigma**2)
         trusted, expected, scatter = lattice.company(arrays[0] - plane, trusted, sigma)
