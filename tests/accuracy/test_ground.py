@@ -156,6 +156,10 @@ def test_a_wave_gets_a_field() -> None:
     assert assessed(one).kind == "field"
 
 
+def test_a_wave_longer_and_larger_than_a_stiff_kind_bears_is_no_reason_to_refuse() -> None:
+    assert assessed(ground(wave(15, 8.0))).kind == "field"
+
+
 def test_what_a_season_does_to_each_window_by_itself_is_no_field() -> None:
     """Both halves see it, and no neighbour does."""
     content = np.random.default_rng(4).normal(0, 2.0, (*SHAPE, 2))

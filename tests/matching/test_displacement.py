@@ -104,6 +104,19 @@ def test_the_halves_know_the_ground_and_err_apart(ground: np.ndarray) -> None:
     assert np.corrcoef(one.ravel(), other.ravel())[0, 1] < 0.4
 
 
+@pytest.mark.parametrize("shape", ["curved", "broken"])
+def test_ground_far_from_one_plane_is_believed_where_its_surroundings_bear_it_out(
+    ground: np.ndarray, shape: str
+) -> None:
+    x = np.arange(SIDE)[None] / SIDE * 2 - 1
+    dx = 1.2 * x**2 if shape == "curved" else np.where(x > 0.1, 0.65, 0.0)
+    field = measured(ground, moved(ground, dx))
+    assert field.answers.single.mean() > 0.95
+    here = x_of(field) / SIDE * 2 - 1
+    truth = 1.2 * here**2 if shape == "curved" else np.where(here > 0.1, 0.65, 0.0)
+    assert np.median(np.abs(field.field.whole[..., 0] - truth)) < 0.05
+
+
 def test_a_wave_under_different_seasons_is_followed_no_worse_than_by_one_shift(ground: np.ndarray) -> None:
     x = np.arange(SIDE)[None]
     wave = moved(ground, 0.75 * np.sin(2 * np.pi * x / 96))
