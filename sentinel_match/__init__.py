@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sentinel_match.cache import Cache
     from sentinel_match.errors import SentinelMatchError
     from sentinel_match.fitting import fit, read_ties
-    from sentinel_match.formats.fields import write_displacement
+    from sentinel_match.formats.fields import write_displacement, write_motion
     from sentinel_match.formats.geojson import write_geojson
     from sentinel_match.formats.write import write
     from sentinel_match.images import ImageMatcher, visualize_matches
@@ -66,6 +66,7 @@ _ROOMS = {
     "write": "formats.write",
     "write_displacement": "formats.fields",
     "write_geojson": "formats.geojson",
+    "write_motion": "formats.fields",
 }
 
 __all__ = [
@@ -97,6 +98,7 @@ __all__ = [
     "write",
     "write_displacement",
     "write_geojson",
+    "write_motion",
 ]
 
 

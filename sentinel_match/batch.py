@@ -21,7 +21,7 @@ from sentinel_match.atomic import LATER, write_text
 from sentinel_match.cache import Cache, digest
 from sentinel_match.errors import OutputError, PairError, SentinelMatchError
 from sentinel_match.formats import write
-from sentinel_match.formats.fields import DISPLACEMENT, write_displacement
+from sentinel_match.formats.fields import DISPLACEMENT, MOTION, write_fields
 from sentinel_match.formats.geojson import dumps, write_collection
 from sentinel_match.matching import inputs
 from sentinel_match.memory import PeakMemory
@@ -139,6 +139,7 @@ def run(
     options, filters, files = options or Options(), filters or Filters(), files or Files()
     cache = cache or Cache.default()
     pair_files = (TIES, STYLE, DISPLACEMENT, *((GEOPACKAGE,) if files.geopackage else ()))
+    pair_files += (MOTION,) if options.stable else ()
     result = _matched(paths, filters, _Work(out, options, cache, progress, pair_files))
     if files.report or files.project:
         quicklook.make(result, out, options, cache, progress)
@@ -247,10 +248,10 @@ def _one(pair: Pair, work: _Work) -> Outcome:
         _discard(folder)  # a file that is not wanted now would tell of other inputs
         write.write(ties, folder / TIES)
         write.write_style(ties, folder / TIES)
-        write_displacement(ties, folder / DISPLACEMENT)
+        write_fields(ties, folder / DISPLACEMENT)
         if GEOPACKAGE in work.files:
             write.write(ties, folder / GEOPACKAGE)
-        sizes = {name: (folder / name).stat().st_size for name in work.files}
+        sizes = {name: path.stat().st_size for name in work.files if (path := folder / name).exists()}
         _record_pair(folder, PairRecord(recipe, ties.summary, sizes, clock.seconds))
         return Outcome(pair.id, "matched", *names, ties.summary, clock.seconds, clock.cpu_seconds)
     except SentinelMatchError as error:
@@ -275,7 +276,7 @@ def _discard(folder: Path) -> None:
         if path.exists() and path.stat().st_mtime > made + LATER:
             log.warning("%s was edited: it is kept as %s~", path, name)
             path.replace(path.with_name(f"{name}~"))
-    for name in (TIES, STYLE, GEOPACKAGE, DISPLACEMENT, *PICTURES):
+    for name in (TIES, STYLE, GEOPACKAGE, DISPLACEMENT, MOTION, *PICTURES):
         (folder / name).unlink(missing_ok=True)
 
 
@@ -287,7 +288,9 @@ def _done(folder: Path, recipe: str, files: Sequence[str]) -> PairRecord | None:
     """Return what an earlier run recorded for this recipe, if the files of a pair are still whole."""
     try:
         record = read_pair(folder)
-        whole = bool(record.error) or all(_whole(folder / name, record.files[name]) for name in files)
+        whole = bool(record.error) or all(
+            (name == MOTION and name not in record.files) or _whole(folder / name, record.files[name]) for name in files
+        )
         return record if whole and record.recipe == recipe else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
         return None
@@ -301,7 +304,7 @@ def _whole(path: Path, size: int) -> bool:
         # The file of a database is as long as its header says (sqlite.org/fileformat2.html, 1.3.2 and 1.3.7)
         page, pages = int.from_bytes(head[16:18], "big"), int.from_bytes(head[28:32], "big")
         return head.startswith(b"SQLite format 3") and path.stat().st_size == (65536 if page == 1 else page) * pages
-    return path.stat().st_size == size if path.name in {TIES, DISPLACEMENT} else path.is_file()
+    return path.stat().st_size == size if path.name in {TIES, DISPLACEMENT, MOTION} else path.is_file()
 
 
 def _depends_on(scene: Scene, band: str, resolution: float | None, hashes: dict[str, str]) -> list[object]:

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from sentinel_match import schema
+from sentinel_match.errors import BadMask, DamagedImage
 from sentinel_match.geometry import kinds
 from sentinel_match.matchers.phase import Phase
 from sentinel_match.matching import subpixel
 from sentinel_match.matching.correspondences import Method, named_matcher
 from sentinel_match.matching.inputs import InputOptions
+from sentinel_match.matching.stable import AUTO
+from sentinel_match.products.scene import Asset
 from sentinel_match.raster.heights import content_of
 from sentinel_match.raster.masks import Masking
 from sentinel_match.raster.transitions import Semantics
@@ -42,6 +45,7 @@ _OPTION_KINDS = {
     "seed": schema.ANY_WHOLE,
     "nodata": schema.ANY_NUMBER.or_none(),
     "dem": schema.A_PATH.or_none(),
+    "stable": schema.A_PATH.or_none(),
 }
 
 
@@ -83,6 +87,9 @@ class Options:
     """Number in both images that is no data, besides what their files declare."""
     dem: Path | None = None
     """Height model in metres, in any CRS: the shift is related to its altitude and slope. It changes no tie point."""
+    stable: Path | str | None = None
+    """Raster (non-zero) or polygons of stable ground, any CRS, or ``auto``: the correction is fitted on it alone, and
+    what moves against it stays in ``motion.tif``. All ground when not given."""
 
     def __post_init__(self) -> None:
         """Fail now at what cannot be used, and make the matcher that is named.
@@ -137,4 +144,17 @@ class Options:
             "refinement": {k: v for k, v in vars(self.refinement).items() if k != "device"},
             **({} if self.nodata is None else {"nodata": self.nodata}),
             **({} if self.dem is None else {"dem": content_of(self.dem)}),
+            **({} if self.stable is None else {"stable": _content(self.stable)}),
         }
+
+
+def _content(stable: Path | str) -> str:
+    """Name a mask of stable ground by what it holds.
+
+    Raises:
+        BadMask: it is not there.
+    """
+    try:
+        return str(stable) if stable == AUTO else Asset(Path(stable)).sha256()
+    except DamagedImage as error:
+        raise BadMask(Path(stable), error.reason) from error

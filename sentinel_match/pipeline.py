@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -31,10 +32,12 @@ from sentinel_match.matching import cells, consensus, subpixel
 from sentinel_match.matching.cascade import correspond
 from sentinel_match.matching.displacement import displacement
 from sentinel_match.matching.inputs import common_band, hidden_shares, load_pair
+from sentinel_match.matching.stable import AUTO
 from sentinel_match.options import Options
 from sentinel_match.products.catalogue import as_scene
 from sentinel_match.raster import landcover
 from sentinel_match.raster.bands import band_names, source_of
+from sentinel_match.raster.masks import user_mask
 from sentinel_match.raster.raster import jointly_valid
 from sentinel_match.raster.transitions import by_class
 from sentinel_match.schema import HEARS, check_argument, check_given
@@ -43,13 +46,14 @@ from sentinel_match.tiepoints import TiePoints
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
 
     from sentinel_match.matching.correspondences import Correspondences
     from sentinel_match.matching.displacement import Displacement
     from sentinel_match.matching.inputs import PairSide, Progress
+    from sentinel_match.matching.stable import Stable
     from sentinel_match.products.scene import Scene
 
 UPRIGHT = 0.05
@@ -122,7 +126,8 @@ def match_scenes(
         points = _refined(a, b, correspondences, clear, options, progress)
     with clock("verify"):
         gsd, crs, ids = pixel_size(a.raster.geobox), a.raster.geobox.crs, (left.id, right.id)
-        evidence = Evidence.of(points.measurements, a.raster.geobox, b.raster.geobox, ids, points.displacement)
+        stable = stable_ground(options.stable, a.raster.geobox)
+        evidence = Evidence.of(points.measurements, a.raster.geobox, b.raster.geobox, ids, points.displacement, stable)
         radius = options.refinement.radius * gsd
         assessment = assess(evidence, Fitting(kind, options.model, radius, _azimuth(left), options.seed), gsd, ids)
         second = second_estimate(a.raster, b.raster, assessment.transform)
@@ -183,6 +188,15 @@ def _check_overlap(left: Scene, right: Scene) -> None:
         footprints.append(scene.footprint)
     if footprints[0].intersection(footprints[1]) is None:
         raise NoOverlap(left.id, right.id)
+
+
+def stable_ground(wanted: Path | str | None, grid: GeoBox) -> Stable | None:
+    """Find where ground is stable on the left image's grid, as a user's mask says; or that it is to be found.
+
+    Raises:
+        BadMask: the mask cannot be used.
+    """
+    return wanted if wanted is None or wanted == AUTO else user_mask(Path(wanted), grid)
 
 
 class _Points(NamedTuple):

@@ -11,6 +11,7 @@ from typing import Any
 
 from sentinel_match.comparison import Comparison, Record, SecondEstimate, compared, comparison_of, plain
 from sentinel_match.geometry.kinds import KINDS, MINIMAL
+from sentinel_match.geometry.motion import Motion
 from sentinel_match.geometry.transform import Transform
 from sentinel_match.geometry.uncertainty import Uncertainty
 from sentinel_match.schema import Angle, Count, Factor, Length, Reach, Unfit, an_object, member, part, shown
@@ -137,6 +138,8 @@ class Summary(ShiftStatistics):
     """``None`` where the points are as they were measured."""
     uncertainty: Uncertainty | None = None
     """How sure the transform is on a lattice, also where no point is; ``None`` where the points lie on none."""
+    motion: Motion | None = None
+    """Of ground that moves against the stable ground that was fitted; ``None`` where nobody says which that is."""
     verdict: str
     """What the figures mean for the pair's use, in one sentence."""
 
@@ -179,6 +182,8 @@ class Summary(ShiftStatistics):
             figures |= compared(self.comparison, self.band, self.crs)
         if self.uncertainty is not None:
             figures["uncertainty"] = asdict(self.uncertainty)
+        if self.motion is not None:
+            figures["motion"] = self.motion.to_dict()
         if self.edits is not None:
             edits = plain(self.edits)
             figures["edited"] = {"from": edits.pop("source"), **{k: v for k, v in edits.items() if v is not None}}
@@ -210,6 +215,7 @@ class Summary(ShiftStatistics):
             comparison=comparison_of(record) if "matcher" in record else None,
             edits=_edits(edited, f"{where}.edited") if edited else None,
             uncertainty=_uncertainty(record, where),
+            motion=Motion.from_dict(record["motion"], f"{where}.motion") if record.get("motion") else None,
             verdict=member(record, "verdict", str, where),
         )
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from sentinel_match.accuracy.evidence import Evidence
     from sentinel_match.comparison import Comparison
+    from sentinel_match.geometry.motion import Motion
     from sentinel_match.geometry.transform import Transform
     from sentinel_match.geometry.uncertainty import Uncertainty
     from sentinel_match.summary import Edits, Fitting, HoldOut
@@ -69,6 +70,8 @@ class Assessment:
     hold_out: HoldOut | None
     uncertainty: Uncertainty | None
     """On the lattice; ``None`` where the points were not measured on one."""
+    motion: Motion | None
+    """Against stable ground; ``None`` where it is not known which that is."""
     fitting: Fitting
 
     def summary(
@@ -90,6 +93,7 @@ class Assessment:
             edits: what was done to the points, where they come from a file.
         """
         statistics = self.statistics if points is None else replace(self.statistics, points=points)
+        second, untouched = comparison.second if comparison else None, self.transform.kind == NONE
         return Summary(
             **vars(statistics),
             shift_sigma_m=self.shift_sigma_m,
@@ -99,18 +103,13 @@ class Assessment:
             tolerance_m=self.tolerance_m,
             hold_out=self.hold_out,
             uncertainty=self.uncertainty,
+            motion=self.motion,
             fitting=self.fitting,
             band=band,
             crs=crs,
             comparison=comparison,
             edits=edits,
-            verdict=verdict(
-                statistics,
-                self.hold_out,
-                comparison.second if comparison else None,
-                untouched=self.transform.kind == NONE,
-                asked=self.fitting.asked == NONE,
-            ),
+            verdict=verdict(statistics, self.hold_out, second, untouched=untouched, asked=self.fitting.asked == NONE),
         )
 
 
@@ -171,11 +170,14 @@ def assess(
     if evidence.expected is not None:
         right = np.where((inlier & evidence.placed)[:, None], evidence.expected, right)
     residual = right - model(left)
+    still = inlier & evidence.still if (inlier & evidence.still).any() else inlier
+    motion = None
     if known is not None:
-        proof, uncertainty = known.hold_out, known.uncertainty
+        proof, uncertainty, motion = known.hold_out, known.uncertainty, known.motion
     elif ground is not None:
         unsure = None if model is not chosen.transform else chosen.spread
         proof, uncertainty = ground.hold_out(model, fitting.seed, unsure), ground.uncertainty(model, unsure)
+        motion = evidence.whole.motion(ground, model, uncertainty) if evidence.whole is not None else None
     else:
         checks = _checks(evidence, distance, likely, tolerance, fitting.radius_m)
         proof = held_out(chosen.unseen[checks], inlier[checks], chosen.block[checks], fitting.seed)
@@ -187,14 +189,15 @@ def assess(
         residual_m=np.hypot(*residual.T),
         inlier=inlier,
         reason=np.where(evidence.kept, BY_HAND, np.where(inlier, "", wrong)),
-        statistics=shift_statistics(left, right, residual, inlier, gsd),
-        shift_sigma_m=sigma_of_shift(residual[inlier], chosen.block[inlier]),
+        statistics=replace(shift_statistics(left, right, residual, still, gsd), inliers=int(inlier.sum())),
+        shift_sigma_m=sigma_of_shift(residual[still], chosen.block[still]),
         transform=model,
         sigma_factors={name: round(factor, 3) for name, factor in factors.items()},
         kinds_tried={kind: round(error, 4) for kind, error in chosen.errors.items()},
         tolerance_m=round(tolerance, 3),
         hold_out=proof,
         uncertainty=uncertainty,
+        motion=motion,
         fitting=fitting,
     )
 
@@ -229,7 +232,9 @@ def _fitted(
     apart = float(evidence.witness.min()) if few else WITNESS_DISTANCE_PX * gsd
     try:
         pairs = robust.PointPairs(left, right, sigma)
-        plane = _plane(fitting.plane, pairs, TOLERANCE[1] * gsd, seed)
+        still = evidence.still
+        on_still = robust.PointPairs(left[still], right[still], sigma[still])
+        plane = _plane(fitting.plane, on_still, TOLERANCE[1] * gsd, seed)
         weight = selection.consensus(left, right, plane, TOLERANCE[1] * gsd)
         if (refined := evidence.refined).any():
             # What hides ground, clouds and their shadows, agrees with itself: weak peaks have no say beside sure ones
@@ -237,6 +242,7 @@ def _fitted(
             sure = calibration.reliability(distance, evidence.quality[refined], TOLERANCE[1] * gsd, fitting.radius_m)
             weight[refined] *= sure**4
         weight[refined & ~evidence.placed] = 0
+        weight[~still] = 0
         weight[evidence.kept] = 1.0
         # A field of the lattice competes by itself, where there is one
         tried = selection.TRIED if evidence.ground is None else selection.TRIED[:-1]
@@ -289,7 +295,8 @@ def _chance(
 ) -> float:
     """Estimate how likely unrelated points would agree as well, from their (N, 2) errors on ground not fitted to."""
     # Matches that were kept for their agreement are no evidence for it
-    fair = np.flatnonzero(evidence.refined if evidence.refined.any() else np.ones(len(evidence), bool))
+    measured = evidence.still & evidence.refined
+    fair = np.flatnonzero(measured if measured.any() else evidence.still)
     fair = fair[robust.decluster(evidence.left[fair], -sigma[fair], evidence.witness[fair])]
     unseen = np.hypot(*errors[fair].T)
     if np.isfinite(unseen).any():

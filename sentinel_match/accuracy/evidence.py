@@ -11,12 +11,14 @@ from sentinel_match.accuracy.ground import FEWEST_SINGLES, Ground
 from sentinel_match.accuracy.requirement import LEAST_INLIERS
 from sentinel_match.errors import NoMatch
 from sentinel_match.geometry.grids import pixel_size, to_metres
+from sentinel_match.matching.stable import on_stable, stable_nodes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
     from sentinel_match.matching.displacement import Displacement
+    from sentinel_match.matching.stable import Stable
     from sentinel_match.matching.subpixel import Measurements
 
 
@@ -46,7 +48,12 @@ class Evidence:
     support: NDArray[np.float64] | None = None
     """(N,) metres of ground that each estimate averages; NaN of those that have none, ``None`` as above."""
     ground: Ground | None = None
-    """The displacement on the lattice; ``None`` where the points were not measured on one."""
+    """The displacement on the lattice, of stable ground where it is known which that is; ``None`` where the points were
+    not measured on one."""
+    stable: NDArray[np.bool_] | None = None
+    """(N,) on stable ground; ``None`` where all of it may be fitted."""
+    whole: Ground | None = None
+    """With what moves besides; ``None`` where all of it may be fitted."""
 
     @property
     def placed(self) -> NDArray[np.bool_]:
@@ -55,12 +62,17 @@ class Evidence:
             return np.ones(len(self), bool)
         return np.asarray(np.isfinite(self.expected).all(1))
 
+    @property
+    def still(self) -> NDArray[np.bool_]:
+        """Tell (N,) which points a transform may be fitted to: those on stable ground, or all."""
+        return np.ones(len(self), bool) if self.stable is None else self.stable
+
     def __len__(self) -> int:
         return len(self.left)
 
     def where(self, mask: NDArray[np.bool_]) -> Evidence:
         """Take the points of a mask; of them nothing is known on a lattice."""
-        arrays = [f.name for f in fields(self) if f.name not in {"expected", "support", "ground"}]
+        arrays = [f.name for f in fields(self) if f.name not in {"expected", "support", "ground", "stable", "whole"}]
         return Evidence(**{name: getattr(self, name)[mask] for name in arrays})
 
     @staticmethod
@@ -70,6 +82,7 @@ class Evidence:
         right: GeoBox,
         ids: tuple[str, str],
         displacement: Displacement | None = None,
+        stable: Stable | None = None,
     ) -> Evidence:
         """Take the measurements that succeeded to metres.
 
@@ -79,16 +92,20 @@ class Evidence:
             right: grid of the right one.
             ids: of the scenes, for the error.
             displacement: of the lattice that they lie on; it says nothing where few single windows do.
+            stable: which ground may be fitted; all when not given.
 
         Raises:
-            NoMatch: too few succeeded.
+            NoMatch: too few succeeded, or too few of them on stable ground.
         """
         ok, gsd = measurements.ok, pixel_size(left)
         if ok.sum() < LEAST_INLIERS:
             counts = f"only {ok.sum()} of {len(measurements)} points could be measured to sub-pixel"
             raise NoMatch(*ids, f"{counts}, and {LEAST_INLIERS} are needed")
         here, there, sigma = measurements.left[ok], measurements.right[ok].copy(), measurements.sigma[ok] * gsd
-        expected = support = ground = None
+        expected = support = ground = still = whole = None
+        if isinstance(stable, np.ndarray):
+            col, row = np.floor(here).astype(int).T
+            still = stable[row.clip(0, stable.shape[0] - 1), col.clip(0, stable.shape[1] - 1)]
         if displacement is not None and int(displacement.answers.single.sum()) >= FEWEST_SINGLES:
             ground = Ground.of(displacement, left, right)
             row, col, on = displacement.places(here, measurements.refined[ok])
@@ -98,6 +115,14 @@ class Evidence:
             support[on] = ground.support[row, col]
             expected = np.full(here.shape, np.nan)
             expected[on] = to_metres(right, here[on] + displacement.field.whole[row, col])
+            if stable is not None:
+                nodes = stable_nodes(displacement, stable)
+                still = np.ones(len(here), bool) if still is None else still
+                still[on] = nodes[row, col]
+                whole, kept = ground, on_stable(displacement, nodes)
+                if (count := int(kept.answers.single.sum())) < FEWEST_SINGLES:
+                    raise NoMatch(*ids, f"only {count} windows lie on stable ground, and {FEWEST_SINGLES} are needed")
+                ground = Ground.of(kept, left, right)
         return Evidence(
             left=to_metres(left, here),
             right=to_metres(right, there),
@@ -110,4 +135,6 @@ class Evidence:
             expected=expected,
             support=support,
             ground=ground,
+            stable=still,
+            whole=whole,
         )

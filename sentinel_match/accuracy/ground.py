@@ -16,6 +16,7 @@ import numpy as np
 from sentinel_match.geometry import lattice
 from sentinel_match.geometry.grids import pixel_size, to_metres
 from sentinel_match.geometry.kinds import NONE
+from sentinel_match.geometry.motion import Motion, StableError
 from sentinel_match.geometry.selection import BLOCKS
 from sentinel_match.geometry.transform import PlaneTransform, Transform, bend_through
 from sentinel_match.geometry.uncertainty import Uncertainty
@@ -220,6 +221,20 @@ class Ground:
         sigma = np.where(self.shown, np.sqrt(variance), np.nan)
         extent = float(np.ptp(self.at, axis=(0, 1)).max())
         return Uncertainty.of(self.at, sigma, self.support if field else np.full(sigma.shape, extent))
+
+    def motion(self, stable: Ground, correction: Transform, sigma: Uncertainty) -> Motion:
+        """Compare the whole displacement with a correction that was fitted on stable ground.
+
+        Args:
+            stable: the displacement of stable ground, on the same lattice.
+            correction: left metres to right metres.
+            sigma: how sure it is.
+        """
+        field = self.transform(correction)
+        variance = self.variance().mean(-1) + sigma.arrays()[0] ** 2
+        off = field.shift(self.at.reshape(-1, 2)).reshape(self.at.shape) - self._shift(correction)
+        uncertainty = Uncertainty.of(self.at, np.sqrt(variance), self.support)
+        return Motion(field, uncertainty, StableError.of(off[stable.measured]))
 
     def blocks(self) -> NDArray[np.int_]:
         """Number (rows, cols) the squares that are drawn together."""

@@ -60,7 +60,7 @@ displacement = click.option(
     "--displacement",
     type=NamedPath(dir_okay=False, path_type=Path),
     metavar="FILE.tif",
-    help="Also write the fitted displacement as a GeoTIFF: east, north, sigma, support in metres.",
+    help="Also write the fitted displacement as a GeoTIFF (m), and motion.tif beside it where --stable is given.",
 )
 archives = click.argument("archives", nargs=-1, required=True, type=AnyPath(path_type=Path))
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -185,6 +185,7 @@ match_options = together(
     click.option("--radius", default=4, show_default=True, help="Search radius of the correlation in pixels."),
     click.option("--device", default="cpu", show_default=True, help="cpu, cuda, or auto: cuda where there is one."),
     click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the robust fit."),
+    click.option("--stable", help="Raster (non-zero) or polygons of stable ground, to fit on it alone; or auto."),
     nodata,
     mask_options,
     cache_options,
@@ -273,7 +274,7 @@ def make_options(values: dict[str, Any]) -> Options:
         semantics = Semantics(reweight=wanted, gate=wanted, maps=tuple(maps), table=table)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    names = ("band", "resolution", "reach", "model", "cells", "candidates", "seed", "nodata", "dem")
+    names = ("band", "resolution", "reach", "model", "cells", "candidates", "seed", "nodata", "dem", "stable")
     return Options(
         matcher=matcher,
         guided=not values.pop("no_prior"),
@@ -324,13 +325,12 @@ def deliver(
 ) -> None:
     """Write tie points, print what they say, and exit with 1 where a figure that is required is not reached."""
     from sentinel_match.cli import terminal
-    from sentinel_match.formats.fields import write_displacement
+    from sentinel_match.formats.fields import write_fields
     from sentinel_match.formats.geojson import dumps
 
     written = write_all(ties, outputs)
     if displacement is not None:
-        write_displacement(ties, displacement)
-        written.append(displacement)
+        written += write_fields(ties, displacement)
     if as_json:
         click.echo(dumps(ties.summary.to_dict()))
     else:

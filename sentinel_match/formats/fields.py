@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from sentinel_match.geometry.uncertainty import Uncertainty
 
-DISPLACEMENT = "displacement.tif"
+DISPLACEMENT, MOTION = "displacement.tif", "motion.tif"
 DISPLACEMENT_BANDS = {
     "east": "shift to the east, right minus left",
     "north": "shift to the north, right minus left",
@@ -56,6 +56,49 @@ def write_displacement(ties: TiePoints, path: Path | str) -> None:
     shift[~known] = np.nan
     bands = [shift[..., 0], shift[..., 1], sigma, support]
     write_field(path, lattice, ties.crs, dict(zip(DISPLACEMENT_BANDS, bands, strict=True)), field_tags(ties))
+
+
+def write_motion(ties: TiePoints, path: Path | str) -> None:
+    """Write how ground moved against stable ground, as an image: east, north and sigma in metres.
+
+    The displacement less the correction, which was fitted on stable ground alone. Tags say what of it stable ground
+    shows, mean and root mean square: how far it is from the truth.
+
+    Raises:
+        TypeError: these are no tie points.
+        ValueError: they do not tell stable ground from other.
+        OutputError: the file could not be written.
+
+    Examples:
+        >>> from sentinel_match import Options, match_scenes, write_motion
+        >>> ties = match_scenes("LEFT.SAFE", "RIGHT.SAFE", Options(stable="auto"))
+        >>> write_motion(ties, "motion.tif")
+    """
+    if not isinstance(ties, TiePoints):
+        raise TypeError(f"write_motion takes TiePoints, not {shown(ties)}")
+    check_argument("path", path, A_PATH)
+    motion = ties.summary.motion
+    if motion is None:
+        raise ValueError("these points do not tell stable ground from other: match them with stable=")
+    sigma, _ = motion.uncertainty.arrays()
+    moved = motion.at(motion.uncertainty.nodes, ties.transform)
+    moved[~np.isfinite(sigma)] = np.nan
+    bands = {"east": moved[..., 0], "north": moved[..., 1], "sigma": sigma}
+    tags = {f"STABLE_{name.upper()}": f"{value:g}" for name, value in vars(motion.stable).items()}
+    write_field(path, motion.uncertainty, ties.crs, bands, field_tags(ties) | {"SHIFT": "of ground, metres"} | tags)
+
+
+def write_fields(ties: TiePoints, path: Path) -> list[Path]:
+    """Write the displacement, and ``motion.tif`` beside it where stable ground is told from other; what was written.
+
+    Raises:
+        OutputError: a file could not be written.
+    """
+    write_displacement(ties, path)
+    if ties.summary.motion is None:
+        return [path]
+    write_motion(ties, path.with_name(MOTION))
+    return [path, path.with_name(MOTION)]
 
 
 def field_tags(ties: TiePoints) -> dict[str, str]:

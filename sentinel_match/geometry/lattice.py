@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -44,6 +44,8 @@ FLOOR = 0.008
 """Pixels: what no noise explains, as of interpolation."""
 ROBUST_LIMIT = 4.0
 """Times what its neighbourhood scatters by which an answer contradicts it."""
+ALIKE_NODES, ALIKE_PX, FEWEST_ALIKE = 3, 0.3, 5
+"""So many answers that say the same within so many nodes and pixels, not the next, bear out one beyond an edge."""
 LAGS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 """Nodes between pairs of which the structure function is made."""
 APART = (3, 4, 5, 6)
@@ -197,7 +199,7 @@ def company(
         (rows, cols) those borne out, (rows, cols, 2) what the others have there, and (rows, cols) how far those around
         lie off it.
     """
-    expected, scatter = np.zeros_like(values), np.ones(known.shape)
+    expected, scatter, known = np.zeros_like(values), np.ones(known.shape), known.copy()
     for _ in range(3):
         weight = known / np.maximum(sigma, 1e-6) ** 2
         expected = without_own(values, weight, 1.3, without_own(values, weight, 4.0, np.zeros_like(values)))
@@ -206,9 +208,26 @@ def company(
         scatter = average(
             near, known.astype(float), 4.0, np.full_like(near, np.median(off[known]) if known.any() else 1)
         )
-        scatter = scatter[..., 0]
-        known = known & (off <= ROBUST_LIMIT * np.maximum(scatter, sigma))
+        limit = ROBUST_LIMIT * np.maximum(scatter := scatter[..., 0], sigma)
+        doubted = np.nonzero(known & (off > limit))
+        alike = _alike(values, known, doubted) <= np.minimum(limit[doubted], ALIKE_PX)
+        known[doubted] = alike & (off[doubted] > ALIKE_PX)  # nearer it is noise that two windows share
     return known, expected, scatter
+
+
+def _alike(values: NDArray[np.float64], known: NDArray[np.bool_], at: tuple[Any, ...]) -> NDArray[np.float64]:
+    """Measure (N,) how far the fifth of the answers near some nodes lies that say the same, and see hardly its pixels.
+
+    Ground that moves as one has an edge, and all of a small piece lies near it: an average of neighbours knows nothing
+    of it. Wrong answers agree with no other but by chance.
+    """
+    down, along = np.indices((2 * ALIKE_NODES + 1,) * 2).reshape(2, 1, -1)
+    other = (np.maximum(abs(down - ALIKE_NODES), abs(along - ALIKE_NODES)) >= 2).ravel()
+    margin = ((ALIKE_NODES,) * 2, (ALIKE_NODES,) * 2, (0, 0))
+    padded = np.pad(np.where(known[..., None], values, np.inf), margin, constant_values=np.inf)
+    near = padded[at[0][:, None] + down[:, other], at[1][:, None] + along[:, other]]
+    off = np.hypot(*np.moveaxis(near - values[at][:, None], -1, 0))
+    return np.asarray(np.partition(off, FEWEST_ALIKE - 1, axis=1)[:, FEWEST_ALIKE - 1])
 
 
 def without_own(

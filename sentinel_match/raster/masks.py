@@ -159,7 +159,7 @@ def reasons(scene: Scene, geobox: GeoBox, masking: Masking, classes: NDArray[np.
             continue
         layer = raw == reason
         if reason == Reason.USER and masking.user:
-            layer = _user(masking.user, geobox)
+            layer = user_mask(masking.user, geobox)
         if not layer.any():
             continue
         if reason in _GROWING_REASONS:
@@ -323,7 +323,8 @@ def _burn(asset: Asset, polygons: Iterable[shapely.Geometry], crs: CRS | None, g
     return burned > 0
 
 
-def _user(path: Path, geobox: GeoBox) -> NDArray[np.bool_]:
+def user_mask(path: Path, geobox: GeoBox) -> NDArray[np.bool_]:
+    """Lay a user's raster (non-zero) or polygons on a grid; raise BadMask where that cannot be."""
     if geobox.crs is None:
         raise BadMask(path, "the image has no georeference, so nothing can be laid on it")
     try:

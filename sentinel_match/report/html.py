@@ -17,7 +17,7 @@ from sentinel_match.accuracy.ecc import silence
 from sentinel_match.accuracy.requirement import LEVELS, is_one_image, promise
 from sentinel_match.atomic import write_text
 from sentinel_match.errors import NotARun
-from sentinel_match.formats.fields import DISPLACEMENT
+from sentinel_match.formats.fields import DISPLACEMENT, MOTION
 from sentinel_match.report import svg
 from sentinel_match.report.pictures import read_quicklook
 from sentinel_match.report.qgis_project import PROJECT
@@ -45,7 +45,7 @@ REPORT = "report.html"
 TEMPLATE = "report.html"
 BUDGET = 4_000_000
 """Characters of pictures in one page: pairs beyond it go without, so that a phone still opens the page."""
-PAIR_FILES = (GEOPACKAGE, TIES, STYLE, DISPLACEMENT, MASKS_FILE, PAIR_RECORD)
+PAIR_FILES = (GEOPACKAGE, TIES, STYLE, DISPLACEMENT, MOTION, MASKS_FILE, PAIR_RECORD)
 RUN_FILES = (PROJECT, RUN_RECORD, SERIES, "scenes.geojson", "pairs.geojson")
 """What the page links to, where it is there."""
 REQUIRED = LEVELS[0][0]

@@ -19,7 +19,7 @@ from sentinel_match.accuracy.residual import ResidualShift, residual
 from sentinel_match.atomic import whole_folder
 from sentinel_match.cache import Cache
 from sentinel_match.errors import NoOverlap, NotComparable
-from sentinel_match.formats.fields import DISPLACEMENT, write_displacement
+from sentinel_match.formats.fields import DISPLACEMENT, write_fields
 from sentinel_match.formats.geojson import dumps
 from sentinel_match.geometry.grids import ground_resolution, pixel_size
 from sentinel_match.geometry.kinds import NONE
@@ -119,7 +119,7 @@ def _make(
     images = _write_images(folder, plan, _sides(plan, cache, progress), progress)
     progress("prove", 0, 1)
     residual_band, residual_shift = _prove(folder, plan, images.clear)
-    write_displacement(plan.points, folder / DISPLACEMENT)
+    write_fields(plan.points, folder / DISPLACEMENT)
     stac: tuple[str, ...] = ()
     if plan.left.sensing_time and plan.right.sensing_time:  # an item needs a time; an image without metadata has none
         scenes = (plan.left, plan.right)

@@ -1,0 +1,121 @@
+"""Ground that moves: out of the correction where a user asks for stable ground, and in an image of its own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from click.testing import CliRunner
+
+from sentinel_match import Options, TiePoints, match_scenes, read_ties, write, write_displacement, write_motion
+from sentinel_match.cli import main
+
+EAST, NORTH, SIDE = 300_000.0, 5_900_040.0, 640
+PATCH = slice(300, 360)
+"""Rows and columns of what moves, 60 x 60 pixels of 10 m."""
+SHIFT, MOVED = np.array([6.4, -3.2]), np.array([20.0, 0.0])
+"""Metres: of all ground, and of the patch besides."""
+
+
+def textured(dx: float = 0.0, dy: float = 0.0) -> np.ndarray:
+    """Texture of 20 to 80 m, moved by pixels to the right and down."""
+    rng = np.random.default_rng(4)
+    noise = [cv2.GaussianBlur(rng.normal(size=(SIDE, SIDE)), (0, 0), sigma) for sigma in (1.2, 4)]
+    image = sum(part / part.std() for part in noise)
+    return cv2.warpAffine(image, np.array([[1, 0, dx], [0, 1, dy]]), (SIDE, SIDE), flags=cv2.INTER_CUBIC, borderMode=2)
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """Two images of ground of which a patch moves, and a mask of the ground that does not."""
+    folder = tmp_path_factory.mktemp("moving")
+    shift = SHIFT / (10, -10)
+    left, right = textured(), textured(*shift)
+    right[PATCH, PATCH] = textured(*(shift + MOVED / (10, -10)))[PATCH, PATCH]
+    stable = np.ones((SIDE, SIDE), np.uint8)
+    stable[PATCH, PATCH] = 0
+    place = {"crs": "EPSG:32633", "transform": Affine(10, 0, EAST, 0, -10, NORTH), "width": SIDE, "height": SIDE}
+    noise = np.random.default_rng(9)
+    for name, pixels in (("left", left), ("right", right)):
+        numbers = np.clip(3000 + 400 * (pixels + noise.normal(0, 0.05, pixels.shape)), 1, 10_000).astype(np.uint16)
+        with rasterio.open(folder / f"{name}.tif", "w", driver="GTiff", count=1, dtype="uint16", **place) as file:
+            file.write(numbers, 1)
+    with rasterio.open(folder / "stable.tif", "w", driver="GTiff", count=1, dtype="uint8", **place) as file:
+        file.write(stable, 1)
+    return folder / "left.tif", folder / "right.tif", folder / "stable.tif"
+
+
+def matched(scenes: tuple[Path, Path, Path], stable: Path | str | None) -> TiePoints:
+    return match_scenes(*scenes[:2], Options(matcher="phase", stable=stable))
+
+
+@pytest.fixture(scope="module", params=["mask", "auto"])
+def kept(scenes: tuple[Path, Path, Path], request: pytest.FixtureRequest) -> TiePoints:
+    return matched(scenes, scenes[2] if request.param == "mask" else "auto")
+
+
+def middle() -> np.ndarray:
+    """Places in the midst of the patch, which windows see alone."""
+    x, y = np.meshgrid(np.arange(320, 341, 5), np.arange(320, 341, 5))
+    return np.column_stack([EAST + 10 * x.ravel(), NORTH - 10 * y.ravel()])
+
+
+def around() -> np.ndarray:
+    """Places on all ground but within 80 m of the patch."""
+    x, y = np.meshgrid(np.arange(30, SIDE - 30, 10), np.arange(30, SIDE - 30, 10))
+    still = (np.maximum(np.abs(x - 330), np.abs(y - 330)) > 38).ravel()
+    return np.column_stack([EAST + 10 * x.ravel(), NORTH - 10 * y.ravel()])[still]
+
+
+def test_the_correction_on_stable_ground_knows_nothing_of_what_moves(kept: TiePoints) -> None:
+    for at in (around(), middle()):
+        assert np.abs(kept.transform.shift(at) - SHIFT).max() < 0.5  # 0.05 px
+
+
+def test_motion_is_an_image_with_the_error_that_stable_ground_shows(kept: TiePoints, tmp_path: Path) -> None:
+    write_motion(kept, tmp_path / "motion.tif")
+    with rasterio.open(tmp_path / "motion.tif") as file:
+        assert ("east", "north", "sigma") == file.descriptions
+        moved = np.array(list(file.sample(middle())))
+        still = np.array(list(file.sample(around())))
+        tags = file.tags()
+    assert np.abs(np.median(moved[:, :2], axis=0) - MOVED).max() < 0.15 * 20
+    assert np.abs(np.median(still[:, :2], axis=0)).max() < 0.2
+    assert (moved[:, 2] > 0).all()
+    error = kept.summary.motion.stable
+    assert np.hypot(error.mean_east, error.mean_north) < 0.3
+    assert error.rmse_east < 1.0
+    assert f"{error.rmse_east:g}" == tags["STABLE_RMSE_EAST"]
+
+
+def test_a_file_of_points_keeps_the_motion(kept: TiePoints, tmp_path: Path) -> None:
+    write(kept, tmp_path / "ties.geojson")
+    write_motion(kept, tmp_path / "one.tif")
+    write_motion(read_ties(tmp_path / "ties.geojson"), tmp_path / "other.tif")
+    assert (tmp_path / "one.tif").read_bytes() == (tmp_path / "other.tif").read_bytes()
+
+
+def test_without_stable_ground_the_field_follows_what_moves(scenes: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    ties = matched(scenes, None)
+    assert "field" == ties.transform.kind
+    assert ties.summary.motion is None
+    assert np.abs(np.median(ties.transform.shift(middle()), axis=0) - SHIFT - MOVED).max() < 0.15 * 20
+    with pytest.raises(ValueError, match="do not tell stable ground"):
+        write_motion(ties, tmp_path / "motion.tif")
+    write_displacement(ties, tmp_path / "displacement.tif")
+
+
+def test_the_command_writes_motion_beside_the_displacement(scenes: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    left, right, stable = map(str, scenes)
+    outputs = ["-o", f"{tmp_path}/ties.geojson", "--displacement", f"{tmp_path}/displacement.tif"]
+    said = CliRunner().invoke(
+        main, ["match", left, right, *outputs, "--stable", stable, "--matcher", "phase", "--json"]
+    )
+    assert 0 == said.exit_code, said.output
+    assert (tmp_path / "motion.tif").is_file()
+    assert json.loads(said.stdout)["motion"]["stable"]["nodes"] > 1000
