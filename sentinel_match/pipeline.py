@@ -26,7 +26,7 @@ from sentinel_match.cache import Cache
 from sentinel_match.comparison import Comparison, ImageUse, MatcherReport
 from sentinel_match.errors import NoGeoreference, NoMatch, NoOverlap, NothingClear
 from sentinel_match.geometry import kinds, robust
-from sentinel_match.geometry.grids import crs_name, native_pixels, pixel_size, same_lattice, to_metres, to_pixels
+from sentinel_match.geometry.grids import crs_name, native_pixels, pixel_size, same_pixels, to_metres, to_pixels
 from sentinel_match.geometry.transform import azimuth_of_track
 from sentinel_match.matching import cells, consensus, subpixel
 from sentinel_match.matching.cascade import correspond
@@ -116,7 +116,7 @@ def match_scenes(
     kind = (
         options.model
         if options.model in kinds.MINIMAL
-        else ("similarity" if same_lattice(a.raster.geobox, b.loaded.raster.geobox) else "affine")
+        else ("similarity" if same_pixels(a.raster.geobox, b.loaded.raster.geobox) else "affine")
     )
     with clock("match"):
         correspondences = correspond(a.side, b.side, options.method(kind), cache, progress)

@@ -46,13 +46,16 @@ def origin_of(geobox: GeoBox) -> tuple[int, int]:
 
 def same_lattice(one: GeoBox, other: GeoBox) -> bool:
     """Tell whether two grids meet pixel by pixel: one CRS, one pixel size, a whole number of pixels apart."""
-    if one.crs != other.crs:
-        return False
     a, b = one.affine, other.affine
-    if not a.b == a.d == b.b == b.d == 0:
+    return same_pixels(one, other) and all(map(is_whole, ((b.c - a.c) / a.a, (b.f - a.f) / a.e)))
+
+
+def same_pixels(one: GeoBox, other: GeoBox) -> bool:
+    """Tell whether two grids have one CRS and pixels of one size, none turned; any part of a pixel apart."""
+    a, b = one.affine, other.affine
+    if one.crs != other.crs or not a.b == a.d == b.b == b.d == 0:
         return False
-    steps = (b.c - a.c) / a.a, (b.f - a.f) / a.e
-    return all(math.isclose(x, y, rel_tol=1e-9) for x, y in ((a.a, b.a), (a.e, b.e))) and all(map(is_whole, steps))
+    return all(math.isclose(x, y, rel_tol=1e-9) for x, y in ((a.a, b.a), (a.e, b.e)))
 
 
 def metric(geobox: GeoBox) -> GeoBox:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sentinel_match.errors import BandNotChosen, MissingBand, NoOverlap, TooFine
-from sentinel_match.geometry.grids import covering, metric, same_lattice, working_resolution
+from sentinel_match.geometry.grids import covering, metric, same_pixels, working_resolution
 from sentinel_match.matching import cells
 from sentinel_match.matching.correspondences import MatchInput
 from sentinel_match.raster import landcover, raster
@@ -146,7 +146,8 @@ def load_pair(
     """
     left_bands, right_bands = load_both(left, right, options, cache, progress)
     left_grid, right_grid = metric(left_bands[0].raster.geobox), right_bands[0].raster.geobox
-    if not same_lattice(left_grid, right_grid):
+    # Pixels that lie a fraction aside stay as they are: interpolated, they would draw the shift towards whole ones
+    if not same_pixels(left_grid, right_grid):
         try:
             right_grid = covering(left_grid, right_grid, cells.CELL_MARGIN)
         except ValueError as error:

@@ -271,3 +271,17 @@ def test_a_constant_image_has_no_contrast(side: str, plain: tuple[Path, Path], t
     matches = ImageMatcher("sift", "cpu").match_images(left, right)
     assert matches.model is None
     assert "no contrast" in matches.why
+
+
+@pytest.mark.parametrize("aside", [0.25, 0.5, 0.75])
+def test_pixels_a_fraction_aside_are_not_interpolated(aside: float, plain: tuple[Path, Path], tmp_path: Path) -> None:
+    """Interpolated to the left lattice, they drew the shift by .04 pixels towards whole ones."""
+    with rasterio.open(plain[1]) as file:
+        pixels, grid = file.read(1), GeoBox.from_rio(file)
+    moved = written(
+        tmp_path / "aside.tif", pixels, GeoBox(grid.shape, grid.affine * Affine.translation(aside, -aside), grid.crs)
+    )
+    options = Options(matcher=matchers.create("phase"), candidates=200)
+    there, here = (match_scenes(plain[0], right, options).summary for right in (moved, plain[1]))
+    assert there.median_dx_m - here.median_dx_m == pytest.approx(10 * aside, abs=0.1)
+    assert there.median_dy_m - here.median_dy_m == pytest.approx(10 * aside, abs=0.1)
