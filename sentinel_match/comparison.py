@@ -165,7 +165,7 @@ class TerrainEffect:
     nmad_m: float | None = None
     """Its scatter, with that of the measurement."""
     rms_m: float | None = None
-    """Its root mean square, without that of the measurement."""
+    """Its root mean square: by how much the shift varies more along the parallax than across it."""
     sigma_m: float | None = None
     """Scatter of the measurement alone, as predicted."""
     limit_m: float | None = None

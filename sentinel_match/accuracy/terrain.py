@@ -113,17 +113,19 @@ def terrain_effect(ground: Ground, parallax: Parallax, seed: int = 0) -> Terrain
     height, per_metre, vector = parts.height[known], float(np.median(parts.length[known])), parallax.vector
     east, north = np.median(vector[known], axis=0)
     limit, share, correlation = figures.limit / per_metre, figures.share, figures.correlation
-    rms, detected = figures.along / per_metre, figures.detected
+    # What seasons do to windows has no direction: it lies along the parallax as much as across it
+    rms = float(np.sqrt(max(figures.along**2 - figures.across**2, 0))) / per_metre
+    detected = figures.detected
     rounded: dict[str, Any] = {
         "shift_per_metre": round(per_metre, 4),
         "azimuth_deg": round(float(np.degrees(np.arctan2(east, north)) % 360), 1),
         "median_m": round(float(np.median(height)), 2),
         "nmad_m": round(nmad(height), 2),
-        "rms_m": round(rms, 2),
+        "rms_m": None if np.isnan(rms) else round(rms, 2),
         "sigma_m": round(float(np.median(sigma)), 2),
         "limit_m": None if np.isnan(limit) else round(limit, 2),
-        "along_m": round(figures.along, 3),
-        "across_m": round(figures.across, 3),
+        "along_m": None if np.isnan(figures.along) else round(figures.along, 3),
+        "across_m": None if np.isnan(figures.across) else round(figures.across, 3),
     }
     names = ("share", "share_sigma", "correlation", "correlation_sigma")
     rounded |= {n: None if np.isnan(v) else round(v, 3) for n, v in zip(names, (*share, *correlation), strict=True)}

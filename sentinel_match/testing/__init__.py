@@ -13,6 +13,7 @@ from sentinel_match.testing.landscape import Landscape
 from sentinel_match.testing.product import InventedProduct, write_product
 from sentinel_match.testing.sky import Sky
 from sentinel_match.testing.swath import swath_part
+from sentinel_match.testing.terrain import Terrain
 
 __all__ = [
     "ExamplePair",
@@ -20,6 +21,7 @@ __all__ = [
     "Landscape",
     "MatcherContractError",
     "Sky",
+    "Terrain",
     "Truth",
     "check_matcher",
     "example_pair",
