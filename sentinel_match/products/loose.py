@@ -65,6 +65,8 @@ def read_loose(path: Path) -> Scene:
         if scene is None:
             raise
         return scene
+    if "SHIFT" in header.tags and header.tags.get("GENERATOR", "").startswith("sentinel-match"):
+        raise NotAProduct(path, "it is a displacement of two images, and shows no ground: name those")
     layer = layer_of(path)
     match = SENTINEL2.fullmatch(path.stem)
     named = layer if layer and layer.kind == "band" and layer.product != COLOUR else None

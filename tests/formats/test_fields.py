@@ -11,7 +11,8 @@ import rasterio
 from builders import summary_of
 from test_geojson import ties
 
-from sentinel_match import read_ties, write, write_displacement
+from sentinel_match import read_scene, read_ties, write, write_displacement
+from sentinel_match.errors import NotAProduct
 from sentinel_match.formats.fields import DISPLACEMENT_BANDS
 from sentinel_match.geometry.transform import PlaneTransform, Transform, bend_through
 from sentinel_match.geometry.uncertainty import Uncertainty
@@ -45,6 +46,8 @@ def test_it_is_a_cog_in_the_left_images_crs_with_a_pixel_a_node_and_says_what_it
         assert "COG" == file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"]
         assert "field" == file.tags()["MODEL"]
         x, y = file.xy(12, 7)
+    with pytest.raises(NotAProduct, match="it is a displacement of two images"):
+        read_scene(path)
     assert np.isnan(bands[:, :5, :5]).sum() == 3 * 25  # the support is known there too
     assert np.allclose(points.transform.shift(np.array([x, y])), bands[:2, 12, 7], atol=1e-4)
     assert np.allclose(np.linspace(0.2, 2, 1200)[12 * 40 + 7], bands[2, 12, 7], rtol=0.01)
