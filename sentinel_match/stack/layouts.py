@@ -205,8 +205,8 @@ def check_reflectance(image: str, band: str, values: NDArray[Any]) -> None:
     if largest * OSCD_QUANTIFICATION > OSCD_LARGEST:
         raise NotReflectance(
             f"band {band} of {image} holds {largest:,.6g}, and that layout takes reflectance to "
-            f"{OSCD_LARGEST / OSCD_QUANTIFICATION:g}: ask for another (--layout pair; layout= in Python), or make a copy "
-            "that says its scale (gdal_translate -a_scale 0.0001 …)"
+            f"{OSCD_LARGEST / OSCD_QUANTIFICATION:g}: ask for another (--layout pair; layout= in Python), or make "
+            "a copy that says its scale (gdal_translate -a_scale 0.0001 …)"
         )
 
 
