@@ -110,7 +110,7 @@ class Evidence:
             ground = Ground.of(displacement, left, right)
             row, col, on = displacement.places(here, measurements.refined[ok])
             there[on] = here[on] + displacement.answers.whole[row, col]
-            sigma[on] = np.sqrt(ground.field.variance[row, col].mean(-1))
+            sigma[on] = np.sqrt(ground.variance()[row, col].mean(-1))
             support = np.full(len(here), np.nan)
             support[on] = ground.support[row, col]
             expected = np.full(here.shape, np.nan)

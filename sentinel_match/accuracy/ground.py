@@ -49,6 +49,8 @@ BORNE_OUT = 0.3
 half and more, seasons on still ground a tenth."""
 FADES = 0.3
 """Share of the surroundings that must be measured for a field to hold: with less it fades to what is beyond it."""
+BREAK = 1.5
+"""Nodes over which errors are averaged where they stand out: a step of the ground is wrong along a line."""
 WIDEST = 0.5
 """Least share of the whole ground's squared error that the error of any piece of it is taken for."""
 
@@ -185,12 +187,7 @@ class Ground:
         single = self.answers.single
         error = self.squared_error(transform)
         overall = np.maximum(error[single].mean(0), 0)
-        around = lattice.average(error, single.astype(float), lattice.LOCAL, np.broadcast_to(overall, error.shape))
-        # As much of what differs from place to place as chance does not explain (James & Stein 1961)
-        independent = max(4 * np.pi * lattice.LOCAL**2 * float(single.mean()), 1.0)
-        chance = error[single].var(0) / independent
-        share = np.clip(1 - chance / np.maximum(around[single].var(0), 1e-12), 0, 1)
-        around = np.maximum(overall + share * (around - overall), WIDEST * overall)
+        around = np.maximum(self._around(error, overall), WIDEST * overall)
         if transform is None:
             return np.asarray(np.maximum(around + self.field.unseen, self.field.variance))
         shared = lattice.shared_with_neighbours(self.answers, self._shift(transform))[1]
@@ -199,6 +196,24 @@ class Ground:
         # Far from every window a transform is no surer than the nearest of them
         error = np.maximum(around + own, self.field.between) + self.field.unseen
         return np.asarray(error + (lattice.FLOOR * self.gsd) ** 2)
+
+    def _around(self, error: NDArray[np.float64], overall: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Average (rows, cols, 2) squared errors around each node: wide, and along a break where they stand out.
+
+        Args:
+            error: (rows, cols, 2) at single windows.
+            overall: (2,) its mean.
+        """
+        single = self.answers.single
+        count, scatter = single.astype(float), error[single].var(0)
+        wide, near = (
+            lattice.average(error, count, width, np.broadcast_to(overall, error.shape))
+            for width in (lattice.LOCAL, BREAK)
+        )
+        chance = [scatter / max(4 * np.pi * w**2 * float(single.mean()), 1.0) for w in (lattice.LOCAL, BREAK)]
+        # As much of what differs from place to place as chance does not explain (James & Stein 1961)
+        share = np.clip(1 - chance[0] / np.maximum(wide[single].var(0), 1e-12), 0, 1)
+        return np.asarray(np.maximum(overall + share * (wide - overall), near - 2 * np.sqrt(chance[1])))
 
     def _at_nodes(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Take (M, 2) values at :attr:`places` to (rows, cols, 2), from the nearest."""

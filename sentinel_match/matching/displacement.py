@@ -258,6 +258,10 @@ def _answers(grid: _Lattice, singles: _Singles, reach: float) -> tuple[lattice.A
     distinct[at] = singles.distinct
     needed = np.where(grid.measured[at], SINGLE_DISTINCTNESS, GUESSED_DISTINCTNESS)
     trusted[at] = singles.ok & near & (singles.distinct >= needed)
+    if (clear := trusted & grid.measured).any():  # a cloud moves as one, too: clear ground must say about the same
+        weight = clear * distinct**4
+        around = lattice.average(arrays[0], weight, lattice.WIDTHS[-1], lattice.plane_of(arrays[0], weight))
+        trusted &= grid.measured | (np.hypot(*np.moveaxis(arrays[0] - around, -1, 0)) <= AGREES[1])
     if trusted.sum() >= 3:
         off = _off(arrays[0], trusted * distinct**4)[trusted]
         sure = _reliability(off, distinct[trusted], reach)

@@ -388,7 +388,9 @@ def test_counts_are_no_oscd_root_and_that_is_told_before_the_work(
     said = (
         r"^oscd could not be written: band 1 of L_20200101 holds [\d,]+, and that layout takes reflectance to 3.2767: "
     )
-    with pytest.raises(OutputError, match=said + r"ask for another \(--layout pair\), or .* -a_scale 0.0001 …\)\.$"):
+    with pytest.raises(
+        OutputError, match=said + r"ask for another \(--layout pair; layout= in Python\), or .* -a_scale 0.0001 …\)\.$"
+    ):
         prepare(ties, folder / "out", Preparation(layout="oscd"))
     assert not (folder / "out").exists()
 
