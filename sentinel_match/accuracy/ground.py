@@ -2,7 +2,7 @@
 
 Check points that were made as the points were, with their supports, smooth away what the points smooth away. Here a
 transform is checked by single windows, each by one half of its spectrum, while an estimate has seen only the other half
-(see :func:`sentinel_match.geometry.lattice.squared_error`). So the error of a transform and the noise of what checks it
+(see :func:`sentinel_match.geometry.halves.squared_error`). So the error of a transform and the noise of what checks it
 are told apart, and the circular error is that of the ground, not of a measurement on it.
 """
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sentinel_match.geometry import lattice
+from sentinel_match.geometry import halves, lattice
 from sentinel_match.geometry.grids import pixel_size, to_metres
 from sentinel_match.geometry.kinds import NONE
 from sentinel_match.geometry.motion import Motion, StableError
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
-    from sentinel_match.geometry.lattice import Answers, LatticeField
+    from sentinel_match.geometry.halves import Answers
+    from sentinel_match.geometry.lattice import LatticeField
     from sentinel_match.matching.displacement import Displacement
 
 FEWEST_SINGLES = 100
@@ -64,7 +65,7 @@ class Ground:
     measured: NDArray[np.bool_]
     """(rows, cols) nodes that have an answer."""
     covered: NDArray[np.bool_]
-    """(rows, cols) nodes where both images have data."""
+    """(rows, cols) nodes where both images show ground, perhaps."""
     answers: Answers
     field: LatticeField
     gsd: float
@@ -96,7 +97,7 @@ class Ground:
             at.reshape(*shape, 2),
             measured.measured,
             measured.covered,
-            lattice.Answers(
+            halves.Answers(
                 moved(answers.whole), moved(answers.one), moved(answers.other), answers.weight / gsd**2, answers.single
             ),
             lattice.LatticeField(
@@ -143,12 +144,12 @@ class Ground:
         """Estimate (rows, cols, 2) the squared error at each node of a transform, of the field when not given; m²."""
         apart = np.zeros(2)
         if transform is None:
-            error = lattice.squared_error(self.answers, self.field.one, self.field.other)
+            error = halves.squared_error(self.answers, self.field.one, self.field.other)
         else:
             shift = self._shift(transform)
             if transform.kind == NONE:  # ground that lies further off than a wrong peak is no wrong peak
                 apart = np.median((self.answers.whole - shift)[self.answers.single], axis=0)
-            error = lattice.squared_error(self.answers, shift + apart)
+            error = halves.squared_error(self.answers, shift + apart)
         return np.clip(error, -((CLIP_PX * self.gsd) ** 2), (CLIP_PX * self.gsd) ** 2) + apart**2
 
     def follows_better(self, transform: Transform) -> bool:
@@ -159,7 +160,7 @@ class Ground:
         """
         single, block = self.answers.single, self.blocks()
         error, shift = self.squared_error(transform), self._shift(transform)
-        if not (lattice.shared_with_neighbours(self.answers, shift)[0] > BORNE_OUT * error[single].mean(0)).any():
+        if not (halves.shared_with_neighbours(self.answers, shift)[0] > BORNE_OUT * error[single].mean(0)).any():
             return False
         gain = (error - self.squared_error()).sum(-1)
         count = np.bincount(block[single], minlength=block.max() + 1)
@@ -190,7 +191,7 @@ class Ground:
         around = np.maximum(self._around(error, overall), WIDEST * overall)
         if transform is None:
             return np.asarray(np.maximum(around + self.field.unseen, self.field.variance))
-        shared = lattice.shared_with_neighbours(self.answers, self._shift(transform))[1]
+        shared = halves.shared_with_neighbours(self.answers, self._shift(transform))[1]
         around *= np.minimum(SHORTER * shared / np.maximum(overall, 1e-12), 1)
         own = self._at_nodes(spread) if spread is not None and len(spread) else 0.0
         # Far from every window a transform is no surer than the nearest of them
@@ -267,13 +268,13 @@ class Ground:
         """
         rng, field = np.random.default_rng(seed), spread is None
         variance = self.variance(None if field else transform, spread)
-        spread = np.sqrt(variance[self.covered])
+        sigma = np.sqrt(variance[self.covered])
         # Errors are normal where they are many small ones, and those of a sine where one wave is not followed
-        angle = rng.uniform(0, 2 * np.pi, (20, *spread.shape))
-        shapes = (rng.normal(size=(20, *spread.shape)), np.sqrt(2) * np.cos(angle))
-        drawn = [np.hypot(*np.moveaxis(shape * spread, -1, 0)) for shape in shapes]
+        angle = rng.uniform(0, 2 * np.pi, (20, *sigma.shape))
+        shapes = (rng.normal(size=(20, *sigma.shape)), np.sqrt(2) * np.cos(angle))
+        drawn = [np.hypot(*np.moveaxis(shape * sigma, -1, 0)) for shape in shapes]
         # and along one direction where one displacement is
-        drawn.append(np.abs(rng.normal(size=(20, len(spread)))) * np.hypot(*spread.T))
+        drawn.append(np.abs(rng.normal(size=(20, len(sigma)))) * np.hypot(*sigma.T))
         ce = {percent: max(float(np.percentile(each, percent)) for each in drawn) for percent in (90, 95)}
         single, block = self.answers.single, self.blocks()
         error = self.squared_error(None if field else transform).sum(-1)

@@ -8,7 +8,7 @@ Sensing 10, 160: 3 m along the parallax between neighbouring orbits).
 
 Noise, seasons and motion have no such direction: the displacement along the parallax and across it is compared as two
 halves of the spectrum have it, each by itself, so that noise takes no part (see
-:func:`sentinel_match.geometry.lattice.squared_error`). What is a plane over the whole ground is left out: that is the
+:func:`sentinel_match.geometry.halves.squared_error`). What is a plane over the whole ground is left out: that is the
 shift of the pair, and the swath's own attitude. One thing looks like terrain and is none: a platform that rolls moves
 the ground across its track, which is the direction of parallax of orbits beside one another.
 """
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from sentinel_match.comparison import TerrainEffect
-from sentinel_match.geometry import lattice
+from sentinel_match.geometry import halves, lattice
 from sentinel_match.geometry.robust import nmad
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ class _Energies(NamedTuple):
         columns = []
         for direction in (field[single] for field in directions):
             a, b = (one * direction).sum(1), (other * direction).sum(1)
-            noise = lattice.SHARED_NOISE * lattice.NOISE_RATIO * ((a - b) / 2) ** 2
+            noise = halves.SHARED_NOISE * halves.NOISE_RATIO * ((a - b) / 2) ** 2
             columns += [a * b - noise, a**2, b**2, a * b]
         sums = np.column_stack([np.bincount(member, column) for column in columns])
         count = np.bincount(member)
@@ -239,9 +239,8 @@ def _company(
         block: (rows, cols) see :meth:`Ground.blocks`.
         seed: of the draws.
     """
-    products, members, lag = [], [], lattice.APART[0]
-    for here, there in ((np.s_[:, :-lag], np.s_[:, lag:]), (np.s_[:-lag], np.s_[lag:])):
-        pair = single[here] & single[there]
+    products, members, lag = [], [], halves.APART[0]
+    for here, there, pair in halves.pairs(single, lag):
         products.append(((one[here] * other[there] + other[here] * one[there]) / 2)[pair])
         members.append(block[here][pair])
     number, member = np.unique(np.concatenate(members), return_inverse=True)

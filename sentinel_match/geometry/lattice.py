@@ -8,7 +8,7 @@ that were made from one half of the spectrum each. The ground moves both; half o
 and as correlated between neighbours, as that of the answer itself.
 
 The same halves prove the field. An estimate from one half is compared with the single answers of the other, which
-noise drove elsewhere: see :func:`squared_error`.
+noise drove elsewhere: see :mod:`sentinel_match.geometry.halves`.
 
 Figures behind the constants: ``tests/benchmarks/distortions.py``, known fields on real pixels of T33UUU at 10 m. They
 were fitted on its first crop and seed, and hold on the others.
@@ -18,21 +18,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sentinel_match.geometry.halves import NOISE_RATIO, structure
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from sentinel_match.geometry.halves import Answers
 
 WIDTHS = (0.8, 1.3, 2.0, 3.2, 5.0, 8.0)
 """Standard deviations in nodes of the averages between which details lie."""
 NEIGHBOURHOOD = 2.5
 """Widths of a detail's average over which its energy is averaged, and one and a half times that for noise's."""
-NOISE_RATIO = 1.44
-"""Variance of an answer over that of half the difference of its halves: they share a fifth of their noise."""
-SHARED_NOISE = 0.3
-"""Least part of an answer's noise variance that its halves share, of the ``NOISE_RATIO - 1`` measured."""
 DOUBT = 1.0
 """Standard errors of its own energy by which a detail must exceed noise."""
 CENTROID = 1.2
@@ -46,36 +46,15 @@ ROBUST_LIMIT = 4.0
 """Times what its neighbourhood scatters by which an answer contradicts it."""
 ALIKE_NODES, ALIKE_PX, FEWEST_ALIKE = 3, 0.3, 5
 """So many answers that say the same within so many nodes and pixels, not the next, bear out one beyond an edge."""
-LAGS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
-"""Nodes between pairs of which the structure function is made."""
-APART = (3, 4, 5, 6)
-"""Nodes between windows of 32 pixels, 14 apart, that share none, and not yet much else."""
-FEWEST_PAIRS = 30
-"""Pairs that make a value of it."""
 PRIOR = 0.03
 """Share of a neighbourhood that must be known for an average to be half believed against a wider one."""
 LOCAL = 5.0
 """Nodes, standard deviation of the averages by which errors are estimated around each."""
 
 
-class Answers(NamedTuple):
-    """Displacements measured at the nodes of a lattice, pixels."""
-
-    whole: NDArray[np.float64]
-    """(rows, cols, 2) x, y by the whole spectrum; anything where ``weight`` is 0."""
-    one: NDArray[np.float64]
-    """(rows, cols, 2) by one half of it."""
-    other: NDArray[np.float64]
-    """(rows, cols, 2) by the other half."""
-    weight: NDArray[np.float64]
-    """(rows, cols) inverse variance, 0 where there is no answer."""
-    single: NDArray[np.bool_]
-    """(rows, cols) made from a window of its own, not from the average of neighbours that stands in for one."""
-
-
 @dataclass(frozen=True, eq=False)
 class LatticeField:
-    """The displacement estimated at every node of a lattice; pixels, or metres after :meth:`scaled`."""
+    """The displacement estimated at every node of a lattice; pixels, or metres."""
 
     whole: NDArray[np.float64]
     """(rows, cols, 2) x, y; between answers and beyond them as the widest average has it."""
@@ -131,43 +110,10 @@ def estimate(answers: Answers, spacing: float) -> LatticeField:
         if k == 0:
             lost = (1 - share) * left_out
         width += (1 - share.mean(-1)) * (step**2 - (WIDTHS[k - 1] ** 2 if k else 0))
-    between = _between(answers, plane) if answers.single.any() else np.zeros_like(variance)
+    between = structure(answers, plane, 2 * WIDTHS[-1]) if answers.single.any() else np.zeros_like(variance)
     variance += between
     unseen = UNSEEN * lost + (CENTROID * strain(estimates[0], spacing)[..., None]) ** 2
     return LatticeField(estimates[0], estimates[1], estimates[2], variance + unseen, unseen, between, np.sqrt(width))
-
-
-def _between(answers: Answers, plane: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Estimate (rows, cols, 2) by how much the field differs from what the nearest single window says of it.
-
-    The structure function (Kolmogorov 1941) of the field by distance, from pairs of nodes; one half of the spectrum
-    times the other, so that noise takes no part.
-    """
-    from scipy.ndimage import distance_transform_edt
-
-    single = answers.single
-    noise = SHARED_NOISE * NOISE_RATIO * (((answers.one - answers.other) / 2)[single] ** 2).mean(0)
-    both = ((answers.one - plane) * (answers.other - plane))[single].mean(0) - noise
-    distances, values = [0], [np.zeros(2)]
-    for lag in LAGS:
-        products = []
-        for here, there in ((np.s_[:, :-lag], np.s_[:, lag:]), (np.s_[:-lag], np.s_[lag:])):
-            pair = single[here] & single[there]
-            change = (a[there] - a[here] for a in (answers.one - plane, answers.other - plane))
-            one, other = change
-            products.append((one * other)[pair])
-        joined = np.concatenate(products)
-        if len(joined) >= FEWEST_PAIRS:
-            distances.append(lag)
-            # Near windows the field is no worse than the plane; far from all of them, the plane is no better than it
-            most = np.maximum(both, 0) if lag <= 2 * WIDTHS[-1] else np.inf
-            values.append(np.clip(joined.mean(0) - 2 * noise, 0, most))
-    away = distance_transform_edt(~single)
-    steps = np.maximum.accumulate(np.array(values), axis=0)
-    if len(steps) > 1:
-        # Further than any pair only the plane goes on, and the field away from it
-        steps, distances = np.vstack([steps, np.maximum(both, 4 * steps[-1])]), [*distances, distances[-1] * 4]
-    return np.stack([np.interp(away, distances, steps[:, k]) for k in (0, 1)], -1)
 
 
 def strain(field: NDArray[np.float64], spacing: float) -> NDArray[np.float64]:
@@ -205,10 +151,9 @@ def company(
         expected = without_own(values, weight, 1.3, without_own(values, weight, 4.0, np.zeros_like(values)))
         off = np.hypot(*np.moveaxis(values - expected, -1, 0))
         near = np.minimum(off, 1)[..., None]
-        scatter = average(
-            near, known.astype(float), 4.0, np.full_like(near, np.median(off[known]) if known.any() else 1)
-        )
-        limit = ROBUST_LIMIT * np.maximum(scatter := scatter[..., 0], sigma)
+        usual = np.full_like(near, np.median(off[known]) if known.any() else 1)
+        scatter = average(near, known.astype(float), 4.0, usual)[..., 0]
+        limit = ROBUST_LIMIT * np.maximum(scatter, sigma)
         doubted = np.nonzero(known & (off > limit))
         alike = _alike(values, known, doubted) <= np.minimum(limit[doubted], ALIKE_PX)
         known[doubted] = alike & (off[doubted] > ALIKE_PX)  # nearer it is noise that two windows share
@@ -245,56 +190,6 @@ def without_own(
     summed = gaussian_filter(known * weight[..., None], (width, width, 0), truncate=3.0, mode="constant") - own * known
     prior = PRIOR * (float(np.median(weight[weight > 0])) if (weight > 0).any() else 1.0)
     return np.asarray((summed + prior * fallback) / (np.maximum(total, 0) + prior))
-
-
-def squared_error(
-    answers: Answers, one: NDArray[np.float64], other: NDArray[np.float64] | None = None
-) -> NDArray[np.float64]:
-    """Estimate (rows, cols, 2) the squared error of an estimate at each node, free of the noise of what checks it.
-
-    E[(b - m_a)²] + E[(a - m_b)²] - E[(a - b)²] over two is the mean squared error of the estimates ``m_a`` and ``m_b``
-    made from one half of the spectrum each, if noise in ``a`` and ``b`` is independent: their own variances cancel. The
-    little that they share would count as an error of the estimate; ``SHARED_NOISE`` of it is taken away.
-
-    Args:
-        answers: of the halves.
-        one: (rows, cols, 2) estimate that has seen only the first.
-        other: that has seen only the second; the first where an estimate has seen next to nothing of any node.
-    """
-    other = one if other is None else other
-    checks = (answers.other - one) ** 2 + (answers.one - other) ** 2
-    difference = (answers.one - answers.other) ** 2
-    return np.asarray((checks - difference) / 2 - SHARED_NOISE * NOISE_RATIO * difference / 4)
-
-
-def shared_with_neighbours(
-    answers: Answers, shift: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Estimate (2,) the part of the mean squared difference to a shift that is also their neighbours'.
-
-    What a season does to the content of a window, both halves of its spectrum see, but no window beside it does. The
-    ground moves with its surroundings: the strongest covariance, of either sign and along either axis, between windows
-    that share no pixel.
-
-    Args:
-        answers: of the halves.
-        shift: (rows, cols, 2) that they are compared with.
-
-    Returns:
-        Its least and its greatest size, two standard errors apart from what was found; at most the whole difference.
-    """
-    one, other, single = answers.one - shift, answers.other - shift, answers.single
-    noise = SHARED_NOISE * NOISE_RATIO * ((answers.one - answers.other)[single] ** 2).mean(0) / 4
-    whole = np.maximum((one * other)[single].mean(0) - noise, 0)
-    least, greatest = np.zeros(2), np.zeros(2)
-    for lag in APART:
-        for here, there in ((np.s_[:, :-lag], np.s_[:, lag:]), (np.s_[:-lag], np.s_[lag:])):
-            pair = single[here] & single[there]
-            if pair.sum() >= FEWEST_PAIRS:
-                product = (one[here] * other[there] + other[here] * one[there])[pair] / 2
-                size, error = np.abs(product.mean(0)), 2 * product.std(0) / np.sqrt(pair.sum())
-                least, greatest = np.maximum(least, size - error), np.maximum(greatest, size + error)
-    return np.minimum(whole, least), np.minimum(whole, greatest)
 
 
 def average(

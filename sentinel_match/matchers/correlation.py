@@ -75,6 +75,11 @@ class Peaks(NamedTuple):
     inside: NDArray[np.bool_]
     """(N,) a true maximum, not the rim of the search."""
 
+    @property
+    def distinct(self) -> NDArray[np.float64]:
+        """Compute (N,) how far each peak stands out, 0 to 1: 1 less the strongest other extremum as a share of it."""
+        return np.clip(1 - self.second / np.maximum(self.quality, 1e-3), 0, 1)
+
 
 def part(
     images: Sequence[NDArray[Any]],

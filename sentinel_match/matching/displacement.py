@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
-from sentinel_match.geometry import calibration, lattice
+from sentinel_match.geometry import calibration, halves, lattice
 from sentinel_match.matchers.correlation import Correlator, part, peaks
 from sentinel_match.matching import subpixel
 from sentinel_match.matching.deformation import laid_back, sampled
@@ -66,10 +66,10 @@ class Displacement:
     measured: NDArray[np.bool_]
     """(rows, cols) nodes that have an answer."""
     covered: NDArray[np.bool_]
-    """(rows, cols) nodes where both images have data, clear or not."""
+    """(rows, cols) nodes where both images show ground, perhaps: see ``seen`` of :func:`displacement`."""
     distinct: NDArray[np.float64]
     """(rows, cols) how far the peak of each single window stands out, 0 to 1."""
-    answers: lattice.Answers
+    answers: halves.Answers
     """At nodes: the single window's where it can be trusted, else the average's; right minus left."""
     field: lattice.LatticeField
     window: int
@@ -242,7 +242,7 @@ class _Lattice(NamedTuple):
     """(rows, cols) what is correlated."""
 
 
-def _answers(grid: _Lattice, singles: _Singles, reach: float) -> tuple[lattice.Answers, NDArray[np.float64]]:
+def _answers(grid: _Lattice, singles: _Singles, reach: float) -> tuple[halves.Answers, NDArray[np.float64]]:
     """Choose the answer of each node, and weigh it; also return (rows, cols) how distinct single peaks are."""
     at = grid.row, grid.col
     shape = grid.measured.shape
@@ -259,9 +259,7 @@ def _answers(grid: _Lattice, singles: _Singles, reach: float) -> tuple[lattice.A
     needed = np.where(grid.measured[at], SINGLE_DISTINCTNESS, GUESSED_DISTINCTNESS)
     trusted[at] = singles.ok & near & (singles.distinct >= needed)
     if (clear := trusted & grid.measured).any():  # a cloud moves as one, too: clear ground must say about the same
-        weight = clear * distinct**4
-        around = lattice.average(arrays[0], weight, lattice.WIDTHS[-1], lattice.plane_of(arrays[0], weight))
-        trusted &= grid.measured | (np.hypot(*np.moveaxis(arrays[0] - around, -1, 0)) <= AGREES[1])
+        trusted &= grid.measured | (_off(arrays[0], clear * distinct**4) <= AGREES[1])
     if trusted.sum() >= 3:
         off = _off(arrays[0], trusted * distinct**4)[trusted]
         sure = _reliability(off, distinct[trusted], reach)
@@ -274,13 +272,13 @@ def _answers(grid: _Lattice, singles: _Singles, reach: float) -> tuple[lattice.A
         off = np.hypot(*np.moveaxis(base - plane - expected, -1, 0))
         grid = grid._replace(share=grid.share * (off <= np.maximum(AGREES[1], lattice.ROBUST_LIMIT * scatter)))
     if not trusted.any():
-        return lattice.Answers(base, base, base, grid.share, trusted), distinct
+        return halves.Answers(base, base, base, grid.share, trusted), distinct
     half = np.abs(arrays[1] - arrays[2])[trusted] / 2
     factor = float(np.median(half / sigma[trusted][:, None])) / 0.6745
     weight = 1 / np.maximum(factor * sigma, LEAST_SIGMA) ** 2
     weight = np.where(trusted, weight, np.median(weight[trusted]) * grid.share)
     whole, one, other = (np.where(trusted[..., None], array, base) for array in arrays)
-    return lattice.Answers(whole, one, other, weight, trusted), distinct
+    return halves.Answers(whole, one, other, weight, trusted), distinct
 
 
 def _singles(images: _Pair, grid: _Lattice, field: NDArray[np.float64] | None) -> _Singles:
@@ -334,6 +332,5 @@ def _asked(
             measured = measured + sampled(field, place, grid.low) + rounding
         moved.append(measured)
     clear = correlated[0].clear.double().cpu().numpy() >= options.min_clear
-    distinct = np.clip(1 - tops[0].second / np.maximum(tops[0].quality, 1e-3), 0, 1)
     ok = clear & np.logical_and.reduce([top.inside for top in tops])
-    return _Singles(moved[0], moved[1], moved[2], tops[0].quality, distinct, ok)
+    return _Singles(moved[0], moved[1], moved[2], tops[0].quality, tops[0].distinct, ok)

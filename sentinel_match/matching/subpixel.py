@@ -264,7 +264,7 @@ def _correlate(
     ok = np.zeros(needed.shape, bool)
     shift[needed] = offset[needed] + top.shift
     quality[needed] = top.quality
-    distinct[needed] = np.clip(1 - top.second / np.maximum(top.quality, 1e-3), 0, 1)
+    distinct[needed] = top.distinct
     ok[needed] = top.inside & (surfaces.clear.double().cpu().numpy() >= options.min_clear)
     return _Answers(shift, quality, distinct, ok)
 

@@ -8,7 +8,7 @@ import pytest
 from sentinel_match.accuracy.assess import assess
 from sentinel_match.accuracy.evidence import Evidence
 from sentinel_match.accuracy.ground import Ground
-from sentinel_match.geometry import lattice
+from sentinel_match.geometry import halves, lattice
 from sentinel_match.geometry.kinds import MINIMAL
 from sentinel_match.geometry.transform import PlaneTransform, Transform
 from sentinel_match.summary import Fitting
@@ -26,11 +26,11 @@ NO_SPREAD = np.zeros((0, 2))
 def ground(truth: np.ndarray, noise: float = NOISE, seed: int = 0, known: np.ndarray | None = None) -> Ground:
     """Answers and field of invented ground; the halves err by themselves and, a little, together."""
     rng = np.random.default_rng(seed)
-    both, own = noise**2 * (1 - 1 / lattice.NOISE_RATIO), 2 * noise**2 / lattice.NOISE_RATIO
+    both, own = noise**2 * (1 - 1 / halves.NOISE_RATIO), 2 * noise**2 / halves.NOISE_RATIO
     shared = rng.normal(0, np.sqrt(both), (*SHAPE, 2))
     one, other = (truth + shared + rng.normal(0, np.sqrt(own), (*SHAPE, 2)) for _ in range(2))
     known = np.ones(SHAPE, bool) if known is None else known
-    in_pixels = lattice.Answers((one + other) / 2 / GSD, one / GSD, other / GSD, known / (noise / GSD) ** 2, known)
+    in_pixels = halves.Answers((one + other) / 2 / GSD, one / GSD, other / GSD, known / (noise / GSD) ** 2, known)
     field = lattice.estimate(in_pixels, SPACING / GSD)
     answers = in_pixels._replace(whole=(one + other) / 2, one=one, other=other)
     metres = lattice.LatticeField(

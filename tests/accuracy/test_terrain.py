@@ -23,7 +23,7 @@ from sentinel_match.accuracy.terrain import Parallax, split, terrain_effect
 from sentinel_match.cli import main
 from sentinel_match.cli.terminal import print_summary
 from sentinel_match.errors import BadHeights
-from sentinel_match.geometry import lattice
+from sentinel_match.geometry import halves, lattice
 from sentinel_match.products.angles import ViewAngles
 from sentinel_match.raster.heights import Heights, read_heights
 from sentinel_match.run_folder import TIES
@@ -57,10 +57,10 @@ def ground(shift: NDArray[np.float64], noise: float = NOISE) -> Ground:
     """A displacement as it would be measured."""
     x, y = np.meshgrid(400_000 + STEP * np.arange(SHAPE[1]), 5_800_000 - STEP * np.arange(SHAPE[0]))
     rng, full = np.random.default_rng(9), np.ones(SHAPE, bool)
-    own, halves = rng.normal(0, noise, (2, *SHAPE, 2)), shift + 6.4
-    shared = np.sqrt(lattice.SHARED_NOISE * lattice.NOISE_RATIO / 2) * rng.normal(0, noise, (*SHAPE, 2))
-    answers = lattice.Answers(
-        halves + shared + own.mean(0), halves + shared + own[0], halves + shared + own[1], full / NOISE**2, full
+    own, moved = rng.normal(0, noise, (2, *SHAPE, 2)), shift + 6.4
+    shared = np.sqrt(halves.SHARED_NOISE * halves.NOISE_RATIO / 2) * rng.normal(0, noise, (*SHAPE, 2))
+    answers = halves.Answers(
+        moved + shared + own.mean(0), moved + shared + own[0], moved + shared + own[1], full / NOISE**2, full
     )
     in_pixels = answers._replace(whole=answers.whole / 10, one=answers.one / 10, other=answers.other / 10)
     field = lattice.estimate(in_pixels, 8)

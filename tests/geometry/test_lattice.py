@@ -7,22 +7,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentinel_match.geometry import lattice
+from sentinel_match.geometry import halves, lattice
 
 SHAPE = (40, 44)
 SPACING = 14.0
 ROW, COL = np.indices(SHAPE).astype(float)
 
 
-def answers(field: np.ndarray, noise: float, seed: int = 0, known: np.ndarray | None = None) -> lattice.Answers:
+def answers(field: np.ndarray, noise: float, seed: int = 0, known: np.ndarray | None = None) -> halves.Answers:
     """Answers of single windows: the halves err by themselves and, a little, together, as windows of real pixels do."""
     rng = np.random.default_rng(seed)
     # Variances of what the halves share and of what each has alone: the whole is their mean
-    both, own = noise**2 * (1 - 1 / lattice.NOISE_RATIO), 2 * noise**2 / lattice.NOISE_RATIO
+    both, own = noise**2 * (1 - 1 / halves.NOISE_RATIO), 2 * noise**2 / halves.NOISE_RATIO
     shared = rng.normal(0, np.sqrt(both), (*SHAPE, 2))
     one, other = (field + shared + rng.normal(0, np.sqrt(own), (*SHAPE, 2)) for _ in range(2))
     known = np.ones(SHAPE, bool) if known is None else known
-    return lattice.Answers((one + other) / 2, one, other, known / max(noise, 0.02) ** 2, known)
+    return halves.Answers((one + other) / 2, one, other, known / max(noise, 0.02) ** 2, known)
 
 
 def along_x(values: np.ndarray) -> np.ndarray:
@@ -127,7 +127,7 @@ def test_answers_that_move_together_are_borne_out() -> None:
 def test_the_squared_error_of_an_estimate_is_what_it_truly_is(error: float) -> None:
     truth, check = wave(9), answers(wave(9), 0.15, seed=3)
     estimate = truth + along_x(error * np.sin(2 * np.pi * ROW / 6))
-    found = lattice.squared_error(check, estimate).mean((0, 1))
+    found = halves.squared_error(check, estimate).mean((0, 1))
     assert found == pytest.approx(((estimate - truth) ** 2).mean((0, 1)), abs=0.006)
 
 
@@ -135,7 +135,7 @@ def test_what_windows_beside_one_another_share_is_told_from_what_each_has_alone(
     rng = np.random.default_rng(5)
     content = answers(np.zeros((*SHAPE, 2)) + rng.normal(0, 0.2, (*SHAPE, 2)), 0.05)
     ground = answers(wave(12, 0.3), 0.05)
-    alone, shared = (lattice.shared_with_neighbours(each, np.zeros((*SHAPE, 2))) for each in (content, ground))
+    alone, shared = (halves.shared_with_neighbours(each, np.zeros((*SHAPE, 2))) for each in (content, ground))
     assert alone[0].max() < 0.1 * 0.2**2
     assert shared[1][0] > 0.6 * 0.3**2 / 2
 
