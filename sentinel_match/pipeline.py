@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from sentinel_match.accuracy.assess import assess
+from sentinel_match.accuracy.consistency import consistency
 from sentinel_match.accuracy.coverage import cover
 from sentinel_match.accuracy.ecc import second_estimate
 from sentinel_match.accuracy.evidence import Evidence
@@ -63,6 +64,11 @@ UNREFINED = {"phase": 0.2, "evergreen": 0.4, "sift": 0.4}
 UNREFINED_OTHER = 0.7
 """Standard deviation per axis in pixels of matches that refinement could not improve, by method: measured between
 seasons for phase, and for SIFT and ALIKED+LightGlue on T33UUU."""
+
+ONLY_FINE = (
+    "what agrees is finer than ground, and lies on the same pixels of both: a pattern of the sensor or of the file, "
+    "such as stripes, a watermark or fixed noise"
+)
 
 
 def match_scenes(
@@ -130,6 +136,11 @@ def match_scenes(
         evidence = Evidence.of(points.measurements, a.raster.geobox, b.raster.geobox, ids, points.displacement, stable)
         radius = options.refinement.radius * gsd
         assessment = assess(evidence, Fitting(kind, options.model, radius, _azimuth(left), options.seed), gsd, ids)
+        agreement = consistency(a.raster, b.raster, assessment.transform)
+        if agreement.only_fine:
+            raise NoMatch(left.id, right.id, ONLY_FINE)
+        assessment = assessment.widened(agreement.pull_m)
+        other = consensus.other_population(correspondences, a.raster, b.raster, options.seed)
         second = second_estimate(a.raster, b.raster, assessment.transform)
         terrain = terrain_of(evidence.ground, (left, right), (band, crs_name(crs)), options.dem, options.seed)
     ok, inlier = points.measurements.ok, assessment.inlier
@@ -150,6 +161,7 @@ def match_scenes(
         candidates=points.candidates,
         coverage=cover(clear, inlier_px, gsd),
         second=second,
+        consistency=replace(agreement, other=other),
         jointly_clear_km2=round(float(clear.sum()) * gsd**2 / 1e6, 2),
         left=_use(a),
         right=_use(b),

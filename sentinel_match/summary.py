@@ -161,8 +161,9 @@ class Summary(ShiftStatistics):
 
     @property
     def doubtful(self) -> bool:
-        """Tell whether the second estimator contradicts the tie points."""
-        return self.second is not None and self.second.agrees is False
+        """Tell whether the second estimator contradicts the tie points, or the images bear out something else, too."""
+        doubted = self.comparison is not None and self.comparison.consistency.doubtful(self.gsd_m)
+        return doubted or (self.second is not None and self.second.agrees is False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what files say, JSON-able: the member ``summary`` of GeoJSON, GeoPackage, run.json and pair.json."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from sentinel_match.accuracy.checkpoints import held_out
 from sentinel_match.accuracy.figures import shift_statistics, sigma_of_shift
-from sentinel_match.accuracy.requirement import LEAST_INLIERS, verdict
+from sentinel_match.accuracy.requirement import LEAST_INLIERS, doubts, verdict
 from sentinel_match.errors import NoMatch
 from sentinel_match.geometry import calibration, robust, selection, transform
 from sentinel_match.geometry.chance import ACCEPTED_CHANCE, agreement, by_chance
@@ -74,6 +74,23 @@ class Assessment:
     """Against stable ground; ``None`` where it is not known which that is."""
     fitting: Fitting
 
+    def widened(self, by: float) -> Assessment:
+        """Return the same with metres added that points may all be wrong by: to each sigma, and to what is proven."""
+        if by <= 0:
+            return self
+        proof = self.hold_out
+        if proof is not None:
+            (low90, high90), (low95, high95) = proof.ce90_interval, proof.ce95_interval
+            proof = replace(
+                proof,
+                rmse=round(float(np.hypot(proof.rmse, by)), 4),
+                ce90=round(proof.ce90 + by, 4),
+                ce90_interval=(low90, round(high90 + by, 4)),
+                ce95=round(proof.ce95 + by, 4),
+                ce95_interval=(low95, round(high95 + by, 4)),
+            )
+        return replace(self, sigma=np.hypot(self.sigma, by), hold_out=proof)
+
     def summary(
         self,
         band: str,
@@ -109,7 +126,14 @@ class Assessment:
             crs=crs,
             comparison=comparison,
             edits=edits,
-            verdict=verdict(statistics, self.hold_out, second, untouched=untouched, asked=self.fitting.asked == NONE),
+            verdict=verdict(
+                statistics,
+                self.hold_out,
+                second,
+                doubts(comparison.consistency, statistics.gsd_m) if comparison else (),
+                untouched=untouched,
+                asked=self.fitting.asked == NONE,
+            ),
         )
 
 

@@ -6,9 +6,9 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-    from sentinel_match.comparison import SecondEstimate
+    from sentinel_match.comparison import Consistency, SecondEstimate
     from sentinel_match.summary import HoldOut, ShiftStatistics, Summary
 
 LEAST_INLIERS = 20
@@ -33,10 +33,41 @@ def is_one_image(statistics: ShiftStatistics) -> bool:
     return max(statistics.median_shift_m, statistics.rmse_m) < ONE_IMAGE_PX * statistics.gsd_m
 
 
+def doubts(consistency: Consistency, gsd: float) -> tuple[str, ...]:
+    """List why one displacement may not be what both images show, each as the end of a sentence."""
+    reasons = []
+    if consistency.pulled(gsd):
+        coarse = max(consistency.octaves[:-1], key=lambda octave: octave.pull)
+        east, north = coarse.dx_m or 0.0, coarse.dy_m or 0.0
+        reasons.append(
+            f"detail of {coarse.shortest_px:g} to {coarse.longest_px:g} px lies {east:+.2f} m east, "
+            f"{north:+.2f} m north of what finer detail says: a pattern on the grid of pixels draws the points"
+        )
+    if consistency.unfollowed_m:
+        size = consistency.unfollowed_m
+        reasons.append(
+            f"detail fades as where ground moves by {size:.1f} m ({size / gsd:.1f} px) within a hundred pixels, which "
+            "the points do not follow"
+        )
+    if consistency.rival is not None:
+        rival = consistency.rival
+        reasons.append(
+            f"the images agree nearly as well ({rival.share:.0%}) {rival.dx_m:+.0f} m east, {rival.dy_m:+.0f} m north "
+            "of it: the ground repeats itself, or shows two things that moved apart"
+        )
+    if consistency.other is not None:
+        other = consistency.other
+        reasons.append(
+            f"{other.share:.0%} of the matches agree on {other.dx_m:+.1f} m east, {other.dy_m:+.1f} m north instead"
+        )
+    return tuple(reasons)
+
+
 def verdict(
     statistics: ShiftStatistics,
     hold_out: HoldOut | None,
     second: SecondEstimate | None,
+    doubted: Sequence[str] = (),
     *,
     untouched: bool = False,
     asked: bool = False,
@@ -47,6 +78,7 @@ def verdict(
         statistics: of the inliers.
         hold_out: errors of the transform on unseen ground.
         second: what another method sees.
+        doubted: why the displacement may not be the one that the images show: see :func:`doubts`.
         untouched: whether the transform moves nothing.
         asked: whether a user wants that.
     """
@@ -54,6 +86,8 @@ def verdict(
     if is_one_image(statistics):
         return "both are the same image: that it agrees with itself proves nothing of two acquisitions"
     before = f"the images lie {statistics.median_shift_m:.2f} m ({statistics.median_shift_m / gsd:.2f} px) apart"
+    if doubted:
+        return f"{before}; nothing is promised, BUT this is seen: {'; and '.join(doubted)}"
     if hold_out is None:
         return f"{before}; the points lie too close together to prove a correction"
     if statistics.inliers < LEAST_INLIERS:

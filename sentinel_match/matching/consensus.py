@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sentinel_match.comparison import Population
 from sentinel_match.geometry import calibration, kinds, robust, transform
 from sentinel_match.geometry.chance import ACCEPTED_CHANCE, agreement, by_chance
 from sentinel_match.geometry.grids import pixel_size, to_metres
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
 COARSE_TOLERANCE = 2.0
 """Pixels within which unrefined matches agree: phase leaves 0.2, ALIKED+LightGlue 0.7 px RMS."""
+OTHER_SHARE, OTHER_TOLERANCE, OTHER_CHANCE = 0.05, 1.0, 1e-6
+"""Of the matches, how many must agree on a second displacement, within how many pixels, and how unlikely chance alone
+must give so many: over 28 pairs of two dates none comes near, over parts that moved apart it is below 1e-9."""
 
 
 def coarse_model(
@@ -58,6 +63,51 @@ def coarse_model(
 def _independent(p: np.ndarray, matches: Correspondences, gsd: float) -> np.ndarray:
     """Select, by index, correspondences that share nothing they looked at; ``p`` (N, 2) are their left ends, metres."""
     return robust.decluster(p, matches.score, matches.independence * gsd)
+
+
+def other_population(matches: Correspondences, a: Raster, b: Raster, seed: int) -> Population | None:
+    """Find the displacement that a part of the matches agrees on which the model leaves out; ``None`` without one.
+
+    Ground that moved by itself, detectors, a cloud over ground, a part that was filled from the other image: what
+    agrees so well among itself is no error of a match.
+
+    Args:
+        matches: with the model and the inliers of most of them.
+        a: the left raster.
+        b: the right one.
+        seed: of the robust fit.
+    """
+    if matches.model is None:
+        return None
+    gsd = pixel_size(a.geobox)
+    p, q = to_metres(a.geobox, matches.left), to_metres(b.geobox, matches.right)
+    left_out = np.hypot(*(q - matches.model(p)).T) > COARSE_TOLERANCE * gsd
+    few = max(4 * kinds.MINIMAL["translation"], OTHER_SHARE * len(matches))
+    if left_out.sum() < few:
+        return None
+    rest = replace(
+        matches,
+        left=matches.left[left_out],
+        right=matches.right[left_out],
+        score=matches.score[left_out],
+        method=matches.method[left_out],
+        inlier=matches.inlier[left_out],
+        independence=np.broadcast_to(matches.independence, len(matches))[left_out],
+    )
+    try:
+        _, agree, chance = coarse_model("translation", rest, a, b, OTHER_TOLERANCE, seed)
+    except transform.NoModel:
+        return None
+    if chance > OTHER_CHANCE or agree.sum() < few:
+        return None
+    at, shift = p[left_out][agree], np.median((q - p)[left_out][agree], 0)
+    west, south, east, north = (round(float(v), 1) for v in (*at.min(0), *at.max(0)))
+    return Population(
+        share=round(float(agree.sum()) / len(matches), 3),
+        dx_m=round(float(shift[0]), 2),
+        dy_m=round(float(shift[1]), 2),
+        bounds=(west, south, east, north),
+    )
 
 
 def confirms(model: transform.PlaneTransform, matches: Correspondences, a: Raster, b: Raster) -> bool:

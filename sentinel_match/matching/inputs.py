@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,7 @@ from sentinel_match.raster.bands import band_names, source_of
 from sentinel_match.raster.flags import Reason
 from sentinel_match.raster.load import load
 from sentinel_match.raster.raster import Raster
+from sentinel_match.raster.shared import shared_pixels
 from sentinel_match.raster.transitions import at
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from sentinel_match.raster.masks import Masking
     from sentinel_match.raster.transitions import Semantics
 
+log = logging.getLogger(__name__)
 PREFERRED_BANDS = ("B04", "B08", "B03", "B02", "B8A", "B11", "B12", "B05", "B06", "B07", "B01", "B09", "TCI", "1")
 """Which band is compared when nobody says, the best first: red, as Sen2Like does; then by resolution and texture."""
 Progress = Callable[[str, int, int], None]
@@ -83,6 +86,8 @@ class PairSide:
     """Of the first band."""
     classes: NDArray[np.uint8] | None
     """(rows, cols) of what lies where; ``None`` where nothing says so."""
+    shared: NDArray[np.bool_] | None = None
+    """(rows, cols) what both images of the pair show to the last digit, and is not valid here; ``None`` for none."""
 
     @property
     def raster(self) -> Raster:
@@ -95,14 +100,24 @@ class PairSide:
         valid = np.asarray(self.raster.valid)
         if self.raster.geobox != self.loaded.raster.geobox:
             return valid
-        return np.asarray(valid | (np.asarray(self.loaded.reasons) == Reason.BRIGHT))
+        return self._own(valid | (np.asarray(self.loaded.reasons) == Reason.BRIGHT))
 
     @property
     def data(self) -> NDArray[np.bool_]:
         """Tell (rows, cols) where the image has data, clear or not; everywhere where it was warped, which masks it."""
         if self.raster.geobox != self.loaded.raster.geobox:
             return np.ones(self.raster.geobox.shape, bool)
-        return np.asarray(np.asarray(self.loaded.reasons) != Reason.NODATA)
+        return self._own(np.asarray(self.loaded.reasons) != Reason.NODATA)
+
+    def _own(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Leave out of a mask what both images share."""
+        return mask if self.shared is None else mask & ~self.shared
+
+    def without(self, shared: NDArray[np.bool_], note: str) -> PairSide:
+        """Return the same without (rows, cols) what both images share; a cache keeps nothing of it for other pairs."""
+        images = tuple(Raster(i.pixels, np.asarray(i.valid) & ~shared, i.geobox) for i in self.side.images)
+        loaded = replace(self.loaded, notes=(*self.loaded.notes, note))
+        return replace(self, side=replace(self.side, images=images, recipe={}), loaded=loaded, shared=shared)
 
     def classes_at(self, points: NDArray[np.float64]) -> NDArray[np.uint8]:
         """Look up (N,) the class under each pixel position; unknown everywhere where nothing says so."""
@@ -152,8 +167,17 @@ def load_pair(
             right_grid = covering(left_grid, right_grid, cells.CELL_MARGIN)
         except ValueError as error:
             raise NoOverlap(left.id, right.id) from error
-    semantics = options.semantics
-    return prepare_side(left_bands, left_grid, semantics), prepare_side(right_bands, right_grid, semantics)
+    a, b = (
+        prepare_side(bands, grid, options.semantics)
+        for bands, grid in ((left_bands, left_grid), (right_bands, right_grid))
+    )
+    shared = shared_pixels(a.raster, b.raster, (a.loaded.limits, b.loaded.limits))
+    if shared is None:
+        return a, b
+    share = shared[0].mean()
+    note = f"{share:.0%} is the same in both images to the last digit, as frames, borders and fillings are: left out"
+    log.warning("%s, %s: %s", left.id, right.id, note)
+    return a.without(shared[0], note), b.without(shared[1], note)
 
 
 def prepare_side(bands: list[PreparedImage], grid: GeoBox, semantics: Semantics) -> PairSide:

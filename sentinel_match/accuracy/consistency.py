@@ -1,0 +1,288 @@
+"""Whether one displacement is what both images show: the same by coarse detail as by fine, and the only one.
+
+Tie points agree with each other wherever both images share *something*; that it is the ground, they cannot tell. A
+look at spectra of windows can, for a hundredth of the work:
+
+* **Octaves.** A pattern on the grid of pixels, stairs of a coarser grid, blocks of JPEG are finer than the ground. The
+  ground's spectrum falls with frequency, so coarse detail is the ground's own: where that has moved by another length
+  than fine detail, points were drawn towards the pattern by as much; where nothing but the finest detail agrees, at
+  whole pixels, there is no ground in it at all. Of pairs of real acquisitions coherence falls towards fine detail.
+* **Steadiness.** Displacement that the transform does not follow takes from coherence what a Gaussian of its size
+  would, exp(-k² s² / 2): estimates of s by three octaves agree. What the ground changes, noise and blur look otherwise.
+* **Rivals.** The correlation surface averaged over all windows, laid over each other by the transform, has one peak of
+  real ground. A second one is a period of the ground, a cloud, a ghost, or a part of the image that moved by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from sentinel_match.comparison import Consistency, Octave, Rival
+from sentinel_match.geometry.grids import pixel_size, same_pixels, to_metres, to_pixels
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from sentinel_match.geometry.transform import Transform
+    from sentinel_match.raster.raster import Raster
+
+WINDOW, MOST_WINDOWS = 128, 64
+"""Side in pixels of a window, and how many there are at most."""
+CLEAR_SHARE = 0.75
+"""Of such a window that is valid in both images, at least."""
+OCTAVES = (64.0, 32.0, 16.0, 8.0, 4.0, 2.0)
+"""Wavelengths in pixels between which detail is one octave, the coarsest first."""
+COHERENT = 0.5
+"""Coherence of an octave from which its displacement counts: between seasons it says nothing below."""
+FEWEST_WINDOWS = 4
+"""Windows whose median and scatter mean something."""
+UNFOLLOWED, STEADY = 0.25, 1.3
+"""Pixels of displacement inside windows from which it counts, and how far its estimates by three octaves may differ as
+a ratio: waves too short to be followed give one to 1.1, changes of the ground one that halves with each finer octave,
+noise and blur one that grows."""
+RISING = 0.15
+"""By how much the finest detail must be more coherent than the ground's own to be a pattern. Over 28 pairs of two
+dates it was more coherent by 0.09 in one, less in the others."""
+WHOLE = 0.1
+"""Pixels from a whole number in both directions within which a displacement may be that of a pattern on both grids."""
+RIVAL_RATIO, RIVAL_NOISE = 0.27, 8.0
+"""A second peak so high as a share of the first, and over the scatter of the surface: over 28 pairs of two dates none
+exceeds 0.20 where it stands out, over regular fields with other crops all exceed 0.29."""
+NEAREST_RIVAL = 4.0
+"""Pixels from the first peak: closer ones are its shoulders."""
+RIVAL_LOW_PASS = 0.15
+"""Width of the Gaussian low-pass in cycles per pixel."""
+
+_HANN = np.hanning(WINDOW + 1)[:WINDOW]
+_TAPER = _HANN[:, None] * _HANN
+_KY, _KX = np.meshgrid(np.fft.fftfreq(WINDOW), np.fft.rfftfreq(WINDOW), indexing="ij")
+_K = np.hypot(_KX, _KY)
+_BANDS = tuple(np.nonzero((coarse * _K >= 1) & (fine * _K < 1)) for coarse, fine in pairwise(OCTAVES))
+_LOW = np.exp(-(_K**2) / (2 * RIVAL_LOW_PASS**2))
+_LOW /= np.fft.irfft2(_LOW, s=(WINDOW, WINDOW))[0, 0]
+_STEP = 8
+_INSIDE = np.arange(0, WINDOW + 1, _STEP, dtype=np.float64)
+_WEIGHT = np.outer(np.sin(np.pi * _INSIDE / WINDOW) ** 2, np.sin(np.pi * _INSIDE / WINDOW) ** 2).ravel()
+_PLACES = np.column_stack([v.ravel() for v in np.meshgrid(_INSIDE, _INSIDE)])
+"""Where in a window the transform is asked, from its corner."""
+BENT = 0.05
+"""Pixels by which the displacement varies in a window from which its right side is laid back pixel by pixel."""
+
+
+class _Spectra(NamedTuple):
+    """Of windows that are laid over each other by the transform: N of them, and the octaves."""
+
+    power: NDArray[np.float64]
+    """(N, octaves) geometric mean of what both images have."""
+    common: NDArray[np.float64]
+    """(N, octaves) what they have in common, in the phase that the transform says."""
+    slope: NDArray[np.float64]
+    """(N, octaves, 2) how far the phase departs from that, by frequency."""
+    stiffness: NDArray[np.float64]
+    """(N, octaves, 2, 2) by how much a pixel would change the slope of fully coherent windows."""
+    noise: NDArray[np.float64]
+    """(N, octaves, 2, 2) variance of the slope of wholly incoherent ones."""
+    surface: NDArray[np.float64]
+    """(WINDOW, WINDOW) mean correlation, the transform's displacement in the middle."""
+    shift: NDArray[np.float64]
+    """(N, 2) pixels by which the right windows lie off the left ones."""
+
+
+def consistency(left: Raster, right: Raster, transform: Transform) -> Consistency:
+    """Compare what coarse and fine detail say of a transform, and look for rivals.
+
+    Args:
+        left: the reference.
+        right: the other image, on a lattice as fine.
+        transform: left metres to right metres.
+    """
+    spectra = _measured(left, right, transform)
+    if spectra is None:
+        return Consistency()
+    gsd = pixel_size(left.geobox)
+    octaves = _octaves(spectra, gsd)
+    pull = max((octave.pull for octave in octaves[:-1]), default=0.0)
+    on_grid = same_pixels(left.geobox, right.geobox) and bool(
+        (np.abs(np.median(spectra.shift, 0) - np.round(np.median(spectra.shift, 0))) < WHOLE).all()
+    )
+    coarse = max(octave.coherence for octave in octaves[1:3])
+    return Consistency(
+        windows=len(spectra.shift),
+        octaves=octaves,
+        pull_m=round(pull, 3),
+        unfollowed_m=round(_unfollowed(octaves) * gsd, 3),
+        only_fine=bool(on_grid and octaves[-1].coherence > coarse + RISING),
+        rival=_rival(spectra, gsd),
+    )
+
+
+def _octaves(spectra: _Spectra, gsd: float) -> tuple[Octave, ...]:
+    """Compare the octaves: coherence, and by how far each would have the right image elsewhere."""
+    count = len(spectra.shift)
+    octaves = []
+    for k, (coarse, fine) in enumerate(pairwise(OCTAVES)):
+        coherence = float(np.median(spectra.common[:, k] / np.maximum(spectra.power[:, k], 1e-12)))
+        if coherence < COHERENT or count < FEWEST_WINDOWS:
+            octaves.append(Octave(longest_px=coarse, shortest_px=fine, coherence=round(coherence, 3)))
+            continue
+        inverse = np.linalg.pinv(coherence * spectra.stiffness[:, k])
+        off = np.einsum("nij,nj->ni", inverse, spectra.slope[:, k])
+        middle = np.median(off, 0)
+        seen = 1.2533 * 1.4826 * np.median(np.abs(off - middle), 0) / np.sqrt(count)
+        # Few windows scatter too little by chance; the incoherent part of the spectrum says how far they should
+        variance = (1 - coherence**2) / 2 * np.einsum("nij,njk,nik->ni", inverse, spectra.noise[:, k], inverse)
+        sigma = np.maximum(seen, 1.2533 * np.sqrt(np.median(variance, 0) / count))
+        octaves.append(
+            Octave(
+                longest_px=coarse,
+                shortest_px=fine,
+                coherence=round(coherence, 3),
+                dx_m=round(float(middle[0]) * gsd, 3),
+                dy_m=round(-float(middle[1]) * gsd, 3),
+                sigma_m=round(float(np.hypot(*sigma)) * gsd, 3),
+            )
+        )
+    return tuple(octaves)
+
+
+def _unfollowed(octaves: Sequence[Octave]) -> float:
+    """Estimate the pixels by which the ground moves inside windows, root mean square; 0 where nothing tells so."""
+    sizes = []
+    for octave in octaves[1:4]:
+        if not 0 < octave.coherence < 1:
+            return 0.0
+        k = 2 * np.pi / np.sqrt(octave.longest_px * octave.shortest_px)
+        sizes.append(
+            2 * np.sqrt(-np.log(octave.coherence)) / k
+        )  # displaced along one direction: k² s² / 2 is its share
+    steady = max(sizes) <= STEADY * min(sizes) and octaves[0].coherence >= octaves[1].coherence
+    size = float(np.median(sizes))
+    return size if steady and size >= UNFOLLOWED else 0.0
+
+
+def _rival(spectra: _Spectra, gsd: float) -> Rival | None:
+    """Find a second answer that is nearly as good; ``None`` where there is none."""
+    middle = WINDOW // 2
+    y, x = np.mgrid[-middle:middle, -middle:middle]
+    away = np.hypot(x, y)
+    top = float(spectra.surface[away < 1.5].max())
+    far = (away >= NEAREST_RIVAL) & (away < 0.4 * WINDOW)
+    best = int(np.argmax(np.where(far, spectra.surface, -np.inf)))
+    height, noise = float(spectra.surface.flat[best]), float(spectra.surface[far].std())
+    if top <= 0 or height < RIVAL_RATIO * top or height < RIVAL_NOISE * noise:
+        return None
+    return Rival(
+        dx_m=round(float(x.flat[best]) * gsd, 2),
+        dy_m=round(-float(y.flat[best]) * gsd, 2),
+        share=round(height / top, 3),
+    )
+
+
+def _measured(left: Raster, right: Raster, transform: Transform) -> _Spectra | None:
+    """Measure the spectra of windows spread over the clear ground; ``None`` where there is room for none."""
+    corners = _corners(left.valid)
+    power, common, slope, stiffness, noise, shifts = [], [], [], [], [], []
+    surface = np.zeros((WINDOW, WINDOW))
+    for corner in corners:
+        inside = corner + _PLACES
+        moved = to_pixels(right.geobox, transform(to_metres(left.geobox, inside))) - inside
+        shift = np.average(moved, axis=0, weights=_WEIGHT)
+        bent = np.abs(moved - shift).max() > BENT
+        one = _window(left, corner)
+        other = _laid_back(right, corner, moved) if bent else _window(right, corner + np.round(shift).astype(int))
+        if one is None or other is None:
+            continue
+        weight = _TAPER * (one.valid & other.valid)
+        if weight.sum() < CLEAR_SHARE * _TAPER.sum():
+            continue
+        a, b = (np.fft.rfft2((w.pixels - np.average(w.pixels, weights=weight)) * weight) for w in (one, other))
+        aside = np.zeros(2) if bent else shift - np.round(shift)
+        cross = b * a.conj() * np.exp(2j * np.pi * (_KX * aside[0] + _KY * aside[1]))
+        size = np.abs(a) * np.abs(b)
+        power.append([np.sqrt((np.abs(a[m]) ** 2).sum() * (np.abs(b[m]) ** 2).sum()) for m in _BANDS])
+        common.append([cross[m].real.sum() for m in _BANDS])
+        waves = [2 * np.pi * np.column_stack([_KX[m], _KY[m]]) for m in _BANDS]
+        slope.append([-(k.T @ cross[m].imag) for k, m in zip(waves, _BANDS, strict=True)])
+        stiffness.append([(k * size[m][:, None]).T @ k for k, m in zip(waves, _BANDS, strict=True)])
+        noise.append([(k * size[m][:, None] ** 2).T @ k for k, m in zip(waves, _BANDS, strict=True)])
+        surface += np.fft.irfft2(cross / np.maximum(np.abs(cross), 1e-12) * _LOW, s=(WINDOW, WINDOW))
+        shifts.append(shift)
+    if not shifts:
+        return None
+    return _Spectra(
+        np.array(power),
+        np.array(common),
+        np.array(slope),
+        np.array(stiffness),
+        np.array(noise),
+        np.fft.fftshift(surface / len(shifts)),
+        np.array(shifts),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Window:
+    pixels: NDArray[np.float64]
+    valid: NDArray[np.bool_]
+
+
+def _corners(valid: NDArray[np.bool_]) -> NDArray[np.int_]:
+    """Spread windows over what is valid: (N, 2) x, y of their corners, about :data:`MOST_WINDOWS`."""
+    rows, cols = valid.shape
+    if min(rows, cols) < WINDOW:
+        return np.empty((0, 2), int)
+    step = max(WINDOW // 2, int(np.sqrt(rows * cols / MOST_WINDOWS)))
+    corners = [
+        (x, y)
+        for y in range((rows - WINDOW) % step // 2, rows - WINDOW + 1, step)
+        for x in range((cols - WINDOW) % step // 2, cols - WINDOW + 1, step)
+        if np.asarray(valid[y : y + WINDOW, x : x + WINDOW]).mean() >= CLEAR_SHARE
+    ]
+    return np.array(corners, int).reshape(-1, 2)
+
+
+def _window(image: Raster, corner: NDArray[np.int_]) -> _Window | None:
+    (rows, cols), (x, y) = image.valid.shape, corner
+    if not (0 <= x <= cols - WINDOW and 0 <= y <= rows - WINDOW):
+        return None
+    part = np.s_[y : y + WINDOW, x : x + WINDOW]
+    valid = np.asarray(image.valid[part], bool)
+    return _Window(np.where(valid, np.asarray(image.pixels[part], float), 0), valid)
+
+
+def _laid_back(image: Raster, corner: NDArray[np.int_], moved: NDArray[np.float64]) -> _Window | None:
+    """Cut a window of the left image's ground out of the right one, as the transform says, pixel by pixel.
+
+    Args:
+        image: the right one.
+        corner: (2,) x, y of the window in the left image.
+        moved: displacement at :data:`_PLACES`.
+    """
+    import cv2
+
+    nodes = moved.reshape(len(_INSIDE), len(_INSIDE), 2)
+    at = (np.arange(WINDOW) + 0.5) / _STEP
+    x, y = np.meshgrid(at, at)
+    dx, dy = (
+        cv2.remap(nodes[..., k].astype(np.float32), x.astype(np.float32), y.astype(np.float32), cv2.INTER_CUBIC)
+        for k in (0, 1)
+    )
+    low = np.floor(corner + moved.min(0)).astype(int) - 4
+    high = np.ceil(corner + moved.max(0)).astype(int) + WINDOW + 5
+    rows, cols = image.valid.shape
+    if (low < 0).any() or high[0] > cols or high[1] > rows:
+        return None
+    part = np.s_[low[1] : high[1], low[0] : high[0]]
+    pixels, valid = np.asarray(image.pixels[part], np.float32), np.asarray(image.valid[part], np.uint8)
+    own = np.arange(WINDOW, dtype=np.float32)
+    to_x = own[None] + dx + np.float32(corner[0] - low[0])
+    to_y = own[:, None] + dy + np.float32(corner[1] - low[1])
+    shown = cv2.remap(pixels, to_x, to_y, cv2.INTER_LANCZOS4)
+    known = cv2.remap(valid, to_x, to_y, cv2.INTER_NEAREST) > 0
+    return _Window(np.where(known, shown, 0).astype(np.float64), known)
