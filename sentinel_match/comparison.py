@@ -2,127 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from typing import Any
 
-from sentinel_match.schema import Count, member
+from sentinel_match.opinions import Consistency, SecondEstimate
+from sentinel_match.schema import Count, member, plain
 
 Record = Mapping[str, Any]
 """An object of a JSON file."""
-PULLED_PX = 0.1
-"""Pixels between what coarse and fine detail say from which nothing is promised; less widens sigma, and is no more."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SecondEstimate:
-    """What a second estimator measures, which no tie point was made with: see :mod:`sentinel_match.accuracy.ecc`.
-
-    Where too few windows are alike there are no shifts: ``agrees`` is ``None``, as are all that follow ``answers``.
-    """
-
-    estimator: str = "ECC"
-    looks: int
-    """Windows tried."""
-    answers: int
-    """Windows that gave a shift."""
-    before_dx_m: float | None = None
-    """Median shift before the correction, right minus left, east."""
-    before_dy_m: float | None = None
-    """North."""
-    after_dx_m: float | None = None
-    """Median shift that remains after the correction."""
-    after_dy_m: float | None = None
-    sigma_dx_m: float | None = None
-    """Standard error of what remains."""
-    sigma_dy_m: float | None = None
-    agrees: bool | None = None
-    """Whether what remains is small enough for both estimators to be right."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Octave:
-    """What detail of some wavelengths says of the transform; no displacement where the images are not alike in it."""
-
-    longest_px: float
-    """Longest wavelength, pixels."""
-    shortest_px: float
-    coherence: float
-    """Correlation of both images in this detail: 1 = the same."""
-    dx_m: float | None = None
-    """By how far it would have the right image elsewhere than the transform, east."""
-    dy_m: float | None = None
-    """North."""
-    sigma_m: float | None = None
-    """Standard error of that, of its length."""
-
-    @property
-    def pull(self) -> float:
-        """Compute the metres by which it surely contradicts the transform: beyond three standard errors."""
-        if self.dx_m is None or self.dy_m is None or self.sigma_m is None:
-            return 0.0
-        return max(math.hypot(self.dx_m, self.dy_m) - 3 * self.sigma_m, 0.0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rival:
-    """Another displacement that the images bear out nearly as well."""
-
-    dx_m: float
-    """How far it lies from the one believed, east."""
-    dy_m: float
-    """North."""
-    share: float
-    """Height of its peak, as a share of that of the one believed."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Population:
-    """A part of the matches that agree on another displacement than the rest."""
-
-    share: float
-    """Of the matches."""
-    dx_m: float
-    """Median shift, right minus left, east."""
-    dy_m: float
-    """North."""
-    bounds: tuple[float, float, float, float]
-    """West, south, east, north of where they lie."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Consistency:
-    """Whether one displacement is what both images show: see :mod:`sentinel_match.accuracy.consistency`."""
-
-    windows: int = 0
-    """Windows that were compared."""
-    octaves: tuple[Octave, ...] = ()
-    """From coarse to fine."""
-    pull_m: float = 0.0
-    """Metres by which coarse detail surely contradicts the points, which fine detail draws: sigma covers it."""
-    unfollowed_m: float = 0.0
-    """Metres, root mean square, by which ground moves on distances too short for any point to follow; 0: none seen."""
-    only_fine: bool = False
-    """Whether nothing but the finest detail agrees, at whole pixels: a pattern on the grid, and no ground."""
-    rival: Rival | None = None
-    other: Population | None = None
-    """Of the matches, those that agree on another displacement."""
-
-    def pulled(self, gsd: float) -> bool:
-        """Tell whether coarse detail contradicts fine detail by more than any user would bear."""
-        return self.pull_m > PULLED_PX * gsd
-
-    def doubtful(self, gsd: float) -> bool:
-        """Tell whether the images bear out something else than the points say; ``gsd`` in metres per pixel."""
-        return self.pulled(gsd) or self.unfollowed_m > 0 or self.rival is not None or self.other is not None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what files say, without what is not known."""
-        members = {name: value for name, value in plain(self).items() if value is not None}
-        octaves = [{k: v for k, v in plain(octave).items() if v is not None} for octave in self.octaves]
-        parts = {name: plain(part) for name in ("rival", "other") if (part := getattr(self, name)) is not None}
-        return {**members, "octaves": octaves, **parts}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,7 +183,7 @@ class Comparison:
     """Places where a measurement was tried."""
     coverage: Coverage
     second: SecondEstimate
-    consistency: Consistency = Consistency()
+    consistency: Consistency = field(default_factory=Consistency)
     jointly_clear_km2: float
     """Ground that is clear in both images, square kilometres."""
     left: ImageUse
@@ -376,9 +264,3 @@ def _image_use(side: str, limits: Record, mask: Record, cover: Mapping[str, str]
         notes=member(mask, "notes", tuple[str, ...], where),
         classes_from=member(cover, side, str, "summary.classes.from") if cover else "",
     )
-
-
-def plain(part: Any) -> dict[str, Any]:
-    """Return the fields of a flat part, tuples as lists."""
-    values = ((f.name, getattr(part, f.name)) for f in fields(part))
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in values}

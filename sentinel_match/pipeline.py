@@ -136,12 +136,12 @@ def match_scenes(
         evidence = Evidence.of(points.measurements, a.raster.geobox, b.raster.geobox, ids, points.displacement, stable)
         radius = options.refinement.radius * gsd
         assessment = assess(evidence, Fitting(kind, options.model, radius, _azimuth(left), options.seed), gsd, ids)
-        agreement = consistency(a.raster, b.raster, assessment.transform)
+        second = second_estimate(a.raster, b.raster, assessment.transform)
+        agreement = consistency(a.raster, b.raster, assessment.transform, second.least_scatter_m or 0.0)
         if agreement.only_fine:
             raise NoMatch(left.id, right.id, ONLY_FINE)
         assessment = assessment.widened(agreement.pull_m)
         other = consensus.other_population(correspondences, a.raster, b.raster, options.seed)
-        second = second_estimate(a.raster, b.raster, assessment.transform)
         terrain = terrain_of(evidence.ground, (left, right), (band, crs_name(crs)), options.dem, options.seed)
     ok, inlier = points.measurements.ok, assessment.inlier
     method, inlier_px = points.method[ok], to_pixels(a.raster.geobox, evidence.left)[inlier]

@@ -265,3 +265,9 @@ def _hints(kind: type) -> Mapping[str, tuple[Any, bool]]:
     """Find the type of each field, and whether a file must have it."""
     hints = get_type_hints(kind, include_extras=True)
     return {f.name: (hints[f.name], f.default is MISSING and f.default_factory is MISSING) for f in fields(kind)}
+
+
+def plain(part: Any) -> dict[str, Any]:
+    """Return the fields of a flat part, tuples as lists."""
+    values = ((f.name, getattr(part, f.name)) for f in fields(part))
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values}

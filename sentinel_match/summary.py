@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sentinel_match.comparison import Comparison, Record, SecondEstimate, compared, comparison_of, plain
+from sentinel_match.comparison import Comparison, Record, compared, comparison_of
 from sentinel_match.geometry.kinds import KINDS, MINIMAL
 from sentinel_match.geometry.motion import Motion
 from sentinel_match.geometry.transform import Transform
 from sentinel_match.geometry.uncertainty import Uncertainty
-from sentinel_match.schema import Angle, Count, Factor, Length, Reach, Unfit, an_object, member, part, shown
+from sentinel_match.schema import Angle, Count, Factor, Length, Reach, Unfit, an_object, member, part, plain, shown
+
+if TYPE_CHECKING:
+    from sentinel_match.opinions import SecondEstimate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,8 +165,11 @@ class Summary(ShiftStatistics):
     @property
     def doubtful(self) -> bool:
         """Tell whether the second estimator contradicts the tie points, or the images bear out something else, too."""
-        doubted = self.comparison is not None and self.comparison.consistency.doubtful(self.gsd_m)
-        return doubted or (self.second is not None and self.second.agrees is False)
+        if self.comparison is None:
+            return False
+        second, proof = self.comparison.second, self.hold_out
+        unseen = proof is not None and second.sees_more(proof.ce95_interval[1], self.gsd_m)
+        return unseen or second.agrees is False or self.comparison.consistency.doubtful(self.gsd_m)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what files say, JSON-able: the member ``summary`` of GeoJSON, GeoPackage, run.json and pair.json."""

@@ -8,7 +8,7 @@ look at spectra of windows can, for a hundredth of the work:
   than fine detail, points were drawn towards the pattern by as much; where nothing but the finest detail agrees, at
   whole pixels, there is no ground in it at all. Of pairs of real acquisitions coherence falls towards fine detail.
 * **Steadiness.** Displacement that the transform does not follow takes from coherence what a Gaussian of its size
-  would, exp(-k² s² / 2): estimates of s by three octaves agree. What the ground changes, noise and blur look otherwise.
+  would, exp(-k² s² / 2): estimates of s by three octaves agree. What the ground changes, and blur, look otherwise.
 * **Rivals.** The correlation surface averaged over all windows, laid over each other by the transform, has one peak of
   real ground. A second one is a period of the ground, a cloud, a ghost, or a part of the image that moved by itself.
 """
@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from sentinel_match.comparison import Consistency, Octave, Rival
 from sentinel_match.geometry.grids import pixel_size, same_pixels, to_metres, to_pixels
+from sentinel_match.opinions import Consistency, Octave, Rival
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +45,10 @@ FEWEST_WINDOWS = 4
 UNFOLLOWED, STEADY = 0.25, 1.3
 """Pixels of displacement inside windows from which it counts, and how far its estimates by three octaves may differ as
 a ratio: waves too short to be followed give one to 1.1, changes of the ground one that halves with each finer octave,
-noise and blur one that grows."""
+blur one that grows."""
+SEEN_SCATTER = 0.03
+"""Pixels that another estimator must see vary besides: noise over ground whose power falls with the square of the
+frequency looks like displacement in the octaves, and scatters no windows."""
 RISING = 0.15
 """By how much the finest detail must be more coherent than the ground's own to be a pattern. Over 28 pairs of two
 dates it was more coherent by 0.09 in one, less in the others."""
@@ -94,13 +97,14 @@ class _Spectra(NamedTuple):
     """(N, 2) pixels by which the right windows lie off the left ones."""
 
 
-def consistency(left: Raster, right: Raster, transform: Transform) -> Consistency:
+def consistency(left: Raster, right: Raster, transform: Transform, scatter_m: float) -> Consistency:
     """Compare what coarse and fine detail say of a transform, and look for rivals.
 
     Args:
         left: the reference.
         right: the other image, on a lattice as fine.
         transform: left metres to right metres.
+        scatter_m: by how much a second estimator surely sees vary what the transform leaves; metres.
     """
     spectra = _measured(left, right, transform)
     if spectra is None:
@@ -116,7 +120,7 @@ def consistency(left: Raster, right: Raster, transform: Transform) -> Consistenc
         windows=len(spectra.shift),
         octaves=octaves,
         pull_m=round(pull, 3),
-        unfollowed_m=round(_unfollowed(octaves) * gsd, 3),
+        unfollowed_m=round(_unfollowed(octaves) * gsd, 3) if scatter_m > SEEN_SCATTER * gsd else 0.0,
         only_fine=bool(on_grid and octaves[-1].coherence > coarse + RISING),
         rival=_rival(spectra, gsd),
     )

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from sentinel_match.comparison import SecondEstimate
 from sentinel_match.geometry.grids import pixel_size, to_metres, to_pixels
 from sentinel_match.geometry.robust import nmad
+from sentinel_match.opinions import SecondEstimate
 from sentinel_match.wording import counted
 
 if TYPE_CHECKING:
@@ -22,16 +22,20 @@ if TYPE_CHECKING:
     from sentinel_match.geometry.transform import Transform
     from sentinel_match.raster.raster import Raster
 
-ECC_WINDOWS, ECC_SIDE = 36, 128
-"""Windows of the second estimator, at most, and their side in pixels."""
+ECC_WINDOWS, ECC_SIDE = 196, 32
+"""Windows of the second estimator, at most, and their side in pixels: small enough to see a wave of 64."""
 CLEAR = 0.9
 """Least share of such a window that is valid in both images."""
 ALIKE = 0.6
 """Least correlation coefficient at which the second estimator has an answer."""
-FEWEST_ANSWERS = 6
-"""Answers that make a median."""
-DISAGREES = 0.1
-"""Pixels between the two estimators from which they contradict each other."""
+FEWEST_ANSWERS, FEWEST_SHARE = 6, 0.15
+"""Answers that make a median, and share of the looks: a few of many are chance, or a corner of the ground."""
+DISAGREES, MOST_UNSURE = 0.1, 0.3
+"""Pixels between the two estimators from which they contradict each other, where the second is as sure; and up to
+which its own uncertainty may excuse it: beyond, it is no witness."""
+CHECKER = 8
+"""Side in pixels of the squares of which either half of a window has every other one: their noise is not one."""
+SCATTER_RESAMPLES = 200
 
 
 class MaskedWindow(NamedTuple):
@@ -40,6 +44,10 @@ class MaskedWindow(NamedTuple):
     pixels: NDArray[np.float32]
     """(SIDE, SIDE), 0 where not valid."""
     valid: NDArray[np.bool_]
+
+
+_Y, _X = np.mgrid[0:ECC_SIDE, 0:ECC_SIDE] // CHECKER
+_HALVES = tuple(k == (_X + _Y) % 2 for k in (0, 1))
 
 
 def second_estimate(left: Raster, right: Raster, transform: Transform) -> SecondEstimate:
@@ -52,23 +60,34 @@ def second_estimate(left: Raster, right: Raster, transform: Transform) -> Second
     """
     gsd = pixel_size(left.geobox)
     rows, cols = left.valid.shape
-    corners = places(left.valid, max(ECC_SIDE, int(np.sqrt(rows * cols / ECC_WINDOWS))))
+    step = max(ECC_SIDE // 2, int(np.sqrt(rows * cols / ECC_WINDOWS)))  # in a small image they overlap by half
+    corners = places(left.valid, ECC_SIDE, step)
     centre = to_metres(left.geobox, corners + ECC_SIDE / 2)
     expected = to_pixels(right.geobox, transform(centre)) - ECC_SIDE / 2
-    corner_there = np.full((len(corners), 2), np.nan)
-    for k, ((x, y), there) in enumerate(zip(corners, np.round(expected).astype(int), strict=True)):
-        shift = aligned(_cut(left, x, y), _cut(right, *there))
-        if shift is not None:
-            corner_there[k] = there + shift
-    answered = np.isfinite(corner_there).all(1)
+    shifts = np.full((len(corners), 3, 2), np.nan)  # by a whole window, and by each half of its pixels
+    for k, ((x, y), there) in enumerate(zip(corners, expected, strict=True)):
+        cut = np.round(there).astype(int)
+        one, other = _cut(left, x, y), _cut(right, *cut)
+        whole = aligned(one, other, there - cut)
+        if one is None or other is None or whole is None:
+            continue
+        halves = [aligned(MaskedWindow(one.pixels, one.valid & half), other, whole) for half in _HALVES]
+        for row, shift in zip(shifts[k], (whole, *halves), strict=True):
+            row[:] = np.nan if shift is None else cut + shift - there
+    answered = np.isfinite(shifts[:, 0]).all(1)
     looks, answers = len(corners), int(answered.sum())
-    if answers < FEWEST_ANSWERS:
+    if answers < max(FEWEST_ANSWERS, FEWEST_SHARE * looks):
         return SecondEstimate(looks=looks, answers=answers)
-    measured = to_metres(right.geobox, corner_there[answered] + ECC_SIDE / 2)
-    before, after = measured - centre[answered], measured - transform(centre[answered])
+    here = expected[answered] + ECC_SIDE / 2
+    after = to_metres(right.geobox, here + shifts[answered, 0]) - to_metres(right.geobox, here)
+    before = after + transform(centre[answered]) - centre[answered]
     medians = [[round(float(np.median(values[:, k])), 3) for k in (0, 1)] for values in (before, after)]
-    error = [1.2533 * nmad(after[:, k]) / np.sqrt(len(after)) for k in (0, 1)]
-    bounds = [max(DISAGREES * gsd, 4 * e) for e in error]
+    independent = max(1.0, answers * min(1.0, step / ECC_SIDE) ** 2)  # what overlaps errs alike
+    error = [float(1.2533 * nmad(after[:, k]) / np.sqrt(independent)) for k in (0, 1)]
+    scatter, least = _scatter(shifts[np.isfinite(shifts).all((1, 2)), 1:], int(independent))
+    agrees: bool | None = None
+    if max(error) <= MOST_UNSURE / 4 * gsd:
+        agrees = all(abs(m) <= max(DISAGREES * gsd, 4 * e) for m, e in zip(medians[1], error, strict=True))
     return SecondEstimate(
         looks=looks,
         answers=answers,
@@ -78,8 +97,34 @@ def second_estimate(left: Raster, right: Raster, transform: Transform) -> Second
         after_dy_m=medians[1][1],
         sigma_dx_m=round(error[0], 3),
         sigma_dy_m=round(error[1], 3),
-        agrees=bool(abs(medians[1][0]) <= bounds[0] and abs(medians[1][1]) <= bounds[1]),
+        scatter_m=round(scatter * gsd, 3),
+        least_scatter_m=round(least * gsd, 3),
+        agrees=agrees,
     )
+
+
+def _scatter(halves: NDArray[np.float64], independent: int) -> tuple[float, float]:
+    """Estimate how far what remains varies over the ground, free of the estimator's noise, and what it surely does.
+
+    What both halves of the pixels of a window say together is of the ground, what they say apart is noise: their
+    covariance is the variance of the ground. Gross errors count no more than four times the usual departure.
+
+    Args:
+        halves: (N, 2, 2) pixels by either half.
+        independent: of how many of them no two share ground.
+
+    Returns:
+        Root mean square of the two-dimensional displacement, and the lower end of its 95 % interval; pixels.
+    """
+    if len(halves) < FEWEST_ANSWERS:
+        return 0.0, 0.0
+    off = halves - np.median(halves, (0, 1))
+    most = 4 * np.array([nmad(off[..., k].ravel()) for k in (0, 1)])
+    together = np.clip(off, -most, most).prod(1).sum(1)
+    rng = np.random.default_rng(0)
+    drawn = [rng.choice(together, max(independent, 2)).mean() for _ in range(SCATTER_RESAMPLES)]
+    whole, least = (np.sqrt(max(float(v), 0.0)) for v in (together.mean(), np.percentile(drawn, 2.5)))
+    return float(whole), float(least)
 
 
 def silence(second: SecondEstimate) -> str:
@@ -87,24 +132,27 @@ def silence(second: SecondEstimate) -> str:
     if second.looks < FEWEST_ANSWERS:
         room = f"{counted(second.looks, 'window')} of {ECC_SIDE} pixels fit{'s' * (second.looks == 1)}"
         return f"only {room} into what is clear in both, and it takes {FEWEST_ANSWERS}"
+    if second.after_dx_m is not None:
+        return f"what it sees in {second.answers} windows scatters too much to tell"
     return f"the images are alike in {second.answers} of its {second.looks} windows"
 
 
-def places(valid: NDArray[np.bool_], step: int) -> NDArray[np.int_]:
+def places(valid: NDArray[np.bool_], side: int, step: int) -> NDArray[np.int_]:
     """Spread windows evenly on clear ground: (N, 2) x, y of their corners.
 
     Args:
         valid: (rows, cols) in the images that are compared; a memory map is read window by window.
+        side: of a window, pixels.
         step: pixels from one to the next.
     """
     rows, cols = valid.shape
-    if min(rows, cols) < ECC_SIDE:
+    if min(rows, cols) < side:
         return np.empty((0, 2), int)
     corners = [
         (x, y)
-        for y in range((rows - ECC_SIDE) % step // 2, rows - ECC_SIDE + 1, step)
-        for x in range((cols - ECC_SIDE) % step // 2, cols - ECC_SIDE + 1, step)
-        if np.asarray(valid[y : y + ECC_SIDE, x : x + ECC_SIDE]).mean() >= CLEAR
+        for y in range((rows - side) % step // 2, rows - side + 1, step)
+        for x in range((cols - side) % step // 2, cols - side + 1, step)
+        if np.asarray(valid[y : y + side, x : x + side]).mean() >= CLEAR
     ]
     return np.array(corners, int).reshape(-1, 2)
 
@@ -118,22 +166,31 @@ def _cut(image: Raster, x: int, y: int) -> MaskedWindow | None:
     return MaskedWindow(np.where(valid, np.asarray(image.pixels[window]), 0).astype(np.float32), valid)
 
 
-def aligned(one: MaskedWindow | None, other: MaskedWindow | None) -> NDArray[np.float64] | None:
-    """Measure (2,) x, y by which the second window's content lies off the first; ``None`` where they are not alike."""
+def aligned(
+    one: MaskedWindow | None, other: MaskedWindow | None, start: NDArray[np.float64] | None = None
+) -> NDArray[np.float64] | None:
+    """Measure (2,) x, y by which the second window's content lies off the first; ``None`` where they are not alike.
+
+    Args:
+        one: a window.
+        other: as large.
+        start: (2,) where the search begins; at nothing when not given.
+    """
     import cv2
 
     if one is None or other is None:
         return None
     both = one.valid & other.valid
-    if both.mean() < CLEAR:
+    if both.mean() < CLEAR * one.valid.mean() or not both.any():
         return None
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 60, 1e-5)
+    matrix = np.eye(2, 3, dtype=np.float32)
+    start = np.zeros(2) if start is None else start
+    matrix[:, 2] = start
     mask = both.astype(np.uint8)
     try:
-        alike, matrix = cv2.findTransformECC(
-            one.pixels, other.pixels, np.eye(2, 3, dtype=np.float32), cv2.MOTION_TRANSLATION, criteria, mask, 3
-        )
+        alike, found = cv2.findTransformECC(one.pixels, other.pixels, matrix, cv2.MOTION_TRANSLATION, criteria, mask, 3)
     except cv2.error:  # it does not converge: the windows have nothing in common
         return None
-    moved = np.asarray(matrix[:, 2], float)
-    return moved if alike >= ALIKE and np.hypot(*moved) < ECC_SIDE / 8 else None
+    moved = np.asarray(found, float)[:, 2]
+    return moved if alike >= ALIKE and np.hypot(*(moved - start)) < len(one.valid) / 8 else None

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from sentinel_match.accuracy.ecc import silence
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from sentinel_match.comparison import Consistency, SecondEstimate
+    from sentinel_match.opinions import Consistency, SecondEstimate
     from sentinel_match.summary import HoldOut, ShiftStatistics, Summary
 
 LEAST_INLIERS = 20
@@ -89,7 +91,8 @@ def verdict(
     if doubted:
         return f"{before}; nothing is promised, BUT this is seen: {'; and '.join(doubted)}"
     if hold_out is None:
-        return f"{before}; the points lie too close together to prove a correction"
+        unproven = f"{before}; the points lie too close together to prove a correction"
+        return unproven if second is None or second.agrees is not False else unproven + _but(second)
     if statistics.inliers < LEAST_INLIERS:
         error = f"{hold_out.rmse:.2f} m ({hold_out.rmse / gsd:.2f} px) RMSE"
         return (
@@ -101,6 +104,9 @@ def verdict(
     kept = [f"{bound:g} px ({whose})" for bound, whose in LEVELS if high <= bound]
     missed = [f"{bound:g} px ({whose})" for bound, whose in LEVELS if low > bound]
     open_ = [f"{bound:g} px ({whose})" for bound, whose in LEVELS if low <= bound < high]
+    confirmed = second is None or second.agrees is not None
+    if not confirmed:  # what nobody confirms is no promise
+        kept, open_ = [], kept + open_
     parts = [
         f"{word} {' and '.join(bounds)}"
         for word, bounds in (("meets", kept), ("may or may not meet", open_), ("misses", missed))
@@ -111,10 +117,18 @@ def verdict(
         why = "as was asked" if asked else "for they agree within the uncertainty of their points"
         done = f"nothing is corrected, {why}: 95 % of unseen check points differ"
     sentence = f"{before}; {done} {'by ' * untouched}less than {ce95}: {', '.join(parts)}"
-    if second is not None and second.agrees is False:
-        remains = f"{second.after_dx_m:+.2f} m east, {second.after_dy_m:+.2f} m north remain"
-        sentence += f"; BUT a second estimator sees {remains}"
-    return sentence
+    if second is None:
+        return sentence
+    if second.agrees is False:
+        sentence += _but(second)
+    if second.sees_more(hold_out.ce95_interval[1], gsd):
+        sentence += f"; BUT a second estimator sees what remains vary by {second.scatter_m:.2f} m root mean square"
+    return sentence if confirmed else f"{sentence}; a second estimator does not confirm it: {silence(second)}"
+
+
+def _but(second: SecondEstimate) -> str:
+    """Say what a second estimator sees that contradicts, as the end of a sentence."""
+    return f"; BUT a second estimator sees {second.after_dx_m:+.2f} m east, {second.after_dy_m:+.2f} m north remain"
 
 
 def promise(summary: Summary, beyond: float | None) -> str:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sentinel_match.accuracy import ecc
-from sentinel_match.accuracy.ecc import ECC_SIDE
 from sentinel_match.geometry.robust import nmad
 from sentinel_match.raster.jp2 import Window
 
@@ -20,8 +19,8 @@ if TYPE_CHECKING:
 
     from sentinel_match.raster.resample import Pixels, ReadWindow
 
-RESIDUAL_LOOKS = 400
-"""Windows, at most, about."""
+RESIDUAL_LOOKS, RESIDUAL_SIDE = 400, 128
+"""Windows, at most, about, and their side in pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +59,7 @@ class ResidualShift:
         shifts = {"before": self.before, "after": self.after}
         return {
             "estimator": self.estimator,
-            "window_px": ECC_SIDE,
+            "window_px": RESIDUAL_SIDE,
             "looks": self.looks,
             "answers": self.answers,
             **{name: asdict(shift) for name, shift in shifts.items() if shift},
@@ -77,7 +76,7 @@ def residual(left: ReadWindow, before: ReadWindow, after: ReadWindow, clear: NDA
         clear: (rows, cols) valid in both images.
     """
     step = _step(clear.shape)
-    windows = [Window(int(y), int(x), ECC_SIDE, ECC_SIDE) for x, y in ecc.places(clear, step)]
+    windows = [Window(int(y), int(x), RESIDUAL_SIDE, RESIDUAL_SIDE) for x, y in ecc.places(clear, RESIDUAL_SIDE, step)]
     shifts = np.full((2, len(windows), 2), np.nan)
     for k, window in enumerate(windows):
         reference = _cut(left(window), clear[window.roi])
@@ -90,7 +89,7 @@ def residual(left: ReadWindow, before: ReadWindow, after: ReadWindow, clear: NDA
     looks, answers = len(windows), int(answered.sum())
     if answers < ecc.FEWEST_ANSWERS:
         return ResidualShift(looks=looks, answers=answers)
-    independent = max(1.0, answers * min(1.0, step / ECC_SIDE) ** 2)  # what overlaps errs alike
+    independent = max(1.0, answers * min(1.0, step / RESIDUAL_SIDE) ** 2)  # what overlaps errs alike
     medians = [_median_shift(values, independent) for values in shifts[:, answered]]
     return ResidualShift(looks=looks, answers=answers, before=medians[0], after=medians[1])
 
@@ -112,7 +111,7 @@ def _median_shift(shifts: NDArray[np.float64], independent: float) -> VersionShi
 
 def _step(shape: tuple[int, ...]) -> int:
     """Choose the pixels from one window to the next: in a small image they overlap by half."""
-    return max(ECC_SIDE // 2, int(np.sqrt(shape[0] * shape[1] / RESIDUAL_LOOKS)))
+    return max(RESIDUAL_SIDE // 2, int(np.sqrt(shape[0] * shape[1] / RESIDUAL_LOOKS)))
 
 
 def _cut(pixels: Pixels, clear: NDArray[np.bool_]) -> ecc.MaskedWindow:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sentinel_match.accuracy.series_report import SeriesReport
-    from sentinel_match.comparison import Comparison, SecondEstimate, TerrainEffect
+    from sentinel_match.comparison import Comparison, TerrainEffect
+    from sentinel_match.opinions import SecondEstimate
     from sentinel_match.run_folder import Outcome
     from sentinel_match.summary import HoldOut, Summary
 

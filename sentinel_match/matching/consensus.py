@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sentinel_match.comparison import Population
 from sentinel_match.geometry import calibration, kinds, robust, transform
 from sentinel_match.geometry.chance import ACCEPTED_CHANCE, agreement, by_chance
 from sentinel_match.geometry.grids import pixel_size, to_metres
+from sentinel_match.opinions import Population
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -200,7 +200,7 @@ def _waves(ground: Ground, rng: np.random.Generator) -> Adversary:
     unit = np.array([np.cos(along), np.sin(along)])
 
     def moved(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.multiply.outer(size * unit, np.sin(k[0] * x + k[1] * y))
+        return np.asarray(np.multiply.outer(size * unit, np.sin(k[0] * x + k[1] * y)))
 
     return Adversary(
         "", f"waves of {length:.0f} px, {size:.1f} px", shown(ground.here), shown(ground.later, moved), moved

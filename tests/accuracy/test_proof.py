@@ -10,9 +10,9 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from sentinel_match.accuracy import checkpoints, ecc, requirement
-from sentinel_match.comparison import SecondEstimate
 from sentinel_match.geometry import transform
 from sentinel_match.geometry.transform import Transform
+from sentinel_match.opinions import SecondEstimate
 from sentinel_match.raster.raster import Raster
 from sentinel_match.summary import HoldOut, ShiftStatistics
 from sentinel_match.testing import Landscape

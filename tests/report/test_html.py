@@ -25,10 +25,10 @@ from sentinel_match.accuracy.ecc import silence
 from sentinel_match.accuracy.series_report import series_reports as series_report
 from sentinel_match.cache import Cache
 from sentinel_match.cli import main
-from sentinel_match.comparison import SecondEstimate
 from sentinel_match.errors import NotAProduct, NotARun, OutputError
 from sentinel_match.fitting import read_ties
 from sentinel_match.formats.geojson import dumps
+from sentinel_match.opinions import SecondEstimate
 from sentinel_match.options import Options
 from sentinel_match.products.catalogue import find_scenes, read_scene
 from sentinel_match.raster import raster
@@ -399,8 +399,8 @@ def test_cells_of_a_small_image_are_large_enough_for_a_median() -> None:
 
 
 def test_a_second_estimator_without_room_says_so_and_does_not_contradict_itself() -> None:
-    assert "only 4 windows of 128 pixels fit into what is clear in both, and it takes 6" == silence(
+    assert "only 4 windows of 48 pixels fit into what is clear in both, and it takes 6" == silence(
         SecondEstimate(looks=4, answers=4)
     )
-    assert "only 1 window of 128 pixels fits into" in silence(SecondEstimate(looks=1, answers=0))
+    assert "only 1 window of 48 pixels fits into" in silence(SecondEstimate(looks=1, answers=0))
     assert "the images are alike in 1 of its 36 windows" == silence(SecondEstimate(looks=36, answers=1))

@@ -1,0 +1,141 @@
+"""What speaks for or against a displacement besides its tie points: frozen parts of a comparison of two images."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from sentinel_match.schema import plain
+
+PULLED_PX = 0.1
+"""Pixels between what coarse and fine detail say from which nothing is promised; less widens sigma, and is no more."""
+LEAST_SCATTER_PX, SCATTER_BEYOND = 0.25, 1.5
+"""Pixels that a second estimator must see things vary by to contradict, and how far beyond a promise: less may be its
+own faults, shadows that moved, or houses seen from two sides."""
+RAYLEIGH95 = 1.73
+"""CE95 over the root mean square of two-dimensional normal errors."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecondEstimate:
+    """What a second estimator measures, which no tie point was made with: see :mod:`sentinel_match.accuracy.ecc`.
+
+    Where too few windows are alike there are no shifts: all that follow ``answers`` are ``None``.
+    """
+
+    estimator: str = "ECC"
+    looks: int
+    """Windows tried."""
+    answers: int
+    """Windows that gave a shift."""
+    before_dx_m: float | None = None
+    """Median shift before the correction, right minus left, east."""
+    before_dy_m: float | None = None
+    """North."""
+    after_dx_m: float | None = None
+    """Median shift that remains after the correction."""
+    after_dy_m: float | None = None
+    sigma_dx_m: float | None = None
+    """Standard error of what remains."""
+    sigma_dy_m: float | None = None
+    scatter_m: float | None = None
+    """How far what remains varies from window to window, root mean square, free of the estimator's own noise."""
+    least_scatter_m: float | None = None
+    """Lower end of its 95 % interval."""
+    agrees: bool | None = None
+    """Whether what remains is small enough for both estimators to be right; ``None`` where the second cannot tell."""
+
+    def sees_more(self, ce95_m: float, gsd: float) -> bool:
+        """Tell whether what remains surely varies by more than a circular error allows.
+
+        Args:
+            ce95_m: upper end of the interval of what is promised.
+            gsd: metres per pixel.
+        """
+        least = 0.0 if self.agrees is None else self.least_scatter_m or 0.0
+        return least > LEAST_SCATTER_PX * gsd and RAYLEIGH95 * least > SCATTER_BEYOND * ce95_m
+
+
+@dataclass(frozen=True, kw_only=True)
+class Octave:
+    """What detail of some wavelengths says of the transform; no displacement where the images are not alike in it."""
+
+    longest_px: float
+    """Longest wavelength, pixels."""
+    shortest_px: float
+    coherence: float
+    """Correlation of both images in this detail: 1 = the same."""
+    dx_m: float | None = None
+    """By how far it would have the right image elsewhere than the transform, east."""
+    dy_m: float | None = None
+    """North."""
+    sigma_m: float | None = None
+    """Standard error of that, of its length."""
+
+    @property
+    def pull(self) -> float:
+        """Compute the metres by which it surely contradicts the transform: beyond three standard errors."""
+        if self.dx_m is None or self.dy_m is None or self.sigma_m is None:
+            return 0.0
+        return max(math.hypot(self.dx_m, self.dy_m) - 3 * self.sigma_m, 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rival:
+    """Another displacement that the images bear out nearly as well."""
+
+    dx_m: float
+    """How far it lies from the one believed, east."""
+    dy_m: float
+    """North."""
+    share: float
+    """Height of its peak, as a share of that of the one believed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Population:
+    """A part of the matches that agree on another displacement than the rest."""
+
+    share: float
+    """Of the matches."""
+    dx_m: float
+    """Median shift, right minus left, east."""
+    dy_m: float
+    """North."""
+    bounds: tuple[float, float, float, float]
+    """West, south, east, north of where they lie."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Consistency:
+    """Whether one displacement is what both images show: see :mod:`sentinel_match.accuracy.consistency`."""
+
+    windows: int = 0
+    """Windows that were compared."""
+    octaves: tuple[Octave, ...] = ()
+    """From coarse to fine."""
+    pull_m: float = 0.0
+    """Metres by which coarse detail surely contradicts the points, which fine detail draws: sigma covers it."""
+    unfollowed_m: float = 0.0
+    """Metres, root mean square, by which ground moves on distances too short for any point to follow; 0: none seen."""
+    only_fine: bool = False
+    """Whether nothing but the finest detail agrees, at whole pixels: a pattern on the grid, and no ground."""
+    rival: Rival | None = None
+    other: Population | None = None
+    """Of the matches, those that agree on another displacement."""
+
+    def pulled(self, gsd: float) -> bool:
+        """Tell whether coarse detail contradicts fine detail by more than any user would bear."""
+        return self.pull_m > PULLED_PX * gsd
+
+    def doubtful(self, gsd: float) -> bool:
+        """Tell whether the images bear out something else than the points say; ``gsd`` in metres per pixel."""
+        return self.pulled(gsd) or self.unfollowed_m > 0 or self.rival is not None or self.other is not None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what files say, without what is not known."""
+        members = {name: value for name, value in plain(self).items() if value is not None}
+        octaves = [{k: v for k, v in plain(octave).items() if v is not None} for octave in self.octaves]
+        parts = {name: plain(part) for name in ("rival", "other") if (part := getattr(self, name)) is not None}
+        return {**members, "octaves": octaves, **parts}

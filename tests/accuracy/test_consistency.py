@@ -1,0 +1,182 @@
+"""Whether one displacement is what both images show: patterns, ghosts, periods, parts that moved apart, short waves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import rasterio
+from odc.geo.geobox import GeoBox
+from rasterio.transform import from_origin
+
+from sentinel_match import Options, TiePoints, match_scenes
+from sentinel_match.accuracy.consistency import consistency
+from sentinel_match.accuracy.ecc import second_estimate
+from sentinel_match.errors import NoMatch
+from sentinel_match.geometry.transform import PlaneTransform, Transform
+from sentinel_match.raster.raster import Raster
+from sentinel_match.testing.adversaries import KINDS, adversary
+from sentinel_match.testing.noise import octaves
+from sentinel_match.testing.patterns import PATTERNS
+from sentinel_match.testing.witness import MARGIN, Adversary, Field, Ground, by, shown, still
+
+SIDE, GSD = 320, 10.0
+RNG = np.random.default_rng
+SEEN = 1.0
+
+
+def land(seed: int) -> np.ndarray:
+    x = np.arange(SIDE + 2 * MARGIN) * GSD
+    return 0.5 + 0.2 * np.asarray(octaves(seed, 20, 2560, 0.7).at(x, x), float)
+
+
+HERE, ELSEWHERE = land(3), land(4)
+
+
+def pair(moved: Field | None, pattern: str = "", strength: float = 0.0, seed: int = 0) -> Adversary:
+    """One ground, moved, or two grounds; under a pattern; each with noise of its own."""
+    rng = RNG(seed)
+    left, right = shown(HERE), shown(HERE, moved) if moved else shown(ELSEWHERE)
+    if pattern:
+        drawn = strength * HERE.std() * PATTERNS[pattern](left.shape, rng)
+        left, right = left + drawn, right + drawn
+    left, right = (image + rng.normal(0, 0.01, image.shape) for image in (left, right))
+    return Adversary("", "", left, right, moved)
+
+
+def raster(image: np.ndarray) -> Raster:
+    grid = GeoBox(image.shape, from_origin(400_000, 5_000_000, GSD, GSD), "EPSG:32633")
+    return Raster(image.astype(np.float32), np.ones(image.shape, bool), grid)
+
+
+def shifted(x: float, y: float) -> Transform:
+    """A model of pixels to the right and down."""
+    matrix = np.eye(3)
+    matrix[:2, 2] = x * GSD, -y * GSD
+    return Transform(PlaneTransform("translation", matrix, np.zeros(2)))
+
+
+def matched(one: Adversary, tmp_path) -> TiePoints:
+    for name, image in (("left", one.left), ("right", one.right)):
+        profile = {"driver": "GTiff", "height": image.shape[0], "width": image.shape[1], "count": 1, "dtype": "uint16"}
+        grid = from_origin(400_000, 5_000_000, GSD, GSD)
+        with rasterio.open(tmp_path / f"{name}.tif", "w", crs="EPSG:32633", transform=grid, **profile) as target:
+            target.write(np.rint(300 + 2000 * image).clip(0, 65535).astype("u2"), 1)
+    return match_scenes(tmp_path / "left.tif", tmp_path / "right.tif", Options(matcher="phase"))
+
+
+def test_ground_that_moved_is_borne_out_by_coarse_and_fine_detail_alike() -> None:
+    one = pair(by(np.array([2.3, -1.6])))
+    said = consistency(raster(one.left), raster(one.right), shifted(2.3, -1.6), SEEN)
+    assert said.windows >= 9
+    assert said.octaves[2].coherence > 0.95
+    assert said.pull_m < 0.02 * GSD
+    assert not said.doubtful(GSD)
+    assert not said.only_fine
+
+
+def test_coarse_detail_contradicts_a_model_that_fine_detail_was_drawn_to() -> None:
+    one = pair(by(np.array([0.6, 0.0])), "noise", 0.3)
+    said = consistency(raster(one.left), raster(one.right), shifted(0.2, 0.0), SEEN)
+    assert said.pulled(GSD)
+    assert said.octaves[1].dx_m == pytest.approx(0.4 * GSD, abs=0.15 * GSD)
+
+
+def test_nothing_but_finest_detail_agrees_where_only_the_pattern_is_the_same() -> None:
+    one = pair(None, "noise", 0.5)
+    assert consistency(raster(one.left), raster(one.right), shifted(0, 0), SEEN).only_fine
+
+
+def test_a_wave_that_the_model_does_not_follow_is_told_by_its_size() -> None:
+    one = pair(lambda x, y: np.stack([0.9 * np.sin(2 * np.pi * x / 36), 0 * y]))
+    said = consistency(raster(one.left), raster(one.right), shifted(0, 0), SEEN)
+    assert said.unfollowed_m == pytest.approx(0.9 / np.sqrt(2) * GSD, rel=0.25)
+
+
+@pytest.mark.parametrize("hidden", ["noise", "blur"])
+def test_noise_and_blur_are_no_displacement(hidden: str) -> None:
+    from scipy.ndimage import gaussian_filter
+
+    one = pair(still)
+    right = one.right + RNG(1).normal(0, 0.08, one.right.shape) if hidden == "noise" else gaussian_filter(one.right, 2)
+    left, right = raster(one.left), raster(right)
+    seen = second_estimate(left, right, shifted(0, 0)).least_scatter_m
+    assert 0 == consistency(left, right, shifted(0, 0), seen).unfollowed_m
+
+
+def test_a_ghost_is_a_rival_and_where_it_lies_is_said() -> None:
+    one = pair(by(np.array([7.0, -5.0])))
+    mixed = 0.6 * one.right + 0.4 * one.left
+    said = consistency(raster(one.left), raster(mixed), shifted(7, -5), SEEN)
+    assert said.rival is not None
+    assert (said.rival.dx_m, said.rival.dy_m) == pytest.approx((-7 * GSD, -5 * GSD), abs=GSD)
+
+
+def test_a_second_estimator_sees_a_wave_of_64_pixels_that_was_smoothed_away() -> None:
+    one = pair(lambda x, y: np.stack([0.75 * np.sin(2 * np.pi * x / 64), 0 * y]))
+    said = second_estimate(raster(one.left), raster(one.right), shifted(0, 0))
+    assert said.agrees  # on the whole nothing remains
+    assert said.least_scatter_m > 0.3 * GSD
+    assert said.sees_more(0.2 * GSD, GSD)
+    quiet = second_estimate(raster(pair(still).left), raster(pair(still).right), shifted(0, 0))
+    assert quiet.scatter_m < 0.05 * GSD
+    assert not quiet.sees_more(0.05 * GSD, GSD)
+
+
+def test_a_pattern_alone_is_refused_with_its_reason(tmp_path) -> None:
+    with pytest.raises(NoMatch, match="pattern of the sensor or of the file"):
+        matched(pair(None, "noise", 0.5), tmp_path)
+
+
+def test_parts_that_moved_apart_promise_nothing_and_both_are_named(tmp_path) -> None:
+    middle = SIDE * 0.45
+
+    def moved(x, y):
+        return np.stack([np.where(x > middle, 3.0, -3.0), 0 * y])
+
+    summary = matched(pair(moved), tmp_path).summary
+    assert summary.doubtful
+    assert "nothing is promised, BUT" in summary.verdict
+    other = summary.comparison.consistency.other
+    assert other is not None
+    assert abs(other.dx_m - summary.median_dx_m) == pytest.approx(6 * GSD, abs=GSD)
+    assert other.share == pytest.approx(0.45, abs=0.1)
+
+
+def test_points_that_a_pattern_draws_say_so_in_sigma_or_promise_nothing(tmp_path) -> None:
+    shift = np.array([0.35, 0.0])
+    ties = matched(pair(by(shift), "noise", 0.3), tmp_path)
+    errors = np.abs(ties.shift[ties.inlier] - shift * GSD * (1, -1))
+    off = float(np.median(errors[:, 0]))
+    assert off > 0.03 * GSD  # they are drawn
+    assert ties.summary.doubtful or off < 3 * np.median(ties.sigma_m[ties.inlier])
+
+
+def test_a_frame_and_a_legend_are_left_out_and_the_ground_is_matched(tmp_path) -> None:
+    one = pair(by(np.array([1.4, 0.8])))
+    drawn = np.where(RNG(2).random((SIDE // 4, SIDE // 4)) < 0.3, 0.0, 1.0).repeat(4, 0).repeat(4, 1)
+    burnt = np.zeros((SIDE, SIDE), bool)
+    burnt[:12], burnt[-12:], burnt[:, :12], burnt[:, -12:], burnt[12:100, 12:140] = (True,) * 5
+    left, right = (np.where(burnt, drawn, image) for image in (one.left, one.right))
+    ties = matched(Adversary("", "", left, right, one.moved), tmp_path)
+    assert any("same in both images to the last digit" in note for note in ties.summary.comparison.left.notes)
+    at = ties.left_px[ties.inlier]
+    assert not burnt[tuple((at[:, ::-1]).astype(int).T)].any()
+    assert np.median(ties.shift[ties.inlier], 0) == pytest.approx((14, -8), abs=0.5)
+    with pytest.raises(NoMatch):
+        other = np.where(burnt, drawn, pair(None).right)
+        matched(Adversary("", "", left, other, None), tmp_path)
+
+
+def test_every_kind_of_adversary_knows_its_truth() -> None:
+    ground = Ground(HERE, HERE, ELSEWHERE)
+    for k, kind in enumerate(KINDS):
+        one = adversary(kind, ground, RNG(k))
+        assert one.kind == kind
+        assert one.left.shape == one.right.shape
+        assert np.isfinite(one.left).all()
+        assert np.isfinite(one.right).all()
+        places = RNG(k).uniform(60, SIDE - 60, (20, 2))
+        if one.moved is None:
+            assert np.isinf(one.errors(places, np.zeros((20, 2)))).all()
+        else:
+            assert np.abs(one.errors(places, one.true(places))).max() < 1e-9
