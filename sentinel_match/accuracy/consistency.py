@@ -49,9 +49,12 @@ blur one that grows."""
 SEEN_SCATTER = 0.03
 """Pixels that another estimator must see vary besides: noise over ground whose power falls with the square of the
 frequency looks like displacement in the octaves, and scatters no windows."""
-RISING = 0.15
+RISING = 0.1
 """By how much the finest detail must be more coherent than the ground's own to be a pattern. Over 28 pairs of two
 dates it was more coherent by 0.09 in one, less in the others."""
+FLAT = 0.4
+"""What both images have in common per wave of the finest octave, over that of the octave before: 1 for fixed noise, .5
+for stripes; optics leave 0.02 to 0.29 of ground (28 pairs of two dates), however much coarser detail has changed."""
 WHOLE = 0.1
 """Pixels from a whole number in both directions within which a displacement may be that of a pattern on both grids."""
 RIVAL_RATIO, RIVAL_NOISE = 0.27, 8.0
@@ -115,13 +118,15 @@ def consistency(left: Raster, right: Raster, transform: Transform, scatter_m: fl
     on_grid = same_pixels(left.geobox, right.geobox) and bool(
         (np.abs(np.median(spectra.shift, 0) - np.round(np.median(spectra.shift, 0))) < WHOLE).all()
     )
-    coarse = max(octave.coherence for octave in octaves[1:3])
+    coarse = max(abs(octave.coherence) for octave in octaves[1:4])  # fields that changed their colours are ground, too
+    per_wave = np.median(spectra.common, 0) / [len(rows) for rows, _ in _BANDS]
+    flat = bool(per_wave[-1] > FLAT * abs(per_wave[-2]))
     return Consistency(
         windows=len(spectra.shift),
         octaves=octaves,
         pull_m=round(pull, 3),
         unfollowed_m=round(_unfollowed(octaves) * gsd, 3) if scatter_m > SEEN_SCATTER * gsd else 0.0,
-        only_fine=bool(on_grid and octaves[-1].coherence > coarse + RISING),
+        only_fine=on_grid and flat and octaves[-1].coherence > coarse + RISING,
         rival=_rival(spectra, gsd),
     )
 

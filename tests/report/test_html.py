@@ -399,8 +399,8 @@ def test_cells_of_a_small_image_are_large_enough_for_a_median() -> None:
 
 
 def test_a_second_estimator_without_room_says_so_and_does_not_contradict_itself() -> None:
-    assert "only 4 windows of 48 pixels fit into what is clear in both, and it takes 6" == silence(
+    assert "only 4 windows of 32 pixels fit into what is clear in both, and it takes 6" == silence(
         SecondEstimate(looks=4, answers=4)
     )
-    assert "only 1 window of 48 pixels fits into" in silence(SecondEstimate(looks=1, answers=0))
+    assert "only 1 window of 32 pixels fits into" in silence(SecondEstimate(looks=1, answers=0))
     assert "the images are alike in 1 of its 36 windows" == silence(SecondEstimate(looks=36, answers=1))
