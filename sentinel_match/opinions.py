@@ -59,7 +59,7 @@ class SecondEstimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Octave:
-    """What detail of some wavelengths says of the transform; no displacement where the images are not alike in it."""
+    """What detail of some wavelengths says; no displacement where the images are not alike in it."""
 
     longest_px: float
     """Longest wavelength, pixels."""
@@ -67,7 +67,7 @@ class Octave:
     coherence: float
     """Correlation of both images in this detail: 1 = the same."""
     dx_m: float | None = None
-    """By how far it would have the right image elsewhere than the transform, east."""
+    """By how far it would have the right image elsewhere than the points, median, east."""
     dy_m: float | None = None
     """North."""
     sigma_m: float | None = None
@@ -75,7 +75,7 @@ class Octave:
 
     @property
     def pull(self) -> float:
-        """Compute the metres by which it surely contradicts the transform: beyond three standard errors."""
+        """Compute the metres by which it surely contradicts the points: beyond three standard errors."""
         if self.dx_m is None or self.dy_m is None or self.sigma_m is None:
             return 0.0
         return max(math.hypot(self.dx_m, self.dy_m) - 3 * self.sigma_m, 0.0)

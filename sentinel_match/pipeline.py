@@ -137,7 +137,8 @@ def match_scenes(
         radius = options.refinement.radius * gsd
         assessment = assess(evidence, Fitting(kind, options.model, radius, _azimuth(left), options.seed), gsd, ids)
         second = second_estimate(a.raster, b.raster, assessment.transform)
-        agreement = consistency(a.raster, b.raster, assessment.transform, second.least_scatter_m or 0.0)
+        off = np.median((assessment.right - assessment.transform(evidence.left))[assessment.inlier], 0)
+        agreement = consistency(a.raster, b.raster, assessment.transform, off, second.least_scatter_m or 0.0)
         if agreement.only_fine:
             raise NoMatch(left.id, right.id, ONLY_FINE)
         assessment = assessment.widened(agreement.pull_m)

@@ -100,20 +100,23 @@ class _Spectra(NamedTuple):
     """(N, 2) pixels by which the right windows lie off the left ones."""
 
 
-def consistency(left: Raster, right: Raster, transform: Transform, scatter_m: float) -> Consistency:
+def consistency(
+    left: Raster, right: Raster, transform: Transform, residual_m: NDArray[np.float64], scatter_m: float
+) -> Consistency:
     """Compare what coarse and fine detail say of a transform, and look for rivals.
 
     Args:
         left: the reference.
         right: the other image, on a lattice as fine.
         transform: left metres to right metres.
+        residual_m: (2,) by which the points lie off the transform, median, east and north.
         scatter_m: by how much a second estimator surely sees vary what the transform leaves; metres.
     """
     spectra = _measured(left, right, transform)
     if spectra is None:
         return Consistency()
     gsd = pixel_size(left.geobox)
-    octaves = _octaves(spectra, gsd)
+    octaves = _octaves(spectra, gsd, residual_m)
     pull = max((octave.pull for octave in octaves[:-1]), default=0.0)
     on_grid = same_pixels(left.geobox, right.geobox) and bool(
         (np.abs(np.median(spectra.shift, 0) - np.round(np.median(spectra.shift, 0))) < WHOLE).all()
@@ -131,8 +134,8 @@ def consistency(left: Raster, right: Raster, transform: Transform, scatter_m: fl
     )
 
 
-def _octaves(spectra: _Spectra, gsd: float) -> tuple[Octave, ...]:
-    """Compare the octaves: coherence, and by how far each would have the right image elsewhere."""
+def _octaves(spectra: _Spectra, gsd: float, residual_m: NDArray[np.float64]) -> tuple[Octave, ...]:
+    """Compare the octaves: coherence, and by how far each would have the right image elsewhere than the points."""
     count = len(spectra.shift)
     octaves = []
     for k, (coarse, fine) in enumerate(pairwise(OCTAVES)):
@@ -152,8 +155,8 @@ def _octaves(spectra: _Spectra, gsd: float) -> tuple[Octave, ...]:
                 longest_px=coarse,
                 shortest_px=fine,
                 coherence=round(coherence, 3),
-                dx_m=round(float(middle[0]) * gsd, 3),
-                dy_m=round(-float(middle[1]) * gsd, 3),
+                dx_m=round(float(middle[0]) * gsd - float(residual_m[0]), 3),
+                dy_m=round(-float(middle[1]) * gsd - float(residual_m[1]), 3),
                 sigma_m=round(float(np.hypot(*sigma)) * gsd, 3),
             )
         )

@@ -28,14 +28,27 @@ CLEAR = 0.9
 """Least share of such a window that is valid in both images."""
 ALIKE = 0.6
 """Least correlation coefficient at which the second estimator has an answer."""
+WITNESS = 0.9
+"""The same at which it may tell how far the ground moves from window to window: clouds and shadows are less alike."""
 FEWEST_ANSWERS, FEWEST_SHARE = 6, 0.15
 """Answers that make a median, and share of the looks: a few of many are chance, or a corner of the ground."""
 DISAGREES, MOST_UNSURE = 0.1, 0.3
 """Pixels between the two estimators from which they contradict each other, where the second is as sure; and up to
 which its own uncertainty may excuse it: beyond, it is no witness."""
+FEWEST_WITNESSES = 16
+"""Windows that tell how far the ground moves from one to another."""
 CHECKER = 8
 """Side in pixels of the squares of which either half of a window has every other one: their noise is not one."""
 SCATTER_RESAMPLES = 200
+
+
+class Alignment(NamedTuple):
+    """What one window says."""
+
+    shift: NDArray[np.float64]
+    """(2,) x, y by which the second window's content lies off the first."""
+    alike: float
+    """Correlation coefficient."""
 
 
 class MaskedWindow(NamedTuple):
@@ -71,9 +84,12 @@ def second_estimate(left: Raster, right: Raster, transform: Transform) -> Second
         whole = aligned(one, other, there - cut)
         if one is None or other is None or whole is None:
             continue
-        halves = [aligned(MaskedWindow(one.pixels, one.valid & half), other, whole) for half in _HALVES]
-        for row, shift in zip(shifts[k], (whole, *halves), strict=True):
-            row[:] = np.nan if shift is None else cut + shift - there
+        shifts[k, 0] = cut + whole.shift - there
+        if whole.alike < WITNESS:
+            continue
+        for row, half in zip(shifts[k, 1:], _HALVES, strict=True):
+            part = aligned(MaskedWindow(one.pixels, one.valid & half), other, whole.shift)
+            row[:] = np.nan if part is None else cut + part.shift - there
     answered = np.isfinite(shifts[:, 0]).all(1)
     looks, answers = len(corners), int(answered.sum())
     if answers < max(FEWEST_ANSWERS, FEWEST_SHARE * looks):
@@ -116,13 +132,14 @@ def _scatter(halves: NDArray[np.float64], independent: int) -> tuple[float, floa
     Returns:
         Root mean square of the two-dimensional displacement, and the lower end of its 95 % interval; pixels.
     """
-    if len(halves) < FEWEST_ANSWERS:
+    halves = halves[np.hypot(*(halves[:, 0] - halves[:, 1]).T) <= MOST_UNSURE]  # the others see haze, not ground
+    if len(halves) < FEWEST_WITNESSES:
         return 0.0, 0.0
     off = halves - np.median(halves, (0, 1))
     most = 4 * np.array([nmad(off[..., k].ravel()) for k in (0, 1)])
     together = np.clip(off, -most, most).prod(1).sum(1)
     rng = np.random.default_rng(0)
-    drawn = [rng.choice(together, max(independent, 2)).mean() for _ in range(SCATTER_RESAMPLES)]
+    drawn = [rng.choice(together, min(max(independent, 2), len(halves))).mean() for _ in range(SCATTER_RESAMPLES)]
     whole, least = (np.sqrt(max(float(v), 0.0)) for v in (together.mean(), np.percentile(drawn, 2.5)))
     return float(whole), float(least)
 
@@ -168,8 +185,8 @@ def _cut(image: Raster, x: int, y: int) -> MaskedWindow | None:
 
 def aligned(
     one: MaskedWindow | None, other: MaskedWindow | None, start: NDArray[np.float64] | None = None
-) -> NDArray[np.float64] | None:
-    """Measure (2,) x, y by which the second window's content lies off the first; ``None`` where they are not alike.
+) -> Alignment | None:
+    """Measure by how much the second window's content lies off the first; ``None`` where they are not alike.
 
     Args:
         one: a window.
@@ -193,4 +210,5 @@ def aligned(
     except cv2.error:  # it does not converge: the windows have nothing in common
         return None
     moved = np.asarray(found, float)[:, 2]
-    return moved if alike >= ALIKE and np.hypot(*(moved - start)) < len(one.valid) / 8 else None
+    near = np.hypot(*(moved - start)) < len(one.valid) / 8
+    return Alignment(moved, float(alike)) if alike >= ALIKE and near else None

@@ -84,7 +84,7 @@ def residual(left: ReadWindow, before: ReadWindow, after: ReadWindow, clear: NDA
             shift = ecc.aligned(reference, _cut(version(window), clear[window.roi]))
             if shift is None:
                 break
-            shifts[j, k] = shift * (1, -1)
+            shifts[j, k] = shift.shift * (1, -1)
     answered = np.isfinite(shifts).all((0, 2))
     looks, answers = len(windows), int(answered.sum())
     if answers < ecc.FEWEST_ANSWERS:
