@@ -243,7 +243,7 @@ class Correlator:
             cross = product if cross is None else cross + product
         if cross is None:
             raise ValueError("there is no image to correlate")
-        cross = cross / len(a[0])
+        torch.view_as_real(cross).div_(len(a[0]))  # divided as complex it takes longer than both transforms
         if bool(aside.any()):
             turn = -2j * torch.pi
             rows, cols = (
