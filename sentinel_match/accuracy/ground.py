@@ -36,6 +36,9 @@ MOST_PLACES = 2000
 """Places at which the spread of a transform is asked for."""
 DOUBT_OF_ERROR = 0.25
 """By how much an error that is predicted may be off itself, two standard deviations: seeded fields of every kind."""
+UNSEEN_DOUBT = np.array([-0.5, 1.0])
+"""Of what no window can see, by how much it may be less or more than is derived from what they do: breaks have twice
+what terrain has."""
 DRAWS = 200
 """Of the bootstrap, and points drawn of each node's error."""
 CLIP_PX = 1.0
@@ -286,6 +289,7 @@ class Ground:
                 * np.sqrt(2 / len(np.unique(block[single])))
                 * (self.field.between[self.covered].sum(-1).mean())
             )
+            off += UNSEEN_DOUBT * self.field.unseen[self.covered].sum(-1).mean()
         beyond = np.sqrt(np.maximum(mean + off, 0) / mean) - 1
         low, high = (1 + np.array([-1, 1]) * np.hypot(beyond, DOUBT_OF_ERROR)).clip(0).tolist()
         bias = (self.answers.whole - self._shift(transform))[single].mean(0)

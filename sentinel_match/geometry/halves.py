@@ -21,6 +21,9 @@ NOISE_RATIO = 1.44
 """Variance of an answer over that of half the difference of its halves: they share a fifth of their noise."""
 SHARED_NOISE = 0.3
 """Least part of an answer's noise variance that its halves share, of the ``NOISE_RATIO - 1`` measured."""
+MOST_CONTENT = 20.0
+"""Times its noise that a season moves the content of a window, variances: up to 16 between winter and summer of five
+places. What is more is the ground's, however fast it changes."""
 LAGS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 """Nodes between pairs of which the structure function is made."""
 APART = (3, 4, 5, 6)
@@ -122,7 +125,8 @@ def shared_with_neighbours(
 
     What a season does to the content of a window, both halves of its spectrum see, but no window beside it does. The
     ground moves with its surroundings: the strongest covariance, of either sign and along either axis, between windows
-    that share no pixel.
+    that share no pixel. Of rough ground they share little; but what changes content makes the halves differ, too, and
+    a difference far beyond that is the ground's.
 
     Args:
         answers: of the halves.
@@ -141,4 +145,5 @@ def shared_with_neighbours(
                 product = (one[here] * other[there] + other[here] * one[there])[pair] / 2
                 size, error = np.abs(product.mean(0)), 2 * product.std(0) / np.sqrt(pair.sum())
                 least, greatest = np.maximum(least, size - error), np.maximum(greatest, size + error)
-    return np.minimum(whole, least), np.minimum(whole, greatest)
+    beyond = whole - MOST_CONTENT / SHARED_NOISE * noise
+    return np.minimum(whole, np.maximum(least, beyond)), np.minimum(whole, np.maximum(greatest, beyond))

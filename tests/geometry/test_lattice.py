@@ -67,6 +67,38 @@ def test_the_predicted_variance_is_that_of_the_errors(truth: np.ndarray) -> None
     assert 0.25 < ratio.std() < 1.3
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_still_ground_hides_next_to_nothing(seed: int) -> None:
+    """The whole lattice says so, where a single neighbourhood could not."""
+    field = lattice.estimate(answers(np.zeros((*SHAPE, 2)), 0.08, seed), SPACING)
+    assert np.sqrt(field.unseen.mean()) < 0.08 / 6
+
+
+def rough(seed: int) -> np.ndarray:
+    """Terrain-like ground: energy falls by k^-3, and never ends."""
+    rng = np.random.default_rng(seed)
+    k = np.hypot(*np.meshgrid(np.fft.fftfreq(SHAPE[0]), np.fft.rfftfreq(SHAPE[1]), indexing="ij"))
+    size = np.where(k > 0, np.maximum(k, 1e-6) ** -1.5, 0)
+    layer = np.fft.irfft2(size * np.exp(2j * np.pi * rng.random(k.shape)), s=SHAPE)
+    return along_x(0.4 * layer / layer.std())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_ground_without_an_end_to_its_spectrum_hides_more_than_a_wave(seed: int) -> None:
+    """However good its texture: windows see an average of it, and no half of a spectrum sees another."""
+    uneven, smooth = (lattice.estimate(answers(truth, 0.02), SPACING) for truth in (rough(seed), wave(14, 0.57)))
+    noticed = [np.sqrt(field.unseen[..., 0].mean()) for field in (uneven, smooth)]
+    assert noticed[0] > 0.05 > 2 * noticed[1]
+
+
+def test_what_noise_alone_cannot_do_is_the_grounds_however_little_windows_share() -> None:
+    """White from node to node, and forty times its noise: no season does that to the content of a window."""
+    ground = np.random.default_rng(2).normal(0, 0.4, (*SHAPE, 2))
+    least, greatest = halves.shared_with_neighbours(answers(ground, 0.05), np.zeros((*SHAPE, 2)))
+    assert (least > 0.5 * 0.4**2).all()
+    assert (greatest <= 1.1 * 0.4**2).all()
+
+
 def test_a_gap_gets_a_sigma_that_covers_what_nobody_measured() -> None:
     truth = wave(12)
     known = np.ones(SHAPE, bool)
