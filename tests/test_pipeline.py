@@ -240,8 +240,8 @@ def test_an_image_without_position_is_refused(products: dict[str, Scene], tmp_pa
 
 def test_a_run_keeps_what_is_done_and_redoes_what_changed(tmp_path: Path) -> None:
     archive, out, cache = tmp_path / "archive", tmp_path / "out", Cache(tmp_path / "cache")
-    write_product(archive, GROUND, date="2021-05-20", pixels=540)
-    write_product(archive, GROUND, date="2021-09-17", pixels=540, displacement=TRUTH)
+    write_product(archive, GROUND, date="2021-05-20", pixels=360)
+    write_product(archive, GROUND, date="2021-09-17", pixels=360, displacement=TRUTH)
     first = batch.run(archive, out, quick(), Filters(), cache=cache, files=BARE)
     assert ["matched"] == [o.status for o in first.outcomes]
     files = {p: p.stat().st_mtime_ns for p in out.rglob("*.geojson") if p.parent != out}
@@ -286,8 +286,8 @@ def test_a_moved_georeference_is_another_input(tmp_path: Path, products: dict[st
 
 def test_a_pair_that_failed_is_not_tried_again(tmp_path: Path) -> None:
     archive, out, cache = tmp_path / "archive", tmp_path / "out", Cache(tmp_path / "cache")
-    write_product(archive, GROUND, date="2021-05-20", pixels=540)
-    write_product(archive, Landscape(seed=99), date="2021-06-11", pixels=540)
+    write_product(archive, GROUND, date="2021-05-20", pixels=360)
+    write_product(archive, Landscape(seed=99), date="2021-06-11", pixels=360)
     said: list[str] = []
     for _ in range(2):
         result = batch.run(archive, out, quick(), cache=cache, progress=lambda *what: said.append(what[0]), files=BARE)
@@ -298,9 +298,9 @@ def test_a_pair_that_failed_is_not_tried_again(tmp_path: Path) -> None:
 
 def test_one_bad_product_never_ends_a_run(tmp_path: Path) -> None:
     archive, out = tmp_path / "archive", tmp_path / "out"
-    write_product(archive, GROUND, date="2021-05-20", pixels=540)
-    write_product(archive, GROUND, date="2021-09-17", pixels=540)
-    torn = write_product(archive, GROUND, date="2021-07-01", pixels=540)
+    write_product(archive, GROUND, date="2021-05-20", pixels=360)
+    write_product(archive, GROUND, date="2021-09-17", pixels=360)
+    torn = write_product(archive, GROUND, date="2021-07-01", pixels=360)
     truncate(next(torn.rglob("*_B04.jp2")), 0.5)
     (archive / "download.zip").write_text("<html>Your session has expired</html>")
     result = batch.run(archive, out, quick(), Filters(), cache=Cache(tmp_path / "cache"), files=BARE)
@@ -316,9 +316,9 @@ def test_one_bad_product_never_ends_a_run(tmp_path: Path) -> None:
 
 def test_a_pair_that_fails_is_reported_and_the_others_are_matched(tmp_path: Path) -> None:
     archive, out = tmp_path / "archive", tmp_path / "out"
-    write_product(archive, GROUND, date="2021-05-20", pixels=540)
-    write_product(archive, GROUND, date="2021-09-17", pixels=540)
-    write_product(archive, Landscape(seed=99), date="2021-06-11", pixels=540)  # the same place, but other ground
+    write_product(archive, GROUND, date="2021-05-20", pixels=360)
+    write_product(archive, GROUND, date="2021-09-17", pixels=360)
+    write_product(archive, Landscape(seed=99), date="2021-06-11", pixels=360)  # the same place, but other ground
     result = batch.run(archive, out, quick(), Filters(all_pairs=True), cache=Cache(tmp_path / "cache"), files=BARE)
     assert ["failed", "failed", "matched"] == sorted(o.status for o in result.outcomes)
     assert all("No match between" in o.error for o in result.outcomes if o.status == "failed")
