@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,13 +72,6 @@ class Octave:
     sigma_m: float | None = None
     """Standard error of that, of its length."""
 
-    @property
-    def pull(self) -> float:
-        """Compute the metres by which it surely contradicts the points: beyond three standard errors."""
-        if self.dx_m is None or self.dy_m is None or self.sigma_m is None:
-            return 0.0
-        return max(math.hypot(self.dx_m, self.dy_m) - 3 * self.sigma_m, 0.0)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Rival:
@@ -117,6 +109,10 @@ class Consistency:
     """From coarse to fine."""
     pull_m: float = 0.0
     """Metres by which coarse detail surely contradicts the points, which fine detail draws: sigma covers it."""
+    pull_dx_m: float = 0.0
+    """The same east."""
+    pull_dy_m: float = 0.0
+    """North."""
     unfollowed_m: float = 0.0
     """Metres, root mean square, by which ground moves on distances too short for any point to follow; 0: none seen."""
     only_fine: bool = False

@@ -136,7 +136,8 @@ def match_scenes(
         evidence = Evidence.of(points.measurements, a.raster.geobox, b.raster.geobox, ids, points.displacement, stable)
         radius = options.refinement.radius * gsd
         assessment = assess(evidence, Fitting(kind, options.model, radius, _azimuth(left), options.seed), gsd, ids)
-        second = second_estimate(a.raster, b.raster, assessment.transform)
+        promised = assessment.hold_out.ce95_interval[1] if assessment.hold_out else 0.0
+        second = second_estimate(a.raster, b.raster, assessment.transform, promised)
         off = np.median((assessment.right - assessment.transform(evidence.left))[assessment.inlier], 0)
         agreement = consistency(a.raster, b.raster, assessment.transform, off, second.least_scatter_m or 0.0)
         if agreement.only_fine:

@@ -42,11 +42,13 @@ COHERENT = 0.5
 """Coherence of an octave from which its displacement counts: between seasons it says nothing below."""
 FEWEST_WINDOWS = 4
 """Windows whose median and scatter mean something."""
+SURE = 4.0
+"""Standard errors, of the length, from which coarse detail lies elsewhere."""
 UNFOLLOWED, STEADY = 0.25, 1.3
 """Pixels of displacement inside windows from which it counts, and how far its estimates by three octaves may differ as
 a ratio: waves too short to be followed give one to 1.1, changes of the ground one that halves with each finer octave,
 blur one that grows."""
-SEEN_SCATTER = 0.03
+SEEN_SCATTER = 0.1
 """Pixels that another estimator must see vary besides: noise over ground whose power falls with the square of the
 frequency looks like displacement in the octaves, and scatters no windows."""
 RISING = 0.1
@@ -112,12 +114,12 @@ def consistency(
         residual_m: (2,) by which the points lie off the transform, median, east and north.
         scatter_m: by how much a second estimator surely sees vary what the transform leaves; metres.
     """
-    spectra = _measured(left, right, transform)
+    gsd = pixel_size(left.geobox)
+    spectra = _measured(left, right, transform, residual_m / gsd * (1, -1))
     if spectra is None:
         return Consistency()
-    gsd = pixel_size(left.geobox)
-    octaves = _octaves(spectra, gsd, residual_m)
-    pull = max((octave.pull for octave in octaves[:-1]), default=0.0)
+    octaves = _octaves(spectra, gsd)
+    pull = _pull(octaves)
     on_grid = same_pixels(left.geobox, right.geobox) and bool(
         (np.abs(np.median(spectra.shift, 0) - np.round(np.median(spectra.shift, 0))) < WHOLE).all()
     )
@@ -127,14 +129,16 @@ def consistency(
     return Consistency(
         windows=len(spectra.shift),
         octaves=octaves,
-        pull_m=round(pull, 3),
+        pull_m=round(float(np.hypot(*pull)), 3),
+        pull_dx_m=round(float(pull[0]), 3),
+        pull_dy_m=round(float(pull[1]), 3),
         unfollowed_m=round(_unfollowed(octaves) * gsd, 3) if scatter_m > SEEN_SCATTER * gsd else 0.0,
         only_fine=on_grid and flat and octaves[-1].coherence > coarse + RISING,
         rival=_rival(spectra, gsd),
     )
 
 
-def _octaves(spectra: _Spectra, gsd: float, residual_m: NDArray[np.float64]) -> tuple[Octave, ...]:
+def _octaves(spectra: _Spectra, gsd: float) -> tuple[Octave, ...]:
     """Compare the octaves: coherence, and by how far each would have the right image elsewhere than the points."""
     count = len(spectra.shift)
     octaves = []
@@ -155,12 +159,29 @@ def _octaves(spectra: _Spectra, gsd: float, residual_m: NDArray[np.float64]) -> 
                 longest_px=coarse,
                 shortest_px=fine,
                 coherence=round(coherence, 3),
-                dx_m=round(float(middle[0]) * gsd - float(residual_m[0]), 3),
-                dy_m=round(-float(middle[1]) * gsd - float(residual_m[1]), 3),
+                dx_m=round(float(middle[0]) * gsd, 3),
+                dy_m=round(-float(middle[1]) * gsd, 3),
                 sigma_m=round(float(np.hypot(*sigma)) * gsd, 3),
             )
         )
     return tuple(octaves)
+
+
+def _pull(octaves: Sequence[Octave]) -> NDArray[np.float64]:
+    """Find (2,) the metres east and north by which coarse detail surely lies elsewhere: by one octave, or by two.
+
+    Octaves share no frequency, so their errors are independent; in the mean each weighs by its variance. The coarsest
+    one is of shadows and slopes that differ by themselves, the finest one is where patterns are.
+    """
+    told = [(o.dx_m, o.dy_m, o.sigma_m) for o in octaves[1:4] if o.dx_m is not None and o.sigma_m]
+    if not told:
+        return np.zeros(2)
+    off, sigma = np.array([row[:2] for row in told], float), np.array([row[2] for row in told], float)
+    weight = 1 / sigma[:2] ** 2
+    off = np.vstack([off, np.average(off[:2], axis=0, weights=weight)])
+    sigma = np.append(sigma, 1 / np.sqrt(weight.sum()))
+    size = np.where(np.hypot(*off.T) > SURE * sigma, np.hypot(*off.T), 0)
+    return off[size.argmax()] if size.any() else np.zeros(2)
 
 
 def _unfollowed(octaves: Sequence[Octave]) -> float:
@@ -196,14 +217,17 @@ def _rival(spectra: _Spectra, gsd: float) -> Rival | None:
     )
 
 
-def _measured(left: Raster, right: Raster, transform: Transform) -> _Spectra | None:
-    """Measure the spectra of windows spread over the clear ground; ``None`` where there is room for none."""
+def _measured(left: Raster, right: Raster, transform: Transform, residual: NDArray[np.float64]) -> _Spectra | None:
+    """Measure the spectra of windows spread over the clear ground; ``None`` where there is room for none.
+
+    The right ones are cut where the points have them: ``residual``, (2,) pixels, off where the transform has.
+    """
     corners = _corners(left.valid)
     power, common, slope, stiffness, noise, shifts = [], [], [], [], [], []
     surface = np.zeros((WINDOW, WINDOW))
     for corner in corners:
         inside = corner + _PLACES
-        moved = to_pixels(right.geobox, transform(to_metres(left.geobox, inside))) - inside
+        moved = to_pixels(right.geobox, transform(to_metres(left.geobox, inside))) - inside + residual
         shift = np.average(moved, axis=0, weights=_WEIGHT)
         bent = np.abs(moved - shift).max() > BENT
         one = _window(left, corner)

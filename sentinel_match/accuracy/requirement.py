@@ -39,11 +39,9 @@ def doubts(consistency: Consistency, gsd: float) -> tuple[str, ...]:
     """List why one displacement may not be what both images show, each as the end of a sentence."""
     reasons = []
     if consistency.pulled(gsd):
-        coarse = max(consistency.octaves[:-1], key=lambda octave: octave.pull)
-        east, north = coarse.dx_m or 0.0, coarse.dy_m or 0.0
         reasons.append(
-            f"detail of {coarse.shortest_px:g} to {coarse.longest_px:g} px lies {east:+.2f} m east, "
-            f"{north:+.2f} m north of what finer detail says: a pattern on the grid of pixels draws the points"
+            f"coarse detail lies {consistency.pull_dx_m:+.2f} m east, {consistency.pull_dy_m:+.2f} m north of what the "
+            "points say: a pattern on the grid of pixels draws them, or two things moved apart"
         )
     if consistency.unfollowed_m:
         size = consistency.unfollowed_m

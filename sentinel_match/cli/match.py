@@ -37,8 +37,8 @@ def match(
 ) -> None:
     """Tie points between two products, or any two georeferenced rasters.
 
-    LEFT is the reference: points are at its positions, and a shift is right minus left. Exits with 1 if a figure that
-    is required is not reached; the files are written all the same.
+    LEFT is the reference: points are at its positions, and a shift is right minus left. Exits with 1 if the images
+    contradict the points, or a figure that is required is not reached; the files are written all the same.
     """
     chosen, cache = options.make_options(values), options.make_cache(values)
     from sentinel_match import pipeline

@@ -323,7 +323,7 @@ def deliver(
     as_json: bool,
     displacement: Path | None = None,
 ) -> None:
-    """Write tie points, print what they say, and exit with 1 where a figure that is required is not reached."""
+    """Write tie points, print what they say, and exit with 1 where they are doubtful, or a figure is not reached."""
     from sentinel_match.cli import terminal
     from sentinel_match.formats.fields import write_fields
     from sentinel_match.formats.geojson import dumps
@@ -340,7 +340,9 @@ def deliver(
     missed = unmet(required, ties.summary)
     for said in missed:
         click.echo(f"not met: {said}", err=True)
-    if missed:
+    if ties.summary.doubtful:
+        click.echo(f"doubtful: {ties.summary.verdict}", err=True)
+    if missed or ties.summary.doubtful:
         ctx.exit(1)
 
 

@@ -41,7 +41,8 @@ def run(
     Finds the products, proposes pairs, matches each and leaves OUTPUT/scenes.geojson, pairs.geojson, one folder a
     pair with tiepoints.geojson, its style for QGIS, tiepoints.gpkg and displacement.tif, series.json for three
     acquisitions or more, run.json, report.html to read in a browser and inspect.qgs to open in QGIS. Run it again: what
-    is done is kept. Exits with 1 if anything failed, or a figure that is required is not reached.
+    is done is kept. Exits with 1 if anything failed, a pair is doubtful, or a figure that is required is
+    not reached.
     """
     chosen, cache = options.make_options(values), options.make_cache(values)
     filters = options.make_filters(values)
@@ -54,5 +55,6 @@ def run(
     missed = [f"{o.id}: {said}" for o in result.matched if o.summary for said in options.unmet(required, o.summary)]
     for said in missed:
         click.echo(f"not met: {said}", err=True)
-    if missed or not result.clean:
+    doubtful = any(o.summary is not None and o.summary.doubtful for o in result.matched)
+    if missed or doubtful or not result.clean:
         ctx.exit(1)

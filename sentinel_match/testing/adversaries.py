@@ -218,10 +218,10 @@ def _ghost(ground: Ground, rng: np.random.Generator) -> Adversary:
     """Mix a part of the left image into the right one, as composites and fillings of gaps do."""
     shift = shift_of(rng)
     if blended := bool(rng.random() < 0.5):  # two that lie closer are one blurred image: nobody can tell
-        shift *= max(1.0, 2.0 / float(np.hypot(*shift)))
+        shift *= max(1.0, 3.0 / float(np.hypot(*shift)))
     left, right = shown(ground.here), shown(ground.later, by(shift))
     if blended:
-        share = rng.uniform(0.2, 0.5)
+        share = rng.uniform(0.2, 0.4)
         return Adversary(
             "", f"a ghost of {share:.0%}, {_told(shift)}", left, (1 - share) * right + share * left, by(shift)
         )

@@ -105,7 +105,7 @@ def test_noise_and_blur_are_no_displacement(hidden: str) -> None:
     one = pair(still)
     right = one.right + RNG(1).normal(0, 0.08, one.right.shape) if hidden == "noise" else gaussian_filter(one.right, 2)
     left, right = raster(one.left), raster(right)
-    seen = second_estimate(left, right, shifted(0, 0)).least_scatter_m
+    seen = second_estimate(left, right, shifted(0, 0), 0.0).least_scatter_m
     assert 0 == consistency(left, right, shifted(0, 0), NONE, seen).unfollowed_m
 
 
@@ -119,11 +119,11 @@ def test_a_ghost_is_a_rival_and_where_it_lies_is_said() -> None:
 
 def test_a_second_estimator_sees_a_wave_of_64_pixels_that_was_smoothed_away() -> None:
     one = pair(lambda x, y: np.stack([0.75 * np.sin(2 * np.pi * x / 64), 0 * y]))
-    said = second_estimate(raster(one.left), raster(one.right), shifted(0, 0))
+    said = second_estimate(raster(one.left), raster(one.right), shifted(0, 0), 0.0)
     assert said.agrees  # on the whole nothing remains
     assert said.least_scatter_m > 0.3 * GSD
     assert said.sees_more(0.2 * GSD, GSD)
-    quiet = second_estimate(raster(pair(still).left), raster(pair(still).right), shifted(0, 0))
+    quiet = second_estimate(raster(pair(still).left), raster(pair(still).right), shifted(0, 0), 0.0)
     assert quiet.scatter_m < 0.05 * GSD
     assert not quiet.sees_more(0.05 * GSD, GSD)
 

@@ -85,14 +85,14 @@ def test_without_check_points_there_is_no_figure() -> None:
 
 @pytest.mark.parametrize(("east", "north"), [(0.0, 0.0), (6.4, 18.1), (-13.7, 4.2)])
 def test_the_second_estimator_sees_the_shift_before_and_nothing_after(east: float, north: float) -> None:
-    said = ecc.second_estimate(image(), image(east, north), shifted(east, north))
+    said = ecc.second_estimate(image(), image(east, north), shifted(east, north), 0.0)
     assert np.allclose([said.before_dx_m, said.before_dy_m], [east, north], atol=0.5)
     assert np.allclose([said.after_dx_m, said.after_dy_m], 0, atol=0.5)
     assert said.agrees
 
 
 def test_the_second_estimator_contradicts_a_wrong_model() -> None:
-    said = ecc.second_estimate(image(), image(6.4, 18.1), shifted(6.4, 21.1))
+    said = ecc.second_estimate(image(), image(6.4, 18.1), shifted(6.4, 21.1), 0.0)
     assert not said.agrees
     assert abs(said.after_dy_m + 3) < 0.5
 
@@ -100,7 +100,7 @@ def test_the_second_estimator_contradicts_a_wrong_model() -> None:
 def test_the_second_estimator_has_no_answer_between_unlike_images() -> None:
     other = image()
     noise = np.random.default_rng(0).random(other.pixels.shape).astype(np.float32)
-    said = ecc.second_estimate(image(), Raster(noise, other.valid, other.geobox), shifted(0, 0))
+    said = ecc.second_estimate(image(), Raster(noise, other.valid, other.geobox), shifted(0, 0), 0.0)
     assert said.agrees is None
     assert said.answers < ecc.FEWEST_ANSWERS <= said.looks
 
@@ -108,8 +108,8 @@ def test_the_second_estimator_has_no_answer_between_unlike_images() -> None:
 def test_the_second_estimator_stays_off_masked_ground() -> None:
     one = image()
     hidden = Raster(one.pixels, np.zeros_like(one.valid), one.geobox)
-    assert 0 == ecc.second_estimate(one, hidden, shifted(0, 0)).answers
-    assert 0 == ecc.second_estimate(hidden, one, shifted(0, 0)).looks
+    assert 0 == ecc.second_estimate(one, hidden, shifted(0, 0), 0.0).answers
+    assert 0 == ecc.second_estimate(hidden, one, shifted(0, 0), 0.0).looks
 
 
 def held(ce95: float, low: float, high: float) -> HoldOut:

@@ -11,7 +11,8 @@ What comes of it:
   of a pixel), and the true CE95 of the correction over all ground is no larger than the upper end of its interval (or a
   tenth of a pixel);
 * **refused**: no points, exit status 1;
-* **warned**: points, and a verdict that withholds its promise, or exit status 1;
+* **warned**: points, and a verdict that withholds its promise (contradicted, not confirmed, not proven, or that may or
+  may not meet anything), or exit status 1;
 * **SILENT**: believed, and wrong.
 
 Where the displacement cannot be known along some direction, errors along it do not count if sigma says so. Where the
@@ -120,8 +121,8 @@ def judged(pair: Adversary, left: Path, right: Path, season: bool, matcher: str)
     proof = summary.hold_out
     claim, high = (proof.ce95 / GSD, proof.ce95_interval[1] / GSD) if proof else (np.nan, np.nan)
     row |= {"claim": round(claim, 3), "high": round(high, 3)}
-    promises = proof is not None and not summary.doubtful and " meets " in summary.verdict.replace(":", " ")
-    withheld = summary.doubtful or proof is None or not ("meets" in summary.verdict or "misses" in summary.verdict)
+    open_ = not (" meets " in summary.verdict or " misses " in summary.verdict)
+    withheld = summary.doubtful or proof is None or summary.second.agrees is None or open_
     wrong = True
     if pair.moved is not None:
         measured = ties.shift / GSD * (1, -1)
@@ -146,7 +147,6 @@ def judged(pair: Adversary, left: Path, right: Path, season: bool, matcher: str)
         row["outcome"] = "warned" if withheld else "right"
     else:
         row["outcome"] = "warned" if withheld else "SILENT"
-    row["promises"] = promises
     return row
 
 
