@@ -123,7 +123,8 @@ def _looked(left: Raster, right: Raster, transform: Transform, promised_m: float
         if look.edges or whole.alike < WITNESS:
             continue
         for row, half in zip(shifts[k, 1:], (checker, ~checker), strict=True):
-            part = aligned(MaskedWindow(one.pixels, one.valid & half), other, whole.shift)
+            # From where the transform has it: along an edge both halves would stay where the whole window slid to
+            part = aligned(MaskedWindow(one.pixels, one.valid & half), other, there - cut)
             row[:] = np.nan if part is None else cut + part.shift - there
     answered = np.isfinite(shifts[:, 0]).all(1)
     looks, answers = len(corners), int(answered.sum())

@@ -21,7 +21,7 @@ from sentinel_match.testing.witness import MARGIN, Adversary, Field, Ground, by,
 
 SIDE, GSD = 320, 10.0
 RNG = np.random.default_rng
-NONE, SEEN = np.zeros(2), 1.0
+NONE, SEEN = np.zeros(2), 3.0
 
 
 def land(seed: int) -> np.ndarray:
