@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import platform
 import shutil
-import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sentinel_match.errors import OutputError
+from sentinel_match.scratch import Scratch, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-UNFINISHED = ".unfinished-"
-"""How the names of what is not yet whole begin; the process that fills it follows, then its machine."""
-ABANDONED_S = 24 * 3600
-"""What a process of another machine has not finished for so long belongs to one that was killed; of this machine, what
-is so much older than the process that has its number."""
 LATER = 2.0
 """Seconds after a result was made from which a file in it was changed by somebody else."""
 
@@ -38,30 +30,27 @@ def why_unnamable(path: Path) -> str:
 
 @contextlib.contextmanager
 def whole(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary name beside ``path`` to write to; it is renamed when the block ends well, removed when not.
+    """Yield a temporary file near ``path`` to write to; it takes that name when the block ends well, removed when not.
 
     Raises:
         OutputError: the disk is full, the folder cannot be written, …
     """
-    path, temporary = Path(path), None
+    path, scratch = Path(path), None
     if reason := why_unnamable(path):
         raise OutputError(path, reason)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         sweep(path.parent)
-        handle, name = tempfile.mkstemp(prefix=_prefix(), suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        # mkstemp makes private files; a result is as readable as any other file the user writes
-        temporary.chmod(0o666 & ~_umask())
+        scratch = Scratch.make(path.parent)
+        temporary = scratch.content / path.name
+        temporary.touch()
         yield temporary
         temporary.replace(path)
     except OSError as error:
         raise OutputError(path, error.strerror or str(error)) from error
     finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):  # open still, on Windows: what went wrong is told, not that
-                temporary.unlink(missing_ok=True)
+        if scratch is not None:
+            scratch.remove()
 
 
 @contextlib.contextmanager
@@ -81,7 +70,7 @@ def whole_folder(path: Path, mark: str, size: int) -> Iterator[Path]:
         raise OutputError(path, reason)
     if path.exists() and not (path.is_dir() and ((path / mark).exists() or not any(path.iterdir()))):
         raise OutputError(path, f"it is there already and is no folder with a {mark} in it: choose another name")
-    folder = None
+    scratch = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         sweep(path.parent)
@@ -90,86 +79,17 @@ def whole_folder(path: Path, mark: str, size: int) -> Iterator[Path]:
             raise OutputError(
                 path, f"it takes up to {size / 1e9:.1f} GB, and only {free / 1e9:.1f} GB of the disk are free"
             )
-        folder = unfinished_in(path.parent)
-        yield folder
-        folder.chmod(0o777 & ~_umask())
+        scratch = Scratch.make(path.parent)
+        yield scratch.content
+        scratch.content.chmod(0o777 & ~_umask())
         if path.exists():
             _put_aside(path, path / mark)
-        folder.replace(path)
+        scratch.content.replace(path)
     except OSError as error:
         raise OutputError(path, error.strerror or str(error)) from error
     finally:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def unfinished_in(parent: Path) -> Path:
-    """Make a new folder of this process, to fill and then to rename.
-
-    Raises:
-        OSError: it cannot be made.
-    """
-    return Path(tempfile.mkdtemp(prefix=_prefix(), dir=parent))
-
-
-@contextlib.contextmanager
-def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
-    """Yield a new folder of this process that is removed when the block ends, or by the next one if it is killed.
-
-    Args:
-        parent: where; the system's folder for temporary files when not given.
-
-    Raises:
-        OSError: it cannot be made.
-    """
-    parent = parent or Path(tempfile.gettempdir())
-    sweep(parent)
-    folder = unfinished_in(parent)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def sweep(parent: Path) -> None:
-    """Remove the unfinished files and folders that killed processes have left in a folder."""
-    with contextlib.suppress(OSError), os.scandir(parent) as entries:
-        leavings = [Path(entry.path) for entry in entries if entry.name.startswith(UNFINISHED)]
-        for leaving in filter(_abandoned, leavings):
-            if leaving.is_dir() and not leaving.is_symlink():
-                shutil.rmtree(leaving, ignore_errors=True)
-            else:
-                with contextlib.suppress(OSError):
-                    leaving.unlink()
-
-
-def _prefix() -> str:
-    """Begin the name of what this process fills."""
-    return f"{UNFINISHED}{os.getpid()}-{_machine()}-"
-
-
-def _machine() -> str:
-    """Name this machine: processes of others, which share a folder with it, cannot be asked whether they live."""
-    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
-
-
-def _abandoned(unfinished: Path) -> bool:
-    """Tell whether nobody fills this any more: its process is gone, or is of another machine and it is very old."""
-    import psutil
-
-    process, *others = unfinished.name.removeprefix(UNFINISHED).split("-")
-    if not (process.isdecimal() and len(process) < 10 and others):
-        return False  # none of ours
-    with contextlib.suppress(OSError, psutil.AccessDenied):
-        if others[:-1] not in ([], [_machine()]):
-            return time.time() - unfinished.stat().st_mtime > ABANDONED_S
-        try:  # not os.kill(process, 0), by which Unix asks and Windows ends the process
-            began = psutil.Process(int(process)).create_time()
-        except psutil.NoSuchProcess:
-            return True
-        # Another process has the number now; clocks are set meanwhile, but not by a day
-        return bool(began > unfinished.stat().st_mtime + ABANDONED_S)
-    return False
+        if scratch is not None:
+            scratch.remove()
 
 
 def _put_aside(path: Path, mark: Path) -> None:

@@ -15,6 +15,7 @@ import json
 import os
 import re
 import shutil
+import threading
 import time
 import zipfile
 import zlib
@@ -26,9 +27,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sentinel_match.atomic import sweep, unfinished_in
 from sentinel_match.errors import OutputError
 from sentinel_match.schema import A_PATH, ArgumentKind, check_fields
+from sentinel_match.scratch import Scratch, sweep
 from sentinel_match.wording import in_words
 
 if TYPE_CHECKING:
@@ -42,13 +43,26 @@ IN_USE_S = 600
 """Entries used so recently are not removed to make room."""
 ENTRY_NAME = re.compile("[0-9a-f]{32}")
 """What :func:`digest` gives: a folder of another name is somebody else's."""
+SLACK = 20
+"""The part of its limit that a cache grows by until its entries are counted again, because other processes add some
+too, and that is freed beyond what must be: to count 8,000 entries takes half a second of a core."""
 CHECKED_BYTES = 2**20
 """Read at a time to be checked: what is mapped is in the system's memory then, and none of it in ours."""
 
 
 @dataclass(frozen=True)
+class _Count:
+    """What the entries of a cache take."""
+
+    size: int
+    """Bytes when they were counted, and what this process has added since."""
+    enough: int
+    """Bytes up to which they need not be counted again."""
+
+
+@dataclass(frozen=True)
 class Cache:
-    """A folder of entries; safe for several processes at once.
+    """A folder of entries; safe for several processes at once, of several machines too.
 
     Examples:
         >>> from pathlib import Path
@@ -61,7 +75,7 @@ class Cache:
 
     root: Path
     limit: int = 20 * 2**30
-    """Bytes the entries may take together."""
+    """Bytes the entries may take together; several processes that add some at once exceed it by a twentieth each."""
 
     def __post_init__(self) -> None:
         """Fail now at what cannot be used.
@@ -100,16 +114,17 @@ class Cache:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._make_room(size, scratch)
-            unfinished = unfinished_in(path.parent)
+            held = Scratch.make(path.parent)
         except OSError as error:
             raise OutputError(self.root, f"the cache folder cannot be used ({error.strerror or error})") from error
+        unfinished = held.content
         try:
             make(unfinished)
             files = [file for file in sorted(unfinished.rglob("*")) if file.is_file()]
             names = [file.relative_to(unfinished).as_posix() for file in files]
             content = {
                 "recipe": recipe,
-                "files": {name: file.stat().st_size for name, file in zip(names, files, strict=True)},
+                "files": (sizes := {name: file.stat().st_size for name, file in zip(names, files, strict=True)}),
                 "checksums": {name: _checksum(file) for name, file in zip(names, files, strict=True)},
             }
             (unfinished / MARK).write_text(json.dumps(content, default=str), encoding="utf-8")
@@ -121,8 +136,8 @@ class Cache:
                 self.root, f"{in_words(error)}; free some space or set --cache (cache= in Python)"
             ) from error
         finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
-        self.prune(self.limit, idle=IN_USE_S)
+            held.remove()
+        self._keep_to_limit(added=sum(sizes.values()))
         return path
 
     def arrays(self, recipe: Recipe, make: Callable[[], Mapping[str, NDArray[Any]]]) -> Mapping[str, NDArray[Any]]:
@@ -168,16 +183,39 @@ class Cache:
         Returns:
             The bytes freed.
         """
+        return self._prune(limit, limit, idle)
+
+    def _prune(self, limit: int, target: int, idle: float) -> int:
+        """Remove the least recently used entries until ``target`` bytes remain, where they take more than ``limit``."""
         for kind in self.root.glob("*/"):
             sweep(kind)
         entries = sorted(self.entries(), key=lambda entry: entry.used)
         total, freed = sum(entry.size for entry in entries), 0
-        for entry in entries:
-            if total - freed <= limit:
+        for entry in entries if total > limit else []:
+            if total - freed <= target:
                 break
             if time.time() - entry.used >= idle and _discard(entry.path):
                 freed += entry.size
+        left, slack = total - freed, self.limit // SLACK
+        # Beyond the limit is only what is in use: to count it again for each new entry would free nothing
+        enough = left + slack if left > self.limit else min(left + slack, self.limit)
+        with _COUNTING:
+            _COUNTS[self] = _Count(left, enough)
         return freed
+
+    def _keep_to_limit(self, *, added: int = 0, coming: int = 0) -> None:
+        """Make room if the entries may take more than the limit, or may have become many unseen.
+
+        Args:
+            added: bytes that this process has just added.
+            coming: bytes that it is about to add.
+        """
+        with _COUNTING:
+            if (count := _COUNTS.get(self)) is not None:
+                count = _COUNTS[self] = _Count(count.size + added, count.enough)
+        if count is None or count.size + coming > count.enough:
+            room = self.limit - coming
+            self._prune(room, room - self.limit // SLACK, IN_USE_S)
 
     def _make_room(self, size: int, scratch: int = 0) -> None:
         """Make room for an entry, before anything of it is written.
@@ -195,10 +233,10 @@ class Cache:
                 "raise --cache-limit (limit= of Cache in Python), or take a coarser --resolution",
             )
         needed = size + scratch
+        self._keep_to_limit(coming=size)
         missing = needed - shutil.disk_usage(self.root).free
-        kept = sum(entry.size for entry in self.entries())
-        if kept + size > self.limit or missing > 0:
-            self.prune(min(self.limit - size, kept - missing), idle=IN_USE_S)
+        if missing > 0:
+            self.prune(sum(entry.size for entry in self.entries()) - missing, idle=IN_USE_S)
         free = shutil.disk_usage(self.root).free
         if free < needed:
             raise OutputError(
@@ -206,6 +244,11 @@ class Cache:
                 f"an entry takes {_gigabytes(needed)} while it is made, and only {_gigabytes(free)} of the disk are "
                 "free; free some space, set --cache (cache= in Python), or take a coarser --resolution",
             )
+
+
+_COUNTS: dict[Cache, _Count] = {}
+"""What this process knows of each cache."""
+_COUNTING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -249,15 +292,15 @@ def _discard(path: Path) -> bool:
     It is moved aside first, so that nobody meets half of it, and what cannot be moved stays whole.
     """
     try:
-        aside = unfinished_in(path.parent)
+        aside = Scratch.make(path.parent)
     except OSError:
         return False
     try:
-        path.replace(aside / path.name)
+        path.replace(aside.content / path.name)
     except OSError:
         return False
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        aside.remove()
     return True
 
 

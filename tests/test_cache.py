@@ -5,16 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 
-from sentinel_match import atomic
 from sentinel_match import cache as cache_module
 from sentinel_match.cache import Cache, digest
 from sentinel_match.errors import OutputError
@@ -104,24 +100,6 @@ def test_an_unwritable_cache_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="cache folder cannot be used"):
         Cache(tmp_path / "file").folder({"kind": "scene"}, lambda _: None)
-
-
-def test_what_a_killed_process_left_is_swept_but_not_what_a_living_one_fills(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
-        gone.wait()
-    for owner in (gone.pid, os.getpid()):
-        (tmp_path / "scene" / f".unfinished-{owner}-x").mkdir(parents=True)
-    Cache(tmp_path).prune(0)
-    assert [f".unfinished-{os.getpid()}-x"] == [p.name for p in (tmp_path / "scene").iterdir()]
-
-
-def test_what_a_living_process_fills_stays_however_long_it_takes(tmp_path: Path) -> None:
-    mine, older = atomic.unfinished_in(tmp_path), atomic.unfinished_in(tmp_path)
-    for folder, age in ((mine, 1000.0), (older, -3 * atomic.ABANDONED_S)):
-        began = psutil.Process().create_time()
-        os.utime(folder, (began + age, began + age))
-    atomic.sweep(tmp_path)
-    assert [mine] == list(tmp_path.iterdir())  # another process had this one's number, days before it began
 
 
 def flip(path: Path) -> None:
@@ -257,13 +235,27 @@ def test_room_is_made_before_a_new_entry_is_written(tmp_path: Path) -> None:
     cache.folder({"kind": "scene", "k": 1}, make, size=2000)
 
 
-def test_what_a_process_of_another_machine_fills_is_swept_by_age_alone(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
-        gone.wait()
-    foreign = tmp_path / "scene" / f".unfinished-{gone.pid}-0123abcd-x"
-    foreign.mkdir(parents=True)
-    Cache(tmp_path).prune(0)
-    assert foreign.exists()
-    os.utime(foreign, (1, 1))
-    Cache(tmp_path).prune(0)
-    assert not foreign.exists()
+def test_entries_are_counted_once_and_then_only_after_much_was_added(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, counted = Cache(tmp_path, limit=100_000), []
+    entries = Cache.entries
+    monkeypatch.setattr(Cache, "entries", lambda cache: counted.append(1) or entries(cache))
+    for k in range(200):
+        path = cache.folder({"kind": "scene", "k": k}, kilobyte, size=1000)
+        os.utime(path / "recipe.json", (k + 1, k + 1))
+        assert sum(entry.size for entry in entries(cache)) <= 100_000
+    assert 95 <= len(list(entries(cache)))  # the limit is used
+    assert 40 <= len(counted) <= 60  # after each 4 or 5 kB added, a twentieth of the limit
+
+
+def test_entries_in_use_beyond_the_limit_are_not_counted_for_each_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, counted = Cache(tmp_path, limit=40_000), []
+    entries = Cache.entries
+    monkeypatch.setattr(Cache, "entries", lambda cache: counted.append(1) or entries(cache))
+    for k in range(100):
+        cache.folder({"kind": "scene", "k": k}, lambda folder: number(folder, 10**999), size=1000)
+    assert 100 == len(list(entries(cache)))
+    assert len(counted) <= 55

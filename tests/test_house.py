@@ -19,8 +19,8 @@ PACKAGE = Path(errors.__file__).parent
 # From the words to the whole: a room, which is a folder or a module beside them, imports only rooms before it
 ORDER = re.findall(
     r"\w+",
-    """wording errors schema atomic parallel memory cache geometry opinions comparison summary products raster models
-    matchers matching tiepoints accuracy formats options pipeline fitting images stack run_folder report batch
+    """wording errors schema scratch atomic parallel memory cache geometry opinions comparison summary products raster
+    models matchers matching tiepoints accuracy formats options pipeline fitting images stack run_folder report batch
     evaluate train testing cli""",
 )
 

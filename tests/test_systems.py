@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ast
+import errno
 import gc
+import importlib.util
 import os
 import shutil
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 import sentinel_match
-from sentinel_match import atomic
+from sentinel_match import atomic, scratch
 from sentinel_match.cache import Cache
 from sentinel_match.cli import main
 from sentinel_match.errors import OutputError
@@ -35,17 +39,23 @@ def trees() -> list[tuple[str, ast.Module]]:
     ]
 
 
+def of_unix(node: ast.AST) -> list[str | None]:
+    """What a part of the code has that Windows has not, but for what it does not come to."""
+    foreign: list[str | None] = []
+    if isinstance(node, ast.Import):
+        foreign += [alias.name for alias in node.names if alias.name in UNIX]
+    elif isinstance(node, ast.ImportFrom):
+        foreign += [node.module] * (node.module in UNIX)
+    elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+        foreign += [node.attr] * (node.value.id in {"os", "signal"} and node.attr in CALLS)
+    elif isinstance(node, ast.If) and ast.unparse(node.test) == "sys.platform == 'win32'":
+        node = ast.Module(node.body, [])
+    return foreign + [name for child in ast.iter_child_nodes(node) for name in of_unix(child)]
+
+
 def test_nothing_is_imported_or_called_that_only_unix_has() -> None:
-    foreign = []
-    for name, tree in trees():
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import):
-                foreign += [(name, alias.name) for alias in node.names if alias.name in UNIX]
-            elif isinstance(node, ast.ImportFrom):
-                foreign += [(name, node.module)] * (node.module in UNIX)
-            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-                foreign += [(name, node.attr)] * (node.value.id in {"os", "signal"} and node.attr in CALLS)
-    assert [] == foreign
+    assert [] == [(name, foreign) for name, tree in trees() for foreign in of_unix(tree)]
+    assert ["fcntl", "kill"] == of_unix(ast.parse("if sys.platform == 'linux':\n import fcntl\nelse:\n os.kill(1, 0)"))
 
 
 def test_no_file_is_renamed_by_what_windows_refuses_where_the_name_is_taken() -> None:
@@ -64,23 +74,40 @@ def test_text_has_the_same_bytes_on_every_system(tmp_path: Path, monkeypatch: py
     assert "σ\n1\r\n2\n".encode() == (tmp_path / "table.csv").read_bytes()
 
 
-def test_whether_a_process_lives_is_asked_without_a_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``os.kill(process, 0)`` ends the process on Windows."""
+def test_whether_a_process_lives_is_not_asked_by_its_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``os.kill(process, 0)`` ends the process on Windows, and containers have numbers of their own."""
     monkeypatch.setattr(os, "kill", lambda *_: pytest.fail("a signal was sent"))
-
-    class Process:
-        def __init__(self, process: int) -> None:
-            if process != 7:
-                raise psutil.NoSuchProcess(process)
-
-        def create_time(self) -> float:
-            return 0.0
-
-    monkeypatch.setattr(psutil, "Process", Process)
-    for process in (7, 8):
-        (tmp_path / "scene" / f".unfinished-{process}-x").mkdir(parents=True)
+    monkeypatch.setattr(psutil, "Process", lambda *_: pytest.fail("a process was asked for"))
+    (tmp_path / "scene" / ".unfinished-8-x").mkdir(parents=True)
     Cache(tmp_path).prune(0)
-    assert [".unfinished-7-x"] == [path.name for path in (tmp_path / "scene").iterdir()]
+    assert (tmp_path / "scene" / ".unfinished-8-x").exists()
+
+
+def test_locks_of_windows_tell_who_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a ``msvcrt`` of our own: the first byte from where the file stands, refused to any other handle."""
+    regions: dict[tuple[int, int], int] = {}
+
+    def locking(handle: int, how: int, size: int) -> None:
+        assert (2, 1) == (how, size)
+        region = os.fstat(handle).st_ino, os.lseek(handle, 0, os.SEEK_CUR)
+        if regions.setdefault(region, handle) != handle:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setitem(sys.modules, "msvcrt", types.SimpleNamespace(LK_NBLCK=2, locking=locking))
+    monkeypatch.setattr(sys, "platform", "win32")
+    spec = importlib.util.spec_from_file_location("sentinel_match.scratch", PACKAGE / "scratch.py")
+    assert spec is not None
+    assert spec.loader is not None
+    one, other = (importlib.util.module_from_spec(spec) for _ in range(2))
+    for process in (one, other):
+        monkeypatch.setitem(sys.modules, spec.name, process)
+        spec.loader.exec_module(process)
+    living = one.Scratch.make(tmp_path)
+    other.sweep(tmp_path)
+    assert living.content.exists()
+    regions.clear()  # its process was killed
+    other.sweep(tmp_path)
+    assert [] == list(tmp_path.iterdir())
 
 
 def as_windows_moves(monkeypatch: pytest.MonkeyPatch, *in_use: Path) -> None:
@@ -185,4 +212,4 @@ def test_what_is_piped_is_utf_8_whatever_the_code_page(tmp_path: Path, charset: 
 def test_names_of_cache_entries_are_legal_everywhere(tmp_path: Path) -> None:
     path = Cache(tmp_path).folder({"kind": "scene", "file": "C:\\a?<>|*.SAFE"}, lambda _: None)
     assert set(path.name) <= set("0123456789abcdef")
-    assert not set(atomic.UNFINISHED) & set('<>:"/\\|?*')
+    assert not set(scratch.UNFINISHED) & set('<>:"/\\|?*')

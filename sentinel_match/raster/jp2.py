@@ -30,9 +30,9 @@ from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioError
 
 from sentinel_match import memory
-from sentinel_match.atomic import scratch_folder
 from sentinel_match.errors import DamagedImage, DecoderMissing
 from sentinel_match.products.opening import RefusedRaster, offline, open_raster
+from sentinel_match.scratch import scratch_folder
 from sentinel_match.wording import in_words
 
 if TYPE_CHECKING:

@@ -18,7 +18,6 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from sentinel_match import memory
-from sentinel_match.atomic import sweep, unfinished_in
 from sentinel_match.errors import OutputError, TooLarge
 from sentinel_match.geometry.grids import ground_resolution, pixel_sides
 from sentinel_match.products.catalogue import as_scene
@@ -34,6 +33,7 @@ from sentinel_match.raster.npy import begin_npy, read_rows, sample_npy
 from sentinel_match.raster.raster import Raster
 from sentinel_match.raster.resample import block_mean, strips
 from sentinel_match.schema import ANY_WORD, check_argument, check_given
+from sentinel_match.scratch import Scratch, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -155,27 +155,27 @@ def load(
     source = source_of(scene := as_scene(scene), band, resolution)
     request = _Request(scene, band, source, source.target(resolution), limits, masking or Masking(), classes)
     recipe = request.recipe
-    size, scratch = (n * request.target.shape.y * request.target.shape.x for n in (KEPT_BYTES, SCRATCH_BYTES))
+    size, besides = (n * request.target.shape.y * request.target.shape.x for n in (KEPT_BYTES, SCRATCH_BYTES))
     if cache is not None:
-        return _opened(cache.folder(recipe, request.fill, size=size, scratch=scratch), request, recipe)
+        return _opened(cache.folder(recipe, request.fill, size=size, scratch=besides), request, recipe)
     temporary = Path(tempfile.gettempdir())
     sweep(temporary)
     free = shutil.disk_usage(temporary).free
-    if free < size + scratch:
-        reason = f"{scene.name} takes {(size + scratch) / 1e9:.3g} GB there, and {free / 1e9:.3g} GB are free"
+    if free < size + besides:
+        reason = f"{scene.name} takes {(size + besides) / 1e9:.3g} GB there, and {free / 1e9:.3g} GB are free"
         raise OutputError(temporary, f"{reason}; free some space or set TMPDIR")
-    folder = unfinished_in(temporary)  # by a name that tells the next process whether this one was killed
+    scratch = Scratch.make(temporary)  # held, so that the next process knows whether this one was killed
     try:
-        request.fill(folder)
-        prepared = _opened(folder, request, recipe)
+        request.fill(scratch.content)
+        prepared = _opened(scratch.content, request, recipe)
     except BaseException as error:
-        shutil.rmtree(folder, ignore_errors=True)
+        scratch.remove()
         if isinstance(error, OSError):
-            raise OutputError(folder, f"{error.strerror or error}; free some space or set TMPDIR") from error
+            raise OutputError(scratch.content, f"{error.strerror or error}; free some space or set TMPDIR") from error
         raise
     for image in (prepared.raster.pixels, prepared.raster.valid, prepared.reasons, prepared.classes):
         # After the maps and not after ``prepared``, whose end comes first: Windows removes no file that is mapped
-        weakref.finalize(image.base, shutil.rmtree, folder, ignore_errors=True)
+        weakref.finalize(image.base, scratch.remove)
     return prepared
 
 

@@ -11,13 +11,13 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 
 from sentinel_match import memory
-from sentinel_match.atomic import scratch_folder
 from sentinel_match.errors import DamagedImage, NoGeoreference, OutputError
 from sentinel_match.geometry.grids import ground_resolution, origin_of
 from sentinel_match.products.scene import Asset
 from sentinel_match.raster.bands import around, inside, source_of
 from sentinel_match.raster.jp2 import Window, read_rasterio
 from sentinel_match.raster.resample import strips
+from sentinel_match.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
