@@ -27,6 +27,7 @@ from sentinel_match.formats.foreign import longitude_first, recognised
 from sentinel_match.formats.header import SceneIdentity
 from sentinel_match.formats.read import read_table
 from sentinel_match.formats.table import COLUMNS, Table
+from sentinel_match.geometry.ellipse import Ellipses
 from sentinel_match.geometry.kinds import KINDS
 from sentinel_match.geometry.transform import azimuth_of_track
 from sentinel_match.matchers import WITNESS_DISTANCE_PX
@@ -101,8 +102,25 @@ def read_ties(path: Path | str) -> TiePoints:
         inlier=inlier,
         method=table.words("method"),
         summary=header.summary,
+        ellipse=_ellipse(table, table.numbers("sigma_m")),
         **_optional(table),
     )
+
+
+def _ellipse(table: Table, sigma: NDArray[np.float64]) -> Ellipses | None:
+    """Read how sure each point is by direction; ``None`` where the file does not say it.
+
+    Args:
+        table: of the file.
+        sigma: (N,) standard deviation per axis, to which ellipses are brought.
+    """
+    if not (table.has("sigma_major_m") and table.has("sigma_minor_m")):
+        return None
+    numbers = [table.numbers(f"sigma_{axis}_m", np.nan) for axis in ("major", "minor")]
+    known = np.isfinite(numbers).all(0)
+    major, minor = (np.where(known, number, sigma) for number in numbers)
+    azimuth = np.where(known, table.numbers("sigma_azimuth_deg", 0.0), 0.0)
+    return Ellipses(major, minor, azimuth).brought(sigma)
 
 
 def _optional(table: Table) -> dict[str, Any]:
@@ -211,6 +229,8 @@ def fit(
         return whole
 
     factors_now = np.array([assessment.sigma_factors.get(name, 1.0) for name in feature])
+    sigma = np.where(rejected, sigma * factors_now, all_of(assessment.sigma, np.nan))
+    ellipse = _ellipse(table, sigma)
     return TiePoints(
         left=scenes[0],
         right=scenes[1],
@@ -218,7 +238,8 @@ def fit(
         right_xy=right,
         left_px=_pixels(table, "left", left, moved),
         right_px=_pixels(table, "right", right, np.zeros(len(table), bool)),
-        sigma_m=np.where(rejected, sigma * factors_now, all_of(assessment.sigma, np.nan)),
+        sigma_m=sigma,
+        ellipse=None if ellipse is None else ellipse.rounded_off(moved),
         score=all_of(assessment.score, 0.0),
         residual_m=np.hypot(*(right - assessment.transform(left)).T),
         inlier=all_of(assessment.inlier, value=False),

@@ -100,6 +100,17 @@ class Population:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OneWay:
+    """That most points are known along one direction only, as on dunes, ripples and stripes."""
+
+    share: float
+    """Of the inliers."""
+    azimuth_deg: float | None = None
+    """The direction along which they are not known, degrees clockwise from grid north, 0 to 180; ``None`` where it
+    differs from place to place."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Consistency:
     """Whether one displacement is what both images show: see :mod:`sentinel_match.accuracy.consistency`."""
 
@@ -120,6 +131,8 @@ class Consistency:
     rival: Rival | None = None
     other: Population | None = None
     """Of the matches, those that agree on another displacement."""
+    one_way: OneWay | None = None
+    """Where most points are known along one direction only."""
 
     def pulled(self, gsd: float) -> bool:
         """Tell whether coarse detail contradicts fine detail by more than any user would bear."""
@@ -127,11 +140,13 @@ class Consistency:
 
     def doubtful(self, gsd: float) -> bool:
         """Tell whether the images bear out something else than the points say; ``gsd`` in metres per pixel."""
-        return self.pulled(gsd) or self.unfollowed_m > 0 or self.rival is not None or self.other is not None
+        parts = self.rival, self.other, self.one_way
+        return self.pulled(gsd) or self.unfollowed_m > 0 or any(part is not None for part in parts)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what files say, without what is not known."""
         members = {name: value for name, value in plain(self).items() if value is not None}
         octaves = [{k: v for k, v in plain(octave).items() if v is not None} for octave in self.octaves]
-        parts = {name: plain(part) for name in ("rival", "other") if (part := getattr(self, name)) is not None}
+        names = ("rival", "other", "one_way")
+        parts = {name: plain(part) for name in names if (part := getattr(self, name)) is not None}
         return {**members, "octaves": octaves, **parts}

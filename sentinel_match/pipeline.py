@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from sentinel_match.accuracy.assess import assess
-from sentinel_match.accuracy.consistency import consistency
+from sentinel_match.accuracy.consistency import consistency, one_way
 from sentinel_match.accuracy.coverage import cover
 from sentinel_match.accuracy.ecc import second_estimate
 from sentinel_match.accuracy.evidence import Evidence
@@ -163,7 +163,7 @@ def match_scenes(
         candidates=points.candidates,
         coverage=cover(clear, inlier_px, gsd),
         second=second,
-        consistency=replace(agreement, other=other),
+        consistency=replace(agreement, other=other, one_way=one_way(assessment.ellipse, inlier, radius)),
         jointly_clear_km2=round(float(clear.sum()) * gsd**2 / 1e6, 2),
         left=_use(a),
         right=_use(b),
@@ -179,6 +179,7 @@ def match_scenes(
         left_px=native_pixels(evidence.left, crs, grids[0]),
         right_px=native_pixels(assessment.right, crs, grids[1]),
         sigma_m=assessment.sigma,
+        ellipse=assessment.ellipse,
         score=assessment.score,
         residual_m=assessment.residual_m,
         inlier=inlier,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sentinel_match.errors import ExtraMissing
+from sentinel_match.geometry.ellipse import Ellipses
 from sentinel_match.geometry.uncertainty import Uncertainty
 from sentinel_match.schema import IN_METRES, check_argument
 
@@ -69,7 +70,7 @@ class TiePoints:
     right_px: NDArray[np.float64]
     """(N, 2) column, row in native pixels of the right band."""
     sigma_m: NDArray[np.float64]
-    """(N,) predicted standard deviation per axis, metres."""
+    """(N,) predicted standard deviation per axis, metres: root mean square of all directions."""
     score: NDArray[np.float64]
     """(N,) probability of being right."""
     residual_m: NDArray[np.float64]
@@ -94,6 +95,9 @@ class TiePoints:
     ``view``."""
     reason: NDArray[np.str_] | None = None
     """(N,) a word of ``REASONS``, empty where the model alone says that a point is believed."""
+    ellipse: Ellipses | None = None
+    """(N) ``sigma_m`` by direction: columns ``sigma_major_m``, ``sigma_minor_m`` and ``sigma_azimuth_deg``; ``None``
+    where all directions are alike, as in files of earlier versions."""
 
     def __len__(self) -> int:
         return len(self.score)
@@ -151,6 +155,7 @@ class TiePoints:
         Returns:
             (N,) each: floats unrounded, words as objects with ``None`` where there is none.
         """
+        ellipse = self.ellipse or Ellipses.circles(self.sigma_m)
         columns: dict[str, NDArray[Any]] = {
             "id": np.arange(len(self)),
             "left_x": self.left_xy[:, 0],
@@ -166,6 +171,9 @@ class TiePoints:
             "shift_m": np.hypot(*self.shift.T),
             "azimuth_deg": self.azimuth,
             "sigma_m": self.sigma_m,
+            "sigma_major_m": ellipse.major,
+            "sigma_minor_m": ellipse.minor,
+            "sigma_azimuth_deg": ellipse.azimuth,
             "score": self.score,
             "residual_m": self.residual_m,
             "inlier": self.inlier.astype(bool),

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyogrio
@@ -20,6 +21,7 @@ from sentinel_match.fitting import fit, read_ties
 from sentinel_match.formats import write
 from sentinel_match.formats.geojson import dumps, write_geojson
 from sentinel_match.formats.header import SceneIdentity
+from sentinel_match.geometry.ellipse import Ellipses
 from sentinel_match.tiepoints import TiePoints
 
 
@@ -359,9 +361,10 @@ def test_the_command_reads_edits_and_writes_every_suffix(ties: TiePoints, tmp_pa
 def test_a_file_that_holds_everything_gives_the_same_tie_points_back(
     ties: TiePoints, suffix: str, tmp_path: Path
 ) -> None:
-    whole = _as_summed(ties)
+    whole = replace(_as_summed(ties), **_flat(ties))
     write.write(whole, tmp_path / f"ties{suffix}")
     again = read_ties(str(tmp_path / f"ties{suffix}"))
+    assert _axes(whole) == pytest.approx(_axes(again), rel=1e-3, abs=max(1e-12, 0.01 * (suffix != ".gpkg")))
     assert json.loads(dumps(whole.summary.to_dict())) == json.loads(dumps(again.summary.to_dict()))
     assert (whole.left.id, whole.right.id, whole.crs) == (again.left.id, again.right.id, again.crs)
     assert whole.left.bands == again.left.bands  # the products are where they were
@@ -380,8 +383,13 @@ def test_a_file_that_holds_everything_gives_the_same_tie_points_back(
 def test_the_other_formats_give_their_points_back_and_a_transform_fitted_again(
     ties: TiePoints, suffix: str, tmp_path: Path
 ) -> None:
+    ties = replace(ties, **_flat(ties))
     write.write(ties, tmp_path / f"ties{suffix}")
     again = read_ties(tmp_path / f"ties{suffix}")
+    if suffix in {".csv", ".fgb"}:
+        (major, minor, azimuth), (now, across, turn) = _axes(ties), _axes(again)
+        assert now / across == pytest.approx(major / minor, rel=0.01)
+        assert turn == pytest.approx(azimuth, abs=0.01)
     assert ties.crs == again.crs
     at = ties.left_xy[ties.inlier]
     apart = np.hypot(*(ties.transform(at) - again.transform(at)).T)
@@ -423,6 +431,30 @@ def test_what_is_no_path_is_refused_at_once(wrong: object) -> None:
 def test_a_file_that_is_not_there_is_refused_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(BadPoints, match="there is no such file"):
         fit(tmp_path / "nothing.geojson")
+
+
+def _flat(ties: TiePoints) -> dict[str, Any]:
+    """Ellipses, and the standard deviation per axis that they make."""
+    count = np.arange(len(ties))
+    ellipse = Ellipses(1.5 + 0.01 * count, 0.5 + 0.002 * count, 3.0 * count % 180)
+    return {"ellipse": ellipse, "sigma_m": ellipse.sigma}
+
+
+def _axes(ties: TiePoints) -> np.ndarray:
+    return np.array([ties.columns()[name] for name in ("sigma_major_m", "sigma_minor_m", "sigma_azimuth_deg")])
+
+
+def test_a_file_without_ellipses_has_circles(geojson: Callable[[Callable[[list[dict]], None]], Path]) -> None:
+    def older(features: list[dict]) -> None:
+        for feature in features:
+            for name in ("sigma_major_m", "sigma_minor_m", "sigma_azimuth_deg"):
+                del feature["properties"][name]
+
+    again = fitting.fit(geojson(older))
+    major, minor, azimuth = _axes(again)
+    assert np.array_equal(major, again.sigma_m)
+    assert np.array_equal(minor, again.sigma_m)
+    assert not azimuth.any()
 
 
 def _as_summed(ties: TiePoints) -> TiePoints:

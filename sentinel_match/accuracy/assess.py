@@ -13,6 +13,7 @@ from sentinel_match.accuracy.requirement import LEAST_INLIERS, doubts, verdict
 from sentinel_match.errors import NoMatch
 from sentinel_match.geometry import calibration, robust, selection, transform
 from sentinel_match.geometry.chance import ACCEPTED_CHANCE, agreement, by_chance
+from sentinel_match.geometry.ellipse import Ellipses
 from sentinel_match.geometry.kinds import MINIMAL, NONE
 from sentinel_match.matchers import WITNESS_DISTANCE_PX
 from sentinel_match.summary import ShiftStatistics, Summary
@@ -47,7 +48,9 @@ class Assessment:
     right: NDArray[np.float64]
     """(N, 2) where the same ground lies in the right image: as its company bears out, or as it was measured."""
     sigma: NDArray[np.float64]
-    """(N,) metres, corrected a posteriori."""
+    """(N,) metres, corrected a posteriori: mean of all directions."""
+    ellipse: Ellipses
+    """(N) the same by direction."""
     score: NDArray[np.float64]
     """(N,) probability of being right."""
     residual_m: NDArray[np.float64]
@@ -89,7 +92,7 @@ class Assessment:
                 ce95=round(proof.ce95 + by, 4),
                 ce95_interval=(low95, round(high95 + by, 4)),
             )
-        return replace(self, sigma=np.hypot(self.sigma, by), hold_out=proof)
+        return replace(self, sigma=np.hypot(self.sigma, by), ellipse=self.ellipse.widened(by), hold_out=proof)
 
     def summary(
         self,
@@ -206,9 +209,11 @@ def assess(
         checks = _checks(evidence, distance, likely, tolerance, fitting.radius_m)
         proof = held_out(chosen.unseen[checks], inlier[checks], chosen.block[checks], fitting.seed)
         uncertainty = None
+    ellipse = Ellipses.of(sigma, evidence.curvature, fitting.radius_m)
     return Assessment(
         right=right,
-        sigma=sigma,
+        sigma=ellipse.sigma,
+        ellipse=ellipse,
         score=score,
         residual_m=np.hypot(*residual.T),
         inlier=inlier,

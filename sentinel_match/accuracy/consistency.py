@@ -22,13 +22,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from sentinel_match.geometry.grids import pixel_size, same_pixels, to_metres, to_pixels
-from sentinel_match.opinions import Consistency, Octave, Rival
+from sentinel_match.opinions import Consistency, Octave, OneWay, Rival
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from sentinel_match.geometry.ellipse import Ellipses
     from sentinel_match.geometry.transform import Transform
     from sentinel_match.raster.raster import Raster
 
@@ -66,6 +67,10 @@ NEAREST_RIVAL = 4.0
 """Pixels from the first peak: closer ones are its shoulders."""
 RIVAL_LOW_PASS = 0.15
 """Width of the Gaussian low-pass in cycles per pixel."""
+MOST_FLAT = 0.5
+"""Share of the points beyond which what is not known of them is not known of the pair."""
+SAME_WAY = 0.7
+"""Length of the mean of doubled directions from which they are one: they scatter by 24 degrees."""
 
 _HANN = np.hanning(WINDOW + 1)[:WINDOW]
 _TAPER = _HANN[:, None] * _HANN
@@ -136,6 +141,23 @@ def consistency(
         only_fine=on_grid and flat and octaves[-1].coherence > coarse + RISING,
         rival=_rival(spectra, gsd),
     )
+
+
+def one_way(ellipse: Ellipses, inlier: NDArray[np.bool_], reach: float) -> OneWay | None:
+    """Say along which direction most inliers are not known; ``None`` where most are known along both.
+
+    Args:
+        ellipse: (N) of the points.
+        inlier: (N,) which ones are believed.
+        reach: metres from which a standard deviation says that nothing is known.
+    """
+    flat = inlier & (ellipse.major >= reach)
+    share = float(flat.sum() / max(inlier.sum(), 1))
+    if share <= MOST_FLAT:
+        return None
+    double = np.exp(2j * np.radians(ellipse.azimuth[flat])).mean()  # of axes, which have no front
+    azimuth = float(np.degrees(np.angle(double)) / 2 % 180)
+    return OneWay(share=round(share, 3), azimuth_deg=round(azimuth, 1) if abs(double) >= SAME_WAY else None)
 
 
 def _octaves(spectra: _Spectra, gsd: float) -> tuple[Octave, ...]:

@@ -45,6 +45,9 @@ class Evidence:
     expected: NDArray[np.float64] | None = None
     """(N, 2) where the neighbours of each say that the same ground lies in the right image; NaN of those that have
     none. Then ``right`` is what a point's own measurement says."""
+    curvature: NDArray[np.float64] | None = None
+    """(N, 2, 2) of the correlation around each point, by east and north, as a share of the power of the
+    gradients; ``None`` where the images were not correlated on a lattice."""
     support: NDArray[np.float64] | None = None
     """(N,) metres of ground that each estimate averages; NaN of those that have none, ``None`` as above."""
     ground: Ground | None = None
@@ -72,7 +75,11 @@ class Evidence:
 
     def where(self, mask: NDArray[np.bool_]) -> Evidence:
         """Take the points of a mask; of them nothing is known on a lattice."""
-        arrays = [f.name for f in fields(self) if f.name not in {"expected", "support", "ground", "stable", "whole"}]
+        arrays = [
+            f.name
+            for f in fields(self)
+            if f.name not in {"expected", "curvature", "support", "ground", "stable", "whole"}
+        ]
         return Evidence(**{name: getattr(self, name)[mask] for name in arrays})
 
     @staticmethod
@@ -102,10 +109,13 @@ class Evidence:
             counts = f"only {ok.sum()} of {len(measurements)} points could be measured to sub-pixel"
             raise NoMatch(*ids, f"{counts}, and {LEAST_INLIERS} are needed")
         here, there, sigma = measurements.left[ok], measurements.right[ok].copy(), measurements.sigma[ok] * gsd
-        expected = support = ground = still = whole = None
+        expected = curvature = support = ground = still = whole = None
         if isinstance(stable, np.ndarray):
             col, row = np.floor(here).astype(int).T
             still = stable[row.clip(0, stable.shape[0] - 1), col.clip(0, stable.shape[1] - 1)]
+        if displacement is not None:
+            pixel = np.array(left.affine).reshape(3, 3)[:2, :2] / gsd
+            curvature = pixel @ displacement.curvature_at(here) @ pixel.T
         if displacement is not None and int(displacement.answers.single.sum()) >= FEWEST_SINGLES:
             ground = Ground.of(displacement, left, right)
             row, col, on = displacement.places(here, measurements.refined[ok])
@@ -133,6 +143,7 @@ class Evidence:
             witness=measurements.independence[ok] * gsd,
             kept=np.zeros(int(ok.sum()), bool),
             expected=expected,
+            curvature=curvature,
             support=support,
             ground=ground,
             stable=still,

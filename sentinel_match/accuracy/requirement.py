@@ -49,6 +49,13 @@ def doubts(consistency: Consistency, gsd: float) -> tuple[str, ...]:
             f"detail fades as where ground moves by {size:.1f} m ({size / gsd:.1f} px) within a hundred pixels, which "
             "the points do not follow"
         )
+    if consistency.one_way is not None:
+        way = consistency.one_way
+        which = "the crests of their texture" if way.azimuth_deg is None else f"{way.azimuth_deg:.0f} degrees"
+        reasons.append(
+            f"{way.share:.0%} of the points are known in one direction only, as on ripples: what lies along {which} is "
+            "not known"
+        )
     if consistency.rival is not None:
         rival = consistency.rival
         reasons.append(

@@ -80,9 +80,10 @@ def _bbox(lonlat: np.ndarray) -> list[float]:
 
 def rounded(said: Mapping[str, np.ndarray]) -> dict[str, list[Any]]:
     """Round columns as files of text have them: millimetres, hundredths of a degree, four decimals of the rest."""
-    digits = {"left_x": 3, "left_y": 3, "right_x": 3, "right_y": 3, "azimuth_deg": 2}
+    digits = {"left_x": 3, "left_y": 3, "right_x": 3, "right_y": 3, "azimuth_deg": 2, "sigma_azimuth_deg": 2}
     plain = {k: (np.round(v, digits.get(k, 4)) if v.dtype.kind == "f" else v).tolist() for k, v in said.items()}
-    plain["azimuth_deg"] = [azimuth % 360 for azimuth in plain["azimuth_deg"]]
+    for name, turn in (("azimuth_deg", 360), ("sigma_azimuth_deg", 180)):
+        plain[name] = [azimuth % turn for azimuth in plain[name]]
     return plain
 
 

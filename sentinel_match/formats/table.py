@@ -29,6 +29,9 @@ COLUMNS = (*ENDS, *_SAID)
 BOUNDS: Mapping[str, Within] = {
     **dict.fromkeys((*ENDS, *(f"{side}_{axis}" for side in ("left", "right") for axis in ("col", "row"))), COORDINATE),
     "sigma_m": LENGTH,
+    "sigma_major_m": LENGTH,
+    "sigma_minor_m": LENGTH,
+    "sigma_azimuth_deg": COORDINATE,
     "quality": SHARE,
     "support_m": LENGTH,
 }

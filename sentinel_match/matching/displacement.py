@@ -17,7 +17,7 @@ import torch
 
 from sentinel_match.geometry import calibration, halves, lattice
 from sentinel_match.matchers.correlation import Correlator, part, peaks
-from sentinel_match.matching import subpixel
+from sentinel_match.matching import subpixel, texture
 from sentinel_match.matching.deformation import laid_back, sampled
 from sentinel_match.matching.subpixel import NODE_SPACING
 from sentinel_match.raster.raster import Raster
@@ -76,6 +76,9 @@ class Displacement:
     """Side of a single window."""
     shown: NDArray[np.bool_]
     """(rows, cols) nodes where both images have data, cloud included."""
+    curvature: NDArray[np.float64]
+    """(rows, cols, 2, 2) of the correlation around each node, by x and y, as a share of the power of the gradients:
+    see :mod:`sentinel_match.matching.texture`."""
 
     @property
     def support(self) -> NDArray[np.float64]:
@@ -106,6 +109,12 @@ class Displacement:
         on[on] = self.measured[row[on], col[on]]
         return row[on], col[on], on
 
+    def curvature_at(self, points: Points) -> NDArray[np.float64]:
+        """Return (N, 2, 2) the curvature of the correlation at the nodes nearest to (N, 2) points."""
+        col, row = (np.round(points / NODE_SPACING).astype(int) - self.origin).T
+        rows, cols = self.measured.shape
+        return np.asarray(self.curvature[row.clip(0, rows - 1), col.clip(0, cols - 1)])
+
 
 class _Singles(NamedTuple):
     """Peaks of single windows; N rows in every array."""
@@ -116,6 +125,9 @@ class _Singles(NamedTuple):
     quality: NDArray[np.float64]
     distinct: NDArray[np.float64]
     ok: NDArray[np.bool_]
+    clear: NDArray[np.bool_]
+    bend: NDArray[np.float64]
+    """(N, 5) see :func:`sentinel_match.matching.texture.curvature`."""
 
 
 def displacement(
@@ -175,7 +187,8 @@ def displacement(
         field = lattice.estimate(answers, NODE_SPACING)
     origin, measured = (int(low[0]), int(low[1])), answers.weight > 0
     shown = np.ones(shape, bool) if data is None else covered | _seen(data, field.whole, low)
-    return Displacement(origin, measured, covered, distinct, answers, field, options.window, shown)
+    bend = texture.around(singles.bend, singles.clear, grid.kind[rows, cols], (rows, cols), shape)
+    return Displacement(origin, measured, covered, distinct, answers, field, options.window, shown, bend)
 
 
 def _seen(
@@ -292,7 +305,8 @@ def _singles(images: _Pair, grid: _Lattice, field: NDArray[np.float64] | None) -
     """
     count = len(grid.node)
     shifts = [np.zeros((count, 2)) for _ in range(3)]
-    singles = _Singles(shifts[0], shifts[1], shifts[2], np.zeros(count), np.zeros(count), np.zeros(count, bool))
+    numbers, no = (np.zeros(count), np.zeros(count)), np.zeros(count, bool)
+    singles = _Singles(shifts[0], shifts[1], shifts[2], *numbers, no, no.copy(), np.zeros((count, 5)))
     for index in subpixel.blocks(grid.node, np.ones(count, bool)):
         at = grid.row[index], grid.col[index]
         for kind in np.unique(grid.kind[at]):
@@ -333,4 +347,5 @@ def _asked(
         moved.append(measured)
     clear = correlated[0].clear.double().cpu().numpy() >= options.min_clear
     ok = clear & np.logical_and.reduce([top.inside for top in tops])
-    return _Singles(moved[0], moved[1], moved[2], tops[0].quality, tops[0].distinct, ok)
+    bend = texture.curvature(here, there, at, cut)
+    return _Singles(moved[0], moved[1], moved[2], tops[0].quality, tops[0].distinct, ok, clear, bend)

@@ -9,10 +9,12 @@ from odc.geo.geobox import GeoBox
 from rasterio.transform import from_origin
 
 from sentinel_match import Options, TiePoints, match_scenes
-from sentinel_match.accuracy.consistency import consistency
+from sentinel_match.accuracy.consistency import consistency, one_way
 from sentinel_match.accuracy.ecc import second_estimate
 from sentinel_match.errors import NoMatch
+from sentinel_match.geometry.ellipse import Ellipses
 from sentinel_match.geometry.transform import PlaneTransform, Transform
+from sentinel_match.opinions import OneWay
 from sentinel_match.raster.raster import Raster
 from sentinel_match.testing.adversaries import KINDS, adversary
 from sentinel_match.testing.noise import octaves
@@ -148,6 +150,46 @@ def test_parts_that_moved_apart_promise_nothing_and_both_are_named(tmp_path) -> 
     assert other.share == pytest.approx(0.45, abs=0.1)
 
 
+def ripples(turn: float) -> Adversary:
+    """Texture of one direction, moved by 5 pixels along itself and by 0.2 across."""
+    y, x = np.mgrid[: SIDE + 2 * MARGIN, : SIDE + 2 * MARGIN].astype(float)
+    across = np.array([np.cos(turn), np.sin(turn)])
+    u = x * across[0] + y * across[1]
+    waves = [np.sin(2 * np.pi * u / length + length) for length in (9.3, 13.1, 17.7, 24.9, 37.0)]
+    image, shift = 0.5 + 0.1 * sum(waves), 5.0 * np.array([-across[1], across[0]]) + 0.2 * across
+    sides = [
+        side + RNG(k).normal(0, 0.01, side.shape) for k, side in enumerate((shown(image), shown(image, by(shift))))
+    ]
+    return Adversary("", "", *sides, by(shift), across)
+
+
+@pytest.mark.parametrize("turn", [0.4, 2.0])
+def test_what_lies_along_ripples_is_not_known_and_the_direction_is_said(turn: float, tmp_path) -> None:
+    one = ripples(turn)
+    ties = matched(one, tmp_path)
+    good = ties.inlier
+    said = {name: values[good] for name, values in ties.columns().items()}
+    crest = np.degrees(np.arctan2(-np.sin(turn), -np.cos(turn))) % 180  # azimuth: rows run south
+    assert np.abs((said["sigma_azimuth_deg"] - crest + 90) % 180 - 90).max() < 3
+    assert said["sigma_major_m"].min() >= 4 * GSD  # how far was searched
+    assert np.median(said["sigma_minor_m"]) < 1 * GSD
+    errors = ties.shift[good] / GSD * (1, -1) - one.true(ties.left_px[good])
+    assert (np.abs(errors @ one.across) * GSD < 3 * said["sigma_minor_m"]).mean() > 0.95
+    assert (np.hypot(*errors.T) * GSD < 3 * said["sigma_major_m"]).mean() > 0.95
+    assert ties.summary.doubtful
+    assert (
+        f"what lies along {ties.summary.comparison.consistency.one_way.azimuth_deg:.0f} degrees" in ties.summary.verdict
+    )
+
+
+def test_ground_with_texture_along_every_direction_has_circles(tmp_path) -> None:
+    ties = matched(pair(by(np.array([2.3, -1.6]))), tmp_path)
+    said = ties.columns()
+    assert np.array_equal(said["sigma_major_m"], said["sigma_minor_m"])
+    assert said["sigma_m"] == pytest.approx(said["sigma_minor_m"])
+    assert ties.summary.comparison.consistency.one_way is None
+
+
 def test_points_that_a_pattern_draws_say_so_in_sigma_or_promise_nothing(tmp_path) -> None:
     shift = np.array([0.35, 0.0])
     ties = matched(pair(by(shift), "noise", 0.3), tmp_path)
@@ -186,3 +228,15 @@ def test_every_kind_of_adversary_knows_its_truth() -> None:
             assert np.isinf(one.errors(places, np.zeros((20, 2)))).all()
         else:
             assert np.abs(one.errors(places, one.true(places))).max() < 1e-9
+
+
+def unknown(azimuth: list[float], major: list[float]) -> OneWay | None:
+    one = Ellipses(np.array(major), np.ones(len(major)), np.array(azimuth))
+    return one_way(one, np.ones(len(major), bool), 40.0)
+
+
+def test_the_direction_that_most_points_do_not_know_is_said() -> None:
+    said = unknown([178.0, 4.0, 0.0], [40.0, 40.0, 1.0])  # axes: 178 and 4 are neighbours
+    assert (said.share, said.azimuth_deg) == (0.667, 1.0)
+    assert unknown([10.0, 0.0, 0.0], [40.0, 1.0, 1.0]) is None
+    assert unknown([10.0, 100.0], [40.0, 40.0]).azimuth_deg is None

@@ -24,7 +24,7 @@ from sentinel_match.tiepoints import TiePoints
 PROPERTIES = re.findall(
     r"\w+",
     """id left_x left_y right_x right_y left_col left_row right_col right_row dx_m dy_m shift_m azimuth_deg sigma_m
-    score residual_m inlier method""",
+    sigma_major_m sigma_minor_m sigma_azimuth_deg score residual_m inlier method""",
 )
 
 
