@@ -16,8 +16,8 @@ What comes of it:
 * **SILENT**: believed, and wrong.
 
 Where the displacement cannot be known along some direction, errors along it do not count for the CE95, and for points
-where sigma says so. Where the
-images show nothing in common, all that is not refused or warned is silent. Of honest pairs, ``right`` is what counts.
+where sigma says so. Where the images show nothing in common, all that is not refused or warned is silent. Of honest
+pairs, ``right`` is what counts.
 """
 
 from __future__ import annotations
