@@ -19,6 +19,7 @@ from sentinel_match.raster.raster import Raster
 from sentinel_match.testing.adversaries import KINDS, adversary
 from sentinel_match.testing.noise import octaves
 from sentinel_match.testing.patterns import PATTERNS
+from sentinel_match.testing.tribunal import tried
 from sentinel_match.testing.witness import MARGIN, Adversary, Field, Ground, by, shown, still
 
 SIDE, GSD = 320, 10.0
@@ -240,3 +241,13 @@ def test_the_direction_that_most_points_do_not_know_is_said() -> None:
     assert (said.share, said.azimuth_deg) == (0.667, 1.0)
     assert unknown([10.0, 0.0, 0.0], [40.0, 1.0, 1.0]) is None
     assert unknown([10.0, 100.0], [40.0, 40.0]).azimuth_deg is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_wrong_in_silence(kind: str, tmp_path) -> None:
+    outcome = tried(adversary(kind, Ground(HERE, HERE, ELSEWHERE), RNG(5)), tmp_path)
+    assert "SILENT" != outcome.name, outcome
+    if kind == "honest":
+        assert "right" == outcome.name, outcome
+    if "other ground" in kind:
+        assert outcome.name in {"refused", "warned"}, outcome

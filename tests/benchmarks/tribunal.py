@@ -5,19 +5,7 @@ python tests/benchmarks/tribunal.py --count FILE.csv
 
 Each seed is a pair: a kind of ``sentinel_match.testing.adversaries``, its parameters, a crop of 512 px of a real image
 (or of two dates of it, or of invented ground) drawn by chance; matched as a user would, with nothing chosen.
-What comes of it:
-
-* **right**: believed, and true within what is said: nine of ten inliers lie within 3 sigma of the truth along both axes
-  of their ellipse (or a twentieth of a pixel), and the true CE95 of the correction over all ground is no larger than
-  the upper end of its interval (or a tenth of a pixel);
-* **refused**: no points, exit status 1;
-* **warned**: points, and a verdict that withholds its promise (contradicted, not confirmed, not proven, or that may or
-  may not meet anything), or exit status 1;
-* **SILENT**: believed, and wrong.
-
-Where the displacement cannot be known along some direction, errors along it do not count for the CE95, and for points
-where sigma says so. Where the images show nothing in common, all that is not refused or warned is silent. Of honest
-pairs, ``right`` is what counts.
+What comes of it, ``right``, ``refused``, ``warned`` or ``SILENT``, is said in ``sentinel_match.testing.tribunal``.
 """
 
 from __future__ import annotations
@@ -28,26 +16,20 @@ import logging
 import os
 import sys
 import tempfile
-import time
 import warnings
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-import rasterio
 from distortions import BETWEEN, SHARED, WITHIN, crop
-from rasterio.transform import from_origin
 from scipy import ndimage
 
 from sentinel_match.testing.adversaries import KINDS, adversary
-from sentinel_match.testing.witness import MARGIN, Adversary, Ground
+from sentinel_match.testing.tribunal import tried
+from sentinel_match.testing.witness import MARGIN, Ground
 
-if TYPE_CHECKING:
-    from sentinel_match import TiePoints
-
-SIDE, GSD, RIM = 512, 10.0, 40
-FIELDS = ("number", "kind", "place", "said", "outcome", "points", "z", "ce95", "claim", "high", "cpu", "why")
+SIDE, GSD = 512, 10.0
+FIELDS = ("number", "kind", "place", "said", "name", "points", "z", "ce95", "claim", "high", "cpu", "why")
 OWN_SHIFT = {"boadella_10m/20200113": (0.5, -0.35), "boadella_10m/20200202": (0.2, -0.45), "biomassters": (-0.1, 1.07)}
 """Pixels by which the later image of two dates lies off the first by itself, as ``phase`` and three estimators say."""
 SEASON = 0.25
@@ -96,75 +78,6 @@ def grounds(data: Path, rng: np.random.Generator) -> tuple[Ground, str]:
     return Ground(*(image[:n, :n] for image in (*parts, elsewhere))), name
 
 
-def write(folder: Path, pair: Adversary) -> tuple[Path, Path]:
-    """Write a pair as 16 bits without a declared no-data value."""
-    out = []
-    for name, image in (("left", pair.left), ("right", pair.right)):
-        path = folder / f"{name}.tif"
-        rows, cols = image.shape
-        profile = {"driver": "GTiff", "height": rows, "width": cols, "count": 1, "dtype": "uint16"}
-        grid = from_origin(400_000, 5_000_000, GSD, GSD)
-        with rasterio.open(path, "w", crs="EPSG:32633", transform=grid, **profile) as target:
-            target.write(np.rint(300 + 2000 * image).clip(0, 65535).astype("u2"), 1)
-        out.append(path)
-    return out[0], out[1]
-
-
-def by_axis(ties: TiePoints, errors: np.ndarray, good: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Take (N, 2) errors along and across the major axis of each inlier's ellipse; also return sigma, pixels."""
-    said = {name: values[good] for name, values in ties.columns().items()}
-    turn = np.radians(said["sigma_azimuth_deg"])
-    unit = np.column_stack([np.sin(turn), -np.cos(turn)])  # rows run south
-    across = unit[:, ::-1] * (1, -1)
-    axes = np.column_stack([(errors * unit).sum(1), (errors * across).sum(1)])
-    return axes, np.column_stack([said["sigma_major_m"], said["sigma_minor_m"]]) / GSD
-
-
-def judged(pair: Adversary, left: Path, right: Path, season: bool, matcher: str) -> dict[str, object]:
-    """Match a pair in this process, and say what came of it."""
-    from sentinel_match import Options, match_scenes
-    from sentinel_match.errors import PairError
-
-    clock = time.process_time()
-    try:
-        ties = match_scenes(left, right, Options(matcher=matcher))
-    except PairError as error:
-        return {"outcome": "refused", "why": str(error), "cpu": round(time.process_time() - clock, 2)}
-    cpu = round(time.process_time() - clock, 2)
-    summary, good = ties.summary, ties.inlier
-    row: dict[str, object] = {"points": int(good.sum()), "cpu": cpu, "why": summary.verdict}
-    proof = summary.hold_out
-    claim, high = (proof.ce95 / GSD, proof.ce95_interval[1] / GSD) if proof else (np.nan, np.nan)
-    row |= {"claim": round(claim, 3), "high": round(high, 3)}
-    open_ = not (" meets " in summary.verdict or " misses " in summary.verdict)
-    withheld = summary.doubtful or proof is None or summary.second.agrees is None or open_
-    wrong = True
-    if pair.moved is not None:
-        measured = ties.shift / GSD * (1, -1)
-        errors = measured[good] - pair.true(ties.left_px[good])
-        rows, cols = pair.left.shape
-        x, y = np.meshgrid(np.arange(RIM, cols - RIM, 8.0), np.arange(RIM, rows - RIM, 8.0))
-        places = np.column_stack([x.ravel(), y.ravel()]) + 0.5
-        if pair.burnt is not None:  # no ground is there, or that of the left image
-            places = places[~pair.burnt[tuple((places[:, ::-1] - 0.5).astype(int).T)]]
-        metres = np.array([400_000, 5_000_000]) + places * GSD * (1, -1)
-        left_over = pair.errors(places, ties.transform.shift(metres) / GSD * (1, -1))
-        loose = pair.tolerance + SEASON * season
-        axes, sigma = by_axis(ties, errors, good)
-        off = np.abs(axes)
-        z = float(np.median(np.hypot(*(axes / sigma).T)) / 1.1774)
-        ce95 = float(np.percentile(np.hypot(*left_over.T), 95))
-        row |= {"z": round(z, 2), "ce95": round(ce95, 3)}
-        beyond = float((off > np.maximum(3 * sigma, 0.05 + loose)).any(1).mean())
-        over = ce95 > max(high, 0.1 + loose) if np.isfinite(high) else False
-        wrong = beyond > 0.1 or over
-    if not wrong:
-        row["outcome"] = "warned" if withheld else "right"
-    else:
-        row["outcome"] = "warned" if withheld else "SILENT"
-    return row
-
-
 def count(rows: list[dict[str, str]]) -> None:
     """Print how often each came of each kind."""
     outcomes = ("right", "warned", "refused", "SILENT")
@@ -172,7 +85,7 @@ def count(rows: list[dict[str, str]]) -> None:
     table: dict[str, Counter[str]] = {}
     for row in rows:
         for kind in (row["kind"], "all"):
-            table.setdefault(kind, Counter())[row["outcome"]] += 1
+            table.setdefault(kind, Counter())[row["name"]] += 1
     for kind in (*(k for k in KINDS if k in table), "all"):
         print(f"{kind:24s}" + "".join(f"{table[kind][name]:9d}" for name in outcomes))
 
@@ -191,8 +104,8 @@ def main(given: argparse.Namespace) -> None:
         ground, name = grounds(given.data, rng)
         pair = adversary(kind, ground, rng)
         with tempfile.TemporaryDirectory() as folder:
-            row = judged(pair, *write(Path(folder), pair), "two dates" in name, given.matcher)
-        row = {"number": number, "kind": kind, "place": name, "said": pair.said, **row}
+            outcome = tried(pair, Path(folder), matcher=given.matcher, loose=SEASON * ("two dates" in name))
+        row = {"number": number, "kind": kind, "place": name, "said": pair.said, **vars(outcome)}
         done.append({key: str(row.get(key, "")) for key in FIELDS})
         if given.append:
             new = not given.append.exists()
