@@ -1,8 +1,8 @@
 """What comes of a pair whose truth is known, when somebody matches it: is anything wrong in silence?
 
-* ``right``: believed, and true within what is said: nine of ten inliers lie within three sigma of the truth along
-  both axes of their ellipse (or a twentieth of a pixel), and the true CE95 of the correction over all ground is no larger than the upper end of its
-  interval (or a tenth of a pixel);
+* ``right``: believed, and true within what is said: nine of ten inliers lie within three sigma of the truth along both
+  axes of their ellipse (or a twentieth of a pixel), and the true CE95 of the correction over all ground is no larger
+  than the upper end of its interval (or a tenth of a pixel);
 * ``refused``: no points;
 * ``warned``: points, and a verdict that is contradicted, not confirmed or not proven;
 * ``SILENT``: believed, and wrong.
