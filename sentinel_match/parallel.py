@@ -9,6 +9,7 @@ one thread.
 from __future__ import annotations
 
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
+_THREAD = threading.local()
+"""Knows whether a thread is a worker of :func:`in_threads`."""
+
 
 def cores() -> int:
     """Count the processor cores that this process may use; only Linux can set some apart from it."""
@@ -28,18 +32,31 @@ def cores() -> int:
 def in_threads(work: Callable[[T], R], items: Iterable[T], workers: int | None = None) -> Iterator[R]:
     """Run work on several items at a time, each with torch on one thread; yield results in order, as ``map`` does.
 
+    Work that itself has pieces does them one by one: its cores are busy already, and each thread more keeps memory of
+    its own (30 to 100 MB on T33UUU).
+
     Args:
         work: what to do with each item.
         items: taken up at once.
         workers: at most this many at a time; the machine's cores when not given.
     """
-    with _one_torch_thread(), ThreadPoolExecutor(workers or cores()) as pool:
+    items = list(items)
+    workers = min(workers or cores(), len(items))
+    if workers <= 1 or getattr(_THREAD, "works", False):
+        with _one_torch_thread():
+            yield from map(work, items)
+        return
+    with _one_torch_thread(), ThreadPoolExecutor(workers, initializer=_begin) as pool:
         try:
             yield from pool.map(work, items)
         except BaseException:
             # Ctrl-C must not wait for what has not begun
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _begin() -> None:
+    _THREAD.works = True
 
 
 @contextmanager
