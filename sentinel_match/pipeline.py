@@ -21,7 +21,7 @@ from sentinel_match.accuracy.assess import assess
 from sentinel_match.accuracy.consistency import consistency, one_way
 from sentinel_match.accuracy.coverage import cover
 from sentinel_match.accuracy.ecc import second_estimate
-from sentinel_match.accuracy.evidence import Evidence
+from sentinel_match.accuracy.evidence import Evidence, turned
 from sentinel_match.accuracy.relief import terrain_of
 from sentinel_match.cache import Cache
 from sentinel_match.comparison import Comparison, ImageUse, MatcherReport
@@ -29,7 +29,7 @@ from sentinel_match.errors import NoGeoreference, NoMatch, NoOverlap, NothingCle
 from sentinel_match.geometry import kinds, robust
 from sentinel_match.geometry.grids import crs_name, native_pixels, pixel_size, same_pixels, to_metres, to_pixels
 from sentinel_match.geometry.transform import azimuth_of_track
-from sentinel_match.matching import cells, consensus, subpixel
+from sentinel_match.matching import cells, consensus, subpixel, texture
 from sentinel_match.matching.cascade import correspond
 from sentinel_match.matching.displacement import displacement
 from sentinel_match.matching.inputs import common_band, hidden_shares, load_pair
@@ -134,6 +134,9 @@ def match_scenes(
         gsd, crs, ids = pixel_size(a.raster.geobox), a.raster.geobox.crs, (left.id, right.id)
         stable = stable_ground(options.stable, a.raster.geobox)
         evidence = Evidence.of(points.measurements, a.raster.geobox, b.raster.geobox, ids, points.displacement, stable)
+        if points.texture is not None:
+            all_alike = np.broadcast_to(turned(points.texture, a.raster.geobox), (len(evidence.left), 2, 2))
+            evidence = replace(evidence, curvature=all_alike)
         radius = options.refinement.radius * gsd
         assessment = assess(evidence, Fitting(kind, options.model, radius, _azimuth(left), options.seed), gsd, ids)
         promised = assessment.hold_out.ce95_interval[1] if assessment.hold_out else 0.0
@@ -224,6 +227,8 @@ class _Points(NamedTuple):
     """Places that were tried."""
     displacement: Displacement | None
     """On the lattice that they lie on; ``None`` where nothing could be measured on one."""
+    texture: NDArray[np.float64] | None
+    """(2, 2) curvature of the correlation of all of them together, where there is no lattice that tells it of each."""
 
 
 def _refined(
@@ -246,7 +251,7 @@ def _refined(
     method = np.full(len(places), "grid", "U64")
     method[place] = matches.method[matches.inlier]
     progress("refine", 0, len(places))
-    field = None
+    field = shared = None
     if upright:
         there = to_pixels(b.raster.geobox, coarse(to_metres(a.raster.geobox, places)))
         measurements = subpixel.measure(a.side.images, b.side.images, places, there, options.refinement)
@@ -256,8 +261,11 @@ def _refined(
         measurements = subpixel.Measurements.nothing(places, places)
         matches = replace(matches, score=consensus.probabilities(coarse, matches, a.raster, b.raster))
     measurements, method = with_matches(measurements, method, matches, place)
+    if upright and field is None and (ok := measurements.ok).any():
+        ends = measurements.left[ok], measurements.right[ok]
+        shared = texture.overall(a.side.images, b.side.images, *ends, options.refinement.device)
     progress("refine", len(places), len(places))
-    return _Points(measurements, method, len(places), field)
+    return _Points(measurements, method, len(places), field, shared)
 
 
 def _azimuth(scene: Scene) -> float:

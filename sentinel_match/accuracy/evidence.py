@@ -114,8 +114,7 @@ class Evidence:
             col, row = np.floor(here).astype(int).T
             still = stable[row.clip(0, stable.shape[0] - 1), col.clip(0, stable.shape[1] - 1)]
         if displacement is not None:
-            pixel = np.array(left.affine).reshape(3, 3)[:2, :2] / gsd
-            curvature = pixel @ displacement.curvature_at(here) @ pixel.T
+            curvature = turned(displacement.curvature_at(here), left)
         if displacement is not None and int(displacement.answers.single.sum()) >= FEWEST_SINGLES:
             ground = Ground.of(displacement, left, right)
             row, col, on = displacement.places(here, measurements.refined[ok])
@@ -149,3 +148,9 @@ class Evidence:
             stable=still,
             whole=whole,
         )
+
+
+def turned(curvature: NDArray[np.float64], grid: GeoBox) -> NDArray[np.float64]:
+    """Turn (..., 2, 2) curvatures by x and y of a grid's pixels into those by east and north."""
+    axes = np.array(grid.affine).reshape(3, 3)[:2, :2] / pixel_size(grid)
+    return np.asarray(axes @ curvature @ axes.T)

@@ -14,12 +14,15 @@ import numpy as np
 import torch
 
 from sentinel_match.geometry import lattice
+from sentinel_match.matchers.correlation import part
+from sentinel_match.matching import subpixel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
     from sentinel_match.matchers.correlation import Part, Points
+    from sentinel_match.raster.raster import Raster
 
 PATCH, PATCH_STEP = 16, 2
 """Side in pixels of the ground around a point whose gradients are compared, and the pixels from one to the next."""
@@ -59,6 +62,29 @@ def curvature(left: Part, right: Part, at: Points, to: Points) -> NDArray[np.flo
     whole, split, *own = total.cpu().numpy().astype(complex)
     xx, yy, xy = (whole + split).real / 2, (whole - split).real / 2, split.imag / 2
     return np.column_stack([xx, xy, xy, yy, np.sqrt(own[0].real * own[1].real)])
+
+
+def overall(
+    left: tuple[Raster, ...], right: tuple[Raster, ...], at: Points, to: Points, device: str
+) -> NDArray[np.float64]:
+    """Compute (2, 2) the curvature around all of some points together, as a share of the power.
+
+    Args:
+        left: images of the left scene; memory maps are read block by block.
+        right: of the right one.
+        at: (N, 2) in the left image, pixels.
+        to: (N, 2) the same ground in the right one.
+        device: where it is computed.
+    """
+    total = np.zeros(5)
+    at, to = np.round(at), np.round(to)
+    for index in subpixel.blocks(np.round(at / subpixel.NODE_SPACING).astype(np.int64), np.ones(len(at), bool)):
+        sides = [
+            part([i.pixels for i in side], side[0].valid, points[index], PATCH, "intensity", torch.device(device))
+            for side, points in ((left, at), (right, to))
+        ]
+        total += curvature(sides[0], sides[1], at[index], to[index]).sum(0)
+    return np.asarray(total[:4] / max(total[4], 1e-12)).reshape(2, 2)
 
 
 def _gradient(pixels: Tensor, valid: Tensor) -> Tensor:

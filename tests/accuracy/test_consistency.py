@@ -151,12 +151,12 @@ def test_parts_that_moved_apart_promise_nothing_and_both_are_named(tmp_path) -> 
     assert other.share == pytest.approx(0.45, abs=0.1)
 
 
-def ripples(turn: float) -> Adversary:
+def ripples(turn: float, longer: float = 1.0) -> Adversary:
     """Texture of one direction, moved by 5 pixels along itself and by 0.2 across."""
     y, x = np.mgrid[: SIDE + 2 * MARGIN, : SIDE + 2 * MARGIN].astype(float)
     across = np.array([np.cos(turn), np.sin(turn)])
     u = x * across[0] + y * across[1]
-    waves = [np.sin(2 * np.pi * u / length + length) for length in (9.3, 13.1, 17.7, 24.9, 37.0)]
+    waves = [np.sin(2 * np.pi * u / (longer * length) + length) for length in (9.3, 13.1, 17.7, 24.9, 37.0)]
     image, shift = 0.5 + 0.1 * sum(waves), 5.0 * np.array([-across[1], across[0]]) + 0.2 * across
     sides = [
         side + RNG(k).normal(0, 0.01, side.shape) for k, side in enumerate((shown(image), shown(image, by(shift))))
@@ -181,6 +181,12 @@ def test_what_lies_along_ripples_is_not_known_and_the_direction_is_said(turn: fl
     assert (
         f"what lies along {ties.summary.comparison.consistency.one_way.azimuth_deg:.0f} degrees" in ties.summary.verdict
     )
+
+
+def test_ripples_that_no_window_measures_are_known_in_one_direction_all_the_same(tmp_path) -> None:
+    ties = matched(ripples(1.25, longer=3.0), tmp_path)
+    assert (ties.columns()["sigma_major_m"] >= 4 * GSD).all()
+    assert ties.summary.comparison.consistency.one_way.azimuth_deg == pytest.approx(np.degrees(1.25), abs=3)
 
 
 def test_ground_with_texture_along_every_direction_has_circles(tmp_path) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from odc.geo.geobox import GeoBox
+from rasterio.transform import from_origin
 
 from sentinel_match.matchers.correlation import Part, part
-from sentinel_match.matching.texture import around, curvature
+from sentinel_match.matching.texture import around, curvature, overall
+from sentinel_match.raster.raster import Raster
 from sentinel_match.testing.checks import example_pair
 
 CPU = torch.device("cpu")
@@ -51,3 +54,13 @@ def test_the_edge_of_what_is_masked_is_no_texture() -> None:
     mask[:, 100:] = False
     side = cut(np.where(mask, 0.5, 9.0), valid=mask)
     assert not curvature(side, side, GRID, GRID).any()
+
+
+def test_the_texture_of_all_points_together_is_that_of_the_ground() -> None:
+    grid = GeoBox(STRIPES.shape, from_origin(0, 0, 10, 10), "EPSG:32633")
+    sides = [(Raster(image.astype(np.float32), np.ones(image.shape, bool), grid),) for image in (STRIPES, GROUND)]
+    (along, across), axes = np.linalg.eigh(overall(sides[0], sides[0], GRID + 0.3, GRID, "cpu"))
+    assert abs(along) < 0.02 * across
+    assert abs(axes[:, 1] @ (0.8, 0.6)) > 0.999
+    least, most = np.linalg.eigvalsh(overall(sides[1], sides[1], GRID, GRID, "cpu"))
+    assert least > 0.3 * most
