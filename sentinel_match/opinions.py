@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,8 @@ PULLED_PX = 0.1
 LEAST_SCATTER_PX, SCATTER_BEYOND = 0.25, 1.5
 """Pixels that a second estimator must see things vary by to contradict, and how far beyond a promise: less may be its
 own faults, shadows that moved, or houses seen from two sides."""
+SURE_BEYOND, OVERRULES_PX = 4.0, 0.3
+"""Standard errors, of the length, and pixels, at least, beyond which what remains contradicts a promise of less."""
 RAYLEIGH95 = 1.73
 """CE95 over the root mean square of two-dimensional normal errors."""
 
@@ -52,8 +55,19 @@ class SecondEstimate:
             ce95_m: upper end of the interval of what is promised.
             gsd: metres per pixel.
         """
-        least = 0.0 if self.agrees is None else self.least_scatter_m or 0.0
+        least = self.least_scatter_m or 0.0
         return least > LEAST_SCATTER_PX * gsd and RAYLEIGH95 * least > SCATTER_BEYOND * ce95_m
+
+    def contradicts(self, ce95_m: float, gsd: float) -> bool:
+        """Tell whether it sees anything remain, or vary, that points do not; with what :meth:`sees_more` takes."""
+        return self.agrees is False or self.sees_more(ce95_m, gsd)
+
+    def overrules(self, ce95_m: float, gsd: float) -> bool:
+        """Tell whether what remains lies beyond what both are sure of together: then no point is believed."""
+        if self.agrees is not False or self.after_dx_m is None or self.after_dy_m is None:
+            return False
+        unsure = SURE_BEYOND * math.hypot(self.sigma_dx_m or 0.0, self.sigma_dy_m or 0.0)
+        return math.hypot(self.after_dx_m, self.after_dy_m) > unsure + max(ce95_m, OVERRULES_PX * gsd)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,7 @@ from sentinel_match.accuracy.coverage import cover
 from sentinel_match.accuracy.ecc import second_estimate
 from sentinel_match.accuracy.evidence import Evidence, turned
 from sentinel_match.accuracy.relief import terrain_of
+from sentinel_match.accuracy.requirement import overruled
 from sentinel_match.cache import Cache
 from sentinel_match.comparison import Comparison, ImageUse, MatcherReport
 from sentinel_match.errors import NoGeoreference, NoMatch, NoOverlap, NothingClear
@@ -140,8 +141,11 @@ def match_scenes(
         radius = options.refinement.radius * gsd
         assessment = assess(evidence, Fitting(kind, options.model, radius, _azimuth(left), options.seed), gsd, ids)
         promised = assessment.hold_out.ce95_interval[1] if assessment.hold_out else 0.0
-        second = second_estimate(a.raster, b.raster, assessment.transform, promised)
         off = np.median((assessment.right - assessment.transform(evidence.left))[assessment.inlier], 0)
+        wanted = off if options.model == kinds.NONE else np.zeros(2)
+        second = second_estimate(a.raster, b.raster, assessment.transform, promised, wanted)
+        if second.overrules(promised, gsd):
+            raise NoMatch(*ids, overruled(assessment.statistics, second))
         agreement = consistency(a.raster, b.raster, assessment.transform, off, second.least_scatter_m or 0.0)
         if agreement.only_fine:
             raise NoMatch(left.id, right.id, ONLY_FINE)

@@ -167,9 +167,9 @@ class Summary(ShiftStatistics):
         """Tell whether the second estimator contradicts the tie points, or the images bear out something else, too."""
         if self.comparison is None:
             return False
-        second, proof = self.comparison.second, self.hold_out
-        unseen = proof is not None and second.sees_more(proof.ce95_interval[1], self.gsd_m)
-        return unseen or second.agrees is False or self.comparison.consistency.doubtful(self.gsd_m)
+        promised = self.hold_out.ce95_interval[1] if self.hold_out else 0.0
+        contradicted = self.comparison.second.contradicts(promised, self.gsd_m)
+        return contradicted or self.comparison.consistency.doubtful(self.gsd_m)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what files say, JSON-able: the member ``summary`` of GeoJSON, GeoPackage, run.json and pair.json."""

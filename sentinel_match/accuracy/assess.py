@@ -113,7 +113,7 @@ class Assessment:
             edits: what was done to the points, where they come from a file.
         """
         statistics = self.statistics if points is None else replace(self.statistics, points=points)
-        second, untouched = comparison.second if comparison else None, self.transform.kind == NONE
+        why = "as was asked" if self.fitting.asked == NONE else "for they agree within the uncertainty of their points"
         return Summary(
             **vars(statistics),
             shift_sigma_m=self.shift_sigma_m,
@@ -132,10 +132,10 @@ class Assessment:
             verdict=verdict(
                 statistics,
                 self.hold_out,
-                second,
+                comparison.second if comparison else None,
                 doubts(comparison.consistency, statistics.gsd_m) if comparison else (),
-                untouched=untouched,
-                asked=self.fitting.asked == NONE,
+                supported=comparison.coverage.share if comparison else 1.0,
+                untouched=why if self.transform.kind == NONE else "",
             ),
         )
 

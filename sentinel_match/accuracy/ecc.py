@@ -87,7 +87,13 @@ class MaskedWindow(NamedTuple):
     valid: NDArray[np.bool_]
 
 
-def second_estimate(left: Raster, right: Raster, transform: Transform, promised_m: float) -> SecondEstimate:
+def second_estimate(
+    left: Raster,
+    right: Raster,
+    transform: Transform,
+    promised_m: float,
+    wanted_m: NDArray[np.float64] | None = None,
+) -> SecondEstimate:
     """Measure the shift between two images before a transform's correction, and what remains after it.
 
     Args:
@@ -95,15 +101,25 @@ def second_estimate(left: Raster, right: Raster, transform: Transform, promised_
         right: the other image, on the same lattice.
         transform: left metres to right metres.
         promised_m: circular error that is promised: an estimate less sure than that confirms nothing.
+        wanted_m: (2,) east, north that shall remain, where a user wants the transform to leave them; nothing when not
+            given.
     """
-    first = _looked(left, right, transform, promised_m, LOOKS[0])
+    first = _looked(left, right, transform, promised_m, wanted_m, LOOKS[0])
     if first.agrees is not None:
         return first
-    other = _looked(left, right, transform, promised_m, LOOKS[1])
-    return first if other.after_dx_m is None else other
+    other = _looked(left, right, transform, promised_m, wanted_m, LOOKS[1])
+    seen = other.after_dx_m is not None and not first.sees_more(promised_m, pixel_size(left.geobox))
+    return other if seen else first  # edges do not take back how far intensities surely vary
 
 
-def _looked(left: Raster, right: Raster, transform: Transform, promised_m: float, look: Look) -> SecondEstimate:
+def _looked(
+    left: Raster,
+    right: Raster,
+    transform: Transform,
+    promised_m: float,
+    wanted_m: NDArray[np.float64] | None,
+    look: Look,
+) -> SecondEstimate:
     """Look at windows in one way."""
     gsd, side = pixel_size(left.geobox), look.side
     rows, cols = left.valid.shape
@@ -139,7 +155,8 @@ def _looked(left: Raster, right: Raster, transform: Transform, promised_m: float
     scatter, least = _scatter(shifts[np.isfinite(shifts).all((1, 2)), 1:], int(independent))
     agrees: bool | None = None
     if 4 * max(error) <= max(MOST_UNSURE * gsd, promised_m):
-        agrees = all(abs(m) <= max(DISAGREES * gsd, 4 * e) for m, e in zip(medians[1], error, strict=True))
+        off = np.abs(medians[1] - (np.zeros(2) if wanted_m is None else wanted_m))
+        agrees = bool((off <= np.maximum(DISAGREES * gsd, 4 * np.array(error))).all())
     return SecondEstimate(
         estimator=look.name,
         looks=looks,

@@ -24,7 +24,8 @@ POINT_BOUND = LEVELS[0][0]
 """Pixels from the model at which a map shows a point in red."""
 FEW_BEYOND = 0.05
 """Share of points beyond it that contradicts no promise: 95 % is what is promised."""
-
+LEAST_SUPPORTED, ALL_SUPPORTED = 0.5, 0.9
+"""Share of the cells of clear ground that must hold points for a figure to be met, and from which it goes unsaid."""
 
 ONE_IMAGE_PX = 0.001
 """Pixels within which no two acquisitions agree: their surest peaks scatter by 0.02."""
@@ -70,14 +71,36 @@ def doubts(consistency: Consistency, gsd: float) -> tuple[str, ...]:
     return tuple(reasons)
 
 
+def contradictions(second: SecondEstimate, hold_out: HoldOut | None, gsd: float) -> tuple[str, ...]:
+    """List what a second estimator sees that contradicts a correction, each as the end of a sentence."""
+    reasons = []
+    if second.agrees is False:
+        remains = f"{second.after_dx_m:+.2f} m east, {second.after_dy_m:+.2f} m north remain"
+        reasons.append(f"a second estimator sees {remains} in {second.answers} windows")
+    if second.sees_more(hold_out.ce95_interval[1] if hold_out else 0.0, gsd):
+        reasons.append(f"a second estimator sees what remains vary by {second.scatter_m:.2f} m root mean square")
+    return tuple(reasons)
+
+
+def overruled(statistics: ShiftStatistics, second: SecondEstimate) -> str:
+    """Say what points and a second estimator see where they contradict each other beyond what both are sure of."""
+    points = f"{statistics.median_dx_m:+.2f} m east, {statistics.median_dy_m:+.2f} m north"
+    seen = f"{second.before_dx_m:+.2f} m east, {second.before_dy_m:+.2f} m north"
+    windows = f"{second.answers} of {second.looks} windows"
+    return (
+        f"{statistics.inliers:,} points say {points}, but a second estimator ({second.estimator} in {windows}) sees "
+        f"{seen}: they contradict each other beyond what both are sure of, so neither is believed"
+    )
+
+
 def verdict(
     statistics: ShiftStatistics,
     hold_out: HoldOut | None,
     second: SecondEstimate | None,
     doubted: Sequence[str] = (),
     *,
-    untouched: bool = False,
-    asked: bool = False,
+    supported: float = 1.0,
+    untouched: str = "",
 ) -> str:
     """Say in one sentence that nobody can misread what the figures of a pair mean for its use.
 
@@ -86,18 +109,19 @@ def verdict(
         hold_out: errors of the transform on unseen ground.
         second: what another method sees.
         doubted: why the displacement may not be the one that the images show: see :func:`doubts`.
-        untouched: whether the transform moves nothing.
-        asked: whether a user wants that.
+        supported: share of the cells of clear ground that hold points.
+        untouched: why the transform moves nothing, where it does not.
     """
     gsd = statistics.gsd_m
     if is_one_image(statistics):
         return "both are the same image: that it agrees with itself proves nothing of two acquisitions"
     before = f"the images lie {statistics.median_shift_m:.2f} m ({statistics.median_shift_m / gsd:.2f} px) apart"
+    if second is not None:
+        doubted = (*doubted, *contradictions(second, hold_out, gsd))
     if doubted:
         return f"{before}; nothing is promised, BUT this is seen: {'; and '.join(doubted)}"
     if hold_out is None:
-        unproven = f"{before}; the points lie too close together to prove a correction"
-        return unproven if second is None or second.agrees is not False else unproven + _but(second)
+        return f"{before}; the points lie too close together to prove a correction"
     if statistics.inliers < LEAST_INLIERS:
         error = f"{hold_out.rmse:.2f} m ({hold_out.rmse / gsd:.2f} px) RMSE"
         return (
@@ -109,8 +133,8 @@ def verdict(
     kept = [f"{bound:g} px ({whose})" for bound, whose in LEVELS if high <= bound]
     missed = [f"{bound:g} px ({whose})" for bound, whose in LEVELS if low > bound]
     open_ = [f"{bound:g} px ({whose})" for bound, whose in LEVELS if low <= bound < high]
-    confirmed = second is None or second.agrees is not None
-    if not confirmed:  # what nobody confirms is no promise
+    silent = second if second is not None and second.agrees is None else None
+    if silent is not None or supported < LEAST_SUPPORTED:  # what nobody confirms, or hardly any ground, is no promise
         kept, open_ = [], kept + open_
     parts = [
         f"{word} {' and '.join(bounds)}"
@@ -119,21 +143,11 @@ def verdict(
     ]
     done = "corrected, 95 % of unseen check points err"
     if untouched:
-        why = "as was asked" if asked else "for they agree within the uncertainty of their points"
-        done = f"nothing is corrected, {why}: 95 % of unseen check points differ"
-    sentence = f"{before}; {done} {'by ' * untouched}less than {ce95}: {', '.join(parts)}"
-    if second is None:
-        return sentence
-    if second.agrees is False:
-        sentence += _but(second)
-    if second.sees_more(hold_out.ce95_interval[1], gsd):
-        sentence += f"; BUT a second estimator sees what remains vary by {second.scatter_m:.2f} m root mean square"
-    return sentence if confirmed else f"{sentence}; a second estimator does not confirm it: {silence(second)}"
-
-
-def _but(second: SecondEstimate) -> str:
-    """Say what a second estimator sees that contradicts, as the end of a sentence."""
-    return f"; BUT a second estimator sees {second.after_dx_m:+.2f} m east, {second.after_dy_m:+.2f} m north remain"
+        done = f"nothing is corrected, {untouched}: 95 % of unseen check points differ by"
+    sentence = f"{before}; {done} less than {ce95}: {', '.join(parts)}"
+    if supported < ALL_SUPPORTED:
+        sentence += f"; points support {100 * supported:.0f} % of the clear ground"
+    return sentence if silent is None else f"{sentence}; a second estimator does not confirm it: {silence(silent)}"
 
 
 def promise(summary: Summary, beyond: float | None) -> str:

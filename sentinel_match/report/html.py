@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from sentinel_match import __version__
 from sentinel_match.accuracy.ecc import silence
-from sentinel_match.accuracy.requirement import LEVELS, is_one_image, promise
+from sentinel_match.accuracy.requirement import LEAST_SUPPORTED, LEVELS, is_one_image, promise
 from sentinel_match.atomic import write_text
 from sentinel_match.errors import NotARun
 from sentinel_match.formats.fields import DISPLACEMENT, MOTION
@@ -78,8 +78,10 @@ def grade(summary: Summary) -> tuple[str, str]:
         return "open", "unproven"
     low, high = (v / summary.gsd_m for v in summary.hold_out.ce95_interval)
     if high <= REQUIRED:
-        confirmed = summary.second is not None and summary.second.agrees
-        return ("good", f"meets {REQUIRED:g} px") if confirmed else ("open", f"meets {REQUIRED:g} px, unconfirmed")
+        if summary.second is None or not summary.second.agrees:
+            return "open", f"meets {REQUIRED:g} px, unconfirmed"
+        covered = summary.comparison is not None and summary.comparison.coverage.share >= LEAST_SUPPORTED
+        return ("good", f"meets {REQUIRED:g} px") if covered else ("open", f"meets {REQUIRED:g} px in places")
     return ("bad", f"misses {REQUIRED:g} px") if low > REQUIRED else ("open", f"may meet {REQUIRED:g} px")
 
 

@@ -58,13 +58,13 @@ def shifted(x: float, y: float) -> Transform:
     return Transform(PlaneTransform("translation", matrix, np.zeros(2)))
 
 
-def matched(one: Adversary, tmp_path) -> TiePoints:
+def matched(one: Adversary, tmp_path, model: str | None = None) -> TiePoints:
     for name, image in (("left", one.left), ("right", one.right)):
         profile = {"driver": "GTiff", "height": image.shape[0], "width": image.shape[1], "count": 1, "dtype": "uint16"}
         grid = from_origin(400_000, 5_000_000, GSD, GSD)
         with rasterio.open(tmp_path / f"{name}.tif", "w", crs="EPSG:32633", transform=grid, **profile) as target:
             target.write(np.rint(300 + 2000 * image).clip(0, 65535).astype("u2"), 1)
-    return match_scenes(tmp_path / "left.tif", tmp_path / "right.tif", Options(matcher="phase"))
+    return match_scenes(tmp_path / "left.tif", tmp_path / "right.tif", Options(matcher="phase", model=model))
 
 
 def test_ground_that_moved_is_borne_out_by_coarse_and_fine_detail_alike() -> None:
@@ -129,6 +129,24 @@ def test_a_second_estimator_sees_a_wave_of_64_pixels_that_was_smoothed_away() ->
     quiet = second_estimate(raster(pair(still).left), raster(pair(still).right), shifted(0, 0), 0.0)
     assert quiet.scatter_m < 0.05 * GSD
     assert not quiet.sees_more(0.05 * GSD, GSD)
+
+
+def test_what_follows_a_wave_is_confirmed_and_what_is_too_stiff_meets_nothing(tmp_path) -> None:
+    one = pair(lambda x, y: np.stack([0.75 * np.sin(2 * np.pi * x / 64), 0 * y]))
+    said = matched(one, tmp_path).summary
+    assert "field" == said.transform.kind
+    assert said.second.agrees
+    assert not said.doubtful
+    stiff = matched(one, tmp_path, model="translation").summary
+    assert ": meets" not in stiff.verdict
+    assert stiff.hold_out.ce95_interval[1] > 0.7 * GSD or stiff.doubtful
+
+
+def test_points_that_a_pattern_holds_in_place_are_overruled_by_edges(tmp_path) -> None:
+    with pytest.raises(
+        NoMatch, match=r"second estimator \(ECC.*they contradict each other beyond what both are sure of"
+    ):
+        matched(pair(by(np.array([3.3, -2.6])), "noise", 0.6), tmp_path)
 
 
 def test_a_pattern_alone_is_refused_with_its_reason(tmp_path) -> None:

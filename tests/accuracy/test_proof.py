@@ -143,16 +143,59 @@ def test_no_check_points_prove_nothing(statistics: ShiftStatistics) -> None:
 
 
 def test_images_that_stay_untouched_are_told_in_one_sentence(statistics: ShiftStatistics) -> None:
-    said = requirement.verdict(statistics, held(1.5, 1.4, 1.6), None, untouched=True)
-    assert "nothing is corrected, for they agree within the uncertainty of their points: 95 %" in said
+    said = requirement.verdict(statistics, held(1.5, 1.4, 1.6), None, untouched="as was asked")
+    assert "nothing is corrected, as was asked: 95 % of unseen check points differ by less than 1.50 m" in said
     assert "corrected, 95" not in said
-    assert "as was asked" in requirement.verdict(statistics, held(1.5, 1.4, 1.6), None, untouched=True, asked=True)
 
 
 def test_a_second_opinion_that_differs_is_in_the_verdict(statistics: ShiftStatistics) -> None:
     second = SecondEstimate(looks=9, answers=9, after_dx_m=0.1, after_dy_m=-3.0, agrees=False)
-    said = requirement.verdict(statistics, held(1.5, 1.4, 1.6), second)
-    assert "BUT a second estimator sees +0.10 m east, -3.00 m north remain" in said
+    few = replace(statistics, inliers=6)
+    for points, proof in ((statistics, held(1.5, 1.4, 1.6)), (statistics, None), (few, held(1.5, 1.4, 1.6))):
+        said = requirement.verdict(points, proof, second)
+        assert "nothing is promised, BUT" in said
+        assert "a second estimator sees +0.10 m east, -3.00 m north remain in 9 windows" in said
+        assert "meets" not in said
+
+
+def test_what_surely_varies_beyond_a_promise_leaves_nothing_of_it(statistics: ShiftStatistics) -> None:
+    second = SecondEstimate(looks=90, answers=60, after_dx_m=0.1, after_dy_m=0.2, scatter_m=5.0, least_scatter_m=4.0)
+    for proof in (held(1.5, 1.4, 1.6), None):
+        said = requirement.verdict(statistics, proof, second)
+        assert "nothing is promised, BUT this is seen: a second estimator sees what remains vary by 5.00 m" in said
+    assert "BUT" not in requirement.verdict(statistics, held(7.0, 6.5, 7.5), second)
+
+
+def test_what_nobody_confirms_and_what_hardly_any_ground_supports_meets_nothing(statistics: ShiftStatistics) -> None:
+    silent = SecondEstimate(looks=16, answers=0)
+    said = requirement.verdict(statistics, held(1.5, 1.4, 1.6), silent)
+    assert "may or may not meet 0.3 px" in said
+    assert "does not confirm it: the images are alike in 0 of its 16 windows" in said
+    said = requirement.verdict(statistics, held(1.5, 1.4, 1.6), None, supported=0.4)
+    assert "may or may not meet 0.3 px" in said
+    assert "points support 40 % of the clear ground" in said
+    assert ": meets 0.3 px" in requirement.verdict(statistics, held(1.5, 1.4, 1.6), None, supported=0.6)
+
+
+@pytest.mark.parametrize(
+    ("remains", "sigma", "promised", "beyond"),
+    [(3.5, 0.1, 1.6, True), (3.5, 0.1, 3.6, False), (3.5, 0.6, 1.6, False), (2.8, 0.0, 0.0, False)],
+)
+def test_points_are_overruled_beyond_what_both_are_sure_of(
+    remains: float, sigma: float, promised: float, beyond: bool
+) -> None:
+    second = SecondEstimate(
+        looks=90, answers=60, after_dx_m=0.0, after_dy_m=-remains, sigma_dx_m=0.0, sigma_dy_m=sigma, agrees=False
+    )
+    assert beyond == second.overrules(promised, GSD)
+    assert not replace(second, agrees=True).overrules(promised, GSD)
+
+
+def test_the_second_estimator_bears_with_what_a_user_wants_to_remain() -> None:
+    said = ecc.second_estimate(image(), image(6.4, 18.1), shifted(0, 0), 0.0, np.array([6.4, 18.1]))
+    assert said.agrees
+    assert np.allclose([said.after_dx_m, said.after_dy_m], [6.4, 18.1], atol=0.5)
+    assert not ecc.second_estimate(image(), image(6.4, 18.1), shifted(0, 0), 0.0).agrees
 
 
 @pytest.mark.parametrize(
