@@ -30,6 +30,8 @@ ALIKE = 0.6
 """Least correlation coefficient at which windows of intensities have an answer."""
 WITNESS = 0.9
 """The same at which it may tell how far the ground moves from window to window: clouds and shadows are less alike."""
+CORNERED = 0.2
+"""Least ratio of the eigenvalues of such a window's structure tensor."""
 FEWEST_ANSWERS = 6
 """Answers that make a median."""
 DISAGREES, MOST_UNSURE = 0.1, 0.3
@@ -136,7 +138,7 @@ def _looked(
         if one is None or other is None or whole is None:
             continue
         shifts[k, 0] = cut + whole.shift - there
-        if look.edges or whole.alike < WITNESS:
+        if look.edges or whole.alike < WITNESS or not _cornered(one):
             continue
         for row, half in zip(shifts[k, 1:], (checker, ~checker), strict=True):
             # From where the transform has it: along an edge both halves would stay where the whole window slid to
@@ -171,6 +173,14 @@ def _looked(
         least_scatter_m=round(least * gsd, 3),
         agrees=agrees,
     )
+
+
+def _cornered(window: MaskedWindow) -> bool:
+    """Tell whether a window has texture along every direction: along an edge alone it slides, and both halves alike."""
+    down, across = np.gradient(np.where(window.valid, window.pixels, np.mean(window.pixels)))
+    tensor = np.array([[(across**2).sum(), (across * down).sum()], [(across * down).sum(), (down**2).sum()]])
+    least, most = np.linalg.eigvalsh(tensor)
+    return bool(least >= CORNERED * most)
 
 
 def _scatter(halves: NDArray[np.float64], independent: int) -> tuple[float, float]:

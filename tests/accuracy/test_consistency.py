@@ -202,9 +202,9 @@ def test_what_lies_along_ripples_is_not_known_and_the_direction_is_said(turn: fl
 
 
 def test_ripples_that_no_window_measures_are_known_in_one_direction_all_the_same(tmp_path) -> None:
-    ties = matched(ripples(1.25, longer=3.0), tmp_path)
+    ties = matched(ripples(0.9, longer=3.0), tmp_path)
     assert (ties.columns()["sigma_major_m"] >= 4 * GSD).all()
-    assert ties.summary.comparison.consistency.one_way.azimuth_deg == pytest.approx(np.degrees(1.25), abs=3)
+    assert ties.summary.comparison.consistency.one_way.azimuth_deg == pytest.approx(np.degrees(0.9), abs=3)
 
 
 def test_ground_with_texture_along_every_direction_has_circles(tmp_path) -> None:
