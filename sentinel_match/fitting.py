@@ -213,6 +213,10 @@ def fit(
     known = None if edited or model is not None else before
     ids = (scenes[0].id, scenes[1].id)
     assessment = assess(evidence.where(~rejected), fitting, gsd, ids, least=FEWEST_GIVEN, known=known)
+    # What the images said against the displacement holds whatever is done to its points
+    compared = before.comparison if before else None
+    if compared is not None and known is None:
+        assessment = assessment.widened(compared.consistency.pull_m)
     edits = Edits(
         source=path.name,
         rejected_by_hand=int(rejected.sum()),
@@ -244,7 +248,7 @@ def fit(
         residual_m=np.hypot(*(right - assessment.transform(left)).T),
         inlier=all_of(assessment.inlier, value=False),
         method=method,
-        summary=assessment.summary(band, crs, points=len(table), edits=edits),
+        summary=assessment.summary(band, crs, points=len(table), edits=edits, comparison=compared),
         left_class=table.words("left_class") if table.has("left_class") else None,
         right_class=table.words("right_class") if table.has("right_class") else None,
         quality=quality if table.has(named) else None,

@@ -136,7 +136,7 @@ class Summary(ShiftStatistics):
     crs: str
     """Of all metres: ``EPSG:32633``, or WKT."""
     comparison: Comparison | None = None
-    """``None`` where points were fitted without their images."""
+    """What was known of the images when the points were measured; ``None`` for points of other programs."""
     edits: Edits | None = None
     """``None`` where the points are as they were measured."""
     uncertainty: Uncertainty | None = None
@@ -159,7 +159,7 @@ class Summary(ShiftStatistics):
 
     @property
     def second(self) -> SecondEstimate | None:
-        """Return what the second estimator says; ``None`` where points were fitted without their images."""
+        """Return what the second estimator says; ``None`` where nobody compared the images."""
         return self.comparison.second if self.comparison else None
 
     @property

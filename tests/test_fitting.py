@@ -498,3 +498,20 @@ def test_points_on_one_spot_are_one(tmp_path: Path) -> None:
     path.write_text("left_x,left_y,right_x,right_y\n" + "300000,5790000,300006,5790018\n" * 6)
     with pytest.raises(NoMatch, match="6 of 6 points agree at first, and 1 independent point"):
         fit(path, crs="EPSG:32633")
+
+
+def test_deleting_points_does_not_take_back_what_the_images_said(ties: TiePoints, tmp_path: Path) -> None:
+    compared = ties.summary.comparison
+    assert compared is not None
+    pulled = replace(compared, consistency=replace(compared.consistency, pull_m=5.0, pull_dx_m=5.0))
+    path = tmp_path / "ties.geojson"
+    write_geojson(replace(ties, summary=replace(ties.summary, comparison=pulled)), path)
+    record = json.loads(path.read_text(encoding="utf-8"))
+    record["features"] = record["features"][1:]
+    path.write_text(json.dumps(record), encoding="utf-8")
+    again = fit(path)
+    assert again.summary.doubtful
+    assert "coarse detail lies +5.00 m east" in again.summary.verdict
+    assert again.summary.hold_out is not None
+    assert again.summary.hold_out.ce95 >= 5.0
+    assert (again.sigma_m[again.inlier] >= 5.0).all()

@@ -57,7 +57,7 @@ def _relief(terrain: TerrainEffect) -> list[list[str]]:
 
 
 def _tried(summary: Summary) -> str:
-    if summary.comparison:
+    if summary.comparison and summary.edits is None:
         tried = summary.comparison.candidates  # fewer where two matches are tried at one place
         return f"measured ({tried:,} tried)" if tried > summary.points else "measured"
     if summary.edits is None:

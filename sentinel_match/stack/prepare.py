@@ -8,6 +8,7 @@ product's own pixels; left pixels on that lattice are copied.
 
 from __future__ import annotations
 
+import logging
 import shutil
 import time
 from functools import partial
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
     from sentinel_match.raster.resample import Pixels, ReadWindow
     from sentinel_match.stack.radiometry import Normalisation
     from sentinel_match.tiepoints import TiePoints
+
+log = logging.getLogger(__name__)
 
 STACK_RECORD = "prepare.json"
 """Says of what a stack was made, and how; it marks its folder as one of ours."""
@@ -105,6 +108,8 @@ def prepare(
     check_given(wanted=(wanted, Preparation), cache=(cache, Cache))
     check_argument("progress", progress, HEARS.or_none())
     plan = plan_stack(ties, wanted or Preparation(), left, right)
+    if plan.points.summary.doubtful:
+        log.warning("the points are doubtful: %s", plan.points.summary.verdict)
     size = 12 * len(plan.bands) * plan.grid.shape.x * plan.grid.shape.y
     with whole_folder(Path(output), STACK_RECORD, size) as folder:
         stack = _make(plan, folder, Path(output), cache, progress or (lambda _what, _done, _of: None), began)
