@@ -43,11 +43,13 @@ def shared_pixels(left: Raster, right: Raster, limits: Limits) -> tuple[NDArray[
     if parts is None:
         return None
     one, other = (np.asarray(image.pixels)[part] for image, part in zip((left, right), parts, strict=True))
-    valid = np.asarray(left.valid)[parts[0]] & np.asarray(right.valid)[parts[1]]
+    here, there = (np.asarray(image.valid)[part] for image, part in zip((left, right), parts, strict=True))
     rows = slice(EVERY_ROW // 2, None, EVERY_ROW)
-    runs = cv2.blur((_same(one[rows], other[rows], limits) & valid[rows]).astype(np.float32), (AROUND, 1)) >= SHARE
-    if runs.sum() < FEWEST * max(valid[rows].sum(), 1):
+    known = here[rows] & there[rows]
+    runs = cv2.blur((_same(one[rows], other[rows], limits) & known).astype(np.float32), (AROUND, 1)) >= SHARE
+    if runs.sum() < FEWEST * max(known.sum(), 1):
         return None
+    valid = here & there
     same = np.concatenate([_same(one[k : k + 1024], other[k : k + 1024], limits) for k in range(0, len(one), 1024)])
     core = cv2.blur(same.astype(np.float32), (AROUND, AROUND)) >= SHARE
     side = 2 * AROUND - 1
