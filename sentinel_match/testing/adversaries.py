@@ -20,7 +20,7 @@ import numpy as np
 from scipy import ndimage
 
 from sentinel_match.testing.patterns import PATTERNS, fractal
-from sentinel_match.testing.witness import Adversary, Field, Ground, Image, by, shift_of, shown, still
+from sentinel_match.testing.witness import Adversary, Field, Ground, Image, by, shift_of, shown, still, wave
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -103,7 +103,7 @@ def _border(ground: Ground, rng: np.random.Generator, *, other: bool) -> Adversa
 def _cloud(ground: Ground, rng: np.random.Generator) -> Adversary:
     """Move a thin cloud over still ground, or over ground that has moved a little."""
     shift = np.zeros(2) if rng.random() < 0.5 else shift_of(rng, 2.0)
-    wind = shift_of(rng, 1.0) / 1.0
+    wind = shift_of(rng, 1.0)
     wind = wind / np.hypot(*wind) * rng.uniform(4, 18)
     cover, opacity = rng.uniform(0.6, 0.95), rng.uniform(0.4, 0.9)
     shape = (ground.here.shape[0], ground.here.shape[1])
@@ -196,12 +196,7 @@ def _waves(ground: Ground, rng: np.random.Generator) -> Adversary:
     length = float(np.exp(rng.uniform(np.log(18), np.log(120))))
     size = min(float(rng.uniform(1, 3)), 0.12 * length)
     towards, along = rng.uniform(0, 2 * np.pi, 2)
-    k = 2 * np.pi / length * np.array([np.cos(towards), np.sin(towards)])
-    unit = np.array([np.cos(along), np.sin(along)])
-
-    def moved(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(np.multiply.outer(size * unit, np.sin(k[0] * x + k[1] * y)))
-
+    moved = wave(length, towards, along, size)
     return Adversary(
         "", f"waves of {length:.0f} px, {size:.1f} px", shown(ground.here), shown(ground.later, moved), moved
     )

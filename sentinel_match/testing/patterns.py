@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-Image: TypeAlias = NDArray[np.float64]
+    from sentinel_match.testing.witness import Image
+
 Shape: TypeAlias = tuple[int, int]
 """Rows and columns."""
 

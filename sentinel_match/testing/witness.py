@@ -93,6 +93,13 @@ def by(shift: NDArray[np.float64]) -> Field:
     return lambda x, y: np.multiply.outer(shift, np.ones(np.broadcast_shapes(np.shape(x), np.shape(y))))
 
 
+def wave(length: float, towards: float, along: float, size: float) -> Field:
+    """Make the field of a sinusoid whose phase runs towards one angle, and which moves along another."""
+    k = 2 * np.pi / length * np.array([np.cos(towards), np.sin(towards)])
+    unit = np.array([np.cos(along), np.sin(along)])
+    return lambda x, y: np.multiply.outer(size * unit, np.sin(k[0] * x + k[1] * y))
+
+
 def shown(ground: Image, moved: Field = still) -> Image:
     """Show ground, displaced by a field, within its margins."""
     rows, cols = (n - 2 * MARGIN for n in ground.shape)

@@ -34,10 +34,12 @@ from typing import NamedTuple
 
 import numpy as np
 import rasterio
-from known_fields import FIELDS, Field, drawn, named
+from known_fields import FIELDS, drawn, named
 from rasterio.transform import from_origin
 from rasterio.windows import Window
 from scipy.ndimage import binary_dilation, map_coordinates, spline_filter
+
+from sentinel_match.testing.witness import Field
 
 HERE = Path(__file__).resolve()
 SHARED = HERE.parents[3] / "shared" / "data"

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from scipy.ndimage import map_coordinates, spline_filter
 
+from sentinel_match.testing.witness import Field, still, wave
+
 FIELDS = ("flat", *(f"wave{n}" for n in (64, 96, 128, 192, 256, 384)), "y96", "o96", "k2", "k3", "step", "quad")
-
-Field = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""From x, y in pixels of the right image to (2, ...) displacement."""
-
-
-def wave(length: float, towards: float, along: float, size: float) -> Field:
-    """Make a sinusoid whose phase runs towards one angle, and which moves along another."""
-    k = 2 * np.pi / length * np.array([np.cos(towards), np.sin(towards)])
-    unit = np.array([np.cos(along), np.sin(along)])
-    return lambda x, y: np.multiply.outer(size * unit, np.sin(k[0] * x + k[1] * y))
 
 
 def rough(
@@ -55,10 +45,6 @@ def quad(matrix: np.ndarray, side: tuple[int, int]) -> Field:
         return np.tensordot(matrix, np.stack([u * u, u * v, v * v]), 1)
 
     return at
-
-
-def still(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.zeros((2, *np.shape(x)))
 
 
 def named(name: str, side: tuple[int, int], rng: np.random.Generator) -> tuple[Field, np.ndarray | None]:

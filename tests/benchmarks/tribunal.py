@@ -14,7 +14,6 @@ import argparse
 import csv
 import logging
 import os
-import sys
 import tempfile
 import warnings
 from collections import Counter
@@ -132,4 +131,3 @@ if __name__ == "__main__":
     parser.add_argument("--append", type=Path, metavar="FILE.csv")
     parser.add_argument("--count", type=Path, metavar="FILE.csv")
     main(parser.parse_args())
-    sys.exit(0)
