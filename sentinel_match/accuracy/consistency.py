@@ -15,12 +15,12 @@ look at spectra of windows can, for a hundredth of the work:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from sentinel_match.accuracy.windows import MaskedWindow, cut, places, step_between
 from sentinel_match.geometry.grids import pixel_size, same_pixels, to_metres, to_pixels
 from sentinel_match.opinions import Consistency, Octave, OneWay, Rival
 
@@ -244,7 +244,7 @@ def _measured(left: Raster, right: Raster, transform: Transform, residual: NDArr
 
     The right ones are cut where the points have them: ``residual``, (2,) pixels, off where the transform has.
     """
-    corners = _corners(left.valid)
+    corners = places(left.valid, WINDOW, step_between(left.valid.shape, WINDOW, MOST_WINDOWS), CLEAR_SHARE)
     power, common, slope, stiffness, noise, shifts = [], [], [], [], [], []
     surface = np.zeros((WINDOW, WINDOW))
     for corner in corners:
@@ -252,14 +252,15 @@ def _measured(left: Raster, right: Raster, transform: Transform, residual: NDArr
         moved = to_pixels(right.geobox, transform(to_metres(left.geobox, inside))) - inside + residual
         shift = np.average(moved, axis=0, weights=_WEIGHT)
         bent = np.abs(moved - shift).max() > BENT
-        one = _window(left, corner)
-        other = _laid_back(right, corner, moved) if bent else _window(right, corner + np.round(shift).astype(int))
+        one = cut(left, corner, WINDOW)
+        other = _laid_back(right, corner, moved) if bent else cut(right, corner + np.round(shift).astype(int), WINDOW)
         if one is None or other is None:
             continue
         weight = _TAPER * (one.valid & other.valid)
         if weight.sum() < CLEAR_SHARE * _TAPER.sum():
             continue
-        a, b = (np.fft.rfft2((w.pixels - np.average(w.pixels, weights=weight)) * weight) for w in (one, other))
+        images = (w.pixels.astype(np.float64) for w in (one, other))
+        a, b = (np.fft.rfft2((image - np.average(image, weights=weight)) * weight) for image in images)
         aside = np.zeros(2) if bent else shift - np.round(shift)
         cross = b * a.conj() * np.exp(2j * np.pi * (_KX * aside[0] + _KY * aside[1]))
         size = np.abs(a) * np.abs(b)
@@ -284,37 +285,7 @@ def _measured(left: Raster, right: Raster, transform: Transform, residual: NDArr
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Window:
-    pixels: NDArray[np.float64]
-    valid: NDArray[np.bool_]
-
-
-def _corners(valid: NDArray[np.bool_]) -> NDArray[np.int_]:
-    """Spread windows over what is valid: (N, 2) x, y of their corners, about :data:`MOST_WINDOWS`."""
-    rows, cols = valid.shape
-    if min(rows, cols) < WINDOW:
-        return np.empty((0, 2), int)
-    step = max(WINDOW // 2, int(np.sqrt(rows * cols / MOST_WINDOWS)))
-    corners = [
-        (x, y)
-        for y in range((rows - WINDOW) % step // 2, rows - WINDOW + 1, step)
-        for x in range((cols - WINDOW) % step // 2, cols - WINDOW + 1, step)
-        if np.asarray(valid[y : y + WINDOW, x : x + WINDOW]).mean() >= CLEAR_SHARE
-    ]
-    return np.array(corners, int).reshape(-1, 2)
-
-
-def _window(image: Raster, corner: NDArray[np.int_]) -> _Window | None:
-    (rows, cols), (x, y) = image.valid.shape, corner
-    if not (0 <= x <= cols - WINDOW and 0 <= y <= rows - WINDOW):
-        return None
-    part = np.s_[y : y + WINDOW, x : x + WINDOW]
-    valid = np.asarray(image.valid[part], bool)
-    return _Window(np.where(valid, np.asarray(image.pixels[part], float), 0), valid)
-
-
-def _laid_back(image: Raster, corner: NDArray[np.int_], moved: NDArray[np.float64]) -> _Window | None:
+def _laid_back(image: Raster, corner: NDArray[np.int_], moved: NDArray[np.float64]) -> MaskedWindow | None:
     """Cut a window of the left image's ground out of the right one, as the transform says, pixel by pixel.
 
     Args:
@@ -343,4 +314,4 @@ def _laid_back(image: Raster, corner: NDArray[np.int_], moved: NDArray[np.float6
     to_y = own[:, None] + dy + np.float32(corner[1] - low[1])
     shown = cv2.remap(pixels, to_x, to_y, cv2.INTER_LANCZOS4)
     known = cv2.remap(valid, to_x, to_y, cv2.INTER_NEAREST) > 0
-    return _Window(np.where(known, shown, 0).astype(np.float64), known)
+    return MaskedWindow(np.where(known, shown, np.float32(0)), known)

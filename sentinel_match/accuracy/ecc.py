@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from sentinel_match.accuracy.windows import MaskedWindow, cut, independent, places, step_between
 from sentinel_match.geometry.grids import pixel_size, to_metres, to_pixels
 from sentinel_match.geometry.robust import nmad
 from sentinel_match.opinions import SecondEstimate
@@ -81,14 +82,6 @@ class Alignment(NamedTuple):
     """Correlation coefficient."""
 
 
-class MaskedWindow(NamedTuple):
-    """A square of an image."""
-
-    pixels: NDArray[np.float32]
-    """(SIDE, SIDE), 0 where not valid."""
-    valid: NDArray[np.bool_]
-
-
 def second_estimate(
     left: Raster,
     right: Raster,
@@ -124,26 +117,25 @@ def _looked(
 ) -> SecondEstimate:
     """Look at windows in one way."""
     gsd, side = pixel_size(left.geobox), look.side
-    rows, cols = left.valid.shape
-    step = max(side // 2, int(np.sqrt(rows * cols / look.windows)))  # in a small image they overlap by half
-    corners = places(left.valid, side, step)
+    step = step_between(left.valid.shape, side, look.windows)
+    corners = places(left.valid, side, step, CLEAR)
     centre = to_metres(left.geobox, corners + side / 2)
     expected = to_pixels(right.geobox, transform(centre)) - side / 2
     checker = np.indices((side, side)).sum(0) // CHECKER % 2 > 0
     shifts = np.full((len(corners), 3, 2), np.nan)  # by a whole window, and by each half of its pixels
     for k, ((x, y), there) in enumerate(zip(corners, expected, strict=True)):
-        cut = np.round(there).astype(int)
-        one, other = _cut(left, (x, y), look), _cut(right, cut, look)
-        whole = aligned(one, other, there - cut, look.alike)
+        corner = np.round(there).astype(int)
+        one, other = _cut(left, (x, y), look), _cut(right, corner, look)
+        whole = aligned(one, other, there - corner, look.alike)
         if one is None or other is None or whole is None:
             continue
-        shifts[k, 0] = cut + whole.shift - there
+        shifts[k, 0] = corner + whole.shift - there
         if look.edges or whole.alike < WITNESS or not _cornered(one):
             continue
         for row, half in zip(shifts[k, 1:], (checker, ~checker), strict=True):
             # From where the transform has it: along an edge both halves would stay where the whole window slid to
-            part = aligned(MaskedWindow(one.pixels, one.valid & half), other, there - cut)
-            row[:] = np.nan if part is None else cut + part.shift - there
+            part = aligned(MaskedWindow(one.pixels, one.valid & half), other, there - corner)
+            row[:] = np.nan if part is None else corner + part.shift - there
     answered = np.isfinite(shifts[:, 0]).all(1)
     looks, answers = len(corners), int(answered.sum())
     if answers < max(FEWEST_ANSWERS, look.share * looks):
@@ -152,9 +144,9 @@ def _looked(
     after = to_metres(right.geobox, here + shifts[answered, 0]) - to_metres(right.geobox, here)
     before = after + transform(centre[answered]) - centre[answered]
     medians = [[round(float(np.median(values[:, k])), 3) for k in (0, 1)] for values in (before, after)]
-    independent = max(1.0, answers * min(1.0, step / side) ** 2)  # what overlaps errs alike
-    error = [float(1.2533 * nmad(after[:, k]) / np.sqrt(independent)) for k in (0, 1)]
-    scatter, least = _scatter(shifts[np.isfinite(shifts).all((1, 2)), 1:], int(independent))
+    count = independent(answers, side, step)
+    error = [float(1.2533 * nmad(after[:, k]) / np.sqrt(count)) for k in (0, 1)]
+    scatter, least = _scatter(shifts[np.isfinite(shifts).all((1, 2)), 1:], int(count))
     agrees: bool | None = None
     if 4 * max(error) <= max(MOST_UNSURE * gsd, promised_m):
         off = np.abs(medians[1] - (np.zeros(2) if wanted_m is None else wanted_m))
@@ -183,7 +175,7 @@ def _cornered(window: MaskedWindow) -> bool:
     return bool(least >= CORNERED * most)
 
 
-def _scatter(halves: NDArray[np.float64], independent: int) -> tuple[float, float]:
+def _scatter(halves: NDArray[np.float64], count: int) -> tuple[float, float]:
     """Estimate how far what remains varies over the ground, free of the estimator's noise, and what it surely does.
 
     What both halves of the pixels of a window say together is of the ground, what they say apart is noise: their
@@ -191,7 +183,7 @@ def _scatter(halves: NDArray[np.float64], independent: int) -> tuple[float, floa
 
     Args:
         halves: (N, 2, 2) pixels by either half.
-        independent: of how many of them no two share ground.
+        count: of how many of them no two share ground.
 
     Returns:
         Root mean square of the two-dimensional displacement, and the lower end of its 95 % interval; pixels.
@@ -203,7 +195,7 @@ def _scatter(halves: NDArray[np.float64], independent: int) -> tuple[float, floa
     most = 4 * np.array([nmad(off[..., k].ravel()) for k in (0, 1)])
     together = np.clip(off, -most, most).prod(1).sum(1)
     rng = np.random.default_rng(0)
-    drawn = [rng.choice(together, min(max(independent, 2), len(halves))).mean() for _ in range(SCATTER_RESAMPLES)]
+    drawn = [rng.choice(together, min(max(count, 2), len(halves))).mean() for _ in range(SCATTER_RESAMPLES)]
     whole, least = (np.sqrt(max(float(v), 0.0)) for v in (together.mean(), np.percentile(drawn, 2.5)))
     return float(whole), float(least)
 
@@ -219,35 +211,12 @@ def silence(second: SecondEstimate) -> str:
     return f"the images are alike in {second.answers} of its {second.looks} windows"
 
 
-def places(valid: NDArray[np.bool_], side: int, step: int) -> NDArray[np.int_]:
-    """Spread windows evenly on clear ground: (N, 2) x, y of their corners.
-
-    Args:
-        valid: (rows, cols) in the images that are compared; a memory map is read window by window.
-        side: of a window, pixels.
-        step: pixels from one to the next.
-    """
-    rows, cols = valid.shape
-    if min(rows, cols) < side:
-        return np.empty((0, 2), int)
-    corners = [
-        (x, y)
-        for y in range((rows - side) % step // 2, rows - side + 1, step)
-        for x in range((cols - side) % step // 2, cols - side + 1, step)
-        if np.asarray(valid[y : y + side, x : x + side]).mean() >= CLEAR
-    ]
-    return np.array(corners, int).reshape(-1, 2)
-
-
 def _cut(image: Raster, corner: Sequence[int] | NDArray[np.int_], look: Look) -> MaskedWindow | None:
-    """Cut a window; ``None`` where it does not lie in the image."""
-    (rows, cols), (x, y) = image.valid.shape, corner
-    if not (0 <= x <= cols - look.side and 0 <= y <= rows - look.side):
-        return None
-    window = np.s_[y : y + look.side, x : x + look.side]
-    valid = np.asarray(image.valid[window], bool)
-    pixels = np.where(valid, np.asarray(image.pixels[window]), 0).astype(np.float32)
-    return MaskedWindow(_edges(pixels) if look.edges else pixels, valid)
+    """Cut what a look compares; ``None`` where the window does not lie in the image."""
+    window = cut(image, corner, look.side)
+    if window is None or not look.edges:
+        return window
+    return window._replace(pixels=_edges(window.pixels))
 
 
 def _edges(pixels: NDArray[np.float32]) -> NDArray[np.float32]:

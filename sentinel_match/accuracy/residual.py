@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sentinel_match.accuracy import ecc
+from sentinel_match.accuracy.windows import MaskedWindow, independent, places, step_between
 from sentinel_match.geometry.robust import nmad
 from sentinel_match.raster.jp2 import Window
 
@@ -75,8 +76,9 @@ def residual(left: ReadWindow, before: ReadWindow, after: ReadWindow, clear: NDA
         after: gives one of the right image as it was corrected.
         clear: (rows, cols) valid in both images.
     """
-    step = _step(clear.shape)
-    windows = [Window(int(y), int(x), RESIDUAL_SIDE, RESIDUAL_SIDE) for x, y in ecc.places(clear, RESIDUAL_SIDE, step)]
+    step = step_between(clear.shape, RESIDUAL_SIDE, RESIDUAL_LOOKS)
+    corners = places(clear, RESIDUAL_SIDE, step, ecc.CLEAR)
+    windows = [Window(int(y), int(x), RESIDUAL_SIDE, RESIDUAL_SIDE) for x, y in corners]
     shifts = np.full((2, len(windows), 2), np.nan)
     for k, window in enumerate(windows):
         reference = _cut(left(window), clear[window.roi])
@@ -89,16 +91,16 @@ def residual(left: ReadWindow, before: ReadWindow, after: ReadWindow, clear: NDA
     looks, answers = len(windows), int(answered.sum())
     if answers < ecc.FEWEST_ANSWERS:
         return ResidualShift(looks=looks, answers=answers)
-    independent = max(1.0, answers * min(1.0, step / RESIDUAL_SIDE) ** 2)  # what overlaps errs alike
-    medians = [_median_shift(values, independent) for values in shifts[:, answered]]
+    count = independent(answers, RESIDUAL_SIDE, step)
+    medians = [_median_shift(values, count) for values in shifts[:, answered]]
     return ResidualShift(looks=looks, answers=answers, before=medians[0], after=medians[1])
 
 
-def _median_shift(shifts: NDArray[np.float64], independent: float) -> VersionShift:
+def _median_shift(shifts: NDArray[np.float64], count: float) -> VersionShift:
     """Summarise the (N, 2) shifts of windows, of which so many are independent."""
     dx, dy = np.median(shifts, axis=0)
     scatter = [nmad(shifts[:, k]) for k in (0, 1)]
-    error = [1.2533 * s / np.sqrt(independent) for s in scatter]
+    error = [1.2533 * s / np.sqrt(count) for s in scatter]
     return VersionShift(
         dx_px=round(float(dx), 4),
         dy_px=round(float(dy), 4),
@@ -109,11 +111,6 @@ def _median_shift(shifts: NDArray[np.float64], independent: float) -> VersionShi
     )
 
 
-def _step(shape: tuple[int, ...]) -> int:
-    """Choose the pixels from one window to the next: in a small image they overlap by half."""
-    return max(RESIDUAL_SIDE // 2, int(np.sqrt(shape[0] * shape[1] / RESIDUAL_LOOKS)))
-
-
-def _cut(pixels: Pixels, clear: NDArray[np.bool_]) -> ecc.MaskedWindow:
+def _cut(pixels: Pixels, clear: NDArray[np.bool_]) -> MaskedWindow:
     valid = clear & np.isfinite(pixels)
-    return ecc.MaskedWindow(np.where(valid, pixels, np.float32(0)), valid)
+    return MaskedWindow(np.where(valid, pixels, np.float32(0)), valid)
