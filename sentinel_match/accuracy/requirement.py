@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from sentinel_match.accuracy.ecc import silence
+from sentinel_match.summary import DOUBTFUL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -119,7 +120,7 @@ def verdict(
     if second is not None:
         doubted = (*doubted, *contradictions(second, hold_out, gsd))
     if doubted:
-        return f"{before}; nothing is promised, BUT this is seen: {'; and '.join(doubted)}"
+        return f"{DOUBTFUL}{before} by the points, but {'; and '.join(doubted)}, so nothing is promised"
     if hold_out is None:
         return f"{before}; the points lie too close together to prove a correction"
     if statistics.inliers < LEAST_INLIERS:
@@ -130,6 +131,8 @@ def verdict(
         )
     low, high = (v / gsd for v in hold_out.ce95_interval)
     ce95 = f"{hold_out.ce95:.2f} m ({hold_out.ce95 / gsd:.2f} px)"
+    if hold_out.allowance:
+        ce95 += f", {hold_out.allowance:.2f} m of it to allow for coarse detail that lies elsewhere than fine detail"
     kept = [f"{bound:g} px ({whose})" for bound, whose in LEVELS if high <= bound]
     missed = [f"{bound:g} px ({whose})" for bound, whose in LEVELS if low > bound]
     open_ = [f"{bound:g} px ({whose})" for bound, whose in LEVELS if low <= bound < high]

@@ -341,7 +341,7 @@ def deliver(
     for said in missed:
         click.echo(f"not met: {said}", err=True)
     if ties.summary.doubtful:
-        click.echo(f"doubtful: {ties.summary.verdict}", err=True)
+        click.echo(f"doubtful: {ties.summary.doubt}", err=True)
     if missed or ties.summary.doubtful:
         ctx.exit(1)
 

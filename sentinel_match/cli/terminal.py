@@ -9,6 +9,7 @@ import click
 from sentinel_match.accuracy.ecc import silence
 from sentinel_match.accuracy.requirement import LEAST_INLIERS
 from sentinel_match.cli.tables import print_table
+from sentinel_match.geometry.kinds import whole_overlap
 from sentinel_match.wording import counted
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def print_summary(left: str, right: str, summary: Summary) -> None:
     rows = [
         ["tie points", f"{s.inliers:,} believed of {s.points:,} {_tried(s)}"],
         ["shift, right minus left", f"{s.median_dx_m:+.2f} m east, {s.median_dy_m:+.2f} m north (median)"],
-        ["model", f"{s.transform.kind}, measured in band {s.band} at {s.gsd_m:g} m a pixel"],
+        ["model", f"{_model(s.transform.kind)}, measured in band {s.band} at {s.gsd_m:g} m a pixel"],
         ["scatter around it", f"NMAD {s.nmad_x_px:.3f} px in x, {s.nmad_y_px:.3f} px in y"],
         ["unseen check points", _checked(held) if held and s.inliers >= LEAST_INLIERS else "too few"],
         ["verdict", s.verdict],
@@ -42,6 +43,11 @@ def print_summary(left: str, right: str, summary: Summary) -> None:
         if compared.terrain:
             rows[-1:-1] = [["terrain", compared.terrain.verdict], *_relief(compared.terrain)]
     print_table(f"{left} (left) and {right} (right)", ["", ""], rows)
+
+
+def _model(kind: str) -> str:
+    """Name a kind of transform; of a translation say that it is one shift, which no user shall take for a field."""
+    return f"{kind}: {whole_overlap(kind)}" if kind == "translation" else kind
 
 
 def _relief(terrain: TerrainEffect) -> list[list[str]]:
@@ -77,7 +83,10 @@ def _checked(held: HoldOut) -> str:
     low, high = held.ce90_interval
     gross = f"{100 * held.gross_share:.1f} % of {held.points:,} grossly wrong"
     bias = f"bias {held.bias_x:+.2f} east, {held.bias_y:+.2f} m north"
-    return f"CE90 {held.ce90:.2f} m ({low:.2f} to {high:.2f}), CE95 {held.ce95:.2f} m, {bias}; {gross}"
+    ce95 = f"CE95 {held.ce95:.2f} m"
+    if held.allowance:
+        ce95 += f", {held.allowance:.2f} m of each allow for coarse detail that lies elsewhere than fine detail"
+    return f"CE90 {held.ce90:.2f} m ({low:.2f} to {high:.2f}), {ce95}, {bias}; {gross}"
 
 
 def _second(second: SecondEstimate) -> str:
@@ -117,7 +126,7 @@ def print_run(output: Path, *, as_json: bool = False) -> None:
         click.echo(f"disagrees with the other acquisitions: {name}, see {output / SERIES}", err=True)
     for outcome in outcomes:
         if outcome.summary and outcome.summary.doubtful:
-            click.echo(f"doubtful: {outcome.id}: {outcome.summary.verdict}", err=True)
+            click.echo(f"doubtful: {outcome.id}: {outcome.summary.doubt}", err=True)
     for refused in record.refused:
         click.echo(f"refused: {refused.reason}", err=True)
     for outcome in outcomes:

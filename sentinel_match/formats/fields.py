@@ -10,6 +10,7 @@ import numpy as np
 
 from sentinel_match.atomic import whole
 from sentinel_match.errors import OutputError
+from sentinel_match.geometry.kinds import whole_overlap
 from sentinel_match.schema import A_PATH, check_argument, shown
 from sentinel_match.tiepoints import TiePoints
 
@@ -25,7 +26,7 @@ DISPLACEMENT_BANDS = {
     "east": "shift to the east, right minus left",
     "north": "shift to the north, right minus left",
     "sigma": "standard deviation per axis of the shift",
-    "support": "ground that the shift averages, full width at half maximum",
+    "support": "ground that the shift averages, full width at half maximum; none of one shift for the whole overlap",
 }
 """Bands of ``displacement.tif``, metres, and what each is."""
 
@@ -36,7 +37,7 @@ def write_displacement(ties: TiePoints, path: Path | str) -> None:
     In the left image's CRS, a pixel a node: 14 pixels of the images, where windows were correlated. Right minus left,
     as everywhere; to correct the right image, subtract it. NaN where one of the images has no data, and where nothing
     is known: of the uncertainty of points that are too close together to prove anything, of the support of points of
-    other programs.
+    other programs. No support has a model that holds for the whole overlap, one translation or one affine: tags say so.
 
     Raises:
         TypeError: these are no tie points.
@@ -54,8 +55,11 @@ def write_displacement(ties: TiePoints, path: Path | str) -> None:
     known = np.isfinite(sigma) | ~np.isfinite(sigma).any()
     shift = ties.transform.shift(lattice.nodes.reshape(-1, 2)).reshape(*known.shape, 2)
     shift[~known] = np.nan
+    tags = field_tags(ties)
+    if said := whole_overlap(ties.transform.kind):  # older files have its length, which reads as a resolution
+        support, tags["SUPPORT"] = np.full(sigma.shape, np.nan), said
     bands = [shift[..., 0], shift[..., 1], sigma, support]
-    write_field(path, lattice, ties.crs, dict(zip(DISPLACEMENT_BANDS, bands, strict=True)), field_tags(ties))
+    write_field(path, lattice, ties.crs, dict(zip(DISPLACEMENT_BANDS, bands, strict=True)), tags)
 
 
 def write_motion(ties: TiePoints, path: Path | str) -> None:

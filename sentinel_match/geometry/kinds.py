@@ -10,3 +10,9 @@ and a smooth surface."""
 NONE = "none"
 """The kind of no transform at all: nothing is fitted, the images stay as they lie."""
 KINDS = (NONE, *MINIMAL, *BENDS)
+
+
+def whole_overlap(kind: str) -> str:
+    """Say of a kind of transform that it holds for the whole overlap; empty of a field, which does not."""
+    kinds = {"field": "", NONE: "nothing is corrected", "translation": "one shift for the whole overlap"}
+    return kinds.get(kind, f"one {kind} for the whole overlap")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from base64 import b64decode, b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -82,7 +82,8 @@ class Uncertainty:
     sigma: Levels
     """Standard deviation per axis, metres: not known where one of the images has no data."""
     support: Levels
-    """Metres of ground that the transform averages, full width at half maximum."""
+    """Metres of ground that the transform averages, full width at half maximum; not known of one that holds for the
+    whole overlap."""
 
     @staticmethod
     def of(at: NDArray[np.float64], sigma: NDArray[np.float64], support: NDArray[np.float64]) -> Uncertainty:
@@ -122,6 +123,10 @@ class Uncertainty:
         proven = max(float((high - low).max()) / PROVEN_AWAY, spacing)
         sigma = error * np.maximum(away / proven, 1)
         return Uncertainty.of(at, sigma, np.full(sigma.shape, np.nan))
+
+    def widened(self, by: float) -> Uncertainty:
+        """Add metres by which the whole transform may be wrong along either axis."""
+        return replace(self, sigma=Levels.of(np.hypot(self.arrays()[0], by)))
 
     @property
     def nodes(self) -> NDArray[np.float64]:

@@ -109,7 +109,7 @@ def prepare(
     check_argument("progress", progress, HEARS.or_none())
     plan = plan_stack(ties, wanted or Preparation(), left, right)
     if plan.points.summary.doubtful:
-        log.warning("the points are doubtful: %s", plan.points.summary.verdict)
+        log.warning("the points are doubtful: %s", plan.points.summary.doubt)
     size = 12 * len(plan.bands) * plan.grid.shape.x * plan.grid.shape.y
     with whole_folder(Path(output), STACK_RECORD, size) as folder:
         stack = _make(plan, folder, Path(output), cache, progress or (lambda _what, _done, _of: None), began)

@@ -126,7 +126,7 @@ def _judged(pair: Adversary, ties: TiePoints, cpu: float, loose: float) -> Outco
 def _by_axis(ties: TiePoints, errors: Points) -> tuple[Points, Points]:
     """Take (N, 2) errors of inliers, pixels, along and across the major axis of each one's ellipse; and its sigma."""
     said = {name: values[ties.inlier] for name, values in ties.columns().items()}
-    turn = np.radians(said["sigma_azimuth_deg"])
+    turn = np.radians(np.nan_to_num(said["sigma_azimuth_deg"]))  # of circles any will do
     unit = np.column_stack([np.sin(turn), -np.cos(turn)])  # rows run south
     across = unit[:, ::-1] * (1, -1)
     axes = np.column_stack([(errors * unit).sum(1), (errors * across).sum(1)])

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import chdir
+
 import numpy as np
 import pytest
 import rasterio
+from click.testing import CliRunner
 from odc.geo.geobox import GeoBox
 from rasterio.transform import from_origin
 
 from sentinel_match import Options, TiePoints, match_scenes
 from sentinel_match.accuracy.consistency import consistency, one_way
 from sentinel_match.accuracy.ecc import second_estimate
+from sentinel_match.cli import main
 from sentinel_match.errors import NoMatch
 from sentinel_match.geometry.ellipse import Ellipses
 from sentinel_match.geometry.transform import PlaneTransform, Transform
@@ -162,7 +167,8 @@ def test_parts_that_moved_apart_promise_nothing_and_both_are_named(tmp_path) -> 
 
     summary = matched(pair(moved), tmp_path).summary
     assert summary.doubtful
-    assert "nothing is promised, BUT" in summary.verdict
+    assert summary.verdict == f"doubtful: {summary.doubt}"
+    assert summary.verdict.endswith(", so nothing is promised")
     other = summary.comparison.consistency.other
     assert other is not None
     assert abs(other.dx_m - summary.median_dx_m) == pytest.approx(6 * GSD, abs=GSD)
@@ -222,6 +228,28 @@ def test_points_that_a_pattern_draws_say_so_in_sigma_or_promise_nothing(tmp_path
     off = float(np.median(errors[:, 0]))
     assert off > 0.03 * GSD  # they are drawn
     assert ties.summary.doubtful or off < 3 * np.median(ties.sigma_m[ties.inlier])
+
+
+def test_every_sigma_of_drawn_points_holds_what_draws_them_and_ce95_says_how_much_that_is(tmp_path) -> None:
+    matched(pair(by(np.array([0.35, 0.0])), "noise", 0.3), tmp_path)
+    outputs = ["-o", "ties.geojson", "--displacement", "shift.tif", "--stable", "auto", "--json"]
+    with chdir(tmp_path):
+        said = CliRunner().invoke(main, ["match", "left.tif", "right.tif", "--matcher", "phase", *outputs])
+        again = CliRunner().invoke(main, ["fit", "ties.geojson", "-o", "again.geojson", "--json"])
+        shown = CliRunner().invoke(main, ["fit", "ties.geojson", "-o", "again.geojson", "--displacement", "again.tif"])
+        images = [rasterio.open(name).read(3) for name in ("shift.tif", "again.tif", "motion.tif")]
+    assert (1, 1) == (said.exit_code, again.exit_code)
+    pull = json.loads(said.stdout)["consistency"]["pull_m"]
+    assert pull > 0.1 * GSD
+    for summary in (json.loads(said.stdout), json.loads(again.stdout)):
+        assert min(summary["shift_sigma_m"]) >= pull
+        assert summary["hold_out"]["allowance"] == pytest.approx(pull, abs=1e-3)
+        assert summary["hold_out"]["ce95"] > summary["hold_out"]["allowance"]
+    for sigma in images:
+        assert np.nanmin(sigma) > 0.99 * pull
+    assert f"{pull:.2f} m of each allow for coarse detail" in " ".join(shown.stdout.split())
+    assert "doubtful: the images lie" in said.stderr
+    assert "doubtful: doubtful" not in said.stderr
 
 
 def test_a_frame_and_a_legend_are_left_out_and_the_ground_is_matched(tmp_path) -> None:

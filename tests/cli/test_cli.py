@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -15,9 +16,12 @@ from typing import Any
 
 import click
 import numpy as np
+import pyogrio
 import pytest
+import rasterio
 from click.testing import CliRunner, Result
 
+from sentinel_match import read_ties
 from sentinel_match.cli import COMMANDS, main, options
 from sentinel_match.testing import Landscape, truncate, write_product
 
@@ -121,6 +125,29 @@ def test_match_prints_the_summary_and_writes_geojson(archive: Path, tmp_path: Pa
     words = call("match", left, right, "-o", ties, *QUICK).stdout
     assert "right minus left" in words
     assert "east" in words
+
+
+def test_a_circle_has_no_direction_and_one_shift_no_resolution_in_any_file(archive: Path, tmp_path: Path) -> None:
+    names = ["ties.geojson", "ties.csv", "ties.gpkg", "ties.fgb"]
+    outputs = [word for name in names for word in ("-o", tmp_path / name)]
+    tif = tmp_path / "displacement.tif"
+    done = call("match", *sorted(archive.iterdir()), *outputs, "--displacement", tif, "--model", "translation", *QUICK)
+    assert 0 == done.exit_code, done.output
+    assert "translation: one shift for the whole overlap, measured in" in " ".join(done.stdout.split())
+    points = [feature["properties"] for feature in json.loads((tmp_path / names[0]).read_text())["features"]]
+    with (tmp_path / names[1]).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    circles = [point["sigma_major_m"] == point["sigma_minor_m"] for point in points]
+    assert sum(circles) > 10
+    assert circles == [point["sigma_azimuth_deg"] is None for point in points]
+    assert circles == ["" == row["sigma_azimuth_deg"] for row in rows]
+    for name in names[2:]:
+        meta, _, _, values = pyogrio.raw.read(tmp_path / name, layer="tiepoints")
+        assert np.isnan(values[meta["fields"].tolist().index("sigma_azimuth_deg")]).sum() > 10
+    with rasterio.open(tif) as file:
+        assert np.isnan(file.read(4)).all()
+        assert "one shift for the whole overlap" == file.tags()["SUPPORT"]
+    json.dumps(read_ties(tmp_path / names[2]).__geo_interface__, allow_nan=False)
 
 
 def test_weights_of_ones_own_are_told_apart_by_name(tmp_path: Path) -> None:
