@@ -22,6 +22,7 @@ import numpy as np
 
 from sentinel_match.accuracy.windows import MaskedWindow, cut, places, step_between
 from sentinel_match.geometry.grids import pixel_size, same_pixels, to_metres, to_pixels
+from sentinel_match.geometry.robust import error_of_median, nmad
 from sentinel_match.opinions import Consistency, Octave, OneWay, Rival
 
 if TYPE_CHECKING:
@@ -172,10 +173,11 @@ def _octaves(spectra: _Spectra, gsd: float) -> tuple[Octave, ...]:
         inverse = np.linalg.pinv(coherence * spectra.stiffness[:, k])
         off = np.einsum("nij,nj->ni", inverse, spectra.slope[:, k])
         middle = np.median(off, 0)
-        seen = 1.2533 * 1.4826 * np.median(np.abs(off - middle), 0) / np.sqrt(count)
+        seen = [error_of_median(nmad(off[:, axis]), count) for axis in (0, 1)]
         # Few windows scatter too little by chance; the incoherent part of the spectrum says how far they should
         variance = (1 - coherence**2) / 2 * np.einsum("nij,njk,nik->ni", inverse, spectra.noise[:, k], inverse)
-        sigma = np.maximum(seen, 1.2533 * np.sqrt(np.median(variance, 0) / count))
+        due = [error_of_median(deviation, count) for deviation in np.sqrt(np.median(variance, 0))]
+        sigma = np.maximum(seen, due)
         octaves.append(
             Octave(
                 longest_px=coarse,

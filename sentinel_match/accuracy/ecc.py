@@ -13,7 +13,7 @@ import numpy as np
 
 from sentinel_match.accuracy.windows import MaskedWindow, cut, independent, places, step_between
 from sentinel_match.geometry.grids import pixel_size, to_metres, to_pixels
-from sentinel_match.geometry.robust import nmad
+from sentinel_match.geometry.robust import error_of_median, nmad
 from sentinel_match.opinions import SecondEstimate
 from sentinel_match.wording import counted
 
@@ -145,7 +145,7 @@ def _looked(
     before = after + transform(centre[answered]) - centre[answered]
     medians = [[round(float(np.median(values[:, k])), 3) for k in (0, 1)] for values in (before, after)]
     count = independent(answers, side, step)
-    error = [float(1.2533 * nmad(after[:, k]) / np.sqrt(count)) for k in (0, 1)]
+    error = [error_of_median(nmad(after[:, k]), count) for k in (0, 1)]
     scatter, least = _scatter(shifts[np.isfinite(shifts).all((1, 2)), 1:], int(count))
     agrees: bool | None = None
     if 4 * max(error) <= max(MOST_UNSURE * gsd, promised_m):

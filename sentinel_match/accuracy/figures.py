@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sentinel_match.geometry.robust import nmad
+from sentinel_match.geometry.robust import error_of_median, nmad
 from sentinel_match.summary import ShiftStatistics
 from sentinel_match.tiepoints import COVERAGE_CELL
 
@@ -64,5 +64,5 @@ def sigma_of_shift(residual: NDArray[np.float64], block: NDArray[np.int_]) -> tu
     if len(medians) < FEWEST_BLOCKS:
         east, north = (nmad(residual[:, k]) for k in (0, 1))
     else:
-        east, north = (1.2533 * nmad(medians[:, k]) / np.sqrt(len(medians)) for k in (0, 1))
-    return round(float(east), 4), round(float(north), 4)
+        east, north = (error_of_median(nmad(medians[:, k]), len(medians)) for k in (0, 1))
+    return round(east, 4), round(north, 4)

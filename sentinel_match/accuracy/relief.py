@@ -14,7 +14,7 @@ import numpy as np
 
 from sentinel_match.accuracy.terrain import Parallax, split, terrain_effect
 from sentinel_match.comparison import HeightBin, HeightRelation, TerrainEffect
-from sentinel_match.geometry.robust import nmad
+from sentinel_match.geometry.robust import error_of_median, nmad
 from sentinel_match.products.angles import read_view_angles
 from sentinel_match.raster.bands import band_names
 from sentinel_match.raster.heights import read_heights
@@ -202,7 +202,7 @@ def _bins(values: NDArray[np.float64], shift: NDArray[np.float64], member: NDArr
             continue
         medians = np.array([np.median(own[blocks == b]) for b in np.unique(blocks)])
         several = len(medians) >= FEWEST_RELIEF_BLOCKS
-        sigma = 1.2533 * nmad(medians) / np.sqrt(len(medians)) if several else nmad(own)
+        sigma = error_of_median(nmad(medians), len(medians)) if several else nmad(own)
         middle = float(np.median(own))
         bins.append(
             HeightBin(

@@ -12,7 +12,7 @@ import numpy as np
 
 from sentinel_match.accuracy import ecc
 from sentinel_match.accuracy.windows import MaskedWindow, independent, places, step_between
-from sentinel_match.geometry.robust import nmad
+from sentinel_match.geometry.robust import error_of_median, nmad
 from sentinel_match.raster.jp2 import Window
 
 if TYPE_CHECKING:
@@ -100,12 +100,12 @@ def _median_shift(shifts: NDArray[np.float64], count: float) -> VersionShift:
     """Summarise the (N, 2) shifts of windows, of which so many are independent."""
     dx, dy = np.median(shifts, axis=0)
     scatter = [nmad(shifts[:, k]) for k in (0, 1)]
-    error = [1.2533 * s / np.sqrt(count) for s in scatter]
+    error = [error_of_median(s, count) for s in scatter]
     return VersionShift(
         dx_px=round(float(dx), 4),
         dy_px=round(float(dy), 4),
-        sigma_dx_px=round(float(error[0]), 4),
-        sigma_dy_px=round(float(error[1]), 4),
+        sigma_dx_px=round(error[0], 4),
+        sigma_dy_px=round(error[1], 4),
         nmad_x_px=round(scatter[0], 4),
         nmad_y_px=round(scatter[1], 4),
     )

@@ -147,6 +147,11 @@ def nmad(values: NDArray[np.float64]) -> float:
     return float(1.4826 * np.median(np.abs(values - np.median(values)))) if len(values) else float("nan")
 
 
+def error_of_median(deviation: float, count: float) -> float:
+    """Compute the standard error of the median of ``count`` independent, normal values of a standard deviation."""
+    return float(1.2533 * deviation / np.sqrt(count))
+
+
 def _too_few(kind: str, count: int) -> str:
     """Say why there is no model: too few points."""
     return f"{count} points are too few for the model {kind}, which takes at least {MINIMAL[kind]}"

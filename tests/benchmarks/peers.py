@@ -38,7 +38,7 @@ from skimage.registration import phase_cross_correlation
 
 from sentinel_match.geometry import robust, transform
 from sentinel_match.geometry.grids import to_metres, to_pixels
-from sentinel_match.geometry.robust import nmad
+from sentinel_match.geometry.robust import error_of_median, nmad
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.scene import Scene
 from sentinel_match.raster.raster import Raster, read
@@ -160,7 +160,7 @@ def remaining(left: Raster, right: Raster, model: transform.PlaneTransform | Non
     if len(found) < 5:
         return f"only {len(found)} windows"
     e = np.array(found)
-    sigma = 1.2533 * max(nmad(e[:, k]) for k in (0, 1)) / np.sqrt(len(e))
+    sigma = error_of_median(max(nmad(e[:, k]) for k in (0, 1)), len(e))
     return f"{np.median(e[:, 0]):+.3f} {np.median(e[:, 1]):+.3f} ±{sigma:.3f} px ({len(e)} windows)"
 
 

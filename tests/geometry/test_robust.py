@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sentinel_match.geometry import calibration, transform
 from sentinel_match.geometry.chance import ACCEPTED_CHANCE, agreement, by_chance
 from sentinel_match.geometry.kinds import MINIMAL
-from sentinel_match.geometry.robust import PointPairs, fit, robust_fit
+from sentinel_match.geometry.robust import PointPairs, error_of_median, fit, nmad, robust_fit
 
 ORIGIN = np.array([399_960.0, 5_800_020.0])
 
@@ -148,3 +148,8 @@ def test_points_that_were_kept_for_agreeing_say_nothing_of_the_others() -> None:
     score = calibration.likely(residual, np.full(200, 0.7), measured, 5.0, 40.0)
     assert (score[:50] == 0.7).all()
     assert (score[50:] < 0.1).all()
+
+
+def test_medians_scatter_by_their_standard_error() -> None:
+    values = np.random.default_rng(0).normal(0, 3.0, (4000, 101))
+    assert float(np.median(values, 1).std()) == pytest.approx(error_of_median(nmad(values.ravel()), 101), rel=0.05)
