@@ -58,9 +58,22 @@ class SecondEstimate:
         least = self.least_scatter_m or 0.0
         return least > LEAST_SCATTER_PX * gsd and RAYLEIGH95 * least > SCATTER_BEYOND * ce95_m
 
-    def contradicts(self, ce95_m: float, gsd: float) -> bool:
-        """Tell whether it sees anything remain, or vary, that points do not; with what :meth:`sees_more` takes."""
-        return self.agrees is False or self.sees_more(ce95_m, gsd)
+    def contradictions(self, promised_m: float, gsd: float) -> tuple[str, ...]:
+        """List what it sees that contradicts a correction, each as the end of a sentence.
+
+        Args:
+            promised_m: upper end of the interval of the circular error that is promised.
+            gsd: metres per pixel.
+        """
+        reasons = []
+        if self.agrees is False:
+            known = self.after_dx_m is not None and self.after_dy_m is not None  # a file may not say it
+            remains = f"{self.after_dx_m:+.2f} m east, {self.after_dy_m:+.2f} m north" if known else "a shift"
+            reasons.append(f"a second estimator sees {remains} remain in {self.answers} windows")
+        if self.sees_more(promised_m, gsd):
+            scatter = self.scatter_m or self.least_scatter_m
+            reasons.append(f"a second estimator sees what remains vary by {scatter:.2f} m root mean square")
+        return tuple(reasons)
 
     def overrules(self, ce95_m: float, gsd: float) -> bool:
         """Tell whether what remains lies beyond what both are sure of together: then no point is believed."""
@@ -152,10 +165,39 @@ class Consistency:
         """Tell whether coarse detail contradicts fine detail by more than any user would bear."""
         return self.pull_m > PULLED_PX * gsd
 
-    def doubtful(self, gsd: float) -> bool:
-        """Tell whether the images bear out something else than the points say; ``gsd`` in metres per pixel."""
-        parts = self.rival, self.other, self.one_way
-        return self.pulled(gsd) or self.unfollowed_m > 0 or any(part is not None for part in parts)
+    def doubts(self, gsd: float) -> tuple[str, ...]:
+        """List why one displacement may not be what both images show, each as the end of a sentence.
+
+        Args:
+            gsd: metres per pixel.
+        """
+        reasons = []
+        if self.pulled(gsd):
+            reasons.append(
+                f"coarse detail lies {self.pull_dx_m:+.2f} m east, {self.pull_dy_m:+.2f} m north of what the points "
+                "say: a pattern on the grid of pixels draws them, or two things moved apart"
+            )
+        if self.unfollowed_m > 0:
+            reasons.append(
+                f"detail fades as where ground moves by {self.unfollowed_m:.1f} m ({self.unfollowed_m / gsd:.1f} px) "
+                "within a hundred pixels, which the points do not follow"
+            )
+        if (way := self.one_way) is not None:
+            which = "the crests of their texture" if way.azimuth_deg is None else f"{way.azimuth_deg:.0f} degrees"
+            reasons.append(
+                f"{way.share:.0%} of the points are known in one direction only, as on ripples: what lies along "
+                f"{which} is not known"
+            )
+        if (rival := self.rival) is not None:
+            reasons.append(
+                f"the images agree nearly as well ({rival.share:.0%}) {rival.dx_m:+.0f} m east, {rival.dy_m:+.0f} m "
+                "north of it: the ground repeats itself, or shows two things that moved apart"
+            )
+        if (other := self.other) is not None:
+            reasons.append(
+                f"{other.share:.0%} of the matches agree on {other.dx_m:+.1f} m east, {other.dy_m:+.1f} m north instead"
+            )
+        return tuple(reasons)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what files say, without what is not known."""

@@ -188,8 +188,8 @@ class Summary(ShiftStatistics):
         if self.comparison is None:
             return False
         promised = self.hold_out.ce95_interval[1] if self.hold_out else 0.0
-        contradicted = self.comparison.second.contradicts(promised, self.gsd_m)
-        return contradicted or self.comparison.consistency.doubtful(self.gsd_m)
+        contradictions = self.comparison.second.contradictions(promised, self.gsd_m)
+        return bool(contradictions or self.comparison.consistency.doubts(self.gsd_m))
 
     @property
     def doubt(self) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from sentinel_match.accuracy.checkpoints import held_out
 from sentinel_match.accuracy.figures import shift_statistics, sigma_of_shift
-from sentinel_match.accuracy.requirement import LEAST_INLIERS, doubts, verdict
+from sentinel_match.accuracy.requirement import LEAST_INLIERS, verdict
 from sentinel_match.errors import NoMatch
 from sentinel_match.geometry import calibration, robust, selection, transform
 from sentinel_match.geometry.chance import ACCEPTED_CHANCE, agreement, by_chance
@@ -131,7 +131,7 @@ class Assessment:
                 statistics,
                 self.hold_out,
                 comparison.second if comparison else None,
-                doubts(comparison.consistency, statistics.gsd_m) if comparison else (),
+                comparison.consistency.doubts(statistics.gsd_m) if comparison else (),
                 supported=comparison.coverage.share if comparison else 1.0,
                 untouched=why if self.transform.kind == NONE else "",
             ),

@@ -11,7 +11,7 @@ from sentinel_match.summary import DOUBTFUL
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from sentinel_match.opinions import Consistency, SecondEstimate
+    from sentinel_match.opinions import SecondEstimate
     from sentinel_match.summary import HoldOut, ShiftStatistics, Summary
 
 LEAST_INLIERS = 20
@@ -35,52 +35,6 @@ ONE_IMAGE_PX = 0.001
 def is_one_image(statistics: ShiftStatistics) -> bool:
     """Tell whether both images are one and the same, or its copy: nothing else agrees so well."""
     return max(statistics.median_shift_m, statistics.rmse_m) < ONE_IMAGE_PX * statistics.gsd_m
-
-
-def doubts(consistency: Consistency, gsd: float) -> tuple[str, ...]:
-    """List why one displacement may not be what both images show, each as the end of a sentence."""
-    reasons = []
-    if consistency.pulled(gsd):
-        reasons.append(
-            f"coarse detail lies {consistency.pull_dx_m:+.2f} m east, {consistency.pull_dy_m:+.2f} m north of what the "
-            "points say: a pattern on the grid of pixels draws them, or two things moved apart"
-        )
-    if consistency.unfollowed_m:
-        size = consistency.unfollowed_m
-        reasons.append(
-            f"detail fades as where ground moves by {size:.1f} m ({size / gsd:.1f} px) within a hundred pixels, which "
-            "the points do not follow"
-        )
-    if consistency.one_way is not None:
-        way = consistency.one_way
-        which = "the crests of their texture" if way.azimuth_deg is None else f"{way.azimuth_deg:.0f} degrees"
-        reasons.append(
-            f"{way.share:.0%} of the points are known in one direction only, as on ripples: what lies along {which} is "
-            "not known"
-        )
-    if consistency.rival is not None:
-        rival = consistency.rival
-        reasons.append(
-            f"the images agree nearly as well ({rival.share:.0%}) {rival.dx_m:+.0f} m east, {rival.dy_m:+.0f} m north "
-            "of it: the ground repeats itself, or shows two things that moved apart"
-        )
-    if consistency.other is not None:
-        other = consistency.other
-        reasons.append(
-            f"{other.share:.0%} of the matches agree on {other.dx_m:+.1f} m east, {other.dy_m:+.1f} m north instead"
-        )
-    return tuple(reasons)
-
-
-def contradictions(second: SecondEstimate, hold_out: HoldOut | None, gsd: float) -> tuple[str, ...]:
-    """List what a second estimator sees that contradicts a correction, each as the end of a sentence."""
-    reasons = []
-    if second.agrees is False:
-        remains = f"{second.after_dx_m:+.2f} m east, {second.after_dy_m:+.2f} m north remain"
-        reasons.append(f"a second estimator sees {remains} in {second.answers} windows")
-    if second.sees_more(hold_out.ce95_interval[1] if hold_out else 0.0, gsd):
-        reasons.append(f"a second estimator sees what remains vary by {second.scatter_m:.2f} m root mean square")
-    return tuple(reasons)
 
 
 def overruled(statistics: ShiftStatistics, second: SecondEstimate) -> str:
@@ -109,7 +63,8 @@ def verdict(
         statistics: of the inliers.
         hold_out: errors of the transform on unseen ground.
         second: what another method sees.
-        doubted: why the displacement may not be the one that the images show: see :func:`doubts`.
+        doubted: why the displacement may not be the one that the images show: see
+            :meth:`~sentinel_match.opinions.Consistency.doubts`.
         supported: share of the cells of clear ground that hold points.
         untouched: why the transform moves nothing, where it does not.
     """
@@ -118,7 +73,7 @@ def verdict(
         return "both are the same image: that it agrees with itself proves nothing of two acquisitions"
     before = f"the images lie {statistics.median_shift_m:.2f} m ({statistics.median_shift_m / gsd:.2f} px) apart"
     if second is not None:
-        doubted = (*doubted, *contradictions(second, hold_out, gsd))
+        doubted = (*doubted, *second.contradictions(hold_out.ce95_interval[1] if hold_out else 0.0, gsd))
     if doubted:
         return f"{DOUBTFUL}{before} by the points, but {'; and '.join(doubted)}, so nothing is promised"
     if hold_out is None:

@@ -78,7 +78,7 @@ def test_ground_that_moved_is_borne_out_by_coarse_and_fine_detail_alike() -> Non
     assert said.windows >= 9
     assert said.octaves[2].coherence > 0.95
     assert said.pull_m < 0.02 * GSD
-    assert not said.doubtful(GSD)
+    assert () == said.doubts(GSD)
     assert not said.only_fine
 
 
