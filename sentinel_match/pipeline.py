@@ -39,6 +39,7 @@ from sentinel_match.options import Options
 from sentinel_match.products.catalogue import as_scene
 from sentinel_match.raster import landcover
 from sentinel_match.raster.bands import band_names, source_of
+from sentinel_match.raster.heights import check_heights
 from sentinel_match.raster.masks import user_mask
 from sentinel_match.raster.raster import jointly_valid
 from sentinel_match.raster.transitions import by_class
@@ -99,7 +100,7 @@ def match_scenes(
         MissingBand: they have no band in common, or lack the one asked for.
         NoOverlap, NothingClear, NoMatch: there is nothing to match, and why.
         DamagedImage: pixels cannot be decoded.
-        BadMask, BadClasses: the user's mask or map of classes cannot be used.
+        BadMask, BadClasses, BadHeights: the user's mask, map of classes or height model cannot be used.
         WeightsMissing, WeightsDamaged: the matcher cannot run.
 
     Examples:
@@ -115,11 +116,14 @@ def match_scenes(
     left, right = left.with_nodata(options.nodata), right.with_nodata(options.nodata)
     band = common_band(left, right, options.band)
     _check_overlap(left, right)
+    if options.dem is not None:
+        check_heights(options.dem)
     with clock("read"):
         a, b = load_pair(left, right, options.inputs(band), cache, progress)
         clear = jointly_valid(a.raster, b.raster)
         if not clear.any():
             raise NothingClear(left.id, right.id, hidden_shares(a.loaded, b.loaded))
+        stable = stable_ground(options.stable, a.raster.geobox)  # what cannot be used is told before any work
     kind = (
         options.model
         if options.model in kinds.MINIMAL
@@ -133,7 +137,6 @@ def match_scenes(
         points = _refined(a, b, correspondences, clear, options, progress)
     with clock("verify"):
         gsd, crs, ids = pixel_size(a.raster.geobox), a.raster.geobox.crs, (left.id, right.id)
-        stable = stable_ground(options.stable, a.raster.geobox)
         evidence = Evidence.of(points.measurements, a.raster.geobox, b.raster.geobox, ids, points.displacement, stable)
         if points.texture is not None:
             all_alike = np.broadcast_to(turned(points.texture, a.raster.geobox), (len(evidence.left), 2, 2))

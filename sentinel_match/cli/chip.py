@@ -53,6 +53,7 @@ def chip(
     from sentinel_match.raster.bands import band_names, is_reflectance, source_of
     from sentinel_match.raster.load import load
 
+    raster.driver_of(output)  # a suffix that says nothing is known before any image is read
     product = read_scene(scene).with_nodata(nodata)
     name = inputs.common_band(product, product, band)
     sources = [source_of(product, one) for one in band_names(name)]

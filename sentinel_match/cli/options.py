@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from sentinel_match.cli.paths import AnyPath, LocalPath, NamedPath
+from sentinel_match.cli.paths import AnyPath, LocalPath, NamedPath, OutputPath, StableGround
 from sentinel_match.geometry.kinds import KINDS
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ outputs = click.option(
 )
 displacement = click.option(
     "--displacement",
-    type=NamedPath(dir_okay=False, path_type=Path),
+    type=OutputPath(".tif", ".tiff"),
     metavar="FILE.tif",
     help="Also write the fitted displacement as a GeoTIFF (m), and motion.tif beside it where --stable is given.",
 )
@@ -93,7 +93,7 @@ cache_options = together(
 )
 
 mask_options = together(
-    click.option("--mask", type=NamedPath(path_type=Path), help="Raster (non-zero) or polygons to exclude, any CRS."),
+    click.option("--mask", type=LocalPath(path_type=Path), help="Raster (non-zero) or polygons to exclude, any CRS."),
     click.option(
         "--dilate",
         type=click.FloatRange(0, 10_000),
@@ -161,7 +161,7 @@ match_options = together(
     click.option(
         "--classes",
         multiple=True,
-        type=NamedPath(path_type=Path),
+        type=LocalPath(path_type=Path),
         help="Raster of land cover classes (default: a product's own SCL); twice: the left's and the right's.",
     ),
     click.option("--class-table", help="What its codes mean: scl, worldcover, or a CSV of code,class."),
@@ -170,7 +170,7 @@ match_options = together(
         is_flag=True,
         help="Let classes not guide the matching, nor your own map mask it (a product's masks stay).",
     ),
-    click.option("--dem", type=NamedPath(path_type=Path), help="Height model: relate the shift to altitude and slope."),
+    click.option("--dem", type=LocalPath(path_type=Path), help="Height model: relate the shift to altitude and slope."),
     click.option("--cells", default=8, show_default=True, type=click.IntRange(1), help="Cells given to the matcher."),
     click.option(
         "--candidates", default=20_000, show_default=True, type=click.IntRange(1), help="Grid points measured a pair."
@@ -185,7 +185,9 @@ match_options = together(
     click.option("--radius", default=4, show_default=True, help="Search radius of the correlation in pixels."),
     click.option("--device", default="cpu", show_default=True, help="cpu, cuda, or auto: cuda where there is one."),
     click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the robust fit."),
-    click.option("--stable", help="Raster (non-zero) or polygons of stable ground, to fit on it alone; or auto."),
+    click.option(
+        "--stable", type=StableGround(), help="Stable ground to fit on: raster (non-zero), polygons, or auto."
+    ),
     nodata,
     mask_options,
     cache_options,

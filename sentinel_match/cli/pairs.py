@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from sentinel_match.cli import options
-from sentinel_match.cli.paths import NamedPath
+from sentinel_match.cli.paths import OutputPath
 from sentinel_match.cli.tables import print_table
 from sentinel_match.wording import counted
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @click.command()
 @options.archives
 @options.as_json
-@click.option("--geojson", type=NamedPath(dir_okay=False, path_type=Path), help="Write the overlaps here.")
+@click.option("--geojson", type=OutputPath(".geojson", ".json"), help="Write the overlaps here.")
 @click.option("--refused", "show_refused", is_flag=True, help="List every refused pair too, not only how many.")
 @options.filter_options
 @click.pass_context

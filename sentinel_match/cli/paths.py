@@ -30,6 +30,22 @@ class NamedPath(AnyPath):
         return super().convert(value, param, ctx)
 
 
+class OutputPath(NamedPath):
+    """A path of a file to write, whose suffix says what it will be: another one would name it wrongly."""
+
+    def __init__(self, *suffixes: str) -> None:
+        """Take the suffixes that such a file may have."""
+        super().__init__(dir_okay=False, path_type=Path)
+        self.suffixes = suffixes
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Check a path and its suffix."""
+        path = super().convert(value, param, ctx)
+        if path.suffix.lower() not in self.suffixes:
+            self.fail(f"{value}: what is written ends in {' or '.join(self.suffixes)}", param, ctx)
+        return path
+
+
 class LocalPath(AnyPath):
     """A path that exists on this machine; an address is told so in the words used everywhere."""
 
@@ -40,3 +56,13 @@ class LocalPath(AnyPath):
         if value and (reason := why_not_there(Path(value))):
             self.fail(f"{value}: {reason}", param, ctx)
         return super().convert(value, param, ctx)
+
+
+class StableGround(LocalPath):
+    """A mask of stable ground that exists on this machine, or the word that has it found."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Check a path."""
+        from sentinel_match.matching.stable import AUTO
+
+        return value if value == AUTO else super().convert(value, param, ctx)

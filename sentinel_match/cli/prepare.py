@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sentinel_match.cli import options
-from sentinel_match.cli.paths import NamedPath
+from sentinel_match.cli.paths import LocalPath, NamedPath
 from sentinel_match.cli.progress import show_progress
 from sentinel_match.cli.tables import print_table
 
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 @click.option(
     "--chip-size", type=click.IntRange(16, 10_980), default=256, show_default=True, help="Side of a chip in pixels."
 )
-@click.option("--mask", type=NamedPath(path_type=Path), help="Raster (non-zero) or polygons to exclude, any CRS.")
+@click.option("--mask", type=LocalPath(path_type=Path), help="Raster (non-zero) or polygons to exclude, any CRS.")
 @click.option(
     "--dilate",
     type=click.FloatRange(0, 10_000),

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from sentinel_match.cli import options
-from sentinel_match.cli.paths import NamedPath
+from sentinel_match.cli.paths import OutputPath
 from sentinel_match.cli.tables import print_table
 from sentinel_match.wording import counted
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @click.command()
 @options.archives
 @options.as_json
-@click.option("--geojson", type=NamedPath(dir_okay=False, path_type=Path), help="Write the footprints here.")
+@click.option("--geojson", type=OutputPath(".geojson", ".json"), help="Write the footprints here.")
 @click.pass_context
 def scenes(ctx: click.Context, /, archives: tuple[Path, ...], as_json: bool, geojson: Path | None) -> None:
     """List what is in these archives: level, tile, date, orbit, cloud, footprint.

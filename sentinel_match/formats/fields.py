@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from sentinel_match.geometry.uncertainty import Uncertainty
 
 DISPLACEMENT, MOTION = "displacement.tif", "motion.tif"
+GEOTIFF = (".tif", ".tiff")
+"""Suffixes of such images."""
 DISPLACEMENT_BANDS = {
     "east": "shift to the east, right minus left",
     "north": "shift to the north, right minus left",
@@ -135,13 +137,15 @@ def write_field(
         tags: of the file.
 
     Raises:
-        OutputError: the file could not be written.
+        OutputError: the file could not be written, or its suffix is another's.
     """
     import rasterio.shutil
     from affine import Affine
     from rasterio.errors import RasterioError
     from rasterio.io import MemoryFile
 
+    if Path(path).suffix.lower() not in GEOTIFF:
+        raise OutputError(Path(path), f"it will be a GeoTIFF, and its name must end in {' or '.join(GEOTIFF)}")
     (x, y), (east, south), (rows, cols) = lattice.origin, lattice.spacing, lattice.shape
     affine = Affine(east, 0, x - east / 2, 0, -south, y + south / 2)
     profile = {"width": cols, "height": rows, "count": len(bands), "dtype": "float32", "nodata": math.nan}

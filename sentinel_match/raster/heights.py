@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -16,10 +17,12 @@ from sentinel_match.products.opening import RefusedRaster, open_raster
 from sentinel_match.products.scene import Asset
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from affine import Affine
     from numpy.typing import NDArray
+    from rasterio.io import DatasetReader
 
 FINER = 4
 """Places along the side of a node's square where height and slope are looked at, and averaged."""
@@ -48,6 +51,16 @@ class Heights(NamedTuple):
     """(rows, cols) degrees."""
 
 
+def check_heights(path: Path) -> None:
+    """Check that a height model can be opened and laid on images, before anything is done with them.
+
+    Raises:
+        BadHeights: it cannot.
+    """
+    with _opened(path):
+        pass
+
+
 def read_heights(path: Path, at: NDArray[np.float64], crs: str) -> Heights:
     """Read a height model at the nodes of a regular, north-up lattice.
 
@@ -72,28 +85,38 @@ def read_heights(path: Path, at: NDArray[np.float64], crs: str) -> Heights:
 def _laid(path: Path, grid: GeoBox) -> NDArray[np.float64]:
     """Lay a height model onto a grid: averaged where it is finer, interpolated where it is coarser."""
     heights = np.full(grid.shape, np.nan)
+    with _opened(path) as source:
+        nodata = -32768.0 if source.nodata is None and source.dtypes[0] == "int16" else source.nodata
+        is_finer = _is_finer(source.transform, source.crs.is_geographic, grid)
+        reproject(
+            rasterio.band(source, 1),
+            heights,
+            dst_transform=grid.affine,
+            dst_crs=str(grid.crs),
+            src_nodata=nodata,
+            dst_nodata=np.nan,
+            resampling=Resampling.average if is_finer else Resampling.bilinear,
+        )
+        heights = heights * source.scales[0] + source.offsets[0]
+    return np.where((heights > DEEPEST) & (heights < HIGHEST), heights, np.nan)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[DatasetReader]:
+    """Open a height model that has a place on the map.
+
+    Raises:
+        BadHeights: it cannot be opened, or not be read by what the context does.
+    """
     try:
         with open_raster(path) as source:
             if source.crs is None:
                 raise BadHeights(path, "it has no georeference, so it cannot be laid on the images")
-            nodata = -32768.0 if source.nodata is None and source.dtypes[0] == "int16" else source.nodata
-            reproject(
-                rasterio.band(source, 1),
-                heights,
-                dst_transform=grid.affine,
-                dst_crs=str(grid.crs),
-                src_nodata=nodata,
-                dst_nodata=np.nan,
-                resampling=Resampling.average
-                if _is_finer(source.transform, source.crs.is_geographic, grid)
-                else Resampling.bilinear,
-            )
-            heights = heights * source.scales[0] + source.offsets[0]
+            yield source
     except RefusedRaster as error:
         raise BadHeights(path, str(error)) from error
     except RasterioError as error:
         raise BadHeights(path, f"it is no raster that can be read ({' '.join(str(error).split())})") from error
-    return np.where((heights > DEEPEST) & (heights < HIGHEST), heights, np.nan)
 
 
 def _is_finer(transform: Affine, is_geographic: bool, grid: GeoBox) -> bool:

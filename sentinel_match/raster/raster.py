@@ -117,6 +117,18 @@ def warp(raster: Raster, geobox: GeoBox) -> Raster:
     return _collected(strips(read_part, raster.geobox, geobox), geobox)
 
 
+def driver_of(path: Path) -> str:
+    """Find what GDAL writes to a file of that name.
+
+    Raises:
+        OutputError: there is no format of that suffix.
+    """
+    driver = DRIVER_OF_SUFFIX.get(path.suffix.lower())
+    if driver is None:
+        raise OutputError(path, f"its suffix {path.suffix!r} is none of {', '.join(DRIVER_OF_SUFFIX)}")
+    return driver
+
+
 def write(raster: Raster, path: Path, limits: tuple[float, float] | None = None) -> None:
     """Write a raster for eyes and other programs; the suffix says how. A file that exists is replaced by a whole one.
 
@@ -131,9 +143,7 @@ def write(raster: Raster, path: Path, limits: tuple[float, float] | None = None)
     Raises:
         OutputError: there is no format of that suffix, or the file cannot be written (permission, full disk).
     """
-    driver = DRIVER_OF_SUFFIX.get(path.suffix.lower())
-    if driver is None:
-        raise OutputError(path, f"its suffix {path.suffix!r} is none of {', '.join(DRIVER_OF_SUFFIX)}")
+    driver = driver_of(path)
     pixels = _values(raster) if driver == "COG" else _picture(raster, limits)
     place = {} if raster.geobox.crs is None else {"crs": str(raster.geobox.crs), "transform": raster.geobox.affine}
     profile = {"driver": driver, "count": 1, "dtype": pixels.dtype, "nodata": np.nan if driver == "COG" else 0}

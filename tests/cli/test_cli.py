@@ -252,6 +252,73 @@ def test_a_mistake_is_one_sentence_and_its_exit_status(words: list[str], status:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("command", ["match LEFT RIGHT -o ties.geojson", "run LEFT RIGHT -o out"])
+@pytest.mark.parametrize("option", ["--stable", "--dem", "--mask", "--classes"])
+def test_a_file_that_is_not_there_is_told_before_any_image_is_read(
+    command: str, option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = call(*command.split(), option, "forgotten.tif")
+    assert 2 == done.exit_code
+    assert done.stderr.endswith(
+        f"Error: Invalid value for '{option}': forgotten.tif: there is no such file or folder\n"
+    )
+    assert [] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "command", ["prepare ties.gpkg -o out", "chip LEFT -o chip.tif", "train evergreen LEFT -o out"]
+)
+def test_a_mask_that_is_not_there_is_told_first(command: str, tmp_path: Path) -> None:
+    done = call(*command.split(), "--mask", tmp_path / "forgotten.gpkg")
+    assert 2 == done.exit_code
+    assert done.stderr.endswith("forgotten.gpkg: there is no such file or folder\n")
+
+
+@pytest.mark.parametrize(("option", "kind"), [("--stable", "mask"), ("--dem", "height model")])
+def test_a_file_of_something_else_is_told_before_the_images_are_matched(
+    option: str, kind: str, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(*_: object) -> None:
+        raise AssertionError("it was matched first")
+
+    monkeypatch.setattr("sentinel_match.pipeline.correspond", nothing)
+    (tmp_path / "notes.txt").write_text("neither a raster nor polygons")
+    done = call("match", *sorted(archive.iterdir()), "-o", tmp_path / "ties.geojson", option, tmp_path / "notes.txt")
+    assert 1 == done.exit_code
+    assert re.search(rf"{kind} .*notes\.txt cannot be used: it is", " ".join(done.stderr.split()))
+    assert ["notes.txt"] == [path.name for path in tmp_path.iterdir() if path.name != "cache"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            "match LEFT RIGHT -o ties.geojson --displacement shift.png",
+            "shift.png: what is written ends in .tif or .tiff",
+        ),
+        ("fit ties.csv -o ties.geojson --displacement shift", "shift: what is written ends in .tif or .tiff"),
+        ("scenes LEFT --geojson scenes.shp", "scenes.shp: what is written ends in .geojson or .json"),
+        ("pairs LEFT --geojson pairs.csv", "pairs.csv: what is written ends in .geojson or .json"),
+    ],
+)
+def test_a_file_whose_name_says_something_else_is_refused_before_the_work(
+    words: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ties.csv").write_text("left_x,left_y,right_x,right_y\n")
+    done = call(*words.split())
+    assert 2 == done.exit_code
+    assert said in " ".join(done.stderr.split())
+    assert ["ties.csv"] == [path.name for path in tmp_path.iterdir()]
+
+
+def test_a_chip_whose_name_says_nothing_is_refused_before_the_work(tmp_path: Path) -> None:
+    done = call("chip", "no/such/scene", "-o", tmp_path / "chip.jp2")
+    assert 1 == done.exit_code
+    assert "its suffix '.jp2' is none of .tif" in " ".join(done.stderr.split())
+
+
 def test_a_missing_band_is_named_with_those_there_are(archive: Path, tmp_path: Path) -> None:
     left, right = sorted(archive.iterdir())
     done = call("match", left, right, "-o", tmp_path / "t.geojson", *QUICK, "--band", "B11")

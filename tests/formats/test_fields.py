@@ -12,7 +12,7 @@ from builders import summary_of
 from test_geojson import ties
 
 from sentinel_match import read_scene, read_ties, write, write_displacement
-from sentinel_match.errors import NotAProduct
+from sentinel_match.errors import NotAProduct, OutputError
 from sentinel_match.formats.fields import DISPLACEMENT_BANDS
 from sentinel_match.geometry.transform import PlaneTransform, Transform, bend_through
 from sentinel_match.geometry.uncertainty import Uncertainty
@@ -61,6 +61,12 @@ def test_a_file_of_points_makes_the_same_image(suffix: str, tmp_path: Path) -> N
     write_displacement(points, tmp_path / "one.tif")
     write_displacement(read_ties(tmp_path / f"ties{suffix}"), tmp_path / "other.tif")
     assert (tmp_path / "one.tif").read_bytes() == (tmp_path / "other.tif").read_bytes()
+
+
+def test_no_image_is_written_under_the_name_of_another_kind(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"shift\.png could not be written: .*must end in \.tif or \.tiff"):
+        write_displacement(waved(), tmp_path / "shift.png")
+    assert [] == list(tmp_path.iterdir())
 
 
 def test_points_without_a_lattice_have_one_laid_out_around_them_and_no_support(tmp_path: Path) -> None:
