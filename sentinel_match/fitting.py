@@ -185,7 +185,9 @@ def fit(
     if header.flaw:
         log.warning("%s: %s; its points are fitted as those of another program", path.name, header.flaw)
     if gsd is None and before is None:
-        log.warning("%s does not say how large a pixel is, taken as 10 m: --gsd (gsd= in Python) says it", path.name)
+        log.warning(
+            "%s does not say how large a pixel is, taken as 10 m: `fit --gsd` (gsd= in Python) says it", path.name
+        )
     gsd = gsd or (before.gsd_m if before else 10.0)
     method = np.where(moved, BY_HAND, table.words("method", "points"))
     feature = np.where(moved, BY_HAND, table.words("view", "points"))

@@ -183,13 +183,18 @@ class Summary(ShiftStatistics):
         return self.comparison.second if self.comparison else None
 
     @property
-    def doubtful(self) -> bool:
-        """Tell whether the second estimator contradicts the tie points, or the images bear out something else, too."""
+    def doubts(self) -> tuple[str, ...]:
+        """List what the second estimator and the images say against the tie points, each as the end of a sentence."""
         if self.comparison is None:
-            return False
+            return ()
         promised = self.hold_out.ce95_interval[1] if self.hold_out else 0.0
         contradictions = self.comparison.second.contradictions(promised, self.gsd_m)
-        return bool(contradictions or self.comparison.consistency.doubts(self.gsd_m))
+        return self.comparison.consistency.doubts(self.gsd_m) + contradictions
+
+    @property
+    def doubtful(self) -> bool:
+        """Tell whether the second estimator contradicts the tie points, or the images bear out something else, too."""
+        return bool(self.doubts)
 
     @property
     def doubt(self) -> str:

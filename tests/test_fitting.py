@@ -221,7 +221,7 @@ def test_a_bad_value_says_which_row(
 
 def test_a_bad_file_says_what_is_wrong(ties: TiePoints, tmp_path: Path) -> None:
     path = table(tmp_path / "points.csv", ties)
-    with pytest.raises(BadPoints, match="give it with --crs"):
+    with pytest.raises(BadPoints, match="give it with `fit --crs"):
         fitting.fit(path, columns=COLUMNS)
     with pytest.raises(BadPoints, match=r"no column Y, only E, E2, N, N2"):
         fitting.fit(path, columns={"left_y": "Y"}, crs="EPSG:32633")

@@ -126,4 +126,5 @@ def _print(stack: PreparedStack) -> None:
     columns = ["residual shift", "east px", "north px", "NMAD x", "NMAD y"]
     print_table(title, columns, table, right=columns[1:])
     answers = f"{shift.estimator} on {stack.residual_band}, {shift.answers} of {shift.looks} windows alike"
+    click.echo(f"verdict on the tie points: {stack.verdict}")
     click.echo(answers if table else f"too few to tell the residual shift: {answers}")

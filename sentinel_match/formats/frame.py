@@ -83,8 +83,8 @@ def _crs(table: Table, given: str | None) -> str:
     if not named:
         raise BadPoints(
             table.path,
-            "nothing says in which CRS its coordinates are: give it with --crs EPSG:… (crs= in Python), as the images "
-            "have it",
+            "nothing says in which CRS its coordinates are: give it with `fit --crs EPSG:…` (crs= in Python), as the "
+            "images have it",
         )
     number = known_crs(table.path, named).to_epsg()
     return f"EPSG:{number}" if number else str(named)
@@ -213,7 +213,7 @@ def _metric(
     if known_crs(table.path, crs).is_geographic and doubtful:
         log.warning(
             "%s: x is taken for longitude, so the points lie around %.2f° east, %.2f° north; if x is latitude, give "
-            "--columns left_x=left_y,left_y=left_x,right_x=right_y,right_y=right_x (columns= in Python)",
+            "`fit --columns left_x=left_y,left_y=left_x,right_x=right_y,right_y=right_x` (columns= in Python)",
             *(table.path.name, lon, lat),
         )
     zone = _utm(lon, lat)

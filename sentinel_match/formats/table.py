@@ -82,7 +82,7 @@ class Table:
         """
         if len(self) and (lacking := [name for name in names if name not in self.columns]):
             s, present = "s" * (len(lacking) > 1), ", ".join(map(str, self.columns)) or "none"
-            remedy = f"say which are meant with --columns {lacking[0]}=… (columns= in Python)"
+            remedy = f"say which are meant with `fit --columns {lacking[0]}=…` (columns= in Python)"
             raise BadPoints(self.path, f"it has no column{s} {', '.join(lacking)}, only {present}: {remedy}")
 
     def without(self, mask: NDArray[np.bool_], why: str) -> Table:

@@ -244,9 +244,11 @@ def _scene(named: Scene, given: Scene | Path | str | None, side: str, file: Ties
         return as_scene(given, side)
     if named.bands:
         return named
-    if named.path == Path():
+    if not _is_named(named):
         raise _unusable(
-            file, f"they do not say of which {side} scene they are: give the left and the right product too"
+            file,
+            f"they do not say of which {side} scene they are: give the left and the right product too, `prepare LEFT "
+            "RIGHT TIES`, or the GeoPackage or GeoJSON that `match` and `run` have written, which names them",
         )
     try:
         return read_scene(named.path)
@@ -259,7 +261,7 @@ def _scene(named: Scene, given: Scene | Path | str | None, side: str, file: Ties
 
 def _check_belonging(points: TiePoints, left: Scene, right: Scene, crs: str, file: TiesFile | None) -> None:
     """Refuse points of other scenes; some files do not name theirs."""
-    named = points.left.path != Path() and points.right.path != Path()
+    named = _is_named(points.left) and _is_named(points.right)
     if named and (points.left.id, points.right.id) == (right.id, left.id):
         raise _unusable(file, f"their left scene is {right.id} and their right one {left.id}: swap left and right")
     if named and (points.left.id, points.right.id) != (left.id, right.id):
@@ -268,6 +270,11 @@ def _check_belonging(points: TiePoints, left: Scene, right: Scene, crs: str, fil
         )
     if points.crs != crs:
         raise _unusable(file, f"they are in {points.crs}, and {left.id} is in {crs}")
+
+
+def _is_named(scene: Scene) -> bool:
+    """Tell whether a file of points says where a scene is: a table of numbers names none."""
+    return scene.path not in {Path(), Path(scene.id)}
 
 
 def _unusable(file: TiesFile | None, reason: str) -> Exception:

@@ -134,6 +134,8 @@ def _make(
         left=plan.left,
         right=plan.right,
         ties=plan.ties,
+        verdict=plan.points.summary.verdict,
+        doubts=plan.points.summary.doubts,
         transform=plan.transform,
         bands=plan.bands,
         unit=plan.unit,

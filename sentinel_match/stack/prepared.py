@@ -61,6 +61,10 @@ class PreparedStack:
     right: Scene
     ties: TiesFile | None
     """``None`` where the tie points were given themselves."""
+    verdict: str
+    """On the tie points, in one sentence: what correcting by them is worth."""
+    doubts: tuple[str, ...]
+    """What the images say against the tie points, each as the end of a sentence; none where nothing is seen."""
     transform: Transform
     """Left metres to right metres: what the right image was corrected by."""
     bands: tuple[str, ...]
@@ -101,6 +105,8 @@ class PreparedStack:
             "left": SceneIdentity.of(self.left, bands).to_dict(),
             "right": SceneIdentity.of(self.right, bands).to_dict(),
             "ties": self.ties.to_dict() if self.ties else None,
+            "verdict": self.verdict,
+            "doubts": list(self.doubts),
             "model": self.transform.to_dict(),
             "bands": list(self.bands),
             "pixels": {"type": "float32", "nodata": "NaN", "unit": self.unit or None, "scale": 1, "offset": 0},

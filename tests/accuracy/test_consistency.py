@@ -252,6 +252,19 @@ def test_every_sigma_of_drawn_points_holds_what_draws_them_and_ce95_says_how_muc
     assert "doubtful: doubtful" not in said.stderr
 
 
+def test_a_stack_of_drawn_points_says_so_in_its_record_and_on_the_terminal(tmp_path) -> None:
+    summary = matched(pair(by(np.array([0.35, 0.0])), "noise", 0.3), tmp_path).summary
+    with chdir(tmp_path):
+        words = ["--matcher", "phase", "-o", "ties.gpkg"]
+        assert 1 == CliRunner().invoke(main, ["match", "left.tif", "right.tif", *words]).exit_code
+        done = CliRunner().invoke(main, ["prepare", "ties.gpkg", "-o", "stack"])
+        record = json.loads((tmp_path / "stack" / "prepare.json").read_text())
+    assert 0 == done.exit_code, done.output
+    assert f"verdict on the tie points: {summary.verdict}" in done.stdout
+    assert (summary.verdict, list(summary.doubts)) == (record["verdict"], record["doubts"])
+    assert record["doubts"][0].startswith("coarse detail lies")
+
+
 def test_a_frame_and_a_legend_are_left_out_and_the_ground_is_matched(tmp_path) -> None:
     one = pair(by(np.array([1.4, 0.8])))
     drawn = np.where(RNG(2).random((SIDE // 4, SIDE // 4)) < 0.3, 0.0, 1.0).repeat(4, 0).repeat(4, 1)

@@ -395,6 +395,46 @@ def test_counts_are_no_oscd_root_and_that_is_told_before_the_work(
     assert not (folder / "out").exists()
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".points"])
+def test_points_that_name_no_products_are_taken_with_them_and_say_so_without(tmp_path: Path, suffix: str) -> None:
+    left, right = (scene(tmp_path, name, seed, grid(60, 60)) for name, seed in (("L", 1), ("R", 1)))
+    at = np.array([[EAST + 100 * x, NORTH - 100 * y] for x in range(6) for y in range(6)])
+    one, ties = np.ones(len(at)), ties_of(left, right, by(*SHIFT))
+    numbers = {"left_xy": at, "right_xy": ties.transform(at), "left_px": at, "right_px": at, "sigma_m": one}
+    rest = {"score": one, "residual_m": 0 * one, "inlier": one > 0, "method": np.full(len(at), "phase")}
+    write(replace(ties, **numbers, **rest), tmp_path / f"ties{suffix}")
+    images = [str(tmp_path / f"{name}_B04.tif") for name in "LR"]
+    path, out = str(tmp_path / f"ties{suffix}"), ["-o", str(tmp_path / "out"), "--cache", str(tmp_path / "cache")]
+    alone = CliRunner().invoke(main, ["prepare", path, *out])
+    assert 1 == alone.exit_code
+    assert "give the left and the right product too, `prepare LEFT RIGHT TIES`, or the GeoPackage" in alone.stderr
+    assert not (tmp_path / "out").exists()
+    done = CliRunner().invoke(main, ["prepare", *images, path, *out])
+    assert 0 == done.exit_code, done.output
+    assert (tmp_path / "out" / "right.tif").is_file()
+
+
+def test_points_that_need_more_words_are_sent_to_the_command_that_takes_them(tmp_path: Path) -> None:
+    path = tmp_path / "points.csv"
+    for head, said in (
+        ("left_x,left_y,right_x,right_y", "`fit --crs EPSG:…`"),
+        ("a,b,c,d", "`fit --columns left_x=…`"),
+    ):
+        path.write_text(f"{head}\n" + "".join(f"{k},{k},{k + 1},{k}\n" for k in range(0, 8000, 1000)))
+        done = CliRunner().invoke(main, ["prepare", str(path), "-o", str(tmp_path / "out")])
+        assert 1 == done.exit_code
+        assert said in done.stderr
+
+
+def test_a_stack_says_what_correcting_by_its_points_is_worth(tmp_path: Path) -> None:
+    left, right = (scene(tmp_path, name, 1, grid(60, 60)) for name in ("L", "R"))
+    ties = ties_of(left, right, by(*SHIFT))
+    stack = prepare(ties, tmp_path / "out")
+    record = json.loads((tmp_path / "out" / "prepare.json").read_text())
+    assert ties.summary.verdict == stack.verdict == record["verdict"]
+    assert [] == record["doubts"]
+
+
 @pytest.mark.parametrize("sample", [512, 1])
 def test_the_other_layouts_are_made_without_an_oscd_root(
     counted: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, sample: int
