@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sentinel_match.accuracy.checkpoints import held_out
+from sentinel_match.accuracy.checkpoints import check_points, held_out, on_ground
 from sentinel_match.accuracy.figures import shift_statistics, sigma_of_shift
 from sentinel_match.accuracy.requirement import LEAST_INLIERS, verdict
 from sentinel_match.errors import NoMatch
@@ -35,8 +35,6 @@ TOLERANCE = (0.5, 1.0)
 """Bounds in pixels of the largest residual of an inlier; between them, five times the residual's own NMAD."""
 FACTORS, ENOUGH = (0.5, 5.0), 100
 """Bounds of the correction of predicted standard deviations, and check points that it takes."""
-RELIABLE = 0.95
-"""Share of right ones among peaks of the quality that check points have: a check that errs itself proves little."""
 FEWEST_GIVEN = 3
 """Inliers among points that a person or another program gives: two unrelated ones agree too often (see ``_chance``)."""
 
@@ -170,7 +168,8 @@ def assess(
             model = ground.transform(model)
     if known is not None:
         model, factors = known.transform, {name: known.sigma_factors.get(name, 1.0) for name in factors}
-    sigma = evidence.sigma * np.array([factors[name] for name in evidence.feature])
+    sigma = evidence.sigma_beside(chosen.transform if model is chosen.transform else None)
+    sigma *= np.array([factors[name] for name in evidence.feature])
     own = right - model(left)
     if evidence.expected is not None:
         own = np.where(evidence.placed[:, None], right - evidence.expected, own)
@@ -196,17 +195,12 @@ def assess(
         right = np.where((inlier & evidence.placed)[:, None], evidence.expected, right)
     residual = right - model(left)
     still = inlier & evidence.still if (inlier & evidence.still).any() else inlier
-    motion = None
     if known is not None:
         proof, uncertainty, motion = known.hold_out, known.uncertainty, known.motion
-    elif ground is not None:
-        unsure = None if model is not chosen.transform else chosen.spread
-        proof, uncertainty = ground.hold_out(model, fitting.seed, unsure), ground.uncertainty(model, unsure)
-        motion = evidence.whole.motion(ground, model, uncertainty) if evidence.whole is not None else None
     else:
-        checks = _checks(evidence, distance, likely, tolerance, fitting.radius_m)
+        checks = check_points(evidence, distance, likely, tolerance, fitting.radius_m)
         proof = held_out(chosen.unseen[checks], inlier[checks], chosen.block[checks], fitting.seed)
-        uncertainty = None
+        proof, uncertainty, motion = on_ground(evidence, chosen, model, fitting.seed, proof)
     ellipse = Ellipses.of(sigma, evidence.curvature, fitting.radius_m)
     return Assessment(
         right=right,
@@ -227,26 +221,6 @@ def assess(
         motion=motion,
         fitting=fitting,
     )
-
-
-def _checks(
-    evidence: Evidence,
-    distance: NDArray[np.float64],
-    likely: NDArray[np.float64],
-    tolerance: float,
-    radius: float,
-) -> NDArray[np.bool_]:
-    """Tell (N,) which are check points: peaks of a quality that hardly ever errs.
-
-    Those that disagree are counted, not left out.
-    """
-    refined = evidence.refined
-    if not refined.any():
-        return np.asarray(evidence.kept | (likely >= calibration.LEAST_SCORE))
-    checks = evidence.kept.copy()
-    share = calibration.reliability(distance[refined], evidence.quality[refined], tolerance, radius)
-    checks[refined] |= share >= RELIABLE
-    return checks
 
 
 def _fitted(

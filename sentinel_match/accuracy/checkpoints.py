@@ -12,11 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sentinel_match.geometry import calibration
 from sentinel_match.summary import HoldOut
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from sentinel_match.accuracy.evidence import Evidence
+    from sentinel_match.geometry.motion import Motion
+    from sentinel_match.geometry.selection import Selection
+    from sentinel_match.geometry.transform import Transform
+    from sentinel_match.geometry.uncertainty import Uncertainty
+
+RELIABLE = 0.95
+"""Share of right ones among peaks of the quality that check points have: a check that errs itself proves little."""
+ENOUGH_WINDOWS = 100
+"""Single windows from which what they say of the ground is all the proof."""
 BOOTSTRAP_DRAWS = 200
 """Of the bootstrap."""
 DISTANCE_BINS = 4000
@@ -60,3 +71,50 @@ def held_out(
         rmse=round(float(np.sqrt((distance[inlier] ** 2).mean())), 4),
         **quantiles,
     )
+
+
+def check_points(
+    evidence: Evidence,
+    distance: NDArray[np.float64],
+    likely: NDArray[np.float64],
+    tolerance: float,
+    radius: float,
+) -> NDArray[np.bool_]:
+    """Tell (N,) which are check points: peaks of a quality that hardly ever errs.
+
+    Those that disagree are counted, not left out.
+    """
+    refined = evidence.refined
+    if not refined.any():
+        return np.asarray(evidence.kept | (likely >= calibration.LEAST_SCORE))
+    checks = evidence.kept.copy()
+    share = calibration.reliability(distance[refined], evidence.quality[refined], tolerance, radius)
+    checks[refined] |= share >= RELIABLE
+    return checks
+
+
+def on_ground(
+    evidence: Evidence,
+    chosen: Selection,
+    model: Transform,
+    seed: int,
+    proof: HoldOut | None,
+) -> tuple[HoldOut | None, Uncertainty | None, Motion | None]:
+    """Prove a transform by the ground between the points, where it was measured; by the points alone elsewhere.
+
+    Args:
+        evidence: of the points.
+        chosen: of the kinds that points choose from.
+        model: left metres to right metres.
+        seed: of the draws.
+        proof: by the points.
+    """
+    ground = evidence.ground
+    if ground is None:
+        return proof, None, None
+    spread = chosen.spread if model is chosen.transform else None
+    of_ground, uncertainty = ground.hold_out(model, seed, spread), ground.uncertainty(model, spread)
+    # A few windows hardly know how far they err together: then the worse of both
+    if proof is None or of_ground.points >= ENOUGH_WINDOWS or of_ground.ce95 > proof.ce95:
+        proof = of_ground
+    return proof, uncertainty, evidence.whole.motion(ground, model, uncertainty) if evidence.whole is not None else None

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
+    from sentinel_match.geometry.transform import Transform
     from sentinel_match.matching.displacement import Displacement
     from sentinel_match.matching.stable import Stable
     from sentinel_match.matching.subpixel import Measurements
@@ -50,6 +51,9 @@ class Evidence:
     gradients; ``None`` where the images were not correlated on a lattice."""
     support: NDArray[np.float64] | None = None
     """(N,) metres of ground that each estimate averages; NaN of those that have none, ``None`` as above."""
+    node: NDArray[np.int_] | None = None
+    """(N,) number of the node of the lattice, row by row, that each lies on, -1 of those that lie on none; ``None`` as
+    above."""
     ground: Ground | None = None
     """The displacement on the lattice, of stable ground where it is known which that is; ``None`` where the points were
     not measured on one."""
@@ -70,6 +74,18 @@ class Evidence:
         """Tell (N,) which points a transform may be fitted to: those on stable ground, or all."""
         return np.ones(len(self), bool) if self.stable is None else self.stable
 
+    def sigma_beside(self, transform: Transform | None) -> NDArray[np.float64]:
+        """Return (N,) the predicted standard deviations where a transform is what the ground does; metres.
+
+        Args:
+            transform: left metres to right metres; ``None`` where the ground moves as its points do.
+        """
+        sigma = self.sigma.copy()
+        if transform is not None and self.ground is not None and self.node is not None:
+            on = self.node >= 0
+            sigma[on] = np.sqrt(self.ground.beside(transform).ravel()[self.node[on]])
+        return sigma
+
     def __len__(self) -> int:
         return len(self.left)
 
@@ -78,7 +94,7 @@ class Evidence:
         arrays = [
             f.name
             for f in fields(self)
-            if f.name not in {"expected", "curvature", "support", "ground", "stable", "whole"}
+            if f.name not in {"expected", "curvature", "support", "node", "ground", "stable", "whole"}
         ]
         return Evidence(**{name: getattr(self, name)[mask] for name in arrays})
 
@@ -109,7 +125,7 @@ class Evidence:
             counts = f"only {ok.sum()} of {len(measurements)} points could be measured to sub-pixel"
             raise NoMatch(*ids, f"{counts}, and {LEAST_INLIERS} are needed")
         here, there, sigma = measurements.left[ok], measurements.right[ok].copy(), measurements.sigma[ok] * gsd
-        expected = curvature = support = ground = still = whole = None
+        expected = curvature = support = node = ground = still = whole = None
         if isinstance(stable, np.ndarray):
             col, row = np.floor(here).astype(int).T
             still = stable[row.clip(0, stable.shape[0] - 1), col.clip(0, stable.shape[1] - 1)]
@@ -120,6 +136,8 @@ class Evidence:
             row, col, on = displacement.places(here, measurements.refined[ok])
             there[on] = here[on] + displacement.answers.whole[row, col]
             sigma[on] = np.sqrt(ground.variance()[row, col].mean(-1))
+            node = np.full(len(here), -1)
+            node[on] = row * ground.measured.shape[1] + col
             support = np.full(len(here), np.nan)
             support[on] = ground.support[row, col]
             expected = np.full(here.shape, np.nan)
@@ -144,6 +162,7 @@ class Evidence:
             expected=expected,
             curvature=curvature,
             support=support,
+            node=node,
             ground=ground,
             stable=still,
             whole=whole,

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sentinel_match.geometry.lattice import LatticeField
     from sentinel_match.matching.displacement import Displacement
 
-FEWEST_SINGLES = 100
+FEWEST_SINGLES = 50
 """Single windows that tell how far a transform errs; fewer do not."""
 MOST_PLACES = 2000
 """Places at which the spread of a transform is asked for."""
@@ -55,6 +55,12 @@ FADES = 0.3
 """Share of the surroundings that must be measured for a field to hold: with less it fades to what is beyond it."""
 BREAK = 1.5
 """Nodes over which errors are averaged where they stand out: a step of the ground is wrong along a line."""
+CONTENT, ALIKE = 0.8, 0.5
+"""Square metres per metre of GSD by which shadows and crops displace what windows show at most, per axis, over what the
+noise of their peaks exceeds ``ALIKE`` times their signal by: between 60 pairs of dates, of 10 to 107 m, once more, and
+mostly half of it. Windows of one season are alike."""
+USUAL = 0.45
+"""Of the most that content does, what it usually does."""
 WIDEST = 0.5
 """Least share of the whole ground's squared error that the error of any piece of it is taken for."""
 
@@ -78,6 +84,8 @@ class Ground:
     """(rows, cols) nodes where both images have data, cloud included."""
     support: NDArray[np.float64]
     """(rows, cols) of ground that each estimate averages."""
+    content: float = 0.0
+    """Variance per axis, m², that what seasons do to the content of windows has at most."""
 
     @staticmethod
     def of(measured: Displacement, left: GeoBox, right: GeoBox) -> Ground:
@@ -116,6 +124,7 @@ class Ground:
             measured.origin,
             measured.shown,
             measured.support * gsd,
+            CONTENT * max(measured.unlike - ALIKE, 0.0) * gsd,
         )
 
     @property
@@ -158,18 +167,20 @@ class Ground:
     def follows_better(self, transform: Transform) -> bool:
         """Tell whether the field errs less than a transform by more than a standard error over blocks.
 
-        And by more than the halves may share of their noise, and by what windows beside one another share: else a field
-        follows noise, or what a season did to one window.
+        And by more than the halves may share of their noise, and than seasons do to what windows show, and by what
+        windows beside one another share: else a field follows noise, or what a season did to one window.
         """
         single, block = self.answers.single, self.blocks()
-        error, shift = self.squared_error(transform), self._shift(transform)
-        if not (halves.shared_with_neighbours(self.answers, shift)[0] > BORNE_OUT * error[single].mean(0)).any():
+        squared, shift = self.squared_error(transform), self._shift(transform)
+        if not (halves.shared_with_neighbours(self.answers, shift)[0] > BORNE_OUT * squared[single].mean(0)).any():
             return False
-        gain = (error - self.squared_error()).sum(-1)
+        gain = (squared - self.squared_error()).sum(-1)
         count = np.bincount(block[single], minlength=block.max() + 1)
         mean = np.bincount(block[single], gain[single], minlength=len(count))[count > 0] / count[count > 0]
         noise = (((self.answers.one - self.answers.other) / 2) ** 2).sum(-1)[single].mean()
-        least = mean.std(ddof=1) / np.sqrt(len(mean)) + SHAREABLE * noise if len(mean) > 1 else np.inf
+        least = (
+            mean.std(ddof=1) / np.sqrt(len(mean)) + SHAREABLE * noise + 2 * self.content if len(mean) > 1 else np.inf
+        )
         return bool(mean.mean() > least)
 
     def _shift(self, transform: Transform) -> NDArray[np.float64]:
@@ -193,13 +204,28 @@ class Ground:
         overall = np.maximum(error[single].mean(0), 0)
         around = np.maximum(self._around(error, overall), WIDEST * overall)
         if transform is None:
-            return np.asarray(np.maximum(around + self.field.unseen, self.field.variance))
+            return np.asarray(np.maximum(around + self.field.unseen, self.field.variance) + USUAL * self.content)
         shared = halves.shared_with_neighbours(self.answers, self._shift(transform))[1]
         around *= np.minimum(SHORTER * shared / np.maximum(overall, 1e-12), 1)
         own = self._at_nodes(spread) if spread is not None and len(spread) else 0.0
-        # Far from every window a transform is no surer than the nearest of them
+        # Far from every window a transform is no surer than the nearest of them, nor than all answers around together
         error = np.maximum(around + own, self.field.between) + self.field.unseen
+        off = lattice.average(self.answers.whole - self._shift(transform), self.measured.astype(float), lattice.LOCAL)
+        error = np.maximum(error, off**2)
         return np.asarray(error + (lattice.FLOOR * self.gsd) ** 2)
+
+    def beside(self, transform: Transform) -> NDArray[np.float64]:
+        """Estimate (rows, cols) the variance per axis of the field around each node if a transform is what ground does.
+
+        How far the field lies off it is then what seasons do to the content of windows, as far as they may do so much.
+
+        Args:
+            transform: left metres to right metres.
+        """
+        own = self.variance().mean(-1) - USUAL * self.content
+        off = ((self.field.whole - self._shift(transform)) ** 2).mean(-1, keepdims=True)
+        around = lattice.average(off, self.answers.single.astype(float), lattice.LOCAL)[..., 0]
+        return np.asarray(np.where(self.answers.single, np.maximum(own, np.minimum(around, own + self.content)), own))
 
     def _around(self, error: NDArray[np.float64], overall: NDArray[np.float64]) -> NDArray[np.float64]:
         """Average (rows, cols, 2) squared errors around each node: wide, and along a break where they stand out.

@@ -62,8 +62,12 @@ def pairs(single: NDArray[np.bool_], lag: int) -> Iterator[tuple[LatticePart, La
         yield here, there, single[here] & single[there]
 
 
-def structure(answers: Answers, plane: NDArray[np.float64], near: float) -> NDArray[np.float64]:
+def structure(
+    answers: Answers, plane: NDArray[np.float64], near: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Estimate (rows, cols, 2) by how much the field differs from what the nearest single window says of it.
+
+    Also return (2,) by how much it differs from the plane, squared.
 
     The structure function (Kolmogorov 1941) of the field by distance, from pairs of nodes; one half of the spectrum
     times the other, so that noise takes no part.
@@ -95,7 +99,7 @@ def structure(answers: Answers, plane: NDArray[np.float64], near: float) -> NDAr
     if len(steps) > 1:
         # Further than any pair only the plane goes on, and the field away from it
         steps, distances = np.vstack([steps, np.maximum(both, 4 * steps[-1])]), [*distances, distances[-1] * 4]
-    return np.stack([np.interp(away, distances, steps[:, k]) for k in (0, 1)], -1)
+    return np.stack([np.interp(away, distances, steps[:, k]) for k in (0, 1)], -1), np.maximum(both, 0)
 
 
 def squared_error(
@@ -138,12 +142,15 @@ def shared_with_neighbours(
     one, other, single = answers.one - shift, answers.other - shift, answers.single
     noise = SHARED_NOISE * NOISE_RATIO * ((answers.one - answers.other)[single] ** 2).mean(0) / 4
     whole = np.maximum((one * other)[single].mean(0) - noise, 0)
-    least, greatest = np.zeros(2), np.zeros(2)
+    least, greatest, asked = np.zeros(2), np.zeros(2), False
     for lag in APART:
         for here, there, pair in pairs(single, lag):
             if pair.sum() >= FEWEST_PAIRS:
+                asked = True
                 product = (one[here] * other[there] + other[here] * one[there])[pair] / 2
                 size, error = np.abs(product.mean(0)), 2 * product.std(0) / np.sqrt(pair.sum())
                 least, greatest = np.maximum(least, size - error), np.maximum(greatest, size + error)
+    if not asked:
+        return least, whole
     beyond = whole - MOST_CONTENT / SHARED_NOISE * noise
     return np.minimum(whole, np.maximum(least, beyond)), np.minimum(whole, np.maximum(greatest, beyond))

@@ -126,11 +126,39 @@ def estimate(answers: Answers, spacing: float) -> LatticeField:
         left_out = left_out + lack**2 + 2 * ALONG * lack * below
         below = lack + ALONG * below
         width += (1 - share.mean(-1)) * (step**2 - (WIDTHS[k - 1] ** 2 if k else 0))
-    variance = FLOOR**2 + average(kept**2, count, LOCAL) + left_out
-    between = structure(answers, plane, 2 * WIDTHS[-1]) if answers.single.any() else np.zeros_like(variance)
-    variance += between
+    between = np.zeros_like(plane)
+    if answers.single.any():
+        speak, between, beyond = _reach(answers, plane, whole[-1] + plane)
+        estimates = [beyond + speak * (values - beyond) for values in estimates]
+    variance = FLOOR**2 + average(kept**2, count, LOCAL) + left_out + between
     unseen = ROUGH * _rough(signals) + (CENTROID * strain(estimates[0], spacing)[..., None]) ** 2
     return LatticeField(estimates[0], estimates[1], estimates[2], variance + unseen, unseen, between, np.sqrt(width))
+
+
+def _reach(
+    answers: Answers, plane: NDArray[np.float64], widest: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Tell how far single windows speak for the ground around them: of a wave, not a quarter of its length.
+
+    Args:
+        answers: with a single window at least.
+        plane: (rows, cols, 2) that all of the field shares.
+        widest: (rows, cols, 2) as the widest average has it.
+
+    Returns:
+        (rows, cols, 2) the share of what the nearest window knows beyond the averages of wider windows that holds of
+        each node, 1 at single windows (simple kriging from one place: Matheron 1963); squared error of what is left;
+        and the field as those averages have it.
+    """
+    weight = np.where(answers.single, 0, answers.weight)
+    beyond = widest
+    if weight.any():
+        beyond = plane + average(answers.whole - plane, weight, WIDTHS[1], widest - plane)
+    away, _ = structure(answers, plane, 2 * WIDTHS[-1])
+    apart, most = structure(answers, beyond, 2 * WIDTHS[-1])
+    alike = np.clip(1 - apart / np.maximum(2 * most, 1e-12), 0, 1)
+    alike[answers.single] = 1
+    return alike, np.maximum(away - apart, 0) + most * (1 - alike**2), beyond
 
 
 def _signal(

@@ -35,6 +35,8 @@ NOISE = 0.07
 """sigma = a sqrt(1 - q²) / q pixels of a single window, q the height of its peak; the halves say how much it is."""
 LEAST_SIGMA = 0.02
 """Pixels, of a single window whatever its height."""
+HEIGHTS = (0.05, 0.999)
+"""Bounds of the height of a peak."""
 GUESSED_DISTINCTNESS = 0.6
 """The same on ground that is taken for cloud only because it is bright: what two dates show alike, and where their
 surroundings have it, is no cloud."""
@@ -43,10 +45,11 @@ FWHM = 2.355
 AGREES = (0.5, 1.0)
 """Bounds of the pixels from what the surroundings say within which one speaks for peaks of its kind; between them five
 times what the most distinct quarter scatters."""
-LESS_SURE, ENOUGH_SINGLES = 0.75, 100
-"""Share of right ones that is asked of single windows where fewer than so many are of a surer kind."""
-LEAST_SURE = 0.95
-"""Share of right ones among averages of such a peak from which one is looked at."""
+SURE, LESS_SURE, ENOUGH_SINGLES = 0.95, 0.75, 100
+"""Share of right ones among single windows of such a peak from which one is trusted, and of fewer than so many."""
+LEAST_SURE = 0.9
+"""The same of averages, which only stand in where there is no single window: of 0.95, more of the right ones
+between winter and summer would be left out."""
 AVERAGED_SHARE = 0.02
 """Weight of an average beside a single window: where there are some around, it has nothing to add."""
 FAR = 3.0
@@ -79,6 +82,8 @@ class Displacement:
     curvature: NDArray[np.float64]
     """(rows, cols, 2, 2) of the correlation around each node, by x and y, as a share of the power of the gradients:
     see :mod:`sentinel_match.matching.texture`."""
+    unlike: float = 0.0
+    """Noise over signal, variances, that the middle height of the single peaks amounts to."""
 
     @property
     def support(self) -> NDArray[np.float64]:
@@ -188,7 +193,9 @@ def displacement(
     origin, measured = (int(low[0]), int(low[1])), answers.weight > 0
     shown = np.ones(shape, bool) if data is None else covered | _seen(data, field.whole, low)
     bend = texture.around(singles.bend, singles.clear, grid.kind[rows, cols], (rows, cols), shape)
-    return Displacement(origin, measured, covered, distinct, answers, field, options.window, shown, bend)
+    heights = singles.quality[answers.single[rows, cols]]
+    unlike = float(np.clip(np.median(heights), *HEIGHTS) ** -2 - 1) if len(heights) else 0.0
+    return Displacement(origin, measured, covered, distinct, answers, field, options.window, shown, bend, unlike)
 
 
 def _seen(
@@ -261,7 +268,7 @@ def _answers(grid: _Lattice, singles: _Singles, reach: float) -> tuple[halves.An
     shape = grid.measured.shape
     base = grid.base
     sigma = np.full(shape, 1.0)
-    height = np.clip(singles.quality, 0.05, 0.999)
+    height = np.clip(singles.quality, *HEIGHTS)
     sigma[at] = np.hypot(NOISE * np.sqrt(1 - height**2) / height, LEAST_SIGMA)
     arrays = [base.copy() for _ in range(3)]
     for array, values in zip(arrays, (singles.whole, singles.one, singles.other), strict=True):
@@ -277,7 +284,7 @@ def _answers(grid: _Lattice, singles: _Singles, reach: float) -> tuple[halves.An
         off = _off(arrays[0], trusted * distinct**4)[trusted]
         sure = _reliability(off, distinct[trusted], reach)
         # Rather some that err now and then, whom their company betrays, than nothing that knows of short displacement
-        trusted[trusted] = sure >= (LEAST_SURE if (sure >= LEAST_SURE).sum() >= ENOUGH_SINGLES else LESS_SURE)
+        trusted[trusted] = sure >= (SURE if (sure >= SURE).sum() >= ENOUGH_SINGLES else LESS_SURE)
     if trusted.sum() >= 3:
         plane = lattice.plane_of(arrays[0], trusted / sigma**2)
         trusted, expected, scatter = lattice.company(arrays[0] - plane, trusted, sigma)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from sentinel_match.accuracy.assess import assess
 from sentinel_match.accuracy.evidence import Evidence
@@ -164,3 +167,35 @@ def test_what_a_season_does_to_each_window_by_itself_is_no_field() -> None:
     """Both halves see it, and no neighbour does."""
     content = np.random.default_rng(4).normal(0, 2.0, (*SHAPE, 2))
     assert not ground(content).follows_better(shift())
+
+
+def test_what_seasons_may_do_to_windows_is_no_field_and_is_in_the_sigma_of_the_points() -> None:
+    """Shadows fall the same way over a whole slope: neighbours share what they see."""
+    shadows = gaussian_filter(np.random.default_rng(4).normal(size=(*SHAPE, 2)), (2, 2, 0))
+    shadows *= 2.0 / shadows.std()
+    same, other = ground(shadows), replace(ground(shadows), content=8.0)
+    assert same.follows_better(shift())
+    assert not other.follows_better(shift())
+    off = (other.field.whole**2).mean()
+    assert other.beside(shift()).mean() > 0.6 * off
+    assert same.variance().mean() < 0.3 * off
+
+
+def test_the_points_of_ground_that_seasons_may_have_displaced_say_so() -> None:
+    shadows = gaussian_filter(np.random.default_rng(4).normal(size=(*SHAPE, 2)), (2, 2, 0))
+    one = replace(ground(shadows * 2.0 / shadows.std()), content=8.0)
+    points = replace(evidence(one), node=np.arange(SHAPE[0] * SHAPE[1]))
+    found = assess(points, Fitting("similarity", None, 40.0, 3.4), GSD, ("left", "right"))
+    assert found.transform.kind != "field"
+    error = (found.right - found.transform(points.left))[found.inlier]
+    assert 0.7 < (error / found.sigma[found.inlier, None]).std() < 1.3
+
+
+def test_ground_that_all_answers_show_displaced_is_in_the_claim_of_one_shift_though_no_window_lies_there() -> None:
+    """A step, and single windows on one side of it alone."""
+    truth = np.where((COL > 22)[..., None], (7.0, 0.0), (0.0, 0.0))
+    one = ground(truth)
+    single = one.answers.single & (COL < 20)
+    one = replace(one, answers=one.answers._replace(single=single))
+    assert one.hold_out(one.transform(shift()), 0).points == single.sum()
+    assert one.hold_out(shift(), 0, NO_SPREAD).ce95 > 6

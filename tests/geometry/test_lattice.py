@@ -110,6 +110,24 @@ def test_a_gap_gets_a_sigma_that_covers_what_nobody_measured() -> None:
     assert rms(((field.whole - truth) / sigma)[gap]) < 1.5
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_far_from_every_window_a_short_wave_is_not_made_up(seed: int) -> None:
+    """Between seasons one window in ten answers: what it says holds of a quarter of the wave, and no further."""
+    truth, rng = wave(6), np.random.default_rng(seed)
+    known = rng.random(SHAPE) < 0.1
+    field = lattice.estimate(answers(truth, 0.08, seed, known), SPACING)
+    off, far = field.whole - truth, ~known
+    assert rms(off[known][:, 0]) < 0.15
+    assert rms(off[far][:, 0]) < 1.02 * rms(truth[far][:, 0])
+    assert rms((off / np.sqrt(field.variance))[far][:, 0]) == pytest.approx(1, abs=0.2)
+
+
+def test_far_from_every_window_a_long_wave_is_known_from_them_all() -> None:
+    truth, known = wave(30), np.random.default_rng(0).random(SHAPE) < 0.1
+    field = lattice.estimate(answers(truth, 0.08, known=known), SPACING)
+    assert rms(field.whole - truth) < rms(truth) / 3
+
+
 @settings(deadline=None, max_examples=8)
 @given(
     st.floats(-3, 3),
@@ -170,6 +188,14 @@ def test_what_windows_beside_one_another_share_is_told_from_what_each_has_alone(
     alone, shared = (halves.shared_with_neighbours(each, np.zeros((*SHAPE, 2))) for each in (content, ground))
     assert alone[0].max() < 0.1 * 0.2**2
     assert shared[1][0] > 0.6 * 0.3**2 / 2
+
+
+def test_windows_too_few_to_have_neighbours_may_share_all_that_they_show() -> None:
+    known = np.zeros(SHAPE, bool)
+    known[::8, ::8] = True
+    least, greatest = halves.shared_with_neighbours(answers(wave(9), 0.05, known=known), np.zeros((*SHAPE, 2)))
+    assert least.max() == 0
+    assert greatest[0] > 0.6 * 0.75**2 / 2
 
 
 def test_gaps_are_filled_smoothly_and_what_is_known_stays() -> None:
