@@ -192,6 +192,9 @@ class Comparison:
     """Tie points by land cover, ``vegetation`` or ``vegetation > snow``; ``None`` where nothing says what it is."""
     terrain: TerrainEffect | None = None
     """``None`` where nothing says how the shift varies, or from where the images were seen and what its heights are."""
+    moving_ground: str = ""
+    """What was found of ground that moves, in a sentence; empty where nobody asked for stable ground, or a mask says
+    which that is."""
 
 
 def compared(comparison: Comparison, band: str, crs: str) -> dict[str, Any]:
@@ -222,6 +225,8 @@ def compared(comparison: Comparison, band: str, crs: str) -> dict[str, Any]:
         }
     if comparison.terrain is not None:
         members["terrain"] = comparison.terrain.to_dict()
+    if comparison.moving_ground:
+        members["moving_ground"] = comparison.moving_ground
     return members
 
 
@@ -252,6 +257,7 @@ def comparison_of(record: Record) -> Comparison:
         right=uses["right"],
         classes=member(classes, "counts", Mapping[str, ClassCount], f"{where}.classes") if classes else None,
         terrain=member(record, "terrain", TerrainEffect, where) if record.get("terrain") else None,
+        moving_ground=member(record, "moving_ground", str, where) if "moving_ground" in record else "",
     )
 
 

@@ -34,7 +34,7 @@ from sentinel_match.matching import cells, consensus, subpixel, texture
 from sentinel_match.matching.cascade import correspond
 from sentinel_match.matching.displacement import displacement
 from sentinel_match.matching.inputs import common_band, hidden_shares, load_pair
-from sentinel_match.matching.stable import AUTO
+from sentinel_match.matching.stable import AUTO, moving_ground
 from sentinel_match.options import Options
 from sentinel_match.products.catalogue import as_scene
 from sentinel_match.raster import landcover
@@ -179,6 +179,7 @@ def match_scenes(
         right=_use(b),
         classes=by_class(codes[0], codes[1], inlier) if classified else None,
         terrain=terrain,
+        moving_ground=moving_ground(stable, evidence.still, measured=evidence.whole is not None),
     )
     grids = [source_of(scene, band_names(band)[0], gsd).grid for scene in (left, right)]
     return TiePoints(

@@ -40,6 +40,8 @@ def print_summary(left: str, right: str, summary: Summary) -> None:
     if compared := s.comparison:  # points alone, without their images, say no more
         rows[1:1] = [["found by", f"{compared.matcher.name}: {compared.matcher.verdict}"]]
         rows[-1:-1] = [["second estimator", _second(compared.second)], ["coverage", _covered(s.km_cells, compared)]]
+        if compared.moving_ground:
+            rows[-1:-1] = [["moving ground", compared.moving_ground]]
         if compared.terrain:
             rows[-1:-1] = [["terrain", compared.terrain.verdict], *_relief(compared.terrain)]
     print_table(f"{left} (left) and {right} (right)", ["", ""], rows)
@@ -120,6 +122,9 @@ def print_run(output: Path, *, as_json: bool = False) -> None:
         title = f"{counted(len(outcomes), 'pair')} of {counted(len(record.scenes), 'scene')}"
         rows = [_outcome_row(outcome) for outcome in outcomes]
         print_table(title, ["pair", "outcome", "verdict", *measured], rows, right=measured[1:])
+        compared = [(one.id, one.summary.comparison) for one in outcomes if one.summary and one.summary.comparison]
+        for name, comparison in ((n, c) for n, c in compared if c.moving_ground):
+            click.echo(f"moving ground of {name}: {comparison.moving_ground}")
         for one in series:
             _print_series(one)
     for name in (acquisition.id for one in series for acquisition in one.acquisitions if acquisition.disagrees):

@@ -49,6 +49,24 @@ def stable_nodes(displacement: Displacement, stable: Stable) -> NDArray[np.bool_
     return np.asarray(nodes.reshape(displacement.measured.shape))
 
 
+def moving_ground(stable: Stable | None, still: NDArray[np.bool_], *, measured: bool) -> str:
+    """Say in one sentence what became of ground that moves; empty where nobody asked, or a mask says it.
+
+    Args:
+        stable: what was asked for.
+        still: (N,) points on stable ground.
+        measured: whether the displacement was measured on a lattice, which alone tells it.
+    """
+    if stable is None or (measured and not isinstance(stable, str)):
+        return ""
+    if not measured:
+        fitted = "all ground" if isinstance(stable, str) else "the points on stable ground"
+        return f"it cannot be told: too few single windows could be measured, so {fitted} was fitted, without motion"
+    if still.all():
+        return "none was found: no patch of less than a quarter of the ground lies off its plane beyond what is unsure"
+    return f"{100 * (1 - still.mean()):.1f} % of the points lie on it or beside it, and the correction leaves them out"
+
+
 def _found(displacement: Displacement) -> NDArray[np.bool_]:
     """Find stable nodes: all but patches that lie off the plane which the others share, beyond their sigma."""
     from scipy.ndimage import binary_dilation, label

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -108,6 +109,52 @@ def test_without_stable_ground_the_field_follows_what_moves(scenes: tuple[Path, 
     with pytest.raises(ValueError, match="do not tell stable ground"):
         write_motion(ties, tmp_path / "motion.tif")
     write_displacement(ties, tmp_path / "displacement.tif")
+
+
+@pytest.mark.parametrize(
+    ("moves", "said"),
+    [
+        (True, r"\d\.\d % of the points lie on it or beside it"),
+        (False, "none was found: no patch of less than a quarter"),
+    ],
+)
+def test_automatic_stable_ground_says_whether_any_ground_moves(
+    scenes: tuple[Path, Path, Path], moves: bool, said: str, tmp_path: Path
+) -> None:
+    right = scenes[1]
+    if not moves:
+        right = tmp_path / "still.tif"
+        pixels = np.clip(3000 + 400 * textured(*(SHIFT / (10, -10))), 1, 10_000).astype(np.uint16)
+        with rasterio.open(scenes[1]) as file, rasterio.open(right, "w", **file.profile) as other:
+            other.write(pixels, 1)
+    words = ["match", str(scenes[0]), str(right), "--stable", "auto", "--matcher", "phase"]
+    outputs = ["-o", f"{tmp_path}/ties.geojson", "--displacement", f"{tmp_path}/displacement.tif"]
+    shown = CliRunner().invoke(main, [*words, *outputs])
+    assert re.search(rf"moving ground +{said}", shown.stdout), shown.output
+    summary = json.loads((tmp_path / "ties.geojson").read_text())["summary"]
+    assert re.match(said, summary["moving_ground"])
+    assert summary["moving_ground"] == read_ties(tmp_path / "ties.geojson").summary.comparison.moving_ground
+
+
+def test_a_run_says_it_of_each_pair(scenes: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    pair = [str(path) for path in scenes[:2]]
+    out = ["-o", f"{tmp_path}/out", "--cache", f"{tmp_path}/cache", "--no-project"]
+    done = CliRunner().invoke(main, ["run", *pair, *out, "--stable", "auto", "--matcher", "phase"])
+    assert re.search(r"moving ground of left__right: \d\.\d % of the points", done.stdout), done.output
+    assert re.search(r"Moving ground</dt><dd>\d\.\d % of the points", (tmp_path / "out" / "report.html").read_text())
+
+
+def test_ground_too_small_to_tell_what_moves_says_so(scenes: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    for path in scenes[:2]:
+        with rasterio.open(path) as file:
+            pixels, profile = file.read(1)[:120, :120], {**file.profile, "width": 120, "height": 120}
+        with rasterio.open(tmp_path / path.name, "w", **profile) as file:
+            file.write(pixels, 1)
+    pair = [str(tmp_path / path.name) for path in scenes[:2]]
+    done = CliRunner().invoke(
+        main, ["match", *pair, "-o", f"{tmp_path}/t.csv", "--stable", "auto", "--matcher", "phase"]
+    )
+    assert re.search("moving ground +it cannot be told: too few single windows", done.stdout), done.output
 
 
 def test_the_command_writes_motion_beside_the_displacement(scenes: tuple[Path, Path, Path], tmp_path: Path) -> None:
