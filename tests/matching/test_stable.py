@@ -147,7 +147,7 @@ def test_a_run_says_it_of_each_pair(scenes: tuple[Path, Path, Path], tmp_path: P
 def test_ground_too_small_to_tell_what_moves_says_so(scenes: tuple[Path, Path, Path], tmp_path: Path) -> None:
     for path in scenes[:2]:
         with rasterio.open(path) as file:
-            pixels, profile = file.read(1)[:120, :120], {**file.profile, "width": 120, "height": 120}
+            pixels, profile = file.read(1)[:96, :96], {**file.profile, "width": 96, "height": 96}
         with rasterio.open(tmp_path / path.name, "w", **profile) as file:
             file.write(pixels, 1)
     pair = [str(tmp_path / path.name) for path in scenes[:2]]
