@@ -8,7 +8,9 @@ one thread.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,6 +22,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
+CORES_PER_POOL = 2
+"""Cores to a pool of memory that threads share. glibc gives each thread its own, eight a core, and keeps what it frees:
+matching T33UUU on two cores peaked at 0.67 GB, with one pool at 0.59, for the same CPU time."""
+_M_ARENA_MAX = -8
+"""Of glibc's ``malloc.h``."""
 _THREAD = threading.local()
 """Knows whether a thread is a worker of :func:`in_threads`."""
 
@@ -27,6 +34,15 @@ _THREAD = threading.local()
 def cores() -> int:
     """Count the processor cores that this process may use; only Linux can set some apart from it."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def share_memory() -> None:
+    """Let the threads of this process share pools of memory; the C library decides where it is not glibc.
+
+    For processes of one's own: a library leaves its host's memory alone.
+    """
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "gnu_get_libc_version"):
+        libc.mallopt(_M_ARENA_MAX, max(cores() // CORES_PER_POOL, 1))
 
 
 def in_threads(work: Callable[[T], R], items: Iterable[T], workers: int | None = None) -> Iterator[R]:

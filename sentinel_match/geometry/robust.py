@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from sentinel_match.geometry.grids import Points
 
+TRIALS_AT_ONCE = 50
+"""Models whose residuals are in memory together."""
 RANSAC_TRIALS = 500
 """With half of the points wrong, 500 minimal sets of an affine model miss every clean one once in 10^28."""
 
@@ -103,10 +105,10 @@ def robust_fit(
     # The cost of every candidate on a sample is enough to choose one; the refinement below sees all points
     sample = pool if len(pool) <= 2000 else rng.choice(pool, 2000, replace=False)
     homogeneous = np.column_stack([p[sample] / scale, np.ones(len(sample))])
-    moved = np.einsum("tij,nj->tni", models, homogeneous)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        error = (((moved[..., :2] / moved[..., 2:]) - q[sample] / scale) ** 2).sum(-1) * scale**2
-    cost = np.minimum(np.nan_to_num(error, nan=np.inf), tolerance**2).sum(1)
+    cost = np.concatenate([
+        _cost(some, homogeneous, q[sample] / scale, tolerance / scale)
+        for some in np.array_split(models, -(-len(models) // TRIALS_AT_ONCE))
+    ])
     rescale = np.diag([scale, scale, 1.0])
     model = PlaneTransform(kind, rescale @ models[int(np.argmin(cost))] @ np.linalg.inv(rescale), origin)
     if not np.isfinite(model.matrix).all():
@@ -118,6 +120,16 @@ def robust_fit(
             break
         model = fit(kind, left, right, weight)
     return model
+
+
+def _cost(
+    models: NDArray[np.float64], homogeneous: NDArray[np.float64], there: NDArray[np.float64], tolerance: float
+) -> NDArray[np.float64]:
+    """Sum (T,) the squared residuals of (T, 3, 3) models over (N, 3) and (N, 2) points, each to a tolerance."""
+    moved = np.einsum("tij,nj->tni", models, homogeneous)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error = ((moved[..., :2] / moved[..., 2:] - there) ** 2).sum(-1)
+    return np.asarray(np.minimum(np.nan_to_num(error, nan=np.inf), tolerance**2).sum(1))
 
 
 def decluster(points: Points, score: NDArray[np.float64], distance: float | NDArray[np.float64]) -> NDArray[np.intp]:
