@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sentinel_match.accuracy.assess import FEWEST_GIVEN, assess
+from sentinel_match.accuracy.again import EditedPoints, assess_again
+from sentinel_match.accuracy.assess import FEWEST_GIVEN
 from sentinel_match.accuracy.evidence import Evidence
 from sentinel_match.accuracy.requirement import LEAST_INLIERS
 from sentinel_match.errors import BadPoints
@@ -210,15 +211,9 @@ def fit(
         kept=kept,
     )
     fitting = _fitting(table, crs, left, gsd, model)
-    # Points alone do not hold all that their images told, so what was told stays as long as nobody edits them
-    edited = rejected.any() or kept.any() or moved.any() or (before is not None and before.points != len(table))
-    known = None if edited or model is not None else before
+    edited = EditedPoints(path.name, before, inlier, rejected, moved, crs)
     ids = (scenes[0].id, scenes[1].id)
-    assessment = assess(evidence.where(~rejected), fitting, gsd, ids, least=FEWEST_GIVEN, known=known)
-    # What the images said against the displacement holds whatever is done to its points
-    compared = before.comparison if before else None
-    if compared is not None and known is None:
-        assessment = assessment.widened(compared.consistency.pull_m)
+    assessment = assess_again(evidence, edited, fitting, gsd, ids, asked=model)
     edits = Edits(
         source=path.name,
         rejected_by_hand=int(rejected.sum()),
@@ -250,7 +245,9 @@ def fit(
         residual_m=np.hypot(*(right - assessment.transform(left)).T),
         inlier=all_of(assessment.inlier, value=False),
         method=method,
-        summary=assessment.summary(band, crs, points=len(table), edits=edits, comparison=compared),
+        summary=assessment.summary(
+            band, crs, points=len(table), edits=edits, comparison=before.comparison if before else None
+        ),
         left_class=table.words("left_class") if table.has("left_class") else None,
         right_class=table.words("right_class") if table.has("right_class") else None,
         quality=quality if table.has(named) else None,

@@ -161,7 +161,7 @@ def assess(
     left, right, refined = evidence.left, evidence.right, evidence.refined
     chosen, weight, plane = _fitted(evidence, fitting, gsd, ids)
     factors = _unit_weight(chosen.unseen, evidence.sigma, weight, evidence.feature)
-    model, ground = chosen.transform, evidence.ground
+    model, ground = chosen.transform, evidence.lattice
     if ground is not None:
         factors = dict.fromkeys(factors, 1.0)
         if fitting.asked == "field" or (fitting.asked is None and ground.follows_better(model)):
@@ -246,9 +246,10 @@ def _fitted(
         weight[~still] = 0
         weight[evidence.kept] = 1.0
         # A field of the lattice competes by itself, where there is one
-        tried = selection.TRIED if evidence.ground is None else selection.TRIED[:-1]
-        kinds = tried if fitting.asked is None else (fitting.asked,)
-        over = evidence.ground.places if evidence.ground is not None else None
+        tried = selection.TRIED if evidence.lattice is None else selection.TRIED[:-1]
+        by_points = fitting.asked is not None and (fitting.asked != "field" or evidence.lattice is None)
+        kinds = (str(fitting.asked),) if by_points else tried
+        over = evidence.lattice.places if evidence.lattice is not None else None
         chosen = selection.choose(
             pairs, weight, azimuth=fitting.azimuth, kinds=kinds, apart=apart, seed=seed, over=over
         )

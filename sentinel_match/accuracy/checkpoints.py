@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sentinel_match.accuracy.edited import EditedField
 from sentinel_match.geometry import calibration
 from sentinel_match.summary import HoldOut
 
@@ -109,7 +110,7 @@ def on_ground(
         seed: of the draws.
         proof: by the points.
     """
-    ground = evidence.ground
+    ground = evidence.lattice
     if ground is None:
         return proof, None, None
     spread = chosen.spread if model is chosen.transform else None
@@ -117,4 +118,6 @@ def on_ground(
     # A few windows hardly know how far they err together: then the worse of both
     if proof is None or of_ground.points >= ENOUGH_WINDOWS or of_ground.ce95 > proof.ce95:
         proof = of_ground
+    if isinstance(ground, EditedField):
+        return proof, uncertainty, ground.motion if spread is None else None
     return proof, uncertainty, evidence.whole.motion(ground, model, uncertainty) if evidence.whole is not None else None

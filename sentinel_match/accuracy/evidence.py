@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
+    from sentinel_match.accuracy.edited import EditedField
     from sentinel_match.geometry.transform import Transform
     from sentinel_match.matching.displacement import Displacement
     from sentinel_match.matching.stable import Stable
@@ -61,6 +62,13 @@ class Evidence:
     """(N,) on stable ground; ``None`` where all of it may be fitted."""
     whole: Ground | None = None
     """With what moves besides; ``None`` where all of it may be fitted."""
+    edited: EditedField | None = None
+    """What edits left of the displacement of an earlier result; ``None`` of points that were just measured."""
+
+    @property
+    def lattice(self) -> Ground | EditedField | None:
+        """Return the displacement on a lattice, as it was measured or as edits left it, where there is one."""
+        return self.edited if self.ground is None else self.ground
 
     @property
     def placed(self) -> NDArray[np.bool_]:
@@ -94,7 +102,7 @@ class Evidence:
         arrays = [
             f.name
             for f in fields(self)
-            if f.name not in {"expected", "curvature", "support", "node", "ground", "stable", "whole"}
+            if f.name not in {"expected", "curvature", "support", "node", "ground", "stable", "whole", "edited"}
         ]
         return Evidence(**{name: getattr(self, name)[mask] for name in arrays})
 

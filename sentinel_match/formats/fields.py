@@ -31,6 +31,8 @@ DISPLACEMENT_BANDS = {
     "support": "ground that the shift averages, full width at half maximum; none of one shift for the whole overlap",
 }
 """Bands of ``displacement.tif``, metres, and what each is."""
+MOTION_BANDS = ("east", "north", "sigma")
+"""Bands of ``motion.tif``, metres."""
 
 
 def write_displacement(ties: TiePoints, path: Path | str) -> None:
@@ -89,7 +91,7 @@ def write_motion(ties: TiePoints, path: Path | str) -> None:
     sigma, _ = motion.uncertainty.arrays()
     moved = motion.at(motion.uncertainty.nodes, ties.transform)
     moved[~np.isfinite(sigma)] = np.nan
-    bands = {"east": moved[..., 0], "north": moved[..., 1], "sigma": sigma}
+    bands = dict(zip(MOTION_BANDS, (moved[..., 0], moved[..., 1], sigma), strict=True))
     tags = {f"STABLE_{name.upper()}": f"{value:g}" for name, value in vars(motion.stable).items()}
     write_field(path, motion.uncertainty, ties.crs, bands, field_tags(ties) | {"SHIFT": "of ground, metres"} | tags)
 

@@ -128,7 +128,8 @@ def _make(
     stac: tuple[str, ...] = ()
     if plan.left.sensing_time and plan.right.sensing_time:  # an item needs a time; an image without metadata has none
         scenes = (plan.left, plan.right)
-        stac = write_stac(folder, scenes, plan.grid, plan.bands, plan.unit, plan.transform.kind)
+        moves = plan.points.summary.motion is not None
+        stac = write_stac(folder, scenes, plan.grid, plan.bands, plan.unit, plan.transform.kind, motion=moves)
     return PreparedStack(
         folder=output,
         left=plan.left,

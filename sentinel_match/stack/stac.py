@@ -8,11 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sentinel_match.errors import OutputError
-from sentinel_match.formats.fields import DISPLACEMENT, DISPLACEMENT_BANDS
+from sentinel_match.formats.fields import DISPLACEMENT, DISPLACEMENT_BANDS, MOTION, MOTION_BANDS
 from sentinel_match.geometry.footprint import Footprint
 from sentinel_match.geometry.grids import pixel_size
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from odc.geo.geobox import GeoBox
@@ -39,7 +40,14 @@ COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 
 
 def write_stac(
-    folder: Path, scenes: tuple[Scene, Scene], grid: GeoBox, bands: tuple[str, ...], unit: str, model: str
+    folder: Path,
+    scenes: tuple[Scene, Scene],
+    grid: GeoBox,
+    bands: tuple[str, ...],
+    unit: str,
+    model: str,
+    *,
+    motion: bool = False,
 ) -> tuple[str, ...]:
     """Write ``left.json``, ``right.json`` and ``collection.json`` beside the images.
 
@@ -50,6 +58,7 @@ def write_stac(
         bands: of the images.
         unit: of their values; empty where nothing says.
         model: kind of the transform that the right image was corrected by.
+        motion: whether ``motion.tif`` is there, too.
 
     Returns:
         Names of the files.
@@ -62,7 +71,7 @@ def write_stac(
     times = [time for scene in scenes if (time := scene.sensing_time)]
     sides = zip(("left", "right"), scenes, strict=True)
     items = [_item(side, scene, grid, bands, unit, model) for side, scene in sides]
-    _add_displacement(items[1])
+    _add_fields(items[1], motion=motion)
     collection = pystac.Collection(
         id="_".join(scene.name for scene in scenes),
         description="Two acquisitions on one grid, the right one registered to the left one by sentinel_match.",
@@ -90,18 +99,26 @@ def write_stac(
     return ("collection.json", *(f"{item.id}.json" for item in items))
 
 
-def _add_displacement(item: Any) -> None:
-    """Name the field that the right image was corrected by."""
+def _add_fields(item: Any, *, motion: bool) -> None:
+    """Name the field that the right image was corrected by, and how ground moved besides, where that is told."""
+    title = "Displacement of the right image before it was corrected, with its uncertainty"
+    _add_field(item, "displacement", DISPLACEMENT, title, tuple(DISPLACEMENT_BANDS))
+    if motion:
+        title = "Motion of the ground against stable ground, with its uncertainty"
+        _add_field(item, "motion", MOTION, title, MOTION_BANDS)
+
+
+def _add_field(item: Any, key: str, name: str, title: str, names: Sequence[str]) -> None:
+    """Name an image of metres, its bands by their names."""
     import pystac
     from pystac.extensions import raster
 
-    title = "Displacement of the right image before it was corrected, with its uncertainty"
-    item.add_asset("displacement", pystac.Asset(f"./{DISPLACEMENT}", title, media_type=COG, roles=["metadata"]))
+    item.add_asset(key, pystac.Asset(f"./{name}", title, media_type=COG, roles=["metadata"]))
     bands = [
         raster.RasterBand.create(nodata="nan", data_type=raster.DataType.FLOAT32, unit="m")  # type: ignore[arg-type]
-        for _ in DISPLACEMENT_BANDS
+        for _ in names
     ]
-    raster.RasterExtension.ext(item.assets["displacement"]).bands = bands
+    raster.RasterExtension.ext(item.assets[key]).bands = bands
 
 
 def _item(side: str, scene: Scene, grid: GeoBox, bands: tuple[str, ...], unit: str, model: str) -> Any:
