@@ -155,6 +155,11 @@ class Consistency:
     """Metres, root mean square, by which ground moves on distances too short for any point to follow; 0: none seen."""
     only_fine: bool = False
     """Whether nothing but the finest detail agrees, at whole pixels: a pattern on the grid, and no ground."""
+    on_grid: bool = False
+    """Whether the images agree at whole pixels, to three hundredths, and better by fine detail than by coarse."""
+    blind_below_m: float = 0.0
+    """Metres of ground that each answer averages where hardly any single window gave one: shorter displacement is not
+    known; 0: single windows answered."""
     rival: Rival | None = None
     other: Population | None = None
     """Of the matches, those that agree on another displacement."""
@@ -176,6 +181,11 @@ class Consistency:
             reasons.append(
                 f"coarse detail lies {self.pull_dx_m:+.2f} m east, {self.pull_dy_m:+.2f} m north of what the points "
                 "say: a pattern on the grid of pixels draws them, or two things moved apart"
+            )
+        if self.on_grid:
+            reasons.append(
+                "they agree at whole pixels, to a few hundredths, and better by fine detail than by coarse: it may "
+                "be a pattern on the grid of pixels that they share"
             )
         if self.unfollowed_m > 0:
             reasons.append(

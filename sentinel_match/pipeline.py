@@ -173,7 +173,12 @@ def match_scenes(
         candidates=points.candidates,
         coverage=cover(clear, inlier_px, gsd),
         second=second,
-        consistency=replace(agreement, other=other, one_way=one_way(assessment.ellipse, inlier, radius)),
+        consistency=replace(
+            agreement,
+            other=other,
+            one_way=one_way(assessment.ellipse, inlier, radius),
+            blind_below_m=round(evidence.blind_below, 1),
+        ),
         jointly_clear_km2=round(float(clear.sum()) * gsd**2 / 1e6, 2),
         left=_use(a),
         right=_use(b),

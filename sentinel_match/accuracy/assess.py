@@ -131,6 +131,7 @@ class Assessment:
                 comparison.second if comparison else None,
                 comparison.consistency.doubts(statistics.gsd_m) if comparison else (),
                 supported=comparison.coverage.share if comparison else 1.0,
+                blind_below=comparison.consistency.blind_below_m if comparison else 0.0,
                 untouched=why if self.transform.kind == NONE else "",
             ),
         )

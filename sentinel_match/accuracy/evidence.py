@@ -82,6 +82,13 @@ class Evidence:
         """Tell (N,) which points a transform may be fitted to: those on stable ground, or all."""
         return np.ones(len(self), bool) if self.stable is None else self.stable
 
+    @property
+    def blind_below(self) -> float:
+        """Return the metres of ground that answers average where hardly any single window gave one; 0 otherwise."""
+        if self.ground is not None or not self.refined.any():
+            return 0.0
+        return float(np.median(self.witness[self.refined]))
+
     def sigma_beside(self, transform: Transform | None) -> NDArray[np.float64]:
         """Return (N,) the predicted standard deviations where a transform is what the ground does; metres.
 

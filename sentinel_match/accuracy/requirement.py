@@ -55,6 +55,7 @@ def verdict(
     doubted: Sequence[str] = (),
     *,
     supported: float = 1.0,
+    blind_below: float = 0.0,
     untouched: str = "",
 ) -> str:
     """Say in one sentence that nobody can misread what the figures of a pair mean for its use.
@@ -66,6 +67,7 @@ def verdict(
         doubted: why the displacement may not be the one that the images show: see
             :meth:`~sentinel_match.opinions.Consistency.doubts`.
         supported: share of the cells of clear ground that hold points.
+        blind_below: metres below which displacement is not known, for no single window was measured.
         untouched: why the transform moves nothing, where it does not.
     """
     gsd = statistics.gsd_m
@@ -92,7 +94,9 @@ def verdict(
     missed = [f"{bound:g} px ({whose})" for bound, whose in LEVELS if low > bound]
     open_ = [f"{bound:g} px ({whose})" for bound, whose in LEVELS if low <= bound < high]
     silent = second if second is not None and second.agrees is None else None
-    if silent is not None or supported < LEAST_SUPPORTED:  # what nobody confirms, or hardly any ground, is no promise
+    if (
+        silent is not None or blind_below or supported < LEAST_SUPPORTED
+    ):  # what nobody confirms, or hardly any ground, is no promise
         kept, open_ = [], kept + open_
     parts = [
         f"{word} {' and '.join(bounds)}"
@@ -105,6 +109,8 @@ def verdict(
     sentence = f"{before}; {done} less than {ce95}: {', '.join(parts)}"
     if supported < ALL_SUPPORTED:
         sentence += f"; points support {100 * supported:.0f} % of the clear ground"
+    if blind_below:
+        sentence += f"; no single window confirms it: displacement on less than {blind_below:.0f} m is not known"
     return sentence if silent is None else f"{sentence}; a second estimator does not confirm it: {silence(silent)}"
 
 

@@ -14,6 +14,7 @@ is neither refused nor warned is silent.
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -41,6 +42,10 @@ RIM_PX, EVERY_PX = 40, 8.0
 WITHIN_SIGMA, WITHIN_PX, CE95_PX, BEYOND_SHARE = 3.0, 0.05, 0.1, 0.1
 """Standard deviations or pixels within which a point is right; pixels within which a correction is, whatever it
 promises; share of points that may be wrong."""
+
+
+UNCONFIRMED = re.compile("does not confirm it|no single window confirms it")
+"""In a verdict that nobody bears out."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,7 @@ def _written(pair: Adversary, folder: Path) -> tuple[Path, Path]:
 def _judged(pair: Adversary, ties: TiePoints, cpu: float, loose: float) -> Outcome:
     summary, proof = ties.summary, ties.summary.hold_out
     claim, high = (proof.ce95 / PIXEL, proof.ce95_interval[1] / PIXEL) if proof else (np.nan, np.nan)
-    warned = summary.doubtful or proof is None or "does not confirm it" in summary.verdict
+    warned = summary.doubtful or proof is None or bool(UNCONFIRMED.search(summary.verdict))
     good = ties.inlier
     if pair.moved is None:
         name = "warned" if warned else "SILENT"

@@ -11,6 +11,7 @@ import rasterio
 from click.testing import CliRunner
 from odc.geo.geobox import GeoBox
 from rasterio.transform import from_origin
+from scipy.ndimage import gaussian_filter, shift
 
 from sentinel_match import Options, TiePoints, match_scenes
 from sentinel_match.accuracy.consistency import consistency, one_way
@@ -98,6 +99,29 @@ def test_what_is_left_uncorrected_on_purpose_is_no_contradiction() -> None:
 def test_nothing_but_finest_detail_agrees_where_only_the_pattern_is_the_same() -> None:
     one = pair(None, "noise", 0.5)
     assert consistency(raster(one.left), raster(one.right), shifted(0, 0), NONE, SEEN).only_fine
+
+
+def changed(share: float, seed: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    """One ground whose coarse detail another has replaced in the right image, as seasons do; nothing moved."""
+    left, other = shown(HERE), shown(ELSEWHERE)
+    rng = RNG(seed)
+    coarse = gaussian_filter(other, 3) - gaussian_filter(left, 3)
+    return tuple(image + rng.normal(0, 0.002, left.shape) for image in (left, left + share * coarse))
+
+
+@pytest.mark.parametrize(("aside", "suspect"), [(0.0, True), (0.4, False)])
+def test_what_agrees_at_whole_pixels_and_best_in_fine_detail_may_be_a_pattern(aside: float, *, suspect: bool) -> None:
+    """Ground under two seasons lies at any fraction of a pixel, and a pattern on the grid at none."""
+    left, right = changed(0.9)
+    right = shift(right, (0, aside), order=5, mode="nearest")
+    found = consistency(raster(left), raster(right), shifted(aside, 0), NONE, 0.0)
+    assert found.on_grid == suspect
+    assert bool([reason for reason in found.doubts(GSD) if "whole pixels" in reason]) == suspect
+
+
+def test_ground_that_agrees_best_in_coarse_detail_is_no_pattern_at_whole_pixels() -> None:
+    same = pair(still)
+    assert not consistency(raster(same.left), raster(same.right), shifted(0, 0), NONE, 0.0).on_grid
 
 
 def test_a_wave_that_the_model_does_not_follow_is_told_by_its_size() -> None:

@@ -148,6 +148,15 @@ def test_images_that_stay_untouched_are_told_in_one_sentence(statistics: ShiftSt
     assert "corrected, 95" not in said
 
 
+def test_where_no_single_window_answers_nothing_is_met_and_what_is_not_known_is_said(
+    statistics: ShiftStatistics,
+) -> None:
+    said = requirement.verdict(statistics, held(1.5, 1.4, 1.6), None, blind_below=1160)
+    assert "meets" not in said
+    assert "may or may not meet 0.3 px" in said
+    assert said.endswith("no single window confirms it: displacement on less than 1160 m is not known")
+
+
 def test_a_second_opinion_that_differs_is_in_the_verdict(statistics: ShiftStatistics) -> None:
     second = SecondEstimate(looks=9, answers=9, after_dx_m=0.1, after_dy_m=-3.0, agrees=False)
     few = replace(statistics, inliers=6)
