@@ -26,7 +26,7 @@ from sentinel_match.accuracy.relief import terrain_of
 from sentinel_match.accuracy.requirement import overruled
 from sentinel_match.cache import Cache
 from sentinel_match.comparison import Comparison, ImageUse, MatcherReport
-from sentinel_match.errors import NoGeoreference, NoMatch, NoOverlap, NothingClear
+from sentinel_match.errors import BadMask, NoGeoreference, NoMatch, NoOverlap, NothingClear
 from sentinel_match.geometry import kinds, robust
 from sentinel_match.geometry.grids import crs_name, native_pixels, pixel_size, same_pixels, to_metres, to_pixels
 from sentinel_match.geometry.transform import azimuth_of_track
@@ -225,9 +225,14 @@ def stable_ground(wanted: Path | str | None, grid: GeoBox) -> Stable | None:
     """Find where ground is stable on the left image's grid, as a user's mask says; or that it is to be found.
 
     Raises:
-        BadMask: the mask cannot be used.
+        BadMask: the mask cannot be used, or no ground of that grid is stable.
     """
-    return wanted if wanted is None or wanted == AUTO else user_mask(Path(wanted), grid)
+    if wanted is None or wanted == AUTO:
+        return wanted
+    mask = user_mask(Path(wanted), grid)
+    if not mask.any():
+        raise BadMask(Path(wanted), "it marks no ground of the left image as stable")
+    return mask
 
 
 class _Points(NamedTuple):

@@ -161,10 +161,9 @@ class Evidence:
                 nodes = stable_nodes(displacement, stable)
                 still = np.ones(len(here), bool) if still is None else still
                 still[on] = nodes[row, col]
-                whole, kept = ground, on_stable(displacement, nodes)
-                if (count := int(kept.answers.single.sum())) < FEWEST_SINGLES:
+                if (count := int((displacement.answers.single & nodes).sum())) < FEWEST_SINGLES:
                     raise NoMatch(*ids, f"only {count} windows lie on stable ground, and {FEWEST_SINGLES} are needed")
-                ground = Ground.of(kept, left, right)
+                whole, ground = ground, Ground.of(on_stable(displacement, nodes), left, right)
         return Evidence(
             left=to_metres(left, here),
             right=to_metres(right, there),

@@ -61,6 +61,9 @@ noise of their peaks exceeds ``ALIKE`` times their signal by: between 60 pairs o
 mostly half of it. Windows of one season are alike."""
 USUAL = 0.45
 """Of the most that content does, what it usually does."""
+APART_PX, APART_SIGMA, FEWEST_APART = 0.5, 3.0, 4
+"""Pixels, and standard deviations, by which so many single windows beside one another must lie off a transform to be a
+piece of ground that moves by itself."""
 WIDEST = 0.5
 """Least share of the whole ground's squared error that the error of any piece of it is taken for."""
 
@@ -170,6 +173,8 @@ class Ground:
         And by more than the halves may share of their noise, and than seasons do to what windows show, and by what
         windows beside one another share: else a field follows noise, or what a season did to one window.
         """
+        if self._moves_apart(transform):
+            return True
         single, block = self.answers.single, self.blocks()
         squared, shift = self.squared_error(transform), self._shift(transform)
         if not (halves.shared_with_neighbours(self.answers, shift)[0] > BORNE_OUT * squared[single].mean(0)).any():
@@ -182,6 +187,19 @@ class Ground:
             mean.std(ddof=1) / np.sqrt(len(mean)) + SHAREABLE * noise + 2 * self.content if len(mean) > 1 else np.inf
         )
         return bool(mean.mean() > least)
+
+    def _moves_apart(self, transform: Transform) -> bool:
+        """Tell whether some piece of the ground moves as one, off a transform, by more than seasons do.
+
+        However small it is: over blocks of the ground, what one of them gains is no more than its scatter.
+        """
+        from scipy.ndimage import label
+
+        least = max(APART_PX * self.gsd, APART_SIGMA * np.sqrt(self.content))
+        off = np.hypot(*np.moveaxis(self.field.whole - self._shift(transform), -1, 0))
+        sigma = np.sqrt(self.variance().sum(-1))
+        number, _ = label((off > np.maximum(least, APART_SIGMA * sigma)) & self.answers.single, np.ones((3, 3)))
+        return bool((np.bincount(number.ravel())[1:] >= FEWEST_APART).any())
 
     def _shift(self, transform: Transform) -> NDArray[np.float64]:
         """Compute (rows, cols, 2) the displacement that a transform gives each node."""

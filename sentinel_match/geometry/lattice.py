@@ -259,12 +259,12 @@ def company(
         scatter = average(near, known.astype(float), 4.0, usual)[..., 0]
         limit = ROBUST_LIMIT * np.maximum(scatter, sigma)
         doubted = np.nonzero(known & (off > limit))
-        alike = _alike(values, known, doubted) <= np.minimum(limit[doubted], ALIKE_PX)
+        alike = together(values, known, doubted) <= ALIKE_PX
         known[doubted] = alike & (off[doubted] > ALIKE_PX)  # nearer it is noise that two windows share
     return known, expected, scatter
 
 
-def _alike(values: NDArray[np.float64], known: NDArray[np.bool_], at: tuple[Any, ...]) -> NDArray[np.float64]:
+def together(values: NDArray[np.float64], known: NDArray[np.bool_], at: tuple[Any, ...]) -> NDArray[np.float64]:
     """Measure (N,) how far the fifth of the answers near some nodes lies that say the same, and see hardly its pixels.
 
     Ground that moves as one has an edge, and all of a small piece lies near it: an average of neighbours knows nothing

@@ -166,6 +166,7 @@ def displacement(
     reach = float(options.radius * np.sqrt(2))
     sure = np.zeros(shape)
     sure[row, col] = _reliability(_off(averaged, weight)[row, col], measurements.distinct[use], reach)
+    clear = measured.copy()
     measured &= sure >= LEAST_SURE
     if not measured.any():
         return None
@@ -182,7 +183,7 @@ def displacement(
         )
         images = _Pair(one, other, options)
     rows, cols = np.nonzero(covered)
-    grid = _Lattice(np.column_stack([cols, rows]) + low, rows, cols, low, measured, base, share, kind)
+    grid = _Lattice(np.column_stack([cols, rows]) + low, rows, cols, low, clear, measured, base, share, kind)
     singles = _singles(images, grid, None)
     answers, distinct = _answers(grid, singles, reach)
     field = lattice.estimate(answers, NODE_SPACING)
@@ -253,7 +254,10 @@ class _Lattice(NamedTuple):
     row: NDArray[np.int_]
     col: NDArray[np.int_]
     low: NDArray[np.int_]
+    clear: NDArray[np.bool_]
+    """(rows, cols) where averages see clear ground."""
     measured: NDArray[np.bool_]
+    """(rows, cols) where one of them is looked at."""
     base: NDArray[np.float64]
     """(rows, cols, 2) displacement by averages."""
     share: NDArray[np.float64]
@@ -278,13 +282,20 @@ def _answers(grid: _Lattice, singles: _Singles, reach: float) -> tuple[halves.An
     distinct[at] = singles.distinct
     needed = np.where(grid.measured[at], SINGLE_DISTINCTNESS, GUESSED_DISTINCTNESS)
     trusted[at] = singles.ok & near & (singles.distinct >= needed)
+    # Ground that moves as one lies off its surroundings, and is no wrong peak: those agree with no other
+    together = np.zeros(shape, bool)
+    together[at] = singles.ok & near & (singles.distinct >= SINGLE_DISTINCTNESS)
+    together &= grid.clear
+    together[together] = lattice.together(arrays[0], together, np.nonzero(together)) <= lattice.ALIKE_PX
+    trusted |= together
     if (clear := trusted & grid.measured).any():  # a cloud moves as one, too: clear ground must say about the same
-        trusted &= grid.measured | (_off(arrays[0], clear * distinct**4) <= AGREES[1])
+        trusted &= grid.measured | together | (_off(arrays[0], clear * distinct**4) <= AGREES[1])
     if trusted.sum() >= 3:
         off = _off(arrays[0], trusted * distinct**4)[trusted]
         sure = _reliability(off, distinct[trusted], reach)
         # Rather some that err now and then, whom their company betrays, than nothing that knows of short displacement
-        trusted[trusted] = sure >= (SURE if (sure >= SURE).sum() >= ENOUGH_SINGLES else LESS_SURE)
+        least = SURE if (sure >= SURE).sum() >= ENOUGH_SINGLES else LESS_SURE
+        trusted[trusted] = (sure >= least) | together[trusted]
     if trusted.sum() >= 3:
         plane = lattice.plane_of(arrays[0], trusted / sigma**2)
         trusted, expected, scatter = lattice.company(arrays[0] - plane, trusted, sigma)

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+POLYGONAL = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON, shapely.GeometryType.GEOMETRYCOLLECTION)
+"""Geometries that may cover ground."""
 _SCL_REASONS = {
     0: Reason.NODATA,
     1: Reason.DEFECTIVE,
@@ -356,4 +358,8 @@ def _user_polygons(path: Path, geobox: GeoBox) -> NDArray[np.bool_]:
         raise BadMask(path, f"it is neither a raster nor polygons ({in_words(error)})") from error
     if meta["crs"] is None:
         raise BadMask(path, "it has no CRS, so its polygons cannot be laid on the image")
-    return _burn(Asset(path), shapely.from_wkb(wkb), CRS(meta["crs"]), geobox)
+    shapes = shapely.from_wkb(wkb)
+    areas = shapes[np.isin(shapely.get_type_id(shapes), POLYGONAL)]
+    if len(shapes) and not len(areas):
+        raise BadMask(path, "it holds points or lines, and no polygons")
+    return _burn(Asset(path), areas, CRS(meta["crs"]), geobox)

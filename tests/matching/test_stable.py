@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from sentinel_match import Options, TiePoints, match_scenes, read_ties, write, write_displacement, write_motion
 from sentinel_match.cli import main
+from sentinel_match.errors import NoMatch
 
 EAST, NORTH, SIDE = 300_000.0, 5_900_040.0, 640
 PATCH = slice(300, 360)
@@ -166,3 +167,66 @@ def test_the_command_writes_motion_beside_the_displacement(scenes: tuple[Path, P
     assert 0 == said.exit_code, said.output
     assert (tmp_path / "motion.tif").is_file()
     assert json.loads(said.stdout)["motion"]["stable"]["nodes"] > 1000
+
+
+STABLE_THAT_CANNOT_BE = {
+    "nothing": ({"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 0]]]}, "marks no ground of the left"),
+    "a line": ({"type": "LineString", "coordinates": [[12.1, 53.2], [12.2, 53.1]]}, "points or lines, and no polygons"),
+}
+
+
+@pytest.mark.parametrize("name", list(STABLE_THAT_CANNOT_BE))
+def test_stable_ground_that_is_none_is_told_before_anything_is_matched(
+    name: str, scenes: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    geometry, reason = STABLE_THAT_CANNOT_BE[name]
+    mask = tmp_path / "stable.geojson"
+    mask.write_text(json.dumps({"type": "Feature", "properties": {}, "geometry": geometry}))
+    done = CliRunner().invoke(main, ["match", *map(str, scenes[:2]), "-o", f"{tmp_path}/t.csv", "--stable", str(mask)])
+    assert 1 == done.exit_code
+    assert reason in " ".join(done.output.split())
+    assert not (tmp_path / "t.csv").exists()
+
+
+def test_stable_ground_too_small_to_fit_is_refused_with_its_count(
+    scenes: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    with rasterio.open(scenes[2]) as file:
+        mask, profile = np.zeros_like(file.read(1)), file.profile
+    mask[100:160, 100:160] = 1
+    with rasterio.open(tmp_path / "small.tif", "w", **profile) as file:
+        file.write(mask, 1)
+    with pytest.raises(NoMatch, match=r"only \d windows? lies? on stable ground|only \d windows lie on stable ground"):
+        matched(scenes, tmp_path / "small.tif")
+
+
+@pytest.fixture(scope="module")
+def glacier(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Ground of which a disc of 110 px moves by 2 px, with a third of the texture that its surroundings have."""
+    folder = tmp_path_factory.mktemp("glacier")
+    y, x = np.mgrid[:SIDE, :SIDE]
+    disc = np.hypot(x - 320, y - 320) < 55
+    left, right = textured(), np.where(disc, textured(2.0, 0.0), textured())
+    place = {"crs": "EPSG:32633", "transform": Affine(10, 0, EAST, 0, -10, NORTH), "width": SIDE, "height": SIDE}
+    noise = np.random.default_rng(9)
+    for name, pixels in (("left", left), ("right", right)):
+        shown = np.where(disc, 0.3 * pixels, pixels) + noise.normal(0, 0.15, pixels.shape)
+        with rasterio.open(folder / f"{name}.tif", "w", driver="GTiff", count=1, dtype="uint16", **place) as file:
+            file.write(np.clip(3000 + 400 * shown, 1, 10_000).astype(np.uint16), 1)
+    return folder / "left.tif", folder / "right.tif"
+
+
+def test_a_glacier_less_distinct_than_its_surroundings_is_followed_and_not_taken_for_wrong_peaks(
+    glacier: tuple[Path, Path],
+) -> None:
+    ties = match_scenes(*glacier, Options(matcher="phase"))
+    on_it = np.hypot(*(ties.left_px - 320).T) < 40
+    assert ties.inlier[on_it].mean() > 0.8
+    assert "field" == ties.transform.kind
+    assert np.abs(np.median(ties.transform.shift(middle()), axis=0) - (20, 0)).max() < 3
+
+
+def test_a_glacier_less_distinct_than_its_surroundings_is_found_to_move(glacier: tuple[Path, Path]) -> None:
+    ties = match_scenes(*glacier, Options(matcher="phase", stable="auto"))
+    assert re.search("of the points lie on it", ties.summary.comparison.moving_ground)
+    assert np.abs(np.median(ties.summary.motion.field.shift(middle()), axis=0) - (20, 0)).max() < 3
