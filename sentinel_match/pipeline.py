@@ -12,7 +12,6 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -26,7 +25,7 @@ from sentinel_match.accuracy.relief import terrain_of
 from sentinel_match.accuracy.requirement import overruled
 from sentinel_match.cache import Cache
 from sentinel_match.comparison import Comparison, ImageUse, MatcherReport
-from sentinel_match.errors import BadMask, NoGeoreference, NoMatch, NoOverlap, NothingClear
+from sentinel_match.errors import NoGeoreference, NoMatch, NoOverlap, NothingClear
 from sentinel_match.geometry import kinds, robust
 from sentinel_match.geometry.grids import crs_name, native_pixels, pixel_size, same_pixels, to_metres, to_pixels
 from sentinel_match.geometry.transform import azimuth_of_track
@@ -34,13 +33,12 @@ from sentinel_match.matching import cells, consensus, subpixel, texture
 from sentinel_match.matching.cascade import correspond
 from sentinel_match.matching.displacement import displacement
 from sentinel_match.matching.inputs import common_band, hidden_shares, load_pair
-from sentinel_match.matching.stable import AUTO, moving_ground
+from sentinel_match.matching.stable import moving_ground, stable_ground
 from sentinel_match.options import Options
 from sentinel_match.products.catalogue import as_scene
 from sentinel_match.raster import landcover
 from sentinel_match.raster.bands import band_names, source_of
 from sentinel_match.raster.heights import check_heights
-from sentinel_match.raster.masks import user_mask
 from sentinel_match.raster.raster import jointly_valid
 from sentinel_match.raster.transitions import by_class
 from sentinel_match.schema import HEARS, check_argument, check_given
@@ -49,14 +47,13 @@ from sentinel_match.tiepoints import TiePoints
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from numpy.typing import NDArray
-    from odc.geo.geobox import GeoBox
 
     from sentinel_match.matching.correspondences import Correspondences
     from sentinel_match.matching.displacement import Displacement
     from sentinel_match.matching.inputs import PairSide, Progress
-    from sentinel_match.matching.stable import Stable
     from sentinel_match.products.scene import Scene
 
 UPRIGHT = 0.05
@@ -219,20 +216,6 @@ def _check_overlap(left: Scene, right: Scene) -> None:
         footprints.append(scene.footprint)
     if footprints[0].intersection(footprints[1]) is None:
         raise NoOverlap(left.id, right.id)
-
-
-def stable_ground(wanted: Path | str | None, grid: GeoBox) -> Stable | None:
-    """Find where ground is stable on the left image's grid, as a user's mask says; or that it is to be found.
-
-    Raises:
-        BadMask: the mask cannot be used, or no ground of that grid is stable.
-    """
-    if wanted is None or wanted == AUTO:
-        return wanted
-    mask = user_mask(Path(wanted), grid)
-    if not mask.any():
-        raise BadMask(Path(wanted), "it marks no ground of the left image as stable")
-    return mask
 
 
 class _Points(NamedTuple):

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
-from sentinel_match.geometry import calibration, halves, lattice
+from sentinel_match.geometry import halves, lattice
 from sentinel_match.matchers.correlation import Correlator, part, peaks
 from sentinel_match.matching import subpixel, texture
+from sentinel_match.matching.agreement import AGREES, off_surroundings, reliability
 from sentinel_match.matching.deformation import laid_back, sampled
 from sentinel_match.matching.subpixel import NODE_SPACING
 from sentinel_match.raster.raster import Raster
@@ -42,9 +43,6 @@ GUESSED_DISTINCTNESS = 0.6
 surroundings have it, is no cloud."""
 FWHM = 2.355
 """Full width at half maximum of a Gaussian over its standard deviation. That of a window's taper is half its side."""
-AGREES = (0.5, 1.0)
-"""Bounds of the pixels from what the surroundings say within which one speaks for peaks of its kind; between them five
-times what the most distinct quarter scatters."""
 SURE, LESS_SURE, ENOUGH_SINGLES = 0.95, 0.75, 100
 """Share of right ones among single windows of such a peak from which one is trusted, and of fewer than so many."""
 LEAST_SURE = 0.9
@@ -165,7 +163,7 @@ def displacement(
     weight[row, col] = measurements.distinct[use] ** 4
     reach = float(options.radius * np.sqrt(2))
     sure = np.zeros(shape)
-    sure[row, col] = _reliability(_off(averaged, weight)[row, col], measurements.distinct[use], reach)
+    sure[row, col] = reliability(off_surroundings(averaged, weight)[row, col], measurements.distinct[use], reach)
     clear = measured.copy()
     measured &= sure >= LEAST_SURE
     if not measured.any():
@@ -212,32 +210,6 @@ def _seen(
         known &= inside
         known[inside] &= mask[at[inside][:, 1], at[inside][:, 0]]
     return known
-
-
-def _off(values: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Compute (rows, cols) pixels between an answer and what its wide surroundings say, the surest most.
-
-    Ground may bend and break by more than a plane allows, but what hides it does not spread over 500 pixels.
-
-    Args:
-        values: (rows, cols, 2).
-        weight: (rows, cols), 0 where there is no answer.
-    """
-    around = lattice.average(values, weight, lattice.WIDTHS[-1], lattice.plane_of(values, weight))
-    return np.asarray(np.hypot(*np.moveaxis(values - around, -1, 0)))
-
-
-def _reliability(off: NDArray[np.float64], distinct: NDArray[np.float64], reach: float) -> NDArray[np.float64]:
-    """Estimate (N,) the share of right ones among peaks so distinct.
-
-    Args:
-        off: (N,) pixels from what their surroundings say.
-        distinct: (N,) how distinct each peak is.
-        reach: pixels within which wrong ones spread.
-    """
-    surest = off[distinct >= np.percentile(distinct, 75)]
-    agrees = float(np.clip(5 * 1.4826 * np.median(surest), *AGREES))
-    return calibration.reliability(off, distinct, agrees, reach)
 
 
 class _Pair(NamedTuple):
@@ -289,10 +261,10 @@ def _answers(grid: _Lattice, singles: _Singles, reach: float) -> tuple[halves.An
     together[together] = lattice.together(arrays[0], together, np.nonzero(together)) <= lattice.ALIKE_PX
     trusted |= together
     if (clear := trusted & grid.measured).any():  # a cloud moves as one, too: clear ground must say about the same
-        trusted &= grid.measured | together | (_off(arrays[0], clear * distinct**4) <= AGREES[1])
+        trusted &= grid.measured | together | (off_surroundings(arrays[0], clear * distinct**4) <= AGREES[1])
     if trusted.sum() >= 3:
-        off = _off(arrays[0], trusted * distinct**4)[trusted]
-        sure = _reliability(off, distinct[trusted], reach)
+        off = off_surroundings(arrays[0], trusted * distinct**4)[trusted]
+        sure = reliability(off, distinct[trusted], reach)
         # Rather some that err now and then, whom their company betrays, than nothing that knows of short displacement
         least = SURE if (sure >= SURE).sum() >= ENOUGH_SINGLES else LESS_SURE
         trusted[trusted] = (sure >= least) | together[trusted]

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import cv2
 import numpy as np
 
+from sentinel_match.errors import BadMask
 from sentinel_match.geometry import lattice
 from sentinel_match.matching.subpixel import NODE_SPACING
+from sentinel_match.raster.masks import user_mask
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
 
     from sentinel_match.matching.displacement import Displacement
 
@@ -29,6 +33,20 @@ LOCAL_SHARE = 0.25
 """Share of all ground beyond which a deviation is not local, and no motion: a wave of jitter, or of terrain."""
 RIM_NODES = 2
 """Nodes by which motion is widened: windows there see some of it."""
+
+
+def stable_ground(wanted: Path | str | None, grid: GeoBox) -> Stable | None:
+    """Find where ground is stable on the left image's grid, as a user's mask says; or that it is to be found.
+
+    Raises:
+        BadMask: the mask cannot be used, or no ground of that grid is stable.
+    """
+    if wanted is None or wanted == AUTO:
+        return wanted
+    mask = user_mask(Path(wanted), grid)
+    if not mask.any():
+        raise BadMask(Path(wanted), "it marks no ground of the left image as stable")
+    return mask
 
 
 def stable_nodes(displacement: Displacement, stable: Stable) -> NDArray[np.bool_]:

@@ -45,8 +45,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-POLYGONAL = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON, shapely.GeometryType.GEOMETRYCOLLECTION)
-"""Geometries that may cover ground."""
 _SCL_REASONS = {
     0: Reason.NODATA,
     1: Reason.DEFECTIVE,
@@ -321,8 +319,7 @@ def _burn(asset: Asset, polygons: Iterable[shapely.Geometry], crs: CRS | None, g
     shapes = [Geometry(g, crs).to_crs(geobox.crs, resolution="auto").geom for g in pieces if not g.is_empty]
     if not shapes:
         return np.zeros(geobox.shape, np.bool_)
-    burned: NDArray[Any] = rasterize(shapes, geobox.shape, transform=geobox.affine, all_touched=True, dtype="uint8")
-    return burned > 0
+    return np.asarray(rasterize(shapes, geobox.shape, transform=geobox.affine, all_touched=True, dtype="uint8") > 0)
 
 
 def user_mask(path: Path, geobox: GeoBox) -> NDArray[np.bool_]:
@@ -341,9 +338,8 @@ def user_mask(path: Path, geobox: GeoBox) -> NDArray[np.bool_]:
         pixels = read_rasterio(Asset(path))
     except DamagedImage as error:
         raise BadMask(path, error.reason) from error
-    excluded = (pixels != 0) & np.isfinite(pixels) & (pixels != header.nodata[0])
-    out = np.zeros(geobox.shape, np.uint8)
-    place(excluded.astype(np.uint8), header.geobox, out, geobox, Resampling.max)
+    excluded = ((pixels != 0) & np.isfinite(pixels) & (pixels != header.nodata[0])).astype(np.uint8)
+    place(excluded, header.geobox, out := np.zeros(geobox.shape, np.uint8), geobox, Resampling.max)
     return out > 0
 
 
@@ -358,8 +354,7 @@ def _user_polygons(path: Path, geobox: GeoBox) -> NDArray[np.bool_]:
         raise BadMask(path, f"it is neither a raster nor polygons ({in_words(error)})") from error
     if meta["crs"] is None:
         raise BadMask(path, "it has no CRS, so its polygons cannot be laid on the image")
-    shapes = shapely.from_wkb(wkb)
-    areas = shapes[np.isin(shapely.get_type_id(shapes), POLYGONAL)]
-    if len(shapes) and not len(areas):
+    areas = (shapes := shapely.from_wkb(wkb))[shapely.get_dimensions(shapes) == 2]
+    if len(shapes) > len(areas) == 0:
         raise BadMask(path, "it holds points or lines, and no polygons")
     return _burn(Asset(path), areas, CRS(meta["crs"]), geobox)
