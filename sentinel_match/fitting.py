@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sentinel_match.accuracy.again import EditedPoints, assess_again
+from sentinel_match.accuracy.again import EditedPoints, assess_again, compared_again
 from sentinel_match.accuracy.assess import FEWEST_GIVEN
 from sentinel_match.accuracy.evidence import Evidence
 from sentinel_match.accuracy.requirement import LEAST_INLIERS
@@ -246,7 +246,11 @@ def fit(
         inlier=all_of(assessment.inlier, value=False),
         method=method,
         summary=assessment.summary(
-            band, crs, points=len(table), edits=edits, comparison=before.comparison if before else None
+            band,
+            crs,
+            points=len(table),
+            edits=edits,
+            comparison=compared_again(before, assessment, left[~rejected], crs),
         ),
         left_class=table.words("left_class") if table.has("left_class") else None,
         right_class=table.words("right_class") if table.has("right_class") else None,

@@ -199,3 +199,50 @@ def test_motion_has_an_asset_beside_the_displacement(tmp_path: Path) -> None:
     assert displacement["type"] == motion["type"]
     assert 3 == len(motion["raster:bands"])
     assert "Motion of the ground against stable ground, with its uncertainty" == motion["title"]
+
+
+@pytest.fixture(scope="module")
+def sheared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The points of a pair that is sheared by 1.2 px from north to south, as `match` writes them."""
+    folder = tmp_path_factory.mktemp("shear")
+    rng, noise = np.random.default_rng(4), np.random.default_rng(9)
+    image = sum(cv2.GaussianBlur(rng.normal(size=(SIDE, SIDE)), (0, 0), sigma) * 4 * sigma for sigma in (1.2, 4))
+    x, y = np.meshgrid(np.arange(SIDE, dtype=np.float32), np.arange(SIDE, dtype=np.float32))
+    place = {"crs": "EPSG:32633", "transform": Affine(10, 0, EAST, 0, -10, NORTH), "width": SIDE, "height": SIDE}
+    for name, moves in (("left", 0.0), ("right", 1.2)):
+        to_x = (x - moves * (y + 0.5) / SIDE).astype(np.float32)
+        shown = cv2.remap(image.astype(np.float32), to_x, y, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REFLECT)
+        pixels = shown + noise.normal(0, 0.1, shown.shape)
+        with rasterio.open(folder / f"{name}.tif", "w", driver="GTiff", count=1, dtype="uint16", **place) as file:
+            file.write(np.clip(3000 + 400 * pixels, 1, 10_000).astype(np.uint16), 1)
+    out = folder / "ties.geojson"
+    cli("match", folder / "left.tif", folder / "right.tif", "--matcher", "phase", "-o", out)
+    assert "field" != read_ties(out).transform.kind
+    return out
+
+
+@pytest.mark.parametrize("deepest", [900.0, 1800.0])
+def test_a_strip_that_is_left_of_the_points_proves_nothing_of_the_rest(
+    sheared: Path, tmp_path: Path, deepest: float
+) -> None:
+    """The proof, the second estimator, the coverage and the image of the displacement are of all ground."""
+    before = read_ties(sheared)
+    again = after(
+        sheared, tmp_path, lambda features: [f for f in features if f["properties"]["left_y"] > NORTH - deepest]
+    )
+    at = again.uncertainty.nodes[3:-3, 3:-3].reshape(-1, 2)
+    assert again.uncertainty.shape == before.uncertainty.shape
+    off = np.hypot(
+        *(again.transform.shift(at) - np.column_stack([12 * (NORTH - at[:, 1]) / 10 / SIDE, 0 * at[:, 0]])).T
+    )
+    assert np.percentile(off, 95) <= again.summary.hold_out.ce95_interval[1]
+    assert np.percentile(off / again.uncertainty.at(at)[0], 95) < 3.5
+    compared = again.summary.comparison
+    assert compared.coverage.share < 0.5
+    assert compared.coverage.extrapolated_share > 0.3
+    left_over = np.median(again.transform.shift(at) - before.transform.shift(at), 0)
+    second, first = compared.second, before.summary.comparison.second
+    change = np.subtract((second.after_dx_m, second.after_dy_m), (first.after_dx_m, first.after_dy_m))
+    assert change == pytest.approx(-left_over, abs=0.1)
+    if np.abs(left_over).max() > 2:
+        assert again.summary.doubtful

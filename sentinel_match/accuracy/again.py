@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sentinel_match.accuracy.assess import FEWEST_GIVEN, TOLERANCE, Assessment, assess
+from sentinel_match.accuracy.departure import Departure
 from sentinel_match.accuracy.edited import FEWEST_HELD, EditedField
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sentinel_match.accuracy.evidence import Evidence
+    from sentinel_match.comparison import Comparison
     from sentinel_match.summary import Fitting, HoldOut, Summary
 
 log = logging.getLogger(__name__)
@@ -96,9 +98,31 @@ def assess_again(
     if field is not None:
         east, north = np.maximum(assessment.shift_sigma_m, before.shift_sigma_m).tolist()
         return replace(assessment, shift_sigma_m=(east, north))
-    if before.uncertainty is not None and asked is None:  # the images proved it, and fewer points prove no more
-        assessment = replace(assessment, hold_out=_worse(assessment.hold_out, before.hold_out))
+    departure = Departure.of(before, assessment.transform) if edited.crs == before.crs else None
+    if departure is not None and asked is None:  # the images proved it, and fewer points prove no more
+        proven = None if before.hold_out is None else departure.proof(before.hold_out)
+        return replace(assessment, hold_out=_worse(assessment.hold_out, proven), uncertainty=departure.uncertainty())
     return assessment
+
+
+def compared_again(
+    before: Summary | None, assessment: Assessment, left: NDArray[np.float64], crs: str
+) -> Comparison | None:
+    """Return what holds of the images after points were assessed again; ``None`` where nothing was known of them.
+
+    Args:
+        before: what was said of the points.
+        assessment: of those that take part.
+        left: (N, 2) their metres in the left image.
+        crs: of these.
+    """
+    if before is None or before.comparison is None:
+        return None
+    same = crs != before.crs or assessment.transform is before.transform
+    departure = None if same else Departure.of(before, assessment.transform)
+    if departure is None:
+        return before.comparison
+    return departure.comparison(before.comparison, left[assessment.inlier], before.gsd_m)
 
 
 def _worse(one: HoldOut | None, other: HoldOut | None) -> HoldOut | None:

@@ -141,12 +141,7 @@ class Ground:
         Args:
             beyond: what it goes over to where nothing was measured.
         """
-        known = lattice.average(
-            self.measured[..., None].astype(float),
-            np.ones(self.measured.shape),
-            lattice.WIDTHS[-1] / 2,
-        )
-        known = np.clip(known / FADES, 0, 1)
+        known = self._known()
         shift = known * self.field.whole + (1 - known) * self._shift(beyond)
         mean = np.median(shift[self.measured], axis=0)
         matrix = np.eye(3)
@@ -154,6 +149,11 @@ class Ground:
         plane = PlaneTransform("translation", matrix, np.zeros(2))
         flipped = np.s_[::-1]  # rows run south, and the knots of a spline north
         return Transform(plane, bend_through((shift - mean)[flipped], self.at[-1, 0], self.at[0, -1]))
+
+    def _known(self) -> NDArray[np.float64]:
+        """Compute (rows, cols, 1) by how much the field is what was measured: 1, and 0 far from all of that."""
+        measured = self.measured[..., None].astype(float)
+        return np.clip(lattice.average(measured, np.ones(measured.shape[:2]), lattice.WIDTHS[-1] / 2) / FADES, 0, 1)
 
     def squared_error(self, transform: Transform | None = None) -> NDArray[np.float64]:
         """Estimate (rows, cols, 2) the squared error at each node of a transform, of the field when not given; m²."""
@@ -295,7 +295,9 @@ class Ground:
         field = self.transform(correction)
         variance = self.variance().mean(-1) + sigma.arrays()[0] ** 2
         off = field.shift(self.at.reshape(-1, 2)).reshape(self.at.shape) - self._shift(correction)
-        uncertainty = Uncertainty.of(self.at, np.sqrt(variance), self.support)
+        # Where nothing was measured the field fades to the correction: no motion is told there, rather than none
+        measured = np.where(self._known()[..., 0] >= 1, np.sqrt(variance), np.nan)
+        uncertainty = Uncertainty.of(self.at, measured, self.support)
         return Motion(field, uncertainty, StableError.of(off[stable.measured]))
 
     def blocks(self) -> NDArray[np.int_]:

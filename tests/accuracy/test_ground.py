@@ -199,3 +199,12 @@ def test_ground_that_all_answers_show_displaced_is_in_the_claim_of_one_shift_tho
     one = replace(one, answers=one.answers._replace(single=single))
     assert one.hold_out(one.transform(shift()), 0).points == single.sum()
     assert one.hold_out(shift(), 0, NO_SPREAD).ce95 > 6
+
+
+def test_motion_is_not_told_where_nothing_was_measured() -> None:
+    one = ground(wave(20, 7.5), known=COL < 20)
+    correction = shift()
+    motion = one.motion(one, correction, one.uncertainty(correction, NO_SPREAD))
+    told = np.isfinite(motion.uncertainty.arrays()[0])
+    assert told[:, :18].all()
+    assert not told[:, -10:].any()
