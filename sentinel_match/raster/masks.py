@@ -354,7 +354,7 @@ def _user_polygons(path: Path, geobox: GeoBox) -> NDArray[np.bool_]:
         raise BadMask(path, f"it is neither a raster nor polygons ({in_words(error)})") from error
     if meta["crs"] is None:
         raise BadMask(path, "it has no CRS, so its polygons cannot be laid on the image")
-    areas = (shapes := shapely.from_wkb(wkb))[shapely.get_dimensions(shapes) == 2]
-    if len(shapes) > len(areas) == 0:
+    dimensions = shapely.get_dimensions(shapes := shapely.from_wkb(wkb))
+    if set(dimensions.tolist()) & {0, 1} and 2 not in dimensions:
         raise BadMask(path, "it holds points or lines, and no polygons")
-    return _burn(Asset(path), areas, CRS(meta["crs"]), geobox)
+    return _burn(Asset(path), shapes[dimensions == 2], CRS(meta["crs"]), geobox)
