@@ -255,7 +255,8 @@ def test_polygons_of_a_mask_ask_no_host_for_their_schema(visited: tuple[str, lis
         f'xsi:schemaLocation="http://a {host}/wfs?{request}"><gml:featureMember><a:a><a:g>{point}</a:g></a:a>'
         "</gml:featureMember></wfs:FeatureCollection>"
     )
-    reasons(SCENE, GRID, Masking(user=tmp_path / "mask.gml"))
+    with pytest.raises(BadMask, match="points or lines, and no polygons"):
+        reasons(SCENE, GRID, Masking(user=tmp_path / "mask.gml"))
     assert not asked
 
 
