@@ -199,9 +199,12 @@ def assess(
     if known is not None:
         proof, uncertainty, motion = known.hold_out, known.uncertainty, known.motion
     else:
-        checks = check_points(evidence, distance, likely, tolerance, fitting.radius_m)
-        proof = held_out(chosen.unseen[checks], inlier[checks], chosen.block[checks], fitting.seed)
-        proof, uncertainty, motion = on_ground(evidence, chosen, model, fitting.seed, proof)
+
+        def by_points() -> HoldOut | None:
+            checks = check_points(evidence, distance, likely, tolerance, fitting.radius_m)
+            return held_out(chosen.unseen[checks], inlier[checks], chosen.block[checks], fitting.seed)
+
+        proof, uncertainty, motion = on_ground(evidence, chosen, model, fitting.seed, by_points)
     ellipse = Ellipses.of(sigma, evidence.curvature, fitting.radius_m)
     return Assessment(
         right=right,

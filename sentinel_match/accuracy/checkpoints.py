@@ -17,6 +17,8 @@ from sentinel_match.geometry import calibration
 from sentinel_match.summary import HoldOut
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from sentinel_match.accuracy.evidence import Evidence
@@ -99,7 +101,7 @@ def on_ground(
     chosen: Selection,
     model: Transform,
     seed: int,
-    proof: HoldOut | None,
+    by_points: Callable[[], HoldOut | None],
 ) -> tuple[HoldOut | None, Uncertainty | None, Motion | None]:
     """Prove a transform by the ground between the points, where it was measured; by the points alone elsewhere.
 
@@ -108,16 +110,16 @@ def on_ground(
         chosen: of the kinds that points choose from.
         model: left metres to right metres.
         seed: of the draws.
-        proof: by the points.
+        by_points: proves it by the points; asked only where the ground does not say enough.
     """
     ground = evidence.lattice
     if ground is None:
-        return proof, None, None
+        return by_points(), None, None
     spread = chosen.spread if model is chosen.transform else None
-    of_ground, uncertainty = ground.hold_out(model, seed, spread), ground.uncertainty(model, spread)
+    proof, uncertainty = ground.hold_out(model, seed, spread), ground.uncertainty(model, spread)
     # A few windows hardly know how far they err together: then the worse of both
-    if proof is None or of_ground.points >= ENOUGH_WINDOWS or of_ground.ce95 > proof.ce95:
-        proof = of_ground
+    if proof.points < ENOUGH_WINDOWS and (other := by_points()) is not None and other.ce95 >= proof.ce95:
+        proof = other
     if isinstance(ground, EditedField):
         return proof, uncertainty, ground.motion if spread is None else None
     return proof, uncertainty, evidence.whole.motion(ground, model, uncertainty) if evidence.whole is not None else None

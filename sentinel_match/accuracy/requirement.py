@@ -94,9 +94,8 @@ def verdict(
     missed = [f"{bound:g} px ({whose})" for bound, whose in LEVELS if low > bound]
     open_ = [f"{bound:g} px ({whose})" for bound, whose in LEVELS if low <= bound < high]
     silent = second if second is not None and second.agrees is None else None
-    if (
-        silent is not None or blind_below or supported < LEAST_SUPPORTED
-    ):  # what nobody confirms, or hardly any ground, is no promise
+    # What nobody confirms, or hardly any ground, is no promise
+    if silent is not None or blind_below or supported < LEAST_SUPPORTED:
         kept, open_ = [], kept + open_
     parts = [
         f"{word} {' and '.join(bounds)}"
