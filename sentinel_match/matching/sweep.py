@@ -1,0 +1,234 @@
+"""How one picture lies on another, of which nothing is known: any rotation, scale and offset, by orientation alone.
+
+left  ──▶ described ─┐  every angle and scale, all offsets at once by FFT      the best few, finer      the best, by
+right ─▶ described ──┴▶ (maps of 64 px) ──────────────────────────────────▶ (128 px, 256 px) ───────▶ local optimisation
+
+Two maps of directions are correlated over all offsets, and each sum is divided by the deviation that it would have if
+the directions had nothing to do with one another: that of the energies that overlap, times what the whole surface of
+that look says, so that stripes, grids of fields and JPEG blocks, which agree everywhere a little, prove nothing. With
+its sign the direction gives one score, doubled another; their squares add up. The best of a whole sweep over unrelated
+ground has a known distribution, hence the expected number of false alarms.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from scipy import optimize
+
+from sentinel_match.matching.looks import Bench, Look
+from sentinel_match.matching.orientation import UNITS, Described, centred, describe, rotated
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = ["Described", "Sighting", "describe", "sweep"]
+
+ANGLE_STEP = 5.0
+"""Degrees between the first looks."""
+SCALE_STEP = 1.12
+"""Ratio between the scales of the first looks."""
+SCALES = (0.5, 2.0)
+"""By how much the right picture may enlarge what the left one shows."""
+WIDE_SCALES = (0.3, 3.0)
+"""Tried where nothing is found at :data:`SCALES`."""
+STAGES = ((64, 24), (128, 4), (256, 3))
+"""Pixels of the smaller picture's maps, and how many of the best are looked at again in the next stage."""
+ACCEPTED_NFA = -3.0
+"""Log10 of the expected number of false alarms in one sweep below which a sighting counts as found."""
+LOCATION, SPREAD = 20.0, 1.5
+"""Of the Gumbel distribution of half the squared score of a sweep's best look over unrelated ground."""
+LOOKS = np.log(1440)
+"""Natural logarithm of the looks of a sweep."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sighting:
+    """How the right picture lies on the left one, as far as the sweep can tell, and how sure that is."""
+
+    matrix: NDArray[np.float64]
+    """(3, 3) similarity, left pixels to right pixels, corner origin."""
+    angle: float
+    """Degrees, -180 to 180, by which the right picture is turned clockwise against the left one."""
+    scale: float
+    """Pixels of the right picture per pixel of the left one."""
+    z: float
+    """Score: how many deviations above what unrelated ground gives at one offset."""
+    runner_up: float
+    """Best score elsewhere at the same angle and scale."""
+    support: float
+    """Score without the fifth of the ground that agrees best: low where a frame or a legend is all that agrees."""
+    nfa: float
+    """Log10 of the expected number of sightings as good in a sweep over unrelated ground."""
+    share: float
+    """Share of the smaller picture's known ground that the other one shows."""
+    negative: bool
+    """Whether dark and bright are exchanged."""
+
+    @property
+    def found(self) -> bool:
+        """Tell whether it is the same ground."""
+        return self.nfa < ACCEPTED_NFA
+
+
+def sweep(left: Described, right: Described, scales: tuple[float, float] | None = None) -> Sighting:
+    """Find how one picture lies on another.
+
+    Args:
+        left: the reference.
+        right: of any angle.
+        scales: least and largest scale of the right picture against the left one; ``None``: :data:`SCALES`, and
+            where that finds nothing :data:`WIDE_SCALES`.
+    """
+    if scales is not None:
+        return _swept(left, right, _scales(*scales))
+    first = _swept(left, right, _scales(*SCALES))
+    if first.found:
+        return first
+    rest = [s for s in _scales(*WIDE_SCALES) if not SCALES[0] <= s <= SCALES[1]]
+    return min(first, _swept(left, right, rest), key=lambda s: s.nfa)
+
+
+def _scales(low: float, high: float) -> list[float]:
+    """List the scales between two, evenly by their logarithm."""
+    count = max(1, round(np.log(high / low) / np.log(SCALE_STEP)) + 1)
+    return np.geomspace(low, high, count).tolist() if count > 1 else [float(np.sqrt(low * high))]
+
+
+def _swept(left: Described, right: Described, scales: Sequence[float]) -> Sighting:
+    """Look at every angle and some scales, then again at what was best."""
+    if not left.levels or not right.levels:
+        return _nothing()
+    bench = Bench(left, right)
+    angles = np.arange(0, 180, ANGLE_STEP).tolist()
+    looks = [look for scale in scales for angle in angles for look in bench.look(angle, scale, STAGES[0][0])]
+    angle_step, scale_step = ANGLE_STEP / 3, np.log(SCALE_STEP) / 3
+    for (_, kept), (side, _) in pairwise(STAGES):
+        best = _distinct(looks, kept)
+        looks = [
+            look
+            for found in best
+            for a in (-1, 0, 1)
+            for s in (-1, 0, 1)
+            for look in bench.look(found.angle + a * angle_step, found.scale * np.exp(s * scale_step), side, both=False)
+        ]
+        angle_step, scale_step = angle_step / 2.5, scale_step / 2.5
+    best_sighting = _nothing()
+    for look in _distinct(looks, STAGES[-1][1]):  # a frame that both pictures share may agree better than the ground
+        best_sighting = min(best_sighting, _sighting(bench, look), key=lambda sighting: sighting.nfa)
+        if best_sighting.found:
+            break
+    return best_sighting
+
+
+def _nothing() -> Sighting:
+    """Make the sighting of a picture on which there is nothing to see."""
+    return Sighting(np.eye(3), 0.0, 1.0, 0.0, 0.0, 0.0, np.inf, 0.0, negative=False)
+
+
+def _distinct(looks: Iterable[Look], count: int) -> list[Look]:
+    """Keep the best looks, none of which is next to a better one."""
+    kept: list[Look] = []
+    for look in sorted(looks, key=lambda found: -found.z):
+        near = any(
+            abs((look.angle - other.angle + 180) % 360 - 180) < 0.6 * ANGLE_STEP
+            and abs(np.log(look.scale / other.scale)) < 0.6 * np.log(SCALE_STEP)
+            for other in kept
+        )
+        if not near:
+            kept.append(look)
+        if len(kept) == count:
+            break
+    return kept
+
+
+def _sighting(bench: Bench, look: Look) -> Sighting:
+    """Refine a look by local optimisation, and tell how sure it is."""
+    level, there = bench.levels(look.scale, STAGES[-1][0])
+    here = level.maps.astype(np.float32) / UNITS
+    maps = np.where(there.known[..., None], there.maps.astype(np.float32) / UNITS, 0)
+    to_left, to_right = np.diag([*level.step, 1.0]), np.diag([*there.step, 1.0])
+    middle = np.array([level.known.shape[1] / 2, level.known.shape[0] / 2])
+    start = np.linalg.inv(to_right) @ look.matrix @ to_left
+    sign = np.array(look.sums) / look.spread
+
+    def moved(change: NDArray[np.float64]) -> NDArray[np.float64]:
+        turn, stretch = change[0] / level.side * 2, np.exp(change[1] / level.side * 2)
+        local = stretch * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+        matrix = np.eye(3)
+        matrix[:2, :2], matrix[:2, 2] = local, middle - local @ middle + change[2:]
+        return start @ matrix
+
+    def cost(change: NDArray[np.float64]) -> float:
+        signed, doubled = _agreement(here, maps, moved(change))
+        return -float(sign[0] * signed.sum() + sign[1] * doubled.sum())
+
+    simplex = np.vstack([np.zeros(4), np.diag([0.7, 0.7, 0.5, 0.5])])
+    options = {"initial_simplex": simplex, "xatol": 0.02, "fatol": 1e-3, "maxfev": 120}
+    best = optimize.minimize(cost, np.zeros(4), method="Nelder-Mead", options=options).x
+    matrix = to_right @ moved(best) @ np.linalg.inv(to_left)
+    known = cv2.warpAffine(
+        there.known.astype(np.float32), centred(moved(best)), level.known.shape[::-1],
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+    )  # fmt: skip
+    overlap = float((known * level.known).sum())
+    scale = float(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))
+    areas = level.known.sum() * level.step[0] ** 2, there.known.sum() * (there.step[0] / scale) ** 2
+    share = overlap * level.step[0] ** 2 / max(min(areas), 1.0)
+    support = _support(here, maps, moved(best), look)
+    angle = float(np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0])))
+    nfa = _log_nfa(min(look.z, support), look.runner_up)
+    return Sighting(matrix, angle, scale, look.z, look.runner_up, support, nfa, share, negative=look.sums[0] < 0)
+
+
+def _log_nfa(z: float, runner_up: float) -> float:
+    """Compute the log10 of the expected number of sightings as good in a sweep over unrelated ground.
+
+    Half the squared score has an exponential tail, so that of the best has a Gumbel distribution, and what lies between
+    the best and the second of one look is exponential, however many there are: a picture whose pattern repeats is told
+    by the latter.
+    """
+    height = z**2 / 2
+    surprise = min(height - LOCATION, height - runner_up**2 / 2 - LOOKS)
+    return float(-surprise / SPREAD / np.log(10))
+
+
+def _agreement(
+    left: NDArray[np.float32], right: NDArray[np.float32], matrix: NDArray[np.float64]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Compute (rows, cols) products of directions, with and without sign, where a matrix lays the right maps."""
+    rows, cols = left.shape[:2]
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    angle = float(np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0])))
+    moved = rotated(np.asarray(cv2.warpAffine(right, centred(matrix), (cols, rows), flags=flags), np.float32), angle)
+    product = left * moved
+    return product[..., 0] + product[..., 1], product[..., 2] + product[..., 3]
+
+
+def _support(left: NDArray[np.float32], right: NDArray[np.float32], matrix: NDArray[np.float64], look: Look) -> float:
+    """Compute the score without the blocks that agree best, and as many of those that agree least."""
+    signed, doubled = _agreement(left, right, matrix)
+    rows, cols = left.shape[:2]
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    energy = cv2.warpAffine((right**2).sum(-1), centred(matrix), (cols, rows), flags=flags) * (left**2).sum(-1)
+    weights = np.array([look.sums[0] / look.spread[0], max(look.sums[1], 0) / look.spread[1]]) / max(look.z, 1e-9)
+    gain = weights[0] * signed + weights[1] * doubled
+    side = 8
+    height, width = rows // side * side, cols // side * side
+
+    def blocks(values: NDArray[np.float32]) -> NDArray[np.float64]:
+        parts = values[:height, :width].reshape(height // side, side, width // side, side)
+        return np.asarray(parts.sum((1, 3), dtype=np.float64).ravel())
+
+    total, variance = blocks(gain), blocks(energy)
+    known = variance > 0.2 * np.median(variance[variance > 0]) if (variance > 0).any() else variance > 0
+    scores = np.sort(total[known] / np.sqrt(variance[known]))
+    cut = len(scores) // 5
+    middle = scores[cut : len(scores) - cut]
+    return float(middle.mean() * np.sqrt(len(scores))) if len(middle) else 0.0
