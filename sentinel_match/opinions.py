@@ -137,6 +137,18 @@ class OneWay:
     differs from place to place."""
 
 
+MARKS = {
+    "repeated pixels": (
+        "both images repeat pixels at the same places, as if enlarged from coarser ones or compressed hard: points are "
+        "drawn to those; match the originals, or resample with interpolation"
+    ),
+    "blocks": (
+        "both images show the blocks of JPEG and agree where these do: points may be drawn to them; match the originals"
+    ),
+}
+"""What is said of marks that storage left."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Consistency:
     """Whether one displacement is what both images show: see :mod:`sentinel_match.accuracy.consistency`."""
@@ -157,6 +169,9 @@ class Consistency:
     """Whether nothing but the finest detail agrees, at whole pixels: a pattern on the grid, and no ground."""
     on_grid: bool = False
     """Whether the images agree at whole pixels, to three hundredths, and better by fine detail than by coarse."""
+    marks: str = ""
+    """What storage left in both and draws points to where it agrees: ``repeated pixels`` of a coarser grid, or, where
+    the points agree at whole pixels, ``blocks`` of JPEG; empty where there is nothing."""
     blind_below_m: float = 0.0
     """Metres of ground that each answer averages where hardly any single window gave one: shorter displacement is not
     known; 0: single windows answered."""
@@ -187,6 +202,8 @@ class Consistency:
                 "they agree at whole pixels, to a few hundredths, and better by fine detail than by coarse: it may "
                 "be a pattern on the grid of pixels that they share"
             )
+        if self.marks:
+            reasons.append(MARKS[self.marks])
         if self.unfollowed_m > 0:
             reasons.append(
                 f"detail fades as where ground moves by {self.unfollowed_m:.1f} m ({self.unfollowed_m / gsd:.1f} px) "

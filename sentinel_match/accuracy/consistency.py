@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from sentinel_match.accuracy.storage import shared_marks
 from sentinel_match.accuracy.windows import MaskedWindow, cut, places, step_between
 from sentinel_match.geometry.grids import pixel_size, same_pixels, to_metres, to_pixels
 from sentinel_match.geometry.robust import error_of_median, nmad
@@ -131,7 +132,9 @@ def consistency(
     octaves = _octaves(spectra, gsd)
     pull = _pull(octaves)
     shift = np.median(spectra.shift, 0)
-    aside = float(np.abs(shift - np.round(shift)).max()) if same_pixels(left.geobox, right.geobox) else 0.5
+    same = same_pixels(left.geobox, right.geobox)
+    aside = float(np.abs(shift - np.round(shift)).max()) if same else 0.5
+    marks = shared_marks(left, right, shift) if same else ""
     coarse = max(abs(octave.coherence) for octave in octaves[1:4])  # fields that changed their colours are ground, too
     per_wave = np.median(spectra.common, 0) / [len(rows) for rows, _ in _BANDS]
     flat = bool(per_wave[-1] > FLAT * abs(per_wave[-2]))
@@ -144,6 +147,7 @@ def consistency(
         unfollowed_m=round(_unfollowed(octaves) * gsd, 3) if scatter_m > SEEN_SCATTER * gsd else 0.0,
         only_fine=aside < WHOLE and flat and octaves[-1].coherence > coarse + RISING,
         on_grid=aside < EXACT and _rises([octave.coherence for octave in octaves]) > RISES,
+        marks=marks if marks != "blocks" or aside < WHOLE else "",  # blocks let ground be seen that lies elsewhere
         rival=_rival(spectra, gsd),
     )
 

@@ -7,8 +7,7 @@ energy that is not noise (the local Wiener filter: Lee 1980). What noise is, is 
 that were made from one half of the spectrum each. The ground moves both; half of their difference is noise as strong,
 and as correlated between neighbours, as that of the answer itself.
 
-The same halves prove the field. An estimate from one half is compared with the single answers of the other, which
-noise drove elsewhere: see :mod:`sentinel_match.geometry.halves`.
+The same halves prove the field, see :mod:`sentinel_match.geometry.halves`: what one says is compared with the other.
 
 Figures behind the constants: ``tests/benchmarks/distortions.py``, known fields on real pixels of T33UUU at 10 m. They
 were fitted on its first crop and seed, and hold on the others.
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sentinel_match.geometry.breaks import variance_beside
 from sentinel_match.geometry.halves import NOISE_RATIO, structure
 
 if TYPE_CHECKING:
@@ -132,6 +132,7 @@ def estimate(answers: Answers, spacing: float) -> LatticeField:
         estimates = [beyond + speak * (values - beyond) for values in estimates]
     variance = FLOOR**2 + average(kept**2, count, LOCAL) + left_out + between
     unseen = ROUGH * _rough(signals) + (CENTROID * strain(estimates[0], spacing)[..., None]) ** 2
+    unseen += variance_beside(np.where(answers.single[..., None], answers.whole, estimates[0]))
     return LatticeField(estimates[0], estimates[1], estimates[2], variance + unseen, unseen, between, np.sqrt(width))
 
 
