@@ -40,8 +40,12 @@ DISAGREES, MOST_UNSURE = 0.1, 0.3
 which its own uncertainty may excuse it: beyond, and beyond what is promised, it is no witness."""
 FEWEST_WITNESSES = 16
 """Windows that tell how far the ground moves from one to another."""
-CHECKER = 8
-"""Side in pixels of the squares of which either half of a window has every other one: their noise is not one."""
+CHECKER, HALF_BLUR, RIM = 8, 0.8, 2
+"""Side in pixels of the squares of which either half of a window has every other one, without their rims: their noise
+is not one, and after a blur of that standard deviation, pixels, hardly; and pixels along the rim of a window that are
+left out, which hold what lies beyond it."""
+SCATTER_CLIP = 0.5
+"""Pixels of an estimate's departure up to which it counts whatever the others say: of two parts, one is no outlier."""
 SCATTER_RESAMPLES = 200
 
 
@@ -121,7 +125,7 @@ def _looked(
     corners = places(left.valid, side, step, CLEAR)
     centre = to_metres(left.geobox, corners + side / 2)
     expected = to_pixels(right.geobox, transform(centre)) - side / 2
-    checker = np.indices((side, side)).sum(0) // CHECKER % 2 > 0
+    halves = _checkers(side)
     shifts = np.full((len(corners), 3, 2), np.nan)  # by a whole window, and by each half of its pixels
     for k, ((x, y), there) in enumerate(zip(corners, expected, strict=True)):
         corner = np.round(there).astype(int)
@@ -132,10 +136,7 @@ def _looked(
         shifts[k, 0] = corner + whole.shift - there
         if look.edges or whole.alike < WITNESS or not _cornered(one):
             continue
-        for row, half in zip(shifts[k, 1:], (checker, ~checker), strict=True):
-            # From where the transform has it: along an edge both halves would stay where the whole window slid to
-            part = aligned(MaskedWindow(one.pixels, one.valid & half), other, there - corner)
-            row[:] = np.nan if part is None else corner + part.shift - there
+        shifts[k, 1:] = shifts[k, 0] + _steps(one, other, whole.shift, halves)
     answered = np.isfinite(shifts[:, 0]).all(1)
     looks, answers = len(corners), int(answered.sum())
     if answers < max(FEWEST_ANSWERS, look.share * looks):
@@ -175,6 +176,48 @@ def _cornered(window: MaskedWindow) -> bool:
     return bool(least >= CORNERED * most)
 
 
+def _checkers(side: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Share the pixels of a window among two halves, square by square, which leave out what lies beside each other."""
+    place = np.indices((side, side))
+    inner = ((place % CHECKER > 0) & (place % CHECKER < CHECKER - 1) & (place >= RIM) & (place < side - RIM)).all(0)
+    odd = (place // CHECKER).sum(0) % 2 > 0
+    return odd & inner, ~odd & inner
+
+
+def _steps(
+    one: MaskedWindow,
+    other: MaskedWindow,
+    shift: NDArray[np.float64],
+    halves: tuple[NDArray[np.bool_], NDArray[np.bool_]],
+) -> NDArray[np.float64]:
+    """Compute (2, 2) how much further than a whole window each half of its pixels would move: one Gauss-Newton step.
+
+    From where the whole converged the step leads to each half's own answer, whatever the whole erred; no search, so no
+    half slides away.
+
+    Args:
+        one: a window.
+        other: as large.
+        shift: (2,) x, y by which the second one's content lies off the first.
+        halves: (side, side) each.
+    """
+    import cv2
+
+    images = [cv2.GaussianBlur(window.pixels, (0, 0), HALF_BLUR) for window in (one, other)]
+    matrix = np.array([[1, 0, shift[0]], [0, 1, shift[1]]])
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    laid = cv2.warpAffine(images[1], matrix, images[1].shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    down, across = np.gradient(laid)
+    steps = np.full((2, 2), np.nan)
+    for row, half in zip(steps, halves, strict=True):
+        use = half & one.valid & other.valid
+        columns = np.column_stack([across[use], down[use], laid[use], np.ones(use.sum())])
+        step, _, rank, _ = np.linalg.lstsq(columns, images[0][use], rcond=None)
+        if rank == columns.shape[1] and step[2] > 0:
+            row[:] = step[:2] / step[2]
+    return steps
+
+
 def _scatter(halves: NDArray[np.float64], count: int) -> tuple[float, float]:
     """Estimate how far what remains varies over the ground, free of the estimator's noise, and what it surely does.
 
@@ -192,7 +235,7 @@ def _scatter(halves: NDArray[np.float64], count: int) -> tuple[float, float]:
     if len(halves) < FEWEST_WITNESSES:
         return 0.0, 0.0
     off = halves - np.median(halves, (0, 1))
-    most = 4 * np.array([nmad(off[..., k].ravel()) for k in (0, 1)])
+    most = np.maximum(4 * np.array([nmad(off[..., k].ravel()) for k in (0, 1)]), SCATTER_CLIP)
     together = np.clip(off, -most, most).prod(1).sum(1)
     rng = np.random.default_rng(0)
     drawn = [rng.choice(together, min(max(count, 2), len(halves))).mean() for _ in range(SCATTER_RESAMPLES)]
