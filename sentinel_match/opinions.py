@@ -168,10 +168,12 @@ class Consistency:
     only_fine: bool = False
     """Whether nothing but the finest detail agrees, at whole pixels: a pattern on the grid, and no ground."""
     on_grid: bool = False
-    """Whether the images agree at whole pixels, to three hundredths, and better by fine detail than by coarse."""
+    """Whether the images agree at whole pixels, to five hundredths, and better by fine detail than by coarse."""
     marks: str = ""
     """What storage left in both and draws points to where it agrees: ``repeated pixels`` of a coarser grid, or, where
     the points agree at whole pixels, ``blocks`` of JPEG; empty where there is nothing."""
+    drawn_m: float = 0.0
+    """Metres by which windows of little texture lie nearer a whole pixel than those of much; 0 where they do not."""
     blind_below_m: float = 0.0
     """Metres of ground that each answer averages where hardly any single window gave one: shorter displacement is not
     known; 0: single windows answered."""
@@ -201,6 +203,11 @@ class Consistency:
             reasons.append(
                 "they agree at whole pixels, to a few hundredths, and better by fine detail than by coarse: it may "
                 "be a pattern on the grid of pixels that they share"
+            )
+        if self.drawn_m > 0:
+            reasons.append(
+                f"where the images show little texture they lie {self.drawn_m:.2f} m nearer to a whole pixel than "
+                "where they show much: a pattern on the grid of pixels draws them"
             )
         if self.marks:
             reasons.append(MARKS[self.marks])

@@ -19,6 +19,7 @@ import numpy as np
 from sentinel_match.accuracy.assess import assess
 from sentinel_match.accuracy.consistency import consistency, one_way
 from sentinel_match.accuracy.coverage import cover
+from sentinel_match.accuracy.drawn import drawn_px
 from sentinel_match.accuracy.ecc import second_estimate
 from sentinel_match.accuracy.evidence import Evidence, turned
 from sentinel_match.accuracy.relief import terrain_of
@@ -175,6 +176,7 @@ def match_scenes(
             other=other,
             one_way=one_way(assessment.ellipse, inlier, radius),
             blind_below_m=round(evidence.blind_below, 1),
+            drawn_m=round(drawn_px(evidence.ground, a.raster, b.raster, agreement.octaves) * gsd, 3),
         ),
         jointly_clear_km2=round(float(clear.sum()) * gsd**2 / 1e6, 2),
         left=_use(a),
