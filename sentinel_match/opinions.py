@@ -168,7 +168,7 @@ class Consistency:
     only_fine: bool = False
     """Whether nothing but the finest detail agrees, at whole pixels: a pattern on the grid, and no ground."""
     on_grid: bool = False
-    """Whether the images agree at whole pixels, to five hundredths, and better by fine detail than by coarse."""
+    """Whether the images agree at whole pixels, to three hundredths, and better by fine detail than by coarse."""
     marks: str = ""
     """What storage left in both and draws points to where it agrees: ``repeated pixels`` of a coarser grid, or, where
     the points agree at whole pixels, ``blocks`` of JPEG; empty where there is nothing."""

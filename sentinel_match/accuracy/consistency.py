@@ -62,8 +62,8 @@ FLAT = 0.4
 for stripes; optics leave 0.02 to 0.29 of ground (28 pairs of two dates), however much coarser detail has changed."""
 WHOLE = 0.1
 """Pixels from a whole number in both directions within which a displacement may be that of a pattern on both grids."""
-EXACT, RISES = 0.05, 0.15
-"""Pixels from a whole number within which a displacement seldom lies that is not of the grid, and by how much
+EXACT, RISES = 0.03, 0.15
+"""Pixels from a whole number within which a displacement hardly ever lies that is not of the grid, and by how much
 detail there is more coherent than some coarser one where both images share what lies on it. Between seasons coherence
 rises as much in a third of 60 pairs of dates, at displacements of any fraction."""
 RIVAL_RATIO, RIVAL_NOISE = 0.27, 8.0
