@@ -41,8 +41,8 @@ def run(
     Finds the products, proposes pairs, matches each and leaves OUTPUT/scenes.geojson, pairs.geojson, one folder a
     pair with tiepoints.geojson, its style for QGIS, tiepoints.gpkg and displacement.tif, series.json for three
     acquisitions or more, run.json, report.html to read in a browser and inspect.qgs to open in QGIS. Run it again: what
-    is done is kept. Exits with 1 if anything failed, a pair is doubtful, or a figure that is required is
-    not reached.
+    is done is kept. Exits with 1 if anything failed, there is no pair to match, a pair is doubtful, or a figure
+    that is required is not reached.
     """
     chosen, cache = options.make_options(values), options.make_cache(values)
     filters = options.make_filters(values)
@@ -56,5 +56,5 @@ def run(
     for said in missed:
         click.echo(f"not met: {said}", err=True)
     doubtful = any(o.summary is not None and o.summary.doubtful for o in result.matched)
-    if missed or doubtful or not result.clean:
+    if missed or doubtful or not result.outcomes or not result.clean:
         ctx.exit(1)

@@ -77,6 +77,7 @@ def test_a_run_without_a_pair_says_why(tmp_path: Path) -> None:
     for date in ("2021-05-20", "2021-09-17"):
         write_product(tmp_path / "small", Landscape(7), date=date, pixels=96)
     done = call("run", tmp_path / "small", "-o", tmp_path / "out", *QUICK)
+    assert 1 == done.exit_code
     assert "T33UUU_20210520" in done.stderr
     assert re.search(r"overlap 0\.9\d+ km², less than 1 km²\nno pair to match: ", done.stderr)
     assert "above" not in done.stderr
