@@ -31,6 +31,8 @@ STRONGEST = 3.0
 """A direction's weight is at most so many times the mean of its level."""
 BACKGROUND = 8.0
 """Pixels of the maps: the mean direction over so far is taken off, such as that of slopes in the sun."""
+DRAWN_LENGTH, DRAWN_SLOPE = 12, 0.15
+"""Pixels of an edge along rows or columns, at least (or an eighth of the side), and how little it may lean."""
 UNITS = 40.0
 """Whole numbers per unit of weight."""
 
@@ -114,7 +116,7 @@ def _directions(image: NDArray[np.float32], valid: NDArray[np.bool_]) -> tuple[N
     """Compute the maps of one level, at half its resolution, and where they are known."""
     smooth = cv2.GaussianBlur(image, (0, 0), SMOOTHING)
     x, y = cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1)
-    known = cv2.erode(valid.astype(np.uint8), np.ones((7, 7)), borderValue=0) > 0
+    known = cv2.erode((valid & ~_drawn(x, y)).astype(np.uint8), np.ones((7, 7)), borderValue=0) > 0
     size = np.hypot(x, y)
     weight = np.sqrt(size)
     mean = float(weight[known].mean()) if known.any() else 0.0
@@ -130,6 +132,16 @@ def _directions(image: NDArray[np.float32], valid: NDArray[np.bool_]) -> tuple[N
     background = cv2.GaussianBlur(half, (0, 0), BACKGROUND) / np.maximum(around, 1e-3)[..., None]
     half = (half - background * share[..., None]) * (share > 0.5)[..., None]
     return np.clip(np.rint(half * UNITS), -127, 127).astype(np.int8), share > 0.5
+
+
+def _drawn(x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.bool_]:
+    """Tell where a long edge runs exactly along rows or columns: a frame or a legend, not ground."""
+    length = max(DRAWN_LENGTH, round(max(x.shape) / 8))
+    drawn = np.zeros(x.shape, bool)
+    for along, across, kernel in ((x, y, (1, length)), (y, x, (length, 1))):
+        straight = (np.abs(along) < DRAWN_SLOPE * np.abs(across)) & (np.abs(across) > np.abs(across).mean())
+        drawn |= cv2.morphologyEx(straight.astype(np.uint8), cv2.MORPH_OPEN, np.ones(kernel, np.uint8)) > 0
+    return drawn
 
 
 def upright(
