@@ -50,8 +50,9 @@ class ImageMatcher:
         array([ 7., -5.])
     """
 
-    matcher: str | matchers.Matcher = matchers.DEFAULT
-    """A registered name, or a matcher with options of its own."""
+    matcher: str | matchers.Matcher | None = None
+    """A registered name, or a matcher with options of its own. ``None``: ``phase``, where the images were found to lie;
+    with an option of keypoints, or where no rotation is searched, :data:`sentinel_match.matchers.DEFAULT`."""
     device: str = "auto"
     """``cpu``, ``cuda``, or ``auto``; ignored by methods that know only the CPU."""
     resize: int | tuple[int, int] | None = 1024
@@ -88,7 +89,7 @@ class ImageMatcher:
     @cached_property
     def search(self) -> Search:
         """Make the matcher, and say how pairs are searched with it."""
-        kind = self.matcher
+        kind = self.matcher or self._default
         known = {f.name for f in fields(matchers.matcher_class(kind) if isinstance(kind, str) else kind)}  # type: ignore[arg-type]
         spellings = {
             "max_keypoints": (self.max_keypoints, ("max_keypoints",)),
@@ -106,6 +107,13 @@ class ImageMatcher:
             options[fitting[0]] = value
         matcher = matchers.create(kind, **options) if isinstance(kind, str) else replace(kind, **options)  # type: ignore[type-var]
         return Search(matcher, self.resize, self.rotations, self.model, self.windows, self.seed)
+
+    @property
+    def _default(self) -> str:
+        """Choose the matcher where none is named: ``phase`` finds most once it is known how the images lie."""
+        options = (self.max_keypoints, self.keypoint_threshold, self.nms_radius, self.confidence)
+        searched = len(self.rotations) > 1 and all(option is None for option in options)
+        return "phase" if searched else matchers.DEFAULT
 
     @property
     def recipe(self) -> Mapping[str, object]:
@@ -204,7 +212,7 @@ def _are_angles(value: Sequence[float] | NDArray[Any]) -> bool:
 
 
 _IMAGE_OPTION_KINDS = {
-    "matcher": schema.ArgumentKind(object, "the name of a matcher, or a matcher", _is_matcher),
+    "matcher": schema.ArgumentKind(object, "the name of a matcher, or a matcher", _is_matcher).or_none(),
     "device": schema.ArgumentKind(str, "the name of a device", bool),
     "resize": schema.ArgumentKind((Integral, Sequence), "one side in pixels, (width, height)", _are_sides).or_none(),
     "max_keypoints": _ABOVE_0.or_none(),

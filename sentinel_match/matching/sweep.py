@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Described", "Sighting", "describe", "sweep"]
 
+SWEEP_VERSION = 1
+"""Of what a sweep finds; part of recipes."""
 ANGLE_STEP = 5.0
 """Degrees between the first looks."""
 SCALE_STEP = 1.12
@@ -40,9 +42,9 @@ WIDE_SCALES = (0.3, 3.0)
 """Tried where nothing is found at :data:`SCALES`."""
 STAGES = ((64, 24), (128, 4), (256, 3))
 """Pixels of the smaller picture's maps, and how many of the best are looked at again in the next stage."""
-ACCEPTED_NFA = -3.0
+ACCEPTED_NFA = -4.0
 """Log10 of the expected number of false alarms in one sweep below which a sighting counts as found."""
-LOCATION, SPREAD = 20.0, 1.5
+LOCATION, SPREAD = 10.6, 3.9
 """Of the Gumbel distribution of half the squared score of a sweep's best look over unrelated ground."""
 LOOKS = np.log(1440)
 """Natural logarithm of the looks of a sweep."""

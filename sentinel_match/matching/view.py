@@ -123,6 +123,14 @@ def reduced(view: View, size: int | tuple[int, int] | None) -> View:
     return View(np.nan_to_num(pixels), valid, view.matrix @ scale)
 
 
+def scale_of(view: View, size: int | tuple[int, int] | None) -> float:
+    """Compute the side of a pixel, in pixels of the image, that :func:`reduced` would give a view."""
+    rows, cols = view.valid.shape
+    limit = (size, size) if isinstance(size, int) else size
+    ratio = (1.0, 1.0) if limit is None else (max(1.0, cols / limit[0]), max(1.0, rows / limit[1]))
+    return view.scale * (max(ratio) if isinstance(size, int) else float(np.sqrt(ratio[0] * ratio[1])))
+
+
 def turned(view: View, degrees: float) -> View:
     """Turn a view clockwise, whole, on a canvas as large as it then needs: exact by quarters, else one cubic warp."""
     rows, cols = view.valid.shape
