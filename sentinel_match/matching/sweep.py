@@ -42,6 +42,8 @@ WIDE_SCALES = (0.3, 3.0)
 """Tried where nothing is found at :data:`SCALES`."""
 STAGES = ((64, 24), (128, 4), (256, 3))
 """Pixels of the smaller picture's maps, and how many of the best are looked at again in the next stage."""
+FAINT = 0.4
+"""Looks whose score is below this share of the best are not looked at again: noise alone reaches 5 to 6."""
 ACCEPTED_NFA = -4.0
 """Log10 of the expected number of false alarms in one sweep below which a sighting counts as found."""
 LOCATION, SPREAD = 10.6, 3.9
@@ -135,9 +137,11 @@ def _nothing() -> Sighting:
 
 
 def _distinct(looks: Iterable[Look], count: int) -> list[Look]:
-    """Keep the best looks, none of which is next to a better one."""
+    """Keep the best looks, none of which is next to a better one or far below the best."""
     kept: list[Look] = []
     for look in sorted(looks, key=lambda found: -found.z):
+        if kept and look.z < FAINT * kept[0].z:
+            break
         near = any(
             abs((look.angle - other.angle + 180) % 360 - 180) < 0.6 * ANGLE_STEP
             and abs(np.log(look.scale / other.scale)) < 0.6 * np.log(SCALE_STEP)

@@ -1,0 +1,129 @@
+"""How one picture lies on another, of which nothing is known."""
+
+from __future__ import annotations
+
+import pickle
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sentinel_match.matching.orientation import Described, describe
+from sentinel_match.matching.sweep import Sighting, sweep
+from sentinel_match.matching.view import View, shift
+from sentinel_match.testing.checks import example_pair
+
+PAIR = example_pair(shift=(0.0, 0.0), size=256)
+SCALES = (0.8, 1.25)
+MIDDLE = shift(128, 128)
+
+
+def described(pixels: np.ndarray, valid: np.ndarray | None = None) -> Described:
+    known = np.ones(pixels.shape, bool) if valid is None else valid
+    return describe(View.of(pixels.astype(np.float32), known))
+
+
+def similarity(angle: float, scale: float, x: float, y: float) -> np.ndarray:
+    """Turned clockwise and enlarged about the middle of the left picture, then moved."""
+    cos, sin = scale * np.cos(np.radians(angle)), scale * np.sin(np.radians(angle))
+    turn = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1.0]])
+    return np.asarray(shift(x, y) @ MIDDLE @ turn @ np.linalg.inv(MIDDLE))
+
+
+def seen_through(matrix: np.ndarray, pixels: np.ndarray) -> Described:
+    """Describe pixels as a picture of 256 px shows them."""
+    centred = (shift(-0.5, -0.5) @ matrix @ shift(0.5, 0.5))[:2]
+    image = cv2.warpAffine(pixels.astype(np.float32), centred, (256, 256), flags=cv2.INTER_AREA)
+    valid = cv2.warpAffine(np.ones(pixels.shape, np.float32), centred, (256, 256)) > 0.99
+    return described(np.clip(image, 0, 1), valid)
+
+
+def corner_error(sighting: Sighting, truth: np.ndarray) -> float:
+    corners = np.array([[64, 64, 1], [192, 64, 1], [64, 192, 1], [192, 192, 1]])
+    there, true = (corners @ matrix.T for matrix in (sighting.matrix, truth))
+    return float(np.hypot(*(there[:, :2] / there[:, 2:] - true[:, :2])[:, :2].T).max())
+
+
+LEFT = described(PAIR.left)
+
+
+@given(st.floats(-180, 180), st.floats(*SCALES), st.floats(-50, 50), st.floats(-50, 50))
+@settings(max_examples=3, deadline=None, derandomize=True)
+def test_a_picture_is_found_at_any_angle_scale_and_offset(angle: float, scale: float, x: float, y: float) -> None:
+    truth = similarity(angle, scale, x, y)
+    sighting = sweep(LEFT, seen_through(truth, PAIR.right), SCALES)
+    assert sighting.found
+    assert corner_error(sighting, truth) < 2
+    assert (sighting.angle - angle + 180) % 360 == pytest.approx(180, abs=1)
+    assert sighting.scale == pytest.approx(scale, rel=0.02)
+
+
+@pytest.mark.parametrize("scale", [0.4, 2.4])
+def test_a_much_larger_or_smaller_picture_is_found(scale: float) -> None:
+    ground = example_pair(shift=(0.0, 0.0), size=512)
+    left, right = (ground.left, ground.right) if scale < 1 else (ground.right, ground.left)
+    matrix = similarity(35, min(scale, 1 / scale), -128 * min(scale, 1 / scale), -128 * min(scale, 1 / scale))
+    whole, small = described(left), seen_through(matrix, right)
+    sighting = sweep(whole, small, (0.35, 0.5)) if scale < 1 else sweep(small, whole, (2, 2.9))
+    assert sighting.found
+    assert sighting.scale == pytest.approx(scale if scale < 1 else 2.4, rel=0.03)
+
+
+def test_a_negative_is_found_and_said_to_be_one() -> None:
+    truth = similarity(70, 1, 10, -20)
+    sighting = sweep(LEFT, seen_through(truth, 1 - PAIR.right), (1, 1))
+    assert sighting.found
+    assert sighting.negative
+    assert corner_error(sighting, truth) < 2
+
+
+def test_a_mirror_image_is_refused() -> None:
+    assert not sweep(LEFT, described(PAIR.right[:, ::-1]), SCALES).found
+
+
+def test_other_ground_is_refused() -> None:
+    assert not sweep(LEFT, described(example_pair(size=256, seed=11).right), SCALES).found
+
+
+def test_a_frame_and_a_legend_are_no_ground() -> None:
+    pictures = []
+    for pixels in (PAIR.left, example_pair(size=256, seed=11).right):
+        framed = np.array(pixels * 255).astype(np.uint8)
+        cv2.rectangle(framed, (8, 8), (248, 248), 255, 2)
+        framed[200:240, 16:80] = 255
+        cv2.putText(framed, "Sentinel", (16, 225), 0, 0.4, 0, 1)
+        pictures.append(described(framed / 255))
+    assert not sweep(*pictures, (1, 1)).found
+
+
+def test_stripes_that_agree_everywhere_prove_nothing() -> None:
+    y, x = np.mgrid[:256, :256]
+    stripes = 0.5 + 0.2 * np.sin((x + 0.3 * y) / 3)
+    noise = np.random.default_rng(5).normal(0, 0.02, (2, 256, 256))
+    assert not sweep(described(stripes + noise[0]), described(stripes + noise[1]), (1, 1)).found
+
+
+def test_what_is_not_valid_has_no_say() -> None:
+    valid = np.ones((256, 256), bool)
+    valid[:, :100] = False
+    rubbish = np.where(valid, PAIR.right, np.random.default_rng(3).random((256, 256)))
+    sighting = sweep(LEFT, described(rubbish, valid), (1, 1))
+    assert sighting.found
+    assert corner_error(sighting, np.eye(3)) < 1
+
+
+@pytest.mark.parametrize("side", [3, 40, 256])
+def test_a_picture_with_nothing_to_see_is_refused(side: int) -> None:
+    for valid in (np.zeros((side, side), bool), np.ones((side, side), bool)):
+        assert not sweep(LEFT, described(np.full((side, side), 0.5), valid), (1, 1)).found
+
+
+def test_a_description_comes_back_from_arrays_and_from_a_pickle() -> None:
+    for copy in (Described.of_arrays(LEFT.to_arrays()), pickle.loads(pickle.dumps(LEFT))):  # noqa: S301 - our own
+        assert copy.size == LEFT.size
+        for one, other in zip(copy.levels, LEFT.levels, strict=True):
+            assert one.step == other.step
+            assert np.array_equal(one.maps, other.maps)
+            assert np.array_equal(one.known, other.known)
