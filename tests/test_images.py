@@ -194,7 +194,7 @@ def test_an_option_the_matcher_lacks_is_refused_at_once() -> None:
 @pytest.mark.parametrize(
     ("choice", "sentence"),
     [
-        ({"matcher": None}, "must be the name of a matcher, or a matcher"),
+        ({"matcher": 7}, "must be the name of a matcher, or a matcher"),
         ({"model": "track"}, "must be one of translation, similarity, affine, homography"),
         ({"resize": "1024"}, "must be one side in pixels"),
         ({"resize": (0, 5)}, "must be one side in pixels"),

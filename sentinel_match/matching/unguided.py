@@ -142,7 +142,7 @@ def relate(left: View, right: View, search: Search) -> Relation:
         right: of any size, scale (to about :data:`LARGEST_ZOOM`) and angle.
         search: how to search.
     """
-    if not search.rotations:
+    if len(search.rotations) == 0:
         raise ValueError("no rotation to try")
     a, b = reduced(left, search.size), reduced(right, search.size)
     sighted = _sight(a, b, search) if len(search.rotations) > 1 else None

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentinel_match.matchers.sift import Sift
+from sentinel_match.matching import unguided
 from sentinel_match.matching.unguided import Search, View, relate
 from sentinel_match.matching.view import reduced, turned
 from sentinel_match.testing.checks import example_pair
@@ -104,9 +105,13 @@ def test_big_images_are_matched_again_in_windows_at_full_resolution() -> None:
     assert errors[1] < errors[0]
 
 
-def test_a_guided_pass_gathers_more_than_the_sweep() -> None:
+def test_where_the_sweep_finds_nothing_the_matcher_does_and_a_guided_pass_gathers_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(unguided, "_sight", lambda *_: None)
     left, right, _ = turned_pair(25)
     guided = relate(left, right, Search(SIFT))
+    assert 0.0 in guided.agreeing
     agreed = max(guided.agreeing.values())
     assert guided.inlier.sum() > 1.1 * agreed
 
