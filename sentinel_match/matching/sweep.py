@@ -48,8 +48,8 @@ ACCEPTED_NFA = -4.0
 """Log10 of the expected number of false alarms in one sweep below which a sighting counts as found."""
 LOCATION, SPREAD = 10.6, 3.9
 """Of the Gumbel distribution of half the square of the lesser of score and support, of a sweep's best over unrelated
-ground: 254 pairs of eleven places, 200 at 256 px (10.6, 3.9) and 54 at 512 px (10.7, 3.5), one in ten framed. The lesser
-was 5.0 in the middle and 7.5 at most; of the same ground in two seasons mostly 10 to 90."""
+ground: 254 pairs of eleven places, 200 at 256 px (10.6, 3.9) and 54 at 512 px (10.7, 3.5), one in ten framed. That
+lesser was 5.0 in the middle and 7.5 at most; of the same ground in two seasons mostly 10 to 90."""
 LOOKS = np.log(1440)
 """Natural logarithm of the looks of a sweep."""
 
