@@ -160,7 +160,7 @@ def _matcher(values: dict[str, Any]) -> ImageMatcher:
         ValueError: the matcher has no such option.
     """
     from sentinel_match.images import ImageMatcher
-    from sentinel_match.matching.unguided import ROTATIONS
+    from sentinel_match.matching.attempt import ROTATIONS
 
     try:
         sides = tuple(int(n) for n in values["resize"].lower().split("x"))

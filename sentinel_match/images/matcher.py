@@ -19,7 +19,8 @@ from sentinel_match.geometry.kinds import MINIMAL
 from sentinel_match.images.figure import visualize_matches
 from sentinel_match.images.matches import PIXEL_CONVENTION, ImageMatches
 from sentinel_match.images.source import view_of
-from sentinel_match.matching.unguided import ROTATIONS, Search, relate
+from sentinel_match.matching.attempt import ROTATIONS, Search
+from sentinel_match.matching.unguided import relate
 from sentinel_match.matching.view import View, reduced, turned
 from sentinel_match.models import DEVICES
 from sentinel_match.raster.masks import Masking

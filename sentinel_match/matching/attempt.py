@@ -10,17 +10,18 @@ import numpy as np
 from sentinel_match.geometry import robust, transform
 from sentinel_match.geometry.chance import agreement
 from sentinel_match.matchers.prior import GeometricPrior
-from sentinel_match.matching.plane_model import homogeneous, is_plausible, overlaid
+from sentinel_match.matching.plane_model import LARGEST_ZOOM, homogeneous, is_plausible, overlaid
+from sentinel_match.matching.sweep import SWEEP_VERSION
+from sentinel_match.matching.view import SEARCH_WINDOW_SIDE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
     from sentinel_match.geometry.grids import Points
     from sentinel_match.geometry.transform import PlaneTransform
     from sentinel_match.matchers import Arrays, Matcher
-    from sentinel_match.matching.unguided import Search
     from sentinel_match.matching.view import View
 
 AGREEMENT_TOLERANCE = 3.0
@@ -31,6 +32,44 @@ LEAST_AGREEING_MATCHES = 5
 """A model needs so many agreeing matches apart from one another."""
 INDEPENDENT_DISTANCE = 32.0
 """Pixels, as matched: a network sees about as much around a point, so within it matches are right or wrong together."""
+ROTATIONS = (0.0, 90.0, 180.0, 270.0, 45.0, 135.0, 225.0, 315.0, *(22.5 + 45.0 * k for k in range(8)))
+"""Degrees clockwise by which the right image may be turned, in the order they are tried: SIFT without orientation is
+weak 15 degrees off, so the 22.5s follow where the 45s found nothing."""
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """How two images are searched."""
+
+    matcher: Matcher
+    size: int | tuple[int, int] | None = 1024
+    """Pixels of the longer side, or width and height, at which images are matched; never enlarged. ``None`` = as is."""
+    rotations: tuple[float, ...] = ROTATIONS
+    """Degrees clockwise by which the right image may be turned against the left one, in the order to try."""
+    model: str = "similarity"
+    """A kind of :data:`sentinel_match.geometry.kinds.MINIMAL`."""
+    windows: int = 0
+    """Images that were reduced are matched again at full resolution in so many windows, spread over what both show."""
+    seed: int = 0
+    """Of the robust fit."""
+    device: str = "auto"
+    """Of ``phase``, which checks what was found."""
+
+    @property
+    def recipe(self) -> Mapping[str, object]:
+        """List everything a result depends on but the images; JSON-able."""
+        constants = (
+            *(AGREEMENT_TOLERANCE, MATCH_SIGMA, LEAST_AGREEING_MATCHES, INDEPENDENT_DISTANCE, LARGEST_ZOOM),
+            SEARCH_WINDOW_SIDE,
+        )
+        options = {name: getattr(self, name) for name in ("size", "rotations", "model", "windows", "seed")}
+        return {
+            "matcher": dict(self.matcher.recipe),
+            **options,
+            "constants": constants,
+            "version": 3,
+            "sweep": SWEEP_VERSION,
+        }
 
 
 @dataclass(frozen=True, eq=False)

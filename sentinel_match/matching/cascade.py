@@ -22,9 +22,10 @@ from sentinel_match.geometry.grids import origin_of, pixel_size, to_metres
 from sentinel_match.matchers.phase import Phase
 from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.matching import cells
+from sentinel_match.matching.attempt import Search
 from sentinel_match.matching.cell_matching import PRECISE_TOLERANCE, CellMatching
 from sentinel_match.matching.correspondences import CASCADE, Correspondences, MatchInput, Method, available_matcher
-from sentinel_match.matching.unguided import Search, relate
+from sentinel_match.matching.unguided import relate
 from sentinel_match.matching.view import View, no_contrast
 
 if TYPE_CHECKING:

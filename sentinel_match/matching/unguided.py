@@ -23,18 +23,17 @@ from sentinel_match.matchers.phase import Phase
 from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.matching.attempt import (
     AGREEMENT_TOLERANCE,
-    INDEPENDENT_DISTANCE,
-    LEAST_AGREEING_MATCHES,
     MATCH_SIGMA,
+    ROTATIONS,
     Attempt,
+    Search,
     compare,
     compare_under,
     fit,
 )
-from sentinel_match.matching.plane_model import LARGEST_ZOOM, homogeneous, overlaid, rotation_angle
-from sentinel_match.matching.sweep import SWEEP_VERSION, describe, sweep
+from sentinel_match.matching.plane_model import homogeneous, overlaid, rotation_angle
+from sentinel_match.matching.sweep import describe, sweep
 from sentinel_match.matching.view import (
-    SEARCH_WINDOW_SIDE,
     View,
     no_contrast,
     reduced,
@@ -50,11 +49,8 @@ if TYPE_CHECKING:
 
     from sentinel_match.geometry.grids import Points
     from sentinel_match.geometry.transform import PlaneTransform
-    from sentinel_match.matchers import Arrays, Matcher
+    from sentinel_match.matchers import Arrays
 
-ROTATIONS = (0.0, 90.0, 180.0, 270.0, 45.0, 135.0, 225.0, 315.0, *(22.5 + 45.0 * k for k in range(8)))
-"""Degrees clockwise by which the right image may be turned, in the order they are tried: SIFT without orientation is
-weak 15 degrees off, so the 22.5s follow where the 45s found nothing."""
 ROTATIONS_PER_ROUND = 8
 """So many rotations are tried before their models are checked."""
 SURE_CHANCE = 1e-20
@@ -71,42 +67,6 @@ CANDIDATE_NFA, UNCONFIRMED_NFA = -2.0, -8.0
 """Log10 of the false alarms expected of a sighting: so few that ``phase`` is asked, so few that it need not confirm."""
 UNGUIDED_REACH = 12.0
 """Pixels, as matched, by which a model found without a prior may be off when it becomes the prior."""
-
-
-@dataclass(frozen=True, eq=False)
-class Search:
-    """How two images are searched."""
-
-    matcher: Matcher
-    size: int | tuple[int, int] | None = 1024
-    """Pixels of the longer side, or width and height, at which images are matched; never enlarged. ``None`` = as is."""
-    rotations: tuple[float, ...] = ROTATIONS
-    """Degrees clockwise by which the right image may be turned against the left one, in the order to try."""
-    model: str = "similarity"
-    """A kind of :data:`sentinel_match.geometry.kinds.MINIMAL`."""
-    windows: int = 0
-    """Images that were reduced are matched again at full resolution in so many windows, spread over what both show."""
-    seed: int = 0
-    """Of the robust fit."""
-    device: str = "auto"
-    """Of ``phase``, which checks what was found."""
-
-    @property
-    def recipe(self) -> Mapping[str, object]:
-        """List everything a result depends on but the images; JSON-able."""
-        constants = (
-            *(AGREEMENT_TOLERANCE, MATCH_SIGMA, SURE_CHANCE, LARGEST_ZOOM, LEAST_AGREEING_MATCHES),
-            *(CHECKED_CANDIDATES, LEAST_SEEN_SHARE, INDEPENDENT_DISTANCE, UNGUIDED_REACH, SEARCH_WINDOW_SIDE),
-            *(CANDIDATE_NFA, UNCONFIRMED_NFA),
-        )
-        options = {name: getattr(self, name) for name in ("size", "rotations", "model", "windows", "seed")}
-        return {
-            "matcher": dict(self.matcher.recipe),
-            **options,
-            "constants": constants,
-            "version": 3,
-            "sweep": SWEEP_VERSION,
-        }
 
 
 @dataclass(frozen=True, eq=False)

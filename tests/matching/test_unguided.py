@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from sentinel_match.matchers.sift import Sift
 from sentinel_match.matching import unguided
-from sentinel_match.matching.unguided import Search, View, relate
-from sentinel_match.matching.view import reduced, turned
+from sentinel_match.matching.attempt import Search
+from sentinel_match.matching.unguided import relate
+from sentinel_match.matching.view import View, reduced, turned
 from sentinel_match.testing.checks import example_pair
 
 SIFT = Sift(max_keypoints=700)
