@@ -146,7 +146,9 @@ MARKS = {
         "both images show the blocks of JPEG and agree where these do: points may be drawn to them; match the originals"
     ),
 }
-"""What is said of marks that storage left."""
+"""What is said of marks that storage left, with what to do."""
+OTHER_MARKS = "both images show {} where they agree: points may be drawn to them; match the originals"
+"""The same of marks that a file names and this version does not know."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,6 +196,8 @@ class Consistency:
             gsd: metres per pixel.
         """
         reasons = []
+        if self.marks:  # first, for it names a cause of what follows, and its remedy
+            reasons.append(MARKS.get(self.marks, OTHER_MARKS.format(self.marks)))
         if self.pulled(gsd):
             reasons.append(
                 f"coarse detail lies {self.pull_dx_m:+.2f} m east, {self.pull_dy_m:+.2f} m north of what the points "
@@ -207,10 +211,8 @@ class Consistency:
         if self.drawn_m > 0:
             reasons.append(
                 f"where the images show little texture they lie {self.drawn_m:.2f} m nearer to a whole pixel than "
-                "where they show much: a pattern on the grid of pixels draws them"
+                "where they show much: a pattern on the grid of pixels draws them, or that ground moved by itself"
             )
-        if self.marks:
-            reasons.append(MARKS[self.marks])
         if self.unfollowed_m > 0:
             reasons.append(
                 f"detail fades as where ground moves by {self.unfollowed_m:.1f} m ({self.unfollowed_m / gsd:.1f} px) "

@@ -21,6 +21,10 @@ AGREES = SecondEstimate(looks=90, answers=60, after_dx_m=0.1, after_dy_m=-0.2, a
         (Consistency(unfollowed_m=4.0), "detail fades as where ground moves by 4.0 m (0.4 px) within a hundred pixels"),
         (Consistency(one_way=OneWay(share=0.8, azimuth_deg=35.2)), "80% of the points are known in one direction only"),
         (Consistency(one_way=OneWay(share=0.8)), "what lies along the crests of their texture is not known"),
+        (Consistency(marks="repeated pixels"), "match the originals, or resample with interpolation"),
+        (Consistency(marks="blocks"), "both images show the blocks of JPEG and agree where these do"),
+        (Consistency(marks="scan lines"), "both images show scan lines where they agree"),  # of a later version
+        (Consistency(drawn_m=2.3), "they lie 2.30 m nearer to a whole pixel than where they show much"),
         (
             Consistency(rival=Rival(dx_m=200.0, dy_m=0.0, share=0.7)),
             "agree nearly as well (70%) +200 m east, +0 m north",
@@ -35,6 +39,11 @@ def test_what_the_images_say_against_the_points_is_said_in_words(said: Consisten
     doubts = said.doubts(GSD)
     assert bool(reason) == len(doubts)
     assert reason in "".join(doubts)
+
+
+def test_what_names_the_cause_and_its_remedy_is_said_first() -> None:
+    said = Consistency(marks="blocks", pull_m=5.0, pull_dx_m=5.0, on_grid=True, drawn_m=3.0)
+    assert "match the originals" in said.doubts(GSD)[0]
 
 
 @pytest.mark.parametrize(

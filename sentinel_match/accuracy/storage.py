@@ -21,8 +21,9 @@ SIDE, MOST_WINDOWS, CLEAR = 128, 64, 0.75
 """Side in pixels of the windows that are looked at, how many there are at most, and the least valid share of them."""
 BLOCK = 8
 """Pixels on a side of a block of JPEG (ISO/IEC 10918-1)."""
-REPEATED, AROUND = 0.25, 17
-"""Mean squared difference to the next column over that of so many columns around, below which it is a repeated one."""
+REPEATED, BESIDE = 0.25, 9
+"""Mean squared difference to the next column over that of so many columns to either side, from itself on, below which
+it is a repeated one: beside ground that shows nothing, a flat sea around islands, one side has no differences."""
 SHARED, ALIKE = 0.2, 0.5
 """Least share of columns that both images repeat, and of those that either does. Pixels 1.6 to 6 times as large are
 shared by .24 to .77 of the columns, and most of those repeated; images of two dates share .01, of one .03. Of fewer,
@@ -56,13 +57,19 @@ def shared_marks(left: Raster, right: Raster, shift: NDArray[np.float64]) -> str
     both = np.array(profiles).swapaxes(0, 1)
     if not (both > 0).any((1, 2)).all():
         return ""  # all alike
-    repeated = _relative(both, AROUND) < REPEATED
+    repeated = _relative(both, -(BESIDE // 2), BESIDE // 2) < REPEATED
     together, least = float(repeated.all(0).mean()), float(repeated.mean((1, 2)).min())
     if together > SHARED and together > ALIKE * least:
         return "repeated pixels"
-    phase, edges = np.array(phases), _relative(both, BLOCK + 1)
-    at = [_edge(image[axis::2], phase[axis::2]) for image in edges for axis in (0, 1)]
-    return "blocks" if None not in at and at[:2] == at[2:] else ""
+    phase, edges = np.array(phases), _relative(both, 0)
+    for axis in (0, 1):
+        # Shores, too, lie at one place in both images; blocks lie at the same in the north as in the south
+        windows = np.arange(len(phase))[axis::2]
+        halves = np.array_split(windows, min(2, len(windows)))
+        found = {_edge(image[half], phase[half]) for image in edges for half in halves}
+        if None in found or len(found) > 1:
+            return ""
+    return "blocks"
 
 
 def _edge(profiles: NDArray[np.float64], phase: NDArray[np.int_]) -> int | None:
@@ -82,13 +89,22 @@ def _differences(window: MaskedWindow, axis: int) -> NDArray[np.float64]:
     return np.where(count > 0, squares / np.maximum(count, 1), np.nan)
 
 
-def _relative(profiles: NDArray[np.float64], around: int) -> NDArray[np.float64]:
-    """Divide profiles by their mean over so many values around each; NaN where nothing is known or nothing differs."""
-    from scipy.ndimage import uniform_filter1d
+def _relative(profiles: NDArray[np.float64], *asides: int) -> NDArray[np.float64]:
+    """Divide profiles by the least of their means over columns around each; NaN where one is not known, or 0.
+
+    Args:
+        profiles: (..., columns).
+        asides: columns by which the middle of those that are averaged lies aside.
+    """
+    from scipy.ndimage import correlate1d  # a running sum, as of uniform_filter1d, would end beside 0
 
     known = np.isfinite(profiles)
-    total, count = (
-        uniform_filter1d(v, around, axis=-1, mode="constant")
-        for v in (np.where(known, profiles, 0.0), known.astype(float))
-    )
-    return np.asarray(np.divide(profiles * count, total, out=np.full_like(profiles, np.nan), where=known & (total > 0)))
+    means = []
+    for aside in asides:
+        total, count = (
+            correlate1d(v, np.ones(BESIDE), axis=-1, mode="constant", origin=aside)
+            for v in (np.where(known, profiles, 0.0), known.astype(float))
+        )
+        means.append(total / np.maximum(count, 1))
+    least = np.min(means, axis=0)
+    return np.asarray(np.divide(profiles, least, out=np.full_like(profiles, np.nan), where=known & (least > 0)))

@@ -160,6 +160,13 @@ def test_a_second_estimator_sees_a_wave_of_64_pixels_that_was_smoothed_away() ->
     assert not quiet.sees_more(0.05 * GSD, GSD)
 
 
+def test_a_shift_that_remains_the_same_everywhere_does_not_vary() -> None:
+    """Halves of windows that search by themselves each end at a part of it, and differ from window to window."""
+    said = second_estimate(raster(pair(still).left), raster(pair(by(np.array([1.5, 0.5]))).right), shifted(1, 0), 0.0)
+    assert not said.agrees
+    assert said.scatter_m < 0.05 * GSD
+
+
 def test_what_follows_a_wave_is_confirmed_and_what_is_too_stiff_meets_nothing(tmp_path) -> None:
     one = pair(lambda x, y: np.stack([0.75 * np.sin(2 * np.pi * x / 64), 0 * y]))
     said = matched(one, tmp_path).summary

@@ -76,3 +76,14 @@ def test_neither_has_what_is_hidden_or_flat() -> None:
     assert shared_marks(raster(land(1), valid), raster(land(2), valid), STILL) == ""
     assert shared_marks(raster(np.full((SIDE, SIDE), 0.5)), raster(np.full((SIDE, SIDE), 0.5)), STILL) == ""
     assert shared_marks(raster(land(1)[:50, :50]), raster(land(1)[:50, :50]), STILL) == ""
+
+
+@pytest.mark.parametrize("islands", [12, 40])
+def test_a_flat_sea_around_islands_repeats_no_pixels(islands: int) -> None:
+    y, x = np.indices((SIDE, SIDE))
+    rng, sea = np.random.default_rng(5), np.ones((SIDE, SIDE), bool)
+    for _ in range(islands):
+        east, south, radius = rng.uniform((0, 0, 2), (SIDE, SIDE, 6))
+        sea &= np.hypot(x - east, y - south) > radius
+    left, right = (raster(np.where(sea, 0.1, land(seed))) for seed in (1, 2))
+    assert shared_marks(left, right, STILL) == ""
