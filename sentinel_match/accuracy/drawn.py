@@ -3,7 +3,8 @@
 What both images share on their grids of pixels, fixed noise, marks, blocks, agrees where nothing moved, or by whole
 pixels. Beside strong texture it is nothing; where the ground shows little, it is most of what agrees. So the
 displacement of windows sorted by their texture wanders from that of the ground towards a whole pixel, while that of
-ground is the same whatever its texture is.
+ground is the same whatever its texture is. Where texture and displacement both change over the image, as under another
+scale, windows of much texture have the plane that those of little lie on, too.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 
 from sentinel_match.accuracy.windows import cut
 from sentinel_match.geometry.grids import same_pixels, to_pixels
+from sentinel_match.geometry.lattice import plane_of
 from sentinel_match.geometry.robust import error_of_median, nmad
 
 if TYPE_CHECKING:
@@ -36,6 +38,9 @@ DRAWN, ASIDE = 0.2, 0.25
 how far they are drawn, where they are not drawn all the way."""
 COHERENT = 0.95
 """Coherence of octaves from which nothing else moves windows by their texture: between seasons shadows do."""
+TEXTURED, OFF_PLANE = 2, 0.5
+"""Parts of most texture that a plane is fitted to, and the share of how far windows of least texture lie apart that
+must lie off it: under patterns on real ground .68 to 1, where the ground is slanted 0 to .1."""
 
 
 def drawn_px(ground: Ground | None, left: Raster, right: Raster, octaves: tuple[Octave, ...]) -> float:
@@ -50,22 +55,28 @@ def drawn_px(ground: Ground | None, left: Raster, right: Raster, octaves: tuple[
     if ground is None or not same_pixels(left.geobox, right.geobox):
         return 0.0
     single = np.flatnonzero(ground.answers.single)
-    single = single[:: max(1, len(single) // MOST_WINDOWS)]
+    single = single[:: -(-len(single) // MOST_WINDOWS) or 1]
     here = ground.at.reshape(-1, 2)[single]
     at = to_pixels(left.geobox, here)
     moved = to_pixels(right.geobox, here + ground.answers.whole.reshape(-1, 2)[single]) - at
     texture = np.array([_texture(left, place) for place in at])
-    known = np.isfinite(texture)
-    if known.sum() < PARTS * FEWEST:
+    known = np.flatnonzero(np.isfinite(texture))
+    if len(known) < PARTS * FEWEST:
         return 0.0
-    parts = np.array_split(moved[known][np.argsort(texture[known])], PARTS)
-    middle = np.array([np.median(part, axis=0) for part in parts])
-    errors = [error_of_median(nmad(part[:, k]), len(part)) for part in (parts[0], parts[-1]) for k in (0, 1)]
+    parts = np.array_split(known[np.argsort(texture[known])], PARTS)
+    middle = np.array([np.median(moved[part], axis=0) for part in parts])
+    errors = [error_of_median(nmad(moved[part, k]), len(part)) for part in (parts[0], parts[-1]) for k in (0, 1)]
     sigma = float(np.linalg.norm(errors))
     way = middle[0] - middle[-1]
     length = float(np.hypot(*way))
     steady = bool((np.diff(middle @ way / max(length, 1e-9)) < sigma).all())
     if length < max(APART_PX, SURE * sigma) or not steady:
+        return 0.0
+    textured = np.zeros(ground.answers.single.shape)
+    textured.flat[single[np.concatenate(parts[-TEXTURED:])]] = 1
+    plane = plane_of(ground.answers.whole, textured).reshape(-1, 2)[single]
+    off = moved - (to_pixels(right.geobox, here + plane) - at)
+    if np.hypot(*(np.median(off[parts[0]], axis=0) - np.median(off[parts[-1]], axis=0))) < OFF_PLANE * length:
         return 0.0
     whole = np.round(middle[0])
     if np.abs(middle[0] - whole).max() < AT_WHOLE:
