@@ -137,6 +137,8 @@ def promise(summary: Summary, beyond: float | None) -> str:
     if summary.hold_out is None:
         return f"the model is not proven on unseen ground; {scatter}, which tells how single points scatter and no more"
     ce95 = f"{summary.hold_out.ce95 / gsd:.2f} px"
+    if summary.doubtful:
+        return f"by the points alone, which the images contradict, the model would err less than {ce95}, and {scatter}"
     model = f"{ce95} is what the model promises, by the {summary.hold_out.points:,} surest points"
     if near:
         return f"{model}, and single points bear it out: {scatter}"

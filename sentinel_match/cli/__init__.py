@@ -1,7 +1,7 @@
 """The command line: one file per command, each a few lines over the library.
 
 Commands are imported when they are called, so ``--help`` loads neither torch nor rasterio. stdout is data, stderr is
-talk. Exit codes: 0 all well, 1 something failed (one line says what), 2 wrong usage.
+talk. Exit codes: 0 all well, 1 something failed, is doubtful or not as required (one line says what), 2 wrong usage.
 """
 
 from __future__ import annotations

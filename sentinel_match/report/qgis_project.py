@@ -139,7 +139,7 @@ def _document(matched: Sequence[tuple[Pair, Summary]], folder: Path) -> etree._E
     for k, (pair, summary) in enumerate(matched):
         # The first pair is seen at once; the images of the others would lie over it
         group = getattr(E, "layer-tree-group")(
-            E.customproperties(), name=_title(pair), checked=_checked(k == 0), expanded=_bit(k == 0)
+            E.customproperties(), name=_title(pair, summary), checked=_checked(k == 0), expanded=_bit(k == 0)
         )
         shown = [
             *_vectors(pair.id, summary.crs, folder),
@@ -333,8 +333,9 @@ def _relative(path: Path, folder: Path) -> str:
     return way if way.startswith("../") else f"./{way}"
 
 
-def _title(pair: Pair) -> str:
-    return _legal(f"{_date(pair.left)} → {_date(pair.right)}  {pair.id}")
+def _title(pair: Pair, summary: Summary) -> str:
+    doubt = "  doubtful" if summary.doubtful else ""
+    return _legal(f"{_date(pair.left)} → {_date(pair.right)}{doubt}  {pair.id}")
 
 
 def _date(scene: Scene) -> str:

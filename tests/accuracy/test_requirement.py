@@ -10,7 +10,9 @@ from builders import summary_of
 
 from sentinel_match.accuracy.requirement import promise
 from sentinel_match.geometry.transform import PlaneTransform, Transform
+from sentinel_match.opinions import Consistency
 from sentinel_match.summary import HoldOut, Summary
+from sentinel_match.tiepoints import TiePoints
 
 
 def summary(ce90_m: float) -> Summary:
@@ -57,3 +59,10 @@ def test_verdict_and_map_are_reconciled(ce90_m: float, beyond: float | None, sai
 def test_what_is_not_proven_is_not_promised() -> None:
     sentence = promise(replace(summary(9.0), hold_out=None), 0.1)
     assert sentence.startswith("the model is not proven on unseen ground; 10 % of the 5,313 believed points")
+
+
+def test_nothing_is_promised_of_what_the_images_contradict(ties: TiePoints) -> None:
+    contradicted = replace(ties.summary.comparison, consistency=Consistency(marks="blocks"))
+    sentence = promise(replace(summary(9.0), comparison=contradicted), 0.1)
+    assert sentence.startswith("by the points alone, which the images contradict, the model would err less than 0.20 px")
+    assert "promise" not in sentence

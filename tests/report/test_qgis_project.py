@@ -21,6 +21,7 @@ from sentinel_match.products.filters import Filters
 from sentinel_match.raster import raster
 from sentinel_match.raster.flags import Reason
 from sentinel_match.report import qgis_project, quicklook
+from sentinel_match.summary import Summary
 from sentinel_match.testing import Landscape, write_product
 
 OPTIONS = Options(matcher=matchers.create("sift"), cells=2, candidates=800)
@@ -216,3 +217,12 @@ def test_another_drive_or_suffix_is_an_absolute_path(tmp_path: Path) -> None:
 def test_records_are_what_the_project_is_made_from(made: Made) -> None:
     record = json.loads((made.out / made.result.outcomes[0].id / "pair.json").read_text())
     assert {"left", "right"} == set(record["summary"]["limits"])
+
+
+def test_the_group_of_a_pair_that_the_images_contradict_says_so(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(Summary, "doubtful", True)
+        qgis_project.make(made.result, made.out)
+    names = [str(g.get("name")) for g in parsed(made.out).iter("layer-tree-group") if g.get("name")]
+    qgis_project.make(made.result, made.out)  # for the tests beside
+    assert names[0].startswith("2021-05-20 → 2021-09-17  doubtful  ")
