@@ -40,8 +40,8 @@ HEAD = """# Command line
 <!-- written by `python tests/documentation.py --write` -->
 
 What `--help` says of every command. Options can also stand in a TOML file, `sentinel-match --config FILE.toml …`, with
-a table for each command; what stands on the command line counts more. Exit status: 0 well, 1 something failed, a pair is
-doubtful or a required figure is not reached, 2 a mistake in the command.
+a table for each command; what stands on the command line counts more. Exit status: 0 well, 1 something failed, a pair
+is doubtful or a required figure is not reached, 2 a mistake in the command.
 """
 
 

@@ -64,19 +64,14 @@ def drawn_px(ground: Ground | None, left: Raster, right: Raster, octaves: tuple[
     if len(known) < PARTS * FEWEST:
         return 0.0
     parts = np.array_split(known[np.argsort(texture[known])], PARTS)
+    nodes = [single[part] for part in parts]
     middle = np.array([np.median(moved[part], axis=0) for part in parts])
     errors = [error_of_median(nmad(moved[part, k]), len(part)) for part in (parts[0], parts[-1]) for k in (0, 1)]
     sigma = float(np.linalg.norm(errors))
     way = middle[0] - middle[-1]
     length = float(np.hypot(*way))
     steady = bool((np.diff(middle @ way / max(length, 1e-9)) < sigma).all())
-    if length < max(APART_PX, SURE * sigma) or not steady:
-        return 0.0
-    textured = np.zeros(ground.answers.single.shape)
-    textured.flat[single[np.concatenate(parts[-TEXTURED:])]] = 1
-    plane = plane_of(ground.answers.whole, textured).reshape(-1, 2)[single]
-    off = moved - (to_pixels(right.geobox, here + plane) - at)
-    if np.hypot(*(np.median(off[parts[0]], axis=0) - np.median(off[parts[-1]], axis=0))) < OFF_PLANE * length:
+    if length < max(APART_PX, SURE * sigma) or not steady or _off_plane(ground, nodes) < OFF_PLANE * length:
         return 0.0
     whole = np.round(middle[0])
     if np.abs(middle[0] - whole).max() < AT_WHOLE:
@@ -88,6 +83,20 @@ def drawn_px(ground: Ground | None, left: Raster, right: Raster, octaves: tuple[
     aside = float(np.sqrt(max(length**2 - along**2, 0)))
     far = along > DRAWN * np.hypot(*goal) and aside < ASIDE * along
     return length if far else 0.0
+
+
+def _off_plane(ground: Ground, parts: list[NDArray[np.intp]]) -> float:
+    """Measure how many pixels windows of least texture lie off the plane of those of most, other than these do.
+
+    Args:
+        ground: the displacement on the lattice.
+        parts: indices of its nodes, from least to most texture.
+    """
+    textured = np.zeros(ground.answers.single.shape)
+    textured.flat[np.concatenate(parts[-TEXTURED:])] = 1
+    off = (ground.answers.whole - plane_of(ground.answers.whole, textured)).reshape(-1, 2)
+    least, most = (np.median(off[part], axis=0) for part in (parts[0], parts[-1]))
+    return float(np.hypot(*(least - most))) / ground.gsd
 
 
 def _texture(image: Raster, place: NDArray[np.float64]) -> float:

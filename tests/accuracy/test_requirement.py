@@ -64,5 +64,5 @@ def test_what_is_not_proven_is_not_promised() -> None:
 def test_nothing_is_promised_of_what_the_images_contradict(ties: TiePoints) -> None:
     contradicted = replace(ties.summary.comparison, consistency=Consistency(marks="blocks"))
     sentence = promise(replace(summary(9.0), comparison=contradicted), 0.1)
-    assert sentence.startswith("by the points alone, which the images contradict, the model would err less than 0.20 px")
+    assert sentence.startswith("by the points alone, which the images contradict, the model would err less than 0.20")
     assert "promise" not in sentence
