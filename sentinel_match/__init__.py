@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sentinel_match.formats.geojson import write_geojson
     from sentinel_match.formats.write import write
     from sentinel_match.images import ImageMatcher, visualize_matches
+    from sentinel_match.locating.search import Whereabouts, locate
     from sentinel_match.matching.subpixel import Refinement
     from sentinel_match.options import Options
     from sentinel_match.pipeline import match_scenes
@@ -53,9 +54,11 @@ _ROOMS = {
     "SentinelMatchError": "errors",
     "Summary": "summary",
     "TiePoints": "tiepoints",
+    "Whereabouts": "locating.search",
     "find_scenes": "products.catalogue",
     "fit": "fitting",
     "load": "raster.load",
+    "locate": "locating.search",
     "match_scenes": "pipeline",
     "pair_scenes": "products.pairing",
     "prepare": "stack.prepare",
@@ -85,9 +88,11 @@ __all__ = [
     "SentinelMatchError",
     "Summary",
     "TiePoints",
+    "Whereabouts",
     "find_scenes",
     "fit",
     "load",
+    "locate",
     "match_scenes",
     "pair_scenes",
     "prepare",

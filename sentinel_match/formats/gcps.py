@@ -60,6 +60,23 @@ def write_points(ties: TiePoints, path: Path | str) -> None:
         from pyproj import Transformer
 
         source = np.column_stack(Transformer.from_crs(ties.crs, str(native), always_xy=True).transform(*source.T))
+    _write_points(ties, own, source, path)
+
+
+def write_picture_points(ties: TiePoints, path: Path | str) -> None:
+    """Write control points for the Georeferencer of QGIS, of a right image that has no georeference of its own.
+
+    Source positions are columns and negative rows, as QGIS has them for such rasters.
+
+    Raises:
+        OutputError: the file could not be written.
+    """
+    own = spread(ties)
+    _write_points(ties, own, ties.right_px[own] * (1, -1), path)
+
+
+def _write_points(ties: TiePoints, own: NDArray[np.intp], source: NDArray[np.float64], path: Path | str) -> None:
+    """Write the (N, 2) sources of the chosen points beside their left positions."""
     lines = io.StringIO()
     lines.write(f"#CRS: {ties.crs}\nmapX,mapY,sourceX,sourceY,enable,dX,dY,residual\n")
     table = csv.writer(lines, lineterminator="\n")

@@ -1,0 +1,111 @@
+"""``sentinel-match locate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sentinel_match.cli import options
+from sentinel_match.cli.paths import AnyPath, NamedPath
+from sentinel_match.cli.progress import show_progress
+from sentinel_match.cli.tables import print_table
+
+if TYPE_CHECKING:
+    from sentinel_match.locating.location import Location
+
+
+@click.command()
+@click.argument("picture", type=AnyPath(path_type=Path))
+@options.archives
+@click.option("-o", "--output", type=NamedPath(file_okay=False, path_type=Path), help="Folder of results.")
+@click.option(
+    "--bbox", type=float, nargs=4, metavar="W S E N", help="Only scenes that meet this box, degrees."
+)
+@click.option(
+    "--near", type=float, nargs=3, metavar="LON LAT KM", help="Only scenes within so many kilometres of a place."
+)
+@click.option(
+    "--pixel", type=options.METRES, nargs=2, metavar="LOW HIGH", help="Metres per pixel of the picture, if known."
+)
+@click.option("--band", help="Band of the scenes (default: B04, else the first there is).")
+@click.option("--picture-band", help="Band of the picture (default: the mean of its colours).")
+@options.nodata
+@options.model
+@options.as_json
+@options.cache_options
+@click.pass_context
+def locate(
+    ctx: click.Context,
+    /,
+    picture: Path,
+    archives: tuple[Path, ...],
+    output: Path | None,
+    as_json: bool,
+    nodata: float | None,
+    **values: Any,
+) -> None:
+    """Find which scene shows a picture of an unknown place.
+
+    PICTURE is any image: a quicklook, a JPEG, a screenshot, a photograph from orbit, a product whose georeference
+    cannot be trusted. ARCHIVES are searched whole, at every angle: each scene is described once and kept in the
+    cache. Names the best three with their probabilities (half of all pictures are taken to be of ground that is in no
+    scene). OUTPUT gets the picture as a GeoTIFF with its control points, tie points and proof. Exits with 1 where no
+    scene shows it.
+    """
+    cache = options.make_cache(values)
+    from sentinel_match.formats.geojson import dumps
+    from sentinel_match.locating.delivery import deliver
+    from sentinel_match.locating.search import Whereabouts
+    from sentinel_match.locating.search import locate as find
+    from sentinel_match.products.catalogue import read_scene
+
+    known = Whereabouts(**values)
+    with show_progress(quiet=ctx.obj) as progress:
+        location = find(read_scene(picture).with_nodata(nodata), archives, known, cache=cache, progress=progress)
+    written = deliver(location, output) if output is not None else []
+    if as_json:
+        click.echo(dumps(location.to_dict()))
+    else:
+        _print(location)
+    if not ctx.obj:
+        for sentence in location.left_out:
+            click.echo(f"left out: {sentence}", err=True)
+        if written:
+            click.echo(f"wrote {output}: {', '.join(path.name for path in written)}", err=True)
+    if not location.found:
+        if as_json:
+            click.echo(location.sentence, err=True)
+        ctx.exit(1)
+
+
+def _print(location: Location) -> None:
+    """Print the candidates as a table, and what is known of the best."""
+    rows = [
+        [
+            candidate.scene.name,
+            f"{candidate.scene.sensing_time:%Y-%m-%d}" if candidate.scene.sensing_time else None,
+            _shown(candidate.probability),
+            f"{candidate.angle:.1f}°",
+            f"{candidate.pixel_m:.3g} m",
+            "{:.4f} {:.4f}".format(*candidate.footprint.polygon.centroid.coords[0]),
+        ]
+        for candidate in location.candidates
+    ]
+    columns = ["scene", "date", "probability", "turned", "pixel", "lon lat"]
+    print_table(location.sentence, columns, rows, right=("probability", "turned", "pixel"))
+    if location.measured is not None:
+        ties = location.measured.ties
+        click.echo(location.measured.why if ties is None else ties.summary.verdict)
+    searching = location.cost.searching / max(location.searched, 1)
+    click.echo(
+        f"{location.searched:,} scenes, {searching:.2f} CPU seconds each; {location.cost.total:.0f} s in all", err=True
+    )
+
+
+def _shown(probability: float) -> str:
+    """Write a probability with as many nines as it is sure of."""
+    if probability > 0.9999:
+        return "> 99.99 %"
+    return f"{probability:.2%}" if probability >= 0.0001 else "< 0.01 %"

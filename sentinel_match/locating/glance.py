@@ -1,0 +1,177 @@
+"""A picture laid over many scenes, coarsely: which of them are worth a sweep, at which scale.
+
+The picture is turned to every angle and scale once, and its spectra serve all scenes; a scene's serve all angles. What
+is compared is that of :mod:`sentinel_match.matching.looks`, on smaller maps and without what only a proof needs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from scipy import fft
+
+from sentinel_match.matching.orientation import UNITS, Described, Level, upright
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+GLANCE_SIDE = 48
+"""Pixels of the smaller one's maps."""
+GLANCE_ANGLE = 6.0
+"""Degrees between looks."""
+GLANCE_SCALE = 1.15
+"""Ratio between scales."""
+POOLED = 4
+"""Pixels over which energies are summed: they vary slowly."""
+LEAST_GLANCE_SHARE = 0.15
+"""Of the smaller one's known area that must overlap."""
+ANGLES_AT_ONCE = 10
+"""Looks that are computed together: more leave the processor's cache."""
+KEPT_SPECTRA = 64
+"""Scales and canvases whose spectra of the picture are kept, 2 to 8 MB each."""
+
+
+class Glance(NamedTuple):
+    """The best that a coarse look at one scene shows."""
+
+    height: float
+    """Half its squared score: grows by one where unrelated ground shows as much e times as rarely."""
+    scale: float
+    """Pixels of the picture per pixel of what is described of the scene."""
+    angle: float
+    """Degrees by which the picture is turned clockwise."""
+
+
+class _Turned(NamedTuple):
+    """Spectra of a picture at one scale and all angles, on one canvas."""
+
+    maps: NDArray[np.complex64]
+    """(A, 4, N, N / 2 + 1), conjugated."""
+    energy: NDArray[np.complex64]
+    """(A, 2, n, n / 2 + 1) of energy and of what is known, pooled, conjugated."""
+    area: float
+
+
+@dataclass(frozen=True, eq=False)
+class TurnedPicture:
+    """A picture of which scenes are searched."""
+
+    described: Described
+    angles: NDArray[np.float64] = field(default_factory=lambda: np.arange(0, 180, GLANCE_ANGLE))
+
+    def __post_init__(self) -> None:
+        """Remember spectra, by scale and canvas."""
+        object.__setattr__(self, "spectra", lru_cache(KEPT_SPECTRA)(self._spectra))
+
+    def glance(self, scene: Described, scales: tuple[float, float]) -> Glance:
+        """Look at a scene at all angles and at scales between two, in pixels of what is described."""
+        best = Glance(0.0, 1.0, 0.0)
+        for level, step in self._looks(scene, scales):
+            side = _canvas(max(level.known.shape) + 1.15 * max(self.described.size) / step)
+            found = _best(level, self.spectra(round(step, 6), side), side)  # type: ignore[attr-defined]
+            if found is not None and found[0] > best.height:
+                height, k, opposite = found
+                angle = float(self.angles[k]) + 180 * opposite
+                best = Glance(height, step / level.step[0], angle)
+        return best
+
+    def _looks(self, scene: Described, scales: tuple[float, float]) -> Iterator[tuple[Level, float]]:
+        """List a level of the scene and the picture's pixels per pixel of its maps, of each scale.
+
+        Steps are powers of one number, so that scenes of any size find the same spectra.
+        """
+        if not scene.levels or not self.described.levels:
+            return
+        own = max(self.described.size)
+        finest = self.described.levels[0].step[0] / 1.1
+        low, high = (np.log(s) / np.log(GLANCE_SCALE) for s in scales)
+        for k in range(round(high - low) + 1):
+            scale = GLANCE_SCALE ** (low + k)
+            fitting = [
+                level
+                for level in scene.levels
+                if min(level.side, own / (level.step[0] * scale)) >= GLANCE_SIDE / 1.1
+                and level.step[0] * scale >= finest
+            ]
+            usable = [level for level in scene.levels if level.step[0] * scale >= finest]
+            if not usable:
+                continue
+            level = (fitting or usable[:1])[-1]
+            yield level, float(GLANCE_SCALE ** round(np.log(level.step[0] * scale) / np.log(GLANCE_SCALE)))
+
+    def _spectra(self, step: float, side: int) -> _Turned:
+        """Turn the picture to every angle, at so many of its pixels per pixel of the maps."""
+        there = [level for level in self.described.levels if level.step[0] <= 1.1 * step]
+        level = there[-1] if there else self.described.levels[0]
+        small = side // POOLED
+        maps = np.empty((len(self.angles), 4, side, side // 2 + 1), np.complex64)
+        energy = np.empty((len(self.angles), 2, small, small // 2 + 1), np.complex64)
+        area = 0.0
+        for k, angle in enumerate(self.angles):
+            turned, known, _ = upright(level, float(angle), 1.0, step)
+            maps[k], energy[k] = (spectra.conj() for spectra in _transformed(turned, known, side))
+            area = float(known.sum())
+        return _Turned(maps, energy, area)
+
+
+def _canvas(extent: float) -> int:
+    """Choose the side of a canvas on which two maps of so many pixels together wrap around only where they hardly meet."""
+    unit = 2 * POOLED
+    return unit * int(fft.next_fast_len(int(np.ceil(0.8 * extent / unit)), real=True))
+
+
+def _transformed(
+    maps: NDArray[np.float32], known: NDArray[np.bool_], side: int
+) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
+    """Transform maps, and their energies pooled, on a canvas, around which they may reach."""
+    rows, cols = (-(-n // side) * side for n in known.shape)
+    planes = np.zeros((6, rows, cols), np.float32)
+    planes[:4, : known.shape[0], : known.shape[1]] = maps.transpose(2, 0, 1)
+    planes[4], planes[5, : known.shape[0], : known.shape[1]] = (planes[:4] ** 2).sum(0), known
+    planes = planes.reshape(6, rows // side, side, cols // side, side).sum((1, 3))
+    small = side // POOLED
+    pooled = planes[4:].reshape(2, small, POOLED, small, POOLED).sum((2, 4)) / POOLED
+    return fft.rfft2(planes[:4]), fft.rfft2(pooled)
+
+
+def _best(level: Level, turned: _Turned, side: int) -> tuple[float, int, bool] | None:
+    """Find the best angle and offset of a picture over one level of a scene.
+
+    Returns:
+        Half the squared score, the index of the angle, and whether it is turned by 180 degrees more.
+    """
+    maps, energy = _transformed(level.maps.astype(np.float32) / UNITS, level.known, side)
+    area = float(level.known.sum())
+    least = max(LEAST_GLANCE_SHARE * min(area, turned.area), 60.0)
+    best: tuple[float, int, bool] | None = None
+    for first in range(0, len(turned.maps), ANGLES_AT_ONCE):
+        picture, heights = turned.maps[first : first + ANGLES_AT_ONCE], turned.energy[first : first + ANGLES_AT_ONCE]
+        for opposite in (False, True):
+            there, around = (picture.conj(), heights.conj()) if opposite else (picture, heights)
+            product = maps * there
+            signed = product[:, 0] + product[:, 1]
+            sums = fft.irfft2(
+                np.stack([-signed if opposite else signed, product[:, 2] + product[:, 3]], 1), s=(side, side)
+            )
+            small = side // POOLED
+            variance, overlap = fft.irfft2(energy * around, s=(small, small)).transpose(1, 0, 2, 3)
+            enough = (overlap > least) & (variance > 1e-3)
+            weight = np.where(enough, 1 / np.maximum(variance, 1e-3), 0).astype(np.float32)
+            count = enough.sum((1, 2)) * POOLED**2
+            blocks = sums.reshape(len(sums), 2, small, POOLED, small, POOLED)
+            squares = blocks * np.abs(blocks)
+            squares *= weight[:, None, :, None, :, None]
+            squares = squares.reshape(len(sums), 2, -1)
+            spread = np.abs(squares).sum(2) / np.maximum(count, 1)[:, None] + 1e-9
+            squares /= spread[..., None]
+            joint = (np.abs(squares[:, 0]) + np.maximum(squares[:, 1], 0)).max(1)
+            joint[count < 100 * POOLED**2] = 0
+            k = int(joint.argmax())
+            if joint[k] > 0 and (best is None or joint[k] / 2 > best[0]):
+                best = float(joint[k]) / 2, first + k, opposite
+    return best

@@ -1,0 +1,91 @@
+"""The best candidate measured: the picture, placed as the search found it, matched with its scene as any pair is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from sentinel_match.errors import PairError
+from sentinel_match.geometry.footprint import Footprint
+from sentinel_match.locating.overview import picture_band
+from sentinel_match.options import Options
+from sentinel_match.pipeline import match_scenes
+from sentinel_match.raster.masks import Masking
+
+if TYPE_CHECKING:
+    from sentinel_match.cache import Cache
+    from sentinel_match.locating.location import Candidate
+    from sentinel_match.matching.inputs import Progress
+    from sentinel_match.products.scene import Scene
+    from sentinel_match.tiepoints import TiePoints
+
+REACH_PX = 12.0
+"""Pixels of what was searched by which the search may be off."""
+SEARCHED_SIDE = 512
+"""Pixels of the longer side of what is searched."""
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What tie points say of a picture on its scene."""
+
+    ties: TiePoints | None
+    """Left the scene, right the picture as the search placed it; ``None`` where none could be proven."""
+    picture: Scene
+    """The picture as the search placed it."""
+    why: str
+    """Why there are no tie points; empty where there are."""
+
+    def grid(self, searched: GeoBox) -> GeoBox:
+        """Approximate where the picture lies by an affine grid: of the tie points, or else as it was searched."""
+        if self.ties is None:
+            return searched
+        ours = self.ties.inlier
+        pixels = np.column_stack([self.ties.right_px[ours], np.ones(int(ours.sum()))])
+        (a, d), (b, e), (c, f) = np.linalg.lstsq(pixels, self.ties.left_xy[ours], rcond=None)[0].tolist()
+        return GeoBox(searched.shape, Affine(a, b, c, d, e, f), self.ties.crs)
+
+    def to_dict(self, searched: GeoBox) -> dict[str, Any]:
+        """Write what they say, JSON-able."""
+        grid = self.grid(searched)
+        summary = None if self.ties is None else self.ties.summary.to_dict()
+        return {"why": self.why, "affine": list(grid.affine)[:6], "crs": str(grid.crs), "summary": summary}
+
+
+def placed(picture: Scene, band: str, grid: GeoBox) -> Scene:
+    """Place a picture on a grid, with its first band under the name of the scene's; whatever it said itself is dropped."""
+    first = picture.bands[0]
+    own = replace(first, name=band, geobox=grid, resolution=float(np.sqrt(abs(grid.affine.determinant))))
+    footprint = Footprint.from_geobox(grid)
+    return replace(
+        picture, bands=(own,), masks=(), geobox=grid, footprint=footprint, footprint_source="raster", level=""
+    )
+
+
+def measured(
+    picture: Scene, candidate: Candidate, model: str | None, cache: Cache | None, progress: Progress
+) -> Measured:
+    """Match a picture with the scene that shows it, from where the search placed it.
+
+    Args:
+        picture: as it was read.
+        candidate: the scene, and where.
+        model: kind of the transform; ``None``: the simplest that predicts unseen ground.
+        cache: keeps the prepared scene.
+        progress: hears of progress.
+    """
+    scene = candidate.scene
+    name = picture_band(scene, None)
+    name = "1" if name == "RGB" else name
+    there = placed(picture, name, candidate.grid)
+    longest = max(candidate.grid.shape)
+    reach = REACH_PX * candidate.pixel_m * max(longest / SEARCHED_SIDE, 1.0)
+    options = Options(band=name, reach=reach, model=model, masking=Masking(brightness=False))
+    try:
+        return Measured(match_scenes(scene, there, options, cache, progress), there, "")
+    except PairError as error:
+        return Measured(None, there, str(error))

@@ -1,0 +1,234 @@
+"""Which scene of an archive shows a picture: every scene is glanced at, the best are swept, the best answer is measured.
+
+archives ──▶ scenes ──▶ overview each (cached) ──▶ glance each ──▶ sweep the best 16 ──▶ match the best ──▶ Location
+picture ───▶ described ─────────────────────────────┘                (how, how sure)     (tie points, proof)
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from numbers import Integral, Real
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import shapely
+
+from sentinel_match import schema
+from sentinel_match.cache import Cache
+from sentinel_match.errors import SentinelMatchError
+from sentinel_match.geometry.kinds import KINDS
+from sentinel_match.images.source import view_of
+from sentinel_match.locating.glance import Glance, TurnedPicture
+from sentinel_match.locating.location import Candidate, Cost, Location, probability
+from sentinel_match.locating.measure import measured
+from sentinel_match.locating.overview import Overview, overview
+from sentinel_match.matching.orientation import describe
+from sentinel_match.matching.sweep import sweep
+from sentinel_match.parallel import in_threads
+from sentinel_match.products.catalogue import as_scene, find_scenes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sentinel_match.matching.inputs import Progress
+    from sentinel_match.matching.orientation import Described
+    from sentinel_match.products.scene import Scene
+
+EXTENTS = (0.5, 1.6)
+"""How long a picture may be, of a scene's longer side."""
+WIDE_EXTENTS = (0.2, 3.0)
+"""Tried where nothing is found at :data:`EXTENTS`."""
+SWEPT_SCENES = 16
+"""Scenes that are swept: of 23 pictures from another season among 26 places the glance puts 18 first and 22 among the
+first 16."""
+SWEPT_SCALES = 1.25
+"""Ratio to the scale of the glance to which the sweep looks."""
+ACCEPTED_EXPECTED = -3.0
+"""Log10 of the false alarms expected in a whole archive below which the picture counts as found."""
+ANSWERS = 3
+"""Candidates that are told."""
+
+
+@dataclass(frozen=True)
+class Whereabouts:
+    """What is known of a picture before it is located."""
+
+    band: str | None = None
+    """Of the scenes; default the best that each has."""
+    picture_band: str | None = None
+    """Of the picture; default the mean of its colours."""
+    bbox: tuple[float, float, float, float] | None = None
+    """West, south, east, north, degrees: only scenes that meet it are looked at."""
+    near: tuple[float, float, float] | None = None
+    """Longitude, latitude and kilometres around, likewise."""
+    pixel: tuple[float, float] | None = None
+    """Least and largest metres per pixel of the picture; default any that make it :data:`WIDE_EXTENTS` of a scene."""
+    model: str | None = None
+    """Kind of the transform that is measured; default the simplest that predicts unseen ground as well as any."""
+
+    def __post_init__(self) -> None:
+        """Fail now at what cannot be used.
+
+        Raises:
+            TypeError, ValueError: a value is none that can be known of a picture.
+        """
+        schema.check_fields(self, _KINDS)
+
+    def region(self) -> shapely.Geometry | None:
+        """Draw where the picture may be, in degrees; ``None`` for anywhere."""
+        if self.bbox is not None:
+            return shapely.box(*self.bbox)
+        if self.near is None:
+            return None
+        lon, lat, km = self.near
+        high = km / 111.2
+        wide = high / max(np.cos(np.radians(lat)), 0.01)
+        return shapely.affinity.scale(shapely.Point(lon, lat).buffer(1.0), wide, high)
+
+
+def _numbers(count: int, what: str) -> schema.ArgumentKind:
+    def fits(value: Sequence[float]) -> bool:
+        return len(value) == count and all(isinstance(v, (Real, Integral)) and np.isfinite(v) for v in value)
+
+    return schema.ArgumentKind((tuple, list), what, fits, what).or_none()
+
+
+_KINDS = {
+    "band": schema.ANY_WORD.or_none(),
+    "picture_band": schema.ANY_WORD.or_none(),
+    "bbox": _numbers(4, "four numbers, west, south, east and north in degrees"),
+    "near": _numbers(3, "three numbers, longitude, latitude and kilometres"),
+    "pixel": _numbers(2, "two numbers, the least and the largest metres per pixel"),
+    "model": schema.one_of(KINDS).or_none(),
+}
+
+
+def locate(
+    picture: Scene | Path | str,
+    archives: Path | str | Iterable[Path | str],
+    known: Whereabouts | None = None,
+    *,
+    cache: Cache | None = None,
+    progress: Progress = lambda _what, _done, _of: None,
+) -> Location:
+    """Find which scene of an archive shows a picture, where, how turned, and how sure that is.
+
+    Whatever georeference the picture has is not used. Scenes without one are left out, and said.
+
+    Args:
+        picture: any raster or product that GDAL opens.
+        archives: what :func:`sentinel_match.products.catalogue.find_scenes` takes.
+        known: what narrows the search.
+        cache: keeps the descriptions of the scenes, half a megabyte each, for the next picture.
+        progress: hears of progress.
+
+    Returns:
+        The best three candidates; the first of them measured by tie points, where it is found.
+
+    Raises:
+        TypeError, NotAProduct, DamagedImage, MissingBand: the picture cannot be read.
+
+    Examples:
+        >>> from sentinel_match import locate
+        >>> location = locate("picture.png", "archive")
+        >>> location.found, round(location.candidates[0].angle)
+        (True, 30)
+    """
+    schema.check_given(known=(known, Whereabouts), cache=(cache, Cache))
+    schema.check_argument("progress", progress, schema.HEARS)
+    known = known or Whereabouts()
+    shown = as_scene(picture, "picture")
+    began = time.process_time()
+    view = view_of(shown, band=known.picture_band)
+    seen = describe(view)
+    catalogue = find_scenes(archives)
+    scenes = _within(catalogue.scenes, known.region())
+    left_out = [str(refused.error) for refused in catalogue.refused]
+    progress("describe", 0, len(scenes))
+    described = time.process_time()
+    overviews: list[tuple[Scene, Overview]] = []
+    work = in_threads(lambda scene: _described(scene, known.band, cache), scenes)
+    for k, (scene, result) in enumerate(zip(scenes, work, strict=True)):
+        if isinstance(result, Overview):
+            overviews.append((scene, result))
+        else:
+            left_out.append(result)
+        progress("describe", k + 1, len(scenes))
+    searched = time.process_time()
+    candidates = _search(seen, overviews, known, progress)
+    found = bool(candidates) and candidates[0].expected < ACCEPTED_EXPECTED
+    measuring = time.process_time()
+    result = measured(shown, candidates[0], known.model, cache, progress) if found else None
+    cost = Cost(searched - described, measuring - searched, time.process_time() - measuring, time.process_time() - began)
+    return Location(shown, tuple(candidates[:ANSWERS]), found, len(overviews), tuple(left_out), result, cost)
+
+
+def _within(scenes: Iterable[Scene], region: shapely.Geometry | None) -> list[Scene]:
+    """Keep the scenes that meet a region."""
+    return [s for s in scenes if region is None or (s.footprint is not None and s.footprint.polygon.intersects(region))]
+
+
+def _described(scene: Scene, band: str | None, cache: Cache | None) -> Overview | str:
+    """Describe a scene, or say why it cannot be."""
+    try:
+        return overview(scene, band, cache)
+    except SentinelMatchError as error:
+        return str(error)
+
+
+def _search(
+    seen: Described, overviews: Sequence[tuple[Scene, Overview]], known: Whereabouts, progress: Progress
+) -> list[Candidate]:
+    """Glance at all scenes and sweep the best; again for smaller and larger pictures where that finds nothing."""
+    low, high = EXTENTS
+    first = _ranked(seen, overviews, (low, high), known, progress)
+    if known.pixel is not None or (first and first[0].expected < ACCEPTED_EXPECTED):
+        return first
+    rest = [
+        candidate
+        for extents in ((WIDE_EXTENTS[0], low), (high, WIDE_EXTENTS[1]))
+        for candidate in _ranked(seen, overviews, extents, known, progress)
+    ]
+    best: dict[str, Candidate] = {}
+    for candidate in sorted([*first, *rest], key=lambda c: c.expected):
+        best.setdefault(str(candidate.scene.path) + candidate.scene.id, candidate)
+    return list(best.values())
+
+
+def _ranked(
+    seen: Described,
+    overviews: Sequence[tuple[Scene, Overview]],
+    extents: tuple[float, float],
+    known: Whereabouts,
+    progress: Progress,
+) -> list[Candidate]:
+    """List candidates at extents between two, the best first."""
+    picture = TurnedPicture(seen)
+
+    def scales(there: Overview) -> tuple[float, float]:
+        if known.pixel is not None:
+            return there.pixel_m / known.pixel[1], there.pixel_m / known.pixel[0]
+        ratio = max(seen.size) / max(there.described.size)
+        return ratio / extents[1], ratio / extents[0]
+
+    glances: list[Glance] = []
+    for glance in in_threads(lambda one: picture.glance(one[1].described, scales(one[1])), overviews):
+        glances.append(glance)
+        progress("search", len(glances), len(overviews))
+    order = np.argsort([-glance.height for glance in glances])[:SWEPT_SCENES].tolist()
+
+    def swept(k: int) -> Candidate:
+        scene, there = overviews[k]
+        scale = glances[k].scale
+        sighting = sweep(there.described, seen, (scale / SWEPT_SCALES, scale * SWEPT_SCALES))
+        expected = sighting.nfa + float(np.log10(len(overviews)))
+        sure = probability(sighting.nfa, 0.5 / len(overviews))
+        return Candidate.of(scene, there, seen.size, sighting, expected, sure)
+
+    candidates = []
+    for candidate in in_threads(swept, order):
+        candidates.append(candidate)
+        progress("sweep", len(candidates), len(order))
+    return sorted(candidates, key=lambda c: c.expected)
