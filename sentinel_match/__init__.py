@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from sentinel_match.formats.geojson import write_geojson
     from sentinel_match.formats.write import write
     from sentinel_match.images import ImageMatcher, visualize_matches
-    from sentinel_match.locating.search import Whereabouts, locate
+    from sentinel_match.locating.search import locate
+    from sentinel_match.locating.whereabouts import Whereabouts
     from sentinel_match.matching.subpixel import Refinement
     from sentinel_match.options import Options
     from sentinel_match.pipeline import match_scenes
@@ -54,7 +55,7 @@ _ROOMS = {
     "SentinelMatchError": "errors",
     "Summary": "summary",
     "TiePoints": "tiepoints",
-    "Whereabouts": "locating.search",
+    "Whereabouts": "locating.whereabouts",
     "find_scenes": "products.catalogue",
     "fit": "fitting",
     "load": "raster.load",

@@ -18,6 +18,7 @@ from sentinel_match import testing
 from sentinel_match.formats.write import write
 from sentinel_match.pipeline import match_scenes
 from sentinel_match.products.catalogue import read_scene
+from sentinel_match.raster.load import load
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "pages").rglob("*.md"))]
@@ -43,6 +44,9 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pair = testing.example_pair(size=320)
     for name, pixels in (("a", pair.left), ("b", pair.right)):
         cv2.imwrite(str(folder / f"{name}.jpg"), np.round(pixels * 255).astype(np.uint8))
+    ground = load(folder / "RIGHT.SAFE").raster.pixels.astype(np.float32)
+    turn = cv2.getRotationMatrix2D((180, 180), -30, 1.2)
+    cv2.imwrite(str(folder / "picture.png"), cv2.warpAffine(ground, turn, (300, 300)) * 254 + 1)
     return folder
 
 

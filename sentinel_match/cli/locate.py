@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 @click.argument("picture", type=AnyPath(path_type=Path))
 @options.archives
 @click.option("-o", "--output", type=NamedPath(file_okay=False, path_type=Path), help="Folder of results.")
-@click.option(
-    "--bbox", type=float, nargs=4, metavar="W S E N", help="Only scenes that meet this box, degrees."
-)
+@click.option("--bbox", type=float, nargs=4, metavar="W S E N", help="Only scenes that meet this box, degrees.")
 @click.option(
     "--near", type=float, nargs=3, metavar="LON LAT KM", help="Only scenes within so many kilometres of a place."
 )
@@ -57,8 +55,8 @@ def locate(
     cache = options.make_cache(values)
     from sentinel_match.formats.geojson import dumps
     from sentinel_match.locating.delivery import deliver
-    from sentinel_match.locating.search import Whereabouts
     from sentinel_match.locating.search import locate as find
+    from sentinel_match.locating.whereabouts import Whereabouts
     from sentinel_match.products.catalogue import read_scene
 
     known = Whereabouts(**values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -157,7 +157,7 @@ def _draw(path: Path, picture: Pixels, target: GeoBox, location: Location) -> No
     path.write_bytes(data.tobytes())
 
 
-def _stretched(pixels: Pixels, near: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def _stretched(pixels: NDArray[Any], near: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Bring pixels to 0..255 between the percentiles of what both images show; black where there are none."""
     known = np.isfinite(pixels)
     sample = pixels[known & near] if (known & near).any() else np.zeros(1, np.float32)

@@ -120,7 +120,7 @@ class TurnedPicture:
 
 
 def _canvas(extent: float) -> int:
-    """Choose the side of a canvas on which two maps of so many pixels together wrap around only where they hardly meet."""
+    """Choose the side of a canvas on which two maps of so many pixels wrap around only where they hardly meet."""
     unit = 2 * POOLED
     return unit * int(fft.next_fast_len(int(np.ceil(0.8 * extent / unit)), real=True))
 

@@ -19,6 +19,7 @@ from sentinel_match.raster.masks import Masking
 if TYPE_CHECKING:
     from sentinel_match.cache import Cache
     from sentinel_match.locating.location import Candidate
+    from sentinel_match.locating.whereabouts import Whereabouts
     from sentinel_match.matching.inputs import Progress
     from sentinel_match.products.scene import Scene
     from sentinel_match.tiepoints import TiePoints
@@ -57,7 +58,7 @@ class Measured:
 
 
 def placed(picture: Scene, band: str, grid: GeoBox) -> Scene:
-    """Place a picture on a grid, with its first band under the name of the scene's; whatever it said itself is dropped."""
+    """Place a picture on a grid, with its first band under the name of the scene's; its own georeference is dropped."""
     first = picture.bands[0]
     own = replace(first, name=band, geobox=grid, resolution=float(np.sqrt(abs(grid.affine.determinant))))
     footprint = Footprint.from_geobox(grid)
@@ -67,24 +68,24 @@ def placed(picture: Scene, band: str, grid: GeoBox) -> Scene:
 
 
 def measured(
-    picture: Scene, candidate: Candidate, model: str | None, cache: Cache | None, progress: Progress
+    picture: Scene, candidate: Candidate, known: Whereabouts, cache: Cache | None, progress: Progress
 ) -> Measured:
     """Match a picture with the scene that shows it, from where the search placed it.
 
     Args:
         picture: as it was read.
         candidate: the scene, and where.
-        model: kind of the transform; ``None``: the simplest that predicts unseen ground.
+        known: the band, and the kind of the transform.
         cache: keeps the prepared scene.
         progress: hears of progress.
     """
     scene = candidate.scene
-    name = picture_band(scene, None)
+    name = picture_band(scene, known.band)
     name = "1" if name == "RGB" else name
     there = placed(picture, name, candidate.grid)
     longest = max(candidate.grid.shape)
     reach = REACH_PX * candidate.pixel_m * max(longest / SEARCHED_SIDE, 1.0)
-    options = Options(band=name, reach=reach, model=model, masking=Masking(brightness=False))
+    options = Options(band=name, reach=reach, model=known.model, masking=Masking(brightness=False))
     try:
         return Measured(match_scenes(scene, there, options, cache, progress), there, "")
     except PairError as error:

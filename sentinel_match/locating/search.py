@@ -1,4 +1,4 @@
-"""Which scene of an archive shows a picture: every scene is glanced at, the best are swept, the best answer is measured.
+"""Which scene of an archive shows a picture: all are glanced at, the best are swept, the best answer is measured.
 
 archives ──▶ scenes ──▶ overview each (cached) ──▶ glance each ──▶ sweep the best 16 ──▶ match the best ──▶ Location
 picture ───▶ described ─────────────────────────────┘                (how, how sure)     (tie points, proof)
@@ -7,23 +7,19 @@ picture ───▶ described ────────────────�
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from numbers import Integral, Real
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import shapely
 
 from sentinel_match import schema
 from sentinel_match.cache import Cache
 from sentinel_match.errors import SentinelMatchError
-from sentinel_match.geometry.kinds import KINDS
 from sentinel_match.images.source import view_of
 from sentinel_match.locating.glance import Glance, TurnedPicture
 from sentinel_match.locating.location import Candidate, Cost, Location, probability
 from sentinel_match.locating.measure import measured
 from sentinel_match.locating.overview import Overview, overview
+from sentinel_match.locating.whereabouts import Whereabouts
 from sentinel_match.matching.orientation import describe
 from sentinel_match.matching.sweep import sweep
 from sentinel_match.parallel import in_threads
@@ -31,6 +27,9 @@ from sentinel_match.products.catalogue import as_scene, find_scenes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    import shapely
 
     from sentinel_match.matching.inputs import Progress
     from sentinel_match.matching.orientation import Described
@@ -49,60 +48,6 @@ ACCEPTED_EXPECTED = -3.0
 """Log10 of the false alarms expected in a whole archive below which the picture counts as found."""
 ANSWERS = 3
 """Candidates that are told."""
-
-
-@dataclass(frozen=True)
-class Whereabouts:
-    """What is known of a picture before it is located."""
-
-    band: str | None = None
-    """Of the scenes; default the best that each has."""
-    picture_band: str | None = None
-    """Of the picture; default the mean of its colours."""
-    bbox: tuple[float, float, float, float] | None = None
-    """West, south, east, north, degrees: only scenes that meet it are looked at."""
-    near: tuple[float, float, float] | None = None
-    """Longitude, latitude and kilometres around, likewise."""
-    pixel: tuple[float, float] | None = None
-    """Least and largest metres per pixel of the picture; default any that make it :data:`WIDE_EXTENTS` of a scene."""
-    model: str | None = None
-    """Kind of the transform that is measured; default the simplest that predicts unseen ground as well as any."""
-
-    def __post_init__(self) -> None:
-        """Fail now at what cannot be used.
-
-        Raises:
-            TypeError, ValueError: a value is none that can be known of a picture.
-        """
-        schema.check_fields(self, _KINDS)
-
-    def region(self) -> shapely.Geometry | None:
-        """Draw where the picture may be, in degrees; ``None`` for anywhere."""
-        if self.bbox is not None:
-            return shapely.box(*self.bbox)
-        if self.near is None:
-            return None
-        lon, lat, km = self.near
-        high = km / 111.2
-        wide = high / max(np.cos(np.radians(lat)), 0.01)
-        return shapely.affinity.scale(shapely.Point(lon, lat).buffer(1.0), wide, high)
-
-
-def _numbers(count: int, what: str) -> schema.ArgumentKind:
-    def fits(value: Sequence[float]) -> bool:
-        return len(value) == count and all(isinstance(v, (Real, Integral)) and np.isfinite(v) for v in value)
-
-    return schema.ArgumentKind((tuple, list), what, fits, what).or_none()
-
-
-_KINDS = {
-    "band": schema.ANY_WORD.or_none(),
-    "picture_band": schema.ANY_WORD.or_none(),
-    "bbox": _numbers(4, "four numbers, west, south, east and north in degrees"),
-    "near": _numbers(3, "three numbers, longitude, latitude and kilometres"),
-    "pixel": _numbers(2, "two numbers, the least and the largest metres per pixel"),
-    "model": schema.one_of(KINDS).or_none(),
-}
 
 
 def locate(
@@ -140,28 +85,28 @@ def locate(
     schema.check_argument("progress", progress, schema.HEARS)
     known = known or Whereabouts()
     shown = as_scene(picture, "picture")
-    began = time.process_time()
-    view = view_of(shown, band=known.picture_band)
-    seen = describe(view)
+    times = [time.process_time()]
+    seen = describe(view_of(shown, band=known.picture_band))
     catalogue = find_scenes(archives)
     scenes = _within(catalogue.scenes, known.region())
     left_out = [str(refused.error) for refused in catalogue.refused]
-    progress("describe", 0, len(scenes))
-    described = time.process_time()
+    times.append(time.process_time())
     overviews: list[tuple[Scene, Overview]] = []
     work = in_threads(lambda scene: _described(scene, known.band, cache), scenes)
-    for k, (scene, result) in enumerate(zip(scenes, work, strict=True)):
-        if isinstance(result, Overview):
-            overviews.append((scene, result))
+    for k, (scene, described) in enumerate(zip(scenes, work, strict=True)):
+        if isinstance(described, Overview):
+            overviews.append((scene, described))
         else:
-            left_out.append(result)
+            left_out.append(described)
         progress("describe", k + 1, len(scenes))
-    searched = time.process_time()
+    times.append(time.process_time())
     candidates = _search(seen, overviews, known, progress)
     found = bool(candidates) and candidates[0].expected < ACCEPTED_EXPECTED
-    measuring = time.process_time()
-    result = measured(shown, candidates[0], known.model, cache, progress) if found else None
-    cost = Cost(searched - described, measuring - searched, time.process_time() - measuring, time.process_time() - began)
+    times.append(time.process_time())
+    result = measured(shown, candidates[0], known, cache, progress) if found else None
+    times.append(time.process_time())
+    describing, searching, measuring = np.diff(times)[1:].tolist()
+    cost = Cost(describing, searching, measuring, times[-1] - times[0])
     return Location(shown, tuple(candidates[:ANSWERS]), found, len(overviews), tuple(left_out), result, cost)
 
 

@@ -1,0 +1,149 @@
+"""A picture of an unknown place is found in an archive, placed, and written as a map; or no scene shows it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import rasterio
+from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sentinel_match.cache import Cache
+from sentinel_match.cli import main
+from sentinel_match.errors import OutputError
+from sentinel_match.locating import overview as overviews
+from sentinel_match.locating.delivery import deliver
+from sentinel_match.locating.location import Location, probability
+from sentinel_match.locating.search import locate
+from sentinel_match.locating.whereabouts import Whereabouts
+from sentinel_match.products.catalogue import read_scene
+from sentinel_match.raster.load import load
+from sentinel_match.testing import Landscape, write_product
+
+PIXELS, TURN, ZOOM, SIDE = 222, 30.0, 1.2, 180
+
+
+def picture_of(product: Path, path: Path) -> np.ndarray:
+    """Write a product's B04 turned clockwise and enlarged, as a JPEG; the (3, 3) matrix from its pixels to metres."""
+    image = load(read_scene(product)).raster
+    turn = np.vstack([cv2.getRotationMatrix2D((PIXELS / 2, PIXELS / 2), -TURN, ZOOM), [0, 0, 1]])
+    turn[:2, 2] += (SIDE - PIXELS) / 2
+    shown = cv2.warpAffine(np.asarray(image.pixels, np.float32), turn[:2], (SIDE, SIDE)) * 250 + 2
+    cv2.imwrite(str(path), np.stack([shown] * 3, -1))
+    half = np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1.0]])
+    to_pixels = np.linalg.inv(half) @ np.linalg.inv(turn) @ half
+    return np.array(image.geobox.affine).reshape(3, 3) @ to_pixels
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An archive of three places in spring, and pictures of one of them in autumn and of another place."""
+    folder = tmp_path_factory.mktemp("desk")
+    for seed in (1, 2, 3):
+        write_product(folder / "archive", Landscape(seed), date=f"2021-05-1{seed}", season="spring", pixels=PIXELS)
+    for seed, name in ((2, "known"), (9, "strange")):
+        product = write_product(
+            folder / name, Landscape(seed), date="2021-10-12", season="autumn", pixels=PIXELS, displacement=(6.4, 18.1)
+        )
+        np.save(folder / f"{name}.npy", picture_of(product, folder / f"{name}.jpg"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def found(desk: Path) -> Location:
+    return locate(desk / "known.jpg", desk / "archive", Whereabouts(pixel=(6, 12)), cache=Cache(desk / "cache"))
+
+
+def call(desk: Path, *words: object) -> Result:
+    return CliRunner().invoke(main, ["-q", "locate", *map(str, words), "--cache", str(desk / "cache")])
+
+
+def test_the_scene_that_shows_the_picture_is_named_with_how_it_is_turned_and_how_large_its_pixels_are(
+    found: Location,
+) -> None:
+    assert found.found
+    best, *others = found.candidates
+    assert "20210512" in best.scene.id
+    assert best.probability > 0.999
+    assert 0.5 > max(other.probability for other in others)
+    assert abs(best.angle - TURN) < 0.5
+    assert abs(best.pixel_m - 10 / ZOOM) < 0.1
+
+
+def test_tie_points_place_the_picture_to_a_fraction_of_a_pixel(found: Location, desk: Path) -> None:
+    assert found.measured is not None
+    assert found.measured.ties is not None
+    grid = found.measured.grid(found.candidates[0].grid)
+    corners = np.array([[40, 40, 1], [SIDE - 40, 40, 1], [40, SIDE - 40, 1]]).T
+    truth = (np.load(desk / "known.npy") @ corners)[:2] - [[6.4], [18.1]]
+    assert np.abs(np.array(grid.affine).reshape(3, 3)[:2] @ corners - truth).max() < 3.0
+
+
+def test_the_command_writes_a_map_its_control_points_and_a_record(desk: Path, tmp_path: Path) -> None:
+    done = call(desk, desk / "known.jpg", desk / "archive", "-o", tmp_path / "out", "--pixel", 7, 10)
+    assert 0 == done.exit_code, done.output
+    assert "20210512" in done.stdout.splitlines()[0]
+    names = "footprint.geojson locate.json overlay.png picture.points picture.tif picture.vrt tiepoints.geojson"
+    assert {*names.split()} <= {path.name for path in (tmp_path / "out").iterdir()}
+    with rasterio.open(tmp_path / "out" / "picture.tif") as file, rasterio.open(desk / "known.jpg") as plain:
+        assert (3, "uint8", 0) == (file.count, file.dtypes[0], file.nodata)
+        truth = np.load(desk / "known.npy")
+        x, y = (truth @ [90, 90, 1])[:2] - (6.4, 18.1)
+        here = next(file.sample([(x, y)]))[0]
+        assert abs(float(here) - float(plain.read(1)[88:92, 88:92].mean())) < 40
+    with rasterio.open(tmp_path / "out" / "picture.vrt") as file:
+        assert len(file.gcps[0]) > 10
+    first = (tmp_path / "out" / "picture.points").read_text(encoding="utf-8").splitlines()[2].split(",")
+    assert 0 <= float(first[2]) <= SIDE
+    assert 0 >= float(first[3]) >= -SIDE
+    record = json.loads((tmp_path / "out" / "locate.json").read_text(encoding="utf-8"))
+    assert record["found"]
+    assert 3 == record["searched"] == len(record["candidates"])
+
+
+def test_a_picture_of_another_place_is_none_of_these(desk: Path, tmp_path: Path) -> None:
+    done = call(desk, desk / "strange.jpg", desk / "archive", "-o", tmp_path / "out", "--json", "--pixel", "6", "11")
+    assert 1 == done.exit_code
+    assert "none of 3 scenes shows strange" in done.stderr
+    assert not json.loads(done.stdout)["found"]
+    assert ["locate.json"] == [path.name for path in (tmp_path / "out").iterdir()]
+
+
+def test_a_rough_position_leaves_out_scenes_elsewhere(desk: Path) -> None:
+    for words in (("--near", "-70", "10", "50"), ("--bbox", "-70", "10", "-69", "11")):
+        done = call(desk, desk / "known.jpg", desk / "archive", *words)
+        assert 1 == done.exit_code
+        assert "none of 0 scenes" in done.output
+
+
+def test_a_scene_is_described_once(desk: Path, found: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert found.found
+    monkeypatch.setattr(overviews, "coarse_pixels", lambda _source: pytest.fail("it was described again"))
+    for scene in (candidate.scene for candidate in found.candidates):
+        assert overviews.overview(scene, None, Cache(desk / "cache")).described.levels
+
+
+def test_a_folder_of_somebody_else_is_left_alone(found: Location, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(OutputError):
+        deliver(found, tmp_path)
+    assert ["mine.txt"] == [path.name for path in tmp_path.iterdir()]
+
+
+@given(st.floats(-300, 5), st.floats(0, 5), st.floats(1e-6, 0.9))
+def test_fewer_false_alarms_make_it_surer_and_none_make_it_certain(nfa: float, step: float, prior: float) -> None:
+    assert 0 <= probability(nfa, prior) <= probability(nfa - step, prior) + 1e-12 <= 1 + 1e-12
+
+
+def test_what_looks_like_unrelated_ground_is_less_probable_than_before() -> None:
+    assert probability(3.0, 0.5) < 0.2
+
+
+def test_what_cannot_be_known_of_a_picture_is_told_in_one_sentence() -> None:
+    with pytest.raises((TypeError, ValueError), match="bbox"):
+        Whereabouts(bbox=(1.0, 2.0))  # type: ignore[arg-type]
