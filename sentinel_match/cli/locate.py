@@ -44,7 +44,7 @@ def locate(
     nodata: float | None,
     **values: Any,
 ) -> None:
-    """Find which scene shows a picture of an unknown place.
+    """Find which scene of an archive shows a picture of an unknown place.
 
     PICTURE is any image: a quicklook, a JPEG, a screenshot, a photograph from orbit, a product whose georeference
     cannot be trusted. ARCHIVES are searched whole, at every angle: each scene is described once and kept in the

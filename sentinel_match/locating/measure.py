@@ -18,7 +18,7 @@ from sentinel_match.raster.masks import Masking
 
 if TYPE_CHECKING:
     from sentinel_match.cache import Cache
-    from sentinel_match.locating.location import Candidate
+    from sentinel_match.locating.candidate import Candidate
     from sentinel_match.locating.whereabouts import Whereabouts
     from sentinel_match.matching.inputs import Progress
     from sentinel_match.products.scene import Scene

@@ -15,8 +15,9 @@ from sentinel_match import schema
 from sentinel_match.cache import Cache
 from sentinel_match.errors import SentinelMatchError
 from sentinel_match.images.source import view_of
+from sentinel_match.locating.candidate import Candidate, probability
 from sentinel_match.locating.glance import Glance, TurnedPicture
-from sentinel_match.locating.location import Candidate, Cost, Location, probability
+from sentinel_match.locating.location import Cost, Location
 from sentinel_match.locating.measure import measured
 from sentinel_match.locating.overview import Overview, overview
 from sentinel_match.locating.whereabouts import Whereabouts

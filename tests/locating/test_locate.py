@@ -17,8 +17,9 @@ from sentinel_match.cache import Cache
 from sentinel_match.cli import main
 from sentinel_match.errors import OutputError
 from sentinel_match.locating import overview as overviews
+from sentinel_match.locating.candidate import probability
 from sentinel_match.locating.delivery import deliver
-from sentinel_match.locating.location import Location, probability
+from sentinel_match.locating.location import Location
 from sentinel_match.locating.search import locate
 from sentinel_match.locating.whereabouts import Whereabouts
 from sentinel_match.products.catalogue import read_scene
