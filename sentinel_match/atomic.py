@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -111,6 +112,24 @@ def write_text(path: Path | str, text: str) -> None:
     """
     with whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk; a file system that cannot say so is believed.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    if path.is_dir() and os.name == "nt":
+        return
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP}:
+            raise
+    finally:
+        os.close(handle)
 
 
 def _umask() -> int:

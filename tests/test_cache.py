@@ -196,7 +196,7 @@ def test_all_of_an_entry_is_on_the_disk_before_it_gets_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[str] = []
-    monkeypatch.setattr(cache_module, "_sync", lambda path: synced.append(path.name))
+    monkeypatch.setattr(cache_module, "sync", lambda path: synced.append(path.name))
     replace = Path.replace
     monkeypatch.setattr(Path, "replace", lambda path, target: (synced.append("renamed"), replace(path, target))[1])
     Cache(tmp_path).folder({"kind": "scene"}, kilobyte)
@@ -247,6 +247,37 @@ def test_entries_are_counted_once_and_then_only_after_much_was_added(
         assert sum(entry.size for entry in entries(cache)) <= 100_000
     assert 95 <= len(list(entries(cache)))  # the limit is used
     assert 40 <= len(counted) <= 60  # after each 4 or 5 kB added, a twentieth of the limit
+
+
+def test_a_disk_that_is_nearly_full_is_not_counted_for_each_new_entry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, counted = Cache(tmp_path, limit=100_000), []
+    entries = Cache.entries
+    for k in range(50):
+        os.utime(cache.folder({"kind": "scene", "old": k}, kilobyte) / "recipe.json", (k + 1, k + 1))
+    disk = 50_500  # beside the entries there is room for half a one
+
+    def usage(_: object) -> shutil._ntuple_diskusage:
+        used = sum(entry.size for entry in entries(cache))
+        return shutil._ntuple_diskusage(disk, used, disk - used)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    monkeypatch.setattr(Cache, "entries", lambda cache: counted.append(1) or entries(cache))
+    for k in range(20):
+        cache.folder({"kind": "scene", "new": k}, kilobyte, size=1000)
+    assert len(counted) <= 12
+
+
+def test_an_entry_is_as_large_as_all_its_files_at_any_depth(tmp_path: Path) -> None:
+    def make(folder: Path) -> None:
+        (folder / "a" / "b").mkdir(parents=True)
+        for path in (folder / "1", folder / "a" / "2", folder / "a" / "b" / "3"):
+            path.write_bytes(bytes(100))
+
+    cache = Cache(tmp_path)
+    path = cache.folder({"kind": "scene"}, make)
+    assert [(path, "scene", 300)] == [(entry.path, entry.kind, entry.size) for entry in cache.entries()]
 
 
 def test_entries_in_use_beyond_the_limit_are_not_counted_for_each_new_one(
