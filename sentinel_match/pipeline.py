@@ -36,6 +36,7 @@ from sentinel_match.matching.displacement import displacement
 from sentinel_match.matching.inputs import common_band, hidden_shares, load_pair
 from sentinel_match.matching.stable import moving_ground, stable_ground
 from sentinel_match.options import Options
+from sentinel_match.parallel import one_thread
 from sentinel_match.products.catalogue import as_scene
 from sentinel_match.raster import landcover
 from sentinel_match.raster.bands import band_names, source_of
@@ -71,6 +72,7 @@ ONLY_FINE = (
 )
 
 
+@one_thread()
 def match_scenes(
     left: Scene | Path | str,
     right: Scene | Path | str,
@@ -347,3 +349,7 @@ class Clock:
         finally:
             self.seconds[stage] = round(self.seconds.get(stage, 0) + time.perf_counter() - wall, 2)
             self.cpu_seconds[stage] = round(self.cpu_seconds.get(stage, 0) + time.process_time() - cpu, 2)
+
+    def add_cpu(self, stage: str, seconds: float) -> None:
+        """Count CPU seconds of another process towards a stage."""
+        self.cpu_seconds[stage] = round(self.cpu_seconds.get(stage, 0) + seconds, 2)

@@ -6,8 +6,10 @@ OUT/<pair id>/tiepoints.geojson, tiepoints.qml, tiepoints.gpkg, displacement.tif
 
 from __future__ import annotations
 
+import contextlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from sentinel_match.accuracy.series_report import SeriesReport
@@ -17,7 +19,6 @@ from sentinel_match.wording import counted, in_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
     from pathlib import Path
 
     from sentinel_match.products.catalogue import Catalogue
@@ -212,16 +213,32 @@ def read_pair(folder: Path) -> PairRecord:
 
 
 def read_run(out: Path) -> RunRecord:
-    """Read what ``run.json`` says of a run that has been.
+    """Read what ``run.json`` says of a run that has been; of one that was killed, what its pairs say since.
 
     Raises:
         NotARun: there is none, or it cannot be read.
     """
     record = _json(out, RUN_RECORD, "pairs")
     try:
-        return RunRecord.from_dict(record)
+        run = RunRecord.from_dict(record)
+        return replace(run, pairs=run.pairs + _unrecorded(out, run))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise NotARun(out, f"its {RUN_RECORD} is none of this version ({error!r}): run it again") from error
+
+
+def _unrecorded(out: Path, run: RunRecord) -> tuple[Outcome, ...]:
+    """Read what became of pairs that ``run.json`` does not know yet, because the run was killed."""
+    proposed = _json(out, PAIRS, "features")["features"] if (out / PAIRS).exists() else []
+    known, started = {outcome.id for outcome in run.pairs}, datetime.fromisoformat(str(run.started)).timestamp()
+    found = []
+    for feature in proposed:
+        name, facts = str(feature["id"]), feature["properties"]
+        with contextlib.suppress(OSError, KeyError, TypeError, ValueError):  # not begun, or of an earlier version
+            if name not in known and (out / name / PAIR_RECORD).stat().st_mtime >= started:
+                pair = read_pair(out / name)
+                status, ends = "matched" if pair.summary else "failed", (facts["left"], facts["right"])
+                found.append(Outcome(name, status, *ends, pair.summary, pair.seconds, error=pair.error))
+    return tuple(found)
 
 
 def read_series(out: Path) -> tuple[SeriesReport, ...]:

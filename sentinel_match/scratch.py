@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 UNFINISHED = ".unfinished-"
 """How the names of these folders begin; the machine follows."""
+MAKING = ".making-"
+"""How the names of files begin that are locked by who makes what is named behind the machine."""
 LOCK, CONTENT = "lock", "new"
 """Names of what is in such a folder: the file that is locked, and what is filled."""
 HEARTBEAT_S = 60.0
@@ -40,6 +42,8 @@ SILENT_S = 3600.0
 """What nobody locks or renews for so long is left behind: sixty heartbeats, so that a machine may sleep meanwhile."""
 ABANDONED_S = 24 * 3600.0
 """What has no lock, of versions that made none or of a process killed right then, is left behind when it is so old."""
+WAIT_S = 0.05
+"""Between two looks at what another process makes: most of it takes a second or more."""
 _NAME = re.compile(rf"{re.escape(UNFINISHED)}(?:\d{{1,9}}|(?P<machine>m[0-9a-f]{{8}}))-.+")
 """Ours: those of earlier versions have the number of a process in place of the machine."""
 _HELD_BY_ANOTHER = {errno.EAGAIN, errno.EACCES, errno.EDEADLK}
@@ -102,6 +106,47 @@ class Scratch:
         if not self.content.exists() and _HELD.pop(folder.name, None) is not None:
             os.close(self._handle)
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Wait until no other process or thread of this machine makes a path, and let others wait while the block runs.
+
+    Where the file system has no locks, or another machine makes it, nobody waits, and it is made twice. The empty file
+    that a killed process leaves is nobody's, and goes with the next one that makes the same.
+    """
+    file = path.with_name(f"{MAKING}{_machine()}-{path.name}")
+    handle = _waited(file)
+    try:
+        yield
+    finally:
+        if handle is not None:
+            with contextlib.suppress(OSError):  # first, so that who waits finds the name free; Windows keeps it
+                file.unlink()
+            os.close(handle)
+
+
+def _waited(file: Path) -> int | None:
+    """Lock the file of this name, when nobody else does; nothing where there are no locks."""
+    while True:
+        try:
+            handle = os.open(file, os.O_RDWR | os.O_CREAT)
+        except OSError:  # whatever forbids it will forbid the rest, too, and that says why
+            return None
+        try:
+            _lock(handle)
+            with contextlib.suppress(OSError):
+                if os.path.samestat(os.fstat(handle), file.stat()):
+                    return handle
+            os.close(handle)  # who had it has removed it: it is another one now
+        except OSError as error:
+            os.close(handle)
+            if error.errno not in _HELD_BY_ANOTHER:
+                return None
+            time.sleep(WAIT_S)
+        except BaseException:
+            os.close(handle)
+            raise
 
 
 @contextlib.contextmanager

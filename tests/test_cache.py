@@ -5,7 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -278,6 +283,38 @@ def test_an_entry_is_as_large_as_all_its_files_at_any_depth(tmp_path: Path) -> N
     cache = Cache(tmp_path)
     path = cache.folder({"kind": "scene"}, make)
     assert [(path, "scene", 300)] == [(entry.path, entry.kind, entry.size) for entry in cache.entries()]
+
+
+def test_who_needs_an_entry_that_another_makes_waits_for_it(tmp_path: Path) -> None:
+    made, begun = [], threading.Barrier(4)
+
+    def make(folder: Path) -> None:
+        made.append(1)
+        time.sleep(0.2)
+        kilobyte(folder)
+
+    def need(_: int) -> Path:
+        begun.wait()
+        return Cache(tmp_path).folder({"kind": "scene"}, make)
+
+    with ThreadPoolExecutor(4) as threads:
+        assert 1 == len(set(threads.map(need, range(4))))
+    assert [1] == made
+    assert [] == list(tmp_path.glob("scene/.making-*"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="nothing is killed like that on Windows")
+def test_nobody_waits_for_a_process_that_was_killed_while_it_made_an_entry(tmp_path: Path) -> None:
+    program = """
+import os, signal, sys
+from pathlib import Path
+from sentinel_match.cache import Cache
+Cache(Path(sys.argv[1])).folder({"kind": "scene"}, lambda _: os.kill(os.getpid(), signal.SIGKILL))
+"""
+    subprocess.run([sys.executable, "-c", program, tmp_path], check=False)
+    assert 1 == len(list(tmp_path.glob("scene/.making-*")))
+    Cache(tmp_path).folder({"kind": "scene"}, kilobyte)
+    assert [] == list(tmp_path.glob("scene/.making-*"))
 
 
 def test_entries_in_use_beyond_the_limit_are_not_counted_for_each_new_one(

@@ -20,7 +20,8 @@ PACKAGE = Path(errors.__file__).parent
 ORDER = re.findall(
     r"\w+",
     """wording errors schema scratch atomic parallel memory cache geometry opinions comparison summary products raster
-    models matchers matching tiepoints accuracy formats options pipeline fitting images stack locating run_folder report
+    models matchers matching tiepoints accuracy formats options pipeline fitting images stack locating run_folder
+    report job
     batch evaluate train testing cli""",
 )
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import threading
+import time
+from pathlib import Path
+from typing import NamedTuple
 
+import cv2
+import psutil
 import pytest
+import torch
 
-from sentinel_match.parallel import CORES_PER_POOL, cores, in_threads
+from sentinel_match.parallel import CORES_PER_POOL, ONE_THREAD, cores, in_processes, in_threads, one_thread
 
 
 def test_results_come_in_the_order_of_the_items() -> None:
@@ -57,3 +65,85 @@ libc.malloc_stats()
         for more in ([], ["share"])
     )
     assert shared <= max(cores() // CORES_PER_POOL, 1) < own
+
+
+class Chore(NamedTuple):
+    """What a process is given: a number, and a file that tells whether the first one has died of it."""
+
+    number: int
+    deadly: Path | None = None
+    always: bool = False
+
+
+def doubled(chore: Chore) -> tuple[int, int]:
+    """Double a number; kill this very process instead, the first time or always, where that is asked."""
+    if chore.deadly and (chore.always or not chore.deadly.exists()):
+        chore.deadly.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 2 * chore.number, os.getpid()
+
+
+def sleepy(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def threads_of_libraries(_: object) -> tuple[int, int, int]:
+    import cv2
+    import torch
+
+    return torch.get_num_threads(), cv2.getNumThreads(), len(list(in_threads(abs, [1, -1], workers=2)))
+
+
+def lost(chore: Chore) -> tuple[int, int]:
+    return -chore.number, 0
+
+
+def nobody(_: object) -> None:
+    return
+
+
+def test_processes_do_everything_and_say_what_is_begun() -> None:
+    begun: list[Chore] = []
+    chores = [Chore(k) for k in range(6)]
+    results = list(in_processes(doubled, chores, 2, begun.append, lost))
+    assert [0, 2, 4, 6, 8, 10] == sorted(number for number, _ in results)
+    assert chores == sorted(begun)
+    assert len({process for _, process in results} - {os.getpid()}) <= 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="nothing is killed like that on Windows")
+def test_a_process_that_is_killed_costs_only_another_try(tmp_path: Path) -> None:
+    chores = [Chore(1), Chore(2, tmp_path / "once"), Chore(3, tmp_path / "always", always=True), Chore(4)]
+    results = list(in_processes(doubled, chores, 2, nobody, lost))
+    assert [-3, 2, 4, 8] == sorted(number for number, _ in results)
+
+
+def test_processes_end_with_who_has_begun_them() -> None:
+    began = time.monotonic()
+    results = in_processes(sleepy, [0.0, 600.0, 600.0], 2, nobody, lambda _: None)
+    next(results)
+    ours = psutil.Process().children(recursive=True)
+    results.close()
+    _, alive = psutil.wait_procs(ours, timeout=20)
+    assert [] == [process for process in alive if "spawn_main" in " ".join(process.cmdline())]
+    assert time.monotonic() - began < 300
+
+
+def test_a_process_has_one_thread_whatever_the_environment_of_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ONE_THREAD:
+        monkeypatch.delenv(name, raising=False)
+    assert [(1, 1, 2)] == list(in_processes(threads_of_libraries, [0], 1, nobody, lambda _: (0, 0, 0)))
+    assert not set(ONE_THREAD) & set(os.environ)
+
+
+def test_one_thread_is_kept_to_and_what_was_set_before_comes_back() -> None:
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(2)
+    cv2.setNumThreads(2)
+    try:
+        with one_thread():
+            assert (1, 1) == (torch.get_num_threads(), cv2.getNumThreads())
+        assert (2, 2) == (torch.get_num_threads(), cv2.getNumThreads())
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])

@@ -20,7 +20,7 @@ import click
 from sentinel_match import __version__
 from sentinel_match.cli import streams
 from sentinel_match.errors import OutputError, SentinelMatchError
-from sentinel_match.parallel import share_memory
+from sentinel_match.parallel import settle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -184,6 +184,6 @@ def main(ctx: click.Context, verbose: int, quiet: bool) -> None:
     if isinstance(sys.stdout, TextIOWrapper) and not sys.stdout.isatty():
         # What is piped on is data: UTF-8 everywhere, also where Windows would take the code page of the country
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
-    share_memory()
+    settle()
     _set_talk(verbose, quiet=quiet)
     ctx.obj = quiet

@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     "-o", "--output", required=True, type=NamedPath(file_okay=False, path_type=Path), help="Folder of results."
 )
 @click.option("--no-geopackage", is_flag=True, help="Write no tiepoints.gpkg.")
+@click.option(
+    "--workers",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Pairs matched at a time, each by a process of its own on one core, with the memory of a run.",
+)
 @options.as_json
 @options.results
 @options.require
@@ -32,6 +39,7 @@ def run(
     /,
     archives: tuple[Path, ...],
     output: Path,
+    workers: int,
     as_json: bool,
     required: tuple[Requirement, ...],
     **values: Any,
@@ -46,11 +54,13 @@ def run(
     """
     chosen, cache = options.make_options(values), options.make_cache(values)
     filters = options.make_filters(values)
-    from sentinel_match import batch
+    from sentinel_match import batch, job
 
-    files = batch.Files(**{name: not values.pop(f"no_{name}") for name in ("geopackage", "report", "project")})
+    files = job.Files(**{name: not values.pop(f"no_{name}") for name in ("geopackage", "report", "project")})
     with show_progress(quiet=ctx.obj) as progress:
-        result = batch.run(archives, output, chosen, filters, cache=cache, progress=progress, files=files)
+        result = batch.run(
+            archives, output, chosen, filters, cache=cache, progress=progress, files=files, workers=workers
+        )
     terminal.print_run(output, as_json=as_json)
     missed = [f"{o.id}: {said}" for o in result.matched if o.summary for said in options.unmet(required, o.summary)]
     for said in missed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import click
@@ -111,12 +112,13 @@ def print_run(output: Path, *, as_json: bool = False) -> None:
     Raises:
         NotARun: the folder is none of a run.
     """
-    from sentinel_match.run_folder import RUN_RECORD, SERIES, read_refusals, read_run, read_series
+    from sentinel_match.formats.geojson import dumps
+    from sentinel_match.run_folder import SERIES, read_refusals, read_run, read_series
 
     record, series = read_run(output), read_series(output)
     outcomes = record.pairs
     if as_json:
-        click.echo((output / RUN_RECORD).read_text(encoding="utf-8"), nl=False)
+        click.echo(json.dumps(json.loads(dumps(record.to_dict())), indent=1))
     else:
         measured = ["band", "tie points", "east m", "north m", "model", "NMAD x y px", "CE90 m", "1 km cells hit"]
         title = f"{counted(len(outcomes), 'pair')} of {counted(len(record.scenes), 'scene')}"

@@ -23,6 +23,7 @@ from sentinel_match.formats.geojson import dumps
 from sentinel_match.formats.read import read_table
 from sentinel_match.geometry.grids import covering, metric, on_lattice, pixel_sides, pixel_size, transformed
 from sentinel_match.matching.inputs import load_both
+from sentinel_match.parallel import one_thread
 from sentinel_match.raster import landcover, raster
 from sentinel_match.raster.flags import Reason
 from sentinel_match.raster.raster import Raster
@@ -41,9 +42,9 @@ if TYPE_CHECKING:
     from sentinel_match.geometry.transform import Transform
     from sentinel_match.matching.inputs import Progress
     from sentinel_match.options import Options
+    from sentinel_match.products.pair import Pair
     from sentinel_match.products.scene import Scene
     from sentinel_match.raster.load import PreparedImage
-    from sentinel_match.run_folder import Run
 
 log = logging.getLogger(__name__)
 
@@ -65,37 +66,34 @@ MASKS_FILE_METRES = 20.0
 """Pixels of ``masks.tif``, about: those of the scene classification."""
 
 
-def make(result: Run, out: Path, options: Options, cache: Cache, progress: Progress) -> None:
-    """Make the quick-look and the masks of each matched pair that has none yet; one that fails goes without.
+def make(pair: Pair, folder: Path, options: Options, cache: Cache, progress: Progress) -> None:
+    """Make the quick-look and the masks of a matched pair that has none yet; one that fails goes without.
 
-    What lay beside a pair that was not matched was of other inputs: ``batch`` has removed it.
+    What lay beside a pair that was not matched was of other inputs: ``job`` has removed it.
 
     Args:
-        result: of :func:`sentinel_match.batch.run`.
-        out: its folder.
-        options: with which pairs were matched.
+        pair: that was matched.
+        folder: its own, in that of the run.
+        options: with which it was matched.
         cache: holds what was loaded then.
         progress: hears of progress.
     """
-    matched = {outcome.id for outcome in result.matched}
-    for pair in result.pairing.pairs:
-        if pair.id not in matched:
-            continue
-        try:
-            keep(pair.left, pair.right, out / pair.id, options, cache, progress)
-        except SentinelMatchError as error:
-            log.warning("%s goes without pictures: %s", pair.id, error)
-        except Exception:  # a picture that fails must not end a run that has succeeded
-            log.exception("%s goes without pictures", pair.id)
+    try:
+        keep(pair.left, pair.right, folder, options, cache, progress)
+    except SentinelMatchError as error:
+        log.warning("%s goes without pictures: %s", pair.id, error)
+    except Exception:  # a picture that fails must not end a run that has succeeded
+        log.exception("%s goes without pictures", pair.id)
 
 
+@one_thread()
 def keep(left: Scene, right: Scene, folder: Path, options: Options, cache: Cache, progress: Progress) -> None:
     """Make the quick-look and the masks of a matched pair, unless they are there for these tie points.
 
     Args:
         left: the reference.
         right: the other scene.
-        folder: of the pair, where ``batch`` has left its results.
+        folder: of the pair, where ``job`` has left its results.
         options: with which it was matched.
         cache: holds what was loaded then.
         progress: hears of progress.

@@ -63,7 +63,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         raster.write(raster.read(read_scene(product)), archive / f"{name}.tif")
     (archive / SCRIPT).write_bytes(b"nothing")
     result = batch.run(archive, out, OPTIONS, cache=cache, files=batch.Files(report=False, project=False))
-    quicklook.make(result, out, OPTIONS, cache, silent)
+    for pair in result.pairing.pairs:
+        quicklook.make(pair, out / pair.id, OPTIONS, cache, silent)
     html.write(out)
     return Made(archive, out, cache, result)
 
@@ -216,13 +217,15 @@ def test_another_run_keeps_the_pictures(made: Made) -> None:
     before = (folder / "quicklook.json").stat().st_mtime_ns
     again = batch.run(made.archive, made.out, OPTIONS, cache=made.cache, files=batch.Files(report=False, project=False))
     assert ["kept"] == [outcome.status for outcome in again.outcomes]
-    quicklook.make(again, made.out, OPTIONS, made.cache, silent)
+    for pair in again.pairing.pairs:
+        quicklook.make(pair, made.out / pair.id, OPTIONS, made.cache, silent)
     html.write(made.out)
     assert before == (folder / "quicklook.json").stat().st_mtime_ns
     assert "match " in page(made.out).text_content().split("Seconds")[1]  # of the run that matched it
     other = json.loads((folder / "pair.json").read_text())
     (folder / "pair.json").write_text(json.dumps({**other, "recipe": "changed"}))
-    quicklook.make(again, made.out, OPTIONS, made.cache, silent)
+    for pair in again.pairing.pairs:
+        quicklook.make(pair, made.out / pair.id, OPTIONS, made.cache, silent)
     html.write(made.out)
     assert before != (folder / "quicklook.json").stat().st_mtime_ns
     (folder / "pair.json").write_text(json.dumps(other))

@@ -61,7 +61,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_product(archive, Landscape(7), date="2021-05-20", pixels=360)
     write_product(archive, Landscape(7), date="2021-09-17", pixels=360, displacement=(6.4, 18.1), zip="deflated")
     result = batch.run(archive, folder / "out", OPTIONS, cache=cache, files=batch.Files(report=False, project=False))
-    quicklook.make(result, folder / "out", OPTIONS, cache, silent)
+    for pair in result.pairing.pairs:
+        quicklook.make(pair, folder / "out" / pair.id, OPTIONS, cache, silent)
     qgis_project.make(result, folder / "out")
     return folder
 

@@ -54,7 +54,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         archive, Landscape(7), date="2021-09-17", pixels=360, displacement=(6.4, 18.1), sky=0.1, zip="deflated"
     )
     result = run(archive, out, cache)
-    quicklook.make(result, out, OPTIONS, cache, silent)
+    for pair in result.pairing.pairs:
+        quicklook.make(pair, out / pair.id, OPTIONS, cache, silent)
     qgis_project.make(result, out)
     return Made(archive, out, cache, result)
 
