@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sentinel_match.formats.write import write
     from sentinel_match.images import ImageMatcher, visualize_matches
     from sentinel_match.job import Files, match_pair
+    from sentinel_match.locating.likeness import same
     from sentinel_match.locating.search import locate
     from sentinel_match.locating.whereabouts import Whereabouts
     from sentinel_match.matching.subpixel import Refinement
@@ -68,6 +69,7 @@ _ROOMS = {
     "read_scene": "products.catalogue",
     "read_ties": "fitting",
     "run": "batch",
+    "same": "locating.likeness",
     "visualize_matches": "images",
     "write": "formats.write",
     "write_displacement": "formats.fields",
@@ -103,6 +105,7 @@ __all__ = [
     "read_scene",
     "read_ties",
     "run",
+    "same",
     "visualize_matches",
     "write",
     "write_displacement",

@@ -37,6 +37,7 @@ COMMANDS = {
     "evaluate": "Measure how good methods are, on pairs whose truth is known.",
     "images": "Match pictures of which nothing is known: no position, no angle.",
     "locate": "Find which scene of an archive shows a picture of an unknown place.",
+    "same": "Tell how probable it is that pictures show the same place.",
     "train": "Train the network of a method on your own archives, or teach the shipped one your ground.",
     "chip": "Write what the matcher sees of a scene as a georeferenced image.",
     "matchers": "List the matchers, their licences, and where their weights are.",

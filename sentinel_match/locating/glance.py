@@ -30,6 +30,8 @@ POOLED = 4
 """Pixels over which energies are summed: they vary slowly."""
 LEAST_GLANCE_SHARE = 0.15
 """Of the smaller one's known area that must overlap."""
+LEAST_DENSITY = 0.25
+"""Energy of what overlaps, of that of as much ground anywhere: where little is seen, much agrees by chance."""
 ANGLES_AT_ONCE = 10
 """Looks that are computed together: more leave the processor's cache."""
 KEPT_SPECTRA = 64
@@ -160,7 +162,9 @@ def _best(level: Level, turned: _Turned, side: int) -> tuple[float, int, bool] |
             )
             small = side // POOLED
             variance, overlap = fft.irfft2(energy * around, s=(small, small)).transpose(1, 0, 2, 3)
-            enough = (overlap > least) & (variance > 1e-3)
+            total, known = np.abs(energy[:, 0, 0] * around[:, :, 0, 0]).T  # the sums of the maps
+            density = total / np.maximum(known, 1e-6)
+            enough = (overlap > least) & (variance > np.maximum(LEAST_DENSITY * density[:, None, None] * overlap, 1e-3))
             weight = np.where(enough, 1 / np.maximum(variance, 1e-3), 0).astype(np.float32)
             count = enough.sum((1, 2)) * POOLED**2
             blocks = sums.reshape(len(sums), 2, small, POOLED, small, POOLED)
