@@ -170,7 +170,8 @@ class Consistency:
     only_fine: bool = False
     """Whether nothing but the finest detail agrees, at whole pixels: a pattern on the grid, and no ground."""
     on_grid: bool = False
-    """Whether the images agree at whole pixels, to three hundredths, and better by fine detail than by coarse."""
+    """Whether the images agree at whole pixels, to three hundredths, and better by fine detail than by coarse, or as
+    much by detail of every length, as noise does that both share."""
     marks: str = ""
     """What storage left in both and draws points to where it agrees: ``repeated pixels`` of a coarser grid, or, where
     the points agree at whole pixels, ``blocks`` of JPEG; empty where there is nothing."""
@@ -205,7 +206,7 @@ class Consistency:
             )
         if self.on_grid:
             reasons.append(
-                "they agree at whole pixels, to a few hundredths, and better by fine detail than by coarse: it may "
+                "they agree at whole pixels, to a few hundredths, and fine detail does no less than coarse: it may "
                 "be a pattern on the grid of pixels that they share"
             )
         if self.drawn_m > 0:

@@ -54,12 +54,16 @@ blur one that grows."""
 SEEN_SCATTER = 0.1
 """Pixels that another estimator must see vary besides: noise over ground whose power falls with the square of the
 frequency looks like displacement in the octaves, and scatters no windows."""
-RISING = 0.1
+RISING = 0.15
 """By how much the finest detail must be more coherent than the ground's own to be a pattern. Over 28 pairs of two
-dates it was more coherent by 0.09 in one, less in the others."""
+dates it was more coherent by 0.09 in one, less in the others; under clouds, which hide the coarse detail of images at
+120 m, by 0.11."""
 FLAT = 0.4
 """What both images have in common per wave of the finest octave, over that of the octave before: 1 for fixed noise, .5
 for stripes; optics leave 0.02 to 0.29 of ground (28 pairs of two dates), however much coarser detail has changed."""
+WHITE = 0.7
+"""The same of each of the last three octaves over the one before: fixed noise where there is no ground has 0.9 and more
+in all of them, ground 0.6 at most in one."""
 WHOLE = 0.1
 """Pixels from a whole number in both directions within which a displacement may be that of a pattern on both grids."""
 EXACT, RISES = 0.03, 0.15
@@ -138,6 +142,7 @@ def consistency(
     coarse = max(abs(octave.coherence) for octave in octaves[1:4])  # fields that changed their colours are ground, too
     per_wave = np.median(spectra.common, 0) / [len(rows) for rows, _ in _BANDS]
     flat = bool(per_wave[-1] > FLAT * abs(per_wave[-2]))
+    white = bool((per_wave[-3:] > WHITE * np.abs(per_wave[-4:-1])).all())
     return Consistency(
         windows=len(spectra.shift),
         octaves=octaves,
@@ -146,7 +151,7 @@ def consistency(
         pull_dy_m=round(float(pull[1]), 3),
         unfollowed_m=round(_unfollowed(octaves) * gsd, 3) if scatter_m > SEEN_SCATTER * gsd else 0.0,
         only_fine=aside < WHOLE and flat and octaves[-1].coherence > coarse + RISING,
-        on_grid=aside < EXACT and _rises([octave.coherence for octave in octaves]) > RISES,
+        on_grid=aside < EXACT and (white or _rises([octave.coherence for octave in octaves]) > RISES),
         marks=marks if marks != "blocks" or aside < WHOLE else "",  # blocks let ground be seen that lies elsewhere
         rival=_rival(spectra, gsd),
     )

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 SIDE, MOST_WINDOWS, PARTS, FEWEST = 32, 1500, 5, 20
 """Side in pixels of the windows whose texture is measured, how many are at most, into how many parts they are sorted,
 and of how many the median of a part means something."""
-APART_PX, SURE = 0.08, 5.0
-"""Pixels, and standard errors, by which windows of least and of most texture must lie apart. Over 40 pairs of one
+APART_PX, FURTHEST_PX, SURE = 0.08, 1.0, 5.0
+"""Pixels, at least and at most, and standard errors by which windows of least and of most texture must lie apart: a
+pattern draws a peak that it overlaps. Over 40 pairs of one
 ground they lie apart by .02 at most, under patterns that draw them by .1 to .8."""
 AT_WHOLE = 0.12
 """Pixels from a whole number within which windows of least texture are drawn all the way."""
@@ -71,7 +72,11 @@ def drawn_px(ground: Ground | None, left: Raster, right: Raster, octaves: tuple[
     way = middle[0] - middle[-1]
     length = float(np.hypot(*way))
     steady = bool((np.diff(middle @ way / max(length, 1e-9)) < sigma).all())
-    if length < max(APART_PX, SURE * sigma) or not steady or _off_plane(ground, nodes) < OFF_PLANE * length:
+    if (
+        not max(APART_PX, SURE * sigma) <= length <= FURTHEST_PX
+        or not steady
+        or _off_plane(ground, nodes) < OFF_PLANE * length
+    ):
         return 0.0
     whole = np.round(middle[0])
     if np.abs(middle[0] - whole).max() < AT_WHOLE:

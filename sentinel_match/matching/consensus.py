@@ -23,6 +23,9 @@ COARSE_TOLERANCE = 2.0
 OTHER_SHARE, OTHER_TOLERANCE, OTHER_CHANCE = 0.05, 1.0, 1e-6
 """Of the matches, how many must agree on a second displacement, within how many pixels, and how unlikely chance alone
 must give so many: over 28 pairs of two dates none comes near, over parts that moved apart it is below 1e-9."""
+CONTINUOUS = 0.5
+"""So many matches, as a share of those that agree on a second displacement, half way to it: then the ground goes there
+by and by, and is one."""
 
 
 def coarse_model(
@@ -99,6 +102,11 @@ def other_population(matches: Correspondences, a: Raster, b: Raster, seed: int) 
     except transform.NoModel:
         return None
     if chance > OTHER_CHANCE or agree.sum() < few:
+        return None
+    off = q - matches.model(p)
+    away = np.median(off[left_out][agree], 0)
+    way = off @ away / max(float(away @ away), 1e-12)
+    if ((way > 0.25) & (way < 0.75)).sum() >= CONTINUOUS * agree.sum():
         return None
     at, shift = p[left_out][agree], np.median((q - p)[left_out][agree], 0)
     west, south, east, north = (round(float(v), 1) for v in (*at.min(0), *at.max(0)))
