@@ -119,6 +119,13 @@ def test_what_agrees_at_whole_pixels_and_best_in_fine_detail_may_be_a_pattern(as
     assert bool([reason for reason in found.doubts(GSD) if "whole pixels" in reason]) == suspect
 
 
+def test_noise_that_both_share_is_told_where_there_is_no_ground() -> None:
+    """It agrees as well in detail of every length, and no ground does."""
+    shared = 0.5 + RNG(1).normal(0, 0.01, (SIDE, SIDE))
+    left, right = (raster(shared + RNG(seed).normal(0, 0.004, shared.shape)) for seed in (2, 3))
+    assert consistency(left, right, shifted(0, 0), NONE, 0.0).on_grid
+
+
 def test_ground_that_agrees_best_in_coarse_detail_is_no_pattern_at_whole_pixels() -> None:
     same = pair(still)
     assert not consistency(raster(same.left), raster(same.right), shifted(0, 0), NONE, 0.0).on_grid
@@ -204,6 +211,17 @@ def test_parts_that_moved_apart_promise_nothing_and_both_are_named(tmp_path) -> 
     assert other is not None
     assert abs(other.dx_m - summary.median_dx_m) == pytest.approx(6 * GSD, abs=GSD)
     assert other.share == pytest.approx(0.45, abs=0.1)
+
+
+def test_ground_that_moves_more_and_more_is_one_ground(tmp_path) -> None:
+    """What lay beyond the first plane was named as another answer, and was the end of the slope."""
+
+    def moved(x, y):
+        return np.stack([6.0 * (x / SIDE) ** 2, 0 * y])
+
+    summary = matched(pair(moved), tmp_path).summary
+    assert summary.comparison.consistency.other is None
+    assert not summary.doubtful
 
 
 def ripples(turn: float, longer: float = 1.0) -> Adversary:
