@@ -21,8 +21,6 @@ from shapely.geometry import MultiPolygon, Polygon, box, mapping
 from shapely.geometry.polygon import orient
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
@@ -36,9 +34,6 @@ LONGEST_EDGE_DEGREES = 0.25
 
 TOUCHING_M = 10.0
 """Metres: an intersection with a smaller mean width is two edges that touch, one pixel of the finest band."""
-
-EQUAL_AREA = "+proj=cea +ellps=WGS84 +units=km +over"
-"""A plane of true areas on the whole ellipsoid; ``+over`` lets longitudes run on past 180."""
 
 ZERO_DEGREES = 2.0
 """By how much the way through a position gets longer with each of its coordinates that is zero, as heights are."""
@@ -158,39 +153,6 @@ class Footprint:
             pieces += _parts(shapely.set_precision(_shifted(part, turn), 1e-7))
         polygons = [_rounded(orient(piece)) for piece in pieces]
         return dict(mapping(polygons[0] if len(polygons) == 1 else MultiPolygon(polygons)))
-
-
-def overlaps(footprints: Sequence[Footprint]) -> dict[tuple[int, int], float]:
-    """Estimate the km² of common ground of every two footprints that have any, by their indices (first < second).
-
-    Meant for thousands: an estimate to about 0.5 %, from simplified outlines in an equal-area plane; ``intersection``
-    is exact, and many times slower.
-    """
-    if not footprints:
-        return {}
-    plane = Transformer.from_crs("EPSG:4326", EQUAL_AREA, always_xy=True)
-    outlines = shapely.transform(
-        np.array([footprint.polygon for footprint in footprints]),
-        lambda lonlat: np.column_stack(plane.transform(*lonlat.T)),
-    )
-    outlines = shapely.simplify(outlines, 5e-4 * np.sqrt(shapely.area(outlines)))
-    turn, _ = plane.transform(360, 0)
-    west, _, east, _ = shapely.bounds(outlines).T
-    over, under = np.flatnonzero(east > turn / 2), np.flatnonzero(west < -turn / 2)
-    index = np.concatenate([np.arange(len(outlines)), over, under])
-    shapes = outlines[index]
-    shapes[len(outlines) :] = [translate(outlines[i], by) for some, by in ((over, -turn), (under, turn)) for i in some]
-    one, other = shapely.STRtree(shapes).query(shapes)
-    one, other = np.array([one, other])[:, index[one] < index[other]]
-    km2 = shapely.area(shapely.intersection(shapes[one], shapes[other]))
-    common = km2 > 0
-    # Copies of one pair show the same ground again, or its other end: the larger is the overlap or nearly so.
-    areas: dict[tuple[int, int], float] = {}
-    for i, j, area in zip(
-        index[one[common]].tolist(), index[other[common]].tolist(), km2[common].tolist(), strict=True
-    ):
-        areas[i, j] = max(area, areas.get((i, j), 0.0))
-    return areas
 
 
 def _ring(text: str) -> NDArray[np.float64]:

@@ -21,35 +21,16 @@ def moment(scene: Scene) -> str:
     if start := re.search(r"\d{8}T\d{6}", scene.datatake):
         return start[0]
     time = scene.sensing_time
-    by_satellite = scene.tile or (_has_clock(scene) and (scene.spacecraft or _is_of_bands(scene)))
+    by_satellite = scene.tile or (has_clock(scene) and (scene.spacecraft or is_of_bands(scene)))
     return scene.datatake or (f"{time:%Y%m%dT%H%M%S}" if time and by_satellite else "")
 
 
-def same_moment(one: Scene, other: Scene) -> bool:
-    """Tell whether two scenes are of one pass.
-
-    Where a name says no more than the day, one day is one moment of one satellite: none sees a place twice a day but
-    near the poles, where that is refused too. Of pictures that no satellite is known to have taken, one day tells
-    nothing.
-    """
-    if moment(one) and moment(one) == moment(other) and _has_clock(one):
-        return True
-    if one.sensing_time is None or other.sensing_time is None:
-        return False
-    crafts = one.spacecraft, other.spacecraft
-    compatible = all(crafts) and (crafts[0].startswith(crafts[1]) or crafts[1].startswith(crafts[0]))
-    if _has_clock(one) and _has_clock(other):
-        return compatible and abs(one.sensing_time - other.sensing_time) < SHORT
-    of_bands = all(_is_of_bands(scene) for scene in (one, other)) and not any(crafts)
-    return one.sensing_time.date() == other.sensing_time.date() and (compatible or of_bands)
-
-
-def _has_clock(scene: Scene) -> bool:
+def has_clock(scene: Scene) -> bool:
     """Tell whether the time of day is known: a day alone is its midnight."""
     return bool(scene.datatake) or (scene.sensing_time is not None and f"{scene.sensing_time:%H%M%S}" != "000000")
 
 
-def _is_of_bands(scene: Scene) -> bool:
+def is_of_bands(scene: Scene) -> bool:
     """Tell whether a scene is a delivery of several files, or a file of one band of a satellite."""
     return len({band.asset for band in scene.bands}) > 1 or bool(scene.masks)
 

@@ -13,6 +13,17 @@ if TYPE_CHECKING:
     from sentinel_match.geometry.footprint import Footprint
     from sentinel_match.products.scene import Scene
 
+SCORE_DIGITS = 6
+ORBIT_FACTORS = {True: 1.0, None: 0.9, False: 0.8}
+"""By which a score is multiplied for one relative orbit, one that is not known, and two; see `Pair.score`."""
+LEVEL_FACTORS = {False: 1.0, True: 0.8}
+"""By which a score is multiplied for levels that are mixed or not."""
+
+
+def season_factor(gap: int | None) -> float:
+    """Compute by what a score is multiplied for two days of the year, from the days between them."""
+    return 0.75 + (0.25 * cos(2 * pi * gap / 365) if gap is not None else 0)
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Pair:
@@ -67,7 +78,7 @@ class Pair:
         """Count the days between the two dates within the year, whatever the years and across New Year: 0 to 182."""
         if self.left.sensing_time is None or self.right.sensing_time is None:
             return None
-        gap = abs(_day_of_year(self.left) - _day_of_year(self.right))
+        gap = abs(day_of_year(self.left) - day_of_year(self.right))
         return min(gap, 365 - gap)
 
     @property
@@ -104,10 +115,14 @@ class Pair:
         """
         near = sqrt(self.share * self.iou) if self.distance_km is None else 1 / (1 + self.distance_km)
         clear = self.clear(unknown=0.5)
-        gap = self.day_of_year_gap
-        season = 0.75 + (0.25 * cos(2 * pi * gap / 365) if gap is not None else 0)
-        orbit = {True: 1.0, None: 0.9, False: 0.8}[self.same_orbit]
-        return round(near * clear * season * orbit * (0.8 if self.mixed_levels else 1), 6)
+        return round(
+            near
+            * clear
+            * season_factor(self.day_of_year_gap)
+            * ORBIT_FACTORS[self.same_orbit]
+            * LEVEL_FACTORS[self.mixed_levels],
+            SCORE_DIGITS,
+        )
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -158,8 +173,8 @@ def _reasons(pair: Pair) -> Iterator[str]:
         yield {"both": "both refined", "one": "only one refined", "none": "neither refined"}[pair.refined]
 
 
-def _day_of_year(scene: Scene) -> int:
-    """Number the day, 1 to 365; 29 February counts as the 28th, so that one date is one number in every year."""
+def day_of_year(scene: Scene) -> int:
+    """Number the day, 1 to 365, or 0 without a date; 29 February counts as the 28th, one number in every year."""
     time = scene.sensing_time
     return date(2001, time.month, min(time.day, 28) if time.month == 2 else time.day).timetuple().tm_yday if time else 0
 

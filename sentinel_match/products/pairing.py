@@ -1,50 +1,49 @@
 """Which acquisitions to compare: every pair with its facts, every refusal with its reason, from metadata alone.
 
 No pixel is opened here: overlap is the intersection of the valid footprints, and what is clear in both is an estimate
-from the cloud cover that each product states.
+from the cloud cover that each product states. N scenes of T tiles are some N² / T pairs with common ground: these are
+judged as arrays, a bounded number at a time, and only those that are proposed become objects.
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
-from dataclasses import dataclass, replace
-from itertools import chain, combinations
-from math import inf
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from math import inf, isnan
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from sentinel_match.errors import NoGeoreference, NoOverlap
-from sentinel_match.geometry.footprint import WGS84, overlaps
+from sentinel_match.geometry.footprint import WGS84
+from sentinel_match.products.candidates import candidates
+from sentinel_match.products.facts import Facts
 from sentinel_match.products.filters import Filters
-from sentinel_match.products.moments import moment, part, same_moment
+from sentinel_match.products.judging import Drafts, Judge
 from sentinel_match.products.pair import Pair, pair_feature
+from sentinel_match.products.refusals import MOST_REFUSALS, Reason, Refusal, Tally, kind, why
 from sentinel_match.products.scene import Scene
+from sentinel_match.products.sparse import needed
 from sentinel_match.schema import check_given
 from sentinel_match.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from numpy.typing import NDArray
+
+    from sentinel_match.geometry.footprint import Footprint
+    from sentinel_match.products.candidates import Candidates
     from sentinel_match.products.catalogue import Catalogue
 
-EARTH_KM = 6371.0
 LONGEST_LABEL = 80
 """Characters of a scene in the name of a pair's folder: two of them, and what is in it, fit into 255."""
 
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A pair that is not proposed, or a scene that cannot be in any."""
-
-    left: Scene
-    right: Scene | None
-    """``None`` where the reason lies in one scene alone."""
-    reason: str
-    """One sentence, without its full stop."""
+OBJECTED, ALONE, TWINS, SURPLUS, TOUCHING = range(5)
+"""The order in which refusals are listed."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -54,17 +53,22 @@ class Pairing:
     pairs: tuple[Pair, ...]
     """Best first."""
     refused: tuple[Refusal, ...]
-    """Every other pair with common ground, and every scene without a partner; pairs that do not meet are not listed."""
+    """Every other pair with common ground, and every scene without a partner; pairs that do not meet are not listed. Of
+    more than ``most_refusals`` a few examples of each reason."""
+    refused_counts: Mapping[str, int] = field(default_factory=dict)
+    """How many are refused for each reason, whether they are listed or not."""
 
     def __repr__(self) -> str:
         """Count in one line, and name the best pair, or say why the first was refused."""
         best = f"the best {self.pairs[0].id}" if self.pairs else ""
         why = f"the first: {self.refused[0].reason}" if self.refused and not self.pairs else ""
         said = f" ({best or why})" if best or why else ""
-        return f"<Pairing: {counted(len(self.pairs), 'pair')}, {len(self.refused)} refused{said}>"
+        return f"<Pairing: {counted(len(self.pairs), 'pair')}, {sum(self.refused_counts.values())} refused{said}>"
 
 
-def pair_scenes(scenes: Iterable[Scene] | Catalogue, filters: Filters | None = None) -> Pairing:
+def pair_scenes(
+    scenes: Iterable[Scene] | Catalogue, filters: Filters | None = None, *, most_refusals: int | None = MOST_REFUSALS
+) -> Pairing:
     """Propose the pairs to compare; opens no pixels.
 
     By default a sparse set: each scene with its ``filters.per_scene`` best partners, and the maximum spanning forest of
@@ -72,6 +76,12 @@ def pair_scenes(scenes: Iterable[Scene] | Catalogue, filters: Filters | None = N
     one datatake (a reprocessing, another level, a complementary datastrip, the tile beside it): between them nothing
     has changed. The left scene of a pair is its better reference: refined, else with more clear ground by 1 % or
     more, else the earlier. The result does not depend on the order of ``scenes``.
+
+    Args:
+        scenes: all of them, or the catalogue that ``find_scenes`` gives.
+        filters: which pairs to accept, and how many.
+        most_refusals: where more are refused, only a few examples of each reason are listed; ``None`` lists all, which
+            takes about N² / T of them for N scenes of T tiles. They are counted in any case.
 
     Examples:
         >>> from sentinel_match import find_scenes, pair_scenes
@@ -88,30 +98,35 @@ def pair_scenes(scenes: Iterable[Scene] | Catalogue, filters: Filters | None = N
     ordered = [unique[key] for key in sorted(unique)]
     labels = _labels(ordered)
 
-    drafts, refused, candidates = [], [], set()
-    for a, b, km2, distance in _candidates(ordered, filters.max_distance_km):
-        candidates |= {id(a), id(b)}
-        draft = _draft(*_reference_first(a, b), labels, km2, distance)
-        objection = _objection(draft, filters)
-        if objection:
-            refused.append(Refusal(draft.left, draft.right, objection))
-        else:
-            drafts.append(draft)
-    refused += [Refusal(scene, None, _why_alone(scene, filters)) for scene in ordered if id(scene) not in candidates]
+    facts = Facts.of(ordered)
+    tally = Tally(inf if most_refusals is None else most_refusals)
+    selection = _selection(facts, Judge(facts, filters, labels), tally)
+    overlap = lru_cache(maxsize=None)(lambda a, b: facts.footprints[a].intersection(facts.footprints[b]))
 
-    drafts = sorted(drafts, key=lambda pair: (-pair.score, pair.id))
-    selection, twins = _one_per_acquisitions(drafts)
-    refused += twins
-    if not filters.all_pairs:
-        selection, surplus = _sparse(selection, filters.per_scene)
-        refused += surplus
+    def draft(left: int, right: int, km2: float, km: float) -> Pair:
+        distance = None if isnan(km) else km
+        return _draft(ordered[left], ordered[right], (labels[left], labels[right]), km2, distance)
+
     pairs = []
-    for draft in selection:
-        if pair := _measured(draft):
-            pairs.append(pair)
+    for left, right, km2, km in zip(*(column.tolist() for column in selection.columns().values()), strict=True):
+        pair = draft(left, right, km2, km)
+        common = overlap(facts.footprint[left], facts.footprint[right]) if pair.distance_km is None else None
+        if common or pair.distance_km is not None:
+            pairs.append(_measured(pair, common))
         else:
-            refused.append(Refusal(draft.left, draft.right, "their footprints only touch"))
-    return Pairing(tuple(sorted(pairs, key=lambda pair: (-pair.score, pair.id))), tuple(refused))
+            row = {"stage": TOUCHING, "rank": len(pairs), "left": left, "right": right, "km2": km2}
+            tally.add(np.array([Reason.TOUCHING], np.uint8), row)
+    refused = []
+    for record in tally.kept():
+        reason, left, right = Reason(record["reason"]), record["left"], record["right"]
+        if right < 0:
+            refused.append(Refusal(ordered[left], None, kind(reason, filters)))
+            continue
+        pair = draft(left, right, float(record["km2"]), float(record["km"]))
+        better = draft(record["better_left"], record["better_right"], 0.0, inf) if reason == Reason.TWIN else None
+        refused.append(Refusal(pair.left, pair.right, why(reason, pair, filters, better)))
+    counts = {kind(reason, filters): int(n) for reason, n in zip(Reason, tally.counts, strict=True) if n}
+    return Pairing(tuple(sorted(pairs, key=lambda pair: (-pair.score, pair.id))), tuple(refused), counts)
 
 
 def pair_of(left: Scene, right: Scene) -> Pair:
@@ -123,10 +138,10 @@ def pair_of(left: Scene, right: Scene) -> Pair:
     """
     labels = _labels([left, right])
     if left.footprint and right.footprint:
-        pair = _measured(_draft(left, right, labels, 0.0, None))
-        if pair is None:
+        overlap = left.footprint.intersection(right.footprint)
+        if overlap is None:
             raise NoOverlap(left.id, right.id)
-        return pair
+        return _measured(_draft(left, right, labels, 0.0, None), overlap)
     for scene in (left, right):
         if scene.position is None:
             raise NoGeoreference(str(scene.path), scene.remedy)
@@ -134,56 +149,108 @@ def pair_of(left: Scene, right: Scene) -> Pair:
 
 
 def pairs_geojson(pairing: Pairing) -> dict[str, Any]:
-    """Write the pairs as an RFC 7946 FeatureCollection, best first; its foreign member ``refused`` has the refusals."""
+    """Write the pairs as an RFC 7946 FeatureCollection, best first.
+
+    Its foreign member ``refused`` has the refusals that are listed, ``refused_counts`` the number of all, by reason.
+    """
     return {
         "type": "FeatureCollection",
         "features": [pair_feature(pair) for pair in pairing.pairs],
         "refused": [
             {"left": r.left.id, "right": r.right.id if r.right else None, "reason": r.reason} for r in pairing.refused
         ],
+        "refused_counts": dict(pairing.refused_counts),
     }
 
 
-def _candidates(scenes: Sequence[Scene], within_km: float) -> Iterator[tuple[Scene, Scene, float, float | None]]:
-    """Find every two scenes with common ground and its (estimated) km², or two positions and their distance in km."""
-    outlined = [scene for scene in scenes if scene.footprint]
-    areas = overlaps([scene.footprint for scene in outlined if scene.footprint])
-    parts = defaultdict(list)
-    for i, scene in enumerate(outlined):
-        if moment(scene):
-            parts[moment(scene), scene.tile].append(i)
-    for indices in parts.values():  # complementary datastrips need not overlap, yet deserve their reason
-        for pair in combinations(indices, 2):
-            areas.setdefault(pair, 0.0)
-    for (i, j), km2 in sorted(areas.items()):
-        yield outlined[i], outlined[j], km2, None
+def _selection(facts: Facts, judge: Judge, tally: Tally) -> Drafts:
+    """Choose the pairs to propose, best first, and count what is refused."""
+    filters, scenes = judge.filters, facts.scenes
+    met = np.zeros(len(scenes), bool)
+    kept = [Drafts.none()]
+    for pairs in candidates(facts, filters.max_distance_km):
+        met[pairs.first] = met[pairs.second] = True
+        left, right = judge.references(pairs)
+        reasons = judge.objections(pairs, left, right)
+        tally.add(reasons, _objected(len(scenes), pairs, left, right))
+        drafts = judge.drafts(pairs, np.flatnonzero(reasons == Reason.NONE), left, right)
+        kept.append(_one_per_acquisitions(facts, drafts, tally))
+        if not filters.all_pairs:
+            drafts = Drafts.together(kept)
+            best = needed(drafts, len(scenes), filters.per_scene)
+            kept = [drafts.of(best)]
+            surplus = drafts.of(~best)
+            tally.add(
+                np.full(len(surplus.key), Reason.SURPLUS, np.uint8),
+                {"stage": SURPLUS, "rank": surplus.key, **surplus.columns()},
+            )
+    alone = np.flatnonzero(~met)
+    why_alone = [
+        Reason.MEETS_NONE if scene.footprint else Reason.NONE_NEAR if scene.position else Reason.NOWHERE
+        for scene in (scenes[n] for n in alone.tolist())
+    ]
+    tally.add(np.array(why_alone, np.uint8), {"stage": ALONE, "rank": alone, "left": alone})
+    drafts = Drafts.together(kept)
+    return drafts.of(np.argsort(drafts.key))
 
-    points = [(scene, scene.position) for scene in scenes if scene.footprint is None and scene.position]
-    lon, lat = np.radians(np.reshape([position for _, position in points], (-1, 2))).T
-    globe = cKDTree(np.column_stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)]))
-    chord = 2 * np.sin(min(1.01 * within_km / EARTH_KM, np.pi) / 2)  # 1 % for the flattening of the Earth
-    for i, j in sorted(globe.query_pairs(chord)):
-        distance = _distance_km(points[i][0], points[j][0])
-        if distance <= within_km:
-            yield points[i][0], points[j][0], 0.0, distance
+
+def _objected(
+    scenes: int, pairs: Candidates, left: NDArray[np.intp], right: NDArray[np.intp]
+) -> dict[str, NDArray[Any] | int]:
+    """Record pairs that are refused by themselves: those of footprints before those of positions, then by time."""
+    return {
+        "stage": OBJECTED,
+        "rank": pairs.first + np.where(pairs.overlap < 0, scenes, 0),
+        "within": pairs.second,
+        "left": left,
+        "right": right,
+        "km2": np.append(pairs.km2, 0.0)[pairs.overlap],
+        "km": pairs.km,
+    }
 
 
-def _draft(left: Scene, right: Scene, labels: dict[int, str], km2: float, distance: float | None) -> Pair:
-    """Make a pair with an estimated overlap, good enough to filter and rank."""
-    name = f"{labels[id(left)]}__{labels[id(right)]}"
-    return Pair(left, right, name, None, km2, *_shares(left, right, km2), distance)
+def _one_per_acquisitions(facts: Facts, drafts: Drafts, tally: Tally) -> Drafts:
+    """Keep one pair of each two acquisitions: at the higher level, else in the newer processing, else the first."""
+    count = int(facts.acquisition.max(initial=0)) + 1
+    if count == len(facts.scenes) or not len(drafts.key):
+        return drafts
+    one, other = facts.acquisition[drafts.left], facts.acquisition[drafts.right]
+    group = np.minimum(one, other) * count + np.maximum(one, other)
+    one, other = facts.processing[drafts.left], facts.processing[drafts.right]
+    newest = np.minimum(one, other) * len(facts.scenes) + np.maximum(one, other)
+    high = facts.is_l2a[drafts.left] & facts.is_l2a[drafts.right]
+    order = np.lexsort((drafts.key, -newest, ~high, group))
+    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
+    sizes = np.diff(starts, append=len(order))
+    best, first = np.empty_like(order), np.empty_like(drafts.key)
+    best[order] = np.repeat(order[starts], sizes)
+    first[order] = np.repeat(np.minimum.reduceat(drafts.key[order], starts), sizes)
+    is_twin = best != np.arange(len(order))
+    tally.add(
+        np.where(is_twin, Reason.TWIN, Reason.NONE).astype(np.uint8),
+        {
+            "stage": TWINS,
+            "rank": first,
+            "within": drafts.key,
+            "better_left": drafts.left[best],
+            "better_right": drafts.right[best],
+            **drafts.columns(),
+        },
+    )
+    return drafts.of(~is_twin)
 
 
-def _measured(draft: Pair) -> Pair | None:
-    """Measure a pair's overlap, as a polygon and its exact area; ``None`` where the footprints only touch."""
-    if draft.left.footprint is None or draft.right.footprint is None:
-        return draft
-    overlap = draft.left.footprint.intersection(draft.right.footprint)
+def _draft(left: Scene, right: Scene, labels: Sequence[str], km2: float, distance: float | None) -> Pair:
+    """Make a pair with an estimated overlap."""
+    return Pair(left, right, "__".join(labels), None, km2, *_shares(left, right, km2), distance)
+
+
+def _measured(draft: Pair, overlap: Footprint | None) -> Pair:
+    """Give a pair its overlap, as a polygon and its exact area; a pair of positions has none."""
     if overlap is None:
-        return None
-    km2 = overlap.area_km2
-    share, iou = _shares(draft.left, draft.right, km2)
-    return replace(draft, overlap=overlap, overlap_km2=km2, share=share, iou=iou)
+        return draft
+    share, iou = _shares(draft.left, draft.right, overlap.area_km2)
+    return replace(draft, overlap=overlap, overlap_km2=overlap.area_km2, share=share, iou=iou)
 
 
 def _shares(left: Scene, right: Scene, km2: float) -> tuple[float, float]:
@@ -194,143 +261,24 @@ def _shares(left: Scene, right: Scene, km2: float) -> tuple[float, float]:
     return min(1.0, km2 / min(one, other)), min(1.0, km2 / (one + other - km2))
 
 
-def _reference_first(first: Scene, second: Scene) -> tuple[Scene, Scene]:
-    """Order an earlier and a later scene as the better reference and the other; see `pair_scenes`."""
-    if (first.refined is True) != (second.refined is True):
-        return (first, second) if first.refined else (second, first)
-    if first.footprint and second.footprint:
-        one, other = first.footprint.area_km2, second.footprint.area_km2
-        if first.cloud_cover is not None and second.cloud_cover is not None:
-            one, other = one * (100 - first.cloud_cover), other * (100 - second.cloud_cover)
-        if other - one > 0.01 * other:
-            return second, first
-    return first, second
-
-
-def _why_alone(scene: Scene, filters: Filters) -> str:
-    if scene.footprint:
-        return "its footprint meets no other"
-    if scene.position:
-        return f"no other image of known position is within {filters.max_distance_km:g} km"
-    return "it has neither a footprint nor a position, so nothing tells what ground it shows"
-
-
-def _objection(pair: Pair, filters: Filters) -> str:
-    """Tell why the pair is not acceptable; empty where it is."""
-    return next(chain(_nothing_between(pair), _outside_dates(pair, filters), _outside_limits(pair, filters)), "")
-
-
-def _nothing_between(pair: Pair) -> Iterator[str]:
-    left, right = pair.left, pair.right
-    if same_moment(left, right):
-        if left.tile != right.tile:
-            yield "same datatake: nothing has changed between them"
-        elif pair.mixed_levels:
-            yield "same acquisition: its L1C and its L2A"
-        elif left.datastrip and right.datastrip and part(left) != part(right):
-            yield "same acquisition: two complementary datastrips of one datatake"
-        else:
-            yield "same acquisition: processed or stored twice"
-
-
-def _outside_dates(pair: Pair, filters: Filters) -> Iterator[str]:
-    if filters.min_days <= 0 and filters.max_days == filters.max_season_gap_days == inf:
-        return
-    days, gap = pair.days, pair.day_of_year_gap
-    if days is None or gap is None:
-        yield "a date is not known, so the limits on days cannot be checked"
-        return
-    if days < filters.min_days:
-        yield f"{days:.1f} days apart, less than {filters.min_days:g}"
-    if days > filters.max_days:
-        yield f"{days:.1f} days apart, more than {filters.max_days:g}"
-    if gap > filters.max_season_gap_days:
-        yield f"{gap} days of the year apart, more than {filters.max_season_gap_days:g}"
-
-
-def _outside_limits(pair: Pair, filters: Filters) -> Iterator[str]:
-    left, right = pair.left, pair.right
-    if pair.mixed_levels and not filters.mixed_levels:
-        yield "L1C and L2A: mixed levels are not asked for"
-    if filters.same_tile_only and left.tile != right.tile:
-        yield f"different tiles, {left.tile or 'unknown'} and {right.tile or 'unknown'}"
-    if filters.same_orbit_only and not pair.same_orbit:
-        yield "different relative orbits" if pair.same_orbit is False else "a relative orbit is not known"
-    if (cloud := max(left.cloud_cover or 0.0, right.cloud_cover or 0.0)) > filters.max_cloud:
-        yield f"{cloud:.0f} % cloud, more than {filters.max_cloud:g} %"
-    if (clear := pair.clear(unknown=1.0)) < filters.min_joint_clear:
-        yield f"only about {clear:.1%} is clear in both, less than {filters.min_joint_clear:.1%}".replace("%", " %")
-    if pair.distance_km is None and pair.overlap_km2 < filters.min_overlap_km2:
-        yield f"overlap {pair.overlap_km2:.3g} km², less than {filters.min_overlap_km2:g} km²"
-    if pair.distance_km is None and pair.share < filters.min_share:
-        yield f"overlap {pair.share:.1%} of the smaller footprint, less than {filters.min_share:.1%}".replace("%", " %")
-
-
-def _one_per_acquisitions(drafts: list[Pair]) -> tuple[list[Pair], list[Refusal]]:
-    """Keep one pair of each two acquisitions: at the higher level, else in the newer processing, else the first."""
-    scenes = {id(scene): scene for draft in drafts for scene in (draft.left, draft.right)}
-    parts = {key: part(scene) for key, scene in scenes.items()}
-    if len(set(parts.values())) == len(parts):
-        return drafts, []
-    groups = defaultdict(list)
-    for draft in drafts:
-        groups[frozenset((parts[id(draft.left)], parts[id(draft.right)]))].append(draft)
-    best = [max(group, key=_processing) for group in groups.values()]
-    selection = {id(draft) for draft in best}
-    twins = [
-        Refusal(d.left, d.right, f"the same two acquisitions are compared as {b.processing}")
-        for b, group in zip(best, groups.values(), strict=True)
-        for d in group
-        if id(d) not in selection
-    ]
-    return [draft for draft in drafts if id(draft) in selection], twins
-
-
-def _sparse(drafts: list[Pair], per_scene: int) -> tuple[list[Pair], list[Refusal]]:
-    """Keep each scene's best partners, and what else links the scenes: Kruskal's forest over the pairs, best first."""
-    partners: Counter[int] = Counter()
-    parent: dict[int, int] = {}
-
-    def linked_to(scene: int) -> int:
-        while (up := parent.get(scene, scene)) != scene:
-            parent[scene] = scene = parent.get(up, up)
-        return scene
-
-    selection, surplus = [], []
-    for draft in drafts:
-        a, b = id(draft.left), id(draft.right)
-        if min(partners[a], partners[b]) < per_scene or linked_to(a) != linked_to(b):
-            partners.update((a, b))
-            parent[linked_to(a)] = linked_to(b)
-            selection.append(draft)
-        else:
-            surplus.append(Refusal(draft.left, draft.right, "better partners exist for both"))
-    return selection, surplus
-
-
-def _labels(scenes: Sequence[Scene]) -> dict[int, str]:
-    """Make a file name for each scene (by ``id()``): its own, with a checksum where two share it (case set aside).
+def _labels(scenes: Sequence[Scene]) -> list[str]:
+    """Make a file name for each scene: its own, with a checksum where two share it (case set aside).
 
     A long one is cut, and then has the checksum too: what it lost may be all that told it from others.
     """
-    names = {id(scene): re.sub(r"[^\w.-]+", "_", scene.name).strip("._") or "scene" for scene in scenes}
-    shared = Counter(name.casefold() for name in names.values())
-    return {
-        id(scene): name
-        if shared[(name := names[id(scene)]).casefold()] == 1 and len(name) <= LONGEST_LABEL
+    names = [re.sub(r"[^\w.-]+", "_", scene.name).strip("._") or "scene" for scene in scenes]
+    shared = Counter(name.casefold() for name in names)
+    return [
+        name
+        if shared[name.casefold()] == 1 and len(name) <= LONGEST_LABEL
         else f"{name[:LONGEST_LABEL]}-{crc32(f'{scene.id} {scene.path.as_posix()}'.encode()):08x}"
-        for scene in scenes
-    }
+        for scene, name in zip(scenes, names, strict=True)
+    ]
 
 
 def _when(scene: Scene) -> tuple[str, str, str]:
     """Sort scenes by time, those without one last: the key."""
     return scene.sensing_time.isoformat() if scene.sensing_time else "~", scene.name, scene.id
-
-
-def _processing(pair: Pair) -> tuple[bool, list[list[int]]]:
-    baselines = [[int(number) for number in re.findall(r"\d+", s.baseline)] for s in (pair.left, pair.right)]
-    return pair.left.level == pair.right.level == "L2A", sorted(baselines)
 
 
 def _distance_km(a: Scene, b: Scene) -> float:
