@@ -256,18 +256,21 @@ def read_series(out: Path) -> tuple[SeriesReport, ...]:
         raise NotARun(out, f"its {SERIES} is none of this version ({error!r}): run it again") from error
 
 
-def read_refusals(out: Path) -> tuple[str, ...]:
-    """List why pairs were not proposed, ``A and B: reason``; empty where nothing says it.
+def read_refusals(out: Path) -> tuple[tuple[str, ...], int]:
+    """List why pairs were not proposed, ``A and B: reason``, and count them; empty where nothing says it.
+
+    Where very many were refused the file has only examples, and the number of all.
 
     Raises:
         NotARun: it cannot be read.
     """
     if not (out / PAIRS).exists():
-        return ()
-    refusals = _json(out, PAIRS, "refused")["refused"]
+        return (), 0
+    record = _json(out, PAIRS, "refused")
     try:
-        return tuple(f"{' and '.join(filter(None, (r['left'], r['right'])))}: {r['reason']}" for r in refusals)
-    except (KeyError, TypeError) as error:
+        sentences = [f"{' and '.join(filter(None, (r['left'], r['right'])))}: {r['reason']}" for r in record["refused"]]
+        return tuple(sentences), sum(record.get("refused_counts", {}).values()) or len(sentences)
+    except (KeyError, TypeError, AttributeError) as error:
         raise NotARun(out, f"its {PAIRS} is none of this version ({error!r}): run it again") from error
 
 

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 @options.archives
 @options.as_json
 @click.option("--geojson", type=OutputPath(".geojson", ".json"), help="Write the overlaps here.")
-@click.option("--refused", "show_refused", is_flag=True, help="List every refused pair too, not only how many.")
+@click.option(
+    "--refused",
+    "show_refused",
+    is_flag=True,
+    help="List every refused pair too, not only how many; in JSON all of them, not only examples of very many.",
+)
 @options.filter_options
 @click.pass_context
 def pairs(
@@ -38,15 +43,16 @@ def pairs(
     from sentinel_match.formats.geojson import dumps, write_collection
     from sentinel_match.products.catalogue import find_scenes
     from sentinel_match.products.pairing import pair_scenes, pairs_geojson
+    from sentinel_match.products.refusals import MOST_REFUSALS
 
     catalogue = find_scenes(archives)
     scenes = [scene for scene in catalogue.scenes if scene.bands]
-    pairing = pair_scenes(scenes, options.make_filters(values))
-    collection = pairs_geojson(pairing)
+    most = None if show_refused else MOST_REFUSALS
+    pairing = pair_scenes(scenes, options.make_filters(values), most_refusals=most)
     if geojson:
-        write_collection(collection, geojson)
+        write_collection(pairs_geojson(pairing), geojson)
     if as_json:
-        click.echo(dumps(collection))
+        click.echo(dumps(pairs_geojson(pairing)))
     else:
         rows = [[k, p.id, f"{p.score:.2f}", "; ".join(p.reasons)] for k, p in enumerate(pairing.pairs, 1)]
         print_table(
@@ -58,7 +64,7 @@ def pairs(
             refusals = [[r.left.id, r.right.id if r.right else None, r.reason] for r in pairing.refused]
             print_table(f"{len(refusals)} refused", ["left", "right", "why not"], refusals)
         elif pairing.refused and not ctx.obj:
-            click.echo(f"{len(pairing.refused)} refused; --refused says why", err=True)
+            click.echo(f"{sum(pairing.refused_counts.values())} refused; --refused says why", err=True)
     if len(scenes) < len(catalogue.scenes):
         click.echo(f"left out: {len(catalogue.scenes) - len(scenes)} scenes of which no image is here", err=True)
     for refusal in catalogue.refused:

@@ -140,10 +140,10 @@ def print_run(output: Path, *, as_json: bool = False) -> None:
         if outcome.status == "failed":
             click.echo(f"failed: {outcome.id}: {outcome.error}", err=True)
     if not outcomes:
-        refusals = read_refusals(output)
+        refusals, count = read_refusals(output)
         for refusal in refusals[:MOST_REFUSALS]:
             click.echo(f"refused: {refusal}", err=True)
-        more = f"{len(refusals) - MOST_REFUSALS:,} more refused, " if len(refusals) > MOST_REFUSALS else ""
+        more = f"{count - MOST_REFUSALS:,} more refused, " if count > MOST_REFUSALS else ""
         remedy = "`sentinel-match pairs ARCHIVES --refused` lists all reasons, `sentinel-match run --help` the limits"
         click.echo(f"no pair to match: {more}{remedy}", err=True)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sentinel_match.atomic import write_text
+from sentinel_match.atomic import whole, write_text
 from sentinel_match.formats.header import FileHeader
 from sentinel_match.schema import A_PATH, check_argument, shown
 from sentinel_match.tiepoints import LONLAT_DIGITS, TiePoints
@@ -44,10 +45,19 @@ def write_geojson(ties: TiePoints, path: Path | str) -> None:
 
 
 def write_collection(collection: Mapping[str, Any], path: Path) -> None:
-    """Write a FeatureCollection made elsewhere (scenes, pairs), one feature a line."""
+    """Write a FeatureCollection made elsewhere (scenes, pairs), one feature a line.
+
+    Its ``features`` may be an iterator: none is kept after it is written.
+
+    Raises:
+        OutputError: the file could not be written.
+    """
     head = {key: value for key, value in collection.items() if key != "features"}
-    features = ",\n".join(dumps(feature) for feature in collection["features"])
-    write_text(path, f'{dumps(head)[:-1]},"features":[\n{features}\n]}}\n')
+    with whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(f'{dumps(head)[:-1]},"features":[')
+        for number, feature in enumerate(collection["features"]):
+            file.write(f"{',' if number else ''}\n{dumps(feature)}")
+        file.write("\n]}\n")
 
 
 def dumps(value: object) -> str:
@@ -58,7 +68,7 @@ def dumps(value: object) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple, Iterator)):
         return [_plain(v) for v in value]
     if isinstance(value, np.generic):
         value = value.item()

@@ -311,13 +311,15 @@ def _without_duplicates(scenes: list[Scene]) -> tuple[list[Scene], list[Duplicat
             kept.append(scene)
     for group in groups.values():
         best: list[Scene] = []
+        worse: list[Duplicate] = []
         for scene in sorted(group, key=_worth, reverse=True):
             better = next((b for b in best if not _complementary(b, scene)), None)
             if better is None:
                 best.append(scene)
             else:
-                duplicates.append(Duplicate(scene, better))
-        kept += [_with_notes(scene, [d.scene for d in duplicates if d.replaced_by is scene]) for scene in best]
+                worse.append(Duplicate(scene, better))
+        kept += [_with_notes(scene, [d.scene for d in worse if d.replaced_by is scene]) for scene in best]
+        duplicates += worse
     names = {(scene.id, scene.path): scene for scene in kept}
     ordered = sorted(duplicates, key=lambda d: _order(d.scene))
     return kept, [Duplicate(d.scene, names[d.replaced_by.id, d.replaced_by.path]) for d in ordered]

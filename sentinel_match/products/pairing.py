@@ -27,7 +27,7 @@ from sentinel_match.products.pair import Pair, pair_feature
 from sentinel_match.products.refusals import MOST_REFUSALS, Reason, Refusal, Tally, kind, why
 from sentinel_match.products.scene import Scene
 from sentinel_match.products.sparse import needed
-from sentinel_match.schema import check_given
+from sentinel_match.schema import COUNTING, check_argument, check_given
 from sentinel_match.wording import counted
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ def pair_scenes(
         ['T33UUU_20210520T000407__T33UUU_20210917T000407']
     """
     check_given(filters=(filters, Filters))
+    check_argument("most_refusals", most_refusals, COUNTING.or_none())
     filters = filters or Filters()
     given: Any = scenes
     listed: list[Scene] = list(getattr(given, "scenes", given))  # a catalogue stands for its scenes
@@ -151,11 +152,12 @@ def pair_of(left: Scene, right: Scene) -> Pair:
 def pairs_geojson(pairing: Pairing) -> dict[str, Any]:
     """Write the pairs as an RFC 7946 FeatureCollection, best first.
 
-    Its foreign member ``refused`` has the refusals that are listed, ``refused_counts`` the number of all, by reason.
+    Its ``features`` are an iterator, made one at a time while they are written. The foreign member ``refused`` has the
+    refusals that are listed, ``refused_counts`` the number of all, by reason.
     """
     return {
         "type": "FeatureCollection",
-        "features": [pair_feature(pair) for pair in pairing.pairs],
+        "features": map(pair_feature, pairing.pairs),
         "refused": [
             {"left": r.left.id, "right": r.right.id if r.right else None, "reason": r.reason} for r in pairing.refused
         ],

@@ -117,6 +117,7 @@ def _rendered(out: Path) -> str:
         record=record,
         scenes=scenes,
         unpaired=proposed.get("refused", []),
+        unpaired_counts=proposed.get("refused_counts", {}),
         pairs=rows,
         series=read_series(out),
         crowded=left < 0,

@@ -22,6 +22,7 @@ from pyproj import Transformer
 from shapely.geometry import shape
 
 from sentinel_match.errors import NoGeoreference, NoOverlap
+from sentinel_match.formats.geojson import dumps, write_collection
 from sentinel_match.geometry.footprint import Footprint
 from sentinel_match.geometry.outlines import Outlines
 from sentinel_match.products.catalogue import find_scenes
@@ -489,9 +490,9 @@ def test_a_given_scene_without_footprint_is_an_error(other: Scene) -> None:
 # --- GeoJSON ------------------------------------------------------------------------------------------------------
 
 
-def test_pairs_and_scenes_become_geojson(eight: list[Scene]) -> None:
+def test_pairs_and_scenes_become_geojson(eight: list[Scene], tmp_path: Path) -> None:
     pairing = pair_scenes([*eight, photo("p", 1, 1), photo("q", 1, 1.001)], Filters(all_pairs=True))
-    written = json.loads(json.dumps(pairs_geojson(pairing), allow_nan=False))
+    written = json.loads(dumps(pairs_geojson(pairing)))
     assert "FeatureCollection" == written["type"]
     assert [pair.id for pair in pairing.pairs] == [feature["id"] for feature in written["features"]]
     for pair, feature in zip(pairing.pairs, written["features"], strict=True):
@@ -502,6 +503,9 @@ def test_pairs_and_scenes_become_geojson(eight: list[Scene]) -> None:
         assert feature["properties"]["share"] == pytest.approx(pair.share, abs=1e-4)
     assert len(pairing.refused) == len(written["refused"])
     assert {"left": "lost", "right": None, "reason": reasons(pairing)["lost",]} in written["refused"]
+    assert len(pairing.refused) == sum(written["refused_counts"].values())
+    write_collection(pairs_geojson(pairing), tmp_path / "pairs.geojson")
+    assert written == json.loads((tmp_path / "pairs.geojson").read_text(encoding="utf-8"))
 
     listed = json.loads(json.dumps(scenes_geojson([*eight, photo("p", 1, 1)]), allow_nan=False))
     kinds = [feature["geometry"] and feature["geometry"]["type"] for feature in listed["features"]]

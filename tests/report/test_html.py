@@ -33,6 +33,7 @@ from sentinel_match.options import Options
 from sentinel_match.products.catalogue import find_scenes, read_scene
 from sentinel_match.raster import raster
 from sentinel_match.report import html, pictures, quicklook, svg
+from sentinel_match.run_folder import read_refusals
 from sentinel_match.testing import Landscape, write_product
 
 # Windows itself refuses the worst of them
@@ -92,6 +93,22 @@ def test_it_says_what_was_found_refused_and_matched(made: Made) -> None:
     assert outcome.summary.verdict[1:] in text
     assert f"{outcome.summary.inliers:,} believed" in text
     assert "is neither a Sentinel-2 product nor another image" in text
+
+
+def test_of_very_many_refused_pairs_it_counts_the_reasons(copied: Path) -> None:
+    path = copied / "pairs.geojson"
+    example = {"left": "a", "right": "b", "reason": "30 % cloud, more than 20 %"}
+    counts = {"more than 20 % cloud": 1_200, "different tiles": 34}
+    record = json.loads(path.read_text(encoding="utf-8")) | {"refused": [example], "refused_counts": counts}
+    path.write_text(json.dumps(record), encoding="utf-8")
+    html.write(copied)
+    text = " ".join(page(copied).text_content().split())
+    assert (
+        "1234 pairs not made, and why more than 20 % cloud: 1200different tiles: 34 Some of them: a with b: 30" in text
+    )
+    assert (("a and b: 30 % cloud, more than 20 %",), 1_234) == read_refusals(copied)
+    path.write_text(json.dumps({**record, "refused_counts": {}}), encoding="utf-8")  # of an older version
+    assert 1 == read_refusals(copied)[1]
 
 
 def test_nothing_in_it_comes_from_elsewhere(made: Made) -> None:
