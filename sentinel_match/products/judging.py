@@ -126,7 +126,7 @@ class Judge:
             np.where(one == other, ORBIT_FACTORS[True], ORBIT_FACTORS[False]),
         )
         score *= np.where(self._mixed(left, right), LEVEL_FACTORS[True], LEVEL_FACTORS[False])
-        key = (10**SCORE_DIGITS - _millionths(score) << self.bits | self.left_rank[left]) << self.bits
+        key = (10**SCORE_DIGITS - millionths(score) << self.bits | self.left_rank[left]) << self.bits
         return Drafts(left, right, np.append(pairs.km2, 0.0)[overlap], km, key | self.right_rank[right])
 
     def _mixed(self, left: NDArray[np.intp], right: NDArray[np.intp]) -> NDArray[np.bool_]:
@@ -201,7 +201,7 @@ def _ranks(texts: list[str]) -> NDArray[np.int64]:
     return np.array([ranks[text] for text in texts], np.int64)
 
 
-def _millionths(score: NDArray[np.float64]) -> NDArray[np.int64]:
+def millionths(score: NDArray[np.float64]) -> NDArray[np.int64]:
     """Round scores as Python's ``round`` does, half-way cases included, which numpy's takes for the even one."""
     scale = 10**SCORE_DIGITS
     rounded: NDArray[np.float64] = np.rint(score * scale)

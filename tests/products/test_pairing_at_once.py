@@ -23,6 +23,7 @@ from shapely.geometry import box
 from sentinel_match.geometry.footprint import Footprint
 from sentinel_match.products import candidates
 from sentinel_match.products.filters import Filters
+from sentinel_match.products.judging import millionths
 from sentinel_match.products.pairing import Pairing, pair_scenes
 from sentinel_match.products.refusals import EXAMPLES
 from sentinel_match.products.scene import Asset, Mask, Scene
@@ -167,6 +168,13 @@ def test_so_it_is_in_a_series_of_many_dates(seed: int, limit: dict[str, Any], ch
         assert pair_scenes(scenes, filters, most_refusals=None) == Pairing(
             pairs, refused, pair_scenes(scenes, filters).refused_counts
         )
+
+
+@given(st.lists(st.integers(0, 2_000_000), min_size=1))
+def test_scores_are_rounded_as_python_does(halves: list[int]) -> None:
+    """Half-way cases too: numpy takes 0.1234565 for even, Python for what the binary number is nearer to."""
+    scores = [half / 2e6 for half in halves]
+    assert [round(1e6 * round(score, 6)) for score in scores] == millionths(np.array(scores)).tolist()
 
 
 def series(count: int) -> list[Scene]:
