@@ -213,17 +213,6 @@ def test_parts_that_moved_apart_promise_nothing_and_both_are_named(tmp_path) -> 
     assert other.share == pytest.approx(0.45, abs=0.1)
 
 
-def test_ground_that_moves_more_and_more_is_one_ground(tmp_path) -> None:
-    """What lay beyond the first plane was named as another answer, and was the end of the slope."""
-
-    def moved(x, y):
-        return np.stack([6.0 * (x / SIDE) ** 2, 0 * y])
-
-    summary = matched(pair(moved), tmp_path).summary
-    assert summary.comparison.consistency.other is None
-    assert not summary.doubtful
-
-
 def ripples(turn: float, longer: float = 1.0) -> Adversary:
     """Texture of one direction, moved by 5 pixels along itself and by 0.2 across."""
     y, x = np.mgrid[: SIDE + 2 * MARGIN, : SIDE + 2 * MARGIN].astype(float)
