@@ -128,9 +128,10 @@ class Footprint:
         Returns:
             ``None`` when they do not meet; pieces narrower than a pixel are edges that only touch.
         """
+        west, _, east, _ = other.polygon.bounds
         pieces = [
             piece
-            for turn in (-1, 0, 1)
+            for turn in self._turns_between(west, east)
             for piece in _parts(self.polygon & _shifted(other.polygon, turn))
             if not _is_sliver(piece)
         ]
@@ -147,12 +148,17 @@ class Footprint:
     def geojson(self) -> dict[str, Any]:
         """Write it as RFC 7946 asks: longitudes within ±180, cut there (section 3.1.9), right-handed rings, to 1 cm."""
         pieces = []
-        for turn in (-1, 0, 1):
-            part = self.polygon & box(360 * turn - 180, -90, 360 * turn + 180, 90)
+        for turn in reversed(self._turns_between(-180, 180)):
+            part = self.polygon & box(-180 - 360 * turn, -90, 180 - 360 * turn, 90)
             # Rounding can fold a thin corner over itself; set_precision rounds and stays valid.
-            pieces += _parts(shapely.set_precision(_shifted(part, turn), 1e-7))
+            pieces += _parts(shapely.set_precision(_shifted(part, -turn), 1e-7))
         polygons = [_rounded(orient(piece)) for piece in pieces]
         return dict(mapping(polygons[0] if len(polygons) == 1 else MultiPolygon(polygons)))
+
+    def _turns_between(self, west: float, east: float) -> list[int]:
+        """List the turns around the globe that bring longitudes from ``west`` to ``east`` to those of the polygon."""
+        own_west, _, own_east, _ = self.polygon.bounds
+        return [turn for turn in (-1, 0, 1) if west - 360 * turn <= own_east and own_west <= east - 360 * turn]
 
 
 def _ring(text: str) -> NDArray[np.float64]:
