@@ -39,7 +39,7 @@ class Drafts:
     km: NDArray[np.float64]
     """Between two positions; not a number of footprints."""
     key: NDArray[np.int64]
-    """The least is the best: by score, then by name."""
+    """The least is the best: by score, then by name; 20 bits of the score and two numbers of up to 2 million scenes."""
 
     def of(self, which: NDArray[np.intp] | NDArray[np.bool_]) -> Drafts:
         """Take some of them."""
