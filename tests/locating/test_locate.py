@@ -20,10 +20,13 @@ from sentinel_match.locating import overview as overviews
 from sentinel_match.locating.candidate import probability
 from sentinel_match.locating.delivery import deliver
 from sentinel_match.locating.location import Location
+from sentinel_match.locating.overview import picture_band
 from sentinel_match.locating.search import locate
 from sentinel_match.locating.whereabouts import Whereabouts
-from sentinel_match.products.catalogue import read_scene
+from sentinel_match.products.catalogue import find_scenes, read_scene
+from sentinel_match.raster.bands import source_of
 from sentinel_match.raster.load import load
+from sentinel_match.raster.resample import strips
 from sentinel_match.testing import Landscape, write_product
 
 PIXELS, TURN, ZOOM, SIDE = 222, 30.0, 1.2, 180
@@ -148,3 +151,15 @@ def test_what_looks_like_unrelated_ground_is_less_probable_than_before() -> None
 def test_what_cannot_be_known_of_a_picture_is_told_in_one_sentence() -> None:
     with pytest.raises((TypeError, ValueError), match="bbox"):
         Whereabouts(bbox=(1.0, 2.0))  # type: ignore[arg-type]
+
+
+def test_the_coarse_level_of_a_tile_lies_where_the_tile_does(shared: Path) -> None:
+    scene = find_scenes(shared / "t36uya_b01_60m").scenes[0]
+    source = source_of(scene, picture_band(scene, None))
+    pixels, grid = overviews.coarse_pixels(source)
+    assert max(pixels.shape) < max(source.grid.shape)  # 1830 pixels are too many
+    truth = np.vstack([strip for _, strip in strips(source.read, source.grid, grid)])
+    both = np.isfinite(pixels) & np.isfinite(truth)
+    pieces = (np.where(both, image, 0)[:512, :512].astype(np.float64) for image in (pixels, truth))
+    shift, _ = cv2.phaseCorrelate(*pieces)
+    assert np.abs(shift).max() < 0.1
