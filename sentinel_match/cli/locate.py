@@ -87,7 +87,7 @@ def _print(location: Location) -> None:
             _shown(candidate.probability),
             f"{candidate.angle:.1f}°",
             f"{candidate.pixel_m:.3g} m",
-            "{:.4f} {:.4f}".format(*candidate.footprint.polygon.centroid.coords[0]),
+            "{:.4f} {:.4f}".format(*candidate.center),
         ]
         for candidate in location.candidates
     ]

@@ -10,8 +10,6 @@ import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from sentinel_match.geometry.footprint import Footprint
-
 if TYPE_CHECKING:
     from sentinel_match.locating.overview import Overview
     from sentinel_match.matching.sweep import Sighting
@@ -76,21 +74,26 @@ class Candidate:
         return math.sqrt(abs(self.grid.affine.determinant))
 
     @property
-    def footprint(self) -> Footprint:
-        """Draw the ground of the picture."""
-        return Footprint.from_geobox(self.grid)
+    def center(self) -> tuple[float, float]:
+        """Locate the middle of the picture: longitude and latitude; infinite where that is nowhere on Earth."""
+        from pyproj import Transformer
+
+        rows, cols = self.grid.shape
+        to_degrees = Transformer.from_crs(str(self.grid.crs), "EPSG:4326", always_xy=True)
+        lon, lat = to_degrees.transform(*(self.grid.affine * (cols / 2, rows / 2)))
+        return float(lon), float(lat)
 
     def to_dict(self) -> dict[str, Any]:
         """Write it as records have it, JSON-able."""
-        center = self.footprint.polygon.centroid
+        lon, lat = (round(degrees, 6) if math.isfinite(degrees) else None for degrees in self.center)
         return {
             "scene": self.scene.id,
             "path": str(self.scene.path),
             "date": self.scene.sensing_time.isoformat() if self.scene.sensing_time else None,
             "probability": self.probability,
-            "log10_false_alarms": round(self.expected, 2),
-            "lon": round(center.x, 6),
-            "lat": round(center.y, 6),
+            "log10_false_alarms": round(self.expected, 2) if math.isfinite(self.expected) else None,
+            "lon": lon,
+            "lat": lat,
             "angle_deg": round(self.angle, 2),
             "pixel_m": float(f"{self.pixel_m:.4g}"),
             "shared": round(self.share, 3),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import warnings
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -89,21 +88,20 @@ def _write_ground(location: Location, folder: Path) -> None:
         write_style(ties, folder / "tiepoints.geojson")
     target = on_lattice(grid, best.pixel_m)
     move = move_by(None if ties is None else ties.transform, target.crs, best.grid.crs)
-    memory.require(BYTES_A_PIXEL * target.shape.y * target.shape.x * len(location.picture.bands))
+    memory.require(BYTES_A_PIXEL * target.shape.y * target.shape.x * len(result.bands))
     images = []
-    for band in location.picture.bands:
-        source = Source((replace(band, geobox=best.grid),), best.grid)
+    for band in result.bands:
+        source = Source((band,), best.grid)
         images.append(np.vstack([strip for _, strip in corrected(source.read, best.grid, target, move)]))
-    _write_map(folder / "picture.tif", images, target, location)
+    first = result.bands[0]
+    kind = read_rasterio(first.asset, Window(0, 0, 1, 1), index=first.index).dtype
+    _write_map(folder / "picture.tif", np.stack(images), target, kind)
     write_collection(_footprints(location, grid), folder / "footprint.geojson")
     _draw(folder / "overlay.png", np.mean(images[:3], axis=0), target, location)
 
 
-def _write_map(path: Path, images: list[Pixels], target: GeoBox, location: Location) -> None:
-    """Write the picture's bands as a Cloud Optimized GeoTIFF of its own type; 0 is no data of whole numbers."""
-    first = location.picture.bands[0]
-    kind = read_rasterio(first.asset, Window(0, 0, 1, 1), index=first.index).dtype
-    stack = np.stack(images)
+def _write_map(path: Path, stack: Pixels, target: GeoBox, kind: np.dtype[Any]) -> None:
+    """Write (bands, rows, cols) as a Cloud Optimized GeoTIFF of the picture's type; 0 is no data of whole numbers."""
     if kind.kind in "ui":
         limits = np.iinfo(kind)
         low = max(limits.min, 1) if limits.min >= 0 else limits.min

@@ -133,7 +133,8 @@ def all_pairs(
     named: list[tuple[str, str, View]] = []
     for scene in find_scenes(roots).scenes:
         try:
-            named.append((scene.name, _place(scene, roots), view_of(scene)))
+            place = _place(scene, roots)
+            named.append((f"{place}/{scene.name}" if place else scene.name, place, view_of(scene)))
         except SentinelMatchError:  # what cannot be read is no picture of a place
             continue
     compare = _compared_by_search(named, prior) if asked is None else _compared_by(asked, named)

@@ -14,6 +14,7 @@ from sentinel_match.geometry.footprint import Footprint
 from sentinel_match.locating.overview import picture_band
 from sentinel_match.options import Options
 from sentinel_match.pipeline import match_scenes
+from sentinel_match.raster.bands import source_of
 from sentinel_match.raster.masks import Masking
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from sentinel_match.locating.candidate import Candidate
     from sentinel_match.locating.whereabouts import Whereabouts
     from sentinel_match.matching.inputs import Progress
-    from sentinel_match.products.scene import Scene
+    from sentinel_match.products.scene import Band, Scene
     from sentinel_match.tiepoints import TiePoints
 
 REACH_PX = 12.0
@@ -36,8 +37,8 @@ class Measured:
 
     ties: TiePoints | None
     """Left the scene, right the picture as the search placed it; ``None`` where none could be proven."""
-    picture: Scene
-    """The picture as the search placed it."""
+    bands: tuple[Band, ...]
+    """Of the picture, placed by the search, of numbers as they are stored: all of its file, or what was looked at."""
     why: str
     """Why there are no tie points; empty where there are."""
 
@@ -57,10 +58,9 @@ class Measured:
         return {"why": self.why, "affine": list(grid.affine)[:6], "crs": str(grid.crs), "summary": summary}
 
 
-def placed(picture: Scene, band: str, grid: GeoBox) -> Scene:
-    """Place a picture on a grid, with its first band under the name of the scene's; its own georeference is dropped."""
-    first = picture.bands[0]
-    own = replace(first, name=band, geobox=grid, resolution=float(np.sqrt(abs(grid.affine.determinant))))
+def placed(picture: Scene, band: Band, name: str, grid: GeoBox) -> Scene:
+    """Place a picture on a grid, with one band under the name of the scene's; its own georeference is dropped."""
+    own = replace(band, name=name, geobox=grid, resolution=float(np.sqrt(abs(grid.affine.determinant))))
     footprint = Footprint.from_geobox(grid)
     return replace(
         picture, bands=(own,), masks=(), geobox=grid, footprint=footprint, footprint_source="raster", level=""
@@ -82,11 +82,14 @@ def measured(
     scene = candidate.scene
     name = picture_band(scene, known.band)
     name = "1" if name == "RGB" else name
-    there = placed(picture, name, candidate.grid)
+    shown = source_of(picture, picture_band(picture, known.picture_band)).bands
+    there = placed(picture, shown[0], name, candidate.grid)
+    whole = picture.bands if len({band.asset for band in picture.bands}) == 1 else shown
+    bands = tuple(replace(band, geobox=candidate.grid, offset=0.0, quantification=1.0) for band in whole)
     longest = max(candidate.grid.shape)
     reach = REACH_PX * candidate.pixel_m * max(longest / SEARCHED_SIDE, 1.0)
     options = Options(band=name, reach=reach, model=known.model, masking=Masking(brightness=False))
     try:
-        return Measured(match_scenes(scene, there, options, cache, progress), there, "")
+        return Measured(match_scenes(scene, there, options, cache, progress), bands, "")
     except PairError as error:
-        return Measured(None, there, str(error))
+        return Measured(None, bands, str(error))

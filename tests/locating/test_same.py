@@ -51,7 +51,7 @@ def test_a_folder_of_places_tells_which_pictures_show_one_and_how_well_scores_se
     assert pair["probability"] > 0.99
     assert abs(abs(pair["angle_deg"]) - 70) < 2
     assert 1.0 == answer["scores"]["surprise"]["auc"]
-    assert [["summer", "winter"], ["spring"]] == answer["clusters"]
+    assert [["here/summer", "here/winter"], ["there/spring"]] == answer["clusters"]
     assert (tmp_path / "curves.svg").read_text(encoding="utf-8").startswith("<?xml")
 
 
