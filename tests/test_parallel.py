@@ -15,7 +15,9 @@ import cv2
 import psutil
 import pytest
 import torch
+from click.testing import CliRunner
 
+from sentinel_match.cli import main
 from sentinel_match.parallel import CORES_PER_POOL, ONE_THREAD, cores, in_processes, in_threads, one_thread
 
 
@@ -131,9 +133,28 @@ def test_processes_end_with_who_has_begun_them() -> None:
 
 def test_a_process_has_one_thread_whatever_the_environment_of_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ONE_THREAD:
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "7")  # what is there is put back
+        monkeypatch.delenv(name)
     assert [(1, 1, 2)] == list(in_processes(threads_of_libraries, [0], 1, nobody, lambda _: (0, 0, 0)))
     assert not set(ONE_THREAD) & set(os.environ)
+
+
+@pytest.mark.parametrize(("command", "threads"), [("run", "1"), ("prepare", "1"), ("train", None), ("images", None)])
+def test_a_command_has_one_thread_but_where_one_network_has_all_cores(
+    command: str, threads: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ONE_THREAD:
+        monkeypatch.setenv(name, "7")  # what is there is put back
+        monkeypatch.delenv(name)
+    CliRunner().invoke(main, [command, "--help"])
+    assert {threads} == {os.environ.get(name) for name in ONE_THREAD}
+
+
+def test_the_threads_that_a_user_has_set_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ONE_THREAD:
+        monkeypatch.setenv(name, "7")
+    CliRunner().invoke(main, ["run", "--help"])
+    assert {"7"} == {os.environ[name] for name in ONE_THREAD}
 
 
 def test_one_thread_is_kept_to_and_what_was_set_before_comes_back() -> None:

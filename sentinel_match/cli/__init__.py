@@ -20,7 +20,7 @@ import click
 from sentinel_match import __version__
 from sentinel_match.cli import streams
 from sentinel_match.errors import OutputError, SentinelMatchError
-from sentinel_match.parallel import settle
+from sentinel_match.parallel import settle, share_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,6 +45,9 @@ COMMANDS = {
     "demo": "Invent an archive and run the whole line on it, offline.",
 }
 
+
+ON_ALL_CORES = {"images", "train"}
+"""Commands in which one network works on one thing at a time, on all cores; elsewhere pieces run side by side."""
 
 STOPPED = "nothing half made was left; the same command begins again"
 RESUMED = {
@@ -185,6 +188,6 @@ def main(ctx: click.Context, verbose: int, quiet: bool) -> None:
     if isinstance(sys.stdout, TextIOWrapper) and not sys.stdout.isatty():
         # What is piped on is data: UTF-8 everywhere, also where Windows would take the code page of the country
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
-    settle()
+    (share_memory if ctx.invoked_subcommand in ON_ALL_CORES else settle)()
     _set_talk(verbose, quiet=quiet)
     ctx.obj = quiet
