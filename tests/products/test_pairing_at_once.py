@@ -196,9 +196,11 @@ def series(count: int) -> list[Scene]:
     ]
 
 
-def test_of_very_many_refusals_a_few_of_each_reason_are_listed_and_all_are_counted() -> None:
+@pytest.mark.parametrize("chunk", [50, 400_000])
+def test_of_very_many_refusals_a_few_of_each_reason_are_listed_and_all_are_counted(chunk: int) -> None:
     scenes = [*series(60), replace(series(1)[0], id="lost", path=Path("lost"), footprint=None, datatake="")]
-    few, every = pair_scenes(scenes), pair_scenes(scenes, most_refusals=None)
+    with patch.object(candidates, "CHUNK", chunk):
+        few, every = pair_scenes(scenes), pair_scenes(scenes, most_refusals=None)
     assert few.pairs == every.pairs
     assert few.refused_counts == every.refused_counts
     assert {
