@@ -41,8 +41,8 @@ EXTENTS = (0.5, 1.6)
 WIDE_EXTENTS = (0.2, 3.0)
 """Tried where nothing is found at :data:`EXTENTS`."""
 SWEPT_SCENES = 16
-"""Scenes that are swept: of 23 pictures from another season among 26 places the glance puts 18 first and 22 among the
-first 16."""
+"""Scenes that are swept: of 23 pictures from another season among 26 places the glance put 18 first and 22 among the
+first 16, before it left out ground of little energy; of 10 of the places tuned on, among 180 scenes, 9 first since."""
 SWEPT_SCALES = 1.25
 """Ratio to the scale of the glance to which the sweep looks."""
 ACCEPTED_EXPECTED = -3.0
