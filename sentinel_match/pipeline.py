@@ -153,7 +153,7 @@ def match_scenes(
         if agreement.only_fine:
             raise NoMatch(left.id, right.id, ONLY_FINE)
         assessment = assessment.widened(agreement.pull_m)
-        other = consensus.other_population(correspondences, a.raster, b.raster, options.seed)
+        other = consensus.other_population(correspondences, a.raster, b.raster, assessment.transform, options.seed)
         terrain = terrain_of(evidence.ground, (left, right), (band, crs_name(crs)), options.dem, options.seed)
     ok, inlier = points.measurements.ok, assessment.inlier
     method, inlier_px = points.method[ok], to_pixels(a.raster.geobox, evidence.left)[inlier]

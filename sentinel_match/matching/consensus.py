@@ -13,8 +13,11 @@ from sentinel_match.geometry.grids import pixel_size, to_metres
 from sentinel_match.opinions import Population
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
+    from sentinel_match.geometry.grids import Points
     from sentinel_match.matching.correspondences import Correspondences
     from sentinel_match.raster.raster import Raster
 
@@ -24,8 +27,8 @@ OTHER_SHARE, OTHER_TOLERANCE, OTHER_CHANCE = 0.05, 1.0, 1e-6
 """Of the matches, how many must agree on a second displacement, within how many pixels, and how unlikely chance alone
 must give so many: over 28 pairs of two dates none comes near, over parts that moved apart it is below 1e-9."""
 CONTINUOUS = 0.5
-"""So many matches, as a share of those that agree on a second displacement, half way to it: then the ground goes there
-by and by, and is one."""
+"""So many matches half way to a second displacement, as a share of those that agree on it, and all of them where the
+transform has them: then the ground goes there by and by, and is one."""
 
 
 def coarse_model(
@@ -68,7 +71,9 @@ def _independent(p: np.ndarray, matches: Correspondences, gsd: float) -> np.ndar
     return robust.decluster(p, matches.score, matches.independence * gsd)
 
 
-def other_population(matches: Correspondences, a: Raster, b: Raster, seed: int) -> Population | None:
+def other_population(
+    matches: Correspondences, a: Raster, b: Raster, fitted: Callable[[Points], Points], seed: int
+) -> Population | None:
     """Find the displacement that a part of the matches agrees on which the model leaves out; ``None`` without one.
 
     Ground that moved by itself, detectors, a cloud over ground, a part that was filled from the other image: what
@@ -78,6 +83,7 @@ def other_population(matches: Correspondences, a: Raster, b: Raster, seed: int) 
         matches: with the model and the inliers of most of them.
         a: the left raster.
         b: the right one.
+        fitted: what was delivered, left metres to right metres: the end of a slope that it follows is no other ground.
         seed: of the robust fit.
     """
     if matches.model is None:
@@ -106,7 +112,9 @@ def other_population(matches: Correspondences, a: Raster, b: Raster, seed: int) 
     off = q - matches.model(p)
     away = np.median(off[left_out][agree], 0)
     way = off @ away / max(float(away @ away), 1e-12)
-    if ((way > 0.25) & (way < 0.75)).sum() >= CONTINUOUS * agree.sum():
+    explained = np.hypot(*(q - fitted(p)).T) <= COARSE_TOLERANCE * gsd
+    half_way = (way > 0.25) & (way < 0.75) & explained
+    if explained[left_out][agree].mean() > 0.5 and half_way.sum() >= CONTINUOUS * agree.sum():
         return None
     at, shift = p[left_out][agree], np.median((q - p)[left_out][agree], 0)
     west, south, east, north = (round(float(v), 1) for v in (*at.min(0), *at.max(0)))
