@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from sentinel_match.matching.inputs import Progress
     from sentinel_match.matching.view import View
     from sentinel_match.products.scene import Scene
+
+log = logging.getLogger(__name__)
 
 EVEN = 0.5
 """Probability that two pictures show the same place, where nothing is known of them."""
@@ -131,12 +134,15 @@ def all_pairs(
     asked = None if matcher is None else ImageMatcher(matcher, rotations=(0.0,))
     roots = as_paths(folder)
     named: list[tuple[str, str, View]] = []
-    for scene in find_scenes(roots).scenes:
+    catalogue = find_scenes(roots)
+    for refused in catalogue.refused:
+        log.warning("left out: %s", refused.error)
+    for scene in catalogue.scenes:
         try:
             place = _place(scene, roots)
             named.append((f"{place}/{scene.name}" if place else scene.name, place, view_of(scene)))
-        except SentinelMatchError:  # what cannot be read is no picture of a place
-            continue
+        except SentinelMatchError as error:
+            log.warning("left out: %s", error)
     compare = _compared_by_search(named, prior) if asked is None else _compared_by(asked, named)
     pairs = list(combinations(range(len(named)), 2))
     likenesses: list[Likeness] = []

@@ -71,6 +71,22 @@ def test_confidences_are_compared_with_those_of_unrelated_pairs_in_which_neither
     assert distance.auc == 1.0
 
 
+def test_what_cannot_be_read_is_left_out_and_said(places: Path, tmp_path: Path) -> None:
+    for name, data in (
+        ("winter.png", (places / "here" / "winter.png").read_bytes()),
+        ("spring.png", (places / "there" / "spring.png").read_bytes()),
+        ("cut.png", (places / "here" / "winter.png").read_bytes()[:2000]),
+        ("none.jp2", b"no picture"),
+    ):
+        (tmp_path / name).write_bytes(data)
+    done = CliRunner().invoke(main, ["same", str(tmp_path), "--matcher", "sift", "--json"])
+    assert 1 == len(json.loads(done.stdout)["pairs"])
+    assert {name for name in ("cut.png", "none.jp2") if f"left out: {tmp_path / name}" in done.stderr} == {
+        "cut.png",
+        "none.jp2",
+    }
+
+
 def test_one_picture_is_too_few(places: Path) -> None:
     done = CliRunner().invoke(main, ["same", str(places / "here" / "winter.png")])
     assert 2 == done.exit_code
