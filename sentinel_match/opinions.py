@@ -172,6 +172,8 @@ class Consistency:
     on_grid: bool = False
     """Whether the images agree at whole pixels, to three hundredths, and better by fine detail than by coarse, or as
     much by detail of every length, as noise does that both share."""
+    only_edges: bool = False
+    """Whether fine detail agrees and some coarser one does not at all, as edges of fields whose crops have changed."""
     marks: str = ""
     """What storage left in both and draws points to where it agrees: ``repeated pixels`` of a coarser grid, or, where
     the points agree at whole pixels, ``blocks`` of JPEG; empty where there is nothing."""
@@ -208,6 +210,11 @@ class Consistency:
             reasons.append(
                 "they agree at whole pixels, to a few hundredths, and fine detail does no less than coarse: it may "
                 "be a pattern on the grid of pixels that they share"
+            )
+        if self.only_edges:
+            reasons.append(
+                "fine detail agrees where coarser detail does not at all: edges alone, which may be those of the next "
+                "field"
             )
         if self.drawn_m > 0:
             reasons.append(

@@ -131,6 +131,17 @@ def test_ground_that_agrees_best_in_coarse_detail_is_no_pattern_at_whole_pixels(
     assert not consistency(raster(same.left), raster(same.right), shifted(0, 0), NONE, 0.0).on_grid
 
 
+@pytest.mark.parametrize("seed", [7, 11])
+def test_fields_whose_crops_have_changed_agree_by_their_edges_alone(seed: int) -> None:
+    """One field further on the edges agree as well, so nothing is sure, though no second answer stands out."""
+    one = adversary("crops", Ground(HERE, HERE, ELSEWHERE), RNG(seed))
+    x, y = one.true(np.array([[5.0, 5.0]]))[0]
+    said = consistency(raster(one.left), raster(one.right), shifted(x, y), NONE, 0.0)
+    assert said.only_edges
+    assert said.rival is None
+    assert any("edges alone" in reason for reason in said.doubts(GSD))
+
+
 def test_a_wave_that_the_model_does_not_follow_is_told_by_its_size() -> None:
     one = pair(lambda x, y: np.stack([0.9 * np.sin(2 * np.pi * x / 36), 0 * y]))
     said = consistency(raster(one.left), raster(one.right), shifted(0, 0), NONE, SEEN)
