@@ -44,6 +44,8 @@ ABANDONED_S = 24 * 3600.0
 """What has no lock, of versions that made none or of a process killed right then, is left behind when it is so old."""
 WAIT_S = 0.05
 """Between two looks at what another process makes: most of it takes a second or more."""
+LONGEST_WAIT_S = 900.0
+"""After so long what another process makes is made a second time: it may hang, and a whole tile takes a minute."""
 _NAME = re.compile(rf"{re.escape(UNFINISHED)}(?:\d{{1,9}}|(?P<machine>m[0-9a-f]{{8}}))-.+")
 """Ours: those of earlier versions have the number of a process in place of the machine."""
 _HELD_BY_ANOTHER = {errno.EAGAIN, errno.EACCES, errno.EDEADLK}
@@ -112,8 +114,9 @@ class Scratch:
 def alone(path: Path) -> Iterator[None]:
     """Wait until no other process or thread of this machine makes a path, and let others wait while the block runs.
 
-    Where the file system has no locks, or another machine makes it, nobody waits, and it is made twice. The empty file
-    that a killed process leaves is nobody's, and goes with the next one that makes the same.
+    Where the file system has no locks, or another machine makes it, nobody waits, nor longer than
+    :data:`LONGEST_WAIT_S`, and it is made twice. The empty file that a killed process leaves is nobody's, and goes with
+    the next one that makes the same.
     """
     file = path.with_name(f"{MAKING}{_machine()}-{path.name}")
     handle = _waited(file)
@@ -127,7 +130,8 @@ def alone(path: Path) -> Iterator[None]:
 
 
 def _waited(file: Path) -> int | None:
-    """Lock the file of this name, when nobody else does; nothing where there are no locks."""
+    """Lock the file of this name, when nobody else does; nothing where there are no locks, or none is got for long."""
+    latest = time.monotonic() + LONGEST_WAIT_S
     while True:
         try:
             handle = os.open(file, os.O_RDWR | os.O_CREAT)
@@ -141,7 +145,7 @@ def _waited(file: Path) -> int | None:
             os.close(handle)  # who had it has removed it: it is another one now
         except OSError as error:
             os.close(handle)
-            if error.errno not in _HELD_BY_ANOTHER:
+            if error.errno not in _HELD_BY_ANOTHER or time.monotonic() > latest:
                 return None
             time.sleep(WAIT_S)
         except BaseException:
