@@ -18,7 +18,7 @@ import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
 
@@ -206,9 +206,9 @@ class _Process:
     def stop(self) -> None:
         """Ask it to leave what it does."""
         self._stopped = True
-        if self._pool is not None and self._id:
-            with contextlib.suppress(OSError):
-                os.kill(self._id, signal.SIGTERM)
+        for process in active_children():
+            if self._pool is not None and process.pid == self._id:
+                process.terminate()
 
     def close(self) -> None:
         """End it when it has done what it does."""

@@ -124,10 +124,12 @@ def test_processes_end_with_who_has_begun_them() -> None:
     began = time.monotonic()
     results = in_processes(sleepy, [0.0, 600.0, 600.0], 2, nobody, lambda _: None)
     next(results)
-    ours = psutil.Process().children(recursive=True)
+    children = psutil.Process().children(recursive=True)
+    ours = [process for process in children if "spawn_main" in " ".join(process.cmdline())]
     results.close()
     _, alive = psutil.wait_procs(ours, timeout=20)
-    assert [] == [process for process in alive if "spawn_main" in " ".join(process.cmdline())]
+    assert 2 == len(ours)
+    assert [] == alive
     assert time.monotonic() - began < 300
 
 
