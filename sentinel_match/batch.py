@@ -19,8 +19,9 @@ from sentinel_match.atomic import write_text
 from sentinel_match.cache import Cache
 from sentinel_match.errors import SentinelMatchError
 from sentinel_match.formats.geojson import dumps, write_collection
-from sentinel_match.job import Done, Files, Work, as_folder, do, silent
+from sentinel_match.job import Done, Files, Work, as_folder, do
 from sentinel_match.matching import inputs
+from sentinel_match.matching.inputs import silent
 from sentinel_match.memory import PeakMemory
 from sentinel_match.options import Options
 from sentinel_match.parallel import TRIES, in_processes

@@ -19,6 +19,7 @@ from sentinel_match.formats import write
 from sentinel_match.formats.fields import DISPLACEMENT, MOTION, write_fields
 from sentinel_match.formats.geojson import dumps
 from sentinel_match.matching import inputs
+from sentinel_match.matching.inputs import silent
 from sentinel_match.options import Options
 from sentinel_match.products.pair import Pair
 from sentinel_match.raster.bands import band_names, source_of
@@ -82,10 +83,6 @@ class Files:
             TypeError: a value is neither true nor false.
         """
         check_fields(self, dict.fromkeys(("geopackage", "report", "project"), TRUE_OR_FALSE))
-
-
-def silent(_what: str, _done: int, _of: int) -> None:
-    """Hear of progress, and say nothing."""
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from sentinel_match.geometry.transform import azimuth_of_track
 from sentinel_match.matching import cells, consensus, subpixel, texture
 from sentinel_match.matching.cascade import correspond
 from sentinel_match.matching.displacement import displacement
-from sentinel_match.matching.inputs import common_band, hidden_shares, load_pair
+from sentinel_match.matching.inputs import common_band, hidden_shares, load_pair, silent
 from sentinel_match.matching.stable import moving_ground, stable_ground
 from sentinel_match.options import Options
 from sentinel_match.parallel import one_thread
@@ -78,7 +78,7 @@ def match_scenes(
     right: Scene | Path | str,
     options: Options | None = None,
     cache: Cache | None = None,
-    progress: Progress = lambda _what, _done, _of: None,
+    progress: Progress = silent,
     clock: Clock | None = None,
 ) -> TiePoints:
     """Find tie points between two scenes.

@@ -8,7 +8,6 @@ import pickle
 import subprocess
 import sys
 import time
-from collections import OrderedDict
 from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,6 +28,7 @@ from sentinel_match.products.order import in_reach
 from sentinel_match.products.pairing import Pairing
 from sentinel_match.run_folder import Outcome, Run, read_run
 from sentinel_match.testing import Landscape, write_product
+from sentinel_match.testing.reads import reads
 
 BARE = Files(geopackage=False, report=False, project=False)
 QUICK = Options(matcher="phase", candidates=300)
@@ -163,20 +163,6 @@ def test_a_record_is_not_written_for_each_pair(tmp_path: Path, monkeypatch: pyte
 def pairs_of(links: list[tuple[int, int]]) -> list[Any]:
     scenes = [SimpleNamespace(id=k) for k in range(1 + max(map(max, links), default=0))]
     return [SimpleNamespace(left=scenes[a], right=scenes[b]) for a, b in links]
-
-
-def reads(pairs: list[Any], kept: int) -> int:
-    """Count the scenes that are read when the last used ones are kept."""
-    cache: OrderedDict[int, None] = OrderedDict()
-    count = 0
-    for pair in pairs:
-        for scene in (pair.left.id, pair.right.id):
-            count += scene not in cache
-            cache[scene] = None
-            cache.move_to_end(scene)
-            if len(cache) > kept:
-                cache.popitem(last=False)
-    return count
 
 
 @settings(max_examples=50, deadline=None)

@@ -30,8 +30,8 @@ SIDE, MOST_WINDOWS, PARTS, FEWEST = 32, 1500, 5, 20
 and of how many the median of a part means something."""
 APART_PX, FURTHEST_PX, SURE = 0.08, 1.0, 5.0
 """Pixels, at least and at most, and standard errors by which windows of least and of most texture must lie apart: a
-pattern draws a peak that it overlaps. Over 40 pairs of one
-ground they lie apart by .02 at most, under patterns that draw them by .1 to .8."""
+pattern draws a peak that it overlaps. Over 40 pairs of one ground they lie apart by .02 at most, under patterns that
+draw them by .1 to .8."""
 AT_WHOLE = 0.12
 """Pixels from a whole number within which windows of least texture are drawn all the way."""
 DRAWN, ASIDE = 0.2, 0.25

@@ -19,6 +19,7 @@ from sentinel_match.geometry import robust, transform
 from sentinel_match.geometry.grids import pixel_size, to_metres, to_pixels
 from sentinel_match.matching.cascade import correspond
 from sentinel_match.matching.correspondences import Correspondences, Method, named_matcher
+from sentinel_match.matching.inputs import silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -86,7 +87,7 @@ def run(
     *,
     cache: Cache | None = None,
     diary: Diary | None = None,
-    progress: Progress = lambda _what, _done, _of: None,
+    progress: Progress = silent,
 ) -> tuple[Record, ...]:
     """Give every pair and its controls to every method; return all records.
 

@@ -7,10 +7,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from affine import Affine
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from affine import Affine
     from odc.geo.geobox import GeoBox
 
 Points = NDArray[np.float64]
@@ -305,6 +305,14 @@ def native_pixels(points: np.ndarray, crs: object, geobox: GeoBox | None) -> np.
     if geobox.crs != crs:
         points = np.column_stack(Transformer.from_crs(str(crs), str(geobox.crs), always_xy=True).transform(*points.T))
     return transformed(~geobox.affine, points)
+
+
+def affine_through(points: np.ndarray, there: np.ndarray) -> Affine:
+    """Fit the affine transform that brings (N, 2) points to others; at least three, not on one line."""
+    origin = there.mean(0)  # large coordinates cost digits
+    steps = np.linalg.lstsq(np.column_stack([points, np.ones(len(points))]), there - origin, rcond=None)[0]
+    (a, d), (b, e), (c, f) = steps[0], steps[1], steps[2] + origin
+    return Affine(a, b, c, d, e, f)
 
 
 def transformed(affine: Affine, points: np.ndarray) -> np.ndarray:

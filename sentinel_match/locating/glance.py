@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy import fft
 
+from sentinel_match.matching.looks import POOL, fast_size, transformed
 from sentinel_match.matching.orientation import UNITS, Described, Level, upright
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ GLANCE_ANGLE = 6.0
 """Degrees between looks."""
 GLANCE_SCALE = 1.15
 """Ratio between scales."""
-POOLED = 4
-"""Pixels over which energies are summed: they vary slowly."""
+ROOM = 0.8
+"""Share of both extents that a canvas has room for: maps wrap around it only where they hardly meet."""
 LEAST_GLANCE_SHARE = 0.15
 """Of the smaller one's known area that must overlap."""
 LEAST_DENSITY = 0.25
@@ -74,7 +75,7 @@ class TurnedPicture:
         """Look at a scene at all angles and at scales between two, in pixels of what is described."""
         best = Glance(0.0, 1.0, 0.0)
         for level, step in self._looks(scene, scales):
-            side = _canvas(max(level.known.shape) + 1.15 * max(self.described.size) / step)
+            side = fast_size(ROOM * (max(level.known.shape) + 1.15 * max(self.described.size) / step))
             found = _best(level, self.spectra(round(step, 6), side), side)  # type: ignore[attr-defined]
             if found is not None and found[0] > best.height:
                 height, k, opposite = found
@@ -110,35 +111,15 @@ class TurnedPicture:
         """Turn the picture to every angle, at so many of its pixels per pixel of the maps."""
         there = [level for level in self.described.levels if level.step[0] <= 1.1 * step]
         level = there[-1] if there else self.described.levels[0]
-        small = side // POOLED
+        small = side // POOL
         maps = np.empty((len(self.angles), 4, side, side // 2 + 1), np.complex64)
         energy = np.empty((len(self.angles), 2, small, small // 2 + 1), np.complex64)
         area = 0.0
         for k, angle in enumerate(self.angles):
             turned, known, _ = upright(level, float(angle), 1.0, step)
-            maps[k], energy[k] = (spectra.conj() for spectra in _transformed(turned, known, side))
+            maps[k], energy[k] = (spectra.conj() for spectra in transformed(turned, known, side))
             area = float(known.sum())
         return _Turned(maps, energy, area)
-
-
-def _canvas(extent: float) -> int:
-    """Choose the side of a canvas on which two maps of so many pixels wrap around only where they hardly meet."""
-    unit = 2 * POOLED
-    return unit * int(fft.next_fast_len(int(np.ceil(0.8 * extent / unit)), real=True))
-
-
-def _transformed(
-    maps: NDArray[np.float32], known: NDArray[np.bool_], side: int
-) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
-    """Transform maps, and their energies pooled, on a canvas, around which they may reach."""
-    rows, cols = (-(-n // side) * side for n in known.shape)
-    planes = np.zeros((6, rows, cols), np.float32)
-    planes[:4, : known.shape[0], : known.shape[1]] = maps.transpose(2, 0, 1)
-    planes[4], planes[5, : known.shape[0], : known.shape[1]] = (planes[:4] ** 2).sum(0), known
-    planes = planes.reshape(6, rows // side, side, cols // side, side).sum((1, 3))
-    small = side // POOLED
-    pooled = planes[4:].reshape(2, small, POOLED, small, POOLED).sum((2, 4)) / POOLED
-    return fft.rfft2(planes[:4]), fft.rfft2(pooled)
 
 
 def _best(level: Level, turned: _Turned, side: int) -> tuple[float, int, bool] | None:
@@ -147,7 +128,7 @@ def _best(level: Level, turned: _Turned, side: int) -> tuple[float, int, bool] |
     Returns:
         Half the squared score, the index of the angle, and whether it is turned by 180 degrees more.
     """
-    maps, energy = _transformed(level.maps.astype(np.float32) / UNITS, level.known, side)
+    maps, energy = transformed(level.maps.astype(np.float32) / UNITS, level.known, side)
     area = float(level.known.sum())
     least = max(LEAST_GLANCE_SHARE * min(area, turned.area), 60.0)
     best: tuple[float, int, bool] | None = None
@@ -160,21 +141,21 @@ def _best(level: Level, turned: _Turned, side: int) -> tuple[float, int, bool] |
             sums = fft.irfft2(
                 np.stack([-signed if opposite else signed, product[:, 2] + product[:, 3]], 1), s=(side, side)
             )
-            small = side // POOLED
+            small = side // POOL
             variance, overlap = fft.irfft2(energy * around, s=(small, small)).transpose(1, 0, 2, 3)
             total, known = np.abs(energy[:, 0, 0] * around[:, :, 0, 0]).T  # the sums of the maps
             density = total / np.maximum(known, 1e-6)
             enough = (overlap > least) & (variance > np.maximum(LEAST_DENSITY * density[:, None, None] * overlap, 1e-3))
             weight = np.where(enough, 1 / np.maximum(variance, 1e-3), 0).astype(np.float32)
-            count = enough.sum((1, 2)) * POOLED**2
-            blocks = sums.reshape(len(sums), 2, small, POOLED, small, POOLED)
+            count = enough.sum((1, 2)) * POOL**2
+            blocks = sums.reshape(len(sums), 2, small, POOL, small, POOL)
             squares = blocks * np.abs(blocks)
             squares *= weight[:, None, :, None, :, None]
             squares = squares.reshape(len(sums), 2, -1)
             spread = np.abs(squares).sum(2) / np.maximum(count, 1)[:, None] + 1e-9
             squares /= spread[..., None]
             joint = (np.abs(squares[:, 0]) + np.maximum(squares[:, 1], 0)).max(1)
-            joint[count < 100 * POOLED**2] = 0
+            joint[count < 100 * POOL**2] = 0
             k = int(joint.argmax())
             if joint[k] > 0 and (best is None or joint[k] / 2 > best[0]):
                 best = float(joint[k]) / 2, first + k, opposite

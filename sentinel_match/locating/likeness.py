@@ -14,6 +14,7 @@ from sentinel_match.errors import SentinelMatchError
 from sentinel_match.images.matcher import ImageMatcher
 from sentinel_match.images.source import view_of
 from sentinel_match.locating.candidate import probability
+from sentinel_match.matching.inputs import silent
 from sentinel_match.matching.orientation import describe
 from sentinel_match.matching.sweep import Sighting, sweep
 from sentinel_match.parallel import in_threads
@@ -113,7 +114,7 @@ def all_pairs(
     *,
     matcher: str | None = None,
     prior: float = EVEN,
-    progress: Progress = lambda _what, _done, _of: None,
+    progress: Progress = silent,
 ) -> list[Likeness]:
     """Compare all pictures of a folder with one another.
 

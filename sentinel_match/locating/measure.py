@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from sentinel_match.errors import PairError
 from sentinel_match.geometry.footprint import Footprint
+from sentinel_match.geometry.grids import affine_through
 from sentinel_match.locating.overview import picture_band
+from sentinel_match.matching.orientation import LONGEST_SIDE
 from sentinel_match.options import Options
 from sentinel_match.pipeline import match_scenes
 from sentinel_match.raster.bands import source_of
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 REACH_PX = 12.0
 """Pixels of what was searched by which the search may be off."""
-SEARCHED_SIDE = 512
-"""Pixels of the longer side of what is searched."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,9 +46,8 @@ class Measured:
         if self.ties is None:
             return searched
         ours = self.ties.inlier
-        pixels = np.column_stack([self.ties.right_px[ours], np.ones(int(ours.sum()))])
-        (a, d), (b, e), (c, f) = np.linalg.lstsq(pixels, self.ties.left_xy[ours], rcond=None)[0].tolist()
-        return GeoBox(searched.shape, Affine(a, b, c, d, e, f), self.ties.crs)
+        affine = affine_through(self.ties.right_px[ours], self.ties.left_xy[ours])
+        return GeoBox(searched.shape, affine, self.ties.crs)
 
     def to_dict(self, searched: GeoBox) -> dict[str, Any]:
         """Write what they say, JSON-able."""
@@ -87,7 +85,7 @@ def measured(
     whole = picture.bands if len({band.asset for band in picture.bands}) == 1 else shown
     bands = tuple(replace(band, geobox=candidate.grid, offset=0.0, quantification=1.0) for band in whole)
     longest = max(candidate.grid.shape)
-    reach = REACH_PX * candidate.pixel_m * max(longest / SEARCHED_SIDE, 1.0)
+    reach = REACH_PX * candidate.pixel_m * max(longest / LONGEST_SIDE, 1.0)
     options = Options(band=name, reach=reach, model=known.model, masking=Masking(brightness=False))
     try:
         return Measured(match_scenes(scene, there, options, cache, progress), bands, "")

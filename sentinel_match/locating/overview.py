@@ -10,7 +10,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from sentinel_match.errors import NoGeoreference
-from sentinel_match.geometry.grids import metric, transformed
+from sentinel_match.geometry.grids import affine_through, metric, transformed
 from sentinel_match.matching.inputs import common_band
 from sentinel_match.matching.orientation import LONGEST_SIDE, Described, describe
 from sentinel_match.matching.view import View
@@ -142,5 +142,4 @@ def in_metres(grid: GeoBox) -> tuple[Affine, str]:
     pixels = np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
     there = Transformer.from_crs(str(grid.crs), str(target.crs), always_xy=True)
     metres = np.column_stack(there.transform(*transformed(grid.affine, pixels).T))
-    (a, d), (b, e), (c, f) = np.linalg.lstsq(np.column_stack([pixels, np.ones(len(pixels))]), metres, rcond=None)[0]
-    return Affine(a, b, c, d, e, f), str(target.crs)
+    return affine_through(pixels, metres), str(target.crs)

@@ -21,6 +21,7 @@ from sentinel_match.locating.location import Cost, Location
 from sentinel_match.locating.measure import measured
 from sentinel_match.locating.overview import Overview, overview
 from sentinel_match.locating.whereabouts import Whereabouts
+from sentinel_match.matching.inputs import silent
 from sentinel_match.matching.orientation import describe
 from sentinel_match.matching.sweep import sweep
 from sentinel_match.parallel import in_threads
@@ -57,7 +58,7 @@ def locate(
     known: Whereabouts | None = None,
     *,
     cache: Cache | None = None,
-    progress: Progress = lambda _what, _done, _of: None,
+    progress: Progress = silent,
 ) -> Location:
     """Find which scene of an archive shows a picture, where, how turned, and how sure that is.
 

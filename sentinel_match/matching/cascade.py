@@ -25,16 +25,18 @@ from sentinel_match.matching import cells
 from sentinel_match.matching.attempt import Search
 from sentinel_match.matching.cell_matching import PRECISE_TOLERANCE, CellMatching
 from sentinel_match.matching.correspondences import CASCADE, Correspondences, MatchInput, Method, available_matcher
+from sentinel_match.matching.inputs import silent
 from sentinel_match.matching.unguided import relate
 from sentinel_match.matching.view import View, no_contrast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from sentinel_match.cache import Cache
     from sentinel_match.matchers import Matcher
+    from sentinel_match.matching.inputs import Progress
     from sentinel_match.raster.raster import Raster
 
 log = logging.getLogger(__name__)
@@ -59,7 +61,7 @@ def correspond(
     right: MatchInput,
     method: Method | None = None,
     cache: Cache | None = None,
-    progress: Callable[[str, int, int], None] = lambda _what, _done, _of: None,
+    progress: Progress = silent,
 ) -> Correspondences:
     """Find correspondences between two images on one lattice, and the model they agree on.
 

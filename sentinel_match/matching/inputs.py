@@ -38,6 +38,10 @@ Progress = Callable[[str, int, int], None]
 """Called with (what is being done, how many are done, of how many)."""
 
 
+def silent(_what: str, _done: int, _of: int) -> None:
+    """Hear of progress, and say nothing; unlike a lambda it can be pickled."""
+
+
 def common_band(left: Scene, right: Scene, wanted: str | None) -> str:
     """Choose what to compare: what was asked for, or the first of ``PREFERRED_BANDS`` that both have.
 

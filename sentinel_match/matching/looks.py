@@ -72,11 +72,12 @@ class Bench:
         maps, known, turned = upright(there, angle, scale, level.step[0])
         extent = (max(level.known.shape) + max(known.shape)) * (0.85 if both else 1.0)
         least = max(extent, *level.known.shape, *known.shape)
-        size = _fast_size(least)
+        size = fast_size(least)
         key = id(level), size
         if key not in self.spectra:
-            self.spectra[key] = _spectra(level.maps.astype(np.float32) / UNITS, level.known, size)
-        a, b = self.spectra[key], _spectra(maps, known, size)
+            own = level.maps.astype(np.float32) / UNITS
+            self.spectra[key] = _Spectra(*transformed(own, level.known, size), float(level.known.sum()))
+        a, b = self.spectra[key], _Spectra(*transformed(maps, known, size), float(known.sum()))
         looks = []
         for opposite in (False, True) if both else (False,):
             found = _best_offset(a, b, size, opposite=opposite)
@@ -95,16 +96,27 @@ class Bench:
         return looks
 
 
-def _spectra(maps: NDArray[np.float32], known: NDArray[np.bool_], size: int) -> _Spectra:
-    """Transform maps on a canvas of ``size`` pixels."""
-    rows, cols = known.shape
+def transformed(
+    maps: NDArray[np.float32], known: NDArray[np.bool_], size: int
+) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
+    """Transform maps, and their energies pooled, on a canvas of ``size`` pixels, around which they may reach.
+
+    Args:
+        maps: (rows, cols, 4).
+        known: (rows, cols).
+        size: a multiple of twice :data:`POOL`.
+
+    Returns:
+        (4, N, N / 2 + 1) of the maps; (2, N / POOL, N / POOL / 2 + 1) of their energy and of where it is known.
+    """
+    rows, cols = (-(-n // size) * size for n in known.shape)
+    planes = np.zeros((6, rows, cols), np.float32)
+    planes[:4, : known.shape[0], : known.shape[1]] = maps.transpose(2, 0, 1)
+    planes[4], planes[5, : known.shape[0], : known.shape[1]] = (planes[:4] ** 2).sum(0), known
+    planes = planes.reshape(6, rows // size, size, cols // size, size).sum((1, 3))
     small = size // POOL
-    planes = np.zeros((4, rows, cols), np.float32)
-    planes[:] = maps.transpose(2, 0, 1)
-    padded = np.zeros((2, -(-rows // POOL) * POOL, -(-cols // POOL) * POOL), np.float32)
-    padded[0, :rows, :cols], padded[1, :rows, :cols] = (planes**2).sum(0), known
-    pooled = padded.reshape(2, padded.shape[1] // POOL, POOL, padded.shape[2] // POOL, POOL).sum((2, 4)) / POOL
-    return _Spectra(fft.rfft2(planes, s=(size, size)), fft.rfft2(pooled, s=(small, small)), float(known.sum()))
+    pooled = planes[4:].reshape(2, small, POOL, small, POOL).sum((2, 4)) / POOL
+    return fft.rfft2(planes[:4]), fft.rfft2(pooled)
 
 
 def _best_offset(
@@ -158,7 +170,7 @@ def _unwrapped(offset: int, size: int, left: int, right: int, opposite: bool) ->
     return float(max((offset + k * size for k in (-2, -1, 0, 1)), key=overlap))
 
 
-def _fast_size(least: float) -> int:
+def fast_size(least: float) -> int:
     """Find a size not below that is a multiple of twice :data:`POOL` and quickly transformed."""
     unit = 2 * POOL
     return unit * int(fft.next_fast_len(int(np.ceil(least / unit)), real=True))

@@ -10,7 +10,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from sentinel_match.geometry.footprint import Footprint
-from sentinel_match.geometry.grids import transformed
+from sentinel_match.geometry.grids import affine_through, transformed
 from sentinel_match.schema import COORDINATE, Within
 
 if TYPE_CHECKING:
@@ -119,10 +119,7 @@ def _grid_through(points: Sequence[Any]) -> tuple[Affine | None, float]:
     ground = np.array([(p.x, p.y) for p in points])
     if not np.isfinite([pixels[:, :2], ground]).all() or np.linalg.matrix_rank(pixels) < 3:
         return None, np.inf
-    origin = ground.mean(0)  # large coordinates cost digits
-    steps = np.linalg.lstsq(pixels, ground - origin, rcond=None)[0]
-    (a, d), (b, e), (c, f) = steps[0], steps[1], steps[2] + origin
-    affine = Affine(*(_tidy(v) for v in (a, b, c, d, e, f)))
+    affine = Affine(*(_tidy(v) for v in affine_through(pixels[:, :2], ground)[:6]))
     if abs(affine.determinant) == 0:
         return None, np.inf
     return affine, float(np.hypot(*(transformed(~affine, ground) - pixels[:, :2]).T).max())

@@ -25,6 +25,7 @@ from sentinel_match.formats.geojson import dumps
 from sentinel_match.geometry.grids import ground_resolution, pixel_size
 from sentinel_match.geometry.kinds import NONE
 from sentinel_match.matching.inputs import PREFERRED_BANDS as PROVEN
+from sentinel_match.matching.inputs import silent
 from sentinel_match.raster.flags import Reason
 from sentinel_match.raster.jp2 import Window
 from sentinel_match.raster.load import MASKING_METRES, load
@@ -112,7 +113,7 @@ def prepare(
         log.warning("the points are doubtful: %s", plan.points.summary.doubt)
     size = 12 * len(plan.bands) * plan.grid.shape.x * plan.grid.shape.y
     with whole_folder(Path(output), STACK_RECORD, size) as folder:
-        stack = _make(plan, folder, Path(output), cache, progress or (lambda _what, _done, _of: None), began)
+        stack = _make(plan, folder, Path(output), cache, progress or silent, began)
         (folder / STACK_RECORD).write_text(dumps(stack.to_dict()) + "\n", encoding="utf-8", newline="\n")
     return stack
 

@@ -110,12 +110,10 @@ def _judged(pair: Adversary, ties: TiePoints, cpu: float, loose: float) -> Outco
     rows, cols = pair.left.shape
     x, y = np.meshgrid(np.arange(RIM_PX, cols - RIM_PX, EVERY_PX), np.arange(RIM_PX, rows - RIM_PX, EVERY_PX))
     places = np.column_stack([x.ravel(), y.ravel()]) + 0.5
-    if pair.burnt is not None:  # no ground is there, or that of the left image
-        places = places[~pair.burnt[tuple((places[:, ::-1] - 0.5).astype(int).T)]]
     corrected = ties.transform.shift(np.array([WEST, NORTH]) + places * PIXEL * (1, -1)) / PIXEL * (1, -1)
-    if pair.burnt is not None:  # nor where it would lie in the right one
-        at = np.floor(places + corrected).astype(int)[:, ::-1].clip(0, np.array(pair.burnt.shape) - 1)
-        seen = ~pair.burnt[tuple(at.T)]
+    if pair.burnt is not None:  # no ground is there, in the one image or the other
+        at = np.floor([places, places + corrected]).astype(int).clip(0, (cols - 1, rows - 1))
+        seen = ~pair.burnt[at[..., 1], at[..., 0]].any(0)
         places, corrected = places[seen], corrected[seen]
     ce95 = float(np.percentile(np.hypot(*pair.errors(places, corrected).T), 95))
     beyond = float((np.abs(errors) > np.maximum(WITHIN_SIGMA * sigma, WITHIN_PX + loose)).any(1).mean())

@@ -14,6 +14,7 @@ import torch
 
 from sentinel_match import atomic
 from sentinel_match.errors import BadCheckpoint
+from sentinel_match.matching.inputs import silent
 from sentinel_match.models.weights import sha256
 from sentinel_match.train.figures import Figure, columns_of
 from sentinel_match.train.networks import TRAINABLE
@@ -98,7 +99,7 @@ def learn(
     schedule: Schedule,
     folder: Path,
     device: torch.device,
-    progress: Progress = lambda _what, _done, _of: None,
+    progress: Progress = silent,
     written: Callable[[Path, TrainingState], object] = lambda _path, _state: None,
 ) -> TrainingState:
     """Train until the schedule ends; a folder that holds a checkpoint of the same training goes on from there.

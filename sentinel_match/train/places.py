@@ -21,6 +21,7 @@ from sentinel_match.geometry.grids import crs_name, ground_resolution, same_latt
 from sentinel_match.matchers.phase import Phase
 from sentinel_match.matching.cascade import correspond
 from sentinel_match.matching.correspondences import MatchInput, Method
+from sentinel_match.matching.inputs import silent
 from sentinel_match.products.catalogue import find_scenes
 from sentinel_match.products.scene import band_name
 from sentinel_match.raster.bands import source_of
@@ -131,7 +132,7 @@ def gather(
     resolution: float | None = None,
     masking: Masking | None = None,
     cache: Cache | None = None,
-    progress: Progress = lambda _what, _done, _of: None,
+    progress: Progress = silent,
 ) -> tuple[tuple[Place, ...], tuple[InputError, ...]]:
     """Gather places from archives: every scene that can be read, on the lattice it has, with its shift measured.
 

@@ -17,8 +17,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import OrderedDict
-from collections.abc import Iterable
 from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
@@ -35,6 +33,7 @@ from sentinel_match.products.catalogue import Catalogue
 from sentinel_match.products.order import in_reach
 from sentinel_match.products.pairing import Pairing
 from sentinel_match.run_folder import Outcome, Run
+from sentinel_match.testing.reads import reads
 
 KINDS = ("scene", "features", "moments")
 ENTRY_BYTES = 2000
@@ -94,21 +93,7 @@ def order() -> None:
     series = [(k, k + step) for step in (1, 2) for k in range(64 - step)]
     for name, links in (("all pairs", list(combinations(range(64), 2))), ("series", series)):
         pairs: Any = [SimpleNamespace(left=scenes[a], right=scenes[b]) for a, b in links]
-        print(f"{name}: {reads(pairs)} as they come, {reads(in_reach(pairs))} in reach", flush=True)
-
-
-def reads(pairs: Iterable[Any], kept: int = 16) -> int:
-    """Count the scenes read where the last used ones are kept."""
-    at_hand: OrderedDict[int, None] = OrderedDict()
-    count = 0
-    for pair in pairs:
-        for scene in (pair.left.id, pair.right.id):
-            count += scene not in at_hand
-            at_hand[scene] = None
-            at_hand.move_to_end(scene)
-            if len(at_hand) > kept:
-                at_hand.popitem(last=False)
-    return count
+        print(f"{name}: {reads(pairs, 16)} as they come, {reads(in_reach(pairs), 16)} in reach", flush=True)
 
 
 def workers(archive: Path, folder: Path) -> None:
