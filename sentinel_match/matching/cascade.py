@@ -50,8 +50,6 @@ CHECKED_CELLS = 2
 """Cells, the clearest ones, that the checking matcher looks at."""
 THIN_CELL_SHARE = 0.5
 """A cell with inliers on less than this share of the grid of ``phase`` counts as thin."""
-CONTRADICTION = "find different shifts"
-"""What is said where methods contradict each other; no search without a prior is asked to decide."""
 UNCONFIRMED_CHANCE = 1e-9
 """Largest chance (as ``ACCEPTED_CHANCE``) of a model that no other method confirms."""
 
@@ -94,7 +92,7 @@ def correspond(
     if method.matcher is not None:
         return pair.with_model(pair.match(method.matcher, pair.cells))
     matches = _run_cascade(pair)
-    if matches.model is not None or CONTRADICTION in matches.why:
+    if matches.model is not None or matches.contradicted:  # a search without a prior is no judge between methods
         return matches
     unguided = _search(pair, searchers[:1])
     if unguided.model is None:
@@ -222,7 +220,8 @@ def _unite(pair: CellMatching, opinions: list[Correspondences]) -> Correspondenc
     against = [names[k] for k, o in enumerate(opinions) if o.model and k not in supporters[best]]
     if against and most == 1:
         rivals = " and ".join([names[best], *against])
-        return replace(matches, why=f"{rivals} {CONTRADICTION}, and nothing decides between them")
+        why = f"{rivals} find different shifts, and nothing decides between them"
+        return replace(matches, why=why, contradicted=True)
     chosen = np.repeat([k in supporters[best] for k in range(len(opinions))], [len(o) for o in opinions])
     agreement = pair.with_model(_select(matches, chosen), PRECISE_TOLERANCE)
     inlier = np.zeros(len(matches), bool)

@@ -108,6 +108,8 @@ class Correspondences:
     """Pixels over which wrong correspondences spread."""
     chance: float = np.inf
     """Expected number of models as good as this one that chance alone would give."""
+    contradicted: bool = False
+    """Whether there is no match because methods find different shifts and nothing decides between them."""
 
     def __len__(self) -> int:
         return len(self.score)
