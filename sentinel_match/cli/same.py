@@ -10,7 +10,7 @@ import click
 from sentinel_match.cli import options
 from sentinel_match.cli.paths import AnyPath, OutputPath
 from sentinel_match.cli.progress import show_progress
-from sentinel_match.cli.tables import print_table
+from sentinel_match.cli.tables import print_sentence, print_table
 from sentinel_match.wording import counted
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def same(
         _print_pairs(pairs)
         _print_scores(found)
         for group in (group for group in groups if len(group) > 1 and len(pairs) > 1):
-            click.echo(f"one place: {', '.join(group)}")
+            print_sentence(f"one place: {', '.join(group)}")
     if figure is not None and not ctx.obj:
         click.echo(f"wrote {figure}", err=True)
     if not any(pair.found for pair in pairs):

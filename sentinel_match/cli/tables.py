@@ -13,7 +13,7 @@ from rich.cells import cell_len
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-PIPE_WIDTH = 200
+PIPE_WIDTH = 80
 """Characters of a line where no terminal says how wide it is."""
 GAP = 2
 """Blanks between columns."""
@@ -35,7 +35,7 @@ def print_table(
     if not rows:
         click.echo(title)
         return
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE_WIDTH
+    width = _width()
     cells = [["" if cell is None else str(cell) for cell in row] + [""] * (len(columns) - len(row)) for row in rows]
     widths = column_widths([list(columns), *cells], width)
     if widths is None or any(
@@ -54,6 +54,11 @@ def print_table(
     click.echo("\n".join([*titles, *lines]))
 
 
+def print_sentence(text: str) -> None:
+    """Print a sentence below a table, no wider than that."""
+    click.echo("\n".join(_wrapped(text, _width())))
+
+
 def column_widths(table: Sequence[Sequence[str]], width: int) -> list[int] | None:
     """Share the width among columns, none narrower than its longest word; ``None`` where they do not fit."""
     columns = list(zip(*table, strict=True))
@@ -69,6 +74,10 @@ def column_widths(table: Sequence[Sequence[str]], width: int) -> list[int] | Non
         widths[k] += more
         room -= more
     return widths
+
+
+def _width() -> int:
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE_WIDTH
 
 
 def _row(cells: Sequence[str], widths: Sequence[int], rightwards: Sequence[bool]) -> list[str]:

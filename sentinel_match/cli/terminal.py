@@ -9,7 +9,7 @@ import click
 
 from sentinel_match.accuracy.ecc import silence
 from sentinel_match.accuracy.requirement import LEAST_INLIERS
-from sentinel_match.cli.tables import print_table
+from sentinel_match.cli.tables import print_sentence, print_table
 from sentinel_match.geometry.kinds import whole_overlap
 from sentinel_match.wording import counted
 
@@ -126,7 +126,7 @@ def print_run(output: Path, *, as_json: bool = False) -> None:
         print_table(title, ["pair", "outcome", "verdict", *measured], rows, right=measured[1:])
         compared = [(one.id, one.summary.comparison) for one in outcomes if one.summary and one.summary.comparison]
         for name, comparison in ((n, c) for n, c in compared if c.moving_ground):
-            click.echo(f"moving ground of {name}: {comparison.moving_ground}")
+            print_sentence(f"moving ground of {name}: {comparison.moving_ground}")
         for one in series:
             _print_series(one)
     for name in (acquisition.id for one in series for acquisition in one.acquisitions if acquisition.disagrees):

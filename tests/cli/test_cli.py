@@ -126,6 +126,7 @@ def test_match_prints_the_summary_and_writes_geojson(archive: Path, tmp_path: Pa
     words = call("match", left, right, "-o", ties, *QUICK).stdout
     assert "right minus left" in words
     assert "east" in words
+    assert max(map(len, words.splitlines())) <= 80
 
 
 def test_a_circle_has_no_direction_and_one_shift_no_resolution_in_any_file(archive: Path, tmp_path: Path) -> None:

@@ -42,6 +42,11 @@ def test_words_stay_whole_and_no_line_is_wider_than_the_terminal(printed: Any, w
     assert f"{PAIR}-2" in words
 
 
+def test_a_table_in_a_pipe_has_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table("2 pairs of 3 scenes", COLUMNS, [ROW, [f"{PAIR}-2", "failed"]])
+    assert max(map(len, capsys.readouterr().out.splitlines())) in range(60, 81)
+
+
 def test_a_table_that_fits_has_one_line_a_row(printed: Any) -> None:
     title, head, row = printed(200, "1 pair", COLUMNS, [ROW], COLUMNS[4:]).splitlines()
     assert "1 pair" == title

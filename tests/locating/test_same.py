@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sentinel_match.cli import main
+from sentinel_match.locating import likeness
 from sentinel_match.locating.likeness import Likeness
 from sentinel_match.locating.separation import Separation, clusters, separations
 from sentinel_match.testing import example_pair
@@ -85,6 +86,16 @@ def test_what_cannot_be_read_is_left_out_and_said(places: Path, tmp_path: Path) 
         "cut.png",
         "none.jp2",
     }
+
+
+def test_in_a_pipe_pairs_scores_and_clusters_have_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"{place}/T33UUU_2021{month:02}17T101031_quicklook.jpg" for place in "ab" for month in (3, 9)]
+    pairs = [pair_of(a, b, 9.0, found=a[0] == b[0]) for k, a in enumerate(names) for b in names[:k]]
+    monkeypatch.setattr(likeness, "all_pairs", lambda *_, **__: pairs)
+    done = CliRunner().invoke(main, ["-q", "same", "anything"])
+    assert 0 == done.exit_code, done.output
+    assert all(name in done.stdout for name in names)
+    assert max(map(len, done.stdout.splitlines())) <= 80
 
 
 def test_one_picture_is_too_few(places: Path) -> None:
