@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sentinel_match.formats.fields import write_displacement, write_motion
     from sentinel_match.formats.geojson import write_geojson
     from sentinel_match.formats.write import write
-    from sentinel_match.images import ImageMatcher, visualize_matches
+    from sentinel_match.images import ImageMatcher, visualize_matches, visualize_overlay
     from sentinel_match.job import Files, match_pair
     from sentinel_match.locating.likeness import same
     from sentinel_match.locating.search import locate
@@ -71,6 +71,7 @@ _ROOMS = {
     "run": "batch",
     "same": "locating.likeness",
     "visualize_matches": "images",
+    "visualize_overlay": "images",
     "write": "formats.write",
     "write_displacement": "formats.fields",
     "write_geojson": "formats.geojson",
@@ -107,6 +108,7 @@ __all__ = [
     "run",
     "same",
     "visualize_matches",
+    "visualize_overlay",
     "write",
     "write_displacement",
     "write_geojson",

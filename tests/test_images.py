@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from click.testing import CliRunner, Result
 from sentinel_match import images
 from sentinel_match.cli import main
 from sentinel_match.errors import DeviceMissing, ExtraMissing, NotAProduct, UnknownMatcher
-from sentinel_match.images import ImageMatcher, visualize_matches
+from sentinel_match.images import ImageMatcher, ImageMatches, visualize_matches, visualize_overlay
 from sentinel_match.images.matches import saved_summary
 from sentinel_match.matchers.sift import Sift
 from sentinel_match.products.catalogue import read_scene
@@ -145,36 +146,64 @@ def test_keypoints_of_a_shifted_image_shift_with_it(tmp_path: Path) -> None:
     assert (nearest < 0.5).mean() > 0.6  # CLAHE's blocks lie differently over the two
 
 
-def test_the_figure_draws_sure_matches_green_and_unsure_ones_red(tmp_path: Path) -> None:
+def only(matches: ImageMatches, shown: int, **changes: Any) -> ImageMatches:
+    """The same result with one of its matches alone."""
+    kept = np.arange(len(matches.matches0)) == np.flatnonzero(matches.inliers0)[shown]
+    return replace(matches, matches0=np.where(kept, matches.matches0, -1), inliers0=kept, **changes)
+
+
+@pytest.mark.parametrize(
+    ("off", "model", "label"), [(0.0, True, "residual"), (9.0, True, "residual"), (1.0, False, "confidence")]
+)
+def test_the_figure_draws_matches_on_the_model_cyan_and_those_off_it_or_unsure_magenta(
+    off: float, model: bool, label: str, tmp_path: Path
+) -> None:
     result = UPRIGHT.match_images(PAIR.left, PAIR.right)
-    for confidence, (strong, weak) in {1.0: (1, 0), 0.0: (0, 1)}.items():
-        one = np.flatnonzero(result.matches0 >= 0)[:1]
-        only = np.full(len(result.matches0), -1)
-        only[one] = result.matches0[one]
-        drawn = images.ImageMatches(
-            result.keypoints0, result.keypoints1, only, np.full(len(only), confidence), only >= 0, result.model,
-            result.angle, result.sizes,
-        )  # fmt: skip
-        figure = visualize_matches(PAIR.left, PAIR.right, drawn, tmp_path / "m.png")
-        figure.canvas.draw()
-        axes = figure.axes[0]
-        middle = (drawn.left[0] + drawn.right[0] + (256 * 1.02, 0)) / 2
-        x, y = axes.transData.transform(middle)
-        picture = np.asarray(figure.canvas.buffer_rgba())
-        near = picture[len(picture) - round(y) - 2 : len(picture) - round(y) + 2, round(x) - 2 : round(x) + 2, :3]
-        colour = near.reshape(-1, 3)[np.ptp(near.reshape(-1, 3), axis=1).argmax()].astype(int)
-        assert colour[strong] - colour[weak] > 60
-        assert "1 believed of 1 matches" in axes.get_title()
-        assert "confidence" == figure.axes[1].get_ylabel()
+    assert result.model is not None
+    right = result.model(result.keypoints0) + (off if model else 0, 0)
+    places = {"keypoints1": right, "matches0": np.where(result.inliers0, np.arange(len(right)), -1)}
+    one = only(replace(result, **places), 0, match_confidence=np.full(len(right), 1.0 - off))
+    drawn = one if model else replace(one, model=None, angle=None, why="nothing agrees")
+    figure = visualize_matches(PAIR.left, PAIR.right, drawn, tmp_path / "m.png")
+    figure.canvas.draw()
+    axes = figure.axes[0]
+    middle = (drawn.left[0] + drawn.right[0] + (256 * 1.02, 0)) / 2
+    x, y = axes.transData.transform(middle)
+    picture = np.asarray(figure.canvas.buffer_rgba())  # type: ignore[attr-defined]
+    near = picture[len(picture) - round(y) - 2 : len(picture) - round(y) + 2, round(x) - 2 : round(x) + 2, :3]
+    red, green, _ = near.reshape(-1, 3)[np.ptp(near.reshape(-1, 3), axis=1).argmax()].astype(int)
+    assert (red > green + 60) if off else (green > red + 60)
+    assert ("1 believed of 1 matches" if model else "No match: nothing agrees") in axes.get_title()
+    assert label in figure.axes[1].get_ylabel()
     assert (tmp_path / "m.png").stat().st_size > 10_000
 
 
-def test_the_figure_draws_the_hundred_surest() -> None:
+def test_the_figure_draws_a_hundred_matches_spread_over_the_picture_the_surest_of_each_part() -> None:
     result = UPRIGHT.match_images(PAIR.left, PAIR.right)
     assert result.inlier.sum() > 100
     lines = visualize_matches(PAIR.left, PAIR.right, result).axes[0].collections[0]
-    best = np.sort(result.score[result.inlier])[-100:]
-    np.testing.assert_allclose(best, np.sort(np.asarray(lines.get_array())))
+    starts = np.array([segment[0] for segment in lines.get_segments()])  # type: ignore[attr-defined]
+    parts, drawn = (np.unique(points // 25.6, axis=0) for points in (result.left[result.inlier], starts))
+    assert 100 == len(starts)
+    assert len(parts) == len(drawn)
+    surest = result.left[result.inlier][result.score[result.inlier].argmax()]
+    assert np.hypot(*(starts - surest).T).min() == pytest.approx(0)
+
+
+def test_the_overlay_lays_the_right_image_on_the_left_one_in_squares_and_in_red_and_cyan(tmp_path: Path) -> None:
+    turned = np.rot90(PAIR.right)
+    result = UPRIGHT.match_images(PAIR.left, turned, quarter_turns=(0, 3))
+    assert result.angle == pytest.approx(-90, abs=1)
+    panels = visualize_overlay(PAIR.left, turned, result, tmp_path / "o.png").axes
+    squares, colours = (np.asarray(panel.images[0].get_array()) for panel in panels)
+    inside = (slice(20, 230), slice(20, 230))
+    red, cyan = colours[inside][..., 0], colours[inside][..., 1]
+    assert np.corrcoef(red.ravel(), cyan.ravel())[0, 1] > 0.8
+    taken = [(squares[inside][..., 0] == one).mean() for one in (red, cyan)]
+    assert all(0.4 < share < 0.7 for share in taken)
+    assert (tmp_path / "o.png").stat().st_size > 10_000
+    with pytest.raises(ValueError, match="nothing can be laid over the left image: unlike"):
+        visualize_overlay(PAIR.left, turned, replace(result, model=None, why="unlike"))
 
 
 def test_a_figure_without_matplotlib_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,9 +340,9 @@ def test_a_bad_file_in_a_list_ends_nothing_and_shows_in_the_status(folder: Path)
     assert 1 == done.exit_code
     assert ["failed", "matched"] == [s["status"] for s in summary.values()]
     assert "page.png" in summary["page_left_matches"]["why"]
-    assert {"left_right_matches.npz", "left_right_matches.png", "summary.json"} == {
-        p.name for p in (folder / "out").iterdir()
-    }
+    names = {f"left_right_matches{end}" for end in (".npz", ".png", "_overlay.png")} | {"summary.json"}
+    assert names == {p.name for p in (folder / "out").iterdir()}
+    assert all(len(line) <= 80 or len(line.split()) == 1 for line in done.stdout.splitlines())
 
 
 def test_what_is_done_the_same_way_is_kept(folder: Path) -> None:

@@ -87,7 +87,9 @@ class _Outcome:
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, or auto: cuda where there is one.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of --shuffle and the robust fit.")
 @click.option("--force", is_flag=True, help="Match again what is already done the same way.")
-@click.option("--viz", is_flag=True, help="Write a figure of each pair: its hundred surest matches.")
+@click.option(
+    "--viz", is_flag=True, help="Draw each pair: a hundred of its matches, and the right picture over the left one."
+)
 @click.pass_context
 def images(ctx: click.Context, /, names: tuple[Path, ...], output: Path, **values: Any) -> None:
     """Match pictures of which nothing is known: no position, no angle.
@@ -127,7 +129,7 @@ def _match(matcher: ImageMatcher, pair: _ImagePair, target: Path, *, force: bool
     """Match one pair, or find it done; what goes wrong is told, not raised."""
     from sentinel_match.cache import digest
     from sentinel_match.errors import InputError, OutputError
-    from sentinel_match.images import visualize_matches
+    from sentinel_match.images import visualize_matches, visualize_overlay
     from sentinel_match.images.matches import saved_summary
     from sentinel_match.products.catalogue import read_scene
 
@@ -138,13 +140,18 @@ def _match(matcher: ImageMatcher, pair: _ImagePair, target: Path, *, force: bool
         recipe = json.dumps([matcher.recipe, bands, pair.turns], default=str, sort_keys=True)
         key = digest({"recipe": recipe})
         summary = None if force else saved_summary(target, key)
-        figure = target.with_suffix(".png")
-        if summary is not None and (figure.exists() or not viz):
+        figure, overlay = target.with_suffix(".png"), target.with_name(f"{target.stem}_overlay.png")
+        drawn = figure.exists() and (overlay.exists() or (summary is not None and summary.matrix is None))
+        if summary is not None and (drawn or not viz):
             return _Outcome("kept" if summary.matrix else "no match", summary)
         result = matcher.match_images(*scenes, quarter_turns=pair.turns)
         result.save(target, key)
         if viz:
-            visualize_matches(matcher.view(scenes[0]), matcher.view(scenes[1]), result, figure)
+            left, right = (matcher.view(scene) for scene in scenes)
+            visualize_matches(left, right, result, figure)
+            overlay.unlink(missing_ok=True)
+            if result.model is not None:
+                visualize_overlay(left, right, result, overlay)
     except OutputError:
         raise
     except InputError as error:

@@ -16,7 +16,7 @@ from sentinel_match import matchers, schema
 from sentinel_match.atomic import whole
 from sentinel_match.errors import DeviceMissing
 from sentinel_match.geometry.kinds import MINIMAL
-from sentinel_match.images.figure import visualize_matches
+from sentinel_match.images.figure import visualize_matches, visualize_overlay
 from sentinel_match.images.matches import PIXEL_CONVENTION, ImageMatches
 from sentinel_match.images.source import view_of
 from sentinel_match.matching.attempt import ROTATIONS, Search
@@ -190,6 +190,10 @@ class ImageMatcher:
     def visualize_matches(self, a: Image, b: Image, result: ImageMatches, path: Path | str | None = None) -> Figure:
         """Draw what was found, with both images read as this matcher reads them: see :func:`visualize_matches`."""
         return visualize_matches(self.view(a), self.view(b), result, path)
+
+    def visualize_overlay(self, a: Image, b: Image, result: ImageMatches, path: Path | str | None = None) -> Figure:
+        """Draw one on the other, with both images read as this matcher reads them: see :func:`visualize_overlay`."""
+        return visualize_overlay(self.view(a), self.view(b), result, path)
 
 
 _ABOVE_0 = schema.ArgumentKind(Integral, "a whole number above 0", lambda number: number > 0)
