@@ -12,7 +12,7 @@ from sentinel_match.matchers.validity import filled
 from sentinel_match.raster.resample import block_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -69,12 +69,17 @@ class View:
 
 
 def no_contrast(left: View | Raster, right: View | Raster) -> str:
-    """Say which of two images shows one value only, as the end of a sentence; empty where both show more."""
-    flat = [name for name, image in (("left", left), ("right", right)) if _is_flat(image.pixels, image.valid)]
-    if not flat:
-        return ""
-    sides = "either image" if len(flat) == 2 else f"the {flat[0]} image"
-    return f"there is no contrast in {sides}, whose clear pixels all have one value"
+    """Say which of two images shows nothing, or one value, as the end of a sentence; empty where both show more."""
+    sides = {"left": left, "right": right}
+    if hidden := [name for name, image in sides.items() if not np.asarray(image.valid).any()]:
+        return f"no pixel of {_named(hidden)} is clear"
+    flat = [name for name, image in sides.items() if _is_flat(image.pixels, image.valid)]
+    return f"there is no contrast in {_named(flat)}, whose clear pixels all have one value" if flat else ""
+
+
+def _named(sides: Sequence[str]) -> str:
+    """Name one side or both."""
+    return "either image" if len(sides) == 2 else f"the {sides[0]} image"
 
 
 def _is_flat(pixels: NDArray[Any], valid: NDArray[np.bool_]) -> bool:
