@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from sentinel_match.accuracy.storage import shared_marks
-from sentinel_match.accuracy.windows import MaskedWindow, cut, places, step_between
+from sentinel_match.accuracy.windows import CLEAR_SHARE, WINDOW, MaskedWindow, clear_corners, cut
 from sentinel_match.geometry.grids import pixel_size, same_pixels, to_metres, to_pixels
 from sentinel_match.geometry.robust import error_of_median, nmad
 from sentinel_match.opinions import Consistency, Octave, OneWay, Rival
@@ -35,10 +35,6 @@ if TYPE_CHECKING:
     from sentinel_match.geometry.transform import Transform
     from sentinel_match.raster.raster import Raster
 
-WINDOW, MOST_WINDOWS = 128, 64
-"""Side in pixels of a window, and how many there are at most."""
-CLEAR_SHARE = 0.75
-"""Of such a window that is valid in both images, at least."""
 OCTAVES = (64.0, 32.0, 16.0, 8.0, 4.0, 2.0)
 """Wavelengths in pixels between which detail is one octave, the coarsest first."""
 COHERENT = 0.5
@@ -272,10 +268,9 @@ def _measured(left: Raster, right: Raster, transform: Transform, residual: NDArr
 
     The right ones are cut where the points have them: ``residual``, (2,) pixels, off where the transform has.
     """
-    corners = places(left.valid, WINDOW, step_between(left.valid.shape, WINDOW, MOST_WINDOWS), CLEAR_SHARE)
     power, common, slope, stiffness, noise, shifts = [], [], [], [], [], []
     surface = np.zeros((WINDOW, WINDOW))
-    for corner in corners:
+    for corner in clear_corners(left.valid):
         inside = corner + _PLACES
         moved = to_pixels(right.geobox, transform(to_metres(left.geobox, inside))) - inside + residual
         shift = np.average(moved, axis=0, weights=_WEIGHT)

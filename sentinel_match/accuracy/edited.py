@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sentinel_match.geometry import lattice
-from sentinel_match.geometry.selection import BLOCKS
+from sentinel_match.geometry.selection import lattice_blocks, places_asked
 from sentinel_match.geometry.transform import PlaneTransform, Transform, bend_through
 from sentinel_match.geometry.uncertainty import Uncertainty
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 FEWEST_HELD = 50
 """Nodes with a point that a field must have left: of fewer a stiff model says as much."""
-MOST_PLACES_ASKED = 2000
-"""Places at which the spread of a stiff model is asked for."""
 ON_NODE = 0.05
 """Spacings from a node within which a point is that node's: files round to less."""
 DRAWN = 20
@@ -97,7 +95,7 @@ class EditedField:
     @property
     def places(self) -> NDArray[np.float64]:
         """Return (M, 2) some places, evenly spread over what both images show; metres."""
-        return self.at[self.shown][:: max(1, int(self.shown.sum()) // MOST_PLACES_ASKED)]
+        return places_asked(self.at, self.shown)
 
     def transform(self, beyond: Transform) -> Transform:
         """Make the transform that follows the field: a translation, and a spline through every node.
@@ -120,9 +118,7 @@ class EditedField:
         """
         use = self.held & self.shown
         gain = (self._off(transform) - self.known)[use]
-        rows, cols = np.indices(use.shape)
-        side = max(max(use.shape) / BLOCKS, 1)
-        block = (rows // side * BLOCKS + cols // side).astype(int)[use]
+        block = lattice_blocks(use.shape)[use]
         count = np.bincount(block)
         mean = np.bincount(block, gain)[count > 0] / count[count > 0]
         return bool(len(mean) > 1 and mean.mean() > mean.std(ddof=1) / np.sqrt(len(mean)))

@@ -17,7 +17,7 @@ from sentinel_match.geometry import halves, lattice
 from sentinel_match.geometry.grids import pixel_size, to_metres
 from sentinel_match.geometry.kinds import NONE
 from sentinel_match.geometry.motion import Motion, StableError
-from sentinel_match.geometry.selection import BLOCKS
+from sentinel_match.geometry.selection import lattice_blocks, places_asked
 from sentinel_match.geometry.transform import PlaneTransform, Transform, bend_through
 from sentinel_match.geometry.uncertainty import Uncertainty
 from sentinel_match.summary import HoldOut
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 FEWEST_SINGLES = 50
 """Single windows that tell how far a transform errs; fewer do not."""
-MOST_PLACES = 2000
-"""Places at which the spread of a transform is asked for."""
 DOUBT_OF_ERROR = 0.25
 """By how much an error that is predicted may be off itself, two standard deviations: seeded fields of every kind."""
 UNSEEN_DOUBT = np.array([-0.5, 1.0])
@@ -133,7 +131,7 @@ class Ground:
     @property
     def places(self) -> NDArray[np.float64]:
         """Return (M, 2) some places, evenly spread over what both images show; metres."""
-        return self.at[self.covered][:: max(1, int(self.covered.sum()) // MOST_PLACES)]
+        return places_asked(self.at, self.covered)
 
     def transform(self, beyond: Transform) -> Transform:
         """Make the transform that follows the field: a translation, and a spline through every node.
@@ -302,9 +300,7 @@ class Ground:
 
     def blocks(self) -> NDArray[np.int_]:
         """Number (rows, cols) the squares that are drawn together."""
-        rows, cols = np.indices(self.measured.shape)
-        side = max(max(self.measured.shape) / BLOCKS, 1)
-        return np.asarray((rows // side * BLOCKS + cols // side).astype(int))
+        return lattice_blocks(self.measured.shape)
 
     def hold_out(self, transform: Transform, seed: int, spread: NDArray[np.float64] | None = None) -> HoldOut:
         """Compute the circular errors of a transform on the measured ground, with their intervals.

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sentinel_match.accuracy.windows import MaskedWindow, cut, places, step_between
+from sentinel_match.accuracy.windows import WINDOW, MaskedWindow, clear_corners, cut
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sentinel_match.raster.raster import Raster
 
-SIDE, MOST_WINDOWS, CLEAR = 128, 64, 0.75
-"""Side in pixels of the windows that are looked at, how many there are at most, and the least valid share of them."""
 BLOCK = 8
 """Pixels on a side of a block of JPEG (ISO/IEC 10918-1)."""
 REPEATED, BESIDE = 0.25, 9
@@ -42,16 +40,14 @@ def shared_marks(left: Raster, right: Raster, shift: NDArray[np.float64]) -> str
         shift: (2,) x, y of the pixels by which the points have it off the left one.
     """
     aside = np.round(shift).astype(int)
-    valid = left.valid
-    corners = places(valid, SIDE, step_between(valid.shape, SIDE, MOST_WINDOWS), CLEAR)
     profiles, phases = [], []
-    for corner in corners:
-        one, other = cut(left, corner, SIDE), cut(right, corner + aside, SIDE)
+    for corner in clear_corners(left.valid):
+        one, other = cut(left, corner, WINDOW), cut(right, corner + aside, WINDOW)
         if one is None or other is None:
             continue
         for axis, first in enumerate(corner):  # columns, then rows
             profiles.append([_differences(window, axis) for window in (one, other)])
-            phases.append((np.arange(SIDE - 1) + first) % BLOCK)
+            phases.append((np.arange(WINDOW - 1) + first) % BLOCK)
     if not profiles:
         return ""
     both = np.array(profiles).swapaxes(0, 1)
@@ -81,7 +77,7 @@ def _edge(profiles: NDArray[np.float64], phase: NDArray[np.int_]) -> int | None:
 
 
 def _differences(window: MaskedWindow, axis: int) -> NDArray[np.float64]:
-    """Average (SIDE - 1,) the squared difference of each column, or row, to the next; NaN where nothing is valid."""
+    """Average (WINDOW - 1,) the squared difference of each column, or row, to the next; NaN where nothing is valid."""
     pixels, valid = (window.pixels.T, window.valid.T) if axis else window
     known = valid[:, 1:] & valid[:, :-1]
     squares = np.where(known, np.diff(pixels, axis=1) ** 2, 0).sum(0, dtype=np.float64)

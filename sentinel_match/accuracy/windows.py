@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
     from sentinel_match.raster.raster import Raster
 
+WINDOW, MOST_WINDOWS = 128, 64
+"""Side in pixels of the windows that spectra and marks of storage are made of, and how many there are at most."""
+CLEAR_SHARE = 0.75
+"""Of such a window that is valid, at least."""
+
 
 class MaskedWindow(NamedTuple):
     """A square of an image."""
@@ -61,6 +66,11 @@ def places(valid: NDArray[np.bool_], side: int, step: int, clear: float) -> NDAr
         if np.asarray(valid[y : y + side, x : x + side]).mean() >= clear
     ]
     return np.array(corners, int).reshape(-1, 2)
+
+
+def clear_corners(valid: NDArray[np.bool_]) -> NDArray[np.int_]:
+    """Spread the windows of spectra and of marks of storage: see :func:`places`."""
+    return places(valid, WINDOW, step_between(valid.shape, WINDOW, MOST_WINDOWS), CLEAR_SHARE)
 
 
 def cut(image: Raster, corner: Sequence[int] | NDArray[np.int_], side: int) -> MaskedWindow | None:

@@ -62,8 +62,15 @@ def pairs(single: NDArray[np.bool_], lag: int) -> Iterator[tuple[LatticePart, La
         yield here, there, single[here] & single[there]
 
 
+def distance_to_window(single: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Compute (rows, cols) the nodes from each to the nearest single window."""
+    from scipy.ndimage import distance_transform_edt
+
+    return np.asarray(distance_transform_edt(~single))
+
+
 def structure(
-    answers: Answers, plane: NDArray[np.float64], near: float
+    answers: Answers, plane: NDArray[np.float64], away: NDArray[np.float64], near: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Estimate (rows, cols, 2) by how much the field differs from what the nearest single window says of it.
 
@@ -75,10 +82,9 @@ def structure(
     Args:
         answers: with a single window at least.
         plane: (rows, cols, 2) that all of the field shares.
+        away: (rows, cols) nodes to the nearest single window.
         near: nodes within which the field is no worse than the plane.
     """
-    from scipy.ndimage import distance_transform_edt
-
     single = answers.single
     noise = SHARED_NOISE * NOISE_RATIO * (((answers.one - answers.other) / 2)[single] ** 2).mean(0)
     both = ((answers.one - plane) * (answers.other - plane))[single].mean(0) - noise
@@ -94,7 +100,6 @@ def structure(
             # Near windows the field is no worse than the plane; far from all of them, the plane is no better than it
             most = np.maximum(both, 0) if lag <= near else np.inf
             values.append(np.clip(joined.mean(0) - 2 * noise, 0, most))
-    away = distance_transform_edt(~single)
     steps = np.maximum.accumulate(np.array(values), axis=0)
     if len(steps) > 1:
         # Further than any pair only the plane goes on, and the field away from it

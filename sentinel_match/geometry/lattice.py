@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sentinel_match.geometry.breaks import variance_beside
-from sentinel_match.geometry.halves import NOISE_RATIO, structure
+from sentinel_match.geometry.halves import NOISE_RATIO, distance_to_window, structure
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -155,8 +155,8 @@ def _reach(
     beyond = widest
     if weight.any():
         beyond = plane + average(answers.whole - plane, weight, WIDTHS[1], widest - plane)
-    away, _ = structure(answers, plane, 2 * WIDTHS[-1])
-    apart, most = structure(answers, beyond, 2 * WIDTHS[-1])
+    distance, near = distance_to_window(answers.single), 2 * WIDTHS[-1]
+    (away, _), (apart, most) = (structure(answers, field, distance, near) for field in (plane, beyond))
     alike = np.clip(1 - apart / np.maximum(2 * most, 1e-12), 0, 1)
     alike[answers.single] = 1
     return alike, np.maximum(away - apart, 0) + most * (1 - alike**2), beyond

@@ -36,6 +36,8 @@ LEAST_IN_FOLDS = 20
 """Points of which several blocks are held out at a time; of fewer each block alone, or what is left is too little."""
 BLOCKS = 8
 """The longer side of the points is cut into so many blocks, which are held out whole: neighbours share pixels."""
+MOST_PLACES = 2000
+"""Places of a lattice at which the spread of a stiff model is asked for."""
 STRAY = 50
 """Of so many points one on each side may lie far beyond the others, without the blocks growing by it."""
 SUPPORT = 12
@@ -271,3 +273,20 @@ def _blocks(points: Points, seed: int) -> tuple[NDArray[np.int_], NDArray[np.int
     if len(points) >= LEAST_IN_FOLDS:
         folds %= FOLDS
     return block, folds[block]
+
+
+def lattice_blocks(shape: tuple[int, ...]) -> NDArray[np.int_]:
+    """Number (rows, cols) the squares of a lattice whose nodes are drawn together."""
+    rows, cols = np.indices(shape)
+    side = max(max(shape) / BLOCKS, 1)
+    return np.asarray((rows // side * BLOCKS + cols // side).astype(int))
+
+
+def places_asked(at: NDArray[np.float64], shown: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Choose (M, 2) places, spread evenly, at which the spread of a stiff model is asked for.
+
+    Args:
+        at: (rows, cols, 2) nodes of a lattice.
+        shown: (rows, cols) which of them there are to choose from.
+    """
+    return at[shown][:: max(1, int(shown.sum()) // MOST_PLACES)]
