@@ -20,12 +20,14 @@ from sentinel_match.cache import Cache
 from sentinel_match.errors import SentinelMatchError
 from sentinel_match.formats.geojson import dumps, write_collection
 from sentinel_match.job import Done, Files, Work, as_folder, do
+from sentinel_match.locating.delivery import CHECK, MARK
+from sentinel_match.locating.scene import scene_of, with_pictures
 from sentinel_match.matching import inputs
 from sentinel_match.matching.inputs import silent
 from sentinel_match.memory import PeakMemory
 from sentinel_match.options import Options
 from sentinel_match.parallel import TRIES, in_processes
-from sentinel_match.products.catalogue import Refused, as_paths, find_scenes
+from sentinel_match.products.catalogue import Catalogue, Refused, as_paths, find_scenes
 from sentinel_match.products.filters import Filters
 from sentinel_match.products.order import in_reach
 from sentinel_match.products.pairing import pair_scenes, pairs_geojson
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
 
     from sentinel_match.accuracy.adjustment import Link
     from sentinel_match.accuracy.series_report import SeriesReport
+    from sentinel_match.locating.location import Location
     from sentinel_match.matching.inputs import Progress
     from sentinel_match.products.pair import Pair
     from sentinel_match.products.scene import Scene
@@ -61,6 +64,8 @@ IMAGE_LIBRARIES = ("rasterio", "glymur", "opencv-python", "odc-geo", "shapely", 
 LIBRARIES = (*NETWORK_LIBRARIES, *IMAGE_LIBRARIES, "numpy", "scipy")
 
 
+LOCATED = "located"
+"""Folder of pictures that were located."""
 RECORD_S = 20.0
 """Least seconds between two records of a run that goes on: a pair says itself what became of it, in ``pair.json``."""
 RECORD_SHARE = 50
@@ -78,6 +83,7 @@ def run(
     progress: Progress = silent,
     files: Files | None = None,
     workers: int = 1,
+    pictures: Path | str | Iterable[Path | str] = (),
 ) -> Run:
     """Do everything from archives to tie points, report and QGIS project; one bad product or pair never ends it.
 
@@ -94,6 +100,8 @@ def run(
         workers: pairs matched at a time, each by a process of its own on one core; with 1, one after the other on all
             cores of this one. Each takes the memory of a run. A script must then call this under
             ``if __name__ == "__main__":``, because Python begins such processes by importing it.
+        pictures: of unknown places; each is located among the scenes, see :func:`sentinel_match.locate`, delivered to
+            ``OUT/located`` and matched like any other scene. One that no scene shows is refused.
 
     Raises:
         TypeError, ValueError: an argument is none that can be used.
@@ -111,12 +119,44 @@ def run(
     check_argument("workers", workers, COUNTING)
     options, filters, files = options or Options(), filters or Filters(), files or Files()
     work = Work(out, options, cache or Cache.default(), files)
-    result = _matched(paths, filters, work, workers, progress)
+    clock = pipeline.Clock()
+    with clock("find"):
+        catalogue = find_scenes(paths)
+    if pictures := as_paths(pictures):
+        with clock("locate"):
+            catalogue = with_pictures(catalogue, pictures, out / LOCATED, options.band, work.cache, progress)
+    result = _matched(catalogue, filters, work, workers, clock, progress)
+    _report(result, out, files)
+    return result
+
+
+def check_located(location: Location, folder: Path, band: str | None, cache: Cache | None, progress: Progress) -> Run:
+    """Match a located picture, as it was delivered, with the scene that shows it, as a run in a folder of its folder.
+
+    Args:
+        location: of a picture that was found.
+        folder: to which it was delivered.
+        band: of the scene; default the best that there is.
+        cache: keeps what is known of scenes.
+        progress: hears of progress.
+
+    Raises:
+        OutputError: results cannot be written.
+    """
+    work = Work(folder / CHECK, Options(band=band), cache or Cache.default(), Files())
+    catalogue = Catalogue((location.candidates[0].scene, scene_of(location, folder, band)), (), ())
+    result = _matched(catalogue, Filters(), work, 1, pipeline.Clock(), progress)
+    _report(result, work.out, work.files)
+    (folder / MARK).touch()  # or the next delivery would take the folder for one that somebody has worked in
+    return result
+
+
+def _report(result: Run, out: Path, files: Files) -> None:
+    """Write the project and the report."""
     if files.project:
         qgis_project.make(result, out)
     if files.report:  # it links to whatever else is there
         html.write(out)
-    return result
 
 
 class _Recorder:
@@ -154,13 +194,12 @@ class _Recorder:
         self._due = ended + max(RECORD_S, RECORD_SHARE * (ended - began))
 
 
-def _matched(paths: list[Path], filters: Filters, work: Work, workers: int, progress: Progress) -> Run:
-    """Find scenes, choose pairs and match each, unless that is done; a run that is stopped has said what it did."""
+def _matched(
+    catalogue: Catalogue, filters: Filters, work: Work, workers: int, clock: pipeline.Clock, progress: Progress
+) -> Run:
+    """Choose pairs of scenes and match each, unless that is done; a run that is stopped has said what it did."""
     out, options = work.out, work.options
-    clock = pipeline.Clock()
     with PeakMemory() as memory:
-        with clock("find"):
-            catalogue = find_scenes(paths)
         catalogue = replace(catalogue, scenes=tuple(s.with_nodata(options.nodata) for s in catalogue.scenes))
         # A scene whose band is absent or cut short would fail in every pair and take the place of better partners
         faults = {id(scene): _fault(scene, options) for scene in catalogue.scenes}

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     "--pixel", type=options.METRES, nargs=2, metavar="LOW HIGH", help="Metres per pixel of the picture, if known."
 )
 @click.option("--band", help="Band of the scenes (default: B04, else the first there is).")
+@click.option("--no-check", is_flag=True, help="Do not match picture.tif with its scene once more, for the report.")
 @click.option("--picture-band", help="Band of the picture (default: the mean of its colours).")
 @options.nodata
 @options.model
@@ -42,6 +43,7 @@ def locate(
     output: Path | None,
     as_json: bool,
     nodata: float | None,
+    no_check: bool,
     **values: Any,
 ) -> None:
     """Find which scene of an archive shows a picture of an unknown place.
@@ -49,12 +51,13 @@ def locate(
     PICTURE is any image: a quicklook, a JPEG, a screenshot, a photograph from orbit, a product whose georeference
     cannot be trusted. ARCHIVES are searched whole, at every angle: each scene is described once and kept in the
     cache. Names the best three with their probabilities (half of all pictures are taken to be of ground that is in no
-    scene). OUTPUT gets the picture as a GeoTIFF with its control points, tie points and proof. Exits with 1 where no
-    scene shows it.
+    scene). OUTPUT gets the picture as a GeoTIFF with its control points, tie points and proof, and in OUTPUT/check the
+    report and the QGIS project of that GeoTIFF matched with its scene. Exits with 1 where no scene shows it.
     """
     cache = options.make_cache(values)
+    from sentinel_match.batch import check_located
     from sentinel_match.formats.geojson import dumps
-    from sentinel_match.locating.delivery import deliver
+    from sentinel_match.locating.delivery import CHECK, deliver
     from sentinel_match.locating.search import locate as find
     from sentinel_match.locating.whereabouts import Whereabouts
     from sentinel_match.products.catalogue import read_scene
@@ -62,7 +65,10 @@ def locate(
     known = Whereabouts(**values)
     with show_progress(quiet=ctx.obj) as progress:
         location = find(read_scene(picture).with_nodata(nodata), archives, known, cache=cache, progress=progress)
-    written = deliver(location, output) if output is not None else []
+        written = deliver(location, output) if output is not None else []
+        if output is not None and location.found and not no_check:
+            check_located(location, output, known.band, cache, progress)
+            written.append(output / CHECK)
     if as_json:
         click.echo(dumps(location.to_dict()))
     else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sentinel_match.cli import options, terminal
-from sentinel_match.cli.paths import NamedPath
+from sentinel_match.cli.paths import AnyPath, NamedPath
 from sentinel_match.cli.progress import show_progress
 
 if TYPE_CHECKING:
@@ -28,6 +28,13 @@ if TYPE_CHECKING:
     type=click.IntRange(1),
     help="Pairs matched at a time, each by a process of its own on one core, with the memory of a run.",
 )
+@click.option(
+    "--locate",
+    "pictures",
+    multiple=True,
+    type=AnyPath(path_type=Path),
+    help="A picture of an unknown place: it is located among the scenes and matched as one. May be given repeatedly.",
+)
 @options.as_json
 @options.results
 @options.require
@@ -40,6 +47,7 @@ def run(
     archives: tuple[Path, ...],
     output: Path,
     workers: int,
+    pictures: tuple[Path, ...],
     as_json: bool,
     required: tuple[Requirement, ...],
     **values: Any,
@@ -49,8 +57,9 @@ def run(
     Finds the products, proposes pairs, matches each and leaves OUTPUT/scenes.geojson, pairs.geojson, one folder a
     pair with tiepoints.geojson, its style for QGIS, tiepoints.gpkg and displacement.tif, series.json for three
     acquisitions or more, run.json, report.html to read in a browser and inspect.qgs to open in QGIS. Run it again: what
-    is done is kept. Exits with 1 if anything failed, there is no pair to match, a pair is doubtful, or a figure
-    that is required is not reached.
+    is done is kept. With --locate OUTPUT/located has pictures of unknown places as maps. Exits with 1 if anything
+    failed, no scene shows a picture, there is no pair to match, a pair is doubtful, or a figure that is required is
+    not reached.
     """
     chosen, cache = options.make_options(values), options.make_cache(values)
     filters = options.make_filters(values)
@@ -59,8 +68,9 @@ def run(
     files = job.Files(**{name: not values.pop(f"no_{name}") for name in ("geopackage", "report", "project")})
     with show_progress(quiet=ctx.obj) as progress:
         result = batch.run(
-            archives, output, chosen, filters, cache=cache, progress=progress, files=files, workers=workers
-        )
+            archives, output, chosen, filters, cache=cache, progress=progress, files=files, workers=workers,
+            pictures=pictures,
+        )  # fmt: skip
     terminal.print_run(output, as_json=as_json)
     missed = [f"{o.id}: {said}" for o in result.matched if o.summary for said in options.unmet(required, o.summary)]
     for said in missed:

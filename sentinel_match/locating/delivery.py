@@ -35,8 +35,10 @@ if TYPE_CHECKING:
     from sentinel_match.locating.location import Location
     from sentinel_match.raster.resample import Pixels
 
-MARK = "locate.json"
-"""The record; a folder with it is one of ours."""
+MARK, MAP = "locate.json", "picture.tif"
+"""The record, and a folder with it is one of ours; the picture on the ground."""
+CHECK = "check"
+"""Folder of a run that matches the map with its scene."""
 FIGURE_PIXELS = 900
 """Longer side of each half of the figure."""
 SQUARES = 8
@@ -95,7 +97,7 @@ def _write_ground(location: Location, folder: Path) -> None:
         images.append(np.vstack([strip for _, strip in corrected(source.read, best.grid, target, move)]))
     first = result.bands[0]
     kind = read_rasterio(first.asset, Window(0, 0, 1, 1), index=first.index).dtype
-    _write_map(folder / "picture.tif", np.stack(images), target, kind)
+    _write_map(folder / MAP, np.stack(images), target, kind)
     write_collection(_footprints(location, grid), folder / "footprint.geojson")
     _draw(folder / "overlay.png", np.mean(images[:3], axis=0), target, location)
 

@@ -7,6 +7,7 @@ picture ───▶ described ────────────────�
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,6 +51,8 @@ SWEPT_SCALES = 1.25
 """Ratio to the scale of the glance to which the sweep looks."""
 ACCEPTED_EXPECTED = -3.0
 """Log10 of the false alarms expected in a whole archive below which the picture counts as found."""
+SURE_EXPECTED = -8.0
+"""Below which no further scene is swept once there are :data:`ANSWERS`."""
 ANSWERS = 3
 """Candidates that are told."""
 
@@ -88,12 +91,36 @@ def locate(
     schema.check_given(known=(known, Whereabouts), cache=(cache, Cache))
     schema.check_argument("progress", progress, schema.HEARS)
     known = known or Whereabouts()
-    shown = as_scene(picture, "picture")
+    shown, catalogue = as_scene(picture, "picture"), find_scenes(archives)
+    location = locate_among(shown, catalogue.scenes, known, cache=cache, progress=progress)
+    refused = tuple(str(one.error) for one in catalogue.refused)
+    return replace(location, left_out=refused + location.left_out)
+
+
+def locate_among(
+    shown: Scene,
+    candidates: Iterable[Scene],
+    known: Whereabouts,
+    *,
+    cache: Cache | None = None,
+    progress: Progress = silent,
+) -> Location:
+    """Find which of some scenes shows a picture, as :func:`locate` does.
+
+    Args:
+        shown: the picture.
+        candidates: the scenes.
+        known: what narrows the search.
+        cache: keeps the descriptions of the scenes.
+        progress: hears of progress.
+
+    Raises:
+        DamagedImage, MissingBand: the picture cannot be read.
+    """
     times = [time.process_time()]
     seen = describe(view_of(shown, band=known.picture_band))
-    catalogue = find_scenes(archives)
-    scenes = _within(catalogue.scenes, known.region())
-    left_out = [str(refused.error) for refused in catalogue.refused]
+    scenes = _within(candidates, known.region())
+    left_out = []
     times.append(time.process_time())
     overviews: list[tuple[Scene, Overview]] = []
     work = in_threads(lambda scene: _described(scene, known.band, cache), scenes)
@@ -104,14 +131,14 @@ def locate(
             left_out.append(described)
         progress("describe", k + 1, len(scenes))
     times.append(time.process_time())
-    candidates = _search(seen, overviews, known, progress)
-    found = bool(candidates) and candidates[0].expected < ACCEPTED_EXPECTED
+    ranked = _search(seen, overviews, known, progress)
+    found = bool(ranked) and ranked[0].expected < ACCEPTED_EXPECTED
     times.append(time.process_time())
-    result = measured(shown, candidates[0], known, cache, progress) if found else None
+    result = measured(shown, ranked[0], known, cache, progress) if found else None
     times.append(time.process_time())
     describing, searching, measuring = np.diff(times)[1:].tolist()
     cost = Cost(describing, searching, measuring, times[-1] - times[0])
-    return Location(shown, tuple(candidates[:ANSWERS]), found, len(overviews), tuple(left_out), result, cost)
+    return Location(shown, tuple(ranked[:ANSWERS]), found, len(overviews), tuple(left_out), result, cost)
 
 
 def _within(scenes: Iterable[Scene], region: shapely.Geometry | None) -> list[Scene]:
@@ -188,4 +215,6 @@ def _ranked(
     for candidate in in_threads(swept, order):
         candidates.append(candidate)
         progress("sweep", len(candidates), len(order))
+        if len(candidates) >= ANSWERS and min(c.expected for c in candidates) < SURE_EXPECTED:
+            break
     return sorted(candidates, key=lambda c: c.expected)

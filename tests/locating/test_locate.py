@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sentinel_match import Files, Options, run
 from sentinel_match.cache import Cache
 from sentinel_match.cli import main
 from sentinel_match.errors import OutputError
@@ -101,6 +102,7 @@ def test_the_command_writes_a_map_its_control_points_and_a_record(desk: Path, tm
         x, y = (truth @ [90, 90, 1])[:2] - (6.4, 18.1)
         here = next(file.sample([(x, y)]))[0]
         assert abs(float(here) - float(plain[88:92, 88:92].mean())) < 40
+    assert {"report.html", "inspect.qgs"} <= {path.name for path in (tmp_path / "out" / "check").iterdir()}
     with rasterio.open(tmp_path / "out" / "picture.vrt") as file:
         assert len(file.gcps[0]) > 10
     first = (tmp_path / "out" / "picture.points").read_text(encoding="utf-8").splitlines()[2].split(",")
@@ -109,6 +111,23 @@ def test_the_command_writes_a_map_its_control_points_and_a_record(desk: Path, tm
     record = json.loads((tmp_path / "out" / "locate.json").read_text(encoding="utf-8"))
     assert record["found"]
     assert 3 == record["searched"] == len(record["candidates"])
+
+
+def test_a_run_takes_a_picture_as_a_scene_and_says_which_pictures_show_none_of_its_scenes(
+    desk: Path, tmp_path: Path
+) -> None:
+    (bad := tmp_path / "bad.jpg").write_text("no picture", encoding="utf-8")
+    (product,) = (path for path in (desk / "archive").iterdir() if "20210512" in path.name)
+    pictures = [desk / "known.jpg", desk / "strange.jpg", bad]
+    options, files = Options(matcher="phase", candidates=300), Files(geopackage=False, project=False)
+    result = run(product, tmp_path / "out", options, cache=Cache(desk / "cache"), files=files, pictures=pictures)
+    (pair,) = result.matched
+    assert "known" in {pair.left, pair.right}
+    assert pair.summary is not None
+    assert pair.summary.median_shift_m < 3
+    assert {"strange.jpg", "bad.jpg"} == {refused.path.name for refused in result.catalogue.refused}
+    assert "none of 1 scene shows it" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert (tmp_path / "out" / "located" / "001_known" / "picture.tif").exists()
 
 
 def test_a_picture_of_another_place_is_none_of_these(desk: Path, tmp_path: Path) -> None:
