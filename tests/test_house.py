@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,14 @@ ORDER = re.findall(
 )
 
 
+@cache
 def rooms() -> list[Path]:
     return sorted(p for p in PACKAGE.rglob("*.py") if p.name != "__main__.py")
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def room_of(path: Path) -> str:
@@ -38,15 +45,20 @@ def module_of(path: Path) -> str:
     return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
 
 
+@cache
+def modules() -> set[str]:
+    return {module_of(path) for path in rooms()}
+
+
+@cache
 def imports(path: Path) -> set[str]:
     """Modules a module names, also those that only type checkers see."""
     found = set()
-    modules = {module_of(other) for other in rooms()}
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sentinel_match"):
             base = (node.module or "").removeprefix("sentinel_match").removeprefix(".")
             names = [".".join(filter(None, (base, alias.name))) for alias in node.names]
-            found |= {name if name in modules else base for name in names}
+            found |= {name if name in modules() else base for name in names}
     return found - {""}
 
 
@@ -125,10 +137,9 @@ def test_every_error_is_in_the_tree_that_its_module_draws() -> None:
 def test_every_public_thing_has_a_docstring() -> None:
     bare = []
     for path in rooms():
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
+        for node in tree_of(path).body:
             public = isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_")
-            if public and node in tree.body and not ast.get_docstring(node):
+            if public and not ast.get_docstring(node):
                 bare.append(f"{path.name}: {node.name}")
     assert [] == bare
 

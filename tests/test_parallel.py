@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import psutil
 import pytest
 import torch
+from chores import Chore, doubled, sleepy, threads_of_libraries
 from click.testing import CliRunner
 
 from sentinel_match.cli import main
@@ -67,33 +66,6 @@ libc.malloc_stats()
         for more in ([], ["share"])
     )
     assert shared <= max(cores() // CORES_PER_POOL, 1) < own
-
-
-class Chore(NamedTuple):
-    """What a process is given: a number, and a file that tells whether the first one has died of it."""
-
-    number: int
-    deadly: Path | None = None
-    always: bool = False
-
-
-def doubled(chore: Chore) -> tuple[int, int]:
-    """Double a number; kill this very process instead, the first time or always, where that is asked."""
-    if chore.deadly and (chore.always or not chore.deadly.exists()):
-        chore.deadly.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return 2 * chore.number, os.getpid()
-
-
-def sleepy(seconds: float) -> None:
-    time.sleep(seconds)
-
-
-def threads_of_libraries(_: object) -> tuple[int, int, int]:
-    import cv2
-    import torch
-
-    return torch.get_num_threads(), cv2.getNumThreads(), len(list(in_threads(abs, [1, -1], workers=2)))
 
 
 def lost(chore: Chore) -> tuple[int, int]:

@@ -63,6 +63,15 @@ def products(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Scene]:
 
 
 @pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of a quarter of that tile in spring and autumn: what files are kept does not depend on the ground."""
+    folder = tmp_path_factory.mktemp("small")
+    write_product(folder, GROUND, date="2021-05-20", pixels=360)
+    write_product(folder, GROUND, date="2021-09-17", pixels=360, displacement=TRUTH)
+    return folder
+
+
+@pytest.fixture(scope="module")
 def ties(products: dict[str, Scene]) -> TiePoints:
     return match_scenes(products["spring"], products["autumn"], quick())
 
@@ -238,32 +247,30 @@ def test_an_image_without_position_is_refused(products: dict[str, Scene], tmp_pa
         match_scenes(read_scene(path), read_scene(path), quick())
 
 
-def test_a_run_keeps_what_is_done_and_redoes_what_changed(tmp_path: Path) -> None:
-    archive, out, cache = tmp_path / "archive", tmp_path / "out", Cache(tmp_path / "cache")
-    write_product(archive, GROUND, date="2021-05-20", pixels=360)
-    write_product(archive, GROUND, date="2021-09-17", pixels=360, displacement=TRUTH)
-    first = batch.run(archive, out, quick(), Filters(), cache=cache, files=BARE)
+def test_a_run_keeps_what_is_done_and_redoes_what_changed(small: Path, tmp_path: Path) -> None:
+    out, cache = tmp_path / "out", Cache(tmp_path / "cache")
+    first = batch.run(small, out, quick(), Filters(), cache=cache, files=BARE)
     assert ["matched"] == [o.status for o in first.outcomes]
     files = {p: p.stat().st_mtime_ns for p in out.rglob("*.geojson") if p.parent != out}
-    again = batch.run(archive, out, quick(), Filters(), cache=cache, files=BARE)
+    again = batch.run(small, out, quick(), Filters(), cache=cache, files=BARE)
     assert ["kept"] == [o.status for o in again.outcomes]
     assert files == {p: p.stat().st_mtime_ns for p in files}
     assert first.outcomes[0].summary.inliers == again.outcomes[0].summary.inliers
-    other = batch.run(archive, out, quick(seed=1), Filters(), cache=cache, files=BARE)
+    other = batch.run(small, out, quick(seed=1), Filters(), cache=cache, files=BARE)
     assert ["matched"] == [o.status for o in other.outcomes]
     next(iter(files)).write_text("{")  # a result that was harmed is not kept
     assert ["matched"] == [
-        o.status for o in batch.run(archive, out, quick(seed=1), Filters(), cache=cache, files=BARE).outcomes
+        o.status for o in batch.run(small, out, quick(seed=1), Filters(), cache=cache, files=BARE).outcomes
     ]
 
 
-def test_a_moved_georeference_is_another_input(tmp_path: Path, products: dict[str, Scene]) -> None:
+def test_a_moved_georeference_is_another_input(small: Path, tmp_path: Path) -> None:
     import rasterio
 
     archive, out, cache = tmp_path / "archive", tmp_path / "out", Cache(tmp_path / "cache")
     archive.mkdir()
-    for name in ("spring", "autumn"):
-        raster.write(raster.read(products[name], "B04"), archive / f"{name}.tif")
+    for name, path in zip(("spring", "autumn"), sorted(small.iterdir()), strict=True):
+        raster.write(raster.read(read_scene(path), "B04"), archive / f"{name}.tif")
     # The georeference in a side file: the image itself stays as it is
     with rasterio.open(archive / "autumn.tif") as file:
         pixels, a = file.read(1, masked=True).filled(0), file.transform
@@ -325,15 +332,16 @@ def test_a_pair_that_fails_is_reported_and_the_others_are_matched(tmp_path: Path
     assert 1 == len(list(out.rglob("tiepoints.geojson")))
 
 
-def test_a_scenes_features_are_made_once_whatever_its_pairs(products: dict[str, Scene], tmp_path: Path) -> None:
+def test_a_scenes_features_are_made_once_whatever_its_pairs(small: Path, tmp_path: Path) -> None:
     cache = Cache(tmp_path)
-    for right in ("autumn", "spring"):
-        match_scenes(products["spring"], products[right], quick(), cache)
+    spring, autumn = (read_scene(path) for path in sorted(small.iterdir()))
+    for right in (autumn, spring):
+        match_scenes(spring, right, quick(), cache)
     kinds = [entry.kind for entry in cache.entries()]
     assert 2 == kinds.count("scene")
     assert kinds.count("features") <= 4
     before = {e.path: e.path.stat().st_mtime_ns for e in cache.entries()}
-    match_scenes(products["autumn"], products["spring"], quick(), cache)
+    match_scenes(autumn, spring, quick(), cache)
     assert before == {e.path: e.path.stat().st_mtime_ns for e in cache.entries()}
 
 
@@ -460,14 +468,13 @@ def test_a_match_that_could_not_be_measured_is_added_as_it_was_found() -> None:
 
 
 def test_a_pair_is_done_when_all_its_files_are_there_and_what_qgis_writes_into_them_stays(
-    products: dict[str, Scene], tmp_path: Path
+    small: Path, tmp_path: Path
 ) -> None:
     import sqlite3
 
     def go(*, geopackage: bool = True) -> str:
-        paths = [products[name].path for name in ("spring", "autumn")]
         files = batch.Files(geopackage=geopackage, report=False, project=False)
-        done = batch.run(paths, tmp_path / "out", quick(), cache=Cache(tmp_path / "cache"), files=files)
+        done = batch.run(small, tmp_path / "out", quick(), cache=Cache(tmp_path / "cache"), files=files)
         return done.outcomes[0].status
 
     assert "matched" == go(geopackage=False)

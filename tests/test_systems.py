@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import types
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ CALLS = {"kill", "fork", "mkfifo", "geteuid", "getuid", "symlink", "link", "chow
 """What ``os`` and ``signal`` offer there not at all, with another meaning, or not to everybody."""
 
 
+@cache
 def trees() -> list[tuple[str, ast.Module]]:
     return [
         (path.relative_to(PACKAGE).as_posix(), ast.parse(path.read_text(encoding="utf-8")))
@@ -48,7 +50,11 @@ def of_unix(node: ast.AST) -> list[str | None]:
         foreign += [node.module] * (node.module in UNIX)
     elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
         foreign += [node.attr] * (node.value.id in {"os", "signal"} and node.attr in CALLS)
-    elif isinstance(node, ast.If) and ast.unparse(node.test) == "sys.platform == 'win32'":
+    elif (
+        isinstance(node, ast.If)
+        and isinstance(node.test, ast.Compare)
+        and ast.unparse(node.test) == "sys.platform == 'win32'"
+    ):
         node = ast.Module(node.body, [])
     return foreign + [name for child in ast.iter_child_nodes(node) for name in of_unix(child)]
 

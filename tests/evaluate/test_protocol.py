@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 import shutil
 from dataclasses import replace
 from functools import cache
@@ -19,7 +20,7 @@ from click.testing import CliRunner
 from odc.geo.geobox import GeoBox
 
 from sentinel_match.cli import main
-from sentinel_match.errors import BadList, ExtraMissing, NoMatch, UnknownTruth
+from sentinel_match.errors import BadList, ExtraMissing, NoMatch
 from sentinel_match.evaluate import (
     Diary,
     Record,
@@ -278,14 +279,13 @@ def test_the_georeference_of_archives_is_corrected_before_it_is_taken_for_the_tr
 def test_archives_whose_shift_cannot_be_measured_are_left_out_and_never_judged(tmp_path: Path) -> None:
     write_product(tmp_path, Landscape(7), date="2021-05-20", pixels=180)
     write_product(tmp_path, Landscape(8), date="2021-09-17", pixels=180)
-    (pair,), _ = listing.list_archives([tmp_path], Filters(), "B04")
-    with pytest.raises(UnknownTruth, match=r"true shift could not be measured \(.+\): list the pair in a CSV"):
-        samples.prepare(pair, samples.Sampling())
     arguments = ["evaluate", str(tmp_path), "-o", str(tmp_path / "out"), "--method", "phase", "--band", "B04"]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 1
     assert "None of 1 pairs could be evaluated" in result.output
-    assert "is left out" in result.output
+    said = " ".join(result.output.split())
+    assert "is left out" in said
+    assert re.search(r"true shift could not be measured \(.+\): list the pair in a CSV", said)
 
 
 def test_methods_are_written_with_switches() -> None:

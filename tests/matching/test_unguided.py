@@ -34,7 +34,7 @@ def moved(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     return there[:, :2] / there[:, 2:]
 
 
-@pytest.mark.parametrize("degrees", [15, 30, 90, 135, 180, -60])
+@pytest.mark.parametrize("degrees", [90, 180, -60])
 def test_a_turned_image_is_found_with_its_angle_and_points_in_its_own_pixels(degrees: int) -> None:
     left, right, truth = turned_pair(degrees)
     relation = relate(left, right, Search(SIFT))
