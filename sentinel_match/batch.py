@@ -6,6 +6,7 @@ import itertools
 import json
 import platform
 import time
+import uuid
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -17,16 +18,17 @@ from sentinel_match.accuracy.adjustment import link_of
 from sentinel_match.accuracy.series_report import series_reports
 from sentinel_match.atomic import write_text
 from sentinel_match.cache import Cache
+from sentinel_match.cluster import on_cluster
 from sentinel_match.errors import SentinelMatchError
 from sentinel_match.formats.geojson import dumps, write_collection
-from sentinel_match.job import Done, Files, Work, as_folder, do
+from sentinel_match.job import Done, Files, Work, as_folder, do, scene_steps
 from sentinel_match.locating.delivery import CHECK, MARK
 from sentinel_match.locating.scene import scene_of, with_pictures
 from sentinel_match.matching import inputs
 from sentinel_match.matching.inputs import silent
 from sentinel_match.memory import PeakMemory
 from sentinel_match.options import Options
-from sentinel_match.parallel import TRIES, in_processes
+from sentinel_match.parallel import in_processes
 from sentinel_match.products.catalogue import Catalogue, Refused, as_paths, find_scenes
 from sentinel_match.products.filters import Filters
 from sentinel_match.products.order import in_reach
@@ -46,7 +48,7 @@ from sentinel_match.run_folder import (
     Run,
     RunRecord,
 )
-from sentinel_match.schema import COUNTING, HEARS, check_argument, check_given
+from sentinel_match.schema import ANY_WORD, COUNTING, HEARS, check_argument, check_given
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -82,7 +84,7 @@ def run(
     cache: Cache | None = None,
     progress: Progress = silent,
     files: Files | None = None,
-    workers: int = 1,
+    workers: int | str = 1,
     pictures: Path | str | Iterable[Path | str] = (),
 ) -> Run:
     """Do everything from archives to tie points, report and QGIS project; one bad product or pair never ends it.
@@ -99,13 +101,16 @@ def run(
         files: what to write besides the GeoJSON of each pair; everything when not given.
         workers: pairs matched at a time, each by a process of its own on one core; with 1, one after the other on all
             cores of this one. Each takes the memory of a run. A script must then call this under
-            ``if __name__ == "__main__":``, because Python begins such processes by importing it.
+            ``if __name__ == "__main__":``, because Python begins such processes by importing it. Or the address of a
+            ``dask.distributed`` scheduler, ``tcp://host:8786``, whose workers match them: they must reach archive,
+            ``out`` and ``cache`` by the same paths.
         pictures: of unknown places; each is located among the scenes, see :func:`sentinel_match.locate`, delivered to
             ``OUT/located`` and matched like any other scene. One that no scene shows is refused.
 
     Raises:
         TypeError, ValueError: an argument is none that can be used.
         OutputError: results cannot be written.
+        ExtraMissing, SchedulerMissing: dask is not installed, or no scheduler answers at the address.
 
     Examples:
         >>> from sentinel_match import run
@@ -116,9 +121,9 @@ def run(
     paths, out = as_paths(paths), as_folder(out)
     check_given(options=(options, Options), filters=(filters, Filters), cache=(cache, Cache), files=(files, Files))
     check_argument("progress", progress, HEARS)
-    check_argument("workers", workers, COUNTING)
+    check_argument("workers", workers, ANY_WORD if isinstance(workers, str) else COUNTING)
     options, filters, files = options or Options(), filters or Filters(), files or Files()
-    work = Work(out, options, cache or Cache.default(), files)
+    work = Work(out, options, cache or Cache.default(), files, uuid.uuid4().hex)
     clock = pipeline.Clock()
     with clock("find"):
         catalogue = find_scenes(paths)
@@ -195,7 +200,7 @@ class _Recorder:
 
 
 def _matched(
-    catalogue: Catalogue, filters: Filters, work: Work, workers: int, clock: pipeline.Clock, progress: Progress
+    catalogue: Catalogue, filters: Filters, work: Work, workers: int | str, clock: pipeline.Clock, progress: Progress
 ) -> Run:
     """Choose pairs of scenes and match each, unless that is done; a run that is stopped has said what it did."""
     out, options = work.out, work.options
@@ -215,7 +220,7 @@ def _matched(
             with clock("match"):
                 for done in _done_pairs(pairing.pairs, work, workers, progress):
                     recorder.add(done)
-                    if workers > 1:  # whose time is not this process's
+                    if workers != 1:  # whose time is not this process's
                         clock.add_cpu("match", done.cpu_seconds)
         except BaseException:
             recorder.write()
@@ -230,7 +235,7 @@ def _matched(
         return result
 
 
-def _done_pairs(pairs: Sequence[Pair], work: Work, workers: int, progress: Progress) -> Iterator[Done]:
+def _done_pairs(pairs: Sequence[Pair], work: Work, workers: int | str, progress: Progress) -> Iterator[Done]:
     """Do every pair, in an order that uses a scene again while it is at hand; yield each when it is done."""
     begun = itertools.count()
 
@@ -244,10 +249,19 @@ def _done_pairs(pairs: Sequence[Pair], work: Work, workers: int, progress: Progr
         return
 
     def lost(pair: Pair) -> Done:
-        reason = f"the process that matched it was killed, {TRIES} times: is there memory for {workers} at a time?"
+        those = "each worker" if isinstance(workers, str) else f"{workers} at a time"
+        reason = (
+            f"the process that matched it was killed, and so was each that tried again: is there memory for {those}?"
+        )
         return Done(Outcome(pair.id, "failed", pair.left.id, pair.right.id, None, error=reason))
 
-    yield from in_processes(partial(do, work=work), in_reach(pairs), workers, begin, lost)
+    match = partial(do, work=work)
+    if isinstance(workers, str):
+        for done in on_cluster(match, in_reach(pairs), workers, partial(scene_steps, work=work), lost):
+            progress(f"pair {done.outcome.id}", next(begun), len(pairs))
+            yield done
+        return
+    yield from in_processes(match, in_reach(pairs), workers, begin, lost)
 
 
 def _series(result: Run) -> tuple[SeriesReport, ...]:

@@ -28,14 +28,14 @@
     │   ├── WeightsMissing         its weights are not on this machine
     │   ├── WeightsDamaged         a weights file that is not the file it should be
     │   └── DeviceMissing          it cannot compute where it was told to
+    │       └── SchedulerMissing   nobody answers there
     ├── TrainingError
     │   ├── NothingToLearn         no ground that is seen twice
     │   └── BadCheckpoint          a training that cannot be taken up again
     ├── ExtraMissing               an optional library that is not installed
     └── OutputError                a result that could not be written
 
-Each is a dataclass: its fields are the facts, ``str()`` is one sentence that says what, which file and what to do.
-They survive pickling, so a worker process can report them.
+Each is a dataclass that survives pickling: its fields are the facts, ``str()`` is a sentence: what, where, what to do.
 """
 
 from __future__ import annotations
@@ -144,7 +144,6 @@ class DamagedImage(InputError):
     sentence = "{path} is damaged: {reason}. Download it again."
 
 
-@dataclass(eq=False)
 class DecoderMissing(InputError):
     """glymur finds no OpenJPEG library."""
 
@@ -172,9 +171,8 @@ class TooFine(InputError):
     product: str
     band: str
     native: float
-    """Metres."""
+    """Metres, as what is wanted."""
     wanted: float
-    """Metres."""
     sentence = (
         "{band} of {product} has pixels of {native} m, and --resolution {wanted} (resolution= in Python) is finer: "
         "upsampled pixels would draw every shift towards whole ones."
@@ -303,7 +301,6 @@ class WeightsMissing(MatcherError):
     licence: str
     remedy: str
     """What to do, as a sentence without its full stop."""
-
     sentence = "{matcher} needs the weights {file} ({licence}), which are not here: {remedy}."
 
 
@@ -319,8 +316,13 @@ class DeviceMissing(MatcherError):
 
     device: str
     reason: str
-
     sentence = "The device {device!r} cannot be used: {reason}."
+
+
+class SchedulerMissing(DeviceMissing):
+    """No scheduler answers where pairs were to be matched."""
+
+    sentence = "The scheduler {device} cannot be used: {reason}."
 
 
 class TrainingError(SentinelMatchError):
@@ -332,7 +334,6 @@ class NothingToLearn(TrainingError):
     """No ground that is seen twice."""
 
     reason: str
-
     sentence = "There is nothing to learn from: {reason}; training needs two dates of a place, georeferenced."
 
 
@@ -350,7 +351,6 @@ class ExtraMissing(SentinelMatchError):
     """What needs it, in the plural."""
     library: str
     extra: str
-
     sentence = "{what} need {library}: pip install 'sentinel-match[{extra}]', or '.[{extra}]' in a checkout."
 
 

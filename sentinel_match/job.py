@@ -5,9 +5,11 @@ A pair is done when its ``pair.json`` names the recipe that would be used now an
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,7 +51,7 @@ from sentinel_match.schema import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from sentinel_match.matching.inputs import Progress
     from sentinel_match.products.scene import Scene
@@ -94,6 +96,8 @@ class Work:
     options: Options
     cache: Cache
     files: Files
+    run: str = ""
+    """Which run it is, by a name that no other has: a pair that is asked for again was matched by this one."""
 
     @property
     def pair_files(self) -> tuple[str, ...]:
@@ -176,6 +180,26 @@ def do(pair: Pair, work: Work, progress: Progress = silent) -> Done:
     return Done(outcome, hashes, time.process_time() - began)
 
 
+def scene_steps(pair: Pair, work: Work) -> dict[str, Callable[[], None]]:
+    """List the work on each scene of a pair, which other pairs share, by a name that says what it depends on.
+
+    It can be pickled. A pair of which nothing can be loaded has none: matching it says why.
+    """
+    steps: dict[str, Callable[[], None]] = {}
+    with contextlib.suppress(SentinelMatchError):
+        band = inputs.common_band(pair.left, pair.right, work.options.band)
+        for part in inputs.scene_inputs(pair.left, pair.right, work.options.inputs(band)):
+            facts = {"path": part.scene.path, "names": part.names, "resolution": part.resolution}
+            steps[f"{part.scene.id}-{digest({**facts, 'classes': part.classes})}"] = partial(prepare, part, work.cache)
+    return steps
+
+
+def prepare(part: inputs.SceneInput, cache: Cache) -> None:
+    """Do the work on one scene; what cannot be done each of its pairs will meet, and say."""
+    with contextlib.suppress(SentinelMatchError):
+        part.load(cache)
+
+
 def _matched(pair: Pair, work: Work, hashes: dict[str, str], progress: Progress) -> Outcome:
     names, folder, options = (pair.left.id, pair.right.id), work.out / pair.id, work.options
     recipe = ""
@@ -184,12 +208,12 @@ def _matched(pair: Pair, work: Work, hashes: dict[str, str], progress: Progress)
         facts = [_depends_on(scene, band, options.resolution, hashes) for scene in (pair.left, pair.right)]
         versions = {"version": RUN_VERSION, "loaded": PREPARATION_VERSION}
         recipe = digest({**versions, "options": options.recipe, "inputs": facts})
-        done = _done(folder, recipe, work.pair_files)
-        if done is not None:
-            status = "failed" if done.error else "kept"
-            return Outcome(pair.id, status, *names, done.summary, done.seconds, error=done.error)
+        if (record := _done(folder, recipe, work.pair_files)) is not None:
+            return _recorded(pair, record, work)
         clock = pipeline.Clock()
         ties = pipeline.match_scenes(pair.left, pair.right, options, work.cache, progress, clock)
+        if (record := _done(folder, recipe, work.pair_files)) is not None:  # by a worker that was taken for lost
+            return _recorded(pair, record, work)
         _discard(folder)  # a file that is not wanted now would tell of other inputs
         write.write(ties, folder / TIES)
         write.write_style(ties, folder / TIES)
@@ -197,7 +221,8 @@ def _matched(pair: Pair, work: Work, hashes: dict[str, str], progress: Progress)
         if work.files.geopackage:
             write.write(ties, folder / GEOPACKAGE)
         sizes = {name: path.stat().st_size for name in work.pair_files if (path := folder / name).exists()}
-        _record_pair(folder, PairRecord(recipe, ties.summary, sizes, clock.seconds))
+        record = PairRecord(recipe, ties.summary, sizes, clock.seconds, clock.cpu_seconds, run=work.run)
+        _record_pair(folder, record)
         return Outcome(pair.id, "matched", *names, ties.summary, clock.seconds, clock.cpu_seconds)
     except SentinelMatchError as error:
         reason = str(error)
@@ -210,6 +235,15 @@ def _matched(pair: Pair, work: Work, hashes: dict[str, str], progress: Progress)
     # What an earlier run made of other inputs must not stand beside this failure
     _discard(folder)
     return Outcome(pair.id, "failed", *names, None, error=reason)
+
+
+def _recorded(pair: Pair, record: PairRecord, work: Work) -> Outcome:
+    """Say what became of a pair that is done: by this very run, or by an earlier one."""
+    names, now = (pair.left.id, pair.right.id), bool(record.run) and record.run == work.run
+    status = "failed" if record.error else "matched" if now else "kept"
+    return Outcome(
+        pair.id, status, *names, record.summary, record.seconds, record.cpu_seconds if now else {}, record.error
+    )
 
 
 def _discard(folder: Path) -> None:

@@ -43,7 +43,7 @@ ONE_THREAD = dict.fromkeys(
 :mod:`sentinel_match.raster.jp2` keeps it to that."""
 _BEGINNING = threading.Lock()
 _THREAD = threading.local()
-"""Knows whether a thread is a worker of :func:`in_threads` or of :func:`in_processes`, and at work."""
+"""Knows whether a thread is a worker of :func:`in_threads`, of :func:`in_processes` or of others, and at work."""
 
 
 def cores() -> int:
@@ -116,6 +116,16 @@ def one_thread() -> Iterator[None]:
         if before != (1, 1):
             torch.set_num_threads(before[0])
             cv2.setNumThreads(before[1])
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Let what this thread does while the block runs take no other core: others are at work there."""
+    before, _THREAD.works = getattr(_THREAD, "works", False), True
+    try:
+        yield
+    finally:
+        _THREAD.works = before
 
 
 def in_processes(

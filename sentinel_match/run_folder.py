@@ -182,7 +182,10 @@ class PairRecord:
     files: Mapping[str, int] = field(default_factory=dict)
     """Bytes of its files."""
     seconds: Mapping[str, float] = field(default_factory=dict)
+    cpu_seconds: Mapping[str, float] = field(default_factory=dict)
     error: str = ""
+    run: str = ""
+    """Which run matched it, by a name that no other has."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return what the file says."""
@@ -193,6 +196,8 @@ class PairRecord:
             "files": dict(self.files),
             "summary": self.summary.to_dict(),
             "seconds": dict(self.seconds),
+            "cpu_seconds": dict(self.cpu_seconds),
+            "run": self.run,
         }
 
 
@@ -208,7 +213,9 @@ def read_pair(folder: Path) -> PairRecord:
         summary=Summary.from_dict(record["summary"]) if record["summary"] else None,
         files=dict(record.get("files", {})),
         seconds=dict(record.get("seconds", {})),
+        cpu_seconds=dict(record.get("cpu_seconds", {})),
         error=str(record.get("error", "")),
+        run=str(record.get("run", "")),
     )
 
 
@@ -237,7 +244,7 @@ def _unrecorded(out: Path, run: RunRecord) -> tuple[Outcome, ...]:
             if name not in known and (out / name / PAIR_RECORD).stat().st_mtime >= started:
                 pair = read_pair(out / name)
                 status, ends = "matched" if pair.summary else "failed", (facts["left"], facts["right"])
-                found.append(Outcome(name, status, *ends, pair.summary, pair.seconds, error=pair.error))
+                found.append(Outcome(name, status, *ends, pair.summary, pair.seconds, pair.cpu_seconds, pair.error))
     return tuple(found)
 
 

@@ -20,10 +20,9 @@ PACKAGE = Path(errors.__file__).parent
 # From the words to the whole: a room, which is a folder or a module beside them, imports only rooms before it
 ORDER = re.findall(
     r"\w+",
-    """wording errors schema scratch atomic parallel memory cache geometry opinions comparison summary products raster
-    models matchers matching tiepoints accuracy formats options pipeline fitting images stack locating run_folder
-    report job
-    batch evaluate train testing cli""",
+    """wording errors schema scratch atomic parallel cluster memory cache geometry opinions comparison summary products
+    raster models matchers matching tiepoints accuracy formats options pipeline fitting images stack locating
+    run_folder report job batch evaluate train testing cli""",
 )
 
 

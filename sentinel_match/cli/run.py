@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     help="Pairs matched at a time, each by a process of its own on one core, with the memory of a run.",
 )
 @click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Workers of this dask scheduler, tcp://host:8786, match the pairs; they reach all folders by these paths.",
+)
+@click.option(
     "--locate",
     "pictures",
     multiple=True,
@@ -47,6 +52,7 @@ def run(
     archives: tuple[Path, ...],
     output: Path,
     workers: int,
+    scheduler: str | None,
     pictures: tuple[Path, ...],
     as_json: bool,
     required: tuple[Requirement, ...],
@@ -61,6 +67,8 @@ def run(
     failed, no scene shows a picture, there is no pair to match, a pair is doubtful, or a figure that is required is
     not reached.
     """
+    if scheduler is not None and workers > 1:
+        raise click.UsageError("--workers and --scheduler exclude each other: a scheduler has its own workers")
     chosen, cache = options.make_options(values), options.make_cache(values)
     filters = options.make_filters(values)
     from sentinel_match import batch, job
@@ -68,8 +76,8 @@ def run(
     files = job.Files(**{name: not values.pop(f"no_{name}") for name in ("geopackage", "report", "project")})
     with show_progress(quiet=ctx.obj) as progress:
         result = batch.run(
-            archives, output, chosen, filters, cache=cache, progress=progress, files=files, workers=workers,
-            pictures=pictures,
+            archives, output, chosen, filters, cache=cache, progress=progress, files=files,
+            workers=scheduler or workers, pictures=pictures,
         )  # fmt: skip
     terminal.print_run(output, as_json=as_json)
     missed = [f"{o.id}: {said}" for o in result.matched if o.summary for said in options.unmet(required, o.summary)]

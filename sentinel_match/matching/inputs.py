@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from sentinel_match.cache import Cache
     from sentinel_match.products.scene import Scene
+    from sentinel_match.raster.landcover import ClassMap
     from sentinel_match.raster.load import PreparedImage
     from sentinel_match.raster.masks import Masking
     from sentinel_match.raster.transitions import Semantics
@@ -128,12 +129,29 @@ class PairSide:
         return np.zeros(len(points), np.uint8) if self.classes is None else at(self.classes, points)
 
 
-def load_both(
-    left: Scene, right: Scene, options: InputOptions, cache: Cache | None, progress: Progress
-) -> list[list[PreparedImage]]:
-    """Load the bands of both scenes, each on its own lattice; from the cache where they have been loaded before.
+@dataclass(frozen=True)
+class SceneInput:
+    """What of one scene is compared: all that the work on it depends on, in whichever pairs it is."""
+
+    scene: Scene
+    names: tuple[str, ...]
+    """Of its bands, indices or gradients."""
+    resolution: float
+    """Metres per pixel."""
+    masking: Masking
+    classes: ClassMap | None
+
+    def load(self, cache: Cache | None) -> list[PreparedImage]:
+        """Load the bands on the scene's own lattice; from the cache where they have been loaded before."""
+        how = {"resolution": self.resolution, "masking": self.masking, "classes": self.classes, "cache": cache}
+        return [load(self.scene, name, **how) for name in self.names]  # type: ignore[arg-type]
+
+
+def scene_inputs(left: Scene, right: Scene, options: InputOptions) -> tuple[SceneInput, SceneInput]:
+    """Say what of each scene of a pair is compared, as far as metadata tell.
 
     Raises:
+        MissingBand: one has no such band.
         TooFine: more resolution asked for than an image has.
     """
     names = band_names(options.band)
@@ -142,14 +160,25 @@ def load_both(
     for scene, metres in zip((left, right), native, strict=True):
         if resolution < 0.99 * metres:
             raise TooFine(scene.id, options.band, float(f"{metres:.4g}"), resolution)
+    a, b = (
+        SceneInput(scene, tuple(names), resolution, options.masking, options.semantics.map_of(k))
+        for k, scene in enumerate((left, right))
+    )
+    return a, b
+
+
+def load_both(
+    left: Scene, right: Scene, options: InputOptions, cache: Cache | None, progress: Progress
+) -> list[list[PreparedImage]]:
+    """Load the bands of both scenes, each on its own lattice; from the cache where they have been loaded before.
+
+    Raises:
+        TooFine: more resolution asked for than an image has.
+    """
     images = []
-    for k, scene in enumerate((left, right)):
+    for k, part in enumerate(scene_inputs(left, right, options)):
         progress("read", k, 2)
-        classes = options.semantics.map_of(k)
-        images.append([
-            load(scene, name, resolution=resolution, masking=options.masking, classes=classes, cache=cache)
-            for name in names
-        ])
+        images.append(part.load(cache))
     progress("read", 2, 2)
     return images
 
