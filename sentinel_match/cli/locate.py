@@ -15,6 +15,14 @@ from sentinel_match.cli.tables import print_table
 if TYPE_CHECKING:
     from sentinel_match.locating.location import Location
 
+SMALL = (
+    "not searched for: pictures that show less than a fifth of a scene's length; cut scenes into tiles,"
+    " and search those"
+)
+"""Said where nothing is found."""
+MOST_LEFT_OUT = 5
+"""Sentences about scenes that are left out; all are in the record."""
+
 
 @click.command()
 @click.argument("picture", type=AnyPath(path_type=Path))
@@ -74,8 +82,10 @@ def locate(
     else:
         _print(location)
     if not ctx.obj:
-        for sentence in location.left_out:
+        for sentence in location.left_out[:MOST_LEFT_OUT]:
             click.echo(f"left out: {sentence}", err=True)
+        if len(location.left_out) > MOST_LEFT_OUT:
+            click.echo(f"left out: {len(location.left_out) - MOST_LEFT_OUT:,} more, see --json", err=True)
         if written:
             click.echo(f"wrote {output}: {', '.join(path.name for path in written)}", err=True)
     if not location.found:
@@ -102,9 +112,11 @@ def _print(location: Location) -> None:
     if location.measured is not None:
         ties = location.measured.ties
         click.echo(location.measured.why if ties is None else ties.summary.verdict)
+    else:
+        click.echo(SMALL, err=True)
     searching = location.cost.searching / max(location.searched, 1)
     click.echo(
-        f"{location.searched:,} scenes, {searching:.2f} CPU seconds each; {location.cost.total:.0f} s in all", err=True
+        f"{location.searched:,} scenes, {searching:.3f} CPU seconds each; {location.cost.total:.0f} s in all", err=True
     )
 
 
