@@ -9,6 +9,7 @@ recently used ones leave when the cache outgrows its limit; on Windows those sta
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -29,7 +30,7 @@ import numpy as np
 from sentinel_match.atomic import checksum, sync
 from sentinel_match.errors import OutputError
 from sentinel_match.schema import A_PATH, ArgumentKind, check_fields
-from sentinel_match.scratch import Scratch, alone, sweep
+from sentinel_match.scratch import WAIT_S, Scratch, alone, sweep, time_of
 from sentinel_match.wording import in_words
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ Recipe = Mapping[str, object]
 MARK = "recipe.json"
 IN_USE_S = 600
 """Entries used so recently are not removed to make room."""
+HEARD_S = 90.0
+"""Within which every machine hears of what another has made: clients of NFS believe for up to 60 s (nfs(5), acdirmax)
+that a folder is as they have seen it."""
 ENTRY_NAME = re.compile("[0-9a-f]{32}")
 """What :func:`digest` gives: a folder of another name is somebody else's."""
 SLACK = 20
@@ -118,8 +122,7 @@ class Cache:
     def _make(self, path: Path, recipe: Recipe, make: Callable[[Path], None], size: int, scratch: int) -> None:
         """Make an entry; see :meth:`folder`."""
         self._make_room(size, scratch)
-        held = Scratch.make(path.parent)
-        unfinished = held.content
+        unfinished = (held := Scratch.make(path.parent)).content
         try:
             make(unfinished)
             files = [file for file in sorted(unfinished.rglob("*")) if file.is_file()]
@@ -134,9 +137,9 @@ class Cache:
                 sync(written)
             _publish(unfinished, path)
         except OSError as error:
-            raise OutputError(
-                self.root, f"{in_words(error)}; free some space or set --cache (cache= in Python)"
-            ) from error
+            stood_still = "another process took it for left behind, because this machine stood still: run it again"
+            remedy = "free some space or set --cache (cache= in Python)" if unfinished.parent.exists() else stood_still
+            raise OutputError(self.root, f"{in_words(error)}; {remedy}") from error
         finally:
             held.remove()
         self._keep_to_limit(added=sum(sizes.values()))
@@ -193,10 +196,9 @@ class Cache:
             sweep(kind)
         entries = sorted(self.entries(), key=lambda entry: entry.used)
         total, freed = sum(entry.size for entry in entries), 0
+        now = time_of(self.root) if total > limit else 0.0  # the clock of all machines that use it
         for entry in entries if total > limit else []:
-            if total - freed <= target:
-                break
-            if time.time() - entry.used >= idle and _discard(entry.path):
+            if total - freed > target and now - entry.used >= idle and _discard(entry.path):
                 freed += entry.size
         left, slack = total - freed, self.limit // SLACK
         # Beyond the limit is only what is in use: to count it again for each new entry would free nothing
@@ -216,8 +218,7 @@ class Cache:
             if (count := _COUNTS.get(self)) is not None:
                 count = _COUNTS[self] = _Count(count.size + added, count.enough)
         if count is None or count.size + coming > count.enough:
-            room = self.limit - coming
-            self._prune(room, room - self.limit // SLACK, IN_USE_S)
+            self._prune(self.limit - coming, self.limit - coming - self.limit // SLACK, IN_USE_S)
 
     def _make_room(self, size: int, scratch: int = 0) -> None:
         """Make room for an entry, before anything of it is written.
@@ -234,9 +235,8 @@ class Cache:
                 f"an entry of {_gigabytes(size)} is more than the {_gigabytes(self.limit)} that the cache may hold; "
                 "raise --cache-limit (limit= of Cache in Python), or take a coarser --resolution",
             )
-        needed = size + scratch
         self._keep_to_limit(coming=size)
-        missing = needed - shutil.disk_usage(self.root).free
+        missing = (needed := size + scratch) - shutil.disk_usage(self.root).free
         if missing > 0:
             there = sum(entry.size for entry in self.entries())
             self._prune(there - missing, there - missing - self.limit // SLACK, IN_USE_S)
@@ -283,10 +283,13 @@ def _publish(unfinished: Path, path: Path) -> None:
     try:
         unfinished.replace(path)
         sync(path.parent)
-    except OSError:
-        # Another process may have been faster; its entry is as good as ours
-        if not _whole(path):
-            raise
+    except OSError as error:
+        # Another process may have been faster; its entry is as good as ours, once this machine hears of it
+        latest = time.monotonic() + (HEARD_S if error.errno in {errno.ENOTEMPTY, errno.EEXIST} else 0)
+        while not _whole(path):
+            if time.monotonic() > latest:
+                raise
+            time.sleep(WAIT_S)
 
 
 def _discard(path: Path) -> bool:

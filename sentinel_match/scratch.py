@@ -179,20 +179,24 @@ def sweep(parent: Path) -> None:
             others = [Path(e.path) for e in entries if _NAME.fullmatch(e.name) and e.name not in _HELD]
         if not others:
             return
-        now = _now(parent)
+        now = time_of(parent)
         for unfinished in others:
             with contextlib.suppress(OSError):
                 if not _abandoned(unfinished, now):
                     continue
-                if unfinished.is_dir() and not unfinished.is_symlink():
-                    shutil.rmtree(unfinished / CONTENT, ignore_errors=True)  # the lock last
-                    shutil.rmtree(unfinished, ignore_errors=True)
-                else:
-                    unfinished.unlink()
+                # Moved first: whoever held it and comes to life again finds nothing, instead of half of it
+                aside = Scratch.make(parent)
+                try:
+                    unfinished.replace(aside.content / unfinished.name)
+                finally:
+                    aside.remove()
 
 
-def _now(parent: Path) -> float:
-    """Tell the time by the clock that gives files theirs, maybe a server's; long ago, where no file can be made."""
+def time_of(parent: Path) -> float:
+    """Tell the time by the clock that gives the files in a folder theirs, maybe a server's; seconds since 1970.
+
+    Long ago, where no file can be made.
+    """
     try:
         with tempfile.TemporaryFile(prefix=f"{UNFINISHED}{_machine()}-", dir=parent) as file:
             return os.fstat(file.fileno()).st_mtime

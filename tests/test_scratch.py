@@ -143,6 +143,69 @@ def test_a_process_without_locks_says_that_it_lives(tmp_path: Path) -> None:
         ends_well(process)
 
 
+LATE_ATTRIBUTES = """
+import os
+fstat = os.fstat
+def late(handle):
+    told = list(fstat(handle))
+    told[8] -= 120
+    return os.stat_result(told)
+os.fstat = late
+"""
+"""Attributes as a client of NFS knows them, two minutes old."""
+LATE_ENTRIES = """
+import time
+from sentinel_match import cache
+whole, began = cache._whole, []
+def seen(path):
+    began.append(time.monotonic())
+    return time.monotonic() > began[0] + 2 and whole(path)
+cache._whole = seen
+Path.exists = lambda path: cache._whole(path) if len(path.name) == 32 else os.path.exists(path)
+"""
+"""Entries of others as such a client knows them: for two seconds from now on there are none."""
+
+
+def test_machines_that_hear_late_of_each_other_leave_each_other_what_they_write(tmp_path: Path) -> None:
+    pruner = f"import os\n{LATE_ATTRIBUTES}\n{PRUNER}"
+    with writer(tmp_path, ELSEWHERE, *namespace()) as process:
+        age(tmp_path, scratch.SILENT_S - 5 * scratch.HEARTBEAT_S)
+        subprocess.run([*namespace(), sys.executable, "-c", pruner, str(tmp_path)], check=True)
+        assert 1 == len(unfinished(tmp_path))
+        ends_well(process)
+
+
+def test_an_entry_that_another_machine_was_faster_with_is_found_when_it_is_heard_of(tmp_path: Path) -> None:
+    with writer(tmp_path) as first, writer(tmp_path, f"{ELSEWHERE}\n{LATE_ENTRIES}") as second:
+        ends_well(first)
+        (entry,) = Cache(tmp_path).entries()
+        made = entry.path.stat().st_ino
+        ends_well(second)
+    assert made == entry.path.stat().st_ino
+
+
+def test_nothing_in_use_is_pruned_by_a_machine_whose_clock_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = Cache(tmp_path, 1000)
+    cache.folder({"kind": "scene"}, lambda folder: (folder / "a").write_bytes(bytes(900)) and None)
+    monkeypatch.setattr(time, "time", lambda: 4e9)
+    assert 0 == cache.prune(0, idle=600)
+    assert 900 == cache.prune(0)
+
+
+def test_a_process_that_was_taken_for_dead_publishes_nothing_of_which_others_remove_a_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)  # which has only begun
+    with writer(tmp_path, f"{NO_LOCKS}\n{ELSEWHERE}") as process:
+        age(tmp_path)
+        sweep(tmp_path / "scene")
+        process.communicate("go on\n")
+        assert 0 != process.returncode
+    assert [] == list(Cache(tmp_path).entries())
+
+
 def test_a_server_whose_clock_is_wrong_makes_nothing_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     killed(tmp_path, ELSEWHERE)
     monkeypatch.setattr(time, "time", lambda: pytest.fail("this machine's clock was asked"))
