@@ -10,6 +10,7 @@ import click
 from sentinel_match.cli import options
 from sentinel_match.cli.paths import AnyPath, NamedPath
 from sentinel_match.cli.progress import show_progress
+from sentinel_match.cli.repeats import summed_up
 from sentinel_match.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def locate(
     from sentinel_match.products.catalogue import read_scene
 
     known = Whereabouts(**values)
-    with show_progress(quiet=ctx.obj) as progress:
+    with summed_up(), show_progress(quiet=ctx.obj) as progress:
         location = find(read_scene(picture).with_nodata(nodata), archives, known, cache=cache, progress=progress)
         written = deliver(location, output) if output is not None else []
         if output is not None and location.found and not no_check:

@@ -10,6 +10,7 @@ import click
 from sentinel_match.cli import options
 from sentinel_match.cli.paths import AnyPath, OutputPath
 from sentinel_match.cli.progress import show_progress
+from sentinel_match.cli.repeats import summed_up
 from sentinel_match.cli.tables import print_sentence, print_table
 from sentinel_match.wording import counted
 
@@ -63,7 +64,7 @@ def same(
     from sentinel_match.locating.likeness import all_pairs
     from sentinel_match.locating.separation import clusters, separations
 
-    with show_progress(quiet=ctx.obj) as progress:
+    with summed_up(), show_progress(quiet=ctx.obj) as progress:
         pairs = all_pairs(pictures, matcher=matcher_name, prior=prior, progress=progress)
     if not pairs:
         raise click.UsageError(f"{' '.join(map(str, pictures))}: two pictures are needed to compare")

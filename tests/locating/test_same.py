@@ -98,6 +98,13 @@ def test_in_a_pipe_pairs_scores_and_clusters_have_80_columns(monkeypatch: pytest
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 
+def test_what_all_pictures_lack_is_said_once_and_counted(places: Path) -> None:
+    done = CliRunner().invoke(main, ["same", str(places), "--matcher", "sift"])
+    lines = [line for line in done.stderr.splitlines() if "no cloud mask" in line]
+    assert 2 == len(lines), done.stderr
+    assert lines[1].startswith("2 more like this: ")
+
+
 def test_one_picture_is_too_few(places: Path) -> None:
     done = CliRunner().invoke(main, ["same", str(places / "here" / "winter.png")])
     assert 2 == done.exit_code
