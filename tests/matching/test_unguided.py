@@ -72,8 +72,8 @@ def test_unrelated_images_have_no_model() -> None:
 
 def test_an_empty_image_matches_nothing() -> None:
     empty = View.of(np.zeros((200, 200), np.float32), np.zeros((200, 200), bool))
-    for left, right in ((empty, View.of(PAIR.right, PAIR.right_valid)), (View.of(PAIR.left, PAIR.left_valid), empty)):
-        assert relate(left, right, Search(SIFT)).model is None
+    assert relate(empty, View.of(PAIR.right, PAIR.right_valid), Search(SIFT)).model is None
+    assert relate(View.of(PAIR.left, PAIR.left_valid), empty, Search(SIFT, rotations=(0.0,))).model is None
 
 
 def test_an_upright_pair_is_not_turned_any_further() -> None:
