@@ -108,6 +108,11 @@ def visualize_overlay(a: Image | View, b: Image | View, result: ImageMatches, pa
         TypeError, ValueError: these are not the matches of these images, or there is no model.
         ExtraMissing: matplotlib is not installed.
         OutputError: the file cannot be written.
+
+    Examples:
+        >>> from sentinel_match import ImageMatcher, visualize_overlay
+        >>> result = ImageMatcher("sift").match_images("a.jpg", "b.jpg")
+        >>> figure = visualize_overlay("a.jpg", "b.jpg", result, "overlay.png")
     """
     views = _views_of(a, b, result)
     if result.model is None:
