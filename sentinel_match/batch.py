@@ -126,7 +126,7 @@ def run(
     work = Work(out, options, cache or Cache.default(), files, uuid.uuid4().hex)
     clock = pipeline.Clock()
     with clock("find"):
-        catalogue = find_scenes(paths)
+        catalogue = find_scenes(paths, work.cache)
     if pictures := as_paths(pictures):
         with clock("locate"):
             catalogue = with_pictures(catalogue, pictures, out / LOCATED, options.band, work.cache, progress)

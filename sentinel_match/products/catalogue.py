@@ -27,6 +27,7 @@ from sentinel_match.products.archive import (
 from sentinel_match.products.delivery import files_named, gather, read_delivery
 from sentinel_match.products.files import as_path, real_path, whose_results, why_not_there
 from sentinel_match.products.layers import IMAGE_SUFFIXES, is_passed_over
+from sentinel_match.products.listing import read_each
 from sentinel_match.products.loose import read_loose
 from sentinel_match.products.safe import MAIN_XML, TILE_XML, product_roots, read_product
 from sentinel_match.products.scene import Scene
@@ -36,6 +37,7 @@ from sentinel_match.wording import counted
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from sentinel_match.cache import Cache
     from sentinel_match.products.archive import Archive
 
 ZIP_SUFFIXES = {".zip", ".safe"}
@@ -50,8 +52,7 @@ log = logging.getLogger(__name__)
 COMPLEMENTARY_SHARE = 0.5
 """Two datastrips of one datatake complement one another while they share less than this part of the smaller one."""
 
-LATEST = datetime.max.replace(tzinfo=UTC)
-EARLIEST = datetime.min.replace(tzinfo=UTC)
+LATEST, EARLIEST = (moment.replace(tzinfo=UTC) for moment in (datetime.max, datetime.min))
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Catalogue:
         return f"<Catalogue: {counts}, {len(self.refused)} refused{first}>"
 
 
-def find_scenes(paths: Path | str | Iterable[Path | str]) -> Catalogue:
+def find_scenes(paths: Path | str | Iterable[Path | str], cache: Cache | None = None) -> Catalogue:
     """Find every scene in products, images, or folders of them: metadata and headers are read, no pixel is decoded.
 
     A path may be a product (folder or zip, of any name, possibly one folder deeper), a metadata file or granule folder
@@ -99,7 +100,8 @@ def find_scenes(paths: Path | str | Iterable[Path | str]) -> Catalogue:
     (99.99 is user-made and counts as the oldest), then the largest footprint, then the latest generation. Two products
     of one datatake from different datastrips that show different parts of the tile are both kept, as are Level-1C and
     Level-2A of one acquisition. A path found twice is listed once. Never raises for what it finds: see ``refused``. A
-    path that leads nowhere is a warning too; what is no path is a TypeError, and an empty one a ValueError.
+    path that leads nowhere is a warning too; what is no path is a TypeError, and an empty one a ValueError. With a
+    cache, those of many products are read whose files have changed.
 
     Examples:
         >>> from sentinel_match import find_scenes
@@ -107,7 +109,7 @@ def find_scenes(paths: Path | str | Iterable[Path | str]) -> Catalogue:
         >>> [f"{scene.sensing_time:%Y-%m-%d}" for scene in catalogue.scenes]
         ['2021-05-20', '2021-09-17']
     """
-    scenes, refused = _read_all(as_paths(paths))
+    scenes, refused = _read_all(as_paths(paths), cache)
     kept, duplicates = _without_duplicates(scenes)
     return Catalogue(tuple(sorted(kept, key=_order)), tuple(refused), tuple(duplicates))
 
@@ -174,11 +176,10 @@ def printable(path: Path) -> str:
 
 def _unprintable(source: Path) -> Refused:
     """Refuse a name that none of our files, and no GDAL, could hold."""
-    path = Path(printable(source))
-    return Refused(path, BrokenProduct(path, why_unnamable(source)))
+    return Refused(path := Path(printable(source)), BrokenProduct(path, why_unnamable(source)))
 
 
-def _read_all(paths: Iterable[Path]) -> tuple[list[Scene], list[Refused]]:
+def _read_all(paths: Iterable[Path], cache: Cache | None = None) -> tuple[list[Scene], list[Refused]]:
     scenes: list[Scene] = []
     refused: list[Refused] = []
     sources: dict[Path, Path] = {}
@@ -202,11 +203,10 @@ def _read_all(paths: Iterable[Path]) -> tuple[list[Scene], list[Refused]]:
         s for s in sources.values() if s.suffix.lower() in IMAGE_SUFFIXES and (s.is_file() or zip_above(s))
     )
     gathered = {file for delivery in deliveries for file in delivery.files}
-    for source in sources.values():
-        if source not in gathered and (source in named or not is_passed_over(source)):
-            found, errors = _read(source)
-            scenes += found
-            refused += [Refused(source, error) for error in errors]
+    single = [s for s in sources.values() if s not in gathered and (s in named or not is_passed_over(s))]
+    for source, (found, errors) in read_each(single, _read, cache).items():
+        scenes += found
+        refused += [Refused(source, error) for error in errors]
     for delivery in deliveries:
         scene, faults = read_delivery(delivery)
         scenes += [scene] if scene else []
