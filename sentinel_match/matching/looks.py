@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import cv2
 import numpy as np
 from scipy import fft
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 LEAST_SHARE = 0.1
 """Of the smaller picture's known area that must overlap."""
+LEAST_DENSITY = 0.25
+"""Energy of what overlaps, of that of as much ground anywhere: where little is seen, much agrees by chance."""
 POOL = 4
 """Pixels of the maps over which energies are summed: they vary slowly."""
 
@@ -38,7 +41,7 @@ class _Spectra(NamedTuple):
     """Fourier transforms of a picture's maps on one canvas."""
 
     maps: NDArray[np.complex64]
-    """(4, N, N / 2 + 1)."""
+    """(5, N, N / 2 + 1); of the left picture conjugated, as its energy is."""
     energy: NDArray[np.complex64]
     """(2, N / POOL, N / POOL / 2 + 1): energy, and where it is known, pooled."""
     area: float
@@ -76,7 +79,8 @@ class Bench:
         key = id(level), size
         if key not in self.spectra:
             own = level.maps.astype(np.float32) / UNITS
-            self.spectra[key] = _Spectra(*transformed(own, level.known, size), float(level.known.sum()))
+            maps_spectra, energy = transformed(own, level.known, size)
+            self.spectra[key] = _Spectra(maps_spectra.conj(), energy.conj(), float(level.known.sum()))
         a, b = self.spectra[key], _Spectra(*transformed(maps, known, size), float(known.sum()))
         looks = []
         for opposite in (False, True) if both else (False,):
@@ -99,24 +103,25 @@ class Bench:
 def transformed(
     maps: NDArray[np.float32], known: NDArray[np.bool_], size: int
 ) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
-    """Transform maps, and their energies pooled, on a canvas of ``size`` pixels, around which they may reach.
+    """Transform maps, and their energies pooled, on a canvas of ``size`` pixels, into which they fit.
 
     Args:
-        maps: (rows, cols, 4).
+        maps: (K, rows, cols).
         known: (rows, cols).
         size: a multiple of twice :data:`POOL`.
 
     Returns:
-        (4, N, N / 2 + 1) of the maps; (2, N / POOL, N / POOL / 2 + 1) of their energy and of where it is known.
+        (K, N, N / 2 + 1) of the maps; (2, N / POOL, N / POOL / 2 + 1) of their energy and of where it is known.
     """
-    rows, cols = (-(-n // size) * size for n in known.shape)
-    planes = np.zeros((6, rows, cols), np.float32)
-    planes[:4, : known.shape[0], : known.shape[1]] = maps.transpose(2, 0, 1)
-    planes[4], planes[5, : known.shape[0], : known.shape[1]] = (planes[:4] ** 2).sum(0), known
-    planes = planes.reshape(6, rows // size, size, cols // size, size).sum((1, 3))
+    rows, cols = known.shape
+    planes = np.zeros((len(maps), size, size), np.float32)
+    planes[:, :rows, :cols] = maps
+    energies = np.zeros((2, size, size), np.float32)
+    np.einsum("kij,kij->ij", maps, maps, out=energies[0, :rows, :cols])
+    energies[1, :rows, :cols] = known
     small = size // POOL
-    pooled = planes[4:].reshape(2, small, POOL, small, POOL).sum((2, 4)) / POOL
-    return fft.rfft2(planes[:4]), fft.rfft2(pooled)
+    pooled = np.stack([cv2.resize(plane, (small, small), interpolation=cv2.INTER_AREA) for plane in energies])
+    return fft.rfft2(planes), fft.rfft2(pooled * np.float32(POOL))
 
 
 def _best_offset(
@@ -128,33 +133,29 @@ def _best_offset(
         Its score and the best one elsewhere, the offset (x, y), the deviations, and both scores.
     """
     small = size // POOL
-    maps, energy = (
-        (b.maps.conj() * np.array([-1, -1, 1, 1], np.float32)[:, None, None], b.energy.conj())
-        if opposite
-        else (b.maps, b.energy)
-    )
-    product = a.maps.conj() * maps
-    sums = fft.irfft2(np.stack([product[0] + product[1], product[2] + product[3]]), s=(size, size))
-    variance, area = fft.irfft2(a.energy.conj() * energy, s=(small, small))
-    enough = (area > max(LEAST_SHARE * min(a.area, b.area), 60.0)) & (variance > 1e-3)
+    maps, energy = (b.maps.conj(), b.energy.conj()) if opposite else (b.maps, b.energy)
+    product = a.maps * maps
+    total, known = np.abs(a.energy[:, 0, 0] * energy[:, 0, 0])  # the sums of the maps
+    variance, area = fft.irfft2(a.energy * energy, s=(small, small))
+    density = LEAST_DENSITY * total / max(known, 1e-6)
+    enough = (area > max(LEAST_SHARE * min(a.area, b.area), 60.0)) & (variance > np.maximum(density * area, 1e-3))
     count = int(enough.sum()) * POOL**2
     if count < 100 * POOL**2:
         return None
-    weight = np.where(enough, 1 / np.maximum(variance, 1e-3), 0).astype(np.float32)
-    blocks = sums.reshape(2, small, POOL, small, POOL)
-    squares = blocks * np.abs(blocks) * weight[None, :, None, :, None]
-    spread = np.sqrt(np.abs(squares).sum((1, 2, 3, 4)) / count) + 1e-9
-    joint = (np.abs(squares[0]) / spread[0] ** 2 + np.maximum(squares[1], 0) / spread[1] ** 2).reshape(size, size)
+    sums = fft.irfft2(np.stack([product[0] + product[1], product[2] + product[3] + product[4]]), s=(size, size))
+    weight = np.where(enough, 1 / np.sqrt(np.maximum(variance, 1e-3)), 0).astype(np.float32)
+    sums *= cv2.resize(weight, (size, size), interpolation=cv2.INTER_NEAREST)
+    signed, doubled = sums
+    spread = tuple(float(np.sqrt(np.vdot(part, part) / count)) + 1e-9 for part in sums)
+    joint = (signed / np.float32(spread[0])) ** 2
+    joint += (np.maximum(doubled, 0) / np.float32(spread[1])) ** 2
     y, x = divmod(int(joint.argmax()), size)
     best = float(joint[y, x])
-    scores = [
-        float(np.sign(s) * np.sqrt(abs(s)) / d)
-        for s, d in zip(squares.reshape(2, size, size)[:, y, x], spread, strict=True)
-    ]
+    sign = -1.0 if opposite else 1.0
+    scores = sign * float(signed[y, x]) / spread[0], float(doubled[y, x]) / spread[1]
     around = np.arange(-8, 9)
     joint[((y + around) % size)[:, None], ((x + around) % size)[None]] = 0
-    pair = float(spread[0]), float(spread[1])
-    return float(np.sqrt(best)), float(np.sqrt(joint.max())), (x, y), pair, (scores[0], scores[1])
+    return float(np.sqrt(best)), float(np.sqrt(joint.max())), (x, y), (spread[0], spread[1]), scores
 
 
 def _unwrapped(offset: int, size: int, left: int, right: int, opposite: bool) -> float:

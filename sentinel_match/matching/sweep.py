@@ -28,9 +28,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from sentinel_match.matching.orientation import Level
+
 __all__ = ["Described", "Sighting", "describe", "sweep"]
 
-SWEEP_VERSION = 1
+SWEEP_VERSION = 2
 """Of what a sweep finds; part of recipes."""
 ANGLE_STEP = 5.0
 """Degrees between the first looks."""
@@ -40,8 +42,11 @@ SCALES = (0.5, 2.0)
 """By how much the right picture may enlarge what the left one shows."""
 WIDE_SCALES = (0.3, 3.0)
 """Tried where nothing is found at :data:`SCALES`."""
-STAGES = ((64, 24), (128, 4), (256, 3))
-"""Pixels of the smaller picture's maps, and how many of the best are looked at again in the next stage."""
+STAGES = ((64, 0), (128, 32), (256, 6), (512, 3))
+"""Pixels of the smaller picture's maps, where there are as many, and how many of the best of the stage before are
+looked at: refined by local optimisation first."""
+SUPPORT_BLOCKS = 32
+"""Blocks along the longer side that are asked one by one."""
 FAINT = 0.4
 """Looks whose score is below this share of the best are not looked at again: noise alone reaches 5 to 6."""
 ACCEPTED_NFA = -4.0
@@ -114,23 +119,13 @@ def _swept(left: Described, right: Described, scales: Sequence[float]) -> Sighti
     bench = Bench(left, right)
     angles = np.arange(0, 180, ANGLE_STEP).tolist()
     looks = [look for scale in scales for angle in angles for look in bench.look(angle, scale, STAGES[0][0])]
-    angle_step, scale_step = ANGLE_STEP / 3, np.log(SCALE_STEP) / 3
-    for (_, kept), (side, _) in pairwise(STAGES):
-        best = _distinct(looks, kept)
-        looks = [
-            look
-            for found in best
-            for a in (-1, 0, 1)
-            for s in (-1, 0, 1)
-            for look in bench.look(found.angle + a * angle_step, found.scale * np.exp(s * scale_step), side, both=False)
-        ]
-        angle_step, scale_step = angle_step / 2.5, scale_step / 2.5
-    best_sighting = _nothing()
-    for look in _distinct(looks, STAGES[-1][1]):  # a frame that both pictures share may agree better than the ground
-        best_sighting = min(best_sighting, _sighting(bench, look), key=lambda sighting: sighting.nfa)
-        if best_sighting.found:
-            break
-    return best_sighting
+    for (coarse, _), (side, kept) in pairwise(STAGES):
+        refined = [_refined(bench, look, coarse) for look in _distinct(looks, kept)]
+        looks = [look for found in refined for look in bench.look(found.angle, found.scale, side, both=False)]
+    best = _nothing()
+    for look in looks:  # a frame that both pictures share may agree better than the ground
+        best = min(best, _sighting(bench, look), key=lambda sighting: sighting.nfa)
+    return best
 
 
 def _nothing() -> Sighting:
@@ -156,11 +151,37 @@ def _distinct(looks: Iterable[Look], count: int) -> list[Look]:
     return kept
 
 
-def _sighting(bench: Bench, look: Look) -> Sighting:
-    """Refine a look by local optimisation, and tell how sure it is."""
-    level, there = bench.levels(look.scale, STAGES[-1][0])
-    here = level.maps.astype(np.float32) / UNITS
-    maps = np.where(there.known[..., None], there.maps.astype(np.float32) / UNITS, 0)
+def _sighting(bench: Bench, finest: Look) -> Sighting:
+    """Tell how sure a look is."""
+    level, there, here, maps = _facing(bench, finest.scale, STAGES[-1][0])
+    to_left, to_right = np.diag([*level.step, 1.0]), np.diag([*there.step, 1.0])
+    laid = np.linalg.inv(to_right) @ finest.matrix @ to_left
+    known = cv2.warpAffine(
+        there.known.astype(np.float32), centred(laid), level.known.shape[::-1],
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+    )  # fmt: skip
+    overlap = float((known * level.known).sum())
+    areas = level.known.sum() * level.step[0] ** 2, there.known.sum() * (there.step[0] / finest.scale) ** 2
+    share = overlap * level.step[0] ** 2 / max(min(areas), 1.0)
+    support = _support(here, maps, laid, finest)
+    nfa = _log_nfa(min(finest.z, support), finest.runner_up)
+    return Sighting(
+        finest.matrix, (finest.angle + 180) % 360 - 180, finest.scale, finest.z, finest.runner_up, support, nfa, share,
+        negative=finest.sums[0] < 0,
+    )  # fmt: skip
+
+
+def _facing(
+    bench: Bench, scale: float, side: int
+) -> tuple[Level, Level, NDArray[np.float32], NDArray[np.float32]]:
+    """Choose the levels of both pictures for a scale, and their maps as numbers."""
+    level, there = bench.levels(scale, side)
+    return level, there, *(one.maps.astype(np.float32) / UNITS for one in (level, there))
+
+
+def _refined(bench: Bench, look: Look, side: int) -> Look:
+    """Refine angle, scale and offset of a look by local optimisation, on maps of so many pixels."""
+    level, there, here, maps = _facing(bench, look.scale, side)
     to_left, to_right = np.diag([*level.step, 1.0]), np.diag([*there.step, 1.0])
     middle = np.array([level.known.shape[1] / 2, level.known.shape[0] / 2])
     start = np.linalg.inv(to_right) @ look.matrix @ to_left
@@ -178,21 +199,11 @@ def _sighting(bench: Bench, look: Look) -> Sighting:
         return -float(sign[0] * signed.sum() + sign[1] * doubled.sum())
 
     simplex = np.vstack([np.zeros(4), np.diag([0.7, 0.7, 0.5, 0.5])])
-    options = {"initial_simplex": simplex, "xatol": 0.02, "fatol": 1e-3, "maxfev": 120}
+    options = {"initial_simplex": simplex, "xatol": 0.03, "fatol": 1e-3, "maxfev": 80}
     best = optimize.minimize(cost, np.zeros(4), method="Nelder-Mead", options=options).x
     matrix = to_right @ moved(best) @ np.linalg.inv(to_left)
-    known = cv2.warpAffine(
-        there.known.astype(np.float32), centred(moved(best)), level.known.shape[::-1],
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-    )  # fmt: skip
-    overlap = float((known * level.known).sum())
-    scale = float(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))
-    areas = level.known.sum() * level.step[0] ** 2, there.known.sum() * (there.step[0] / scale) ** 2
-    share = overlap * level.step[0] ** 2 / max(min(areas), 1.0)
-    support = _support(here, maps, moved(best), look)
     angle = float(np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0])))
-    nfa = _log_nfa(min(look.z, support), look.runner_up)
-    return Sighting(matrix, angle, scale, look.z, look.runner_up, support, nfa, share, negative=look.sums[0] < 0)
+    return look._replace(matrix=matrix, angle=angle, scale=float(np.sqrt(abs(np.linalg.det(matrix[:2, :2])))))
 
 
 def _log_nfa(z: float, runner_up: float) -> float:
@@ -211,23 +222,26 @@ def _agreement(
     left: NDArray[np.float32], right: NDArray[np.float32], matrix: NDArray[np.float64]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Compute (rows, cols) products of directions, with and without sign, where a matrix lays the right maps."""
-    rows, cols = left.shape[:2]
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    rows, cols = left.shape[1:]
     angle = float(np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0])))
-    moved = rotated(np.asarray(cv2.warpAffine(right, centred(matrix), (cols, rows), flags=flags), np.float32), angle)
-    product = left * moved
-    return product[..., 0] + product[..., 1], product[..., 2] + product[..., 3]
+    product = left * rotated(_laid(right, matrix, (cols, rows)), angle)
+    return product[:2].sum(0), product[2:].sum(0)
+
+
+def _laid(planes: NDArray[np.float32], matrix: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Resample (K, rows, cols) planes to a picture of (width, height) pixels, which a matrix leads to theirs."""
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.stack([cv2.warpAffine(plane, centred(matrix), size, flags=flags) for plane in planes])
 
 
 def _support(left: NDArray[np.float32], right: NDArray[np.float32], matrix: NDArray[np.float64], look: Look) -> float:
     """Compute the score without the blocks that agree best, and as many of those that agree least."""
     signed, doubled = _agreement(left, right, matrix)
-    rows, cols = left.shape[:2]
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    energy = cv2.warpAffine((right**2).sum(-1), centred(matrix), (cols, rows), flags=flags) * (left**2).sum(-1)
+    rows, cols = left.shape[1:]
+    energy = _laid((right**2).sum(0)[None], matrix, (cols, rows))[0] * (left**2).sum(0)
     weights = np.array([look.sums[0] / look.spread[0], max(look.sums[1], 0) / look.spread[1]]) / max(look.z, 1e-9)
     gain = weights[0] * signed + weights[1] * doubled
-    side = 8
+    side = max(8, max(rows, cols) // SUPPORT_BLOCKS)
     height, width = rows // side * side, cols // side * side
 
     def blocks(values: NDArray[np.float32]) -> NDArray[np.float64]:
