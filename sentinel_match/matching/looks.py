@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import cv2
 import numpy as np
 from scipy import fft
 
@@ -15,11 +14,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LEAST_SHARE = 0.1
-"""Of the smaller picture's known area that must overlap."""
-LEAST_DENSITY = 0.25
-"""Energy of what overlaps, of that of as much ground anywhere: where little is seen, much agrees by chance."""
-POOL = 4
-"""Pixels of the maps over which energies are summed: they vary slowly."""
+"""Of what there is to see in the smaller picture that must overlap: where little is seen, much agrees by chance."""
+LEAST_PIXELS = 60.0
+"""Pixels of the maps that must overlap."""
+UNIT = 8
+"""Canvases are multiples of so many pixels."""
 
 
 class Look(NamedTuple):
@@ -38,12 +37,12 @@ class Look(NamedTuple):
 
 
 class _Spectra(NamedTuple):
-    """Fourier transforms of a picture's maps on one canvas."""
+    """Fourier transforms of a picture's maps on one canvas; of the left picture conjugated."""
 
-    maps: NDArray[np.complex64]
-    """(5, N, N / 2 + 1); of the left picture conjugated, as its energy is."""
-    energy: NDArray[np.complex64]
-    """(2, N / POOL, N / POOL / 2 + 1): energy, and where it is known, pooled."""
+    planes: NDArray[np.complex64]
+    """(6, N, N / 2 + 1): the maps, and their energy."""
+    density: float
+    """Mean energy of a pixel that is known."""
     area: float
     """Pixels that are known."""
 
@@ -78,10 +77,9 @@ class Bench:
         size = fast_size(least)
         key = id(level), size
         if key not in self.spectra:
-            own = level.maps.astype(np.float32) / UNITS
-            maps_spectra, energy = transformed(own, level.known, size)
-            self.spectra[key] = _Spectra(maps_spectra.conj(), energy.conj(), float(level.known.sum()))
-        a, b = self.spectra[key], _Spectra(*transformed(maps, known, size), float(known.sum()))
+            own = transformed(level.maps.astype(np.float32) / UNITS, level.known, size)
+            self.spectra[key] = own._replace(planes=own.planes.conj())
+        a, b = self.spectra[key], transformed(maps, known, size)
         looks = []
         for opposite in (False, True) if both else (False,):
             found = _best_offset(a, b, size, opposite=opposite)
@@ -100,28 +98,18 @@ class Bench:
         return looks
 
 
-def transformed(
-    maps: NDArray[np.float32], known: NDArray[np.bool_], size: int
-) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
-    """Transform maps, and their energies pooled, on a canvas of ``size`` pixels, into which they fit.
+def transformed(maps: NDArray[np.float32], known: NDArray[np.bool_], size: int) -> _Spectra:
+    """Transform (5, rows, cols) maps and their energy on a canvas of ``size`` pixels, into which they fit.
 
-    Args:
-        maps: (K, rows, cols).
-        known: (rows, cols).
-        size: a multiple of twice :data:`POOL`.
-
-    Returns:
-        (K, N, N / 2 + 1) of the maps; (2, N / POOL, N / POOL / 2 + 1) of their energy and of where it is known.
+    The energies are not smoothed, though that were quicker: edges that happen to meet agree or disagree much, and would
+    be taken for a surprise.
     """
     rows, cols = known.shape
-    planes = np.zeros((len(maps), size, size), np.float32)
-    planes[:, :rows, :cols] = maps
-    energies = np.zeros((2, size, size), np.float32)
-    np.einsum("kij,kij->ij", maps, maps, out=energies[0, :rows, :cols])
-    energies[1, :rows, :cols] = known
-    small = size // POOL
-    pooled = np.stack([cv2.resize(plane, (small, small), interpolation=cv2.INTER_AREA) for plane in energies])
-    return fft.rfft2(planes), fft.rfft2(pooled * np.float32(POOL))
+    planes = np.zeros((len(maps) + 1, size, size), np.float32)
+    planes[:-1, :rows, :cols] = maps
+    np.einsum("kij,kij->ij", maps, maps, out=planes[-1, :rows, :cols])
+    area = max(float(known.sum()), 1.0)
+    return _Spectra(fft.rfft2(planes), float(planes[-1].sum()) / area, area)
 
 
 def _best_offset(
@@ -132,21 +120,18 @@ def _best_offset(
     Returns:
         Its score and the best one elsewhere, the offset (x, y), the deviations, and both scores.
     """
-    small = size // POOL
-    maps, energy = (b.maps.conj(), b.energy.conj()) if opposite else (b.maps, b.energy)
-    product = a.maps * maps
-    total, known = np.abs(a.energy[:, 0, 0] * energy[:, 0, 0])  # the sums of the maps
-    variance, area = fft.irfft2(a.energy * energy, s=(small, small))
-    density = LEAST_DENSITY * total / max(known, 1e-6)
-    enough = (area > max(LEAST_SHARE * min(a.area, b.area), 60.0)) & (variance > np.maximum(density * area, 1e-3))
-    count = int(enough.sum()) * POOL**2
-    if count < 100 * POOL**2:
+    product = a.planes * (b.planes.conj() if opposite else b.planes)
+    sums = np.stack([product[0] + product[1], product[2] + product[3] + product[4], product[5]])
+    signed, doubled, variance = fft.irfft2(sums, s=(size, size))
+    least = a.density * b.density * max(LEAST_SHARE * min(a.area, b.area), LEAST_PIXELS)
+    enough = variance > max(least, 1e-3)
+    count = int(np.count_nonzero(enough))
+    if count < 1000:
         return None
-    sums = fft.irfft2(np.stack([product[0] + product[1], product[2] + product[3] + product[4]]), s=(size, size))
-    weight = np.where(enough, 1 / np.sqrt(np.maximum(variance, 1e-3)), 0).astype(np.float32)
-    sums *= cv2.resize(weight, (size, size), interpolation=cv2.INTER_NEAREST)
-    signed, doubled = sums
-    spread = tuple(float(np.sqrt(np.vdot(part, part) / count)) + 1e-9 for part in sums)
+    weight = np.where(enough, 1 / np.sqrt(np.maximum(variance, 1e-3)), 0)
+    signed *= weight
+    doubled *= weight
+    spread = tuple(float(np.sqrt(np.vdot(part, part) / count)) + 1e-9 for part in (signed, doubled))
     joint = (signed / np.float32(spread[0])) ** 2
     joint += (np.maximum(doubled, 0) / np.float32(spread[1])) ** 2
     y, x = divmod(int(joint.argmax()), size)
@@ -172,6 +157,5 @@ def _unwrapped(offset: int, size: int, left: int, right: int, opposite: bool) ->
 
 
 def fast_size(least: float) -> int:
-    """Find a size not below that is a multiple of twice :data:`POOL` and quickly transformed."""
-    unit = 2 * POOL
-    return unit * int(fft.next_fast_len(int(np.ceil(least / unit)), real=True))
+    """Find a size not below that is a multiple of :data:`UNIT` and quickly transformed."""
+    return UNIT * int(fft.next_fast_len(int(np.ceil(least / UNIT)), real=True))

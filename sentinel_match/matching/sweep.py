@@ -42,9 +42,9 @@ SCALES = (0.5, 2.0)
 """By how much the right picture may enlarge what the left one shows."""
 WIDE_SCALES = (0.3, 3.0)
 """Tried where nothing is found at :data:`SCALES`."""
-STAGES = ((64, 0), (128, 32), (256, 6), (512, 3))
-"""Pixels of the smaller picture's maps, where there are as many, and how many of the best of the stage before are
-looked at: refined by local optimisation first."""
+STAGES = ((64, 40, 10), (128, 10, 4), (256, 4, 2), (512, 0, 0))
+"""Pixels of the smaller picture's maps, where there are as many; how many of the best looks are refined by local
+optimisation; how many of those are looked at again in the next stage."""
 SUPPORT_BLOCKS = 32
 """Blocks along the longer side that are asked one by one."""
 FAINT = 0.4
@@ -119,13 +119,13 @@ def _swept(left: Described, right: Described, scales: Sequence[float]) -> Sighti
     bench = Bench(left, right)
     angles = np.arange(0, 180, ANGLE_STEP).tolist()
     looks = [look for scale in scales for angle in angles for look in bench.look(angle, scale, STAGES[0][0])]
-    for (coarse, _), (side, kept) in pairwise(STAGES):
-        refined = [_refined(bench, look, coarse) for look in _distinct(looks, kept)]
-        looks = [look for found in refined for look in bench.look(found.angle, found.scale, side, both=False)]
-    best = _nothing()
+    for (coarse, refined, kept), (side, *_) in pairwise(STAGES):
+        best = _distinct([_refined(bench, look, coarse) for look in _distinct(looks, refined)], kept)
+        looks = [look for found in best for look in bench.look(found.angle, found.scale, side, both=False)]
+    sighting = _nothing()
     for look in looks:  # a frame that both pictures share may agree better than the ground
-        best = min(best, _sighting(bench, look), key=lambda sighting: sighting.nfa)
-    return best
+        sighting = min(sighting, _sighting(bench, look), key=lambda seen: seen.nfa)
+    return sighting
 
 
 def _nothing() -> Sighting:
@@ -185,7 +185,7 @@ def _refined(bench: Bench, look: Look, side: int) -> Look:
     to_left, to_right = np.diag([*level.step, 1.0]), np.diag([*there.step, 1.0])
     middle = np.array([level.known.shape[1] / 2, level.known.shape[0] / 2])
     start = np.linalg.inv(to_right) @ look.matrix @ to_left
-    sign = np.array(look.sums) / look.spread
+    sign = np.array([look.sums[0], max(look.sums[1], 0)]) / look.spread
 
     def moved(change: NDArray[np.float64]) -> NDArray[np.float64]:
         turn, stretch = change[0] / level.side * 2, np.exp(change[1] / level.side * 2)
@@ -199,11 +199,20 @@ def _refined(bench: Bench, look: Look, side: int) -> Look:
         return -float(sign[0] * signed.sum() + sign[1] * doubled.sum())
 
     simplex = np.vstack([np.zeros(4), np.diag([0.7, 0.7, 0.5, 0.5])])
-    options = {"initial_simplex": simplex, "xatol": 0.03, "fatol": 1e-3, "maxfev": 80}
-    best = optimize.minimize(cost, np.zeros(4), method="Nelder-Mead", options=options).x
-    matrix = to_right @ moved(best) @ np.linalg.inv(to_left)
-    angle = float(np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0])))
-    return look._replace(matrix=matrix, angle=angle, scale=float(np.sqrt(abs(np.linalg.det(matrix[:2, :2])))))
+    options = {"initial_simplex": simplex, "xatol": 0.05, "fatol": 1e-3, "maxfev": 60}
+    best = moved(optimize.minimize(cost, np.zeros(4), method="Nelder-Mead", options=options).x)
+    sums = [float(part.sum()) for part in _agreement(here, maps, best)]
+    size = level.known.shape[::-1]
+    energy = float(np.vdot(_laid((maps**2).sum(0)[None], best, size), (here**2).sum(0))) or 1.0
+    scores = sums[0] / np.sqrt(energy) / look.spread[0], sums[1] / np.sqrt(energy) / look.spread[1]
+    matrix = to_right @ best @ np.linalg.inv(to_left)
+    return look._replace(
+        z=float(np.hypot(scores[0], max(scores[1], 0))),
+        sums=scores,
+        matrix=matrix,
+        angle=float(np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0]))),
+        scale=float(np.sqrt(abs(np.linalg.det(matrix[:2, :2])))),
+    )
 
 
 def _log_nfa(z: float, runner_up: float) -> float:
