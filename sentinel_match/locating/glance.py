@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy import fft
 
-from sentinel_match.matching.looks import POOL, fast_size, transformed
-from sentinel_match.matching.orientation import UNITS, Described, Level, upright
+from sentinel_match.matching.looks import LEAST_PIXELS, fast_size, transformed
+from sentinel_match.matching.orientation import PLANES, UNITS, Described, Level, upright
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 ROOM = 0.8
 """Share of both extents that a canvas has room for: maps wrap around it only where they hardly meet."""
 LEAST_GLANCE_SHARE = 0.15
-"""Of the smaller one's known area that must overlap."""
-LEAST_DENSITY = 0.25
-"""Energy of what overlaps, of that of as much ground anywhere: where little is seen, much agrees by chance."""
+"""Of what there is to see in the smaller one that must overlap."""
 ANGLES_AT_ONCE = 4
 """Looks that are computed together: more leave the processor's cache. Ten take 1.4 times the CPU."""
 KEPT_SPECTRA = 64
@@ -64,10 +62,10 @@ class Glance(NamedTuple):
 class _Turned(NamedTuple):
     """Spectra of a picture at one scale and all angles, on one canvas."""
 
-    maps: NDArray[np.complex64]
-    """(A, 4, N, N / 2 + 1), conjugated."""
-    energy: NDArray[np.complex64]
-    """(A, 2, n, n / 2 + 1) of energy and of what is known, pooled, conjugated."""
+    planes: NDArray[np.complex64]
+    """(A, 6, N, N / 2 + 1), conjugated: maps, and their energy."""
+    density: float
+    """Mean energy of a pixel that is known."""
     area: float
 
 
@@ -91,7 +89,8 @@ class TurnedPicture:
         """Look at a scene at all angles and at scales between two, in pixels of what is described."""
         best = Glance(0.0, 1.0, 0.0)
         for level, step in self._looks(scene, scales):
-            side = fast_size(ROOM * (max(level.known.shape) + 1.15 * max(self.described.size) / step))
+            own, turned = max(level.known.shape), float(np.hypot(*self.described.size)) / step
+            side = fast_size(max(ROOM * (own + 1.15 * max(self.described.size) / step), own, turned + 2))
             found = _best(level, self.spectra(round(step, 6), side), side)  # type: ignore[attr-defined]
             if found is not None and found[0] > best.height:
                 height, k, opposite = found
@@ -126,15 +125,13 @@ class TurnedPicture:
         """Turn the picture to every angle, at so many of its pixels per pixel of the maps."""
         there = [level for level in self.described.levels if level.step[0] <= 1.1 * step]
         level = there[-1] if there else self.described.levels[0]
-        small = side // POOL
-        maps = np.empty((len(self.angles), 4, side, side // 2 + 1), np.complex64)
-        energy = np.empty((len(self.angles), 2, small, small // 2 + 1), np.complex64)
-        area = 0.0
+        planes = np.empty((len(self.angles), PLANES + 1, side, side // 2 + 1), np.complex64)
+        density = area = 0.0
         for k, angle in enumerate(self.angles):
             turned, known, _ = upright(level, float(angle), 1.0, step)
-            maps[k], energy[k] = (spectra.conj() for spectra in transformed(turned, known, side))
-            area = float(known.sum())
-        return _Turned(maps, energy, area)
+            one = transformed(turned, known, side)
+            planes[k], density, area = one.planes.conj(), one.density, one.area
+        return _Turned(planes, density, area)
 
 
 def _best(level: Level, turned: _Turned, side: int) -> tuple[float, int, bool] | None:
@@ -143,30 +140,22 @@ def _best(level: Level, turned: _Turned, side: int) -> tuple[float, int, bool] |
     Returns:
         Half the squared score, the index of the angle, and whether it is turned by 180 degrees more.
     """
-    maps, energy = transformed(level.maps.astype(np.float32) / UNITS, level.known, side)
-    ways = (False, maps, energy), (True, maps.conj(), energy.conj())  # mirrored twice: turned by half a turn
-    area = float(level.known.sum())
-    least = max(LEAST_GLANCE_SHARE * min(area, turned.area), 60.0)
+    scene = transformed(level.maps.astype(np.float32) / UNITS, level.known, side)
+    ways = (False, scene.planes), (True, scene.planes.conj())  # mirrored twice: turned by half a turn
+    overlap = max(LEAST_GLANCE_SHARE * min(scene.area, turned.area), LEAST_PIXELS)
+    least = max(scene.density * turned.density * overlap, 1e-3)
     best: tuple[float, int, bool] | None = None
-    for first in range(0, len(turned.maps), ANGLES_AT_ONCE):
-        picture, heights = turned.maps[first : first + ANGLES_AT_ONCE], turned.energy[first : first + ANGLES_AT_ONCE]
-        for opposite, here, around in ways:
+    for first in range(0, len(turned.planes), ANGLES_AT_ONCE):
+        picture = turned.planes[first : first + ANGLES_AT_ONCE]
+        for opposite, here in ways:
             product = here * picture
-            signed = product[:, 0] + product[:, 1]
-            if opposite:
-                np.negative(signed, out=signed)
-            doubled = np.add(product[:, 2], product[:, 3], out=product[:, 2])
-            sums = [fft.irfft2(part, s=(side, side)).reshape(len(part), -1) for part in (signed, doubled)]
-            small = side // POOL
-            variance, overlap = fft.irfft2(around * heights, s=(small, small)).transpose(1, 0, 2, 3)
-            total, known = np.abs(around[:, 0, 0] * heights[:, :, 0, 0]).T  # the sums of the maps
-            density = total / np.maximum(known, 1e-6)
-            enough = (overlap > least) & (variance > np.maximum(LEAST_DENSITY * density[:, None, None] * overlap, 1e-3))
+            parts = product[:, 0] + product[:, 1], product[:, 2] + product[:, 3] + product[:, 4], product[:, 5]
+            signed, doubled, variance = (fft.irfft2(part, s=(side, side)).reshape(len(part), -1) for part in parts)
+            enough = variance > least
             weight = np.where(enough, 1 / np.maximum(variance, 1e-3), 0).astype(np.float32)
-            weight = weight.repeat(POOL, 1).repeat(POOL, 2).reshape(len(weight), -1)
-            count = enough.sum((1, 2)) * POOL**2
-            joint = _joint(sums[0], sums[1], weight, count)
-            joint[count < 100 * POOL**2] = 0
+            count = enough.sum(1)
+            joint = _joint(signed, doubled, weight, count)
+            joint[count < 1000] = 0
             k = int(joint.argmax())
             if joint[k] > 0 and (best is None or joint[k] / 2 > best[0]):
                 best = float(joint[k]) / 2, first + k, opposite

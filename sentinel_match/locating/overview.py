@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sentinel_match.raster.bands import Computed
     from sentinel_match.raster.resample import Pixels
 
-OVERVIEW_VERSION = 1
+OVERVIEW_VERSION = 2
 """Part of every recipe: raise it whenever other pixels are described."""
 MOST_LEVELS = 5
 """Of a JPEG 2000 of Sentinel-2."""
@@ -78,7 +78,7 @@ def overview(scene: Scene, band: str | None, cache: Cache | None) -> Overview:
         low, high = np.percentile(pixels[known], LIMIT_PERCENTILES) if known.any() else (0.0, 0.0)
         shown = np.clip((np.where(known, pixels, low) - low) / (high - low or 1.0), 0, 1).astype(np.float32)
         affine, crs = in_metres(grid)
-        arrays = describe(View.of(shown, known)).to_arrays()
+        arrays = describe(View.of(shown, known), LONGEST_SIDE).to_arrays()
         return {**arrays, "affine": np.array(affine[:6]), "crs": np.array(crs)}
 
     recipe = {

@@ -130,7 +130,9 @@ def describe(view: View, longest_side: int = FINEST_SIDE) -> Described:
     return Described((cols, rows), tuple(levels))
 
 
-def _directions(image: NDArray[np.float32], valid: NDArray[np.bool_]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _directions(
+    image: NDArray[np.float32], valid: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Compute the (5, rows, cols) maps of one level, at half its resolution, and how much of each pixel is known."""
     smooth = cv2.GaussianBlur(image, (0, 0), SMOOTHING)
     x, y = cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1)
@@ -191,15 +193,13 @@ def rotated(maps: NDArray[np.float32], angle: float) -> NDArray[np.float32]:
     once, twice = (
         (np.float32(np.cos(k * np.radians(angle))), np.float32(np.sin(k * np.radians(angle)))) for k in (1, 2)
     )
-    return np.stack(
-        [
-            once[0] * maps[0] + once[1] * maps[1],
-            once[0] * maps[1] - once[1] * maps[0],
-            twice[0] * maps[2] + twice[1] * maps[3],
-            twice[0] * maps[3] - twice[1] * maps[2],
-            maps[4],
-        ]
-    )
+    return np.stack([
+        once[0] * maps[0] + once[1] * maps[1],
+        once[0] * maps[1] - once[1] * maps[0],
+        twice[0] * maps[2] + twice[1] * maps[3],
+        twice[0] * maps[3] - twice[1] * maps[2],
+        maps[4],
+    ])
 
 
 def centred(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
