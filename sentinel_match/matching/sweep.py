@@ -174,7 +174,7 @@ def _sighting(bench: Bench, finest: Look) -> Sighting:
 def _facing(bench: Bench, scale: float, side: int) -> tuple[Level, Level, NDArray[np.float32], NDArray[np.float32]]:
     """Choose the levels of both pictures for a scale, and their maps as numbers."""
     level, there = bench.levels(scale, side)
-    return level, there, *(one.maps.astype(np.float32) / UNITS for one in (level, there))
+    return level, there, level.maps.astype(np.float32) / UNITS, there.maps.astype(np.float32) / UNITS
 
 
 def _refined(bench: Bench, look: Look, side: int) -> Look:
