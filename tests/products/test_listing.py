@@ -39,7 +39,8 @@ class Listed:
         plain = find_scenes(self.archive)
         self.read.clear()
         kept = find_scenes(self.archive, self.cache)
-        assert plain == kept
+        assert (plain.scenes, plain.duplicates) == (kept.scenes, kept.duplicates)
+        assert [str(refused.error) for refused in plain.refused] == [str(refused.error) for refused in kept.refused]
         return len(self.read)
 
 
