@@ -31,6 +31,7 @@ from sentinel_match.raster.masks import MASK_KINDS
 from sentinel_match.report import quicklook
 from sentinel_match.run_folder import (
     GEOPACKAGE,
+    PAIR_PAGE,
     PAIR_RECORD,
     PICTURES,
     STYLE,
@@ -255,7 +256,7 @@ def _discard(folder: Path) -> None:
         if path.exists() and path.stat().st_mtime > made + LATER:
             log.warning("%s was edited: it is kept as %s~", path, name)
             path.replace(path.with_name(f"{name}~"))
-    for name in (TIES, STYLE, GEOPACKAGE, DISPLACEMENT, MOTION, *PICTURES):
+    for name in (TIES, STYLE, GEOPACKAGE, DISPLACEMENT, MOTION, PAIR_PAGE, *PICTURES):
         (folder / name).unlink(missing_ok=True)
 
 

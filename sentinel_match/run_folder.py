@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 TIES, STYLE, GEOPACKAGE = "tiepoints.geojson", "tiepoints.qml", "tiepoints.gpkg"
 PICTURES = QUICKLOOK, MASKS_FILE = "quicklook.json", "masks.tif"
+PAIR_PAGE = "pair.html"
 PAIR_RECORD, RUN_RECORD, SERIES, PAIRS = "pair.json", "run.json", "series.json", "pairs.geojson"
 
 

@@ -1,5 +1,7 @@
 """One self-contained page of a run: what was found, refused and matched, and how good each pair is, with pictures.
 
+Of more pairs than a phone can open it is a table, and each pair has such a page in its own folder.
+
 Everything is read from the folder of results, so the page can be written again at any time. It loads nothing: pictures
 are data URIs, and a content security policy forbids the rest. Names of files are untrusted and escaped.
 """
@@ -24,6 +26,7 @@ from sentinel_match.report.qgis_project import PROJECT
 from sentinel_match.run_folder import (
     GEOPACKAGE,
     MASKS_FILE,
+    PAIR_PAGE,
     PAIR_RECORD,
     RUN_RECORD,
     SERIES,
@@ -38,13 +41,29 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from jinja2 import Environment
+
     from sentinel_match.run_folder import Outcome
     from sentinel_match.summary import Summary
 
 REPORT = "report.html"
 TEMPLATE = "report.html"
 BUDGET = 4_000_000
-"""Characters of pictures in one page: pairs beyond it go without, so that a phone still opens the page."""
+"""Characters of pictures and drawings in one page, so that a phone opens it; of more, each pair has its own page."""
+ALARMS = 10
+"""Doubtful and failed pairs named at the top; the table has all."""
+MOST_ROWS = 1000
+"""Of acquisitions and refused files; ``scenes.geojson`` and ``run.json`` have all."""
+COLUMNS = (
+    "Pair, left → right",
+    "CE95 of unseen points",
+    "Shift east, north (m)",
+    "Tie points",
+    "Model",
+    "CE95 (px)",
+    "CE90 (m)",
+    "Coverage",
+)
 PAIR_FILES = (GEOPACKAGE, TIES, STYLE, DISPLACEMENT, MOTION, MASKS_FILE, PAIR_RECORD)
 RUN_FILES = (PROJECT, RUN_RECORD, SERIES, "scenes.geojson", "pairs.geojson")
 """What the page links to, where it is there."""
@@ -62,10 +81,31 @@ def write(out: Path) -> Path:
         NotARun: the folder is none of a run.
         OutputError: it cannot be written.
     """
-    path = out / REPORT
-    # A file name may hold bytes that are no text
-    write_text(path, _rendered(out).encode("utf-8", "replace").decode("utf-8"))
-    return path
+    rows, facts = _gathered(out)
+    beside = sum(row["weight"] for row in rows) > BUDGET
+    environment = _environment()
+    for row in rows:
+        page = out / row["id"] / PAIR_PAGE
+        if not beside or not row["summary"]:
+            page.unlink(missing_ok=True)
+            continue
+        there = {**row, "files": _links(out / row["id"], PAIR_FILES)}
+        row["page"] = f"./{quote(os.fsencode(row['id']))}/{PAIR_PAGE}"
+        _write(page, environment.get_template(PAIR_PAGE).render(version=__version__, pair=there))
+    template = environment.get_template(TEMPLATE)
+    kinds = sorted({row["grade"][1] for row in rows})
+    limits = {"alarms": ALARMS, "most": MOST_ROWS, "columns": COLUMNS}
+    _write(out / REPORT, template.render(pairs=rows, beside=beside, kinds=kinds, **facts, **limits))
+    return out / REPORT
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a page; a file name in it may hold bytes that are no text.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    write_text(path, text.encode("utf-8", "replace").decode("utf-8"))
 
 
 def grade(summary: Summary) -> tuple[str, str]:
@@ -85,7 +125,7 @@ def grade(summary: Summary) -> tuple[str, str]:
     return ("bad", f"misses {REQUIRED:g} px") if low > REQUIRED else ("open", f"may meet {REQUIRED:g} px")
 
 
-def _rendered(out: Path) -> str:
+def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader
 
     environment = Environment(
@@ -101,28 +141,26 @@ def _rendered(out: Path) -> str:
         "silence": silence,
         "pretty": lambda v: json.dumps(v, indent=1, ensure_ascii=False),
     }
+    return environment
+
+
+def _gathered(out: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Gather what the page shows of each pair, and of the run."""
     record = read_run(out)
     scenes = {f["id"]: f["properties"] for f in _collection(out / "scenes.geojson")["features"]}
     proposed = _collection(out / "pairs.geojson")
     facts = {feature["id"]: feature["properties"] for feature in proposed["features"]}
-    rows, left = [], BUDGET
-    for number, outcome in enumerate(record.pairs, 1):
-        row = _row(out, outcome, facts.get(outcome.id, {}), scenes, number)
-        left -= row["weight"]
-        rows.append({**row, "pictured": left >= 0})
-    template = environment.get_template(TEMPLATE)
-    return template.render(
-        version=__version__,
-        name=out.resolve().name,
-        record=record,
-        scenes=scenes,
-        unpaired=proposed.get("refused", []),
-        unpaired_counts=proposed.get("refused_counts", {}),
-        pairs=rows,
-        series=read_series(out),
-        crowded=left < 0,
-        files=_links(out, RUN_FILES),
-    )
+    rows = [_row(out, outcome, facts.get(outcome.id, {}), scenes, k) for k, outcome in enumerate(record.pairs, 1)]
+    return rows, {
+        "version": __version__,
+        "name": out.resolve().name,
+        "record": record,
+        "scenes": scenes,
+        "unpaired": proposed.get("refused", []),
+        "unpaired_counts": proposed.get("refused_counts", {}),
+        "series": read_series(out),
+        "files": _links(out, RUN_FILES),
+    }
 
 
 def _row(
@@ -146,13 +184,14 @@ def _row(
     return {
         **vars(outcome),
         "anchor": f"pair-{number}",
+        "page": f"#pair-{number}",
         "relief": Markup(svg.relations(related)) if related else "",  # noqa: S704
         "dates": [_day(scenes.get(scene, {}).get("sensing_time") or scene) for scene in (outcome.left, outcome.right)],
         "facts": facts,
         "grade": grade(summary) if summary else ("bad", "failed"),
         "look": look,
         "figures": figures,
-        "weight": look.weight if look else 0,
+        "weight": (look.weight if look else 0) + sum(map(len, figures.values())),
         "promise": promise(summary, look.residuals.beyond if look else None) if summary else "",
         "files": _links(out, PAIR_FILES, outcome.id),
     }

@@ -255,12 +255,34 @@ def test_a_pair_without_pictures_keeps_its_figures(made: Made, copied: Path) -> 
     assert "Without pictures" in page(copied).text_content()
 
 
-def test_many_pairs_do_not_outgrow_a_page(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_pairs_do_not_outgrow_a_page_and_have_their_own(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(html, "BUDGET", 1000)
     html.write(copied)
-    assert [] == page(copied).xpath("//img")
-    assert 4 == len(page(copied).xpath("//svg"))
-    assert "To keep this page small" in page(copied).text_content()
+    tree = page(copied)
+    assert [] == tree.xpath("//img | //svg | //section")
+    assert "each pair has a page of its own" in tree.text_content()
+    (link,) = tree.xpath("//table[contains(@class, 'pairs')]//a/@href")
+    own = copied / unquote(link)
+    theirs = markup.fromstring(own.read_text(encoding="utf-8"))
+    assert 4 == len(theirs.xpath("//svg"))
+    assert len(theirs.xpath("//img")) > 2
+    assert all((own.parent / unquote(to)).is_file() for to in theirs.xpath("//@href"))
+    assert tree.xpath("//meta[@http-equiv]/@content") == theirs.xpath("//meta[@http-equiv]/@content")
+    monkeypatch.undo()
+    html.write(copied)
+    assert not own.exists()
+
+
+def test_rows_can_be_found_and_sorted_by_what_they_say(copied: Path) -> None:
+    html.write(copied)
+    (row,) = page(copied).xpath("//table[contains(@class, 'pairs')]/tbody/tr")
+    summary = json.loads((copied / "run.json").read_text())["pairs"][0]["summary"]
+    numbers = [cell.get("data-value") for cell in row.xpath("td[contains(@class, 'number')]")]
+    shift = np.hypot(summary["median_dx_m"], summary["median_dy_m"])
+    assert [f"{shift:.3f}", str(summary["inliers"])] == numbers[:2]
+    assert 8 == len(page(copied).xpath("//th[contains(@class, 'sorts')]"))
+    (kind,) = page(copied).xpath("//p[@class='tools']//option[text() = $kind]", kind=row.get("data-kind"))
+    assert kind is not None
 
 
 def test_a_failed_pair_and_a_doubtful_one_are_told_at_the_top(copied: Path) -> None:
