@@ -81,6 +81,16 @@ def exaggeration_for(length: float, extent: float) -> float:
     return max([step for step in steps if step <= wanted], default=1.0)
 
 
+def arrows(label: str) -> Element:
+    """Make a renderer that draws lines as arrows."""
+    return _rules([(label, "", _arrow(INK))])
+
+
+def outlines(rules: Iterable[tuple[str, str, str]]) -> Element:
+    """Make a renderer that draws the rims of polygons: labels, conditions, colours."""
+    return _rules([(label, condition, _fill("no", colour, 0.6)) for label, condition, colour in rules])
+
+
 def every_for(points: int) -> int:
     """Choose at every how many-th of so many points an arrow is drawn, so that arrows do not hide one another."""
     return max(1, -(-points // ARROWS))

@@ -22,6 +22,7 @@ from sentinel_match.errors import NotARun
 from sentinel_match.formats.fields import DISPLACEMENT, MOTION
 from sentinel_match.report import svg
 from sentinel_match.report.pictures import read_quicklook
+from sentinel_match.report.qgis_overview import OVERVIEW
 from sentinel_match.report.qgis_project import PROJECT
 from sentinel_match.run_folder import (
     GEOPACKAGE,
@@ -64,8 +65,8 @@ COLUMNS = (
     "CE90 (m)",
     "Coverage",
 )
-PAIR_FILES = (GEOPACKAGE, TIES, STYLE, DISPLACEMENT, MOTION, MASKS_FILE, PAIR_RECORD)
-RUN_FILES = (PROJECT, RUN_RECORD, SERIES, "scenes.geojson", "pairs.geojson")
+PAIR_FILES = (PROJECT, GEOPACKAGE, TIES, STYLE, DISPLACEMENT, MOTION, MASKS_FILE, PAIR_RECORD)
+RUN_FILES = (PROJECT, OVERVIEW, RUN_RECORD, SERIES, "scenes.geojson", "pairs.geojson")
 """What the page links to, where it is there."""
 REQUIRED = LEVELS[0][0]
 """Pixels of CE95 by which the table tells pairs apart: Sentinel-2's own requirement."""

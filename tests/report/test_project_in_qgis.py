@@ -83,6 +83,7 @@ def test_qgis_opens_every_layer_also_when_all_has_moved(folder: Path, tmp_path: 
     assert "EPSG:32633" == said["crs"]
     layers = {layer["name"]: layer for layer in said["layers"]}
     assert [] == [name for name, layer in layers.items() if not layer["valid"]]
+    assert "EPSG:4326" == layers.pop("displacement")["crs"]
     assert {"EPSG:32633"} == {layer["crs"] for layer in layers.values()}
     assert [name for _, name in qgis_project.PROJECT_LAYERS.values()] == [
         name for name, layer in layers.items() if "features" in layer
@@ -102,3 +103,21 @@ def test_qgis_opens_every_layer_also_when_all_has_moved(folder: Path, tmp_path: 
     middle = canvas[300:600, 300:600].reshape(-1, 3).astype(int)
     assert middle.std() > 20  # the image is there, and stretched
     assert (np.ptp(middle, axis=1) > 60).mean() > 0.01  # and so are coloured points
+
+
+def test_qgis_opens_the_overview_of_many_pairs_and_the_project_of_one(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = Path(shutil.copytree(folder / "out", folder / "many"))
+    monkeypatch.setattr(qgis_project, "MOST_PAIRS", 0)
+    result = batch.run(
+        folder / "archive & more", out, OPTIONS, cache=Cache(folder / "cache"), files=batch.Files(report=False)
+    )
+    said = opened(out / "inspect.qgs", tmp_path / "canvas.png")
+    assert [] == said["errors"]
+    assert [("displacement", True), ("pairs", True)] == [(layer["name"], layer["valid"]) for layer in said["layers"]]
+    assert 1 == said["layers"][1]["features"]
+    own = opened(out / result.outcomes[0].id / "inspect.qgs", tmp_path / "own.png")
+    assert [] == [layer["name"] for layer in own["layers"] if not layer["valid"]]
+    (arrows,) = [layer for layer in own["layers"] if layer["name"] == "displacement"]
+    assert said["layers"][0]["features"] == arrows["features"] > 30

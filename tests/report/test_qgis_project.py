@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import pyogrio
 import pytest
 import rasterio
+import shapely
 from lxml import etree
 from pyproj import Transformer
 
@@ -73,8 +77,15 @@ def test_vectors_lie_over_images_and_the_tree_knows_every_layer(made: Made) -> N
     leaves = list(tree.iter("layer-tree-layer"))
     names = [leaf.get("name") for leaf in leaves]
     vectors = [name for _, name in qgis_project.PROJECT_LAYERS.values()]
-    assert [*vectors, "masked (left)", "masked (right)", "2021-05-20 B04 (left)", "2021-09-17 B04 (right)"] == names
-    assert ["ogr"] * 6 + ["gdal"] * 4 == [leaf.get("providerKey") for leaf in leaves]
+    assert [
+        *vectors,
+        "displacement",
+        "masked (left)",
+        "masked (right)",
+        "2021-05-20 B04 (left)",
+        "2021-09-17 B04 (right)",
+    ] == names
+    assert ["ogr"] * 7 + ["gdal"] * 4 == [leaf.get("providerKey") for leaf in leaves]
     assert [leaf.get("id") for leaf in leaves] == [layer.findtext("id") for layer in tree.iter("maplayer")]
     assert [leaf.get("source") for leaf in leaves] == sources(tree)
     (group,) = [g for g in tree.iter("layer-tree-group") if g.get("name")]
@@ -118,9 +129,9 @@ def test_masks_are_a_raster_of_reasons_where_both_images_are(made: Made) -> None
 
 def test_styles_of_the_geopackage_are_in_the_project(made: Made) -> None:
     layers = [layer for layer in parsed(made.out).iter("maplayer") if layer.get("type") == "vector"]
-    assert 6 == len(layers)
+    assert 7 == len(layers)
     assert all(layer.find("renderer-v2") is not None for layer in layers)
-    assert {"EPSG:32633"} == {layer.findtext("srs/spatialrefsys/authid") for layer in layers}
+    assert ["EPSG:32633"] * 6 + ["EPSG:4326"] == [layer.findtext("srs/spatialrefsys/authid") for layer in layers]
 
 
 def test_the_first_view_is_the_overlap_in_the_zone_of_the_pair(made: Made) -> None:
@@ -175,7 +186,7 @@ def test_without_a_geopackage_the_geojson_is_shown(made: Made) -> None:
     try:
         qgis_project.make(made.result, made.out)
         assert sources(parsed(made.out))[0].endswith("/tiepoints.geojson")
-        assert 5 == len(sources(parsed(made.out)))
+        assert 6 == len(sources(parsed(made.out)))
     finally:
         hidden.rename(package)
         qgis_project.make(made.result, made.out)
@@ -227,3 +238,37 @@ def test_the_group_of_a_pair_that_the_images_contradict_says_so(made: Made, monk
     names = [str(g.get("name")) for g in parsed(made.out).iter("layer-tree-group") if g.get("name")]
     qgis_project.make(made.result, made.out)  # for the tests beside
     assert names[0].startswith("2021-05-20 → 2021-09-17  doubtful  ")
+
+
+def test_many_pairs_are_an_overview_and_each_has_a_project_of_its_own(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qgis_project, "MOST_PAIRS", 0)
+    out = Path(shutil.copytree(made.out, tmp_path / "out"))
+    qgis_project.make(made.result, out)
+    assert ["displacement", "pairs"] == [leaf.get("name") for leaf in parsed(out).iter("layer-tree-layer")]
+    own = out / made.result.outcomes[0].id
+    for source in sources(parsed(own)):
+        path = source.removeprefix("/vsizip/").split("|")[0]
+        assert path.startswith(("./", "../"))
+        if "archive" not in path:  # which is not copied
+            assert (own / path).is_file()
+    assert 11 == len(sources(parsed(own)))
+    (row,) = pyogrio.raw.read(out / "inspect.gpkg", layer="pairs", columns=["project"])[3][0]
+    assert (out / row).is_file()
+    monkeypatch.undo()
+    qgis_project.make(made.result, out)
+    assert not (own / "inspect.qgs").exists()
+    assert 11 == len(sources(parsed(out)))
+
+
+def test_arrows_show_the_displacement_longer_than_it_is(made: Made) -> None:
+    meta, _, shapes, columns = pyogrio.raw.read(made.out / "inspect.gpkg", layer="displacement")
+    told = dict(zip(meta["fields"], columns, strict=True))
+    to_metres = Transformer.from_crs("EPSG:4326", "EPSG:32633", always_xy=True)
+    ends = np.array([to_metres.transform(*np.transpose(line.coords)) for line in shapely.from_wkb(shapes)])
+    drawn = (ends[:, :, 1] - ends[:, :, 0]) / told["times"][:, None]
+    assert np.abs(drawn - np.stack([told["dx_m"], told["dy_m"]], 1)).max() < 0.01
+    assert np.abs(np.median(drawn, 0) - (6.4, 18.1)).max() < 1
+    assert 30 < len(drawn) <= 16**2
+    assert {made.result.outcomes[0].id} == set(told["pair"])
