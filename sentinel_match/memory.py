@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import itertools
+import sys
 from threading import Event, Thread
 
 import psutil
@@ -23,6 +25,15 @@ def require(size: int) -> None:
     free = psutil.virtual_memory().available + psutil.swap_memory().free
     if size > free:
         raise MemoryError(f"{size / 1e9:.3g} GB are needed, and {free / 1e9:.3g} GB are free")
+
+
+def give_back() -> None:
+    """Give the system back freed memory that glibc keeps: of a whole tile up to 0.8 GB; nothing with another C library.
+
+    It grows its own threshold for what it gives back by itself with the arrays it sees, up to 32 MB.
+    """
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
 
 
 class PeakMemory:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from sentinel_match import matchers
 
-OPTIONS_VERSION = 2
+OPTIONS_VERSION = 3
 """Of everything in matching that changes a result: part of every recipe."""
 
 PHASE_SPACING = 24
@@ -39,7 +39,7 @@ _OPTION_KINDS = {
     "reach": schema.IN_METRES,
     "model": schema.one_of(kinds.KINDS).or_none(),
     "cells": schema.COUNTING,
-    "candidates": schema.COUNTING,
+    "candidates": schema.COUNTING.or_none(),
     "masking": schema.instance(Masking),
     "semantics": schema.instance(Semantics),
     "refinement": schema.instance(subpixel.Refinement),
@@ -77,8 +77,9 @@ class Options:
     points agreeing, and the model is then chosen by what it predicts."""
     cells: int = 8
     """At most this many cells are given to the matcher."""
-    candidates: int = 20_000
-    """About this many grid points are measured, whatever the size of the overlap."""
+    candidates: int | None = None
+    """About this many points of the grid are handed on; all are measured. Every one when not given, of a large overlap
+    every other one each way."""
     masking: Masking = field(default_factory=Masking)
     semantics: Semantics = field(default_factory=Semantics)
     refinement: subpixel.Refinement = field(default_factory=subpixel.Refinement)

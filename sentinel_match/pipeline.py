@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import fields, replace
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,13 +27,13 @@ from sentinel_match.accuracy.requirement import overruled
 from sentinel_match.cache import Cache
 from sentinel_match.comparison import Comparison, ImageUse, MatcherReport
 from sentinel_match.errors import NoGeoreference, NoMatch, NoOverlap, NothingClear
-from sentinel_match.geometry import kinds, robust
-from sentinel_match.geometry.grids import crs_name, native_pixels, pixel_size, same_pixels, to_metres, to_pixels
+from sentinel_match.geometry import kinds
+from sentinel_match.geometry.grids import crs_name, native_pixels, pixel_size, same_pixels, to_pixels
 from sentinel_match.geometry.transform import azimuth_of_track
-from sentinel_match.matching import cells, consensus, subpixel, texture
+from sentinel_match.matching import cells, consensus, nodes
 from sentinel_match.matching.cascade import correspond
-from sentinel_match.matching.displacement import displacement
 from sentinel_match.matching.inputs import common_band, hidden_shares, load_pair, silent
+from sentinel_match.matching.refining import refined
 from sentinel_match.matching.stable import moving_ground, stable_ground
 from sentinel_match.options import Options
 from sentinel_match.parallel import one_thread
@@ -53,18 +53,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from sentinel_match.matching.correspondences import Correspondences
-    from sentinel_match.matching.displacement import Displacement
     from sentinel_match.matching.inputs import PairSide, Progress
     from sentinel_match.products.scene import Scene
-
-UPRIGHT = 0.05
-"""Rotation (radians) and stretching beyond which windows of the two images cannot be compared as they are: 0.05 moves
-the rim of a window of 64 pixels by 1.6. Then the matches stay as they were found."""
-UNREFINED = {"phase": 0.2, "evergreen": 0.4, "sift": 0.4}
-UNREFINED_OTHER = 0.7
-"""Standard deviation per axis in pixels of matches that refinement could not improve, by method: measured between
-seasons for phase, and for SIFT and ALIKED+LightGlue on T33UUU."""
 
 ONLY_FINE = (
     "what agrees is finer than ground, and lies on the same pixels of both: a pattern of the sensor or of the file, "
@@ -111,18 +101,15 @@ def match_scenes(
     """
     check_given(options=(options, Options), cache=(cache, Cache), clock=(clock, Clock))
     check_argument("progress", progress, HEARS)
-    left, right = as_scene(left, "left"), as_scene(right, "right")
     options, clock = options or Options(), clock or Clock()
-    left, right = left.with_nodata(options.nodata), right.with_nodata(options.nodata)
+    left, right = (as_scene(s, name).with_nodata(options.nodata) for s, name in ((left, "left"), (right, "right")))
     band = common_band(left, right, options.band)
     _check_overlap(left, right)
     if options.dem is not None:
         check_heights(options.dem)
     with clock("read"):
         a, b = load_pair(left, right, options.inputs(band), cache, progress)
-        clear = jointly_valid(a.raster, b.raster)
-        if not clear.any():
-            raise NothingClear(left.id, right.id, hidden_shares(a.loaded, b.loaded))
+        places = _clear_nodes(a, b, (left.id, right.id), options.candidates)
         stable = stable_ground(options.stable, a.raster.geobox)  # what cannot be used is told before any work
     kind = (
         options.model
@@ -134,7 +121,7 @@ def match_scenes(
         if correspondences.model is None:
             raise NoMatch(left.id, right.id, correspondences.why)
     with clock("refine"):
-        points = _refined(a, b, correspondences, clear, options, progress)
+        points = refined(a, b, correspondences, places, options.refinement, progress)
     with clock("verify"):
         gsd, crs, ids = pixel_size(a.raster.geobox), a.raster.geobox.crs, (left.id, right.id)
         evidence = Evidence.of(points.measurements, a.raster.geobox, b.raster.geobox, ids, points.displacement, stable)
@@ -155,8 +142,9 @@ def match_scenes(
         assessment = assessment.widened(agreement.pull_m)
         other = consensus.other_population(correspondences, a.raster, b.raster, assessment.transform, options.seed)
         terrain = terrain_of(evidence.ground, (left, right), (band, crs_name(crs)), options.dem, options.seed)
-    ok, inlier = points.measurements.ok, assessment.inlier
-    method, inlier_px = points.method[ok], to_pixels(a.raster.geobox, evidence.left)[inlier]
+    clear = jointly_valid(a.raster, b.raster)  # again: of a tile it takes 120 MB, and no time
+    ok, inlier, method = points.measurements.ok, assessment.inlier, points.method[points.measurements.ok]
+    inlier_px = to_pixels(a.raster.geobox, evidence.left)[inlier]
     codes = [side.classes_at(p)[ok] for side, p in ((a, points.measurements.left), (b, points.measurements.right))]
     classified = any(code.any() for code in codes)
     names = [np.array([landcover.Class(c).name.lower() for c in code]) for code in codes] if classified else [None] * 2
@@ -222,55 +210,18 @@ def _check_overlap(left: Scene, right: Scene) -> None:
         raise NoOverlap(left.id, right.id)
 
 
-class _Points(NamedTuple):
-    """Places that were measured."""
+def _clear_nodes(
+    a: PairSide, b: PairSide, ids: tuple[str, str], candidates: int | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """List (N, 2) the nodes on ground that both images show clear, pixels, and those of them that become points.
 
-    measurements: subpixel.Measurements
-    method: NDArray[np.str_]
-    """(N,) what made each a place."""
-    candidates: int
-    """Places that were tried."""
-    displacement: Displacement | None
-    """On the lattice that they lie on; ``None`` where nothing could be measured on one."""
-    texture: NDArray[np.float64] | None
-    """(2, 2) curvature of the correlation of all of them together, where there is no lattice that tells it of each."""
-
-
-def _refined(
-    a: PairSide,
-    b: PairSide,
-    correspondences: Correspondences,
-    clear: NDArray[np.bool_],
-    options: Options,
-    progress: Progress,
-) -> _Points:
-    """Measure the shift at the matches and on a regular grid over the clear overlap."""
-    coarse = correspondences.model
-    assert coarse is not None  # noqa: S101 the caller has looked
-    grid = subpixel.grid(clear, options.candidates)
-    matches = thinned(correspondences, float(np.sqrt(clear.sum() / max(len(grid), 1))))
-    upright = np.abs(coarse.matrix[:2, :2] - np.eye(2)).max() <= UPRIGHT
-    matched = subpixel.nearest_nodes(matches.left[matches.inlier])
-    places, place = np.unique(np.concatenate([matched, grid]), axis=0, return_inverse=True)
-    place = place.ravel()[: len(matched)]
-    method = np.full(len(places), "grid", "U64")
-    method[place] = matches.method[matches.inlier]
-    progress("refine", 0, len(places))
-    field = shared = None
-    if upright:
-        there = to_pixels(b.raster.geobox, coarse(to_metres(a.raster.geobox, places)))
-        measurements = subpixel.measure(a.side.images, b.side.images, places, there, options.refinement)
-        seen, data = (a.seen, b.seen), (a.data, b.data)
-        field = displacement(a.side.images, b.side.images, measurements, options.refinement, seen, data)
-    else:  # windows cannot be compared as they are: what a match is worth, its company says
-        measurements = subpixel.Measurements.nothing(places, places)
-        matches = replace(matches, score=consensus.probabilities(coarse, matches, a.raster, b.raster))
-    measurements, method = with_matches(measurements, method, matches, place)
-    if upright and field is None and (ok := measurements.ok).any():
-        ends = measurements.left[ok], measurements.right[ok]
-        shared = texture.overall(a.side.images, b.side.images, *ends, options.refinement.device)
-    progress("refine", len(places), len(places))
-    return _Points(measurements, method, len(places), field, shared)
+    Raises:
+        NothingClear: there is no such ground.
+    """
+    clear = jointly_valid(a.raster, b.raster)
+    if not clear.any():
+        raise NothingClear(*ids, hidden_shares(a.loaded, b.loaded))
+    return nodes.grid(clear, clear.size), nodes.grid(clear, candidates)
 
 
 def _azimuth(scene: Scene) -> float:
@@ -289,48 +240,6 @@ def _use(side: PairSide) -> ImageUse:
         notes=image.notes,
         classes_from=image.classes_from,
     )
-
-
-def thinned(found: Correspondences, spacing: float) -> Correspondences:
-    """Thin out the inliers until they are no closer together than points of the grid.
-
-    Args:
-        found: may be far denser in the few cells that were looked at.
-        spacing: of the grid, pixels.
-    """
-    inlier = np.zeros(len(found), bool)
-    index = np.flatnonzero(found.inlier)
-    inlier[index[robust.decluster(found.left[index], found.score[index], spacing)]] = True
-    return replace(found, inlier=inlier)
-
-
-def with_matches(
-    measured: subpixel.Measurements, method: NDArray[np.str_], found: Correspondences, place: NDArray[np.intp]
-) -> tuple[subpixel.Measurements, NDArray[np.str_]]:
-    """Add each inlier that could not be measured any better as it was found.
-
-    Args:
-        measured: places.
-        method: (N,) what made each a place.
-        found: matches.
-        place: (M,) index of the place of each believed match.
-    """
-    bare = np.flatnonzero(found.inlier)[~measured.ok[place]]
-    added = subpixel.Measurements(
-        left=found.left[bare],
-        right=found.right[bare],
-        sigma=np.array([UNREFINED.get(name, UNREFINED_OTHER) for name in found.method[bare]]),
-        quality=np.zeros(len(bare)),
-        distinct=found.score[bare].astype(np.float64),
-        ok=np.ones(len(bare), bool),
-        refined=np.zeros(len(bare), bool),
-        feature=found.method[bare],
-        independence=np.broadcast_to(found.independence, len(found))[bare],
-    )
-    joined = {
-        f.name: np.concatenate([getattr(m, f.name) for m in (measured, added)]) for f in fields(subpixel.Measurements)
-    }
-    return subpixel.Measurements(**joined), np.concatenate([method, found.method[bare]])
 
 
 class Clock:

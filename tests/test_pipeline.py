@@ -17,10 +17,11 @@ from sentinel_match.errors import MissingBand, NoGeoreference, NoMatch, NoOverla
 from sentinel_match.geometry import grids
 from sentinel_match.matching import inputs
 from sentinel_match.matching.correspondences import Correspondences
+from sentinel_match.matching.refining import thinned, with_matches
 from sentinel_match.matching.subpixel import Measurements
 from sentinel_match.matching.view import View, turned
 from sentinel_match.options import Options
-from sentinel_match.pipeline import match_scenes, thinned, with_matches
+from sentinel_match.pipeline import match_scenes
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.filters import Filters
 from sentinel_match.products.scene import Scene

@@ -25,6 +25,7 @@ from sentinel_match.accuracy.windows import CLEAR_SHARE, WINDOW, MaskedWindow, c
 from sentinel_match.geometry.grids import pixel_size, same_pixels, to_metres, to_pixels
 from sentinel_match.geometry.robust import error_of_median, nmad
 from sentinel_match.opinions import Consistency, Octave, OneWay, Rival
+from sentinel_match.raster.npy import release
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -331,7 +332,8 @@ def _laid_back(image: Raster, corner: NDArray[np.int_], moved: NDArray[np.float6
     if (low < 0).any() or high[0] > cols or high[1] > rows:
         return None
     part = np.s_[low[1] : high[1], low[0] : high[0]]
-    pixels, valid = np.asarray(image.pixels[part], np.float32), np.asarray(image.valid[part], np.uint8)
+    pixels, valid = np.array(image.pixels[part], np.float32), np.array(image.valid[part], np.uint8)
+    release(image.pixels, image.valid)
     own = np.arange(WINDOW, dtype=np.float32)
     to_x = own[None] + dx + np.float32(corner[0] - low[0])
     to_y = own[:, None] + dy + np.float32(corner[1] - low[1])

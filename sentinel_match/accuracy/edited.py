@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sentinel_match.geometry import lattice
+from sentinel_match.geometry import lattice, smoothing
 from sentinel_match.geometry.selection import lattice_blocks, places_asked
 from sentinel_match.geometry.transform import PlaneTransform, Transform, bend_through
 from sentinel_match.geometry.uncertainty import Uncertainty
@@ -82,7 +82,7 @@ class EditedField:
         weight = held.astype(float)
         around = lattice.plane_of(vouched, weight)
         for width in reversed(lattice.WIDTHS):
-            around = lattice.average(vouched, weight, width, around)
+            around = smoothing.average(vouched, weight, width, around)
         shift = np.where(held[..., None], vouched, around)
         changed = ((shift - was) ** 2).mean(-1)
         return EditedField(before, before.hold_out, at, shift, held, sigma**2, changed, support)

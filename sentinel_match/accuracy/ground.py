@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sentinel_match.geometry import halves, lattice
+from sentinel_match.geometry import halves, lattice, smoothing
 from sentinel_match.geometry.grids import pixel_size, to_metres
 from sentinel_match.geometry.kinds import NONE
 from sentinel_match.geometry.motion import Motion, StableError
@@ -37,8 +37,8 @@ DOUBT_OF_ERROR = 0.25
 UNSEEN_DOUBT = np.array([-0.5, 1.0])
 """Of what no window can see, by how much it may be less or more than is derived from what they do: breaks have twice
 what terrain has."""
-DRAWS = 200
-"""Of the bootstrap, and points drawn of each node's error."""
+DRAWS, MOST_DRAWN = 200, 50_000
+"""Of the bootstrap, and points drawn of each node's error; and nodes, about, that errors are drawn of."""
 CLIP_PX = 1.0
 """Pixels beyond which a squared error is that of a wrong peak: it counts as so much."""
 SHAREABLE = 0.4
@@ -151,7 +151,7 @@ class Ground:
     def _known(self) -> NDArray[np.float64]:
         """Compute (rows, cols, 1) by how much the field is what was measured: 1, and 0 far from all of that."""
         measured = self.measured[..., None].astype(float)
-        return np.clip(lattice.average(measured, np.ones(measured.shape[:2]), lattice.WIDTHS[-1] / 2) / FADES, 0, 1)
+        return np.clip(smoothing.average(measured, np.ones(measured.shape[:2]), lattice.WIDTHS[-1] / 2) / FADES, 0, 1)
 
     def squared_error(self, transform: Transform | None = None) -> NDArray[np.float64]:
         """Estimate (rows, cols, 2) the squared error at each node of a transform, of the field when not given; m²."""
@@ -226,7 +226,7 @@ class Ground:
         own = self._at_nodes(spread) if spread is not None and len(spread) else 0.0
         # Far from every window a transform is no surer than the nearest of them, nor than all answers around together
         error = np.maximum(around + own, self.field.between) + self.field.unseen
-        off = lattice.average(self.answers.whole - self._shift(transform), self.measured.astype(float), lattice.LOCAL)
+        off = smoothing.average(self.answers.whole - self._shift(transform), self.measured.astype(float), lattice.LOCAL)
         error = np.maximum(error, off**2)
         return np.asarray(error + (lattice.FLOOR * self.gsd) ** 2)
 
@@ -240,7 +240,7 @@ class Ground:
         """
         own = self.variance().mean(-1) - USUAL * self.content
         off = ((self.field.whole - self._shift(transform)) ** 2).mean(-1, keepdims=True)
-        around = lattice.average(off, self.answers.single.astype(float), lattice.LOCAL)[..., 0]
+        around = smoothing.average(off, self.answers.single.astype(float), lattice.LOCAL)[..., 0]
         return np.asarray(np.where(self.answers.single, np.maximum(own, np.minimum(around, own + self.content)), own))
 
     def _around(self, error: NDArray[np.float64], overall: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -253,7 +253,7 @@ class Ground:
         single = self.answers.single
         count, scatter = single.astype(float), error[single].var(0)
         wide, near = (
-            lattice.average(error, count, width, np.broadcast_to(overall, error.shape))
+            smoothing.average(error, count, width, np.broadcast_to(overall, error.shape))
             for width in (lattice.LOCAL, BREAK)
         )
         chance = [scatter / max(4 * np.pi * w**2 * float(single.mean()), 1.0) for w in (lattice.LOCAL, BREAK)]
@@ -312,7 +312,8 @@ class Ground:
         """
         rng, field = np.random.default_rng(seed), spread is None
         variance = self.variance(None if field else transform, spread)
-        sigma = np.sqrt(variance[self.covered])
+        every = variance[self.covered]
+        sigma = np.sqrt(every[:: 1 + len(every) // MOST_DRAWN])
         # Errors are normal where they are many small ones, and those of a sine where one wave is not followed
         angle = rng.uniform(0, 2 * np.pi, (20, *sigma.shape))
         shapes = (rng.normal(size=(20, *sigma.shape)), np.sqrt(2) * np.cos(angle))
@@ -322,14 +323,11 @@ class Ground:
         ce = {percent: max(float(np.percentile(each, percent)) for each in drawn) for percent in (90, 95)}
         single, block = self.answers.single, self.blocks()
         error = self.squared_error(None if field else transform).sum(-1)
-        mean = float(variance[self.covered].sum(-1).mean())
+        mean = float(every.sum(-1).mean())
         off = _deviations(error[single], block[single], rng)
         if field:  # what lies between windows is known from as many places as there are blocks
-            off += (
-                np.array([-2, 2])
-                * np.sqrt(2 / len(np.unique(block[single])))
-                * (self.field.between[self.covered].sum(-1).mean())
-            )
+            doubt = np.sqrt(2 / len(np.unique(block[single])))
+            off += np.array([-2, 2]) * doubt * self.field.between[self.covered].sum(-1).mean()
             off += UNSEEN_DOUBT * self.field.unseen[self.covered].sum(-1).mean()
         beyond = np.sqrt(np.maximum(mean + off, 0) / mean) - 1
         low, high = (1 + np.array([-1, 1]) * np.hypot(beyond, DOUBT_OF_ERROR)).clip(0).tolist()

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from sentinel_match.raster.npy import release
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -65,6 +67,7 @@ def places(valid: NDArray[np.bool_], side: int, step: int, clear: float) -> NDAr
         for x in range((cols - side) % step // 2, cols - side + 1, step)
         if np.asarray(valid[y : y + side, x : x + side]).mean() >= clear
     ]
+    release(valid)
     return np.array(corners, int).reshape(-1, 2)
 
 
@@ -79,5 +82,7 @@ def cut(image: Raster, corner: Sequence[int] | NDArray[np.int_], side: int) -> M
     if not (0 <= x <= cols - side and 0 <= y <= rows - side):
         return None
     part = np.s_[y : y + side, x : x + side]
-    valid = np.asarray(image.valid[part], bool)
-    return MaskedWindow(np.where(valid, np.asarray(image.pixels[part]), 0).astype(np.float32), valid)
+    valid = np.array(image.valid[part], bool)
+    window = MaskedWindow(np.where(valid, np.asarray(image.pixels[part]), 0).astype(np.float32), valid)
+    release(image.pixels, image.valid)
+    return window

@@ -173,7 +173,7 @@ match_options = together(
     click.option("--dem", type=LocalPath(path_type=Path), help="Height model: relate the shift to altitude and slope."),
     click.option("--cells", default=8, show_default=True, type=click.IntRange(1), help="Cells given to the matcher."),
     click.option(
-        "--candidates", default=20_000, show_default=True, type=click.IntRange(1), help="Grid points measured a pair."
+        "--candidates", type=click.IntRange(1), help="Grid points written, about.  [default: all, or every other one]"
     ),
     click.option(
         "--window",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sentinel_match.atomic import whole, write_text
+from sentinel_match.atomic import whole
 from sentinel_match.formats.header import FileHeader
 from sentinel_match.schema import A_PATH, check_argument, shown
 from sentinel_match.tiepoints import LONLAT_DIGITS, TiePoints
@@ -17,6 +17,11 @@ from sentinel_match.tiepoints import LONLAT_DIGITS, TiePoints
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+AT_ONCE = 10_000
+"""Points that are in memory as text at once, about."""
 
 
 def write_geojson(ties: TiePoints, path: Path | str) -> None:
@@ -39,9 +44,11 @@ def write_geojson(ties: TiePoints, path: Path | str) -> None:
     lonlat = ties.lonlat
     if len(ties):
         head["bbox"] = _bbox(lonlat)
-    lines = [dumps(head)[:-1] + ',"features":[']
-    lines.append(",\n".join(dumps(feature) for feature in features(ties, lonlat)))
-    write_text(path, "\n".join([*lines, "]}\n"]))
+    with whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(f'{dumps(head)[:-1]},"features":[')
+        for number, line in enumerate(features(ties, lonlat)):
+            file.write(f"{',' if number else ''}\n{line}")
+        file.write("\n]}\n")
 
 
 def write_collection(collection: Mapping[str, Any], path: Path) -> None:
@@ -62,7 +69,7 @@ def write_collection(collection: Mapping[str, Any], path: Path) -> None:
 
 def dumps(value: object) -> str:
     """Write compact JSON in which times are ISO 8601 and what is not a number is ``null`` (RFC 8259 has no NaN)."""
-    return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return _ENCODER.encode(_plain(value))
 
 
 def _plain(value: Any) -> Any:
@@ -89,23 +96,38 @@ def _bbox(lonlat: np.ndarray) -> list[float]:
 
 
 def rounded(said: Mapping[str, np.ndarray]) -> dict[str, list[Any]]:
-    """Round columns as files of text have them: millimetres, hundredths of a degree, four decimals of the rest."""
+    """Round columns as files of text have them: millimetres, hundredths of a degree, four decimals of the rest.
+
+    What is not known is ``None``.
+    """
     digits = {"left_x": 3, "left_y": 3, "right_x": 3, "right_y": 3, "azimuth_deg": 2, "sigma_azimuth_deg": 2}
-    plain = {k: (np.round(v, digits.get(k, 4)) if v.dtype.kind == "f" else v).tolist() for k, v in said.items()}
-    for name, turn in (("azimuth_deg", 360), ("sigma_azimuth_deg", 180)):
-        plain[name] = [azimuth % turn for azimuth in plain[name]]
+    turns, plain = {"azimuth_deg": 360, "sigma_azimuth_deg": 180}, {}
+    for name, values in said.items():
+        if values.dtype.kind != "f":
+            plain[name] = values.tolist()
+            continue
+        near = np.round(values, digits.get(name, 4))
+        near = near % turns[name] if name in turns else near
+        if not np.isfinite(near).all():
+            near = near.astype(object)
+            near[~np.isfinite(values)] = None
+        plain[name] = near.tolist()
     return plain
 
 
-def features(ties: TiePoints, lonlat: np.ndarray) -> list[dict[str, Any]]:
-    """Make GeoJSON features of tie points at their longitude and latitude."""
-    said = rounded(ties.columns())
-    return [
-        {
-            "type": "Feature",
-            "id": k,
-            "geometry": {"type": "Point", "coordinates": point},
-            "properties": {name: values[k] for name, values in said.items()},
-        }
-        for k, point in enumerate(lonlat.tolist())
-    ]
+def features(ties: TiePoints, lonlat: np.ndarray) -> Iterator[str]:
+    """Write GeoJSON features of tie points at their longitude and latitude, one after the other."""
+    columns = ties.columns()
+    for first in range(0, len(ties), AT_ONCE):
+        part = slice(first, first + AT_ONCE)
+        known = rounded({name: values[part] for name, values in columns.items()})
+        names, rows = list(known), zip(*known.values(), strict=True)
+        for k, (point, values) in enumerate(zip(lonlat[part].tolist(), rows, strict=True), first):
+            geometry = {"type": "Point", "coordinates": point}
+            feature = {
+                "type": "Feature",
+                "id": k,
+                "geometry": geometry,
+                "properties": dict(zip(names, values, strict=True)),
+            }
+            yield _ENCODER.encode(feature)

@@ -176,9 +176,11 @@ def _coverage(ties: TiePoints) -> VectorLayer:
     """Count points in cells of a kilometre, counted from the origin of the CRS, that hold a measured point."""
     cells, own = np.unique(np.floor(ties.left_xy / COVERAGE_CELL), axis=0, return_inverse=True)
     own, believed = own.ravel(), ties.inlier.astype(bool)
-    shift = np.full((len(cells), 2), np.nan)
-    for k in np.unique(own[believed]):
-        shift[k] = np.median(ties.shift[believed & (own == k)], axis=0)
+    every, shift = ties.shift, np.full((len(cells), 2), np.nan)
+    order = np.flatnonzero(believed)[np.argsort(own[believed], kind="stable")]
+    parts = np.split(order, np.flatnonzero(np.diff(own[order])) + 1) if len(order) else []
+    for part in parts:
+        shift[own[part[0]]] = np.median(every[part], axis=0)
     low, high = cells * COVERAGE_CELL, (cells + 1) * COVERAGE_CELL
     fields = {
         "points": np.bincount(own[believed], minlength=len(cells)),

@@ -13,7 +13,7 @@ import shapely
 from sentinel_match.atomic import whole, write_text
 from sentinel_match.errors import OutputError
 from sentinel_match.formats.gcps import write_points, write_vrt
-from sentinel_match.formats.geojson import dumps, features, rounded, write_geojson
+from sentinel_match.formats.geojson import features, rounded, write_geojson
 from sentinel_match.formats.geopackage import VectorLayer, style, write_geopackage, write_layer
 from sentinel_match.schema import A_PATH, check_argument, shown
 from sentinel_match.tiepoints import TiePoints
@@ -74,7 +74,8 @@ def write_geojsonseq(ties: TiePoints, path: Path | str) -> None:
     Raises:
         OutputError: the file could not be written.
     """
-    write_text(path, "".join(dumps(feature) + "\n" for feature in features(ties, ties.lonlat)))
+    with whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{feature}\n" for feature in features(ties, ties.lonlat))
 
 
 def write_flatgeobuf(ties: TiePoints, path: Path | str) -> None:

@@ -16,13 +16,13 @@ were fitted on its first crop and seed, and hold on the others.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sentinel_match.geometry.breaks import variance_beside
 from sentinel_match.geometry.halves import NOISE_RATIO, distance_to_window, structure
+from sentinel_match.geometry.smoothing import average, without_own
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,8 +55,10 @@ ROBUST_LIMIT = 4.0
 """Times what its neighbourhood scatters by which an answer contradicts it."""
 ALIKE_NODES, ALIKE_PX, FEWEST_ALIKE = 3, 0.3, 5
 """So many answers that say the same within so many nodes and pixels, not the next, bear out one beyond an edge."""
-PRIOR = 0.03
-"""Share of a neighbourhood that must be known for an average to be half believed against a wider one."""
+PLANE_NODES = 50_000
+"""Nodes, about, of which a plane is fitted to every one."""
+AT_ONCE = 20_000
+"""Nodes whose neighbours are in memory at once."""
 LOCAL = 5.0
 """Nodes, standard deviation of the averages by which errors are estimated around each."""
 
@@ -92,48 +94,47 @@ def estimate(answers: Answers, spacing: float) -> LatticeField:
     count = present.astype(float)
     noise = np.sqrt(NOISE_RATIO) * (answers.one - answers.other) / 2
     plane = plane_of(answers.whole, answers.weight)
-    whole, one, other = (
-        _details(values - plane, answers.weight, answers.single)
-        for values in (answers.whole, answers.one, answers.other)
-    )
-    noises = _details(noise, answers.weight, answers.single)
-    estimates = [details[-1] + plane for details in (whole, one, other)]
-    signals: list[NDArray[np.float64]] = []
-    below = np.zeros_like(plane)
-    expected = np.where(present, 1 / np.maximum(answers.weight, 1e-12), 1.0)[..., None]
-    kept, left_out = noises[-1], np.zeros_like(plane)
+    values = [answers.whole - plane, answers.one - plane, answers.other - plane, noise]
+    # All at once, and in single precision: a tile has 600,000 nodes, and displacements are no finer than a thousandth
+    details = _details(np.concatenate(values, -1).astype(np.float32), answers.weight, answers.single)
+    widest = details.pop()
+    estimates, kept = np.split(widest, (6,), -1)
+    signals: list[NDArray[Any]] = []
+    below = left_out = np.zeros_like(kept)
+    expected = np.where(present, 1 / np.maximum(answers.weight, 1e-12), 1.0)[..., None].astype(np.float32)
     width = np.zeros(present.shape)
     for k, step in reversed(list(enumerate(WIDTHS))):
+        detail = details.pop(k)
+        whole, noises = detail[..., :2], detail[..., 6:]
         reach = NEIGHBOURHOOD * max(step, 1.0)
-        energy = average(whole[k] ** 2, count, reach)
-        heard = average(noises[k] ** 2, count, 1.5 * reach)
+        energy = average(whole**2, count, reach)
+        heard = average(noises**2, count, 1.5 * reach)
         # Independent values that the average of energies has: details of one width are alike over its area
         alike = 1 + 4 * np.pi * (WIDTHS[k - 1] ** 2 if k else 0)
         doubt = DOUBT * np.sqrt(2 / max(4 * np.pi * reach**2 / alike, 1.0))
         signal = np.maximum(energy - heard * (1 + doubt), 0)
         if k == 0:  # each window by the height of its own peak; averages of neighbours are alike
-            heard = average(noises[k] ** 2 / expected, count, 1.5 * reach) * expected
+            heard = average(noises**2 / expected, count, 1.5 * reach) * expected
         share = signal / np.maximum(signal + heard, 1e-12)
-        estimates = [
-            values + share * details[k] for values, details in zip(estimates, (whole, one, other), strict=True)
-        ]
+        estimates = estimates + np.tile(share, 3) * detail[..., :6]
         sure = np.ones_like(expected) if k else expected
-        signal = _signal(whole[k], noises[k], present, sure, 2 * reach, max(alike, OVERLAP))
+        signal = _signal(whole, noises, present, sure, 2 * reach, max(alike, OVERLAP))
         signals.append(np.minimum(signal, MOST_ROUGH * signals[-1]) if signals else signal)
-        kept = kept + share * noises[k]
+        kept = kept + share * noises
         # What one detail lacks, the next lacks, too
         lack = (1 - share) * np.sqrt(signals[-1])
         left_out = left_out + lack**2 + 2 * ALONG * lack * below
         below = lack + ALONG * below
         width += (1 - share.mean(-1)) * (step**2 - (WIDTHS[k - 1] ** 2 if k else 0))
+    fields = [each + plane for each in np.split(estimates.astype(np.float64), 3, -1)]
     between = np.zeros_like(plane)
     if answers.single.any():
-        speak, between, beyond = _reach(answers, plane, whole[-1] + plane)
-        estimates = [beyond + speak * (values - beyond) for values in estimates]
+        speak, between, beyond = _reach(answers, plane, widest[..., :2] + plane)
+        fields = [beyond + speak * (each - beyond) for each in fields]
     variance = FLOOR**2 + average(kept**2, count, LOCAL) + left_out + between
-    unseen = ROUGH * _rough(signals) + (CENTROID * strain(estimates[0], spacing)[..., None]) ** 2
-    unseen += variance_beside(np.where(answers.single[..., None], answers.whole, estimates[0]))
-    return LatticeField(estimates[0], estimates[1], estimates[2], variance + unseen, unseen, between, np.sqrt(width))
+    unseen = ROUGH * _rough(signals) + (CENTROID * strain(fields[0], spacing)[..., None]) ** 2
+    unseen += variance_beside(np.where(answers.single[..., None], answers.whole, fields[0]))
+    return LatticeField(fields[0], fields[1], fields[2], variance + unseen, unseen, between, np.sqrt(width))
 
 
 def _reach(
@@ -163,13 +164,13 @@ def _reach(
 
 
 def _signal(
-    detail: NDArray[np.float64],
-    noise: NDArray[np.float64],
+    detail: NDArray[Any],
+    noise: NDArray[Any],
     present: NDArray[np.bool_],
-    expected: NDArray[np.float64],
+    expected: NDArray[Any],
     reach: float,
     alike: float,
-) -> NDArray[np.float64]:
+) -> NDArray[Any]:
     """Estimate (rows, cols, 2) the energy of the ground in a detail: what is expected of one that cannot be negative.
 
     Of every node its neighbourhood tells, and all of the lattice as far as neighbourhoods differ by no more than chance
@@ -275,86 +276,41 @@ def together(values: NDArray[np.float64], known: NDArray[np.bool_], at: tuple[An
     other = (np.maximum(abs(down - ALIKE_NODES), abs(along - ALIKE_NODES)) >= 2).ravel()
     margin = ((ALIKE_NODES,) * 2, (ALIKE_NODES,) * 2, (0, 0))
     padded = np.pad(np.where(known[..., None], values, np.inf), margin, constant_values=np.inf)
-    near = padded[at[0][:, None] + down[:, other], at[1][:, None] + along[:, other]]
-    off = np.hypot(*np.moveaxis(near - values[at][:, None], -1, 0))
-    return np.asarray(np.partition(off, FEWEST_ALIKE - 1, axis=1)[:, FEWEST_ALIKE - 1])
-
-
-def without_own(
-    values: NDArray[np.float64], weight: NDArray[np.float64], width: float, fallback: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Average (rows, cols, 2) the neighbours of each node without itself, with a fallback as :func:`average` has it."""
-    from scipy.ndimage import gaussian_filter
-
-    side = 2 * int(3 * width + 0.5) + 1
-    impulse = np.zeros((side, side))
-    impulse[side // 2, side // 2] = 1
-    own = gaussian_filter(impulse, width, truncate=3.0, mode="constant")[side // 2, side // 2] * weight[..., None]
-    known = np.where((weight > 0)[..., None], values, 0)
-    total = gaussian_filter(weight, width, truncate=3.0, mode="constant")[..., None] - own
-    summed = gaussian_filter(known * weight[..., None], (width, width, 0), truncate=3.0, mode="constant") - own * known
-    prior = PRIOR * (float(np.median(weight[weight > 0])) if (weight > 0).any() else 1.0)
-    return np.asarray((summed + prior * fallback) / (np.maximum(total, 0) + prior))
-
-
-def average(
-    values: NDArray[np.float64],
-    weight: NDArray[np.float64],
-    width: float,
-    fallback: NDArray[np.float64] | None = None,
-) -> NDArray[np.float64]:
-    """Average by a Gaussian what is known (normalised convolution: Knutsson & Westin 1993).
-
-    Args:
-        values: (rows, cols, K).
-        weight: (rows, cols), 0 where nothing is known.
-        width: standard deviation in nodes.
-        fallback: (rows, cols, K) what is thought without: it weighs as ``PRIOR`` of a neighbourhood that is known.
-    """
-    from scipy.ndimage import gaussian_filter
-
-    total = gaussian_filter(weight, width, mode="constant", truncate=3.0)[..., None]
-    known = np.where((weight > 0)[..., None], values, 0) * weight[..., None]
-    summed = gaussian_filter(known, (width, width, 0), mode="constant", truncate=3.0)
-    if fallback is None:
-        return np.asarray(summed / np.maximum(total, 1e-12))
-    # Of the surer half, so that many weak ones do not make a weak prior
-    prior = PRIOR * (float(np.percentile(weight[weight > 0], 90)) if (weight > 0).any() else 1.0)
-    return np.asarray((summed + prior * fallback) / (total + prior))
-
-
-def filled(values: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return (rows, cols, 2) values, where they are not known as what surrounds them has it."""
-    weight = known.astype(float)
-    around = np.broadcast_to(np.median(values[known], axis=0), values.shape)
-    for width in (32.0, 16.0, 8.0, 4.0, 2.0):
-        around = average(values, weight, width, around)
-    return np.where(known[..., None], values, around)
+    away = np.empty(len(at[0]))
+    for first in range(0, len(away), AT_ONCE):
+        row, col = (place[first : first + AT_ONCE] for place in at)
+        near = padded[row[:, None] + down[:, other], col[:, None] + along[:, other]]
+        off = np.hypot(*np.moveaxis(near - values[row, col][:, None], -1, 0))
+        away[first : first + AT_ONCE] = np.partition(off, FEWEST_ALIKE - 1, axis=1)[:, FEWEST_ALIKE - 1]
+    return away
 
 
 def _details(
     values: NDArray[np.float64], weight: NDArray[np.float64], single: NDArray[np.bool_]
 ) -> list[NDArray[np.float64]]:
     """Take a field apart, from the finest detail, which only single windows know, to what the widest average leaves."""
-    smooth = [np.zeros_like(values)] * (len(WIDTHS) + 1)
+    details: list[NDArray[np.float64]] = []
     coarser = np.zeros_like(values)
     for k in reversed(range(len(WIDTHS))):
-        coarser = smooth[k + 1] = average(values, weight, WIDTHS[k], coarser)
-    smooth[0] = np.where(single[..., None], values, smooth[1])
-    return [*(fine - coarse for fine, coarse in pairwise(smooth)), smooth[-1]]
+        smooth = average(values, weight, WIDTHS[k], coarser)
+        details.append(smooth - coarser if details else smooth)
+        coarser = smooth
+    details.append(np.where(single[..., None], values, coarser) - coarser)
+    return details[::-1]
 
 
 def plane_of(values: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
     """Fit a plane, (rows, cols, 2), with little regard for what lies off it (Cauchy weights)."""
     rows, cols = np.indices(weight.shape)
     design = np.stack([np.ones(weight.shape), cols - cols.mean(), rows - rows.mean()], -1)
-    known = weight > 0
-    basis, target = design[known], values[known]
+    known = np.flatnonzero(weight.ravel() > 0)
+    known = known[:: 1 + len(known) // PLANE_NODES]
+    weight, basis, target = weight.ravel()[known], design.reshape(-1, 3)[known], values.reshape(-1, 2)[known]
     plane, share = np.zeros((3, 2)), np.ones(len(basis))
     plane[0] = np.median(target, axis=0)
     for _ in range(6):
         off = np.hypot(*(target - basis @ plane).T)
-        share = weight[known] / (1 + (off / max(2 * float(np.median(off)), 1e-3)) ** 2)
+        share = weight / (1 + (off / max(2 * float(np.median(off)), 1e-3)) ** 2)
         root = np.sqrt(share)[:, None]
         plane, *_ = np.linalg.lstsq(basis * root, target * root, rcond=None)
     return np.asarray(design @ plane)

@@ -7,6 +7,8 @@ wrongly. Each bend is linear in its parameters: polynomials, and cubic B-splines
 
 from __future__ import annotations
 
+import zlib
+from base64 import b64decode, b64encode
 from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -29,6 +31,8 @@ TURNS = 14.3
 """Revolutions a day: while the satellite moves, the ground turns away under it."""
 COEFFICIENT_DIGITS = 4
 """Decimals of the coefficients of a spline through a grid: a tenth of a millimetre."""
+MOST_LISTED = 1000
+"""Coefficients that are written as numbers; of more nobody reads them, and they take minutes."""
 _Intervals = Annotated[int, Within(0, 1000)]
 _Two: TypeAlias = tuple[Coordinate, Coordinate]
 _Three: TypeAlias = tuple[Coordinate, Coordinate, Coordinate]
@@ -179,6 +183,8 @@ class Transform:
         if self.bend is None:
             return {"kind": self.kind, **plane}
         bend = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in vars(self.bend).items() if k != "kind"}
+        if len(self.bend.coefficients) > MOST_LISTED:
+            bend["coefficients"] = _packed(self.bend.coefficients)
         return {"kind": self.kind, "plane": self.plane.kind, **plane, "bend": bend}
 
     @staticmethod
@@ -206,7 +212,10 @@ def _bend(kind: str, value: object, where: str) -> Bend:
     """Read back a bend."""
     arrays = {name: np.array(member(value, name, _Two, where)) for name in ("origin", "extent")}
     intervals = member(value, "intervals", tuple[_Intervals, _Intervals], where)
-    coefficients = np.array(member(value, "coefficients", tuple[_Two, ...], where)).reshape(-1, 2)
+    if isinstance(value, dict) and isinstance(text := value.get("coefficients"), str):
+        coefficients = _unpacked(text, (intervals[0] + 3) * (intervals[1] + 3), where)
+    else:
+        coefficients = np.array(member(value, "coefficients", tuple[_Two, ...], where)).reshape(-1, 2)
     bend = Bend(
         kind,
         span=member(value, "span", Annotated[float, Within(1e-3, 1e8)], where),
@@ -221,6 +230,32 @@ def _bend(kind: str, value: object, where: str) -> Bend:
     if functions != len(coefficients):
         raise Unfit(f"{where}.coefficients are {len(coefficients)}, and must be {functions}")
     return bend
+
+
+def _packed(coefficients: NDArray[np.float64]) -> str:
+    """Write (K, 2) coefficients small: a tile has 600,000 of them, and every file of a pair says them.
+
+    Ten thousandths of each less the one before it, little-endian int32, the first column before the second; deflated
+    (zlib), in base64.
+    """
+    steps = np.diff(np.rint(coefficients * 10**COEFFICIENT_DIGITS), axis=0, prepend=0).T
+    return b64encode(zlib.compress(steps.astype("<i4").tobytes(), 6)).decode("ascii")
+
+
+def _unpacked(text: str, count: int, where: str) -> NDArray[np.float64]:
+    """Read (count, 2) coefficients that :func:`_packed` has written.
+
+    Raises:
+        Unfit: they are none, or of another number.
+    """
+    try:
+        steps = zlib.decompressobj().decompress(b64decode(text, validate=True), 8 * count + 1)
+    except (ValueError, zlib.error) as error:
+        raise Unfit(f"{where}.coefficients cannot be read ({error})") from None
+    if len(steps) != 8 * count:
+        raise Unfit(f"{where}.coefficients are {len(steps):,} bytes, and must be {8 * count:,}")
+    whole = np.cumsum(np.frombuffer(steps, "<i4").reshape(2, count), axis=1, dtype=np.int64)
+    return np.asarray(np.round(whole.T / 10**COEFFICIENT_DIGITS, COEFFICIENT_DIGITS))
 
 
 def azimuth_of_track(latitude: float, *, ascending: bool = False) -> float:

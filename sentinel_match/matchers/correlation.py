@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from sentinel_match.parallel import in_threads
+from sentinel_match.raster.npy import release
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
@@ -63,6 +64,10 @@ class Surfaces(NamedTuple):
     """(N, 2 R + 1, 2 R + 1): rows are dy, columns dx, from -R to R; 1 = identical content."""
     clear: Tensor
     """(N,) share of the tapered window that is valid in both images."""
+
+    def where(self, mask: Tensor) -> Surfaces:
+        """Take those of a mask."""
+        return Surfaces(self.height[mask], self.clear[mask])
 
 
 class Peaks(NamedTuple):
@@ -113,12 +118,14 @@ def part(
     overlap = top < bottom and start < stop
     if overlap:
         clear[inner] = valid[top:bottom, start:stop]
+        release(valid)
     mask = torch.from_numpy(clear).to(device)
     views, view_mask = [], mask
     for image in images:
         pixels = np.zeros(clear.shape, np.float32)
         if overlap:
             pixels[inner] = image[top:bottom, start:stop]
+            release(image)
         pixels[~clear] = 0  # a NaN under the mask would poison the sums
         content = torch.from_numpy(pixels).to(device)
         if view == "orientation":
@@ -158,12 +165,10 @@ class Correlator:
         rows = torch.fft.fftfreq(window, device=self.device)
         cols = torch.fft.rfftfreq(window, device=self.device) if real else rows
         self.frequencies = (rows, cols)
-        low = torch.exp(-(rows[:, None] ** 2 + cols[None] ** 2) / (2 * SPECTRAL_SIGMA[view] ** 2))
         self.forward = torch.fft.rfft2 if real else torch.fft.fft2
-        self.window, self.real = window, real
-        self.low = self._unit(low)
+        self.window, self.real, self.sigma = window, real, SPECTRAL_SIGMA[view]
         wedge = torch.atan2(rows[:, None], cols[None]).remainder(torch.pi).mul(WEDGES / torch.pi).floor()
-        self.half_bands = tuple(self._unit(low * (wedge % 2 == k)) for k in (0, 1))
+        self.half = (wedge % 2 == 0).float()
         self.batch = max(1, _pixels_at_once(self.device) // window**2)
 
     def surfaces(self, at: Points, to: Points, radius: int, cut: Points | None = None) -> Surfaces:
@@ -175,7 +180,8 @@ class Correlator:
             radius: largest displacement.
             cut: (N, 2) whole pixels where the right windows are cut; the nearest to ``to`` when not given.
         """
-        return self._correlated(at, to, radius, np.round(to) if cut is None else cut, (self.low,))[0]
+        cut = np.round(to) if cut is None else cut
+        return Surfaces(*self._correlated(at, to, cut, self._inverse(radius)))
 
     def halves(self, at: Points, to: Points, radius: int, cut: Points) -> tuple[Surfaces, Surfaces, Surfaces]:
         """Correlate windows as :meth:`surfaces` does, by the whole spectrum and by each half of it.
@@ -189,35 +195,61 @@ class Correlator:
             radius: largest displacement.
             cut: (N, 2) whole pixels where the right windows are cut.
         """
-        whole, one, other = self._correlated(at, to, radius, cut, (self.low, *self.half_bands))
+        inverse = self._inverse(radius)
+        ones = torch.ones(1, *self.half.shape, dtype=torch.complex64, device=self.device)
+        unit = inverse(ones * self.half)[0, radius, radius]
+
+        def split(cross: Tensor) -> Tensor:
+            whole, one = inverse(cross), inverse(cross * self.half)
+            return torch.stack([whole, one / unit, (whole - one) / (1 - unit)], 1)
+
+        heights, clear = self._correlated(at, to, cut, split)
+        whole, one, other = (Surfaces(height, clear) for height in heights.unbind(1))
         return whole, one, other
 
     def _correlated(
-        self, at: Points, to: Points, radius: int, cut: Points, filters: Sequence[Tensor]
-    ) -> tuple[Surfaces, ...]:
-        """Correlate windows by each of some filters."""
+        self, at: Points, to: Points, cut: Points, inverse: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Correlate windows; return (N, ...) what ``inverse`` makes of the cross-power spectra, and clear shares."""
         # All at once, and what decides is decided here: nothing within asks the device, which runs ahead of this thread
         here, there, whole = (torch.from_numpy(points).to(self.device) for points in (at, to, cut))
         aside = (whole - there).float() if np.any(to != cut) else None
 
-        def piece(i: int) -> tuple[Tensor, ...]:
+        def piece(i: int) -> tuple[Tensor, Tensor]:
             some = slice(i, i + self.batch)
             off = None if aside is None else aside[some]
             cross, clear = self._cross(self._windows(0, here[some]), self._windows(1, whole[some]), off)
-            return clear, *(self._surface(cross * low, radius) for low in filters)
+            return inverse(cross), clear
 
         pieces = list(in_threads(piece, range(0, len(at), self.batch)))
-        clear, *heights = (torch.cat(t) for t in zip(*pieces, strict=True))
-        return tuple(Surfaces(height, clear) for height in heights)
+        heights, clear = (torch.cat(t) for t in zip(*pieces, strict=True))
+        return heights, clear
 
-    def _unit(self, low: Tensor) -> Tensor:
-        """Scale a filter so that identical content peaks at one."""
-        return low / self._inverse(low.to(torch.complex64))[0, 0]
+    def _inverse(self, radius: int) -> Callable[[Tensor], Tensor]:
+        """Make what transforms spectra back, through the low-pass and within a radius; identical content peaks at one.
 
-    def _inverse(self, spectrum: Tensor) -> Tensor:
-        if self.real:
-            return torch.as_tensor(torch.fft.irfft2(spectrum, s=(self.window, self.window)))
-        return torch.as_tensor(torch.fft.ifft2(spectrum).real)
+        As two products of matrices: the low-pass is a product of one by rows and one by columns, and of the whole
+        transform, all of which a fast one makes, (2 R + 1)^2 values are wanted.
+        """
+        place = torch.arange(-radius, radius + 1, device=self.device)
+        rows, cols = (
+            torch.exp(2j * torch.pi * f[:, None] * place) * torch.exp(-(f[:, None] ** 2) / (2 * self.sigma**2))
+            for f in self.frequencies
+        )
+        if self.real:  # the columns that are not there are those of the others, mirrored
+            cols[1 : (self.window + 1) // 2] *= 2
+        total = (rows[:, radius, None] * cols[None, :, radius]).real.sum()
+        count, side = len(cols), len(place)
+        # Real and imaginary parts one after the other
+        across = torch.cat([torch.cat([cols.real, cols.imag], 1), torch.cat([-cols.imag, cols.real], 1)])
+        across = across.view(2, count, 2 * side).transpose(0, 1).reshape(2 * count, 2 * side).contiguous()
+        down = torch.stack([rows.real, -rows.imag], 1).flatten(0, 1).T.contiguous() / total
+
+        def transform(spectrum: Tensor) -> Tensor:
+            across_made = torch.view_as_real(spectrum.resolve_conj()).reshape(-1, 2 * count) @ across
+            return down @ across_made.view(len(spectrum), 2 * len(rows), side)
+
+        return transform
 
     def _windows(self, side: int, centre: Tensor) -> tuple[list[Tensor], Tensor]:
         images, valid, origin = self.sides[side]
@@ -226,10 +258,13 @@ class Correlator:
         # A wild expectation may point outside; its windows are read at the border and fail there as not clear
         inside = (x >= half) & (x <= width - half) & (y >= half) & (y <= height - half)
         x, y = x.clamp(half, width - half), y.clamp(half, height - half)
-        y, x = y - half, x - half
+        # Row by row of all windows: as windows of a view with four axes it takes two to three times as long
+        steps = torch.arange(self.window, device=self.device)
+        first = (((y - half)[:, None] + steps) * width + (x - half)[:, None]).flatten()
 
         def cut(image: Tensor) -> Tensor:
-            return image.unfold(0, self.window, 1).unfold(1, self.window, 1)[y, x]
+            runs = image.contiguous().as_strided((image.numel() - self.window + 1, self.window), (1, 1))
+            return runs.index_select(0, first).view(len(x), self.window, self.window)
 
         return [cut(pixels) for pixels in images], cut(valid) & inside[:, None, None]
 
@@ -251,17 +286,10 @@ class Correlator:
             raise ValueError("there is no image to correlate")
         torch.view_as_real(cross).div_(len(a[0]))  # divided as complex it takes longer than both transforms
         if aside is not None:
-            turn = -2j * torch.pi
-            rows, cols = (
-                torch.exp(turn * f * aside[:, k, None]) for f, k in zip(self.frequencies, (1, 0), strict=True)
-            )
-            cross = cross * rows[:, :, None] * cols[:, None, :]
+            angles = (-2 * torch.pi * f * aside[:, k, None] for f, k in zip(self.frequencies, (1, 0), strict=True))
+            rows, cols = (torch.complex(angle.cos(), angle.sin()) for angle in angles)
+            cross = (cross * rows[:, :, None]).mul_(cols[:, None, :])
         return cross, total[:, 0, 0] / self.taper.sum()
-
-    def _surface(self, spectrum: Tensor, radius: int) -> Tensor:
-        """Transform spectra back, within a radius."""
-        n = 2 * radius + 1
-        return torch.roll(self._inverse(spectrum), (radius, radius), (1, 2))[:, :n, :n].contiguous()
 
 
 def _pixels_at_once(device: torch.device) -> int:

@@ -18,6 +18,7 @@ from sentinel_match.geometry.chance import ACCEPTED_CHANCE, agreement
 from sentinel_match.matchers import Matches, dense
 from sentinel_match.matchers.builtin import BuiltIn
 from sentinel_match.matchers.prior import GeometricPrior
+from sentinel_match.raster.npy import release
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -162,6 +163,7 @@ def reduced(arrays: Arrays, size: int) -> Arrays:
         count = fine_valid.sum((1, 3))
         pixels[top:stop] = np.where(fine_valid, fine_pixels, 0).sum((1, 3)) / np.maximum(count, 1)
         valid[top:stop] = 2 * count >= size**2
+        release(arrays["valid"], arrays["pixels"])
     return {"pixels": pixels, "valid": valid}
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sentinel_match.geometry import calibration, lattice
+from sentinel_match.geometry import calibration, lattice, smoothing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,7 +25,7 @@ def off_surroundings(values: NDArray[np.float64], weight: NDArray[np.float64]) -
         values: (rows, cols, 2).
         weight: (rows, cols), 0 where there is no answer.
     """
-    around = lattice.average(values, weight, lattice.WIDTHS[-1], lattice.plane_of(values, weight))
+    around = smoothing.average(values, weight, lattice.WIDTHS[-1], lattice.plane_of(values, weight))
     return np.asarray(np.hypot(*np.moveaxis(values - around, -1, 0)))
 
 

@@ -50,6 +50,9 @@ CHECKED_CELLS = 2
 """Cells, the clearest ones, that the checking matcher looks at."""
 THIN_CELL_SHARE = 0.5
 """A cell with inliers on less than this share of the grid of ``phase`` counts as thin."""
+FEW_CELLS = 0.05
+"""Share of the ground in the cells that are looked at below which ``phase`` has a coarser grid, for a quarter of the
+time: points that refinement does not measure again are then next to none."""
 UNCONFIRMED_CHANCE = 1e-9
 """Largest chance (as ``ACCEPTED_CHANCE``) of a model that no other method confirms."""
 
@@ -115,7 +118,8 @@ def _narrow(prior: GeometricPrior, left: MatchInput, right: MatchInput, device: 
 
 def _run_cascade(pair: CellMatching) -> Correspondences:
     """Match as ``auto`` does: see the module."""
-    phase = Phase(device=pair.method.device)
+    few = len(pair.cells) * cells.CELL_SIDE**2 < FEW_CELLS * pair.left.first.valid.size
+    phase = Phase(spacing=(1 + few) * Phase.spacing, device=pair.method.device)
     dense = pair.with_model(pair.match(phase, pair.cells))
     thin = [cell for cell in pair.cells if _is_thin(cell, dense, pair.left.first, phase.spacing)]
     helper = available_matcher(HELPING_MATCHER, pair.method.device)

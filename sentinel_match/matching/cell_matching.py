@@ -14,6 +14,7 @@ from sentinel_match.matching import consensus
 from sentinel_match.matching.cells import CELL_MARGIN, CELL_SIDE
 from sentinel_match.matching.correspondences import Correspondences
 from sentinel_match.parallel import in_threads
+from sentinel_match.raster.npy import release
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -135,7 +136,9 @@ class CellMatching:
         view = image.crop(*frame)
 
         def describe() -> matchers.Arrays:
-            return matcher.describe(np.asarray(view.pixels, np.float32), np.asarray(view.valid))
+            pixels, valid = np.array(view.pixels, np.float32), np.array(view.valid)
+            release(image.pixels, image.valid)
+            return matcher.describe(pixels, valid)
 
         if self.cache is None or not side.recipe:
             return describe()

@@ -13,6 +13,7 @@ import numpy as np
 
 from sentinel_match.comparison import Region
 from sentinel_match.geometry.grids import origin_of
+from sentinel_match.raster.npy import release
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -78,6 +79,7 @@ def choose_cells(left: Raster, right: Raster, count: int) -> list[Cell]:
             if share > 0:
                 cells.append(Cell(i, j))
                 clear.append(share)
+    release(left.valid, right.valid)
     if not cells:
         return []
     # An overlap on the corner of four cells fills none of them; the margins still show it whole

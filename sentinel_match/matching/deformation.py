@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from sentinel_match.matchers.correlation import Part, orientation
-from sentinel_match.matching.subpixel import NODE_SPACING
+from sentinel_match.matching.nodes import NODE_SPACING
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

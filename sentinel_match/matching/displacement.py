@@ -10,23 +10,27 @@ laid back by the field and asked again (iterative image deformation: Scarano 200
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 import torch
 
-from sentinel_match.geometry import halves, lattice
-from sentinel_match.matchers.correlation import Correlator, part, peaks
-from sentinel_match.matching import subpixel, texture
+from sentinel_match.geometry import halves, lattice, smoothing
+from sentinel_match.matchers.correlation import Correlator, part
+from sentinel_match.matching import texture
 from sentinel_match.matching.agreement import AGREES, off_surroundings, reliability
 from sentinel_match.matching.deformation import laid_back, sampled
-from sentinel_match.matching.subpixel import NODE_SPACING
+from sentinel_match.matching.nodes import NODE_SPACING, blocks, dither, on_ground
+from sentinel_match.matching.singles import Cut, Singles, told
+from sentinel_match.matching.subpixel import features
+from sentinel_match.memory import give_back
 from sentinel_match.raster.raster import Raster
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sentinel_match.geometry.grids import Points
+    from sentinel_match.matching.nodes import Mask
     from sentinel_match.matching.subpixel import Measurements, Refinement
 
 SINGLE_DISTINCTNESS = 0.4
@@ -52,6 +56,8 @@ AVERAGED_SHARE = 0.02
 """Weight of an average beside a single window: where there are some around, it has nothing to add."""
 FAR = 3.0
 """Pixels from the average beyond which a single answer is another's."""
+NEAR_CUT, WHOLE = 1.05, 0.999
+"""A window is not cut again where it was cut within so many pixels of where the average says, and shows so much."""
 STRAINED = 0.012
 """Change of the displacement in pixels per pixel, at the 95th percentile, from which the images are laid over each
 other anew: terrain-like fields of 0.3 px have 0.011 and gain nothing, waves of 192 px have 0.025, and interpolation
@@ -119,27 +125,13 @@ class Displacement:
         return np.asarray(self.curvature[row.clip(0, rows - 1), col.clip(0, cols - 1)])
 
 
-class _Singles(NamedTuple):
-    """Peaks of single windows; N rows in every array."""
-
-    whole: Points
-    one: Points
-    other: Points
-    quality: NDArray[np.float64]
-    distinct: NDArray[np.float64]
-    ok: NDArray[np.bool_]
-    clear: NDArray[np.bool_]
-    bend: NDArray[np.float64]
-    """(N, 5) see :func:`sentinel_match.matching.texture.curvature`."""
-
-
 def displacement(
     left: tuple[Raster, ...],
     right: tuple[Raster, ...],
     measurements: Measurements,
     options: Refinement,
-    seen: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None,
-    data: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None,
+    seen: tuple[Mask, Mask] | None = None,
+    data: tuple[Mask, Mask] | None = None,
 ) -> Displacement | None:
     """Measure the displacement at every node between those where an average was measured; ``None`` without any.
 
@@ -159,6 +151,7 @@ def displacement(
     shape = (int(high[1] - low[1] + 1), int(high[0] - low[0] + 1))
     averaged, measured, weight = np.zeros((*shape, 2)), np.zeros(shape, bool), np.zeros(shape)
     col, row = (node - low).T
+    kept = _kept(measurements, low, shape)
     averaged[row, col], measured[row, col] = (measurements.right - measurements.left)[use], True
     weight[row, col] = measurements.distinct[use] ** 4
     reach = float(options.radius * np.sqrt(2))
@@ -169,53 +162,61 @@ def displacement(
     if not measured.any():
         return None
     share = np.where(measured, AVERAGED_SHARE * sure**4, 0)
-    base = lattice.filled(averaged, measured)
+    base = smoothing.filled(averaged, measured)
     covered, kind = measured.copy(), np.full(shape, "intensity", "U16")
-    kind[row, col] = [name.split()[0] for name in measurements.feature[use]]
+    kind[row, col] = features(measurements.feature[use])
     images = _Pair(left, right, options)
     if seen is not None:
-        covered |= _seen(seen, base, low)
+        covered |= on_ground(seen, base, low)
         one, other = (
-            tuple(Raster(image.pixels, mask, image.geobox) for image in side)
+            tuple(Raster(image.pixels, cast("NDArray[np.bool_]", mask), image.geobox) for image in side)
             for side, mask in zip((left, right), seen, strict=True)
         )
         images = _Pair(one, other, options)
     rows, cols = np.nonzero(covered)
-    grid = _Lattice(np.column_stack([cols, rows]) + low, rows, cols, low, clear, measured, base, share, kind)
-    singles = _singles(images, grid, None)
-    answers, distinct = _answers(grid, singles, reach)
-    field = lattice.estimate(answers, NODE_SPACING)
+    grid = _Lattice(np.column_stack([cols, rows]) + low, rows, cols, low, clear, measured, base, share, kind, kept)
+    singles, answers, distinct, field = _estimated(images, grid, reach, None)
     if np.percentile(lattice.strain(field.whole, NODE_SPACING)[answers.weight > 0], 95) > STRAINED:
-        singles = _singles(images, grid, field.whole)
-        answers, distinct = _answers(grid, singles, reach)
-        field = lattice.estimate(answers, NODE_SPACING)
+        if grid.kept is not None:  # what is as short is seen less well by windows that were cut for averages
+            grid = grid._replace(kept=None)
+            field = _estimated(images, grid, reach, None)[3]
+        singles, answers, distinct, field = _estimated(images, grid, reach, field.whole)
+    give_back()
     origin, measured = (int(low[0]), int(low[1])), answers.weight > 0
-    shown = np.ones(shape, bool) if data is None else covered | _seen(data, field.whole, low)
-    bend = texture.around(singles.bend, singles.clear, grid.kind[rows, cols], (rows, cols), shape)
+    shown = np.ones(shape, bool) if data is None else covered | on_ground(data, field.whole, low)
+    bend = texture.around(singles.bend, singles.clear >= options.min_clear, grid.kind[rows, cols], (rows, cols), shape)
     heights = singles.quality[answers.single[rows, cols]]
     unlike = float(np.clip(np.median(heights), *HEIGHTS) ** -2 - 1) if len(heights) else 0.0
     return Displacement(origin, measured, covered, distinct, answers, field, options.window, shown, bend, unlike)
-
-
-def _seen(
-    seen: tuple[NDArray[np.bool_], NDArray[np.bool_]], base: NDArray[np.float64], low: NDArray[np.int_]
-) -> NDArray[np.bool_]:
-    """Tell (rows, cols) at which nodes both images show something."""
-    x, y = np.meshgrid(np.arange(base.shape[1]) + low[0], np.arange(base.shape[0]) + low[1])
-    here = np.stack([x, y], -1) * float(NODE_SPACING)
-    known = np.ones(base.shape[:2], bool)
-    for mask, place in zip(seen, (here, here + base), strict=True):
-        at = np.floor(place).astype(int)
-        inside = ((at >= 0) & (at < mask.shape[::-1])).all(-1)
-        known &= inside
-        known[inside] &= mask[at[inside][:, 1], at[inside][:, 0]]
-    return known
 
 
 class _Pair(NamedTuple):
     left: tuple[Raster, ...]
     right: tuple[Raster, ...]
     options: Refinement
+
+
+class _Kept(NamedTuple):
+    """Single windows that were cut when averages were measured."""
+
+    singles: Singles
+    number: NDArray[np.intp]
+    """(rows, cols) of the one at each node; -1 where there is none."""
+    kind: NDArray[np.str_]
+    """(rows, cols) what was correlated there."""
+
+
+def _kept(measurements: Measurements, low: NDArray[np.int_], shape: tuple[int, int]) -> _Kept | None:
+    """Find the single windows of the nodes of a lattice; ``None`` where none were kept."""
+    if (singles := measurements.singles) is None:
+        return None
+    number, kind = np.full(shape, -1), np.full(shape, "intensity", "U16")
+    col, row = (np.round(measurements.left / NODE_SPACING).astype(int) - low).T
+    own = np.flatnonzero((row >= 0) & (row < shape[0]) & (col >= 0) & (col < shape[1]))
+    own = own[np.isfinite(singles.aside[own]).all(1)]
+    number[row[own], col[own]] = own
+    kind[row[own], col[own]] = features(measurements.feature[own])
+    return _Kept(singles, number, kind)
 
 
 class _Lattice(NamedTuple):
@@ -236,9 +237,21 @@ class _Lattice(NamedTuple):
     """(rows, cols) weight of an average beside a single window of usual noise; 0 where there is none."""
     kind: NDArray[np.str_]
     """(rows, cols) what is correlated."""
+    kept: _Kept | None
 
 
-def _answers(grid: _Lattice, singles: _Singles, reach: float) -> tuple[halves.Answers, NDArray[np.float64]]:
+def _estimated(
+    images: _Pair, grid: _Lattice, reach: float, field: NDArray[np.float64] | None
+) -> tuple[Singles, halves.Answers, NDArray[np.float64], lattice.LatticeField]:
+    """Ask the single windows, choose answers, and estimate the field of them; also return how distinct peaks are."""
+    singles = _singles(images, grid, field)
+    give_back()
+    answers, distinct = _answers(grid, singles, reach)
+    give_back()
+    return singles, answers, distinct, lattice.estimate(answers, NODE_SPACING)
+
+
+def _answers(grid: _Lattice, singles: Singles, reach: float) -> tuple[halves.Answers, NDArray[np.float64]]:
     """Choose the answer of each node, and weigh it; also return (rows, cols) how distinct single peaks are."""
     at = grid.row, grid.col
     shape = grid.measured.shape
@@ -255,10 +268,16 @@ def _answers(grid: _Lattice, singles: _Singles, reach: float) -> tuple[halves.An
     needed = np.where(grid.measured[at], SINGLE_DISTINCTNESS, GUESSED_DISTINCTNESS)
     trusted[at] = singles.ok & near & (singles.distinct >= needed)
     # Ground that moves as one lies off its surroundings, and is no wrong peak: those agree with no other
-    together = np.zeros(shape, bool)
-    together[at] = singles.ok & near & (singles.distinct >= SINGLE_DISTINCTNESS)
-    together &= grid.clear
-    together[together] = lattice.together(arrays[0], together, np.nonzero(together)) <= lattice.ALIKE_PX
+    agreeing, together = np.zeros(shape, bool), np.zeros(shape, bool)
+    agreeing[at] = singles.ok & near & (singles.distinct >= SINGLE_DISTINCTNESS)
+    agreeing &= grid.clear
+
+    def agree(asked: NDArray[np.bool_]) -> None:
+        """Look, where it is asked, which agree with others; for all of a tile it takes a second, and few need it."""
+        asked = asked & agreeing & ~together
+        together[asked] = lattice.together(arrays[0], agreeing, np.nonzero(asked)) <= lattice.ALIKE_PX
+
+    agree(~(trusted & grid.measured))
     trusted |= together
     if (clear := trusted & grid.measured).any():  # a cloud moves as one, too: clear ground must say about the same
         trusted &= grid.measured | together | (off_surroundings(arrays[0], clear * distinct**4) <= AGREES[1])
@@ -267,7 +286,10 @@ def _answers(grid: _Lattice, singles: _Singles, reach: float) -> tuple[halves.An
         sure = reliability(off, distinct[trusted], reach)
         # Rather some that err now and then, whom their company betrays, than nothing that knows of short displacement
         least = SURE if (sure >= SURE).sum() >= ENOUGH_SINGLES else LESS_SURE
-        trusted[trusted] = (sure >= least) | together[trusted]
+        doubted = trusted.copy()
+        doubted[trusted] = sure < least
+        agree(doubted)
+        trusted &= ~doubted | together
     if trusted.sum() >= 3:
         plane = lattice.plane_of(arrays[0], trusted / sigma**2)
         trusted, expected, scatter = lattice.company(arrays[0] - plane, trusted, sigma)
@@ -284,7 +306,7 @@ def _answers(grid: _Lattice, singles: _Singles, reach: float) -> tuple[halves.An
     return halves.Answers(whole, one, other, weight, trusted), distinct
 
 
-def _singles(images: _Pair, grid: _Lattice, field: NDArray[np.float64] | None) -> _Singles:
+def _singles(images: _Pair, grid: _Lattice, field: NDArray[np.float64] | None) -> Singles:
     """Ask the single windows, block by block, each by the feature that its average had.
 
     Args:
@@ -293,23 +315,25 @@ def _singles(images: _Pair, grid: _Lattice, field: NDArray[np.float64] | None) -
         field: (rows, cols, 2) by which the right images are laid back first; by whole pixels of the average when
             not given.
     """
-    count = len(grid.node)
-    shifts = [np.zeros((count, 2)) for _ in range(3)]
-    numbers, no = (np.zeros(count), np.zeros(count)), np.zeros(count, bool)
-    singles = _Singles(shifts[0], shifts[1], shifts[2], *numbers, no, no.copy(), np.zeros((count, 5)))
-    for index in subpixel.blocks(grid.node, np.ones(count, bool)):
+    count, at = len(grid.node), (grid.row, grid.col)
+    singles, fresh = Singles.nothing(count), np.ones(count, bool)
+    if field is None and grid.kept is not None:
+        number = grid.kept.number[at]
+        aside, clear = grid.kept.singles.aside[number], grid.kept.singles.clear[number]
+        near = np.abs(aside - grid.base[at]).max(1) <= NEAR_CUT  # not what was not cut, which is no number
+        fresh = ~((number >= 0) & (grid.kept.kind[at] == grid.kind[at]) & near & (clear >= WHOLE))
+        singles.put(np.flatnonzero(~fresh), grid.kept.singles.where(number[~fresh]))
+    for index in blocks(grid.node, fresh):
         at = grid.row[index], grid.col[index]
         for kind in np.unique(grid.kind[at]):
             chosen = index[grid.kind[at] == kind]
-            answers = _asked(images, grid, chosen, str(kind), field)
-            for array, values in zip(singles, answers, strict=True):
-                array[chosen] = values
+            singles.put(chosen, _asked(images, grid, chosen, str(kind), field))
     return singles
 
 
 def _asked(
     images: _Pair, grid: _Lattice, chosen: NDArray[np.intp], kind: str, field: NDArray[np.float64] | None
-) -> _Singles:
+) -> Singles:
     """Ask the single windows of some nodes of a block."""
     options, device = images.options, torch.device(images.options.device)
     at: Points = grid.node[chosen] * np.float64(NODE_SPACING)
@@ -317,25 +341,14 @@ def _asked(
     here = part([i.pixels for i in images.left], images.left[0].valid, at, margin, kind, device)
     if field is None:
         to = at + grid.base[grid.row[chosen], grid.col[chosen]]
-        cut = np.floor(to + subpixel.dither(at / NODE_SPACING))
+        cut = np.floor(to + dither(at / NODE_SPACING))
         there = part([i.pixels for i in images.right], images.right[0].valid, cut, margin, kind, device)
     else:
         there, rounding = laid_back(images.right, at, margin, field, grid.low, kind, device)
         to = cut = at
-    correlated = Correlator(here, there, options.window, kind).halves(at, to, options.radius, cut)
-    tops = [peaks(surfaces.height) for surfaces in correlated]
-    moved = []
-    for top in tops:
-        shift = np.clip(top.shift, -options.radius, options.radius)
-        measured = to + shift - at
-        if field is None:  # from where the window was cut
-            measured += subpixel.PULL * (to + shift - cut)
-        else:
-            measured *= 1 + subpixel.PULL
-            place = at + measured
-            measured = measured + sampled(field, place, grid.low) + rounding
-        moved.append(measured)
-    clear = correlated[0].clear.double().cpu().numpy() >= options.min_clear
-    ok = clear & np.logical_and.reduce([top.inside for top in tops])
-    bend = texture.curvature(here, there, at, cut)
-    return _Singles(moved[0], moved[1], moved[2], tops[0].quality, tops[0].distinct, ok, clear, bend)
+    surfaces = Correlator(here, there, options.window, kind).halves(at, to, options.radius, cut)
+    answers = told(surfaces, Cut(here, there, at, to, cut), options.radius, options.min_clear)
+    if field is not None:  # what is left after the image was laid back
+        for shift in (answers.whole, answers.one, answers.other):
+            np.add(shift, sampled(field, at + shift, grid.low) + rounding, out=shift)
+    return answers

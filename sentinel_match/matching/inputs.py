@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from sentinel_match.raster import landcover, raster
 from sentinel_match.raster.bands import band_names, source_of
 from sentinel_match.raster.flags import Reason
 from sentinel_match.raster.load import load
+from sentinel_match.raster.npy import MaskView, release
 from sentinel_match.raster.raster import Raster
 from sentinel_match.raster.shared import shared_pixels
 from sentinel_match.raster.transitions import at
@@ -100,23 +101,31 @@ class PairSide:
         return self.side.first
 
     @property
-    def seen(self) -> NDArray[np.bool_]:
+    def seen(self) -> MaskView:
         """Tell (rows, cols) where the image shows something, clear or only taken for cloud because it is bright."""
-        valid = np.asarray(self.raster.valid)
+        valid, reasons = self.raster.valid, self.loaded.reasons
         if self.raster.geobox != self.loaded.raster.geobox:
-            return valid
-        return self._own(valid | (np.asarray(self.loaded.reasons) == Reason.BRIGHT))
+            return MaskView(valid.shape, lambda index: np.array(valid[index]))
+        return self._own(lambda index: np.asarray(valid[index] | (reasons[index] == Reason.BRIGHT)))
 
     @property
-    def data(self) -> NDArray[np.bool_]:
+    def data(self) -> MaskView:
         """Tell (rows, cols) where the image has data, clear or not; everywhere where it was warped, which masks it."""
+        valid, reasons = self.raster.valid, self.loaded.reasons
         if self.raster.geobox != self.loaded.raster.geobox:
-            return np.ones(self.raster.geobox.shape, bool)
-        return self._own(np.asarray(self.loaded.reasons) != Reason.NODATA)
+            return MaskView(valid.shape, lambda index: np.ones(valid[index].shape, bool))
+        return self._own(lambda index: np.asarray(reasons[index] != Reason.NODATA))
 
-    def _own(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    def _own(self, mask: Callable[[Any], NDArray[np.bool_]]) -> MaskView:
         """Leave out of a mask what both images share."""
-        return mask if self.shared is None else mask & ~self.shared
+        shared = self.shared
+        own = mask if shared is None else lambda index: np.asarray(mask(index) & ~shared[index])
+        return MaskView(self.raster.valid.shape, own, (self.raster.valid, self.loaded.reasons))
+
+    def release(self) -> None:
+        """Give back what reading the images has taken of memory."""
+        pixels = [array for image in self.side.images for array in (image.pixels, image.valid)]
+        release(*pixels, self.loaded.reasons, self.loaded.classes)
 
     def without(self, shared: NDArray[np.bool_], note: str) -> PairSide:
         """Return the same without (rows, cols) what both images share; a cache keeps nothing of it for other pairs."""
@@ -126,7 +135,11 @@ class PairSide:
 
     def classes_at(self, points: NDArray[np.float64]) -> NDArray[np.uint8]:
         """Look up (N,) the class under each pixel position; unknown everywhere where nothing says so."""
-        return np.zeros(len(points), np.uint8) if self.classes is None else at(self.classes, points)
+        if self.classes is None:
+            return np.zeros(len(points), np.uint8)
+        codes = at(self.classes, points)
+        release(self.classes)
+        return codes
 
 
 @dataclass(frozen=True)
@@ -205,6 +218,8 @@ def load_pair(
         for bands, grid in ((left_bands, left_grid), (right_bands, right_grid))
     )
     shared = shared_pixels(a.raster, b.raster, (a.loaded.limits, b.loaded.limits))
+    a.release()
+    b.release()
     if shared is None:
         return a, b
     share = shared[0].mean()

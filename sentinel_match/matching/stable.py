@@ -11,7 +11,7 @@ import numpy as np
 
 from sentinel_match.errors import BadMask
 from sentinel_match.geometry import lattice
-from sentinel_match.matching.subpixel import NODE_SPACING
+from sentinel_match.matching.nodes import NODE_SPACING
 from sentinel_match.raster.masks import user_mask
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from sentinel_match.geometry import lattice
+from sentinel_match.geometry import smoothing
 from sentinel_match.matchers.correlation import part
-from sentinel_match.matching import subpixel
+from sentinel_match.matching.nodes import NODE_SPACING, blocks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -78,7 +78,7 @@ def overall(
     """
     total = np.zeros(5)
     at, to = np.round(at), np.round(to)
-    for index in subpixel.blocks(np.round(at / subpixel.NODE_SPACING).astype(np.int64), np.ones(len(at), bool)):
+    for index in blocks(np.round(at / NODE_SPACING).astype(np.int64), np.ones(len(at), bool)):
         sides = [
             part([i.pixels for i in side], side[0].valid, points[index], PATCH, "intensity", torch.device(device))
             for side, points in ((left, at), (right, to))
@@ -91,11 +91,14 @@ def _gradient(pixels: Tensor, valid: Tensor) -> Tensor:
     """Compute gradients as complex numbers, 0 where they are not known; what is complex is one."""
     if pixels.is_complex():
         return pixels
-    gradient = torch.zeros(pixels.shape, dtype=torch.complex64, device=pixels.device)
-    known = valid[1:-1, 2:] & valid[1:-1, :-2] & valid[2:, 1:-1] & valid[:-2, 1:-1]
-    dx, dy = pixels[1:-1, 2:] - pixels[1:-1, :-2], pixels[2:, 1:-1] - pixels[:-2, 1:-1]
-    gradient[1:-1, 1:-1] = torch.complex(dx * known, dy * known)
-    return gradient
+    gradient = torch.zeros((*pixels.shape, 2), device=pixels.device)
+    inner = gradient[1:-1, 1:-1]
+    torch.sub(pixels[1:-1, 2:], pixels[1:-1, :-2], out=inner[..., 0])
+    torch.sub(pixels[2:, 1:-1], pixels[:-2, 1:-1], out=inner[..., 1])
+    if not bool(valid.all()):
+        known = valid[1:-1, 2:] & valid[1:-1, :-2] & valid[2:, 1:-1] & valid[:-2, 1:-1]
+        inner.mul_(known[..., None])
+    return torch.view_as_complex(gradient)
 
 
 def around(
@@ -119,5 +122,5 @@ def around(
         own = kind == one
         bend[own] /= max(float(bend[own, 4].mean()), 1e-12)
     whole[at], weight[at] = bend, known
-    mean = lattice.average(whole, weight, AROUND)
+    mean = smoothing.average(whole, weight, AROUND)
     return np.asarray(mean[..., :4] / np.maximum(mean[..., 4:], 1e-12)).reshape(*shape, 2, 2)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import mmap
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,3 +47,34 @@ def sample_npy(path: Path, most: int, size: int | None = None) -> tuple[Pixels, 
     stride = max(1, round(math.sqrt(size / most)))
     step = stride * max(1, 512 // stride)
     return np.vstack([strip[::stride, ::stride] for _, strip in read_rows(path, step)]), stride
+
+
+def release(*arrays: NDArray[Any] | MaskView) -> None:
+    """Give back the memory that mapped files take; what was read of them is read again where it is wanted.
+
+    Of arrays that are no maps nothing happens, nor where the system has no way to ask for it.
+    """
+    for array in arrays:
+        base: Any = array
+        if isinstance(array, MaskView):
+            release(*array.sources)
+        while isinstance(base, np.ndarray):
+            base = base.base
+        if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            base.madvise(mmap.MADV_DONTNEED)
+
+
+@dataclass(frozen=True, eq=False)
+class MaskView:
+    """A mask that is made of others where it is looked at: each of a whole tile would take 120 MB."""
+
+    shape: tuple[int, ...]
+    """(rows, cols)."""
+    make: Callable[[Any], NDArray[np.bool_]]
+    """Makes what lies at an index."""
+    sources: tuple[NDArray[Any], ...] = ()
+    """What it is made of."""
+
+    def __getitem__(self, index: Any) -> NDArray[np.bool_]:
+        """Make what lies at an index."""
+        return self.make(index)

@@ -16,6 +16,7 @@ from sentinel_match.geometry.grids import ground_resolution, origin_of
 from sentinel_match.products.scene import Asset
 from sentinel_match.raster.bands import around, inside, source_of
 from sentinel_match.raster.jp2 import Window, read_rasterio
+from sentinel_match.raster.npy import release
 from sentinel_match.raster.resample import strips
 from sentinel_match.scratch import scratch_folder
 
@@ -218,6 +219,9 @@ def jointly_valid(a: Raster, b: Raster) -> np.ndarray:
     rows, cols = b.geobox.shape
     bottom, stop = min(row + rows, a.geobox.shape.y), min(col + cols, a.geobox.shape.x)
     if top < bottom and start < stop:
-        inner = np.s_[top:bottom, start:stop]
-        clear[inner] = a.valid[inner] & b.valid[top - row : bottom - row, start - col : stop - col]
+        for first in range(top, bottom, 1024):
+            last = min(first + 1024, bottom)
+            there = b.valid[first - row : last - row, start - col : stop - col]
+            np.logical_and(a.valid[first:last, start:stop], there, out=clear[first:last, start:stop])
+            release(a.valid, b.valid)
     return clear

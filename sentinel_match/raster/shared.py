@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from sentinel_match.geometry.grids import origin_of, same_lattice
+from sentinel_match.raster.npy import release
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,8 +22,8 @@ SAME = 1e-3
 AROUND, SHARE = 7, 0.9
 """Side in pixels of what is looked at around each, and share of it that must be the same. Of two looks at real ground
 one pixel in some hundreds is."""
-EVERY_ROW = 8
-"""One row in so many is looked at first."""
+EVERY_ROW, STRIP_ROWS = 8, 1024
+"""One row in so many is looked at first, and all of so many at once."""
 FEWEST = 0.002
 """Share of the ground from which there is something to be left out."""
 ONE_IMAGE = 0.95
@@ -44,13 +45,19 @@ def shared_pixels(left: Raster, right: Raster, limits: Limits) -> tuple[NDArray[
         return None
     one, other = (np.asarray(image.pixels)[part] for image, part in zip((left, right), parts, strict=True))
     here, there = (np.asarray(image.valid)[part] for image, part in zip((left, right), parts, strict=True))
-    rows = slice(EVERY_ROW // 2, None, EVERY_ROW)
-    known = here[rows] & there[rows]
-    runs = cv2.blur((_same(one[rows], other[rows], limits) & known).astype(np.float32), (AROUND, 1)) >= SHARE
-    if runs.sum() < FEWEST * max(known.sum(), 1):
+    runs = known = 0
+    for top in range(EVERY_ROW // 2, len(one), STRIP_ROWS):
+        rows = slice(top, top + STRIP_ROWS, EVERY_ROW)
+        clear = here[rows] & there[rows]
+        same = (_same(one[rows], other[rows], limits) & clear).astype(np.float32)
+        runs, known = runs + int((cv2.blur(same, (AROUND, 1)) >= SHARE).sum()), known + int(clear.sum())
+        release(one, other, here, there)
+    if runs < FEWEST * max(known, 1):
         return None
     valid = here & there
-    same = np.concatenate([_same(one[k : k + 1024], other[k : k + 1024], limits) for k in range(0, len(one), 1024)])
+    same = np.concatenate([
+        _same(one[k : k + STRIP_ROWS], other[k : k + STRIP_ROWS], limits) for k in range(0, len(one), STRIP_ROWS)
+    ])
     core = cv2.blur(same.astype(np.float32), (AROUND, AROUND)) >= SHARE
     side = 2 * AROUND - 1
     whole = cv2.dilate(core.astype(np.uint8), np.ones((side, side), np.uint8)) > 0

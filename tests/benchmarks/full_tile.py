@@ -1,48 +1,122 @@
-"""A pair of whole 10980 x 10980 tiles, end to end: seconds, CPU seconds, peak memory, recovered shift.
+"""Whole 10980 x 10980 tiles, end to end: CPU seconds, peak memory, and what the tie points are worth.
 
-python tests/benchmarks/full_tile.py FOLDER      writes the two invented products into FOLDER unless they are there
+    python tests/benchmarks/full_tile.py FOLDER [days] [seasons]      invents products in FOLDER unless they are there
+    python tests/benchmarks/full_tile.py FOLDER profile days          where one run spends its time, by function
+
+Two pairs of one landscape: ten days apart, and February with May. The right image is displaced by long waves of some
+metres, so that the truth is known at every point. Decoding alone is measured beside, in a process of its own.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import pstats
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
+
+from sentinel_match import find_scenes, read_ties
 from sentinel_match.testing import Landscape, write_product
 
-TRUTH = (6.4, 18.1)
+if TYPE_CHECKING:
+    from sentinel_match.testing.noise import Position
+
+LEFT = "2023-05-14"
+RIGHT = {"days": "2023-05-24", "seasons": "2023-02-10"}
+MOVED = (6.4, 18.1)
+"""Metres east and north of the ground in February; ten days apart, waves besides."""
+DECODE = "import sys; from sentinel_match.raster.jp2 import read_rasterio; from sentinel_match import read_scene\n"
+DECODE += "for path in sys.argv[1:]: read_rasterio(next(b.asset for b in read_scene(path).bands if b.name == 'B04'))"
 
 
-def main(folder: Path) -> None:
-    archive, out, cache = folder / "archive", folder / "out", folder / "cache"
-    if not archive.exists():
-        for date, displacement in (("2023-05-14", (0.0, 0.0)), ("2023-09-16", TRUTH)):
-            start, cpu = time.perf_counter(), time.process_time()
-            write_product(archive, Landscape(7), date=date, pixels=10980, displacement=displacement, sky=0.1)
-            print(
-                f"wrote {date}: {time.perf_counter() - start:.0f} s, {time.process_time() - cpu:.0f} CPU-s", flush=True
-            )
-    for leftover in (out, cache):
+def shown(x: Position, y: Position) -> tuple[Position, Position]:
+    """Displace the ground by metres east and north, in waves of 17 to 60 km."""
+    turn = 2 * np.pi
+    east = MOVED[0] + 2.0 * np.sin(turn * x / 23_000 + turn * y / 41_000)
+    return east, MOVED[1] + 2.0 * np.sin(turn * y / 17_000 - turn * x / 60_000)
+
+
+def product(folder: Path, date: str) -> Path:
+    """Find the product of a date, or invent it."""
+    archive = folder / "archive"
+    found = list(archive.glob(f"*{date.replace('-', '')}T*.SAFE"))
+    if found:
+        return found[0]
+    began = time.process_time()
+    displacement = {LEFT: (0.0, 0.0), RIGHT["days"]: shown}.get(date, MOVED)
+    path = write_product(archive, Landscape(7), date=date, pixels=10980, displacement=displacement, sky=0.1)
+    print(f"invented {date}: {time.process_time() - began:.0f} CPU-s", flush=True)
+    return path
+
+
+def spent(*command: object) -> tuple[float, float]:
+    """Run Python with some arguments; CPU seconds, and the most memory it held in GB, mapped files included."""
+    process = subprocess.Popen([sys.executable, *map(str, command)], env={**os.environ, "OMP_NUM_THREADS": "1"})
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"it failed: {command}")
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / (1 << 20)
+
+
+def prepared(folder: Path, name: str) -> tuple[Path, list[object]]:
+    """Return a folder for results, and the arguments of a run of one pair whose scenes are in no cache."""
+    pair, out = folder / name, folder / f"out-{name}"
+    for leftover in (pair, out, folder / "cache"):
         shutil.rmtree(leftover, ignore_errors=True)
-    for label in ("first run", "again"):
-        start = time.perf_counter()
-        command = [sys.executable, "-m", "sentinel_match", "-q", "run", archive, "-o", out, "--cache", cache]
-        subprocess.run(list(map(str, command)), check=True)
-        record = json.loads((out / "run.json").read_text())
-        summary = record["pairs"][0]["summary"]
-        stages = record["pairs"][0]["cpu_seconds"]
-        found = summary["median_dx_m"], summary["median_dy_m"]
-        print(
-            f"{label}: {time.perf_counter() - start:.1f} s, peak {record['peak_memory_bytes'] / 1e6:.0f} MB, "
-            f"{sum(record['cpu_seconds'].values()):.1f} CPU-s; truth {TRUTH}, found {found}, "
-            f"{summary['inliers']} inliers, CPU-s by stage {stages}",
-            flush=True,
-        )
+    pair.mkdir()
+    for date in (LEFT, RIGHT[name]):
+        path = product(folder, date)
+        (pair / path.name).symlink_to(path.resolve())
+    return out, ["-m", "sentinel_match", "-q", "run", pair, "-o", out, "--cache", folder / "cache"]
+
+
+def measure(folder: Path, name: str) -> None:
+    """Run one pair as anybody would, and compare its tie points with the truth."""
+    out, command = prepared(folder, name)
+    scenes = [scene.path for scene in find_scenes(folder / name).scenes]
+    decode, _ = spent("-c", DECODE, *scenes)
+    cpu, peak = spent(*command)
+    record = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    (result,) = record["pairs"]
+    ties = read_ties(next(out.glob("*/tiepoints.geojson")))
+    truth = np.column_stack(shown(*ties.left_xy.T)) if name == "days" else -np.array(MOVED)  # February is the left one
+    error = (ties.shift - truth)[ties.inlier] / ties.gsd
+    sigma = ties.sigma_m[ties.inlier] / ties.gsd
+    off = np.hypot(*error.T)
+    sizes = {path.suffix: path.stat().st_size / 1e6 for path in out.glob("*/tiepoints.*")}
+    within = [(off < most).mean() for most in (0.1, 0.3)]
+    rmse, claimed = np.sqrt((error**2).mean()), [(np.abs(error) < k * sigma[:, None]).mean() for k in (1, 2)]
+    print(
+        f"{name}: {cpu:.1f} CPU-s ({cpu / decode:.2f} of decoding, {decode:.1f}), {peak:.2f} GB "
+        f"({record['peak_memory_bytes'] / 1e9:.2f} sampled)\n"
+        f"  {int(ties.inlier.sum()):,} inliers of {len(ties):,} points; RMSE per axis {rmse:.4f} px, "
+        f"{within[0]:.2%} within .1 px, {within[1]:.2%} within .3\n"
+        f"  |error| < sigma {claimed[0]:.1%} (68.3), < 2 sigma {claimed[1]:.1%} (95.4); "
+        f"median sigma {np.median(sigma):.4f} px\n"
+        f"  CPU-s by stage {result['cpu_seconds']}; MB of files { ({k: round(v, 1) for k, v in sizes.items()}) }\n"
+        f"  {result['summary']['verdict']}",
+        flush=True,
+    )
+
+
+def profile(folder: Path, name: str) -> None:
+    """Say where a run spends its time."""
+    _, command = prepared(folder, name)
+    spent("-m", "cProfile", "-o", folder / "profile", *command)
+    pstats.Stats(str(folder / "profile")).sort_stats("tottime").print_stats(45)
+    pstats.Stats(str(folder / "profile")).sort_stats("cumtime").print_stats("sentinel_match", 70)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    folder, *names = Path(sys.argv[1]), *sys.argv[2:]
+    work = measure
+    if names[:1] == ["profile"]:
+        work, names = profile, names[1:]
+    for name in names or RIGHT:
+        work(folder, name)

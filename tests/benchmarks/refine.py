@@ -30,7 +30,7 @@ from skimage.registration import phase_cross_correlation
 from sentinel_match.geometry import robust, selection
 from sentinel_match.geometry.grids import to_metres, to_pixels
 from sentinel_match.matchers import correlation
-from sentinel_match.matching import subpixel
+from sentinel_match.matching import averages, nodes, subpixel
 from sentinel_match.matching.subpixel import Refinement, measure
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.raster import raster
@@ -64,7 +64,7 @@ def raster_of(pixels: np.ndarray, valid: np.ndarray | None = None) -> Raster:
 
 def inner() -> np.ndarray:
     """List nodes away from the rim, where Fourier shifts wrap around."""
-    steps = np.arange(subpixel.NODE_SPACING * 5, SIDE - subpixel.NODE_SPACING * 5, subpixel.NODE_SPACING, dtype=float)
+    steps = np.arange(nodes.NODE_SPACING * 5, SIDE - nodes.NODE_SPACING * 5, nodes.NODE_SPACING, dtype=float)
     return np.stack(np.meshgrid(steps, steps), -1).reshape(-1, 2)
 
 
@@ -203,7 +203,7 @@ def real_pair(data: Path) -> tuple[Pair, list[Any]]:
     """Load the 10 m pair, every second node, and what must not be forgotten while it is used."""
     loaded = [load(scene, "B04") for scene in scenes(data)]
     a, b = (one.raster for one in loaded)
-    at = subpixel.grid(jointly_valid(a, b), 20_000)
+    at = nodes.grid(jointly_valid(a, b), 20_000)
     return Pair("T33UUU, ten days", a, b, at, to_pixels(b.geobox, to_metres(a.geobox, at) + (6.4, 18.1)), None), loaded
 
 
@@ -242,11 +242,12 @@ def constants(module: Any, **values: object) -> Iterator[None]:
 
 
 def tried(
-    name: str, pair: Pair, *, support: float = subpixel.AVERAGING_SIGMA, view: str = "intensity", window: int = 32
+    name: str, pair: Pair, *, support: float = averages.AVERAGING_SIGMA, view: str = "intensity", window: int = 32
 ) -> None:
     """Make one way of ``measure`` alone: no second or third attempt."""
-    reach = max(1, round(support / subpixel.NODE_SPACING * 1.75))
-    with constants(subpixel, AVERAGING_SIGMA=support, AVERAGING_REACH=reach, ATTEMPTS=((view, 1),)):
+    reach = max(1, round(support / nodes.NODE_SPACING * 1.75))
+    averaging = constants(averages, AVERAGING_SIGMA=support, AVERAGING_REACH=reach)
+    with averaging, constants(subpixel, ATTEMPTS=((view, (1,)),)):
         start = time.process_time()
         found = measure(pair.left, pair.right, pair.at, pair.expected, Refinement(window=window))
         said(name, pair, found.ok, found.right, found.distinct, time.process_time() - start)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentinel_match.geometry import halves, lattice
+from sentinel_match.geometry import halves, lattice, smoothing
 
 SHAPE = (40, 44)
 SPACING = 14.0
@@ -202,6 +202,6 @@ def test_gaps_are_filled_smoothly_and_what_is_known_stays() -> None:
     truth = np.stack([1 + 0.1 * COL, 0.05 * ROW], -1)
     known = np.ones(SHAPE, bool)
     known[15:20, 15:20] = False
-    filled = lattice.filled(np.where(known[..., None], truth, 99.0), known)
+    filled = smoothing.filled(np.where(known[..., None], truth, 99.0), known)
     assert filled[known] == pytest.approx(truth[known])
     assert np.abs(filled - truth).max() < 0.4

@@ -15,7 +15,7 @@ from sentinel_match import matchers
 from sentinel_match.errors import WeightsMissing
 from sentinel_match.matchers import Matches, correlation
 from sentinel_match.matchers.prior import GeometricPrior
-from sentinel_match.matching import subpixel
+from sentinel_match.matching import nodes, subpixel
 from sentinel_match.raster.raster import Raster
 from sentinel_match.testing.checks import example_pair
 
@@ -64,7 +64,7 @@ def test_what_was_described_on_one_device_is_matched_on_the_other() -> None:
 def test_the_measurement_of_points_is_the_same_on_cuda() -> None:
     box = GeoBox((400, 400), Affine(10, 0, 500_000, 0, -10, 5_000_000), "EPSG:32633")
     left, right = Raster(PAIR.left, PAIR.left_valid, box), Raster(PAIR.right, PAIR.right_valid, box)
-    at = subpixel.grid(PAIR.left_valid, 900)
+    at = nodes.grid(PAIR.left_valid, 900)
     cpu, cuda = (
         subpixel.measure(left, right, at, at + SHIFT, subpixel.Refinement(device=device)) for device in DEVICES
     )
@@ -79,7 +79,7 @@ def test_the_measurement_of_points_is_the_same_on_cuda() -> None:
 
 @pytest.mark.parametrize("view", ["intensity", "orientation"])
 def test_surfaces_of_correlation_are_the_same_on_cuda(view: str) -> None:
-    at = subpixel.grid(PAIR.left_valid, 400)
+    at = nodes.grid(PAIR.left_valid, 400)
     to = at + SHIFT  # fractions shift the surface
     surfaces = []
     for device in map(torch.device, DEVICES):

@@ -9,7 +9,8 @@ from odc.geo.geobox import GeoBox
 from scipy.ndimage import gaussian_filter, map_coordinates, spline_filter
 
 from sentinel_match.matching.displacement import Displacement, displacement
-from sentinel_match.matching.subpixel import NODE_SPACING, Refinement, measure
+from sentinel_match.matching.nodes import NODE_SPACING
+from sentinel_match.matching.subpixel import Refinement, measure
 from sentinel_match.raster.raster import Raster
 
 SIDE = 364

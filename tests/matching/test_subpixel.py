@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentinel_match.geometry.robust import nmad
-from sentinel_match.matching import subpixel
+from sentinel_match.matching import nodes
+from sentinel_match.matching.averages import SURE_DISTINCTNESS
 from sentinel_match.matching.subpixel import Refinement, measure
 from sentinel_match.raster.raster import Raster
 
@@ -70,7 +71,7 @@ def test_predicted_sigma_covers_the_scatter_of_noise_which_averages_out_better_t
 def test_a_displacement_beyond_the_search_is_not_ok() -> None:
     image = texture()
     measured = measure(as_raster(image), as_raster(displaced(image, 12, 0)), GRID, GRID)
-    assert (measured.ok & (measured.distinct >= subpixel.SURE_DISTINCTNESS)).mean() < 0.05
+    assert (measured.ok & (measured.distinct >= SURE_DISTINCTNESS)).mean() < 0.05
 
 
 def test_an_expectation_brings_a_large_displacement_into_the_search() -> None:
@@ -82,7 +83,7 @@ def test_an_expectation_brings_a_large_displacement_into_the_search() -> None:
 
 def test_unrelated_images_give_almost_no_distinct_peak() -> None:
     measured = measure(as_raster(texture(seed=1)), as_raster(texture(seed=2)), GRID, GRID)
-    assert (measured.ok & (measured.distinct >= subpixel.SURE_DISTINCTNESS)).mean() < 0.05
+    assert (measured.ok & (measured.distinct >= SURE_DISTINCTNESS)).mean() < 0.05
 
 
 @pytest.mark.parametrize("dx", [0.0, 0.25, 0.375, 0.5, 0.75])
@@ -155,6 +156,6 @@ def test_impossible_options_are_refused(wrong: dict[str, int]) -> None:
 def test_a_grid_has_about_as_many_points_as_wanted_and_all_are_valid(wanted: int, rows: int, cols: int) -> None:
     valid = np.ones((rows, cols), bool)
     valid[: rows // 3] = False
-    points = subpixel.grid(valid, wanted)
+    points = nodes.grid(valid, wanted)
     assert valid[points[:, 1].astype(int), points[:, 0].astype(int)].all()
     assert len(points) <= 4 * wanted + 40
