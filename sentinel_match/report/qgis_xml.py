@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -143,17 +144,20 @@ def _maplayer(key: str, layer: ProjectLayer) -> etree._Element:
 
 
 def _srs(crs: str) -> etree._Element:
+    wkt, authority, name, is_geographic = _facts(crs)
+    made: etree._Element = E.spatialrefsys(
+        E.wkt(wkt), E.authid(authority), E.description(name), E.geographicflag("true" if is_geographic else "false")
+    )
+    return made
+
+
+@cache
+def _facts(crs: str) -> tuple[str, str, str, bool]:
+    """Look up what a project says of a CRS: each layer of it says it again."""
     from pyproj import CRS
 
     known = CRS.from_user_input(crs)
-    authority = known.to_authority()
-    made: etree._Element = E.spatialrefsys(
-        E.wkt(known.to_wkt()),
-        E.authid(":".join(authority) if authority else ""),
-        E.description(known.name),
-        E.geographicflag("true" if known.is_geographic else "false"),
-    )
-    return made
+    return known.to_wkt(), ":".join(known.to_authority() or ()), known.name, known.is_geographic
 
 
 def relative(path: Path, folder: Path) -> str:
