@@ -51,12 +51,14 @@ FAINT = 0.4
 """Looks whose score is below this share of the best are not looked at again: noise alone reaches 5 to 6."""
 ACCEPTED_NFA = -4.0
 """Log10 of the expected number of false alarms in one sweep below which a sighting counts as found."""
-LOCATION, SPREAD = 10.6, 3.9
-"""Of the Gumbel distribution of half the square of the lesser of score and support, of a sweep's best over unrelated
-ground: 254 pairs of eleven places, 200 at 256 px (10.6, 3.9) and 54 at 512 px (10.7, 3.5), one in ten framed. That
-lesser was 5.0 in the middle and 7.5 at most; of the same ground in two seasons mostly 10 to 90."""
 LOOKS = np.log(1440)
 """Natural logarithm of the looks of a sweep."""
+HEIGHT = 10.6
+"""Half the square of the lesser of score and support that a sweep's best has over unrelated ground, as a rule."""
+LOCATION, SPREAD = -10.6, 3.2
+"""Of the tail of the surprise of a sweep's best over unrelated ground (see :func:`_log_nfa`): 308 pairs of eleven
+places, 207 at 256 px and 101 at 512 px, one in ten framed. A tenth exceeded -3.2, a hundredth 2.8, none 7.4; of the same
+ground in two seasons it is mostly 100 to 1000."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,11 +220,10 @@ def _log_nfa(z: float, runner_up: float) -> float:
 
     Half the squared score has an exponential tail, so that of the best has a Gumbel distribution, and what lies between
     the best and the second of one look is exponential, however many there are: a picture whose pattern repeats is told
-    by the latter.
+    by the latter. The surprise is what exceeds both.
     """
-    height = z**2 / 2
-    surprise = min(height - LOCATION, height - runner_up**2 / 2 - LOOKS)
-    return float(-surprise / SPREAD / np.log(10))
+    surprise = z**2 / 2 - max(HEIGHT, runner_up**2 / 2 + LOOKS)
+    return float(-(surprise - LOCATION) / SPREAD / np.log(10))
 
 
 def _agreement(
