@@ -103,8 +103,10 @@ def describe(view: View, longest_side: int = FINEST_SIDE) -> Described:
     """
     small = reduced(view, longest_side)
     rows, cols = view.valid.shape
-    pixels = filled(np.asarray(small.pixels, np.float32), small.valid) if small.valid.any() else small.pixels
-    pixels, share = np.asarray(pixels, np.float32), small.valid.astype(np.float32)
+    if not small.valid.any():
+        return Described((cols, rows), ())
+    pixels = np.asarray(filled(np.asarray(small.pixels, np.float32), small.valid), np.float32)
+    share = small.valid.astype(np.float32)
     side = float(max(small.valid.shape))
     scale = min(longest_side / side, 2.0)
     raw: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []

@@ -57,8 +57,8 @@ HEIGHT = 10.6
 """Half the square of the lesser of score and support that a sweep's best has over unrelated ground, as a rule."""
 LOCATION, SPREAD = -10.6, 3.2
 """Of the tail of the surprise of a sweep's best over unrelated ground (see :func:`_log_nfa`): 308 pairs of eleven
-places, 207 at 256 px and 101 at 512 px, one in ten framed. A tenth exceeded -3.2, a hundredth 2.8, none 7.4; of the same
-ground in two seasons it is mostly 100 to 1000."""
+places, 207 at 256 px and 101 at 512 px, one in ten framed. A tenth exceeded -3.2, a hundredth 2.8, none 7.4; of the
+same ground in two seasons it is mostly 100 to 1000."""
 
 
 @dataclass(frozen=True, eq=False)
