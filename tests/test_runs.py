@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,9 +18,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentinel_match import Cache, Files, Filters, Options, find_scenes, match_pair, pair_scenes, run
+from sentinel_match import Cache, Files, Filters, Options, find_scenes, job, match_pair, pair_scenes, run
 from sentinel_match import batch as batch_module
 from sentinel_match.cli.terminal import print_run
+from sentinel_match.formats.geojson import dumps
 from sentinel_match.job import Done, Work
 from sentinel_match.memory import PeakMemory
 from sentinel_match.pipeline import Clock
@@ -93,6 +95,32 @@ def test_a_pair_is_a_job_that_can_be_sent_anywhere_and_done_twice(archive: Path,
         told(serial)["points"][pairs[0].id]
         == (json.loads((tmp_path / pairs[0].id / "tiepoints.geojson").read_text())["features"])
     )
+
+
+def test_a_pair_that_is_asked_for_again_is_told_as_it_was_done(
+    archive: Path, serial: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that was taken for lost is ready while another one does its pair a second time."""
+    pair = next(p for p in pair_scenes(find_scenes(archive).scenes, ALL).pairs if p.id in told(serial)["points"])
+    work = Work(tmp_path, QUICK, Cache(serial.parent / "cache"), BARE, run="this one")
+    match, first = job.pipeline.match_scenes, list[Outcome]()
+
+    def slow(*what: Any) -> Any:
+        ties = match(*what)
+        with monkeypatch.context() as quick:
+            quick.setattr(job.pipeline, "match_scenes", match)
+            first.append(job.do(pair, work).outcome)
+        return ties
+
+    monkeypatch.setattr(job.pipeline, "match_scenes", slow)
+    second = job.do(pair, work).outcome
+    made = {path: path.stat().st_ino for path in (tmp_path / pair.id).iterdir()}
+    said = [dumps(outcome.to_dict()) for outcome in (first[0], second, job.do(pair, work).outcome)]
+    assert 1 == len(set(said))
+    assert "matched" == second.status
+    assert second.cpu_seconds
+    assert made == {path: path.stat().st_ino for path in (tmp_path / pair.id).iterdir()}
+    assert "kept" == job.do(pair, replace(work, run="another")).outcome.status
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="nothing is killed like that on Windows")
