@@ -11,6 +11,7 @@ import logging
 import uuid
 from collections import Counter
 from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sentinel_match.errors import ExtraMissing, SchedulerMissing
@@ -58,10 +59,14 @@ def on_cluster(
     """
     left, patience = dict(enumerate(items)), ANSWER_S
     while left:
-        with _connected(address, patience) as client:
+        client = _connected(address, patience)
+        try:
             for number, result in _session(client, work, left, steps, lost):
                 del left[number]
                 yield result
+        finally:
+            with _unheard():
+                client.close()
         if left:
             log.warning("%s is lost; %s are asked for again when it is back", address, counted(len(left), "pair"))
         patience = RETURN_S
@@ -85,6 +90,17 @@ def _connected(address: str, patience: float) -> Any:
     if not client.scheduler_info(n_workers=1)["workers"]:
         log.warning("%s has no worker yet: waiting for one", address)
     return client
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Keep dask from telling, with a traceback, that the scheduler is lost: we have said so, or are about to end."""
+    logger = logging.getLogger("distributed.client")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def _session(
