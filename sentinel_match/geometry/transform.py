@@ -31,8 +31,9 @@ TURNS = 14.3
 """Revolutions a day: while the satellite moves, the ground turns away under it."""
 COEFFICIENT_DIGITS = 4
 """Decimals of the coefficients of a spline through a grid: a tenth of a millimetre."""
-MOST_LISTED = 1000
-"""Coefficients that are written as numbers; of more nobody reads them, and they take minutes."""
+MOST_LISTED, LARGEST_PACKED = 1000, 1e5
+"""Coefficients that are written as numbers; of more nobody reads them, and they take minutes. And the size, in metres,
+from which all are: their differences fill 32 bits."""
 _Intervals = Annotated[int, Within(0, 1000)]
 _Two: TypeAlias = tuple[Coordinate, Coordinate]
 _Three: TypeAlias = tuple[Coordinate, Coordinate, Coordinate]
@@ -183,7 +184,7 @@ class Transform:
         if self.bend is None:
             return {"kind": self.kind, **plane}
         bend = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in vars(self.bend).items() if k != "kind"}
-        if len(self.bend.coefficients) > MOST_LISTED:
+        if len(self.bend.coefficients) > MOST_LISTED and np.abs(self.bend.coefficients).max() < LARGEST_PACKED:
             bend["coefficients"] = _packed(self.bend.coefficients)
         return {"kind": self.kind, "plane": self.plane.kind, **plane, "bend": bend}
 
