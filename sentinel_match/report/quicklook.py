@@ -24,8 +24,10 @@ from sentinel_match.formats.read import read_table
 from sentinel_match.geometry.grids import covering, metric, on_lattice, pixel_sides, pixel_size, transformed
 from sentinel_match.matching.inputs import load_both
 from sentinel_match.parallel import one_thread
+from sentinel_match.products.opening import reading_vectors
 from sentinel_match.raster import landcover, raster
 from sentinel_match.raster.flags import Reason
+from sentinel_match.raster.npy import release
 from sentinel_match.raster.raster import Raster
 from sentinel_match.report import svg
 from sentinel_match.report.pictures import QUICKLOOK_VERSION, CloseUp, QuickLook, read_quicklook
@@ -126,7 +128,8 @@ def _inliers(folder: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         import pyogrio
 
         names = ["left_x", "left_y", "right_x", "right_y"]
-        meta, _, _, columns = pyogrio.raw.read(folder / GEOPACKAGE, "tiepoints", columns=names, read_geometry=False)
+        with reading_vectors():
+            meta, _, _, columns = pyogrio.raw.read(folder / GEOPACKAGE, "tiepoints", columns=names, read_geometry=False)
         ends = dict(zip(meta["fields"].tolist(), columns, strict=True))
         return np.column_stack([ends[n] for n in names[:2]]), np.column_stack([ends[n] for n in names[2:]])
     table = read_table(folder / TIES)
@@ -182,6 +185,7 @@ def _view(image: Raster, loaded: PreparedImage, grid: GeoBox) -> SmallView:
     shown = raster.warp(image, grid)
     codes = _codes(loaded, grid)
     codes[~shown.valid] = Reason.NODATA
+    release(image.pixels, loaded.reasons)
     return SmallView(np.where(codes == Reason.NODATA, np.float32(0), np.asarray(shown.pixels, np.float32)), codes)
 
 
@@ -189,6 +193,7 @@ def _codes(loaded: PreparedImage, grid: GeoBox) -> NDArray[np.uint8]:
     """Bring reasons to another grid, (rows, cols)."""
     # Nought is what lies outside, so every code goes one up
     codes = landcover.reproject(np.asarray(loaded.reasons) + np.uint8(1), loaded.raster.geobox, grid)
+    release(loaded.reasons)
     return np.asarray(np.where(codes == 0, np.uint8(Reason.NODATA), codes - np.uint8(1)), np.uint8)
 
 
