@@ -3,6 +3,7 @@
 python tests/benchmarks/scale_runs.py cache                      a new entry among 500, 4,000 and 8,000
 python tests/benchmarks/scale_runs.py record                     the record of 125, 250 and 500 pairs
 python tests/benchmarks/scale_runs.py order                      scenes read by a small cache
+python tests/benchmarks/scale_runs.py growth FOLDER              runs of 4, 8 and 16 dates, of chosen and of all pairs
 python tests/benchmarks/scale_runs.py workers ARCHIVE FOLDER     a run by 1 and by 2 processes
 python tests/benchmarks/scale_runs.py threads LEFT RIGHT FOLDER  one pair with the default threads, and with one
 """
@@ -33,6 +34,7 @@ from sentinel_match.products.catalogue import Catalogue
 from sentinel_match.products.order import in_reach
 from sentinel_match.products.pairing import Pairing
 from sentinel_match.run_folder import Outcome, Run
+from sentinel_match.testing import Landscape, write_product
 from sentinel_match.testing.reads import reads
 
 KINDS = ("scene", "features", "moments")
@@ -96,6 +98,29 @@ def order() -> None:
         print(f"{name}: {reads(pairs, 16)} as they come, {reads(in_reach(pairs), 16)} in reach", flush=True)
 
 
+def growth(folder: Path) -> None:
+    """Run ever more dates of a place; what a scene costs is told by the stage that reads, the first time."""
+    for count in (4, 8, 16):
+        for more in ((), ("--all-pairs",)) if count < 16 else ((),):
+            archive, out = folder / f"archive{count}", folder / f"out{count}{len(more)}"
+            if not archive.exists():
+                for k in range(count):
+                    day = f"202{k // 4}-0{5 + k % 4}-20"
+                    write_product(archive, Landscape(7), date=day, pixels=510, displacement=(k % 5, 2.0 * (k % 3)))
+            for leftover in (out, folder / "kept"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            command = ["run", archive, "-o", out, "--cache", folder / "kept", "--matcher", "phase", *more]
+            cpu, _ = spent(*command, "--no-report", "--no-project")
+            done = json.loads((out / "run.json").read_text())["pairs"]
+            read = sum(pair["cpu_seconds"].get("read", 0) for pair in done)
+            scenes = sum(entry.kind == "scene" for entry in Cache(folder / "kept").entries())
+            print(
+                f"{count} dates, {len(done)} pairs: {cpu:.1f} CPU-s; {scenes} scenes made, "
+                f"{read / count:.2f} CPU-s each; {(cpu - read) / len(done):.2f} a pair besides",
+                flush=True,
+            )
+
+
 def workers(archive: Path, folder: Path) -> None:
     """Run an archive by one process and by two."""
     for count in (1, 2):
@@ -133,4 +158,4 @@ def spent(*command: object, env: dict[str, str] | None = None) -> tuple[float, f
 
 
 if __name__ == "__main__":
-    {f.__name__: f for f in (cache, record, order, workers, threads)}[sys.argv[1]](*map(Path, sys.argv[2:]))  # type: ignore[operator]
+    {f.__name__: f for f in (cache, record, order, growth, workers, threads)}[sys.argv[1]](*map(Path, sys.argv[2:]))  # type: ignore[operator]
