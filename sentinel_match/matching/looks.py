@@ -82,7 +82,7 @@ class Bench:
         a, b = self.spectra[key], transformed(maps, known, size)
         looks = []
         for opposite in (False, True) if both else (False,):
-            found = _best_offset(a, b, size, opposite=opposite)
+            found = best_offset(a, b, size, opposite=opposite)
             if found is None:
                 continue
             z, runner_up, offset, spread, sums = found
@@ -112,7 +112,7 @@ def transformed(maps: NDArray[np.float32], known: NDArray[np.bool_], size: int) 
     return _Spectra(fft.rfft2(planes), float(planes[-1].sum()) / area, area)
 
 
-def _best_offset(
+def best_offset(
     a: _Spectra, b: _Spectra, size: int, *, opposite: bool
 ) -> tuple[float, float, tuple[int, int], tuple[float, float], tuple[float, float]] | None:
     """Find the offset at which two pictures agree best; ``None`` where they cannot overlap.

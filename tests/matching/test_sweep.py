@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sentinel_match.matching.looks import best_offset, fast_size, transformed
 from sentinel_match.matching.orientation import Described, describe
 from sentinel_match.matching.sweep import Sighting, sweep
 from sentinel_match.matching.view import View, shift
@@ -69,6 +70,42 @@ def test_a_much_larger_or_smaller_picture_is_found(scale: float) -> None:
     sighting = sweep(whole, small, (0.35, 0.5)) if scale < 1 else sweep(small, whole, (2, 2.9))
     assert sighting.found
     assert sighting.scale == pytest.approx(scale if scale < 1 else 2.4, rel=0.03)
+
+
+def test_fine_fields_tell_how_a_picture_is_turned_though_a_coarse_map_cannot_show_them() -> None:
+    ground = example_pair(shift=(0.0, 0.0), size=512)
+    pictures = []
+    for pixels, seed in ((ground.left, 21), (ground.right, 22)):  # coarse detail is another one in each
+        fine = pixels - cv2.GaussianBlur(pixels, (0, 0), 2.5)
+        coarse = cv2.GaussianBlur(example_pair(shift=(0.0, 0.0), size=512, seed=seed).left, (0, 0), 4)
+        pictures.append(0.5 + 0.1 * fine / fine.std() + 0.1 * coarse / coarse.std())
+    middle, (cos, sin) = shift(256, 256), (np.cos(np.radians(37)), np.sin(np.radians(37)))
+    truth = middle @ np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]]) @ np.linalg.inv(middle)
+    centred = (shift(-0.5, -0.5) @ truth @ shift(0.5, 0.5))[:2]
+    turned, valid = (
+        cv2.warpAffine(np.asarray(image, np.float32), centred, (512, 512))
+        for image in (pictures[1], np.ones((512, 512)))
+    )
+    sighting = sweep(described(pictures[0]), described(turned, valid > 0.99), (0.95, 1.05))
+    assert sighting.found
+    assert corner_error(sighting, truth) < 1
+
+
+def test_agreement_is_divided_by_the_energy_that_meets() -> None:
+    rng = np.random.default_rng(0)
+    known = np.ones((40, 40), bool)
+    left, right = (rng.normal(size=(5, 40, 40)).astype(np.float32) * rng.random((40, 40)) ** 4 for _ in range(2))
+    size = fast_size(80)
+    a, b = (transformed(maps.astype(np.float32), known, size) for maps in (left, right))
+    found = best_offset(a._replace(planes=a.planes.conj()), b, size, opposite=False)
+    assert found is not None
+    _, _, (x, y), spread, scores = found
+    x, y = (n - size if n > size // 2 else n for n in (x, y))
+    here = left[:, max(0, -y) : 40 - max(0, y), max(0, -x) : 40 - max(0, x)]
+    there = right[:, max(0, y) : 40 + min(0, y), max(0, x) : 40 + min(0, x)]
+    energy = np.sqrt(((here**2).sum(0) * (there**2).sum(0)).sum())
+    assert scores[0] == pytest.approx((here * there)[:2].sum() / energy / spread[0], rel=1e-3)
+    assert scores[1] == pytest.approx((here * there)[2:].sum() / energy / spread[1], rel=1e-3)
 
 
 def test_a_negative_is_found_and_said_to_be_one() -> None:
