@@ -176,6 +176,7 @@ def pair(all_shots: list[Shot], size: int, rng: np.random.Generator, *, unrelate
         a = one[int(rng.integers(len(one)))]
         rest = [s for s in all_shots if s.place == other]
         if not unrelated:
+            rest = [s for s in rest if pixels(s).shape == pixels(a).shape]  # on the same grid, or nothing is known
             gap = [abs(s.day - a.day) for s in rest]
             rest = [
                 s
