@@ -12,6 +12,7 @@ from sentinel_match.cli.paths import AnyPath, NamedPath
 from sentinel_match.cli.progress import show_progress
 from sentinel_match.cli.repeats import summed_up
 from sentinel_match.cli.tables import print_table
+from sentinel_match.wording import counted
 
 if TYPE_CHECKING:
     from sentinel_match.locating.location import Location
@@ -71,7 +72,10 @@ def locate(
     from sentinel_match.locating.whereabouts import Whereabouts
     from sentinel_match.products.catalogue import read_scene
 
-    known = Whereabouts(**values)
+    try:
+        known = Whereabouts(**values)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     with summed_up(), show_progress(quiet=ctx.obj) as progress:
         location = find(read_scene(picture).with_nodata(nodata), archives, known, cache=cache, progress=progress)
         written = deliver(location, output) if output is not None else []
@@ -117,7 +121,8 @@ def _print(location: Location) -> None:
         click.echo(SMALL, err=True)
     searching = location.cost.searching / max(location.searched, 1)
     click.echo(
-        f"{location.searched:,} scenes, {searching:.3f} CPU seconds each; {location.cost.total:.0f} s in all", err=True
+        f"{counted(location.searched, 'scene')}, {searching:.3f} CPU seconds each; {location.cost.total:.0f} s in all",
+        err=True,
     )
 
 

@@ -121,21 +121,28 @@ def visualize_overlay(a: Image | View, b: Image | View, result: ImageMatches, pa
     ground = np.where(left.valid, left.pixels, np.float32(np.nan))
     other = _laid_over(left, views[1], result.model)
     shared = np.isfinite(ground) & np.isfinite(other)
-    red, cyan = (np.where(np.isfinite(pixels), _equalised(pixels, shared), 0) for pixels in (ground, other))
     row, col = (np.flatnonzero(shared.any(axis)) if shared.any() else np.arange(2) for axis in (1, 0))
-    height, width = np.ptp(row) + 1, np.ptp(col) + 1
-    square = max(height, width) / SQUARES
-    y, x = np.indices(shared.shape)
-    odd = ((y - row[0]) // square + (x - col[0]) // square) % 2 > 0
-    squares = np.repeat(np.where((odd & np.isfinite(other)) | ~np.isfinite(ground), cyan, red)[..., None], 3, -1)
-    figure = _empty_figure(12, 6 * height / width + 0.5)
+    part = slice(row[0], row[-1] + 1), slice(col[0], col[-1] + 1)
+    figure = _empty_figure(12, 6 * (np.ptp(row) + 1) / (np.ptp(col) + 1) + 0.5)
     panels = figure.subplots(1, 2)
     titles = ("squares of both", "left red, right cyan")
-    for panel, picture, title in zip(panels, (squares, np.dstack([red, cyan, cyan])), titles, strict=True):
+    for panel, picture, title in zip(panels, overlays(ground[part], other[part]), titles, strict=True):
         panel.imshow(picture, interpolation="none")
         panel.set(xticks=[], yticks=[], title=title)
-        panel.set(xlim=(col[0] - 0.5, col[-1] + 0.5), ylim=(row[-1] + 0.5, row[0] - 0.5))
     return _saved(figure, path)
+
+
+def overlays(left: NDArray[np.float32], right: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Lay two images of one shape, NaN where they show nothing, over one another.
+
+    Returns:
+        (rows, cols, 3) colours, 0 to 1, twice: squares of the one and the other; the left one red and the right cyan.
+    """
+    shared = np.isfinite(left) & np.isfinite(right)
+    red, cyan = (np.where(np.isfinite(pixels), _equalised(pixels, shared), np.float32(0)) for pixels in (left, right))
+    y, x = np.indices(shared.shape) // (max(shared.shape) / SQUARES)
+    taken = ((y + x) % 2 > 0) & np.isfinite(right) | ~np.isfinite(left)
+    return np.repeat(np.where(taken, cyan, red)[..., None], 3, -1), np.dstack([red, cyan, cyan])
 
 
 def _spread(points: NDArray[np.float64], score: NDArray[np.float64], side: float) -> NDArray[np.intp]:

@@ -22,6 +22,12 @@ Image: TypeAlias = "NDArray[Any] | Path | str | Scene"
 """Pixels, (rows, cols) or (rows, cols, 3); or any raster or product; or a scene."""
 
 
+def picture_band(scene: Scene, band: str | None) -> str:
+    """Choose what is looked at of a scene: what was asked for, the mean of a picture's colours, or the best band."""
+    is_picture = {b.name for b in scene.bands} in ({"1", "2", "3"}, {"1", "2", "3", "4"})
+    return "RGB" if band is None and is_picture else common_band(scene, scene, band)
+
+
 def view_of(
     image: Image, valid: NDArray[np.bool_] | None = None, band: str | None = None, masking: Masking | None = None
 ) -> View:
@@ -48,9 +54,7 @@ def view_of(
     if valid is not None:
         raise ValueError("a mask goes with an array; files and scenes are masked by `masking`")
     scene = image if isinstance(image, Scene) else read_scene(Path(image))
-    is_picture = {b.name for b in scene.bands} in ({"1", "2", "3"}, {"1", "2", "3", "4"})
-    name = "RGB" if band is None and is_picture else common_band(scene, scene, band)
-    loaded = load(scene, name, masking=masking or Masking())
+    loaded = load(scene, picture_band(scene, band), masking=masking or Masking())
     return View.of(loaded.raster.pixels, loaded.raster.valid, loaded)
 
 

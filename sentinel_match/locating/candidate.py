@@ -23,14 +23,17 @@ MISSED_SHARE = 0.2
 def probability(log_nfa: float, prior: float) -> float:
     """Turn the log10 of a number of false alarms into a probability that it is the same ground.
 
-    The chance p of at least one false alarm bounds the odds against it by -e p ln p (Sellke, Bayarri & Berger 2001,
-    "Calibration of p Values for Testing Precise Null Hypotheses", The American Statistician 55), whatever same ground
-    looks like; :data:`MISSED_SHARE` of it looks like any other.
+    Whatever same ground looks like, the odds against it are no less than -e p ln p, where p is the chance of at least
+    one false alarm (Sellke, Bayarri & Berger 2001, "Calibration of p Values for Testing Precise Null Hypotheses", The
+    American Statistician 55): so this is the most that a look can say for it, not a safe bound. :data:`MISSED_SHARE` of
+    same ground looks like any other.
 
     Args:
-        log_nfa: of one look at one pair.
+        log_nfa: of one look at one pair; infinite where there is nothing to see, which tells nothing.
         prior: probability before the look.
     """
+    if log_nfa == math.inf:
+        return prior
     p = -math.expm1(-(10.0 ** min(log_nfa, 2.0)))
     against = -math.e * p * math.log(p) if 0 < p < 1 / math.e else float(p > 0)
     times = MISSED_SHARE + (1 - MISSED_SHARE) * (p < 1 / math.e) / max(against, 1e-300)

@@ -15,21 +15,20 @@ from sentinel_match import memory
 from sentinel_match.atomic import whole_folder
 from sentinel_match.errors import OutputError
 from sentinel_match.formats.gcps import write_picture_points
-from sentinel_match.formats.geojson import write_collection
+from sentinel_match.formats.geojson import dumps, write_collection
 from sentinel_match.formats.write import write, write_style
 from sentinel_match.geometry.footprint import Footprint
 from sentinel_match.geometry.grids import on_lattice
-from sentinel_match.locating.overview import picture_band
+from sentinel_match.images.figure import overlays
+from sentinel_match.images.source import picture_band
 from sentinel_match.raster.bands import Source, source_of
 from sentinel_match.raster.jp2 import Window, read_rasterio
-from sentinel_match.raster.load import LIMIT_PERCENTILES
 from sentinel_match.raster.resample import strips
 from sentinel_match.stack.warp import corrected, move_by
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
     from sentinel_match.locating.location import Location
@@ -41,8 +40,6 @@ CHECK = "check"
 """Folder of a run that matches the map with its scene."""
 FIGURE_PIXELS = 900
 """Longer side of each half of the figure."""
-SQUARES = 8
-"""Squares of the checkerboard along a side."""
 BYTES_A_PIXEL = 16
 """Of the disk and the memory, a pixel and band, at most."""
 
@@ -65,14 +62,14 @@ def deliver(location: Location, folder: Path) -> list[Path]:
     Raises:
         OutputError: the folder is somebody else's, or cannot be written.
     """
-    rows, cols = location.candidates[0].grid.shape if location.candidates else (0, 0)
+    rows, cols = location.candidates[0].grid.shape if location.found else (0, 0)
     size = BYTES_A_PIXEL * rows * cols * len(location.picture.bands)
     with whole_folder(folder, MARK, size) as unfinished:
         if location.found:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)  # that the picture has none is known
                 _write_ground(location, unfinished)
-        record = json.dumps(location.to_dict(), indent=1, default=str, ensure_ascii=False)
+        record = json.dumps(json.loads(dumps(location.to_dict())), indent=1, ensure_ascii=False)
         (unfinished / MARK).write_text(record + "\n", encoding="utf-8")
         names = sorted(path.name for path in unfinished.iterdir())
     return [folder / name for name in names]
@@ -103,12 +100,11 @@ def _write_ground(location: Location, folder: Path) -> None:
 
 
 def _write_map(path: Path, stack: Pixels, target: GeoBox, kind: np.dtype[Any]) -> None:
-    """Write (bands, rows, cols) as a Cloud Optimized GeoTIFF of the picture's type; 0 is no data of whole numbers."""
+    """Write (bands, rows, cols) as a Cloud Optimized GeoTIFF of its type; of whole numbers the least is no data."""
     if kind.kind in "ui":
         limits = np.iinfo(kind)
-        low = max(limits.min, 1) if limits.min >= 0 else limits.min
-        values = np.where(np.isnan(stack), 0, np.clip(np.rint(stack), low, limits.max)).astype(kind)
-        nodata: float = 0
+        nodata: float = limits.min
+        values = np.where(np.isnan(stack), nodata, np.clip(np.rint(stack), nodata + 1, limits.max)).astype(kind)
     else:
         values, nodata = stack.astype(np.float32), np.nan
     profile = {"driver": "COG", "compress": "deflate", "nodata": nodata, "dtype": values.dtype}
@@ -147,20 +143,9 @@ def _draw(path: Path, picture: Pixels, target: GeoBox, location: Location) -> No
     small = target if times == 1 else target.zoom_out(times)
     ground = np.vstack([strip for _, strip in strips(source.read, source.grid, small)])
     there = cv2.resize(picture, small.shape[::-1], interpolation=cv2.INTER_AREA)
-    red, cyan = _stretched(ground, np.isfinite(there)), _stretched(there, np.isfinite(ground))
-    both = np.dstack([cyan, cyan, red])
-    row, col = (np.arange(n) * SQUARES // n for n in small.shape)
-    squares = np.where((row[:, None] + col[None]) % 2 == 0, red, cyan)
-    done, data = cv2.imencode(".png", np.hstack([both, np.repeat(squares[..., None], 3, -1)]))
+    squares, colours = overlays(ground, there)
+    shown = np.rint(255 * np.hstack([colours, squares])[..., ::-1])  # OpenCV has blue first
+    done, data = cv2.imencode(".png", shown.astype(np.uint8))
     if not done:
         raise OutputError(path, "OpenCV could not draw it")
     path.write_bytes(data.tobytes())
-
-
-def _stretched(pixels: NDArray[Any], near: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Bring pixels to 0..255 between the percentiles of what both images show; black where there are none."""
-    known = np.isfinite(pixels)
-    sample = pixels[known & near] if (known & near).any() else np.zeros(1, np.float32)
-    low, high = np.percentile(sample, LIMIT_PERCENTILES)
-    scale = 255 / (high - low) if high > low else 0.0
-    return np.where(known, np.clip((np.nan_to_num(pixels) - low) * scale, 0, 255), 0).astype(np.uint8)

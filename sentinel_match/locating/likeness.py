@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from sentinel_match.images.matcher import ImageMatcher
 from sentinel_match.images.source import view_of
 from sentinel_match.locating.candidate import probability
 from sentinel_match.matching.inputs import silent
-from sentinel_match.matching.orientation import describe
+from sentinel_match.matching.orientation import Described, describe
 from sentinel_match.matching.sweep import Sighting, sweep
 from sentinel_match.parallel import in_threads
 from sentinel_match.products.catalogue import as_paths, as_scene, find_scenes
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from sentinel_match.matching.view import View
     from sentinel_match.products.scene import Scene
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 EVEN = 0.5
@@ -134,23 +135,35 @@ def all_pairs(
     schema.check_argument("prior", prior, schema.A_SHARE)
     asked = None if matcher is None else ImageMatcher(matcher, rotations=(0.0,))
     roots = as_paths(folder)
-    named: list[tuple[str, str, View]] = []
     catalogue = find_scenes(roots)
     for refused in catalogue.refused:
         log.warning("left out: %s", refused.error)
-    for scene in catalogue.scenes:
-        try:
-            place = _place(scene, roots)
-            named.append((f"{place}/{scene.name}" if place else scene.name, place, view_of(scene)))
-        except SentinelMatchError as error:
-            log.warning("left out: %s", error)
-    compare = _compared_by_search(named, prior) if asked is None else _compared_by(asked, named)
-    pairs = list(combinations(range(len(named)), 2))
+    if asked is None:  # pixels are not kept: those of a thousand tiles would fill a disk
+        described = _named(catalogue.scenes, roots, lambda scene: describe(view_of(scene)))
+        count, compare = len(described), _compared_by_search(described, prior)
+    else:
+        views = _named(catalogue.scenes, roots, view_of)
+        count, compare = len(views), _compared_by(asked, views)
+    pairs = list(combinations(range(count), 2))
     likenesses: list[Likeness] = []
     for likeness in in_threads(lambda pair: compare(*pair), pairs):
         likenesses.append(likeness)
         progress("compare", len(likenesses), len(pairs))
     return likenesses
+
+
+def _named(scenes: Iterable[Scene], roots: list[Path], read: Callable[[Scene], T]) -> list[tuple[str, str, T]]:
+    """Read scenes, each with a name of its own and its place; those that cannot be read are left out and said."""
+    named: dict[str, tuple[str, str, T]] = {}
+    for scene in scenes:
+        place = _place(scene, roots)
+        name = f"{place}/{scene.name}" if place else scene.name
+        name = str(scene.path) if name in named else name
+        try:
+            named[name] = name, place, read(scene)
+        except SentinelMatchError as error:
+            log.warning("left out: %s", error)
+    return list(named.values())
 
 
 def _place(scene: Scene, roots: list[Path]) -> str:
@@ -175,13 +188,12 @@ def _likeness(names: tuple[str, str], places: tuple[str, str], sighting: Sightin
     return Likeness(names[0], names[1], sure, sighting.found, angle, scale, scores, places)
 
 
-def _compared_by_search(named: list[tuple[str, str, View]], prior: float) -> Callable[[int, int], Likeness]:
+def _compared_by_search(named: list[tuple[str, str, Described]], prior: float) -> Callable[[int, int], Likeness]:
     """Make the comparison by the search."""
-    described = [describe(view) for _, _, view in named]
 
     def compare(i: int, j: int) -> Likeness:
-        (left, place, _), (right, other, _) = named[i], named[j]
-        return _likeness((left, right), (place, other), sweep(described[i], described[j]), prior)
+        (left, place, here), (right, other, there) = named[i], named[j]
+        return _likeness((left, right), (place, other), sweep(here, there), prior)
 
     return compare
 

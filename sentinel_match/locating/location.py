@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sentinel_match.wording import counted
+
 if TYPE_CHECKING:
     from sentinel_match.locating.candidate import Candidate
     from sentinel_match.locating.measure import Measured
@@ -47,7 +49,7 @@ class Location:
     def sentence(self) -> str:
         """Say in one sentence where the picture is."""
         if not self.found:
-            return f"none of {self.searched:,} scenes shows {self.picture.name}"
+            return f"none of {counted(self.searched, 'scene')} shows {self.picture.name}"
         best = self.candidates[0]
         return f"{best.scene.name} shows {self.picture.name}, turned by {best.angle:.1f}°, {best.pixel_m:.3g} m a pixel"
 

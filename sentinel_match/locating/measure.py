@@ -11,7 +11,7 @@ from odc.geo.geobox import GeoBox
 from sentinel_match.errors import PairError
 from sentinel_match.geometry.footprint import Footprint
 from sentinel_match.geometry.grids import affine_through
-from sentinel_match.locating.overview import picture_band
+from sentinel_match.images.source import picture_band
 from sentinel_match.matching.orientation import LONGEST_SIDE
 from sentinel_match.options import Options
 from sentinel_match.pipeline import match_scenes

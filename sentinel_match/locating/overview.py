@@ -11,7 +11,7 @@ from odc.geo.geobox import GeoBox
 
 from sentinel_match.errors import NoGeoreference
 from sentinel_match.geometry.grids import affine_through, metric, transformed
-from sentinel_match.matching.inputs import common_band
+from sentinel_match.images.source import picture_band
 from sentinel_match.matching.orientation import LONGEST_SIDE, Described, describe
 from sentinel_match.matching.view import View
 from sentinel_match.raster.bands import Source, source_of
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sentinel_match.raster.bands import Computed
     from sentinel_match.raster.resample import Pixels
 
-OVERVIEW_VERSION = 2
+OVERVIEW_VERSION = 3
 """Part of every recipe: raise it whenever other pixels are described."""
 MOST_LEVELS = 5
 """Of a JPEG 2000 of Sentinel-2."""
@@ -48,12 +48,6 @@ class Overview:
     def pixel_m(self) -> float:
         """Return the side of a pixel of what is described, metres."""
         return float(np.sqrt(abs(self.affine.determinant)))
-
-
-def picture_band(scene: Scene, band: str | None) -> str:
-    """Choose what is looked at of a scene: what was asked for, the mean of a picture's colours, or the best band."""
-    is_picture = {b.name for b in scene.bands} in ({"1", "2", "3"}, {"1", "2", "3", "4"})
-    return "RGB" if band is None and is_picture else common_band(scene, scene, band)
 
 
 def overview(scene: Scene, band: str | None, cache: Cache | None) -> Overview:
@@ -78,6 +72,8 @@ def overview(scene: Scene, band: str | None, cache: Cache | None) -> Overview:
         low, high = np.percentile(pixels[known], LIMIT_PERCENTILES) if known.any() else (0.0, 0.0)
         shown = np.clip((np.where(known, pixels, low) - low) / (high - low or 1.0), 0, 1).astype(np.float32)
         affine, crs = in_metres(grid)
+        if affine.determinant > 0:  # rows run north: a mirror image, which no picture shows
+            shown, known, affine = shown[::-1], known[::-1], affine * Affine(1, 0, 0, 0, -1, len(known))
         arrays = describe(View.of(shown, known), LONGEST_SIDE).to_arrays()
         return {**arrays, "affine": np.array(affine[:6]), "crs": np.array(crs)}
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sentinel_match.errors import NoGeoreference, SentinelMatchError
+from sentinel_match.images.source import picture_band
 from sentinel_match.locating.delivery import MAP, deliver
-from sentinel_match.locating.overview import picture_band
 from sentinel_match.locating.search import locate_among
 from sentinel_match.locating.whereabouts import Whereabouts
 from sentinel_match.products.catalogue import Catalogue, Refused, read_scene

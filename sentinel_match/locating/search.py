@@ -67,7 +67,8 @@ def locate(
 ) -> Location:
     """Find which scene of an archive shows a picture, where, how turned, and how sure that is.
 
-    Whatever georeference the picture has is not used. Scenes without one are left out, and said.
+    Whatever georeference the picture has is not used. Scenes without one are left out, and said; so is the picture
+    itself, where it lies in the archive.
 
     Args:
         picture: any raster or product that GDAL opens.
@@ -92,9 +93,12 @@ def locate(
     schema.check_argument("progress", progress, schema.HEARS)
     known = known or Whereabouts()
     shown, catalogue = as_scene(picture, "picture"), find_scenes(archives)
-    location = locate_among(shown, catalogue.scenes, known, cache=cache, progress=progress)
+    itself = shown.id, shown.path.resolve()
+    others = [scene for scene in catalogue.scenes if (scene.id, scene.path.resolve()) != itself]
+    alike = (f"{shown.path}: it is the picture itself",) if len(others) < len(catalogue.scenes) else ()
+    location = locate_among(shown, others, known, cache=cache, progress=progress)
     refused = tuple(str(one.error) for one in catalogue.refused)
-    return replace(location, left_out=refused + location.left_out)
+    return replace(location, left_out=alike + refused + location.left_out)
 
 
 def locate_among(
@@ -161,13 +165,10 @@ def _search(
     low, high = EXTENTS
     pictures = TurnedPicture(seen, COARSE), TurnedPicture(seen, FINE)
     first = _ranked(pictures, overviews, (low, high), known, progress)
+    wider = (WIDE_EXTENTS[0], low), (high, WIDE_EXTENTS[1])
     if known.pixel is not None or (first and first[0].expected < ACCEPTED_EXPECTED):
         return first
-    rest = [
-        candidate
-        for extents in ((WIDE_EXTENTS[0], low), (high, WIDE_EXTENTS[1]))
-        for candidate in _ranked(pictures, overviews, extents, known, progress)
-    ]
+    rest = [c for extents in wider for c in _ranked(pictures, overviews, extents, known, progress, 1 + len(wider))]
     best: dict[str, Candidate] = {}
     for candidate in sorted([*first, *rest], key=lambda c: c.expected):
         best.setdefault(str(candidate.scene.path) + candidate.scene.id, candidate)
@@ -180,8 +181,9 @@ def _ranked(
     extents: tuple[float, float],
     known: Whereabouts,
     progress: Progress,
+    searches: int = 1,
 ) -> list[Candidate]:
-    """List candidates at extents between two, the best first."""
+    """List candidates at extents between two, the best first; chance has had so many searches to find one."""
     seen = pictures[0].described
 
     def scales(there: Overview) -> tuple[float, float]:
@@ -207,8 +209,8 @@ def _ranked(
         scene, there = overviews[k]
         scale = glances[k].scale
         sighting = sweep(there.described, seen, (scale / SWEPT_SCALES, scale * SWEPT_SCALES))
-        expected = sighting.nfa + float(np.log10(len(overviews)))
-        sure = probability(sighting.nfa, 0.5 / len(overviews))
+        nfa = sighting.nfa + float(np.log10(searches))
+        expected, sure = nfa + float(np.log10(len(overviews))), probability(nfa, 0.5 / len(overviews))
         return Candidate.of(scene, there, seen.size, sighting, expected, sure)
 
     candidates = []

@@ -173,6 +173,8 @@ def what_folder_it_is(folder: Path) -> str:
     whose = whose_results(folder)
     if whose == "stack":
         return "it is a stack that `prepare` has made, and no archive: name left.tif or right.tif in it"
+    if whose == "picture":
+        return "it holds a picture that `locate` has placed, and is no archive: name picture.tif in it"
     if whose:
         return "it holds the results of a run, and no images: name those that the run was given"
     return "there is neither a Sentinel-2 product nor an image in this folder"

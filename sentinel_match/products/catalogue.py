@@ -231,7 +231,7 @@ def _sources(path: Path, visited: set[Path]) -> Iterator[Path]:
 
 
 def _search(folder: Path, visited: set[Path]) -> Iterator[Path]:
-    if whose_results(folder) in {"pair", "stack"}:
+    if whose_results(folder) in {"pair", "stack", "picture"}:
         return
     try:
         entries = sorted(folder.iterdir())

@@ -38,6 +38,7 @@ RESULT_RECORDS = {
     "run.json": (b'"sentinel_match"', "run"),
     "pair.json": (b'"recipe"', "pair"),
     "prepare.json": (b'"sentinel-match ', "stack"),
+    "locate.json": (b'"picture"', "picture"),
 }
 """Files that only folders of results hold, what stands in them, and what such a folder is."""
 

@@ -3,32 +3,42 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
+from odc.geo.geobox import GeoBox
+from shapely.geometry import box
 
 from sentinel_match import Files, Options, run
 from sentinel_match.cache import Cache
 from sentinel_match.cli import main
 from sentinel_match.errors import OutputError
+from sentinel_match.geometry.footprint import Footprint
+from sentinel_match.images.source import picture_band
+from sentinel_match.locating import delivery, search
 from sentinel_match.locating import overview as overviews
 from sentinel_match.locating.candidate import probability
 from sentinel_match.locating.delivery import deliver
+from sentinel_match.locating.glance import Glance
 from sentinel_match.locating.location import Location
-from sentinel_match.locating.overview import picture_band
 from sentinel_match.locating.search import locate
 from sentinel_match.locating.whereabouts import Whereabouts
+from sentinel_match.matching.sweep import Sighting
 from sentinel_match.products.catalogue import find_scenes, read_scene
 from sentinel_match.raster.bands import source_of
 from sentinel_match.raster.load import load
 from sentinel_match.raster.resample import strips
-from sentinel_match.testing import Landscape, write_product
+from sentinel_match.testing import Landscape, example_pair, write_product
 
 PIXELS, TURN, ZOOM, SIDE = 222, 30.0, 1.2, 180
 
@@ -111,6 +121,7 @@ def test_the_command_writes_a_map_its_control_points_and_a_record(desk: Path, tm
     record = json.loads((tmp_path / "out" / "locate.json").read_text(encoding="utf-8"))
     assert record["found"]
     assert 3 == record["searched"] == len(record["candidates"])
+    assert () == find_scenes(tmp_path).scenes  # what was located is none of an archive in which it lies
 
 
 def test_a_run_takes_a_picture_as_a_scene_and_says_which_pictures_show_none_of_its_scenes(
@@ -168,9 +179,85 @@ def test_what_looks_like_unrelated_ground_is_less_probable_than_before() -> None
     assert probability(3.0, 0.5) < 0.2
 
 
-def test_what_cannot_be_known_of_a_picture_is_told_in_one_sentence() -> None:
-    with pytest.raises((TypeError, ValueError), match="bbox"):
-        Whereabouts(bbox=(1.0, 2.0))  # type: ignore[arg-type]
+def test_where_there_is_nothing_to_see_nothing_is_learnt() -> None:
+    assert 0.3 == probability(np.inf, 0.3)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"bbox": (1.0, 2.0)},
+        {"bbox": (1.0, 3.0, 2.0, 2.0)},
+        {"near": (1.0, 95.0, 10.0)},
+        {"near": (1.0, 2.0, -10.0)},
+        {"pixel": (0.0, 5.0)},
+        {"pixel": (10.0, 5.0)},
+    ],
+)
+def test_what_cannot_be_known_of_a_picture_is_told_in_one_sentence(given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(given))):
+        Whereabouts(**given)
+
+
+def test_pixels_the_wrong_way_round_are_a_wrong_use_of_the_command(desk: Path) -> None:
+    done = call(desk, desk / "known.jpg", desk / "archive", "--pixel", 10, 5)
+    assert 2 == done.exit_code
+    assert "the least and the largest metres per pixel" in done.stderr
+
+
+@pytest.mark.parametrize("where", [{"near": (179.8, 0.2, 100.0)}, {"bbox": (179.0, -1.0, -179.0, 1.0)}])
+def test_the_region_goes_on_behind_the_antimeridian(where: dict[str, Any]) -> None:
+    region = Whereabouts(**where).region()
+    assert region is not None
+    assert region.intersects(Footprint.from_lonlat(box(-179.9, 0, -179.5, 0.4)).polygon)
+    assert not region.intersects(Footprint.from_lonlat(box(15, 0, 16, 0.4)).polygon)
+
+
+def test_a_raster_whose_rows_run_north_is_described_as_the_ground_lies(tmp_path: Path) -> None:
+    pixels = np.round(example_pair(size=128).left * 254 + 1).astype(np.uint8)
+    described = []
+    for name, rows, step in (("south", pixels, -10), ("north", pixels[::-1], 10)):
+        affine = Affine(10, 0, 500_000, 0, step, 5_000_000 - 640 - 64 * step)
+        size = {"width": 128, "height": 128, "count": 1, "dtype": "uint8"}
+        with rasterio.open(tmp_path / f"{name}.tif", "w", **size, crs="EPSG:32633", transform=affine) as file:
+            file.write(rows, 1)
+        described.append(overviews.overview(read_scene(tmp_path / f"{name}.tif"), None, None))
+    assert described[0].affine == described[1].affine
+    maps = [one.described.levels[0].maps for one in described]
+    assert np.array_equal(*maps)
+
+
+def test_the_picture_itself_is_no_answer(desk: Path) -> None:
+    product = next(iter((desk / "archive").iterdir()))
+    location = locate(product, desk / "archive", Whereabouts(near=(-70, 10, 50)))
+    assert [f"{product}: it is the picture itself"] == [*location.left_out]
+
+
+def test_a_picture_that_is_not_found_needs_no_room_for_a_map(
+    found: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sentinel_match.atomic.shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    assert ["locate.json"] == [path.name for path in deliver(replace(found, found=False), tmp_path / "out")]
+
+
+def test_what_is_found_at_the_third_search_counts_thrice(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sightings = iter([-1.0, -3.2, -3.2])
+    seen = Sighting(np.eye(3), 0.0, 1.0, 7.0, 5.0, 6.0, 0.0, 1.0, negative=False)
+    monkeypatch.setattr(search, "sweep", lambda *_: replace(seen, nfa=next(sightings)))
+    monkeypatch.setattr(search.TurnedPicture, "glance", lambda *_: Glance(1.0, 1.0, 0.0))
+    product = next(iter((desk / "archive").iterdir()))
+    location = locate(desk / "strange.jpg", product, cache=Cache(desk / "cache"))
+    assert not location.found
+    assert location.candidates[0].expected == pytest.approx(-3.2 + np.log10(3))
+
+
+def test_a_map_of_signed_numbers_keeps_its_zeros(tmp_path: Path) -> None:
+    grid = GeoBox((64, 64), Affine(10, 0, 500_000, 0, -10, 5_000_000), "EPSG:32633")
+    stack = np.zeros((1, 64, 64), np.float32)
+    stack[0, :8] = np.nan
+    delivery._write_map(tmp_path / "map.tif", stack, grid, np.dtype(np.int16))
+    with rasterio.open(tmp_path / "map.tif") as file:
+        assert np.array_equal(file.read(1, masked=True).mask, np.isnan(stack[0]))
 
 
 def test_the_coarse_level_of_a_tile_lies_where_the_tile_does(shared: Path) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from sentinel_match.cli import main
 from sentinel_match.locating import likeness
-from sentinel_match.locating.likeness import Likeness
+from sentinel_match.locating.likeness import Likeness, all_pairs
 from sentinel_match.locating.separation import Separation, clusters, separations
 from sentinel_match.testing import example_pair
 
@@ -70,6 +70,15 @@ def test_confidences_are_compared_with_those_of_unrelated_pairs_in_which_neither
     pairs = [replace(pair_of(*names), confidences=values) for names, values in confidences.items()]
     (distance,) = (one for one in separations(pairs) if one.name == "wasserstein")
     assert distance.auc == 1.0
+
+
+def test_pictures_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    for folder in ("here/early", "here/late", "there"):
+        (tmp_path / folder).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / folder / "winter.png"), np.full((32, 32), 9, np.uint8))
+    pairs = all_pairs(tmp_path, matcher="sift")
+    assert all(pair.left != pair.right for pair in pairs)
+    assert 3 == len(clusters(pairs))
 
 
 def test_what_cannot_be_read_is_left_out_and_said(places: Path, tmp_path: Path) -> None:
