@@ -57,6 +57,18 @@ def whole(path: Path | str) -> Iterator[Path]:
             scratch.remove()
 
 
+def require_ours(path: Path, mark: str) -> None:
+    """Fail where a folder could not be made or replaced, before the work that would fill it.
+
+    Raises:
+        OutputError: it is there, neither empty nor with a file of the name ``mark``, or no result could name it.
+    """
+    if reason := why_unnamable(path):
+        raise OutputError(path, reason)
+    if path.exists() and not (path.is_dir() and ((path / mark).exists() or not any(path.iterdir()))):
+        raise OutputError(path, f"it is there already and is no folder with a {mark} in it: choose another name")
+
+
 @contextlib.contextmanager
 def whole_folder(path: Path, mark: str, size: int) -> Iterator[Path]:
     """Yield a new folder beside ``path`` to fill; it takes that name when the block ends well, is removed when not.
@@ -70,10 +82,7 @@ def whole_folder(path: Path, mark: str, size: int) -> Iterator[Path]:
     Raises:
         OutputError: the folder is somebody else's, cannot be made, or the disk is full.
     """
-    if reason := why_unnamable(path):
-        raise OutputError(path, reason)
-    if path.exists() and not (path.is_dir() and ((path / mark).exists() or not any(path.iterdir()))):
-        raise OutputError(path, f"it is there already and is no folder with a {mark} in it: choose another name")
+    require_ours(path, mark)
     scratch = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

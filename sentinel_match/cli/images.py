@@ -11,11 +11,12 @@ import click
 
 from sentinel_match.cli.paths import AnyPath, NamedPath
 from sentinel_match.cli.tables import print_table
+from sentinel_match.wording import counted
 
 if TYPE_CHECKING:
     from sentinel_match.images import ImageMatcher, ImageSummary
 
-PICTURE_SUFFIXES = {".jp2", ".tif", ".tiff", ".jpg", ".jpeg", ".png"}
+PICTURE_SUFFIXES = {".jp2", ".tif", ".tiff", ".jpg", ".jpeg", ".png", ".gif"}
 
 
 class _ImagePair(NamedTuple):
@@ -119,7 +120,7 @@ def images(ctx: click.Context, /, names: tuple[Path, ...], output: Path, **value
         write_text(output / "summary.json", json.dumps(summary, indent=1) + "\n")
     columns = ["pair", "outcome", "matches", "believed", "angle", "why"]
     rows = [[name, *outcome.to_row()] for name, outcome in outcomes.items()]
-    print_table(f"{len(rows)} pairs", columns, rows, ["matches", "believed"])
+    print_table(counted(len(rows), "pair"), columns, rows, ["matches", "believed"])
     statuses = {outcome.status for outcome in outcomes.values()}
     if statuses & {"no match", "failed"}:
         ctx.exit(1)

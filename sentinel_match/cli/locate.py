@@ -11,7 +11,7 @@ from sentinel_match.cli import options
 from sentinel_match.cli.paths import AnyPath, NamedPath
 from sentinel_match.cli.progress import show_progress
 from sentinel_match.cli.repeats import summed_up
-from sentinel_match.cli.tables import print_table
+from sentinel_match.cli.tables import print_sentence, print_table
 from sentinel_match.wording import counted
 
 if TYPE_CHECKING:
@@ -65,9 +65,10 @@ def locate(
     report and the QGIS project of that GeoTIFF matched with its scene. Exits with 1 where no scene shows it.
     """
     cache = options.make_cache(values)
+    from sentinel_match.atomic import require_ours
     from sentinel_match.batch import check_located
     from sentinel_match.formats.geojson import dumps
-    from sentinel_match.locating.delivery import CHECK, deliver
+    from sentinel_match.locating.delivery import CHECK, MARK, deliver
     from sentinel_match.locating.search import locate as find
     from sentinel_match.locating.whereabouts import Whereabouts
     from sentinel_match.products.catalogue import read_scene
@@ -75,7 +76,9 @@ def locate(
     try:
         known = Whereabouts(**values)
     except ValueError as error:
-        raise click.UsageError(str(error)) from error
+        raise click.UsageError(str(error).replace("Whereabouts.", "--")) from error
+    if output is not None:
+        require_ours(output, MARK)
     with summed_up(), show_progress(quiet=ctx.obj) as progress:
         location = find(read_scene(picture).with_nodata(nodata), archives, known, cache=cache, progress=progress)
         written = deliver(location, output) if output is not None else []
@@ -87,10 +90,7 @@ def locate(
     else:
         _print(location)
     if not ctx.obj:
-        for sentence in location.left_out[:MOST_LEFT_OUT]:
-            click.echo(f"left out: {sentence}", err=True)
-        if len(location.left_out) > MOST_LEFT_OUT:
-            click.echo(f"left out: {len(location.left_out) - MOST_LEFT_OUT:,} more, see --json", err=True)
+        _talk(location, is_size_known=known.pixel is not None)
         if written:
             click.echo(f"wrote {output}: {', '.join(path.name for path in written)}", err=True)
     if not location.found:
@@ -108,22 +108,29 @@ def _print(location: Location) -> None:
             _shown(candidate.probability),
             f"{candidate.angle:.1f}°",
             f"{candidate.pixel_m:.3g} m",
-            "{:.4f} {:.4f}".format(*candidate.center),
+            "{:.4f},{:.4f}".format(*candidate.center),
         ]
         for candidate in location.candidates
     ]
-    columns = ["scene", "date", "probability", "turned", "pixel", "lon lat"]
+    columns = ["scene", "date", "probability", "turned", "pixel", "lon,lat"]
     print_table(location.sentence, columns, rows, right=("probability", "turned", "pixel"))
     if location.measured is not None:
         ties = location.measured.ties
-        click.echo(location.measured.why if ties is None else ties.summary.verdict)
-    else:
+        print_sentence(location.measured.why if ties is None else ties.summary.verdict)
+
+
+def _talk(location: Location, *, is_size_known: bool) -> None:
+    """Say on stderr what was not searched, and what the search cost."""
+    for sentence in location.left_out[:MOST_LEFT_OUT]:
+        click.echo(f"left out: {sentence}", err=True)
+    if len(location.left_out) > MOST_LEFT_OUT:
+        click.echo(f"left out: {len(location.left_out) - MOST_LEFT_OUT:,} more, see --json", err=True)
+    if not location.searched:
+        return
+    if not location.found and not is_size_known:
         click.echo(SMALL, err=True)
-    searching = location.cost.searching / max(location.searched, 1)
-    click.echo(
-        f"{counted(location.searched, 'scene')}, {searching:.3f} CPU seconds each; {location.cost.total:.0f} s in all",
-        err=True,
-    )
+    searching, scenes = location.cost.searching / location.searched, counted(location.searched, "scene")
+    click.echo(f"{scenes}, {searching:.3f} CPU seconds each; {location.cost.total:.0f} s in all", err=True)
 
 
 def _shown(probability: float) -> str:

@@ -48,6 +48,8 @@ class Location:
     @property
     def sentence(self) -> str:
         """Say in one sentence where the picture is."""
+        if not self.searched:
+            return f"there is no scene to search for {self.picture.name}"
         if not self.found:
             return f"none of {counted(self.searched, 'scene')} shows {self.picture.name}"
         best = self.candidates[0]

@@ -27,6 +27,7 @@ from sentinel_match.matching.orientation import describe
 from sentinel_match.matching.sweep import sweep
 from sentinel_match.parallel import in_threads
 from sentinel_match.products.catalogue import as_scene, find_scenes
+from sentinel_match.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -98,7 +99,7 @@ def locate(
     alike = (f"{shown.path}: it is the picture itself",) if len(others) < len(catalogue.scenes) else ()
     location = locate_among(shown, others, known, cache=cache, progress=progress)
     refused = tuple(str(one.error) for one in catalogue.refused)
-    return replace(location, left_out=alike + refused + location.left_out)
+    return replace(location, left_out=location.left_out + alike + refused)
 
 
 def locate_among(
@@ -123,8 +124,10 @@ def locate_among(
     """
     times = [time.process_time()]
     seen = describe(view_of(shown, band=known.picture_band))
+    candidates = list(candidates)
     scenes = _within(candidates, known.region())
-    left_out = []
+    elsewhere = len(candidates) - len(scenes)
+    left_out = [f"{counted(elsewhere, 'scene')} elsewhere than the picture may be"] if elsewhere else []
     times.append(time.process_time())
     overviews: list[tuple[Scene, Overview]] = []
     work = in_threads(lambda scene: _described(scene, known.band, cache), scenes)

@@ -36,7 +36,8 @@ class Whereabouts:
     picture_band: str | None = None
     """Of the picture; default the mean of its colours."""
     bbox: tuple[float, float, float, float] | None = None
-    """West, south, east, north, degrees: only scenes that meet it; across the antimeridian if west > east."""
+    """West, south, east, north, degrees: only scenes that meet it are looked at; west is larger than east where it
+    crosses the antimeridian."""
     near: tuple[float, float, float] | None = None
     """Longitude, latitude and kilometres around, likewise."""
     pixel: tuple[float, float] | None = None
@@ -54,42 +55,44 @@ class Whereabouts:
         schema.check_fields(self, _KINDS)
 
     def region(self) -> shapely.Geometry | None:
-        """Draw where the picture may be, in degrees, on each turn of the globe; ``None`` for anywhere."""
+        """Draw where the picture may be, in degrees; ``None`` for anywhere."""
         if self.bbox is not None:
             west, south, east, north = self.bbox
-            shape = shapely.box(west, south, east + 360 * (east < west), north)
+            region = shapely.box(west, south, east + 360 * (east < west), north)
         elif self.near is not None:
             lon, lat, km = self.near
             high = km / KM_PER_DEGREE
             wide = high / max(np.cos(np.radians(lat)), 0.01)
-            shape = shapely.affinity.scale(shapely.Point(lon, lat).buffer(1.0), wide, high)
+            region = shapely.affinity.scale(shapely.Point(lon, lat).buffer(1.0), wide, high)
         else:
             return None
-        # Footprints that cross the antimeridian run on past 180 degrees, and so may what is given
-        return shapely.union_all([shapely.affinity.translate(shape, turn) for turn in (-360, 0, 360)])
+        # Footprints run on past the antimeridian
+        return shapely.union_all([shapely.affinity.translate(region, turn) for turn in (-360, 0, 360)])
 
 
 def _numbers(count: int, what: str, is_usable: Callable[..., bool]) -> schema.ArgumentKind:
     def fits(value: Sequence[float]) -> bool:
-        finite = len(value) == count and all(isinstance(v, Real) and np.isfinite(v) for v in value)
-        return finite and is_usable(*value)
+        is_known = len(value) == count and all(isinstance(v, Real) and np.isfinite(v) for v in value)
+        return is_known and is_usable(*value)
 
     return schema.ArgumentKind((tuple, list), what, fits, what).or_none()
+
+
+def _is_box(west: float, south: float, east: float, north: float) -> bool:
+    return max(abs(west), abs(east)) <= 180 and -90 <= south < north <= 90
+
+
+def _is_circle(lon: float, lat: float, km: float) -> bool:
+    return abs(lon) <= 180 and abs(lat) <= 90 and km > 0
 
 
 _KINDS = {
     "band": schema.ANY_WORD.or_none(),
     "picture_band": schema.ANY_WORD.or_none(),
-    "bbox": _numbers(
-        4,
-        "four numbers, west, south, east and north in degrees, south below north",
-        lambda _w, s, _e, n: -90 <= s < n <= 90,
-    ),
-    "near": _numbers(
-        3, "three numbers, longitude, latitude and kilometres above 0", lambda _, y, km: abs(y) <= 90 and km > 0
-    ),
+    "bbox": _numbers(4, "west, south, east and north in degrees, south below north", _is_box),
+    "near": _numbers(3, "longitude, latitude in degrees, and kilometres above 0", _is_circle),
     "pixel": _numbers(
-        2, "two numbers, above 0, the least and the largest metres per pixel", lambda low, high: 0 < low <= high
+        2, "the least and the largest metres per pixel, above 0 and in this order", lambda low, high: 0 < low <= high
     ),
     "model": schema.one_of(KINDS).or_none(),
 }

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-OWN_MASK = "; --mask (Masking(user=…) in Python) takes one of yours"
+OWN_MASK = "; `match` and `run` take one of yours, --mask (Masking(user=…) in Python)"
 """What to do where a product has no mask of clouds."""
 SHORE_METRES = 60.0
 """Metres of water kept along every shore: banks, rivers and ponds are among the most lasting texture there is."""

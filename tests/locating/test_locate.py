@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import rasterio
+import shapely
 from affine import Affine
 from click.testing import CliRunner, Result
 from hypothesis import given
@@ -22,6 +23,7 @@ from shapely.geometry import box
 from sentinel_match import Files, Options, run
 from sentinel_match.cache import Cache
 from sentinel_match.cli import main
+from sentinel_match.cli.locate import _print as printed
 from sentinel_match.errors import OutputError
 from sentinel_match.geometry.footprint import Footprint
 from sentinel_match.images.source import picture_band
@@ -153,7 +155,10 @@ def test_a_rough_position_leaves_out_scenes_elsewhere(desk: Path) -> None:
     for words in (("--near", "-70", "10", "50"), ("--bbox", "-70", "10", "-69", "11")):
         done = call(desk, desk / "known.jpg", desk / "archive", *words)
         assert 1 == done.exit_code
-        assert "none of 0 scenes" in done.output
+        assert "there is no scene to search for known\n" == done.stdout
+    talk = CliRunner().invoke(main, ["locate", str(desk / "known.jpg"), str(desk / "archive"), *words]).stderr
+    assert "left out: 3 scenes elsewhere than the picture may be" in talk
+    assert "a fifth of a scene" not in talk
 
 
 def test_a_scene_is_described_once(desk: Path, found: Location, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,28 +186,6 @@ def test_what_looks_like_unrelated_ground_is_less_probable_than_before() -> None
 
 def test_where_there_is_nothing_to_see_nothing_is_learnt() -> None:
     assert 0.3 == probability(np.inf, 0.3)
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"bbox": (1.0, 2.0)},
-        {"bbox": (1.0, 3.0, 2.0, 2.0)},
-        {"near": (1.0, 95.0, 10.0)},
-        {"near": (1.0, 2.0, -10.0)},
-        {"pixel": (0.0, 5.0)},
-        {"pixel": (10.0, 5.0)},
-    ],
-)
-def test_what_cannot_be_known_of_a_picture_is_told_in_one_sentence(given: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=next(iter(given))):
-        Whereabouts(**given)
-
-
-def test_pixels_the_wrong_way_round_are_a_wrong_use_of_the_command(desk: Path) -> None:
-    done = call(desk, desk / "known.jpg", desk / "archive", "--pixel", 10, 5)
-    assert 2 == done.exit_code
-    assert "the least and the largest metres per pixel" in done.stderr
 
 
 @pytest.mark.parametrize("where", [{"near": (179.8, 0.2, 100.0)}, {"bbox": (179.0, -1.0, -179.0, 1.0)}])
@@ -258,6 +241,55 @@ def test_a_map_of_signed_numbers_keeps_its_zeros(tmp_path: Path) -> None:
     delivery._write_map(tmp_path / "map.tif", stack, grid, np.dtype(np.int16))
     with rasterio.open(tmp_path / "map.tif") as file:
         assert np.array_equal(file.read(1, masked=True).mask, np.isnan(stack[0]))
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        {"bbox": (1.0, 2.0)},
+        {"bbox": (10.0, 20.0, 12.0, 10.0)},
+        {"bbox": (10.0, 20.0, 200.0, 30.0)},
+        {"near": (10.0, 100.0, 5.0)},
+        {"near": (10.0, 50.0, -5.0)},
+        {"pixel": (30.0, 10.0)},
+    ],
+)
+def test_what_cannot_be_known_of_a_picture_is_told_in_one_sentence(known: dict[str, Any], tmp_path: Path) -> None:
+    ((name, values),) = known.items()
+    with pytest.raises(ValueError, match=f"Whereabouts.{name} is "):
+        Whereabouts(**known)
+    if len(values) > 2 or name == "pixel":
+        done = CliRunner().invoke(main, ["locate", "none.png", str(tmp_path), f"--{name}", *map(str, values)])
+        assert 2 == done.exit_code
+        assert f"Error: --{name} is " in done.stderr
+
+
+@given(st.floats(-180, 180), st.floats(-85, 85), st.floats(-360, 360).map(round))
+def test_a_box_and_a_circle_hold_their_middle_wherever_the_antimeridian_is(lon: float, lat: float, turn: int) -> None:
+    west, east = ((lon + way + 180) % 360 - 180 for way in (-1, 1))
+    there = shapely.Point(lon + 360 * np.sign(turn) if abs(lon) > 170 else lon, lat)
+    for known in (Whereabouts(bbox=(west, lat - 1, east, lat + 1)), Whereabouts(near=(lon, lat, 50.0))):
+        region = known.region()
+        assert region is not None
+        assert region.contains(there)
+        assert not region.contains(shapely.Point(lon + 90 - 180 * (lon > 0), lat))
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_the_search(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "locate", lambda *_, **__: pytest.fail("it was searched"))
+    done = call(desk, desk / "known.jpg", desk / "archive", "-o", desk / "archive")
+    assert 1 == done.exit_code
+    assert "no folder with a locate.json in it" in done.stderr
+
+
+def test_in_a_pipe_what_is_found_has_80_columns_and_a_place_stands_on_one_line(
+    found: Location, capsys: pytest.CaptureFixture[str]
+) -> None:
+    printed(found)
+    lines = capsys.readouterr().out.splitlines()
+    assert 80 >= max(map(len, lines))
+    lon, lat = found.candidates[0].center
+    assert any(f"{lon:.4f},{lat:.4f}" in line for line in lines)
 
 
 def test_the_coarse_level_of_a_tile_lies_where_the_tile_does(shared: Path) -> None:
