@@ -99,7 +99,7 @@ def test_run_leaves_the_promised_files_and_a_second_run_keeps_them(archive: Path
     done = call("run", archive, "-o", out, *QUICK)
     assert 0 == done.exit_code, done.output
     (pair,) = [p for p in out.iterdir() if p.is_dir()]
-    promised = {"scenes.geojson", "pairs.geojson", "run.json", "report.html", "inspect.qgs", pair.name}
+    promised = {"scenes.geojson", "pairs.geojson", "run.json", "report.html", "inspect.qgs", "inspect.gpkg", pair.name}
     assert promised == {p.name for p in out.iterdir()}
     ties = json.loads((pair / "tiepoints.geojson").read_text())
     assert abs(ties["summary"]["median_dx_m"] - 6.4) < 0.5

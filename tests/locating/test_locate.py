@@ -213,7 +213,7 @@ def test_a_raster_whose_rows_run_north_is_described_as_the_ground_lies(tmp_path:
 def test_the_picture_itself_is_no_answer(desk: Path) -> None:
     product = next(iter((desk / "archive").iterdir()))
     location = locate(product, desk / "archive", Whereabouts(near=(-70, 10, 50)))
-    assert [f"{product}: it is the picture itself"] == [*location.left_out]
+    assert f"{product}: it is the picture itself" in location.left_out
 
 
 def test_a_picture_that_is_not_found_needs_no_room_for_a_map(
@@ -264,10 +264,10 @@ def test_what_cannot_be_known_of_a_picture_is_told_in_one_sentence(known: dict[s
         assert f"Error: --{name} is " in done.stderr
 
 
-@given(st.floats(-180, 180), st.floats(-85, 85), st.floats(-360, 360).map(round))
-def test_a_box_and_a_circle_hold_their_middle_wherever_the_antimeridian_is(lon: float, lat: float, turn: int) -> None:
+@given(st.floats(-180, 180), st.floats(-85, 85), st.booleans())
+def test_a_box_and_a_circle_hold_their_middle_wherever_the_antimeridian_is(lon: float, lat: float, on: bool) -> None:
     west, east = ((lon + way + 180) % 360 - 180 for way in (-1, 1))
-    there = shapely.Point(lon + 360 * np.sign(turn) if abs(lon) > 170 else lon, lat)
+    there = shapely.Point(lon - 360 * np.sign(lon) if on and abs(lon) > 170 else lon, lat)
     for known in (Whereabouts(bbox=(west, lat - 1, east, lat + 1)), Whereabouts(near=(lon, lat, 50.0))):
         region = known.region()
         assert region is not None

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from sentinel_match.errors import MissingBand
-from sentinel_match.matching.subpixel import Refinement, grid, measure
+from sentinel_match.matching.nodes import grid
+from sentinel_match.matching.subpixel import Refinement, measure
 from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.scene import Asset, Band, Scene
 from sentinel_match.raster.bands import available, band_names, source_of
