@@ -56,7 +56,7 @@ def overview(scene: Scene, band: str | None, cache: Cache | None) -> Overview:
     Args:
         scene: a product or raster with a georeference.
         band: of it; see :func:`picture_band`.
-        cache: keeps it, half a megabyte.
+        cache: keeps it, two thirds of a megabyte.
 
     Raises:
         NoGeoreference: it has no position.

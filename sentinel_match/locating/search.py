@@ -75,7 +75,7 @@ def locate(
         picture: any raster or product that GDAL opens.
         archives: what :func:`sentinel_match.products.catalogue.find_scenes` takes.
         known: what narrows the search.
-        cache: keeps the descriptions of the scenes, half a megabyte each, for the next picture.
+        cache: keeps the descriptions of the scenes, two thirds of a megabyte each, for the next picture.
         progress: hears of progress.
 
     Returns:
