@@ -142,7 +142,7 @@ def _draw(path: Path, picture: Pixels, target: GeoBox, location: Location) -> No
     times = max(1.0, max(target.shape) / FIGURE_PIXELS)
     small = target if times == 1 else target.zoom_out(times)
     ground = np.vstack([strip for _, strip in strips(source.read, source.grid, small)])
-    there = cv2.resize(picture, small.shape[::-1], interpolation=cv2.INTER_AREA)
+    there = np.asarray(cv2.resize(picture, small.shape[::-1], interpolation=cv2.INTER_AREA), np.float32)
     squares, colours = overlays(ground, there)
     shown = np.rint(255 * np.hstack([colours, squares])[..., ::-1])  # OpenCV has blue first
     done, data = cv2.imencode(".png", shown.astype(np.uint8))
