@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sentinel_match.raster.bands import Computed
     from sentinel_match.raster.resample import Pixels
 
-OVERVIEW_VERSION = 3
+OVERVIEW_VERSION = 4
 """Part of every recipe: raise it whenever other pixels are described."""
 MOST_LEVELS = 5
 """Of a JPEG 2000 of Sentinel-2."""

@@ -10,7 +10,7 @@ the next best offset by 1.4 to 5 times as much. As small whole numbers a picture
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -42,6 +42,8 @@ BACKGROUND = 8.0
 """Pixels of the maps: the mean direction over so far is taken off, such as that of slopes in the sun."""
 DRAWN_LENGTH, DRAWN_SLOPE = 12, 0.15
 """Pixels of an edge along rows or columns, at least (or an eighth of the side), and how little it may lean."""
+PAPER, PAPER_RIM = 0.06, 0.9
+"""Of the range of brightness: by how much white paper may vary. Of the rim: how much must be as bright as it gets."""
 UNITS = 40.0
 """Whole numbers per unit of weight."""
 
@@ -102,6 +104,7 @@ def describe(view: View, longest_side: int = FINEST_SIDE) -> Described:
         longest_side: pixels of the longer side at which its finest level looks. 512 takes 0.7 MB, 256 a quarter.
     """
     small = reduced(view, longest_side)
+    small = replace(small, valid=_figure(small.pixels, small.valid))
     rows, cols = view.valid.shape
     if not small.valid.any():
         return Described((cols, rows), ())
@@ -154,6 +157,21 @@ def _directions(
 def _shrunk(planes: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
     """Average (K, rows, cols) planes to (width, height) pixels."""
     return np.stack([cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in planes])
+
+
+def _figure(pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Keep of a figure on white paper its largest part: the map, not the labels, scales and colour bar beside it."""
+    low, high = (float(pixels[valid].min()), float(pixels[valid].max())) if valid.any() else (0.0, 0.0)
+    bright = valid & (pixels >= high - PAPER * (high - low))
+    rim = np.concatenate([bright[0], bright[-1], bright[:, 0], bright[:, -1]])
+    if high <= low or rim.mean() < PAPER_RIM:
+        return valid
+    _, areas = cv2.connectedComponents(bright.astype(np.uint8), connectivity=4)
+    outside = np.isin(areas, np.unique(np.concatenate([areas[0], areas[-1], areas[:, 0], areas[:, -1]])))
+    parts = cv2.connectedComponentsWithStats((valid & ~(bright & outside)).astype(np.uint8), connectivity=8)
+    if parts[0] < 2:
+        return valid
+    return np.asarray(parts[1] == 1 + int(parts[2][1:, cv2.CC_STAT_AREA].argmax()))
 
 
 def _drawn(x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.bool_]:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Described", "Sighting", "describe", "sweep"]
 
-SWEEP_VERSION = 2
+SWEEP_VERSION = 3
 """Of what a sweep finds; part of recipes."""
 ANGLE_STEP = 5.0
 """Degrees between the first looks."""

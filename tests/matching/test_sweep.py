@@ -135,6 +135,31 @@ def test_a_frame_and_a_legend_are_no_ground() -> None:
     assert not sweep(*pictures, (1, 1)).found
 
 
+def figure_of(pixels: np.ndarray) -> np.ndarray:
+    """Show pixels of 256 x 256 with axes, labels, a title and a colour bar, on white paper."""
+    paper = np.full((376, 416), 255, np.uint8)
+    paper[60:316, 60:316] = pixels * 230
+    cv2.rectangle(paper, (60, 60), (316, 316), 0, 2)
+    for k in range(0, 257, 32):
+        cv2.line(paper, (60 + k, 316), (60 + k, 324), 0, 1)
+        cv2.putText(paper, str(k), (50 + k, 340), 0, 0.4, 0, 1)
+        cv2.putText(paper, str(k), (15, 64 + k), 0, 0.4, 0, 1)
+        cv2.putText(paper, f"{k / 256:.1f}", (360, 64 + k), 0, 0.4, 0, 1)
+    cv2.putText(paper, "Sentinel-2 Level-2A true colour", (40, 40), 0, 0.6, 0, 2)
+    cv2.putText(paper, "Copernicus data, UTM 33N, scale 1 : 50 000", (40, 365), 0, 0.4, 0, 1)
+    paper[60:316, 335:355] = np.linspace(255, 0, 256)[:, None]
+    cv2.rectangle(paper, (335, 60), (355, 316), 0, 1)
+    return cv2.imdecode(cv2.imencode(".jpg", paper, [cv2.IMWRITE_JPEG_QUALITY, 80])[1], 0) / 255
+
+
+def test_two_figures_of_one_layout_show_the_same_only_where_their_maps_do() -> None:
+    left, same, other = (figure_of(p) for p in (PAIR.left, PAIR.right, example_pair(size=256, seed=11).right))
+    assert not sweep(described(left), described(other), (1, 1)).found
+    sighting = sweep(described(left), described(same), (1, 1))
+    assert sighting.found
+    assert corner_error(sighting, np.eye(3)) < 1
+
+
 def test_stripes_that_agree_everywhere_prove_nothing() -> None:
     y, x = np.mgrid[:256, :256]
     stripes = 0.5 + 0.2 * np.sin((x + 0.3 * y) / 3)
