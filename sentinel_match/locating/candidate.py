@@ -40,6 +40,7 @@ def probability(log_nfa: float, prior: float) -> float:
     rarity = -log_nfa * math.log(10)
     times = MISSED_SHARE
     if rarity > 0:
+        rarity = max(rarity, 2 / SEEN_SCALE)  # below it the ratio falls, by less than it is known to
         log_ratio = rarity + math.exp(-rarity) - rarity / SEEN_SCALE - math.log(SEEN_SCALE)
         times += (1 - MISSED_SHARE) * math.exp(min(log_ratio, 600.0))
     return prior * times / (prior * times + 1 - prior)
