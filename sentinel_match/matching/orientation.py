@@ -89,7 +89,7 @@ class Described:
         while f"maps{len(levels)}" in arrays:
             k = len(levels)
             maps = arrays[f"maps{k}"]
-            known = np.unpackbits(arrays[f"known{k}"], axis=1, count=maps.shape[1]).astype(bool)
+            known = np.unpackbits(arrays[f"known{k}"], axis=1, count=maps.shape[2]).astype(bool)
             step_x, step_y = arrays[f"step{k}"].tolist()
             levels.append(Level(maps, known, (step_x, step_y)))
         width, height = arrays["size"].tolist()
