@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 MISSED_SHARE = 0.2
 """Of pairs of same ground that look no better than unrelated ones: what is not seen may be there all the same."""
-
-
 SEEN_SCALE = 350.0
 """Natural logarithm of the rarity that same ground has where it is seen, in the middle: 80 pairs of two seasons, of the
 eleven places from which the distribution over unrelated ground was measured."""

@@ -11,9 +11,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy import fft
 
-from sentinel_match.matching.looks import LEAST_PIXELS, fast_size, transformed
+from sentinel_match.matching.looks import LEAST_OFFSETS, Spectra, agreements, fast_size, transformed
 from sentinel_match.matching.orientation import PLANES, UNITS, Described, Level, upright
 
 if TYPE_CHECKING:
@@ -57,16 +56,6 @@ class Glance(NamedTuple):
     """Pixels of the picture per pixel of what is described of the scene."""
     angle: float
     """Degrees by which the picture is turned clockwise."""
-
-
-class _Turned(NamedTuple):
-    """Spectra of a picture at one scale and all angles, on one canvas."""
-
-    planes: NDArray[np.complex64]
-    """(A, 6, N, N / 2 + 1), conjugated: maps, and their energy."""
-    density: float
-    """Mean energy of a pixel that is known."""
-    area: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,8 +110,8 @@ class TurnedPicture:
             level = (fitting or usable[:1])[-1]
             yield level, float(ratio ** round(np.log(level.step[0] * scale) / np.log(ratio)))
 
-    def _spectra(self, step: float, side: int) -> _Turned:
-        """Turn the picture to every angle, at so many of its pixels per pixel of the maps."""
+    def _spectra(self, step: float, side: int) -> Spectra:
+        """Turn the picture to every angle, at so many of its pixels per pixel of the maps; (A, 6, …), conjugated."""
         there = [level for level in self.described.levels if level.step[0] <= 1.1 * step]
         level = there[-1] if there else self.described.levels[0]
         planes = np.empty((len(self.angles), PLANES + 1, side, side // 2 + 1), np.complex64)
@@ -131,10 +120,10 @@ class TurnedPicture:
             turned, known, _ = upright(level, float(angle), 1.0, step)
             one = transformed(turned, known, side)
             planes[k], density, area = one.planes.conj(), one.density, one.area
-        return _Turned(planes, density, area)
+        return Spectra(planes, density, area)
 
 
-def _best(level: Level, turned: _Turned, side: int) -> tuple[float, int, bool] | None:
+def _best(level: Level, turned: Spectra, side: int) -> tuple[float, int, bool] | None:
     """Find the best angle and offset of a picture over one level of a scene.
 
     Returns:
@@ -142,20 +131,17 @@ def _best(level: Level, turned: _Turned, side: int) -> tuple[float, int, bool] |
     """
     scene = transformed(level.maps.astype(np.float32) / UNITS, level.known, side)
     ways = (False, scene.planes), (True, scene.planes.conj())  # mirrored twice: turned by half a turn
-    overlap = max(LEAST_GLANCE_SHARE * min(scene.area, turned.area), LEAST_PIXELS)
-    least = max(scene.density * turned.density * overlap, 1e-3)
+    least = scene.least_energy(turned, LEAST_GLANCE_SHARE)
     best: tuple[float, int, bool] | None = None
     for first in range(0, len(turned.planes), ANGLES_AT_ONCE):
         picture = turned.planes[first : first + ANGLES_AT_ONCE]
         for opposite, here in ways:
-            product = here * picture
-            parts = product[:, 0] + product[:, 1], product[:, 2] + product[:, 3] + product[:, 4], product[:, 5]
-            signed, doubled, variance = (fft.irfft2(part, s=(side, side)).reshape(len(part), -1) for part in parts)
+            signed, doubled, variance = (part.reshape(len(part), -1) for part in agreements(here * picture, side))
             enough = variance > least
             weight = np.where(enough, 1 / np.maximum(variance, 1e-3), 0).astype(np.float32)
             count = enough.sum(1)
             joint = _joint(signed, doubled, weight, count)
-            joint[count < 1000] = 0
+            joint[count < LEAST_OFFSETS] = 0
             k = int(joint.argmax())
             if joint[k] > 0 and (best is None or joint[k] / 2 > best[0]):
                 best = float(joint[k]) / 2, first + k, opposite

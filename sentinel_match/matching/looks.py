@@ -17,6 +17,8 @@ LEAST_SHARE = 0.1
 """Of what there is to see in the smaller picture that must overlap: where little is seen, much agrees by chance."""
 LEAST_PIXELS = 60.0
 """Pixels of the maps that must overlap."""
+LEAST_OFFSETS = 1000
+"""Offsets at which so much overlaps, at least: the deviation of their scores must be known."""
 UNIT = 8
 """Canvases are multiples of so many pixels."""
 
@@ -36,7 +38,7 @@ class Look(NamedTuple):
     """Both scores, with and without sign."""
 
 
-class _Spectra(NamedTuple):
+class Spectra(NamedTuple):
     """Fourier transforms of a picture's maps on one canvas; of the left picture conjugated."""
 
     planes: NDArray[np.complex64]
@@ -46,13 +48,17 @@ class _Spectra(NamedTuple):
     area: float
     """Pixels that are known."""
 
+    def least_energy(self, other: Spectra, share: float) -> float:
+        """Compute the energy that must meet where such a share of the smaller picture overlaps."""
+        return max(self.density * other.density * max(share * min(self.area, other.area), LEAST_PIXELS), 1e-3)
+
 
 class Bench:
     """Two pictures under comparison; remembers the spectra of the left one."""
 
     def __init__(self, left: Described, right: Described) -> None:
         self.left, self.right = left, right
-        self.spectra: dict[tuple[int, int], _Spectra] = {}
+        self.spectra: dict[tuple[int, int], Spectra] = {}
 
     def levels(self, scale: float, side: int) -> tuple[Level, Level]:
         """Choose the resolution of a look: the smaller map has ``side`` pixels where there are as many."""
@@ -98,7 +104,7 @@ class Bench:
         return looks
 
 
-def transformed(maps: NDArray[np.float32], known: NDArray[np.bool_], size: int) -> _Spectra:
+def transformed(maps: NDArray[np.float32], known: NDArray[np.bool_], size: int) -> Spectra:
     """Transform (5, rows, cols) maps and their energy on a canvas of ``size`` pixels, into which they fit.
 
     The energies are not smoothed, though that were quicker: edges that happen to meet agree or disagree much, and would
@@ -109,24 +115,31 @@ def transformed(maps: NDArray[np.float32], known: NDArray[np.bool_], size: int) 
     planes[:-1, :rows, :cols] = maps
     np.einsum("kij,kij->ij", maps, maps, out=planes[-1, :rows, :cols])
     area = max(float(known.sum()), 1.0)
-    return _Spectra(fft.rfft2(planes), float(planes[-1].sum()) / area, area)
+    return Spectra(fft.rfft2(planes), float(planes[-1].sum()) / area, area)
+
+
+def agreements(product: NDArray[np.complex64], size: int) -> list[NDArray[np.float32]]:
+    """Sum agreement over all offsets, from (..., 6, N, N / 2 + 1) products of spectra.
+
+    Returns:
+        (..., N, N) three times: with the sign of directions, without it, and the energies that meet.
+    """
+    x, y, doubled_x, doubled_y, strength, energy = np.moveaxis(product, -3, 0)
+    return [fft.irfft2(part, s=(size, size)) for part in (x + y, doubled_x + doubled_y + strength, energy)]
 
 
 def best_offset(
-    a: _Spectra, b: _Spectra, size: int, *, opposite: bool
+    a: Spectra, b: Spectra, size: int, *, opposite: bool
 ) -> tuple[float, float, tuple[int, int], tuple[float, float], tuple[float, float]] | None:
     """Find the offset at which two pictures agree best; ``None`` where they cannot overlap.
 
     Returns:
         Its score and the best one elsewhere, the offset (x, y), the deviations, and both scores.
     """
-    product = a.planes * (b.planes.conj() if opposite else b.planes)
-    sums = np.stack([product[0] + product[1], product[2] + product[3] + product[4], product[5]])
-    signed, doubled, variance = fft.irfft2(sums, s=(size, size))
-    least = a.density * b.density * max(LEAST_SHARE * min(a.area, b.area), LEAST_PIXELS)
-    enough = variance > max(least, 1e-3)
+    signed, doubled, variance = agreements(a.planes * (b.planes.conj() if opposite else b.planes), size)
+    enough = variance > a.least_energy(b, LEAST_SHARE)
     count = int(np.count_nonzero(enough))
-    if count < 1000:
+    if count < LEAST_OFFSETS:
         return None
     weight = np.where(enough, 1 / np.sqrt(np.maximum(variance, 1e-3)), 0)
     signed *= weight

@@ -158,10 +158,7 @@ def _sighting(bench: Bench, finest: Look) -> Sighting:
     level, there, here, maps = _facing(bench, finest.scale, STAGES[-1][0])
     to_left, to_right = np.diag([*level.step, 1.0]), np.diag([*there.step, 1.0])
     laid = np.linalg.inv(to_right) @ finest.matrix @ to_left
-    known = cv2.warpAffine(
-        there.known.astype(np.float32), centred(laid), level.known.shape[::-1],
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-    )  # fmt: skip
+    known = _laid(there.known.astype(np.float32)[None], laid, level.known.shape[::-1])[0]
     overlap = float((known * level.known).sum())
     areas = level.known.sum() * level.step[0] ** 2, there.known.sum() * (there.step[0] / finest.scale) ** 2
     share = overlap * level.step[0] ** 2 / max(min(areas), 1.0)
