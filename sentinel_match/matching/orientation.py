@@ -42,8 +42,12 @@ BACKGROUND = 8.0
 """Pixels of the maps: the mean direction over so far is taken off, such as that of slopes in the sun."""
 DRAWN_LENGTH, DRAWN_SLOPE = 12, 0.15
 """Pixels of an edge along rows or columns, at least (or an eighth of the side), and how little it may lean."""
-PAPER, PAPER_RIM = 0.06, 0.9
-"""Of the range of brightness: by how much white paper may vary. Of the rim: how much must be as bright as it gets."""
+FLAT = 1
+"""Grey levels of 256 by which neighbours on paper differ, at most."""
+PAPER = 0.02
+"""Of the picture: a flat area at its rim that is as large is paper, a panel, a margin or a calm sea."""
+PART = 0.1
+"""Of the largest part between paper: smaller ones are text, scales and symbols."""
 UNITS = 40.0
 """Whole numbers per unit of weight."""
 
@@ -160,18 +164,27 @@ def _shrunk(planes: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.fl
 
 
 def _figure(pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Keep of a figure on white paper its largest part: the map, not the labels, scales and colour bar beside it."""
+    """Keep the ground of a figure or a screenshot: not what stands on flat colour beside it, such as text and scales.
+
+    Ground is nowhere flat to the last grey level, but paper and panels are. What they cut off is kept if it is not much
+    smaller than the largest part, such as the land across a dark sea.
+    """
     low, high = (float(pixels[valid].min()), float(pixels[valid].max())) if valid.any() else (0.0, 0.0)
-    bright = valid & (pixels >= high - PAPER * (high - low))
-    rim = np.concatenate([bright[0], bright[-1], bright[:, 0], bright[:, -1]])
-    if high <= low or rim.mean() < PAPER_RIM:
+    if high <= low:
         return valid
-    _, areas = cv2.connectedComponents(bright.astype(np.uint8), connectivity=4)
-    outside = np.isin(areas, np.unique(np.concatenate([areas[0], areas[-1], areas[:, 0], areas[:, -1]])))
-    parts = cv2.connectedComponentsWithStats((valid & ~(bright & outside)).astype(np.uint8), connectivity=8)
-    if parts[0] < 2:
+    grey = np.rint(np.clip((pixels - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+    around = np.ones((3, 3), np.uint8)
+    flat = cv2.dilate(grey, around).astype(int) - cv2.erode(grey, around) <= FLAT
+    _, areas, sizes, _ = cv2.connectedComponentsWithStats((flat & valid).astype(np.uint8), connectivity=4)
+    large = sizes[:, cv2.CC_STAT_AREA] >= PAPER * valid.size
+    rim = np.unique(np.concatenate([areas[0], areas[-1], areas[:, 0], areas[:, -1]]))
+    paper = (areas > 0) & large[areas] & np.isin(areas, rim)
+    paper = (cv2.dilate(paper.astype(np.uint8), around) > 0) & valid
+    if not paper.any():
         return valid
-    return np.asarray(parts[1] == 1 + int(parts[2][1:, cv2.CC_STAT_AREA].argmax()))
+    _, parts, extents, _ = cv2.connectedComponentsWithStats((valid & ~paper).astype(np.uint8), connectivity=8)
+    extent = extents[:, cv2.CC_STAT_AREA] * (np.arange(len(extents)) > 0)
+    return np.asarray((extent > max(PART * extent.max(), 1))[parts])
 
 
 def _drawn(x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.bool_]:

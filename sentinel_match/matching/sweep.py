@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 from scipy import optimize
 
+from sentinel_match.matching.evidence import agreement, laid, support
 from sentinel_match.matching.looks import Bench, Look
-from sentinel_match.matching.orientation import UNITS, Described, centred, describe, rotated
+from sentinel_match.matching.orientation import UNITS, Described, describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Described", "Sighting", "describe", "sweep"]
 
-SWEEP_VERSION = 3
+SWEEP_VERSION = 4
 """Of what a sweep finds; part of recipes."""
 ANGLE_STEP = 5.0
 """Degrees between the first looks."""
@@ -45,8 +45,6 @@ WIDE_SCALES = (0.3, 3.0)
 STAGES = ((64, 40, 10), (128, 10, 4), (256, 4, 2), (512, 0, 0))
 """Pixels of the smaller picture's maps, where there are as many; how many of the best looks are refined by local
 optimisation; how many of those are looked at again in the next stage."""
-SUPPORT_BLOCKS = 32
-"""Blocks along the longer side that are asked one by one."""
 FAINT = 0.4
 """Looks whose score is below this share of the best are not looked at again: noise alone reaches 5 to 6."""
 ACCEPTED_NFA = -4.0
@@ -157,15 +155,15 @@ def _sighting(bench: Bench, finest: Look) -> Sighting:
     """Tell how sure a look is."""
     level, there, here, maps = _facing(bench, finest.scale, STAGES[-1][0])
     to_left, to_right = np.diag([*level.step, 1.0]), np.diag([*there.step, 1.0])
-    laid = np.linalg.inv(to_right) @ finest.matrix @ to_left
-    known = _laid(there.known.astype(np.float32)[None], laid, level.known.shape[::-1])[0]
+    placed = np.linalg.inv(to_right) @ finest.matrix @ to_left
+    known = laid(there.known.astype(np.float32)[None], placed, level.known.shape[::-1])[0]
     overlap = float((known * level.known).sum())
     areas = level.known.sum() * level.step[0] ** 2, there.known.sum() * (there.step[0] / finest.scale) ** 2
     share = overlap * level.step[0] ** 2 / max(min(areas), 1.0)
-    support = _support(here, maps, laid, finest)
-    nfa = _log_nfa(min(finest.z, support), finest.runner_up)
+    held = support(here, maps, placed, finest)
+    nfa = _log_nfa(min(finest.z, held), finest.runner_up)
     return Sighting(
-        finest.matrix, (finest.angle + 180) % 360 - 180, finest.scale, finest.z, finest.runner_up, support, nfa, share,
+        finest.matrix, (finest.angle + 180) % 360 - 180, finest.scale, finest.z, finest.runner_up, held, nfa, share,
         negative=finest.sums[0] < 0,
     )  # fmt: skip
 
@@ -192,15 +190,15 @@ def _refined(bench: Bench, look: Look, side: int) -> Look:
         return start @ matrix
 
     def cost(change: NDArray[np.float64]) -> float:
-        signed, doubled = _agreement(here, maps, moved(change))
+        signed, doubled = agreement(here, maps, moved(change))
         return -float(sign[0] * signed.sum() + sign[1] * doubled.sum())
 
     simplex = np.vstack([np.zeros(4), np.diag([0.7, 0.7, 0.5, 0.5])])
     options = {"initial_simplex": simplex, "xatol": 0.05, "fatol": 1e-3, "maxfev": 60}
     best = moved(optimize.minimize(cost, np.zeros(4), method="Nelder-Mead", options=options).x)
-    sums = [float(part.sum()) for part in _agreement(here, maps, best)]
+    sums = [float(part.sum()) for part in agreement(here, maps, best)]
     size = level.known.shape[::-1]
-    energy = float(np.vdot(_laid((maps**2).sum(0)[None], best, size), (here**2).sum(0))) or 1.0
+    energy = float(np.vdot(laid((maps**2).sum(0)[None], best, size), (here**2).sum(0))) or 1.0
     scores = sums[0] / np.sqrt(energy) / look.spread[0], sums[1] / np.sqrt(energy) / look.spread[1]
     matrix = to_right @ best @ np.linalg.inv(to_left)
     return look._replace(
@@ -221,41 +219,3 @@ def _log_nfa(z: float, runner_up: float) -> float:
     """
     surprise = z**2 / 2 - max(HEIGHT, runner_up**2 / 2 + LOOKS)
     return float(-(surprise - LOCATION) / SPREAD / np.log(10))
-
-
-def _agreement(
-    left: NDArray[np.float32], right: NDArray[np.float32], matrix: NDArray[np.float64]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Compute (rows, cols) products of directions, with and without sign, where a matrix lays the right maps."""
-    rows, cols = left.shape[1:]
-    angle = float(np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0])))
-    product = left * rotated(_laid(right, matrix, (cols, rows)), angle)
-    return product[:2].sum(0), product[2:].sum(0)
-
-
-def _laid(planes: NDArray[np.float32], matrix: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Resample (K, rows, cols) planes to a picture of (width, height) pixels, which a matrix leads to theirs."""
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return np.stack([cv2.warpAffine(plane, centred(matrix), size, flags=flags) for plane in planes])
-
-
-def _support(left: NDArray[np.float32], right: NDArray[np.float32], matrix: NDArray[np.float64], look: Look) -> float:
-    """Compute the score without the blocks that agree best, and as many of those that agree least."""
-    signed, doubled = _agreement(left, right, matrix)
-    rows, cols = left.shape[1:]
-    energy = _laid((right**2).sum(0)[None], matrix, (cols, rows))[0] * (left**2).sum(0)
-    weights = np.array([look.sums[0] / look.spread[0], max(look.sums[1], 0) / look.spread[1]]) / max(look.z, 1e-9)
-    gain = weights[0] * signed + weights[1] * doubled
-    side = max(8, max(rows, cols) // SUPPORT_BLOCKS)
-    height, width = rows // side * side, cols // side * side
-
-    def blocks(values: NDArray[np.float32]) -> NDArray[np.float64]:
-        parts = values[:height, :width].reshape(height // side, side, width // side, side)
-        return np.asarray(parts.sum((1, 3), dtype=np.float64).ravel())
-
-    total, variance = blocks(gain), blocks(energy)
-    known = variance > 0.2 * np.median(variance[variance > 0]) if (variance > 0).any() else variance > 0
-    scores = np.sort(total[known] / np.sqrt(variance[known]))
-    cut = len(scores) // 5
-    middle = scores[cut : len(scores) - cut]
-    return float(middle.mean() * np.sqrt(len(scores))) if len(middle) else 0.0
