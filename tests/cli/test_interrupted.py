@@ -84,7 +84,9 @@ def unharmed(out: Path) -> None:
             assert path.is_dir(), f"{path} was left behind"
 
 
-@pytest.mark.parametrize("stage", ["read", "match", "refine"])
+@pytest.mark.parametrize(
+    "stage", [pytest.param("read", marks=pytest.mark.slow), "match", pytest.param("refine", marks=pytest.mark.slow)]
+)
 def test_a_run_killed_in_any_stage_goes_on_to_what_an_undisturbed_one_says(
     archive: Path, tmp_path: Path, whole: dict[str, Any], stage: str
 ) -> None:
@@ -103,7 +105,7 @@ def test_a_run_killed_in_any_stage_goes_on_to_what_an_undisturbed_one_says(
 
 
 @pytest.mark.unix("sets no limit on the size of a file")
-@pytest.mark.parametrize("size", [2_000, 300_000])
+@pytest.mark.parametrize("size", [pytest.param(2_000, marks=pytest.mark.slow), 300_000])
 def test_a_disk_that_is_full_is_said_and_nothing_half_written_stays(
     archive: Path, tmp_path: Path, whole: dict[str, Any], size: int
 ) -> None:

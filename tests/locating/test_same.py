@@ -26,8 +26,8 @@ scores = st.lists(st.integers(-20, 20), min_size=1, max_size=30).map(lambda valu
 def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for each of two places; of one there are pictures of two seasons, one of them turned."""
     folder = tmp_path_factory.mktemp("places")
-    one, two = (example_pair(size=256, seed=seed) for seed in (1, 2))
-    turned = cv2.warpAffine(one.right, cv2.getRotationMatrix2D((128, 128), 70, 1.0), (256, 256))
+    one, two = (example_pair(size=192, seed=seed) for seed in (1, 2))
+    turned = cv2.warpAffine(one.right, cv2.getRotationMatrix2D((96, 96), 70, 1.0), (192, 192))
     for name, pixels in (("here/winter", one.left), ("here/summer", turned), ("there/spring", two.left)):
         path = folder / f"{name}.png"
         path.parent.mkdir(exist_ok=True)

@@ -315,7 +315,7 @@ def test_a_sure_and_right_assignment_costs_nothing() -> None:
     assert 100 == unlikelihood(torch.full((3, 3), -50.0), truth)
 
 
-@pytest.mark.parametrize("name", ["lightglue", "superglue"])
+@pytest.mark.parametrize("name", ["lightglue", pytest.param("superglue", marks=pytest.mark.slow)])
 def test_assignments_are_learned(name: str, ground: Ground, detector: SuperPoint, tmp_path: Path) -> None:
     lesson = Assignment(name, ground, detector, **SMALL)
     before = [float(lesson.step()[0].detach()) for _ in range(6)]

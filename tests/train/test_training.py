@@ -271,6 +271,7 @@ def test_nothing_held_out_is_said_before_anything_is_trained(archive: Path, tmp_
         Dense(hold_out(gather([archive])[0], 0), **SMALL)
 
 
+@pytest.mark.slow
 @pytest.mark.unix("sends Ctrl-C only to all that share a console")
 def test_ctrl_c_ends_it_without_a_torn_file(archive: Path, tmp_path: Path) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
