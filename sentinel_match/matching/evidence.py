@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 
 BLOCKS = 32
 """Blocks along the longer side that are asked one by one."""
-DRAWN, ABOVE_GROUND = 0.6, 0.4
-"""Normalised correlation of a block, and by how much it exceeds that of most blocks, where both pictures show the same
-drawing: of ground between seasons it is .2 to .7 nearly everywhere, of one date above .8 everywhere."""
+DRAWN = 0.6
+"""Normalised correlation of a block above which both pictures may show the same drawing: of ground it is .2 to .7."""
+UNRELATED = 0.15
+"""Normalised correlation of most blocks below which that is looked for: .04 to .08 beside what is drawn on different
+ground, .2 and more of the same ground."""
 
 
 def agreement(
@@ -72,9 +74,9 @@ def _drawn(alike: NDArray[np.float64], known: NDArray[np.bool_], reach: int) -> 
 
     They agree far better than the ground, and are no wider than two blocks: ground that is clear among clouds is.
     """
-    if not known.any():
-        return known
-    sharp = known & (alike > max(DRAWN, float(np.median(alike[known])) + ABOVE_GROUND))
+    if not known.any() or np.median(alike[known]) > UNRELATED:
+        return np.zeros_like(known)
+    sharp = known & (alike > DRAWN)
     wide = cv2.morphologyEx(sharp.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3)))
     thin = (sharp & (wide == 0)).astype(np.uint8)
     return np.asarray(cv2.dilate(thin, np.ones((2 * reach + 1, 2 * reach + 1))) > 0)
