@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
+from functools import partial
 
 import cv2
 import numpy as np
@@ -135,27 +137,58 @@ def test_a_frame_and_a_legend_are_no_ground() -> None:
     assert not sweep(*pictures, (1, 1)).found
 
 
-def figure_of(pixels: np.ndarray) -> np.ndarray:
-    """Show pixels of 256 x 256 with axes, labels, a title and a colour bar, on white paper."""
-    paper = np.full((376, 416), 255, np.uint8)
-    paper[60:316, 60:316] = pixels * 230
-    cv2.rectangle(paper, (60, 60), (316, 316), 0, 2)
+def figure_of(pixels: np.ndarray, paper: int) -> np.ndarray:
+    """Show pixels of 256 x 256 with axes, labels, a title and a colour bar, on paper of a grey level."""
+    ink = 255 if paper < 128 else 0
+    page = np.full((376, 416), paper, np.uint8)
+    page[60:316, 60:316] = pixels * 230
+    cv2.rectangle(page, (60, 60), (316, 316), ink, 2)
     for k in range(0, 257, 32):
-        cv2.line(paper, (60 + k, 316), (60 + k, 324), 0, 1)
-        cv2.putText(paper, str(k), (50 + k, 340), 0, 0.4, 0, 1)
-        cv2.putText(paper, str(k), (15, 64 + k), 0, 0.4, 0, 1)
-        cv2.putText(paper, f"{k / 256:.1f}", (360, 64 + k), 0, 0.4, 0, 1)
-    cv2.putText(paper, "Sentinel-2 Level-2A true colour", (40, 40), 0, 0.6, 0, 2)
-    cv2.putText(paper, "Copernicus data, UTM 33N, scale 1 : 50 000", (40, 365), 0, 0.4, 0, 1)
-    paper[60:316, 335:355] = np.linspace(255, 0, 256)[:, None]
-    cv2.rectangle(paper, (335, 60), (355, 316), 0, 1)
-    return cv2.imdecode(cv2.imencode(".jpg", paper, [cv2.IMWRITE_JPEG_QUALITY, 80])[1], 0) / 255
+        cv2.line(page, (60 + k, 316), (60 + k, 324), ink, 1)
+        cv2.putText(page, str(k), (50 + k, 340), 0, 0.4, ink, 1)
+        cv2.putText(page, str(k), (15, 64 + k), 0, 0.4, ink, 1)
+        cv2.putText(page, f"{k / 256:.1f}", (360, 64 + k), 0, 0.4, ink, 1)
+    cv2.putText(page, "Sentinel-2 Level-2A true colour", (40, 40), 0, 0.6, ink, 2)
+    cv2.putText(page, "Copernicus data, UTM 33N, scale 1 : 50 000", (40, 365), 0, 0.4, ink, 1)
+    page[60:316, 335:355] = np.linspace(255, 0, 256)[:, None]
+    cv2.rectangle(page, (335, 60), (355, 316), ink, 1)
+    return page
 
 
-def test_two_figures_of_one_layout_show_the_same_only_where_their_maps_do() -> None:
-    left, same, other = (figure_of(p) for p in (PAIR.left, PAIR.right, example_pair(size=256, seed=11).right))
-    assert not sweep(described(left), described(other), (1, 1)).found
-    sighting = sweep(described(left), described(same), (1, 1))
+def screenshot_of(pixels: np.ndarray) -> np.ndarray:
+    """Show pixels in the window of a program: buttons, a list of layers, a line of state, and the map to the rim."""
+    window = np.full((350, 430), 45, np.uint8)
+    window[40:] = 60
+    for k in range(20):
+        cv2.rectangle(window, (6 + 20 * k, 10), (20 + 20 * k, 30), 100 + 37 * k % 150, -1)
+        cv2.circle(window, (13 + 20 * k, 20), 4, 53 * k % 100, -1)
+    for k in range(14):
+        cv2.putText(window, f"T33UUU_{k * 7}_B0{k % 8}", (6, 60 + 20 * k), 0, 0.35, 210, 1)
+    cv2.putText(window, "EPSG:32633 scale 1:50000 coordinate 500000, 5400000", (6, 340), 0, 0.35, 220, 1)
+    window[45:301, 174:] = pixels * 230
+    return window
+
+
+def outlined(pixels: np.ndarray) -> np.ndarray:
+    """Draw the ragged border of a district on pixels of 256 x 256."""
+    shown = (pixels * 230).astype(np.uint8)
+    angles = np.linspace(0, 2 * np.pi, 40)
+    reach = 95 * (1 + 0.3 * np.random.default_rng(2).normal(size=40))
+    border = np.stack([128 + reach * np.cos(angles), 128 + reach * np.sin(angles)], 1).astype(np.int32)
+    return np.asarray(cv2.polylines(shown, [border], True, 255, 2))
+
+
+@pytest.mark.parametrize("drawn", [partial(figure_of, paper=p) for p in (255, 128, 0)] + [screenshot_of, outlined])
+def test_what_is_drawn_alike_beside_two_maps_or_on_them_shows_the_same_only_where_the_ground_does(
+    drawn: Callable[[np.ndarray], np.ndarray],
+) -> None:
+    grounds = PAIR.left, PAIR.right, example_pair(size=256, seed=11).right
+    left, same, other = (
+        described(cv2.imdecode(cv2.imencode(".jpg", drawn(ground), [cv2.IMWRITE_JPEG_QUALITY, 80])[1], 0) / 255)
+        for ground in grounds
+    )
+    assert not sweep(left, other, (1, 1)).found
+    sighting = sweep(left, same, (1, 1))
     assert sighting.found
     assert corner_error(sighting, np.eye(3)) < 1
 
