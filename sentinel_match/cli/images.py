@@ -79,10 +79,10 @@ class _Outcome:
 @click.option("--no-rotation", is_flag=True, help="Both images are upright: try no other angle.")
 @click.option(
     "--model",
-    type=click.Choice(["translation", "similarity", "affine", "homography"]),
-    default="similarity",
+    type=click.Choice(["auto", "translation", "similarity", "affine", "homography"]),
+    default="auto",
     show_default=True,
-    help="What the matches must agree on.",
+    help="What the matches must agree on; auto: the simplest of the last three that they bear out.",
 )
 @click.option("--windows", type=click.IntRange(0), default=0, help="Windows to match again at full resolution.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, or auto: cuda where there is one.")

@@ -19,7 +19,7 @@ from sentinel_match.geometry.kinds import MINIMAL
 from sentinel_match.images.figure import visualize_matches, visualize_overlay
 from sentinel_match.images.matches import PIXEL_CONVENTION, ImageMatches
 from sentinel_match.images.source import view_of
-from sentinel_match.matching.attempt import ROTATIONS, Search
+from sentinel_match.matching.attempt import AUTO, ROTATIONS, Search
 from sentinel_match.matching.unguided import relate
 from sentinel_match.matching.view import View, reduced, turned
 from sentinel_match.models import DEVICES
@@ -69,8 +69,9 @@ class ImageMatcher:
     """Lowest confidence of a match."""
     rotations: tuple[float, ...] = ROTATIONS
     """Degrees clockwise that are tried; ``(0,)`` where both images are upright."""
-    model: str = "similarity"
-    """``translation``, ``similarity``, ``affine`` or ``homography``: what the matches must agree on."""
+    model: str = AUTO
+    """``translation``, ``similarity``, ``affine`` or ``homography``: what the matches must agree on; ``auto``: the
+    simplest of the last three that the matches bear out."""
     windows: int = 0
     """Big images: match again at full resolution in so many windows under the model found."""
     band: str | None = None
@@ -225,7 +226,7 @@ _IMAGE_OPTION_KINDS = {
     "nms_radius": _ABOVE_0.or_none(),
     "confidence": schema.A_SHARE.or_none(),
     "rotations": schema.ArgumentKind((Sequence, np.ndarray), "one or more angles in degrees", _are_angles),
-    "model": schema.one_of(MINIMAL),
+    "model": schema.one_of((*MINIMAL, AUTO)),
     "windows": _FROM_0,
     "band": schema.ArgumentKind(str, "the name of a band", bool).or_none(),
     "masking": schema.instance(Masking),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from sentinel_match.geometry import robust, transform
+from sentinel_match.geometry import robust, selection, transform
 from sentinel_match.geometry.chance import agreement
 from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.matching.plane_model import LARGEST_ZOOM, homogeneous, is_plausible, overlaid
@@ -32,6 +32,10 @@ LEAST_AGREEING_MATCHES = 5
 """A model needs so many agreeing matches apart from one another."""
 INDEPENDENT_DISTANCE = 32.0
 """Pixels, as matched: a network sees about as much around a point, so within it matches are right or wrong together."""
+AUTO = "auto"
+"""The kind of model that the matches bear out."""
+COMPETING = ("similarity", "affine", "homography")
+"""Kinds of which that is chosen, from simple to rich: two orthoimages, pixels that are not square, a slanted view."""
 ROTATIONS = (0.0, 90.0, 180.0, 270.0, 45.0, 135.0, 225.0, 315.0, *(22.5 + 45.0 * k for k in range(8)))
 """Degrees clockwise by which the right image may be turned, in the order they are tried: SIFT without orientation is
 weak 15 degrees off, so the 22.5s follow where the 45s found nothing."""
@@ -46,8 +50,9 @@ class Search:
     """Pixels of the longer side, or width and height, at which images are matched; never enlarged. ``None`` = as is."""
     rotations: tuple[float, ...] = ROTATIONS
     """Degrees clockwise by which the right image may be turned against the left one, in the order to try."""
-    model: str = "similarity"
-    """A kind of :data:`sentinel_match.geometry.kinds.MINIMAL`."""
+    model: str = AUTO
+    """A kind of :data:`sentinel_match.geometry.kinds.MINIMAL`, or the simplest of :data:`COMPETING` that the matches
+    bear out."""
     windows: int = 0
     """Images that were reduced are matched again at full resolution in so many windows, spread over what both show."""
     seed: int = 0
@@ -67,7 +72,7 @@ class Search:
             "matcher": dict(self.matcher.recipe),
             **options,
             "constants": constants,
-            "version": 3,
+            "version": 4,
             "sweep": SWEEP_VERSION,
         }
 
@@ -148,7 +153,10 @@ def fit(parts: list[Comparison], scale: tuple[float, float], search: Search, rea
     tolerance, sigma = AGREEMENT_TOLERANCE * scale[1], np.full(len(score), MATCH_SIGMA * scale[1])
     try:
         measured = robust.PointPairs(p, q, sigma)
-        model = robust.robust_fit(search.model, measured, tolerance=tolerance, quality=score, seed=search.seed)
+        kind = COMPETING[0] if search.model == AUTO else search.model
+        model = robust.robust_fit(kind, measured, tolerance=tolerance, quality=score, seed=search.seed)
+        if search.model == AUTO:
+            model = _borne_out(measured, model, score, tolerance, search.seed)
     except transform.NoModel:  # too few of them, or all on one spot
         return failure
     if not is_plausible(model, p):
@@ -160,6 +168,32 @@ def fit(parts: list[Comparison], scale: tuple[float, float], search: Search, rea
     independent = order[_first_of_cell(p[order], cells[0]) & _first_of_cell(q[order], cells[1])]
     count, chance = agreement(p[independent], q[independent], model, tolerance, reach)
     return Attempt(keypoints, pairs, score, model, inlier, chance if count >= LEAST_AGREEING_MATCHES else np.inf)
+
+
+def _borne_out(
+    measured: robust.PointPairs, simplest: PlaneTransform, score: NDArray[np.float64], tolerance: float, seed: int
+) -> PlaneTransform:
+    """Fit the simplest kind that predicts matches it has not seen as well as any, of those that agree with one of all.
+
+    Args:
+        measured: all matches.
+        simplest: the model of the simplest kind on which most agree.
+        score: (N,) of the matches.
+        tolerance: residual beyond which a match says nothing.
+        seed: of the fits.
+    """
+    fits, near = {simplest.kind: simplest}, np.zeros(len(measured), bool)
+    try:
+        for kind in COMPETING[1:]:
+            fits[kind] = robust.robust_fit(kind, measured, tolerance=tolerance, quality=score, seed=seed)
+        for model in fits.values():
+            if is_plausible(model, measured.left):
+                near |= np.hypot(*(measured.right - model(measured.left)).T) <= tolerance
+        agreeing = robust.PointPairs(measured.left[near], measured.right[near], measured.sigma[near])
+        chosen = fits[selection.choose(agreeing, np.ones(len(agreeing)), kinds=COMPETING, seed=seed).transform.kind]
+    except transform.NoModel:  # so few matches tell no more
+        return simplest
+    return chosen if is_plausible(chosen, measured.left) else simplest
 
 
 def compare_under(

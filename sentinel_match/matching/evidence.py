@@ -18,6 +18,9 @@ BLOCKS = 32
 """Blocks along the longer side that are asked one by one."""
 DRAWN = 0.6
 """Normalised correlation of a block above which both pictures may show the same drawing: of ground it is .2 to .7."""
+SAME_FRAME = 2.0
+"""Pixels of the maps between the corners of two pictures that are drawn alike: a shore or a road is a line, too, but
+lies anywhere."""
 UNRELATED = 0.15
 """Normalised correlation of most blocks below which that is looked for: .04 to .08 beside what is drawn on different
 ground, .2 and more of the same ground."""
@@ -43,7 +46,8 @@ def support(left: NDArray[np.float32], right: NDArray[np.float32], matrix: NDArr
     """Compute the score without the blocks that agree best, as many that agree least, and what is drawn on the ground.
 
     Args:
-        left, right: (5, rows, cols) maps.
+        left: (5, rows, cols) maps.
+        right: (5, rows, cols) maps.
         matrix: (3, 3) from pixels of the left maps to those of the right ones.
         look: of which the score is.
     """
@@ -62,11 +66,20 @@ def support(left: NDArray[np.float32], right: NDArray[np.float32], matrix: NDArr
     variance = blocks(own * other)
     known = variance > 0.2 * np.median(variance[variance > 0]) if (variance > 0).any() else variance > 0
     alike = blocks(np.sign(look.sums[0]) * signed + doubled) / np.sqrt(np.maximum(blocks(own) * blocks(other), 1e-9))
-    known &= ~_drawn(alike, known, reach=int(np.ceil(2 * BACKGROUND / side)))
+    if _frames_coincide(left, right, matrix):
+        known &= ~_drawn(alike, known, reach=int(np.ceil(2 * BACKGROUND / side)))
     scores = np.sort(blocks(weights[0] * signed + weights[1] * doubled)[known] / np.sqrt(variance[known]))
     cut = len(scores) // 5
     middle = scores[cut : len(scores) - cut]
     return float(middle.mean() * np.sqrt(len(scores))) if len(middle) else 0.0
+
+
+def _frames_coincide(left: NDArray[np.float32], right: NDArray[np.float32], matrix: NDArray[np.float64]) -> bool:
+    """Tell whether corners lie on corners, as where both pictures were made from one template."""
+    ends = np.array([[0, 0, 1], [1, 0, 1], [0, 1, 1], [1, 1, 1.0]])
+    (rows, cols), (height, width) = left.shape[1:], right.shape[1:]
+    off = (ends * [cols, rows, 1]) @ matrix.T - ends * [width, height, 1]
+    return bool(np.abs(off).max() < SAME_FRAME)
 
 
 def _drawn(alike: NDArray[np.float64], known: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:

@@ -23,6 +23,7 @@ from sentinel_match.matchers.phase import Phase
 from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.matching.attempt import (
     AGREEMENT_TOLERANCE,
+    AUTO,
     MATCH_SIGMA,
     ROTATIONS,
     Attempt,
@@ -133,7 +134,7 @@ def _sight(left: View, right: View, search: Search) -> PlaneTransform | None:
     sighting = sweep(describe(left), describe(right))
     if sighting.nfa > CANDIDATE_NFA:
         return None
-    kind = "similarity" if search.model == "translation" else search.model
+    kind = "similarity" if search.model in ("translation", AUTO) else search.model
     whole = right.matrix @ sighting.matrix @ np.linalg.inv(left.matrix)
     candidate = transform.PlaneTransform(kind, whole / whole[2, 2], np.zeros(2))
     confirmed = _confirm(left, right, candidate, search.device)
@@ -147,10 +148,17 @@ def _compare_sighted(left: View, right: View, model: PlaneTransform, search: Sea
     dense = replace(search, matcher=Phase(device=search.device))
     for size in (None, 512, 256):
         if _is_seen(best):
-            return best
+            break
         views = reduced(left, size), reduced(right, size)
         best = compare_under([views], model, dense, radius * views[1].scale / right.scale)
-    return best if _is_seen(best) else replace(best, model=None)
+    if best.model is None or not _is_seen(best):
+        return replace(best, model=None)
+    if best.model.kind == model.kind:
+        return best
+    again = compare_under(
+        [(left, right)], best.model, search, 2 * AGREEMENT_TOLERANCE * right.scale
+    )  # under what bends
+    return again if again.inlier.sum() > best.inlier.sum() else best
 
 
 def _is_seen(attempt: Attempt) -> bool:
