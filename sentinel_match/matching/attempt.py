@@ -36,6 +36,8 @@ AUTO = "auto"
 """The kind of model that the matches bear out."""
 COMPETING = ("similarity", "affine", "homography")
 """Kinds of which that is chosen, from simple to rich: two orthoimages, pixels that are not square, a slanted view."""
+WORTHWHILE = 1.1
+"""By what factor errors on unseen matches must be larger for a richer kind to be worth it."""
 ROTATIONS = (0.0, 90.0, 180.0, 270.0, 45.0, 135.0, 225.0, 315.0, *(22.5 + 45.0 * k for k in range(8)))
 """Degrees clockwise by which the right image may be turned, in the order they are tried: SIFT without orientation is
 weak 15 degrees off, so the 22.5s follow where the 45s found nothing."""
@@ -190,7 +192,9 @@ def _borne_out(
             if is_plausible(model, measured.left):
                 near |= np.hypot(*(measured.right - model(measured.left)).T) <= tolerance
         agreeing = robust.PointPairs(measured.left[near], measured.right[near], measured.sigma[near])
-        chosen = fits[selection.choose(agreeing, np.ones(len(agreeing)), kinds=COMPETING, seed=seed).transform.kind]
+        surely = selection.choose(agreeing, np.ones(len(agreeing)), kinds=COMPETING, seed=seed)
+        enough = (k for k, error in surely.errors.items() if error <= WORTHWHILE * min(surely.errors.values()))
+        chosen = fits[min(surely.transform.kind, *enough, key=COMPETING.index)]
     except transform.NoModel:  # so few matches tell no more
         return simplest
     return chosen if is_plausible(chosen, measured.left) else simplest

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sentinel_match.matchers.phase import Phase
 from sentinel_match.matchers.sift import Sift
 from sentinel_match.matching import unguided
 from sentinel_match.matching.attempt import Search
 from sentinel_match.matching.unguided import relate
-from sentinel_match.matching.view import View, reduced, turned
+from sentinel_match.matching.view import View, reduced, shift, turned
 from sentinel_match.testing.checks import example_pair
 
 SIFT = Sift(max_keypoints=700)
@@ -58,6 +59,27 @@ def test_the_model_is_the_one_asked_for(model: str) -> None:
     assert model == relation.model.kind
     middle = np.array([[128.0, 128.0]])
     assert relation.model(middle) == pytest.approx(moved(truth, middle), abs=0.5)
+
+
+BENT = {
+    "similarity": np.eye(3),
+    "affine": np.diag([1.015, 1 / 1.015, 1]),
+    "homography": np.array([[1, 0, 0], [0, 1, 0], [3e-4, -2e-4, 1]]),
+}
+"""What is done to a picture about its middle: nothing, pixels that are not square, a slanted view."""
+
+
+@pytest.mark.parametrize("kind", BENT)
+def test_without_a_model_named_it_is_the_simplest_that_the_matches_bear_out(kind: str) -> None:
+    truth = shift(128, 128) @ BENT[kind] @ shift(-128, -128) @ MAP
+    there = (shift(-0.5, -0.5) @ truth @ np.linalg.inv(MAP) @ shift(0.5, 0.5)).astype(np.float64)
+    pixels = cv2.warpPerspective(PAIR.right.astype(np.float32), there, (256, 256), flags=cv2.INTER_CUBIC)
+    valid = cv2.warpPerspective(PAIR.right_valid.astype(np.float32), there, (256, 256)) > 0.999
+    relation = relate(View.of(PAIR.left, PAIR.left_valid), View.of(pixels, valid), Search(Phase()))
+    assert relation.model is not None
+    assert kind == relation.model.kind
+    grid = np.stack(np.meshgrid([20.0, 128, 236], [20.0, 128, 236]), -1).reshape(-1, 2)
+    assert np.hypot(*(relation.model(grid) - moved(truth, grid)).T).max() < 1
 
 
 def test_unrelated_images_have_no_model() -> None:
