@@ -107,13 +107,13 @@ def _print(location: Location) -> None:
             f"{candidate.scene.sensing_time:%Y-%m-%d}" if candidate.scene.sensing_time else None,
             _shown(candidate.probability),
             f"{candidate.angle:.1f}°",
-            f"{candidate.pixel_m:.3g} m",
+            f"{candidate.pixel_m:.3g}",
             "{:.4f},{:.4f}".format(*candidate.center),
         ]
         for candidate in location.candidates
     ]
-    columns = ["scene", "date", "probability", "turned", "pixel", "lon,lat"]
-    print_table(location.sentence, columns, rows, right=("probability", "turned", "pixel"))
+    columns = ["scene", "date", "probability", "turned", "m/px", "lon,lat"]
+    print_table(location.sentence, columns, rows, right=("probability", "turned", "m/px"))
     if location.measured is not None:
         ties = location.measured.ties
         print_sentence(location.measured.why if ties is None else ties.summary.verdict)

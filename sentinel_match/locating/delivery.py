@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 import rasterio
+from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from sentinel_match import memory
 from sentinel_match.atomic import whole_folder
-from sentinel_match.errors import OutputError
+from sentinel_match.errors import OutputError, TooLarge
 from sentinel_match.formats.gcps import write_picture_points
 from sentinel_match.formats.geojson import dumps, write_collection
 from sentinel_match.formats.write import write, write_style
@@ -87,7 +88,10 @@ def _write_ground(location: Location, folder: Path) -> None:
         write_style(ties, folder / "tiepoints.geojson")
     target = on_lattice(grid, best.pixel_m)
     move = move_by(None if ties is None else ties.transform, target.crs, best.grid.crs)
-    memory.require(BYTES_A_PIXEL * target.shape.y * target.shape.x * len(result.bands))
+    try:
+        memory.require(BYTES_A_PIXEL * target.shape.y * target.shape.x * len(result.bands))
+    except MemoryError as error:
+        raise TooLarge(result.bands[0].asset.path, str(error), target.shape.y, target.shape.x) from error
     images = []
     for band in result.bands:
         source = Source((band,), best.grid)
@@ -112,6 +116,8 @@ def _write_map(path: Path, stack: Pixels, target: GeoBox, kind: np.dtype[Any]) -
     place = {"crs": str(target.crs), "transform": target.affine}
     try:
         with rasterio.open(path, "w", width=cols, height=rows, count=len(values), **profile, **place) as out:
+            if len(values) == 3 and kind == np.uint8:
+                out.colorinterp = [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
             out.write(values)
     except RasterioError as error:
         raise OutputError(path, f"GDAL gave up ({error}); is the disk full?") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sentinel_match.errors import NoGeoreference, SentinelMatchError
+from sentinel_match.errors import NoGeoreference, OutputError, SentinelMatchError
 from sentinel_match.images.source import picture_band
 from sentinel_match.locating.delivery import MAP, deliver
 from sentinel_match.locating.search import locate_among
@@ -37,9 +37,7 @@ def scene_of(location: Location, folder: Path, band: str | None = None) -> Scene
     picture, there = location.picture, read_scene(folder / MAP)
     name = picture_band(location.candidates[0].scene, band)
     shown = replace(there.bands[0], name="1" if name == "RGB" else name)
-    return replace(
-        there, id=picture.id, bands=(shown,), sensing_time=picture.sensing_time, notes=(*there.notes, location.sentence)
-    )
+    return replace(there, id=picture.id, bands=(shown,), sensing_time=picture.sensing_time)
 
 
 def with_pictures(
@@ -68,16 +66,18 @@ def with_pictures(
     refused = [one for one in catalogue.refused if one.path.resolve() not in named]
     placed = [scene for scene in scenes if scene.footprint is not None]
     for k, picture in enumerate(pictures):
+        own = folder / f"{k + 1:03d}_{picture.stem}"
         try:
             location = locate_among(read_scene(picture), placed, Whereabouts(band), cache=cache, progress=progress)
+            if not location.found:
+                why = f"none of {counted(location.searched, 'scene')} shows it"
+                raise NoGeoreference(str(picture), why)
+            deliver(location, own)
+        except OutputError:
+            raise
         except SentinelMatchError as error:
             refused.append(Refused(picture, error))
-            continue
-        if not location.found:
-            why = f"none of {counted(location.searched, 'scene')} shows it"
-            refused.append(Refused(picture, NoGeoreference(str(picture), why)))
-            continue
-        own = folder / f"{k + 1:03d}_{picture.stem}"
-        deliver(location, own)
-        scenes.append(scene_of(location, own, band))
+        else:
+            found = scene_of(location, own, band)
+            scenes.append(replace(found, notes=(*found.notes, location.sentence)))
     return Catalogue(tuple(scenes), tuple(refused), catalogue.duplicates)

@@ -24,7 +24,7 @@ from sentinel_match import Files, Options, run
 from sentinel_match.cache import Cache
 from sentinel_match.cli import main
 from sentinel_match.cli.locate import _print as printed
-from sentinel_match.errors import OutputError
+from sentinel_match.errors import OutputError, TooLarge
 from sentinel_match.geometry.footprint import Footprint
 from sentinel_match.images.source import picture_band
 from sentinel_match.locating import delivery, search
@@ -110,6 +110,7 @@ def test_the_command_writes_a_map_its_control_points_and_a_record(desk: Path, tm
     plain = cv2.imread(str(desk / "known.jpg"))
     with rasterio.open(tmp_path / "out" / "picture.tif") as file:
         assert (3, "uint8", 0) == (file.count, file.dtypes[0], file.nodata)
+        assert ["red", "green", "blue"] == [colour.name for colour in file.colorinterp]
         truth = np.load(desk / "known.npy")
         x, y = (truth @ [90, 90, 1])[:2] - (6.4, 18.1)
         here = next(file.sample([(x, y)]))[0]
@@ -221,6 +222,18 @@ def test_a_picture_that_is_not_found_needs_no_room_for_a_map(
 ) -> None:
     monkeypatch.setattr("sentinel_match.atomic.shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
     assert ["locate.json"] == [path.name for path in deliver(replace(found, found=False), tmp_path / "out")]
+
+
+def test_a_picture_too_large_for_the_memory_is_one_sentence_and_leaves_nothing(
+    found: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_size: int) -> None:
+        raise MemoryError("9 GB are needed, and 1 GB are free")
+
+    monkeypatch.setattr(delivery.memory, "require", full)
+    with pytest.raises(TooLarge, match=r"known\.jpg has \d+ x \d+ pixels, which do not fit"):
+        deliver(found, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_is_found_at_the_third_search_counts_thrice(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
