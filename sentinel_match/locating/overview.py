@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
@@ -27,10 +28,12 @@ if TYPE_CHECKING:
     from sentinel_match.raster.bands import Computed
     from sentinel_match.raster.resample import Pixels
 
-OVERVIEW_VERSION = 4
+OVERVIEW_VERSION = 5
 """Part of every recipe: raise it whenever other pixels are described."""
 MOST_LEVELS = 5
 """Of a JPEG 2000 of Sentinel-2."""
+SQUARE = 0.01
+"""Logarithm of the ratio of a pixel's sides up to which it counts as square."""
 EDGE_POINTS = 9
 """Points along each side at which a grid in degrees is brought to metres."""
 
@@ -74,6 +77,7 @@ def overview(scene: Scene, band: str | None, cache: Cache | None) -> Overview:
         affine, crs = in_metres(grid)
         if affine.determinant > 0:  # rows run north: a mirror image, which no picture shows
             shown, known, affine = shown[::-1], known[::-1], affine * Affine(1, 0, 0, 0, -1, len(known))
+        shown, known, affine = squared(shown, known, affine)
         arrays = describe(View.of(shown, known), LONGEST_SIDE).to_arrays()
         return {**arrays, "affine": np.array(affine[:6]), "crs": np.array(crs)}
 
@@ -87,6 +91,27 @@ def overview(scene: Scene, band: str | None, cache: Cache | None) -> Overview:
     }
     arrays = make() if cache is None else cache.arrays(recipe, make)
     return Overview(Described.of_arrays(arrays), Affine(*arrays["affine"].tolist()), str(arrays["crs"]))
+
+
+def squared(shown: Pixels, known: NDArray[np.bool_], affine: Affine) -> tuple[Pixels, NDArray[np.bool_], Affine]:
+    """Resample (rows, cols) pixels to square ones on the ground, which those of a grid in degrees are not.
+
+    Args:
+        shown: pixels.
+        known: where they are.
+        affine: of the pixels to metres.
+    """
+    steps = np.hypot(affine.a, affine.d), np.hypot(affine.b, affine.e)
+    if abs(np.log(steps[0] / steps[1])) < SQUARE:
+        return shown, known, affine
+    rows, cols = shown.shape
+    side = np.sqrt(steps[0] * steps[1])
+    width, height = max(1, round(cols * steps[0] / side)), max(1, round(rows * steps[1] / side))
+    pixels, share = (
+        np.asarray(cv2.resize(part.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+        for part in (shown, known)
+    )
+    return pixels, share > 0.99, affine * Affine.scale(cols / width, rows / height)
 
 
 def _stamp(asset: Asset) -> tuple[object, ...]:

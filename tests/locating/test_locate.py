@@ -211,6 +211,22 @@ def test_a_raster_whose_rows_run_north_is_described_as_the_ground_lies(tmp_path:
     assert np.array_equal(*maps)
 
 
+def test_a_scene_in_degrees_far_from_the_equator_is_found_though_its_pixels_are_not_square(tmp_path: Path) -> None:
+    pair = example_pair(size=256, shift=(0.0, 0.0))
+    narrow = np.asarray(cv2.resize((pair.left * 254 + 1).astype(np.uint8), (256, 164), interpolation=cv2.INTER_AREA))
+    place = {"crs": "EPSG:4326", "transform": Affine(1.4e-4, 0, 13.0, 0, -1.4e-4, 50.2)}
+    with rasterio.open(
+        tmp_path / "scene.tif", "w", driver="GTiff", width=256, height=164, count=1, dtype="uint8", **place
+    ) as file:
+        file.write(narrow, 1)
+    cv2.imwrite(str(tmp_path / "picture.png"), (pair.right * 254 + 1).astype(np.uint8))
+    location = locate(tmp_path / "picture.png", tmp_path / "scene.tif", Whereabouts(pixel=(8, 12)))
+    assert location.found
+    assert abs(location.candidates[0].angle + 2 * np.sin(np.radians(50.2))) < 0.3  # of the meridians in zone 33
+    lon, lat = location.candidates[0].center
+    assert (lon, lat) == pytest.approx((13.0 + 128 * 1.4e-4, 50.2 - 82 * 1.4e-4), abs=2e-4)
+
+
 def test_the_picture_itself_is_no_answer(desk: Path) -> None:
     product = next(iter((desk / "archive").iterdir()))
     location = locate(product, desk / "archive", Whereabouts(near=(-70, 10, 50)))
