@@ -87,7 +87,7 @@ cache_options = together(
         "--cache",
         "cache_folder",
         type=NamedPath(file_okay=False, path_type=Path),
-        help="Folder where work on single scenes is kept (default: the user's cache, or SENTINEL_MATCH_CACHE).",
+        help="Folder that keeps what is known of single scenes (default: the user's cache, or SENTINEL_MATCH_CACHE).",
     ),
     click.option("--cache-limit", default=20.0, show_default=True, help="Gigabytes the cache may take."),
 )

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     help="List every refused pair too, not only how many; in JSON all of them, not only examples of very many.",
 )
 @options.filter_options
+@options.cache_options
 @click.pass_context
 def pairs(
     ctx: click.Context,
@@ -45,7 +46,7 @@ def pairs(
     from sentinel_match.products.pairing import pair_scenes, pairs_geojson
     from sentinel_match.products.refusals import MOST_REFUSALS
 
-    catalogue = find_scenes(archives)
+    catalogue = find_scenes(archives, options.make_cache(values))
     scenes = [scene for scene in catalogue.scenes if scene.bands]
     most = None if show_refused else MOST_REFUSALS
     pairing = pair_scenes(scenes, options.make_filters(values), most_refusals=most)

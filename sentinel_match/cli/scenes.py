@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 @options.archives
 @options.as_json
 @click.option("--geojson", type=OutputPath(".geojson", ".json"), help="Write the footprints here.")
+@options.cache_options
 @click.pass_context
-def scenes(ctx: click.Context, /, archives: tuple[Path, ...], as_json: bool, geojson: Path | None) -> None:
+def scenes(
+    ctx: click.Context, /, archives: tuple[Path, ...], as_json: bool, geojson: Path | None, **values: Any
+) -> None:
     """List what is in these archives: level, tile, date, orbit, cloud, footprint.
 
     ARCHIVES are .SAFE folders, zips, loose rasters, or folders of them. Only metadata is read, no pixel.
@@ -30,7 +33,7 @@ def scenes(ctx: click.Context, /, archives: tuple[Path, ...], as_json: bool, geo
     from sentinel_match.products.catalogue import find_scenes
     from sentinel_match.products.scene import scenes_geojson
 
-    catalogue = find_scenes(archives)
+    catalogue = find_scenes(archives, options.make_cache(values))
     collection = scenes_geojson(catalogue.scenes)
     if geojson:
         write_collection(collection, geojson)

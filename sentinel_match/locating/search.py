@@ -93,7 +93,7 @@ def locate(
     schema.check_given(known=(known, Whereabouts), cache=(cache, Cache))
     schema.check_argument("progress", progress, schema.HEARS)
     known = known or Whereabouts()
-    shown, catalogue = as_scene(picture, "picture"), find_scenes(archives)
+    shown, catalogue = as_scene(picture, "picture"), find_scenes(archives, cache)
     itself = shown.id, shown.path.resolve()
     others = [scene for scene in catalogue.scenes if (scene.id, scene.path.resolve()) != itself]
     alike = (f"{shown.path}: it is the picture itself",) if len(others) < len(catalogue.scenes) else ()

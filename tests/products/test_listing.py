@@ -7,8 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from sentinel_match import Cache, find_scenes
+from sentinel_match.cli import main
 from sentinel_match.products import catalogue as catalogue_module
 from sentinel_match.products import listing
 from sentinel_match.testing import Landscape, write_product
@@ -86,3 +88,14 @@ def test_buckets_of_many_products_hold_some_each() -> None:
     names = [listing._bucket(Path(f"/archive/{k}.SAFE"), 8000 // listing.BUCKET) for k in range(8000)]
     assert 200 <= len(set(names)) <= 256
     assert max(map(names.count, set(names))) <= 3 * listing.BUCKET
+
+
+@pytest.mark.parametrize("command", ["scenes", "pairs"])
+def test_the_commands_that_list_an_archive_read_a_big_one_once(
+    command: str, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["-q", command, str(archive), "--json", "--cache", str(tmp_path / "cache")]
+    first = CliRunner().invoke(main, words)
+    assert 0 == first.exit_code, first.output
+    monkeypatch.setattr(catalogue_module, "_read", lambda source: pytest.fail(f"{source} was read again"))
+    assert first.output == CliRunner().invoke(main, words).output
