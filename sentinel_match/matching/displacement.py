@@ -323,7 +323,7 @@ def _singles(images: _Pair, grid: _Lattice, field: NDArray[np.float64] | None) -
         near = np.abs(aside - grid.base[at]).max(1) <= NEAR_CUT  # not what was not cut, which is no number
         fresh = ~((number >= 0) & (grid.kept.kind[at] == grid.kind[at]) & near & (clear >= WHOLE))
         singles.put(np.flatnonzero(~fresh), grid.kept.singles.where(number[~fresh]))
-    for index in blocks(grid.node, fresh):
+    for index in blocks(grid.node, fresh, (*images.left, *images.right)):
         at = grid.row[index], grid.col[index]
         for kind in np.unique(grid.kind[at]):
             chosen = index[grid.kind[at] == kind]

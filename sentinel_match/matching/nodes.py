@@ -9,11 +9,12 @@ import numpy as np
 from sentinel_match.raster.npy import MaskView, release
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from sentinel_match.geometry.grids import Points
+    from sentinel_match.raster.raster import Raster
 
 Mask: TypeAlias = "NDArray[np.bool_] | MaskView"
 """(rows, cols) of pixels."""
@@ -34,15 +35,28 @@ def dither(nodes: Points) -> Points:
     return np.asarray((nodes @ np.array([[0.7549, 0.5698], [0.5698, 0.3287]]) + 0.5) % 1)
 
 
-def blocks(nodes: NDArray[np.int64], inside: NDArray[np.bool_]) -> Iterator[NDArray[np.intp]]:
-    """Yield the indices of the points of one block after another, so that neighbours are read together."""
+def blocks(
+    nodes: NDArray[np.int64], inside: NDArray[np.bool_], images: Sequence[Raster] = ()
+) -> Iterator[NDArray[np.intp]]:
+    """Yield the indices of the points of one block after another, so that neighbours are read together.
+
+    Args:
+        nodes: (N, 2) column and row of each.
+        inside: (N,) which are wanted.
+        images: that are read; of those that are mapped files no more stays in memory than a row of blocks shows.
+    """
     index = np.flatnonzero(inside)
     if not len(index):
         return
     cell = nodes[index] // BLOCK_SIDE_NODES
     key = cell[:, 1] * (cell[:, 0].max() + 2) + cell[:, 0]
     order = np.argsort(key, kind="stable")
-    yield from np.split(index[order], np.flatnonzero(np.diff(key[order])) + 1)
+    last = cell[order[0], 1]
+    for block in np.split(order, np.flatnonzero(np.diff(key[order])) + 1):
+        if cell[block[0], 1] != last:
+            release(*(array for image in images for array in (image.pixels, image.valid)))
+            last = cell[block[0], 1]
+        yield index[block]
 
 
 def nearest_nodes(points: Points) -> Points:

@@ -156,7 +156,7 @@ def measure(
     measurements = replace(measurements, refined=np.ones(len(at), bool), singles=singles)
     rows, cols = images.left[0].valid.shape
     inside = np.asarray(((points >= 0) & (points <= (cols, rows))).all(1))
-    for index in blocks(nodes, inside):
+    for index in blocks(nodes, inside, (*one, *other)):
         for number, (feature, times) in enumerate(ATTEMPTS):
             unsure = index[~_sure(measurements, index)]
             if number > 0:  # what is hidden is so whatever is correlated

@@ -78,7 +78,7 @@ def overall(
     """
     total = np.zeros(5)
     at, to = np.round(at), np.round(to)
-    for index in blocks(np.round(at / NODE_SPACING).astype(np.int64), np.ones(len(at), bool)):
+    for index in blocks(np.round(at / NODE_SPACING).astype(np.int64), np.ones(len(at), bool), (*left, *right)):
         sides = [
             part([i.pixels for i in side], side[0].valid, points[index], PATCH, "intensity", torch.device(device))
             for side, points in ((left, at), (right, to))

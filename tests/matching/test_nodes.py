@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import mmap
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import psutil
+import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from scipy.ndimage import gaussian_filter, shift
@@ -52,3 +56,25 @@ def test_a_window_that_was_cut_once_says_what_it_says_when_it_is_cut_again() -> 
     assert both.mean() > 0.8
     assert np.abs(kept.answers.whole - anew.answers.whole)[both].mean() < 0.01
     assert np.abs(np.median(kept.answers.whole[both], axis=0) - MOVED).max() < 0.01
+
+
+@pytest.mark.skipif(not hasattr(mmap, "MADV_DONTNEED"), reason="this system cannot be asked to take memory back")
+def test_of_a_mapped_image_no_more_than_a_row_of_blocks_stays_in_memory(tmp_path: Path) -> None:
+    rows, cols = 8 * nodes.BLOCK_SIDE_NODES * nodes.NODE_SPACING, 2000
+    np.save(tmp_path / "pixels.npy", np.ones((rows, cols), np.float32))
+    pixels = np.load(tmp_path / "pixels.npy", mmap_mode="r")
+    valid = np.ones((rows, cols), bool)
+    mapped = Raster(pixels, valid, GeoBox((rows, cols), Affine(10, 0, 0, 0, -10, 0), "EPSG:32633"))
+    points = nodes.grid(valid, 20_000)
+    numbers = np.round(points / nodes.NODE_SPACING).astype(np.int64)
+    before, most = resident(), 0
+    for index in nodes.blocks(numbers, np.ones(len(numbers), bool), (mapped,)):
+        low, high = points[index].min(0).astype(int), points[index].max(0).astype(int)
+        assert mapped.pixels[low[1] : high[1], low[0] : high[0]].sum() > 0
+        most = max(most, resident() - before)
+    assert most < pixels.nbytes / 4
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory."""
+    return int(psutil.Process().memory_info().rss)
