@@ -315,7 +315,7 @@ def test_a_summary_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     summary = saved_summary(tmp_path / "matches.npz", "k")
     assert summary is not None
     assert result.summary.to_dict() == summary.to_dict()
-    assert ["keypoints", "matches", "believed", "angle", "matrix", "why"] == list(summary.to_dict())
+    assert ["keypoints", "matches", "believed", "angle", "matrix", "why", "model"] == list(summary.to_dict())
     assert saved_summary(tmp_path / "matches.npz", "other") is saved_summary(tmp_path / "nothing.npz", "k") is None
 
 

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from sentinel_match.cli import options
 from sentinel_match.cli.paths import AnyPath, NamedPath
+from sentinel_match.cli.repeats import summed_up
 from sentinel_match.cli.tables import print_table
 from sentinel_match.wording import counted
 
@@ -44,11 +46,18 @@ class _Outcome:
         return {"status": self.status, **(self.summary.to_dict() if self.summary else {"why": self.why})}
 
     def to_row(self) -> list[Any]:
-        """Write it as a row of the table: status, matches, inliers, angle, why."""
+        """Write it as a row of the table: status, matches, inliers, angle, kind of the model, why."""
         s = self.summary
         if s is None:
-            return [self.status, None, None, None, self.why]
-        return [self.status, s.matches, s.inliers, None if s.angle is None else round(s.angle, 3), s.why]
+            return [self.status, None, None, None, None, self.why]
+        return [
+            self.status,
+            s.matches,
+            s.inliers,
+            None if s.angle is None else round(s.angle, 3),
+            s.model or None,
+            s.why,
+        ]
 
 
 @click.command()
@@ -84,6 +93,7 @@ class _Outcome:
     show_default=True,
     help="What the matches must agree on; auto: the simplest of the last three that they bear out.",
 )
+@options.nodata
 @click.option("--windows", type=click.IntRange(0), default=0, help="Windows to match again at full resolution.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, or auto: cuda where there is one.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of --shuffle and the robust fit.")
@@ -108,17 +118,18 @@ def images(ctx: click.Context, /, names: tuple[Path, ...], output: Path, **value
 
     outcomes: dict[str, _Outcome] = {}
     summary: dict[str, Any] = {}
-    for k, pair in enumerate(pairs):
-        name = f"{pair.left.stem}_{pair.right.stem}_matches"
-        if name in summary:  # two folders with files of the same names
-            name = f"{name}_{k}"
-        if not ctx.obj:
-            click.echo(f"[{k + 1}/{len(pairs)}] {pair.left.name} {pair.right.name}", err=True)
-        outcome = _match(matcher, pair, output / f"{name}.npz", force=values["force"], viz=values["viz"])
-        outcomes[name] = outcome
-        summary[name] = {"left": str(pair.left), "right": str(pair.right), **outcome.to_dict()}
-        write_text(output / "summary.json", json.dumps(summary, indent=1) + "\n")
-    columns = ["pair", "outcome", "matches", "believed", "angle", "why"]
+    with summed_up():
+        for k, pair in enumerate(pairs):
+            name = f"{pair.left.stem}_{pair.right.stem}_matches"
+            if name in summary:  # two folders with files of the same names
+                name = f"{name}_{k}"
+            if not ctx.obj:
+                click.echo(f"[{k + 1}/{len(pairs)}] {pair.left.name} {pair.right.name}", err=True)
+            outcome = _match(matcher, pair, output / f"{name}.npz", values)
+            outcomes[name] = outcome
+            summary[name] = {"left": str(pair.left), "right": str(pair.right), **outcome.to_dict()}
+            write_text(output / "summary.json", json.dumps(summary, indent=1) + "\n")
+    columns = ["pair", "outcome", "matches", "believed", "angle", "model", "why"]
     rows = [[name, *outcome.to_row()] for name, outcome in outcomes.items()]
     print_table(counted(len(rows), "pair"), columns, rows, ["matches", "believed"])
     statuses = {outcome.status for outcome in outcomes.values()}
@@ -126,7 +137,7 @@ def images(ctx: click.Context, /, names: tuple[Path, ...], output: Path, **value
         ctx.exit(1)
 
 
-def _match(matcher: ImageMatcher, pair: _ImagePair, target: Path, *, force: bool, viz: bool) -> _Outcome:
+def _match(matcher: ImageMatcher, pair: _ImagePair, target: Path, values: dict[str, Any]) -> _Outcome:
     """Match one pair, or find it done; what goes wrong is told, not raised."""
     from sentinel_match.cache import digest
     from sentinel_match.errors import InputError, OutputError
@@ -134,11 +145,12 @@ def _match(matcher: ImageMatcher, pair: _ImagePair, target: Path, *, force: bool
     from sentinel_match.images.matches import saved_summary
     from sentinel_match.products.catalogue import read_scene
 
+    force, viz, nodata = values["force"], values["viz"], values["nodata"]
     try:
-        scenes = read_scene(pair.left), read_scene(pair.right)
+        scenes = read_scene(pair.left).with_nodata(nodata), read_scene(pair.right).with_nodata(nodata)
         bands = [[b.asset.sha256() for b in scene.bands] for scene in scenes]
         # As it comes back from the file
-        recipe = json.dumps([matcher.recipe, bands, pair.turns], default=str, sort_keys=True)
+        recipe = json.dumps([matcher.recipe, bands, pair.turns, nodata], default=str, sort_keys=True)
         key = digest({"recipe": recipe})
         summary = None if force else saved_summary(target, key)
         figure, overlay = target.with_suffix(".png"), target.with_name(f"{target.stem}_overlay.png")

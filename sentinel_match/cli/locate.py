@@ -106,7 +106,7 @@ def _print(location: Location) -> None:
             candidate.scene.name,
             f"{candidate.scene.sensing_time:%Y-%m-%d}" if candidate.scene.sensing_time else None,
             _shown(candidate.probability),
-            f"{candidate.angle:.1f}°",
+            f"{round(candidate.angle, 1) + 0.0:.1f}°",
             f"{candidate.pixel_m:.3g}",
             "{:.4f},{:.4f}".format(*candidate.center),
         ]
@@ -137,4 +137,4 @@ def _shown(probability: float) -> str:
     """Write a probability with as many nines as it is sure of."""
     if probability > 0.9999:
         return "> 99.99 %"
-    return f"{probability:.2%}" if probability >= 0.0001 else "< 0.01 %"
+    return f"{100 * probability:.2f} %" if probability >= 0.0001 else "< 0.01 %"

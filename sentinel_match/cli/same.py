@@ -67,11 +67,9 @@ def same(
     with summed_up(), show_progress(quiet=ctx.obj) as progress:
         pairs = all_pairs(pictures, matcher=matcher_name, prior=prior, progress=progress)
     if not pairs:
-        raise click.UsageError(f"{' '.join(map(str, pictures))}: two pictures are needed to compare")
+        raise click.ClickException(f"{' '.join(map(str, pictures))}: these are not two pictures that can be read")
     found, groups = separations(pairs), clusters(pairs)
-    if figure is not None:
-        if not found:
-            raise click.UsageError("--figure: nothing says which pictures show one place; a folder a place does")
+    if figure is not None and found:
         draw_separations(figure, found)
     if as_json:
         scores = {one.name: one.to_dict() for one in found}
@@ -81,6 +79,8 @@ def same(
         _print_scores(found)
         for group in (group for group in groups if len(group) > 1 and len(pairs) > 1):
             print_sentence(f"one place: {', '.join(group)}")
+    if figure is not None and not found:
+        raise click.ClickException("--figure: nothing says which pictures show one place; a folder a place does")
     if figure is not None and not ctx.obj:
         click.echo(f"wrote {figure}", err=True)
     if not any(pair.found for pair in pairs):
@@ -95,9 +95,9 @@ def _print_pairs(pairs: Sequence[Likeness]) -> None:
         [
             pair.left,
             pair.right,
-            "same" if pair.found else "not found",
+            "same" if pair.found else "no",
             f"{pair.probability:.4f}" if pair.probability == pair.probability else None,
-            f"{pair.scores[name]:.1f}",
+            f"{round(pair.scores[name], 1) + 0.0:.1f}",
             None if pair.angle is None else f"{pair.angle:.1f}°",
             None if pair.scale is None else f"{pair.scale:.3g}",
         ]

@@ -43,6 +43,8 @@ class ImageSummary:
     """(3, 3) homogeneous: left pixels to right pixels; ``None`` = no match."""
     why: str = ""
     """Why there is no model."""
+    model: str = ""
+    """``translation``, ``similarity``, ``affine`` or ``homography``: the kind of the model; empty = no match."""
 
     def to_dict(self) -> dict[str, Any]:
         """Write the figures as files have them, JSON-able."""
@@ -53,6 +55,7 @@ class ImageSummary:
             "angle": None if self.angle is None else round(self.angle, 3),
             "matrix": None if self.matrix is None else [list(row) for row in self.matrix],
             "why": self.why,
+            "model": self.model,
         }
 
     @staticmethod
@@ -64,9 +67,8 @@ class ImageSummary:
         """
         left, right = values["keypoints"]
         matrix = None if values["matrix"] is None else tuple(tuple(row) for row in values["matrix"])
-        return ImageSummary(
-            (left, right), values["matches"], values["believed"], values["angle"], matrix, values["why"]
-        )
+        matches, believed, angle, why = (values[name] for name in ("matches", "believed", "angle", "why"))
+        return ImageSummary((left, right), matches, believed, angle, matrix, why, values["model"])
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -132,8 +134,8 @@ class ImageMatches:
     def summary(self) -> ImageSummary:
         """Count the figures of the pair."""
         matrix = None if self.matrix is None else tuple(tuple(row) for row in self.matrix.tolist())
-        keypoints = len(self.keypoints0), len(self.keypoints1)
-        return ImageSummary(keypoints, len(self.score), int(self.inlier.sum()), self.angle, matrix, self.why)
+        keypoints, kind = (len(self.keypoints0), len(self.keypoints1)), "" if self.model is None else self.model.kind
+        return ImageSummary(keypoints, len(self.score), int(self.inlier.sum()), self.angle, matrix, self.why, kind)
 
     def save(self, path: Path | str, key: str = "") -> None:
         """Write ``keypoints0``, ``keypoints1``, ``matches`` and ``match_confidence`` as SuperGlue's demos do, and more.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from odc.geo.geobox import GeoBox
 if TYPE_CHECKING:
     from sentinel_match.locating.overview import Overview
     from sentinel_match.matching.sweep import Sighting
+    from sentinel_match.matching.view import View
     from sentinel_match.products.scene import Scene
 
 
@@ -68,6 +69,13 @@ class Candidate:
         (a, b, c), (d, e, f), _ = np.linalg.inv(sighting.matrix).tolist()
         grid = GeoBox((size[1], size[0]), there.affine * Affine(a, b, c, d, e, f), there.crs)
         return Candidate(scene, expected, probability, grid, float(sighting.share), sighting.negative)
+
+    def through(self, view: View) -> Candidate:
+        """Return the same of the picture itself, of which a view was searched."""
+        to_view = np.linalg.inv(view.matrix)
+        cols, rows = (round(n) for n in (view.matrix @ [*view.valid.shape[::-1], 1.0])[:2])
+        grid = GeoBox((rows, cols), self.grid.affine * Affine(*to_view[:2].ravel().tolist()), self.grid.crs)
+        return replace(self, grid=grid)
 
     @property
     def angle(self) -> float:

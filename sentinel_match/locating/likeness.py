@@ -14,6 +14,7 @@ from sentinel_match.errors import SentinelMatchError
 from sentinel_match.images.matcher import ImageMatcher
 from sentinel_match.images.source import view_of
 from sentinel_match.locating.candidate import probability
+from sentinel_match.locating.overview import view_on_squares
 from sentinel_match.matching.inputs import silent
 from sentinel_match.matching.orientation import Described, describe
 from sentinel_match.matching.sweep import Sighting, sweep
@@ -106,7 +107,7 @@ def same(a: Scene | Path | str, b: Scene | Path | str, *, prior: float = EVEN) -
     """
     schema.check_argument("prior", prior, schema.A_SHARE)
     scenes = as_scene(a, "a"), as_scene(b, "b")
-    left, right = (describe(view_of(scene)) for scene in scenes)
+    left, right = (describe(view_on_squares(scene, None)) for scene in scenes)
     return _likeness((scenes[0].name, scenes[1].name), ("", ""), sweep(left, right), prior)
 
 
@@ -126,7 +127,7 @@ def all_pairs(
         progress: hears of progress.
 
     Returns:
-        A likeness for each pair; none where there are fewer than two pictures.
+        A likeness for each pair, pictures in the order given; none where there are fewer than two.
 
     Raises:
         TypeError, ValueError: an argument is none that can be used.
@@ -138,11 +139,13 @@ def all_pairs(
     catalogue = find_scenes(roots)
     for refused in catalogue.refused:
         log.warning("left out: %s", refused.error)
+    given = {root.resolve(): k for k, root in enumerate(roots)}
+    scenes = sorted(catalogue.scenes, key=lambda scene: given.get(scene.path.resolve(), len(given)))
     if asked is None:  # pixels are not kept: those of a thousand tiles would fill a disk
-        described = _named(catalogue.scenes, roots, lambda scene: describe(view_of(scene)))
+        described = _named(scenes, roots, lambda scene: describe(view_on_squares(scene, None)))
         count, compare = len(described), _compared_by_search(described, prior)
     else:
-        views = _named(catalogue.scenes, roots, view_of)
+        views = _named(scenes, roots, view_of)
         count, compare = len(views), _compared_by(asked, views)
     pairs = list(combinations(range(count), 2))
     likenesses: list[Likeness] = []

@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from sentinel_match.errors import NoGeoreference
 from sentinel_match.geometry.grids import affine_through, metric, transformed
-from sentinel_match.images.source import picture_band
+from sentinel_match.images.source import picture_band, view_of
 from sentinel_match.matching.orientation import LONGEST_SIDE, Described, describe
-from sentinel_match.matching.view import View
+from sentinel_match.matching.view import View, reduced
 from sentinel_match.raster.bands import Source, source_of
 from sentinel_match.raster.jp2 import level_geobox, read_rasterio
 from sentinel_match.raster.load import LIMIT_PERCENTILES
@@ -74,11 +73,15 @@ def overview(scene: Scene, band: str | None, cache: Cache | None) -> Overview:
         known = np.isfinite(pixels)
         low, high = np.percentile(pixels[known], LIMIT_PERCENTILES) if known.any() else (0.0, 0.0)
         shown = np.clip((np.where(known, pixels, low) - low) / (high - low or 1.0), 0, 1).astype(np.float32)
-        affine, crs = in_metres(grid)
+        try:
+            affine, crs = in_metres(grid)
+        except ValueError as error:
+            raise NoGeoreference(str(scene.path), str(error)) from error
         if affine.determinant > 0:  # rows run north: a mirror image, which no picture shows
             shown, known, affine = shown[::-1], known[::-1], affine * Affine(1, 0, 0, 0, -1, len(known))
-        shown, known, affine = squared(shown, known, affine)
-        arrays = describe(View.of(shown, known), LONGEST_SIDE).to_arrays()
+        view = squared(View.of(shown, known), affine)
+        arrays = describe(view, LONGEST_SIDE).to_arrays()
+        affine *= Affine(*view.matrix[:2].ravel().tolist())
         return {**arrays, "affine": np.array(affine[:6]), "crs": np.array(crs)}
 
     recipe = {
@@ -93,25 +96,32 @@ def overview(scene: Scene, band: str | None, cache: Cache | None) -> Overview:
     return Overview(Described.of_arrays(arrays), Affine(*arrays["affine"].tolist()), str(arrays["crs"]))
 
 
-def squared(shown: Pixels, known: NDArray[np.bool_], affine: Affine) -> tuple[Pixels, NDArray[np.bool_], Affine]:
-    """Resample (rows, cols) pixels to square ones on the ground, which those of a grid in degrees are not.
+def view_on_squares(picture: Scene, band: str | None) -> View:
+    """Read a picture for the search, as :func:`view_of` does; one whose grid is in degrees on square pixels.
 
     Args:
-        shown: pixels.
-        known: where they are.
-        affine: of the pixels to metres.
+        picture: with or without a position.
+        band: see :func:`picture_band`.
     """
-    steps = np.hypot(affine.a, affine.d), np.hypot(affine.b, affine.e)
-    if abs(np.log(steps[0] / steps[1])) < SQUARE:
-        return shown, known, affine
-    rows, cols = shown.shape
-    side = np.sqrt(steps[0] * steps[1])
-    width, height = max(1, round(cols * steps[0] / side)), max(1, round(rows * steps[1] / side))
-    pixels, share = (
-        np.asarray(cv2.resize(part.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
-        for part in (shown, known)
-    )
-    return pixels, share > 0.99, affine * Affine.scale(cols / width, rows / height)
+    view, grid = view_of(picture, band=band), source_of(picture, picture_band(picture, band)).grid
+    try:
+        return view if grid.crs is None else squared(view, in_metres(grid)[0])
+    except ValueError:  # what it says of its place is no help
+        return view
+
+
+def squared(view: View, affine: Affine) -> View:
+    """Reduce a view until its pixels are square on the ground, which those of a grid in degrees are not.
+
+    Args:
+        view: of a whole image.
+        affine: of the image's pixels to metres.
+    """
+    across, along = np.hypot(affine.a, affine.d), np.hypot(affine.b, affine.e)
+    if abs(np.log(across / along)) < SQUARE:
+        return view
+    (rows, cols), side = view.valid.shape, max(across, along)
+    return reduced(view, (max(1, round(cols * across / side)), max(1, round(rows * along / side))))
 
 
 def _stamp(asset: Asset) -> tuple[object, ...]:
@@ -152,15 +162,26 @@ def _is_plain_jp2(source: Source, k: int) -> bool:
 
 
 def in_metres(grid: GeoBox) -> tuple[Affine, str]:
-    """Approximate a grid by an affine one in metres, and name the CRS; its own where it is one already."""
-    target = metric(grid)
-    if target.crs == grid.crs:
-        return grid.affine, str(grid.crs)
-    from pyproj import Transformer
+    """Approximate a grid by an affine one in metres, and name the CRS; its own where it is one already.
 
-    rows, cols = grid.shape
-    x, y = (np.linspace(0, n, EDGE_POINTS) for n in (cols, rows))
-    pixels = np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
-    there = Transformer.from_crs(str(grid.crs), str(target.crs), always_xy=True)
-    metres = np.column_stack(there.transform(*transformed(grid.affine, pixels).T))
-    return affine_through(pixels, metres), str(target.crs)
+    Raises:
+        ValueError: it is none, as around a pole or of the whole world.
+    """
+    from pyproj import Transformer
+    from pyproj.exceptions import CRSError, ProjError
+
+    try:
+        target = metric(grid)
+        if target.crs == grid.crs:
+            return grid.affine, str(grid.crs)
+        rows, cols = grid.shape
+        x, y = (np.linspace(0, n, EDGE_POINTS) for n in (cols, rows))
+        pixels = np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
+        there = Transformer.from_crs(str(grid.crs), str(target.crs), always_xy=True)
+        metres = np.column_stack(there.transform(*transformed(grid.affine, pixels).T))
+        if not np.isfinite(metres).all():
+            raise ValueError("it goes on beyond what the projection knows")
+        affine = affine_through(pixels, metres)
+    except (CRSError, ProjError, ValueError, OverflowError, np.linalg.LinAlgError) as error:
+        raise ValueError("its grid cannot be laid out in metres") from error
+    return affine, str(target.crs)

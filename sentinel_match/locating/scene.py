@@ -65,7 +65,7 @@ def with_pictures(
     scenes = [scene for scene in catalogue.scenes if scene.path.resolve() not in named]
     refused = [one for one in catalogue.refused if one.path.resolve() not in named]
     placed = [scene for scene in scenes if scene.footprint is not None]
-    for k, picture in enumerate(pictures):
+    for k, picture in enumerate({picture.resolve(): picture for picture in pictures}.values()):
         own = folder / f"{k + 1:03d}_{picture.stem}"
         try:
             location = locate_among(read_scene(picture), placed, Whereabouts(band), cache=cache, progress=progress)
@@ -78,6 +78,5 @@ def with_pictures(
         except SentinelMatchError as error:
             refused.append(Refused(picture, error))
         else:
-            found = scene_of(location, own, band)
-            scenes.append(replace(found, notes=(*found.notes, location.sentence)))
+            scenes.append(scene_of(location, own, band))
     return Catalogue(tuple(scenes), tuple(refused), catalogue.duplicates)

@@ -15,12 +15,11 @@ import numpy as np
 from sentinel_match import schema
 from sentinel_match.cache import Cache
 from sentinel_match.errors import SentinelMatchError
-from sentinel_match.images.source import view_of
 from sentinel_match.locating.candidate import Candidate, probability
 from sentinel_match.locating.glance import COARSE, FINE, Glance, TurnedPicture
 from sentinel_match.locating.location import Cost, Location
 from sentinel_match.locating.measure import measured
-from sentinel_match.locating.overview import Overview, overview
+from sentinel_match.locating.overview import Overview, overview, view_on_squares
 from sentinel_match.locating.whereabouts import Whereabouts
 from sentinel_match.matching.inputs import silent
 from sentinel_match.matching.orientation import describe
@@ -123,7 +122,8 @@ def locate_among(
         DamagedImage, MissingBand: the picture cannot be read.
     """
     times = [time.process_time()]
-    seen = describe(view_of(shown, band=known.picture_band))
+    view = view_on_squares(shown, known.picture_band)
+    seen = describe(view)
     candidates = list(candidates)
     scenes = _within(candidates, known.region())
     elsewhere = len(candidates) - len(scenes)
@@ -138,7 +138,7 @@ def locate_among(
             left_out.append(described)
         progress("describe", k + 1, len(scenes))
     times.append(time.process_time())
-    ranked = _search(seen, overviews, known, progress)
+    ranked = [candidate.through(view) for candidate in _search(seen, overviews, known, progress)]
     found = bool(ranked) and ranked[0].expected < ACCEPTED_EXPECTED
     times.append(time.process_time())
     result = measured(shown, ranked[0], known, cache, progress) if found else None
@@ -222,4 +222,5 @@ def _ranked(
         progress("sweep", len(candidates), len(order))
         if len(candidates) >= ANSWERS and min(c.expected for c in candidates) < SURE_EXPECTED:
             break
-    return sorted(candidates, key=lambda c: c.expected)
+    # Scenes on which there is nothing to see are no answer
+    return sorted((c for c in candidates if c.expected < np.inf), key=lambda c: c.expected)

@@ -114,7 +114,8 @@ def relate(left: View, right: View, search: Search) -> Relation:
             return _related(left, right, seen, sighted, search, {turn: int(seen.inlier.sum())})
     if isinstance(search.matcher, Phase) and len(search.rotations) > 1:  # it sees nothing that the sweep does not
         nothing = Attempt.nothing()
-        why = no_contrast(a, b) or "no angle, scale and offset shows more of the same than unrelated ground does"
+        unseen = "no angle, scale and offset shows more of the same than unrelated ground does"
+        why = no_contrast(a, b) or (unseen if sighted is None else f"their matches agree on no {search.model} model")
         return Relation(nothing.keypoints, nothing.pairs, nothing.score, nothing.inlier, None, None, {}, why)
     description = search.matcher.describe(a.pixels, a.valid)
     attempts, best, model = _try_rotations(a, b, description, search)

@@ -137,7 +137,7 @@ def main() -> None:
     for _ in range(given.rounds):
         one, other = pair(known, 512, rng, unrelated=True)
         different = window(one, rng)[0], window(other, rng)[0]
-        while True:
+        for _try in range(100):
             early, late = pair(known, 512, rng, unrelated=False)
             image, at = window(early, rng)
             same = image, window(late, rng, at)[0]

@@ -227,6 +227,40 @@ def test_a_scene_in_degrees_far_from_the_equator_is_found_though_its_pixels_are_
     assert (lon, lat) == pytest.approx((13.0 + 128 * 1.4e-4, 50.2 - 82 * 1.4e-4), abs=2e-4)
 
 
+@pytest.mark.parametrize(
+    ("affine", "crs"),
+    [(Affine(1.4, 0, -180, 0, -0.7, 90), "EPSG:4326"), (Affine(1e-3, 0, 13, 0, -1e-3, 90.05), "EPSG:4326")],
+    ids=["the whole world", "a pole"],
+)
+def test_a_scene_that_cannot_be_laid_out_in_metres_is_left_out(affine: Affine, crs: str, tmp_path: Path) -> None:
+    pair = example_pair(size=256)
+    with rasterio.open(
+        tmp_path / "scene.tif", "w", width=256, height=256, count=1, dtype="uint8", crs=crs, transform=affine
+    ) as file:
+        file.write((pair.left * 254 + 1).astype(np.uint8), 1)
+    cv2.imwrite(str(tmp_path / "picture.png"), (pair.right * 254 + 1).astype(np.uint8))
+    location = locate(tmp_path / "picture.png", tmp_path / "scene.tif")
+    assert not location.found
+    assert len(location.left_out) == 1
+
+
+def test_a_picture_in_degrees_is_found_in_a_scene_in_metres(tmp_path: Path) -> None:
+    pair = example_pair(size=256, shift=(0.0, 0.0))
+    narrow = np.asarray(cv2.resize((pair.right * 254 + 1).astype(np.uint8), (256, 164), interpolation=cv2.INTER_AREA))
+    shape = {"driver": "GTiff", "count": 1, "dtype": "uint8"}
+    degrees = {"crs": "EPSG:4326", "transform": Affine(1.4e-4, 0, 15.0, 0, -1.4e-4, 50.2)}
+    metres = {"crs": "EPSG:32633", "transform": Affine(10, 0, 400_000, 0, -10, 4_000_000)}  # elsewhere, as it happens
+    with rasterio.open(tmp_path / "picture.tif", "w", width=256, height=164, **shape, **degrees) as file:
+        file.write(narrow, 1)
+    with rasterio.open(tmp_path / "scene.tif", "w", width=256, height=256, **shape, **metres) as file:
+        file.write((pair.left * 254 + 1).astype(np.uint8), 1)
+    location = locate(tmp_path / "picture.tif", tmp_path / "scene.tif", Whereabouts(pixel=(10, 20)))
+    assert location.found
+    grid = location.candidates[0].grid
+    assert (164, 256) == tuple(grid.shape)
+    assert grid.affine * (256, 164) == pytest.approx((402_560, 3_997_440), abs=40)
+
+
 def test_the_picture_itself_is_no_answer(desk: Path) -> None:
     product = next(iter((desk / "archive").iterdir()))
     location = locate(product, desk / "archive", Whereabouts(near=(-70, 10, 50)))

@@ -116,8 +116,25 @@ def test_what_all_pictures_lack_is_said_once_and_counted(places: Path) -> None:
 
 def test_one_picture_is_too_few(places: Path) -> None:
     done = CliRunner().invoke(main, ["same", str(places / "here" / "winter.png")])
-    assert 2 == done.exit_code
-    assert "two pictures are needed" in done.stderr
+    assert 1 == done.exit_code
+    assert "these are not two pictures that can be read" in done.stderr
+
+
+def test_two_pictures_are_told_in_the_order_given(places: Path) -> None:
+    names = [places / "here" / "winter.png", places / "here" / "summer.png"]
+    for order, angle in ((names, 70), (names[::-1], -70)):
+        done = CliRunner().invoke(main, ["-q", "same", *map(str, order), "--json"])
+        (pair,) = json.loads(done.stdout)["pairs"]
+        assert [path.stem for path in order] == [pair["left"].split("/")[-1], pair["right"].split("/")[-1]]
+        assert abs(pair["angle_deg"] + angle) < 2
+
+
+def test_without_places_a_figure_cannot_be_drawn_and_the_table_is_not_lost(places: Path, tmp_path: Path) -> None:
+    words = ["-q", "same", str(places / "here"), "--figure", str(tmp_path / "curves.svg")]
+    done = CliRunner().invoke(main, words)
+    assert 1 == done.exit_code
+    assert "1 of the same place" in done.stdout
+    assert "nothing says which pictures show one place" in done.stderr
 
 
 @given(scores, scores)

@@ -223,3 +223,8 @@ def test_a_description_comes_back_from_arrays_and_from_a_pickle() -> None:
             assert one.step == other.step
             assert np.array_equal(one.maps, other.maps)
             assert np.array_equal(one.known, other.known)
+
+
+def test_a_line_of_pixels_is_not_searched() -> None:
+    for shape in ((1, 600), (600, 2), (4000, 64)):
+        assert () == described(np.random.default_rng(1).random(shape)).levels
