@@ -38,8 +38,8 @@ AUTO = "auto"
 COMPETING = ("similarity", "affine", "homography")
 """Kinds of which that is chosen, from simple to rich: two orthoimages, pixels that are not square, a slanted view."""
 WORTHWHILE = 1.1
-"""By what factor errors on unseen matches must be larger for a richer kind to be worth it: of real pairs under a
-similarity those of an affine and of a homography differ by 2 % at most, of slanted ones three times and more."""
+"""By what factor fewer matches must agree, or errors on unseen ones be larger, for a richer kind to be worth it: of
+real pairs under a similarity both differ by 2 % at most between kinds, of slanted ones by half and more."""
 ROTATIONS = (0.0, 90.0, 180.0, 270.0, 45.0, 135.0, 225.0, 315.0, *(22.5 + 45.0 * k for k in range(8)))
 """Degrees clockwise by which the right image may be turned, in the order they are tried: SIFT without orientation is
 weak 15 degrees off, so the 22.5s follow where the 45s found nothing."""
@@ -177,7 +177,7 @@ def fit(parts: list[Comparison], scale: tuple[float, float], search: Search, rea
 def _borne_out(
     measured: robust.PointPairs, simplest: PlaneTransform, score: NDArray[np.float64], tolerance: float, seed: int
 ) -> PlaneTransform:
-    """Fit the simplest kind that predicts matches it has not seen as well as any, of those that agree with one of all.
+    """Fit the simplest kind on which as many matches agree as on any, and that predicts unseen ones as well.
 
     Args:
         measured: all matches.
@@ -186,22 +186,27 @@ def _borne_out(
         tolerance: residual beyond which a match says nothing.
         seed: of the fits.
     """
-    fits, near = {simplest.kind: simplest}, np.zeros(len(measured), bool)
+    fits = {simplest.kind: simplest}
     for kind in COMPETING[1:]:
         with suppress(transform.NoModel):
             fits[kind] = robust.robust_fit(kind, measured, tolerance=tolerance, quality=score, seed=seed)
-    fits = {kind: model for kind, model in fits.items() if is_plausible(model, measured.left)}
-    if simplest.kind not in fits:
+    agreeing = {
+        kind: np.hypot(*(measured.right - model(measured.left)).T) <= tolerance
+        for kind, model in fits.items()
+        if is_plausible(model, measured.left)
+    }
+    most = max((int(one.sum()) for one in agreeing.values()), default=0)
+    kinds = tuple(kind for kind, one in agreeing.items() if WORTHWHILE * one.sum() >= most)
+    if not kinds:
         return simplest
-    for model in fits.values():
-        near |= np.hypot(*(measured.right - model(measured.left)).T) <= tolerance
+    near = np.any([agreeing[kind] for kind in kinds], axis=0)
+    pairs = robust.PointPairs(measured.left[near], measured.right[near], measured.sigma[near])
     try:
-        agreeing = robust.PointPairs(measured.left[near], measured.right[near], measured.sigma[near])
-        surely = selection.choose(agreeing, np.ones(len(agreeing)), kinds=tuple(fits), seed=seed)
-        enough = (k for k, error in surely.errors.items() if error <= WORTHWHILE * min(surely.errors.values()))
-        return fits[min([surely.transform.kind, *enough], key=COMPETING.index)]
+        surely = selection.choose(pairs, np.ones(len(pairs)), kinds=kinds, seed=seed)
     except transform.NoModel:  # so few matches tell no more
-        return simplest
+        return fits[kinds[0]]
+    enough = (kind for kind, error in surely.errors.items() if error <= WORTHWHILE * min(surely.errors.values()))
+    return fits[min([surely.transform.kind, *enough], key=COMPETING.index)]
 
 
 def compare_under(

@@ -66,6 +66,8 @@ LEAST_SEEN_MATCHES, LEAST_SEEN_MATCH_SHARE = 12, 0.5
 """Matches, and their share of all, that must agree where the sweep is sure already; a sixteenth does by chance."""
 CANDIDATE_NFA, UNCONFIRMED_NFA = -2.0, -8.0
 """Log10 of the false alarms expected of a sighting: so few that ``phase`` is asked, so few that it need not confirm."""
+NEARLY_ALL = 0.95
+"""Share of matches on a similarity below which a slanted view is looked for: .99 and more of real pairs without one."""
 UNGUIDED_REACH = 12.0
 """Pixels, as matched, by which a model found without a prior may be off when it becomes the prior."""
 
@@ -153,13 +155,29 @@ def _compare_sighted(left: View, right: View, model: PlaneTransform, search: Sea
         views = reduced(left, size), reduced(right, size)
         best = compare_under([views], model, dense, radius * views[1].scale / right.scale)
     if best.model is None or not _is_seen(best):
-        return replace(best, model=None)
-    if best.model.kind == model.kind:
+        best = replace(best, model=None)
+    if search.model == AUTO and (best.model is None or best.inlier.mean() < NEARLY_ALL):
+        best = max(best, _compare_slanted(left, right, model, search), key=_agreeing)
+    if best.model is None or best.model.kind == model.kind:
         return best
     again = compare_under(
         [(left, right)], best.model, search, 2 * AGREEMENT_TOLERANCE * right.scale
     )  # under what bends
     return again if again.inlier.sum() > best.inlier.sum() else best
+
+
+def _compare_slanted(left: View, right: View, model: PlaneTransform, search: Search) -> Attempt:
+    """Compare views under the homography that windows around a similarity bear out: it holds the middle alone."""
+    slanted = _confirm(left, right, replace(model, kind="homography"), search.device)
+    if slanted is None:
+        return Attempt.nothing()
+    found = compare_under([(left, right)], slanted, search, UNGUIDED_REACH * right.scale)
+    return found if _is_seen(found) else Attempt.nothing()
+
+
+def _agreeing(attempt: Attempt) -> int:
+    """Count the matches that agree on a model."""
+    return 0 if attempt.model is None else int(attempt.inlier.sum())
 
 
 def _is_seen(attempt: Attempt) -> bool:
