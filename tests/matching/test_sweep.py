@@ -200,6 +200,21 @@ def test_stripes_that_agree_everywhere_prove_nothing() -> None:
     assert not sweep(described(stripes + noise[0]), described(stripes + noise[1]), (1, 1)).found
 
 
+def test_fields_on_one_grid_are_no_place() -> None:
+    """Circles of different brightness each 55 pixels: their grids fit one another at many offsets."""
+    random = np.random.default_rng([77, 0])
+    pictures = []
+    for left, top in ((0, 0), (20, 9)):
+        fields = np.full((400, 400), 120.0)
+        y, x = np.mgrid[:400, :400]
+        for row in range(-1, 10):
+            for col in range(-1, 10):
+                fields[np.hypot(x - 55 * col - left, y - 55 * row - top) < 24] = random.uniform(40, 220)
+        noise = 15 * cv2.GaussianBlur(random.normal(size=fields.shape), (0, 0), 1.5)
+        pictures.append(np.clip(cv2.GaussianBlur(fields, (0, 0), 1) + noise, 0, 255).astype(np.uint8) / 255)
+    assert not sweep(described(pictures[0]), described(pictures[1]), SCALES).found
+
+
 def test_what_is_not_valid_has_no_say() -> None:
     valid = np.ones((256, 256), bool)
     valid[:, :100] = False
