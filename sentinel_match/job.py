@@ -22,6 +22,7 @@ from sentinel_match.formats.fields import DISPLACEMENT, MOTION, write_fields
 from sentinel_match.formats.geojson import dumps
 from sentinel_match.matching import inputs
 from sentinel_match.matching.inputs import silent
+from sentinel_match.memory import give_back
 from sentinel_match.options import Options
 from sentinel_match.products.pair import Pair
 from sentinel_match.raster.bands import band_names, source_of
@@ -176,6 +177,7 @@ def do(pair: Pair, work: Work, progress: Progress = silent) -> Done:
     """Match one pair, unless it is done, and make its pictures where they are wanted."""
     began, hashes = time.process_time(), dict[str, str]()
     outcome = _matched(pair, work, hashes, progress)
+    give_back()
     if outcome.summary is not None and (work.files.report or work.files.project):
         quicklook.make(pair, work.out / pair.id, work.options, work.cache, progress)
     return Done(outcome, hashes, time.process_time() - began)

@@ -12,7 +12,7 @@ import logging
 import math
 from base64 import b64encode
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from sentinel_match.parallel import one_thread
 from sentinel_match.products.opening import reading_vectors
 from sentinel_match.raster import landcover, raster
 from sentinel_match.raster.flags import Reason
-from sentinel_match.raster.npy import release
+from sentinel_match.raster.npy import MaskView, release
 from sentinel_match.raster.raster import Raster
 from sentinel_match.report import svg
 from sentinel_match.report.pictures import QUICKLOOK_VERSION, CloseUp, QuickLook, read_quicklook
@@ -152,7 +152,7 @@ def _drawn(
     times = math.ceil(max(grid.shape) / QUICKLOOK_SIDE)
     small = grid.zoom_out(times)
     # What is masked has been decoded too, and a picture shows it
-    images = [Raster(i.raster.pixels, np.asarray(i.reasons != Reason.NODATA), i.raster.geobox) for i in (a, b)]
+    images = [Raster(i.raster.pixels, _has_data(i.reasons), i.raster.geobox) for i in (a, b)]
     views = [_view(image, loaded, small) for image, loaded in zip(images, (a, b), strict=True)]
     places = _places(views, times, grid)
     close_ups = [
@@ -170,6 +170,12 @@ def _drawn(
         cells=svg.cells(left, right - left, clear, small),
         residuals=svg.histogram((right - transform(left)) / pixel_size(grid)),
     )
+
+
+def _has_data(reasons: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Tell (rows, cols) where there is data, made of the reasons wherever it is looked at."""
+    view = MaskView(reasons.shape, lambda index: np.asarray(reasons[index] != Reason.NODATA), (reasons,))
+    return cast("NDArray[np.bool_]", view)
 
 
 class SmallView(NamedTuple):
