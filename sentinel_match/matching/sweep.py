@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import optimize
 
-from sentinel_match.matching.evidence import agreement, laid, support
 from sentinel_match.matching.looks import Bench, Look
 from sentinel_match.matching.orientation import UNITS, Described, describe
+from sentinel_match.matching.support import agreement, laid, support
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
