@@ -50,14 +50,8 @@ class _Outcome:
         s = self.summary
         if s is None:
             return [self.status, None, None, None, None, self.why]
-        return [
-            self.status,
-            s.matches,
-            s.inliers,
-            None if s.angle is None else round(s.angle, 3),
-            s.model or None,
-            s.why,
-        ]
+        angle = None if s.angle is None else round(s.angle, 3)
+        return [self.status, s.matches, s.inliers, angle, s.model or None, s.why]
 
 
 @click.command()

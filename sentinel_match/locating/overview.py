@@ -103,9 +103,9 @@ def view_on_squares(picture: Scene, band: str | None) -> View:
         picture: with or without a position.
         band: see :func:`picture_band`.
     """
-    view, grid = view_of(picture, band=band), source_of(picture, picture_band(picture, band)).grid
+    view, grid = view_of(picture, band=band), picture.bands[0].geobox  # bands differ in the size of pixels alone
     try:
-        return view if grid.crs is None else squared(view, in_metres(grid)[0])
+        return view if grid is None or grid.crs is None else squared(view, in_metres(grid)[0])
     except ValueError:  # what it says of its place is no help
         return view
 

@@ -154,15 +154,14 @@ def _compare_sighted(left: View, right: View, model: PlaneTransform, search: Sea
             break
         views = reduced(left, size), reduced(right, size)
         best = compare_under([views], model, dense, radius * views[1].scale / right.scale)
-    if best.model is None or not _is_seen(best):
+    if not _is_seen(best):
         best = replace(best, model=None)
     if search.model == AUTO and (best.model is None or best.inlier.mean() < NEARLY_ALL):
         best = max(best, _compare_slanted(left, right, model, search), key=_agreeing)
     if best.model is None or best.model.kind == model.kind:
         return best
-    again = compare_under(
-        [(left, right)], best.model, search, 2 * AGREEMENT_TOLERANCE * right.scale
-    )  # under what bends
+    # Windows are where a richer model expects them
+    again = compare_under([(left, right)], best.model, search, 2 * AGREEMENT_TOLERANCE * right.scale)
     return again if again.inlier.sum() > best.inlier.sum() else best
 
 
