@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from sentinel_match.matchers.correlation import Surfaces
+    from sentinel_match.matchers.correlation import Part, Surfaces
     from sentinel_match.raster.raster import Raster
 
 AVERAGING_REACH = 3
@@ -39,6 +39,8 @@ the pull of the taper is known to 0.005 px at 0.2 px. Where less than so much is
 may lie further. With two thirds in place of nine tenths, displacement between seasons is lost that else is found."""
 SURE_DISTINCTNESS = 0.6
 """A peak so distinct needs no other attempt."""
+MOST_LOOKS = 3
+"""Times the radius of a search that windows may be cut aside of where they were expected first."""
 LEAST_DISTINCTNESS = 0.3
 """A peak less distinct is no measurement."""
 
@@ -79,6 +81,14 @@ class _Block(NamedTuple):
         return np.asarray((np.argwhere(self.needed[::step, ::step])[:, ::-1] * step + self.low) * float(NODE_SPACING))
 
 
+class _Parts(NamedTuple):
+    """What the windows of a block lie in."""
+
+    left: Part
+    right: Part
+    feature: str
+
+
 def attempt(
     images: Images, nodes: NDArray[np.int64], offset: Points, feature: str, times: tuple[int, ...]
 ) -> tuple[dict[int, Answers], Singles]:
@@ -105,8 +115,9 @@ def attempt(
     nearest = distance_transform_edt(~wanted, return_distances=False, return_indices=True)
     prior = prior[tuple(nearest)]
     block = _Block(low, binary_dilation(wanted, np.ones((2 * reach + 1,) * 2)), wanted)
-    centre = prior + _look(images, block, prior, feature)
-    averages, alone = _correlate(images, block, centre, feature, times)
+    parts = _parts(images, block, prior, feature)
+    centre = prior + _look(images, parts, block, prior)
+    averages, alone = _correlate(images, parts, block, centre, times)
     moved, known, sure = np.zeros_like(prior), np.zeros_like(wanted), np.zeros_like(wanted)
     for each in reversed(times):  # the narrowest average that knows says most of short displacement
         average = averages[each]
@@ -118,7 +129,7 @@ def attempt(
     pulled, far = 1 + PULL, np.abs(moved).max(-1)[sure & wanted] > near
     if far.sum() > (1 - SETTLED_SHARE) * len(far):
         centre, pulled = centre + _smooth(moved, known, AVERAGING_REACH * times[0]), 1.0
-        averages, alone = _correlate(images, block, centre, feature, times)
+        averages, alone = _correlate(images, parts, block, centre, times)
     answers = {}
     for each, average in averages.items():
         shift = centre + pulled * (average.shift - centre)
@@ -130,14 +141,25 @@ def attempt(
     return answers, alone.where(order[y, x])
 
 
-def _look(images: Images, block: _Block, prior: NDArray[np.float64], feature: str) -> NDArray[np.float64]:
+def _parts(images: Images, block: _Block, prior: NDArray[np.float64], feature: str) -> _Parts:
+    """Cut what a block's windows lie in out of both scenes, once for all looks at it."""
+    at, device = block.places(), torch.device(images.device)
+    margin = images.window // 2 + 2
+    sides = (images.left, at, margin), (images.right, at + prior[block.needed], margin + MOST_LOOKS * images.radius)
+    left, right = (
+        part([i.pixels for i in side], side[0].valid, points, around, feature, device) for side, points, around in sides
+    )
+    return _Parts(left, right, feature)
+
+
+def _look(images: Images, parts: _Parts, block: _Block, prior: NDArray[np.float64]) -> NDArray[np.float64]:
     """Estimate (rows, cols, 2) by how much the ground lies aside of where it is expected, by some of the windows."""
     from scipy.ndimage import map_coordinates
 
     some, expected = block.needed[::LOOK_STEP, ::LOOK_STEP], prior[::LOOK_STEP, ::LOOK_STEP]
     if some.sum() < LOOK_FEWEST:
         return np.zeros_like(prior)
-    correlator, windows = _cut(images, block.places(LOOK_STEP), expected[some], feature)
+    correlator, windows = _cut(images, parts, block.places(LOOK_STEP), expected[some])
     surfaces = correlator.surfaces(windows.at, windows.to, images.radius, windows.cut)
     height, clear = _laid_out(surfaces, some)
     top = _peaks(height, clear, some, LOOK_SIGMA, LOOK_REACH)
@@ -152,19 +174,19 @@ def _look(images: Images, block: _Block, prior: NDArray[np.float64], feature: st
 
 
 def _correlate(
-    images: Images, block: _Block, offset: NDArray[np.float64], feature: str, times: tuple[int, ...]
+    images: Images, parts: _Parts, block: _Block, offset: NDArray[np.float64], times: tuple[int, ...]
 ) -> tuple[dict[int, Answers], Singles]:
     """Correlate the windows of a block where they are expected, average, and find the peaks.
 
     Args:
         images: both scenes.
+        parts: of them.
         block: nodes.
         offset: (rows, cols, 2) where each node is expected, right minus left, pixels.
-        feature: what is correlated.
         times: by how much more is averaged than usual, each.
     """
     needed, wanted = block.needed, block.wanted
-    correlator, windows = _cut(images, block.places(), offset[needed], feature)
+    correlator, windows = _cut(images, parts, block.places(), offset[needed])
     surfaces = correlator.halves(windows.at, windows.to, images.radius, windows.cut)
     own = wanted[needed]
     asked = torch.from_numpy(own).to(images.device)
@@ -183,21 +205,11 @@ def _correlate(
     return averages, alone
 
 
-def _cut(images: Images, at: Points, offset: Points, feature: str) -> tuple[Correlator, Cut]:
-    """Cut the parts that windows lie in, at (N, 2) places and at (N, 2) offsets from them in the right image."""
+def _cut(images: Images, parts: _Parts, at: Points, offset: Points) -> tuple[Correlator, Cut]:
+    """Place windows at (N, 2) nodes, and at (N, 2) offsets from them in the right image."""
     to = at + offset
     cut = np.floor(to + dither(at / NODE_SPACING))
-    left, right = (
-        part(
-            [i.pixels for i in side],
-            side[0].valid,
-            points,
-            images.window // 2 + 2,
-            feature,
-            torch.device(images.device),
-        )
-        for side, points in ((images.left, at), (images.right, cut))
-    )
+    left, right, feature = parts
     return Correlator(left, right, images.window, feature), Cut(left, right, at, to, cut)
 
 
