@@ -37,9 +37,11 @@ def variance_beside(field: NDArray[np.float64]) -> NDArray[np.float64]:
         along = np.moveaxis(field, axis, 0)
         count = len(along)
         padded = np.pad(along, ((3, 3), (0, 0), (0, 0)), mode="edge")
-        steps = [(padded[k + 1 :] - padded[k:-1])[:count] for k in range(6)]
-        across = steps[2] + steps[3]
-        beside = np.max([_length(steps[k]) for k in (0, 1, 4, 5)], axis=0)
+        steps = _length(
+            np.diff(padded, axis=0)
+        )  # six of them around each node, from the third before to the third after
+        across = padded[4:-2] - padded[2:-4]
+        beside = np.max([steps[k : k + count] for k in (0, 1, 4, 5)], axis=0)
         climb = np.maximum(_length(across), 1e-12)
         share = np.clip((climb - BESIDE * beside) / (FULLY * climb), 0, 1)[..., None]
         jump = np.maximum(jump, np.moveaxis((share * across / SEEN) ** 2, 0, axis))

@@ -85,26 +85,34 @@ def structure(
         away: (rows, cols) nodes to the nearest single window.
         near: nodes within which the field is no worse than the plane.
     """
-    single = answers.single
-    noise = SHARED_NOISE * NOISE_RATIO * (((answers.one - answers.other) / 2)[single] ** 2).mean(0)
-    both = ((answers.one - plane) * (answers.other - plane))[single].mean(0) - noise
+    single, both_known = answers.single, np.repeat(answers.single[..., None], 2, -1)
+    one, other = (np.where(both_known, half - plane, 0) for half in (answers.one, answers.other))
+    product, known = one * other, single.astype(float)
+    noise = SHARED_NOISE * NOISE_RATIO * _total((one - other) ** 2 / 4, known) / known.sum()
+    both = _total(product, known) / known.sum() - noise
     distances, values = [0], [np.zeros(2)]
     for lag in LAGS:
-        products = []
+        total, count = np.zeros(2), 0
         for here, there, pair in pairs(single, lag):
-            one, other = (a[there] - a[here] for a in (answers.one - plane, answers.other - plane))
-            products.append((one * other)[pair])
-        joined = np.concatenate(products)
-        if len(joined) >= FEWEST_PAIRS:
+            # Sums of the four products of a difference with another: without copies of what a pair has in common
+            total += _total(product[there], known[here]) + _total(product[here], known[there])
+            total -= np.einsum("ijk,ijk->k", one[there], other[here]) + np.einsum("ijk,ijk->k", one[here], other[there])
+            count += int(pair.sum())
+        if count >= FEWEST_PAIRS:
             distances.append(lag)
             # Near windows the field is no worse than the plane; far from all of them, the plane is no better than it
             most = np.maximum(both, 0) if lag <= near else np.inf
-            values.append(np.clip(joined.mean(0) - 2 * noise, 0, most))
+            values.append(np.clip(total / count - 2 * noise, 0, most))
     steps = np.maximum.accumulate(np.array(values), axis=0)
     if len(steps) > 1:
         # Further than any pair only the plane goes on, and the field away from it
         steps, distances = np.vstack([steps, np.maximum(both, 4 * steps[-1])]), [*distances, distances[-1] * 4]
     return np.stack([np.interp(away, distances, steps[:, k]) for k in (0, 1)], -1), np.maximum(both, 0)
+
+
+def _total(values: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sum (rows, cols, 2) values by (rows, cols) weights."""
+    return np.asarray(np.einsum("ijk,ij->k", values, weight))
 
 
 def squared_error(

@@ -92,11 +92,13 @@ def estimate(answers: Answers, spacing: float) -> LatticeField:
     """
     present = answers.single if answers.single.any() else answers.weight > 0
     count = present.astype(float)
-    noise = np.sqrt(NOISE_RATIO) * (answers.one - answers.other) / 2
     plane = plane_of(answers.whole, answers.weight)
-    values = [answers.whole - plane, answers.one - plane, answers.other - plane, noise]
     # All at once, and in single precision: a tile has 600,000 nodes, and displacements are no finer than a thousandth
-    details = _details(np.concatenate(values, -1).astype(np.float32), answers.weight, answers.single)
+    values = np.empty((*present.shape, 8), np.float32)
+    for k, each in enumerate((answers.whole, answers.one, answers.other)):
+        values[..., 2 * k : 2 * k + 2] = each - plane
+    values[..., 6:] = np.sqrt(NOISE_RATIO) * (answers.one - answers.other) / 2
+    details = _details(values, answers.weight, answers.single)
     widest = details.pop()
     estimates, kept = np.split(widest, (6,), -1)
     signals: list[NDArray[Any]] = []
@@ -187,26 +189,32 @@ def _signal(
     """
     from scipy.special import log_ndtr  # scipy.stats takes a third of a second to import, and 25 MB
 
-    energy, precision = detail**2 - noise**2, present / expected[..., 0] ** 2
+    energy, precision = detail**2 - noise**2, present / expected[..., 0].astype(float) ** 2
     # Variance of a square of either, whose tails are those of noise, over that expected
-    loud = (noise**2 / expected)[present]
-    grown = (detail**2)[present].mean(0) / np.maximum((noise**2)[present].mean(0), 1e-12)
-    single = (1 + grown**2) * loud.var(0) * alike
-    middle = np.average(energy[present], axis=0, weights=precision[present])
+    loud, known = noise**2 / expected, present.astype(float)
+    grown = _mean(detail**2, known) / np.maximum(_mean(noise**2, known), 1e-12)
+    single = (1 + grown**2) * _mean((loud - _mean(loud, known)) ** 2, known) * alike
+    middle = _mean(energy, precision)
     spread = single / np.maximum(precision.sum(), 1e-12)
+    both = np.concatenate([energy, noise**2], -1)
     for width in (reach, reach / 2, reach / 4):
-        around, heard = (average(values, precision, width) for values in (energy, noise**2))
+        around, heard = np.split(average(both, precision, width), 2, -1)
         near = average(precision[..., None], np.ones(present.shape), width)
         chance = single / np.maximum(np.minimum(4 * np.pi * width**2 * near, precision.sum()), 1e-12)
         chance = chance + (RATIO_VARIES * heard) ** 2
-        differs = np.average((((around - middle) ** 2) - chance)[present], axis=0, weights=precision[present])
-        share = np.maximum(differs, 0) / np.maximum(np.maximum(differs, 0) + chance, 1e-18)
+        differs = np.maximum(_mean((around - middle) ** 2 - chance, precision), 0)
+        share = differs / np.maximum(differs + chance, 1e-18)
         middle = middle + share * (around - middle)
         spread = share * chance + (1 - share) ** 2 * spread
     deviation = np.sqrt(spread) + 1e-12
     beyond = np.maximum(middle / deviation, -30)
     density = -(beyond**2) / 2 - np.log(2 * np.pi) / 2
     return np.asarray(middle + deviation * np.exp(density - log_ndtr(beyond))).clip(0)
+
+
+def _mean(values: NDArray[Any], weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Average (rows, cols, 2) values over all of a lattice, by (rows, cols) weights."""
+    return np.asarray(weight.ravel() @ values.reshape(-1, values.shape[-1]) / weight.sum())
 
 
 def _rough(signals: list[NDArray[np.float64]]) -> NDArray[np.float64]:
