@@ -15,8 +15,9 @@ were fitted on its first crop and seed, and hold on the others.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -25,6 +26,8 @@ from sentinel_match.geometry.halves import NOISE_RATIO, distance_to_window, stru
 from sentinel_match.geometry.smoothing import average, without_own
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from sentinel_match.geometry.halves import Answers
@@ -90,30 +93,66 @@ def estimate(answers: Answers, spacing: float) -> LatticeField:
         answers: at least one.
         spacing: pixels between nodes.
     """
-    present = answers.single if answers.single.any() else answers.weight > 0
-    count = present.astype(float)
     plane = plane_of(answers.whole, answers.weight)
+    kept = _kept(answers, plane)
+    fields = [each + plane for each in np.split(kept.estimates.astype(np.float64), 3, -1)]
+    between = np.zeros_like(plane)
+    if answers.single.any():
+        speak, between, beyond = _reach(answers, plane, kept.widest + plane)
+        fields = [beyond + speak * (each - beyond) for each in fields]
+    variance = FLOOR**2 + average(kept.noise**2, _present(answers).astype(float), LOCAL) + kept.left_out + between
+    unseen = ROUGH * _rough(kept.signals) + (CENTROID * strain(fields[0], spacing)[..., None]) ** 2
+    unseen += variance_beside(np.where(answers.single[..., None], answers.whole, fields[0]))
+    return LatticeField(fields[0], fields[1], fields[2], variance + unseen, unseen, between, kept.width)
+
+
+class _Kept(NamedTuple):
+    """What is kept of the details of a field."""
+
+    estimates: NDArray[np.float32]
+    """(rows, cols, 6) of the whole and of both halves, without the plane."""
+    noise: NDArray[np.float32]
+    """(rows, cols, 2) of the first."""
+    left_out: NDArray[np.float32]
+    """(rows, cols, 2) energy of the ground that is not kept."""
+    signals: list[NDArray[np.float32]]
+    """(rows, cols, 2) energy of the ground in each detail, the finest last."""
+    widest: NDArray[np.float32]
+    """(rows, cols, 2) the widest average."""
+    width: NDArray[np.float64]
+    """(rows, cols) as of :class:`LatticeField`."""
+
+
+def _present(answers: Answers) -> NDArray[np.bool_]:
+    """Tell (rows, cols) the nodes that know of details."""
+    return answers.single if answers.single.any() else answers.weight > 0
+
+
+def _kept(answers: Answers, plane: NDArray[np.float64]) -> _Kept:
+    """Keep of each detail of answers, less the plane that all share, the part that is not noise."""
+    present = _present(answers)
+    count = present.astype(float)
     # All at once, and in single precision: a tile has 600,000 nodes, and displacements are no finer than a thousandth
     values = np.empty((*present.shape, 8), np.float32)
     for k, each in enumerate((answers.whole, answers.one, answers.other)):
         values[..., 2 * k : 2 * k + 2] = each - plane
     values[..., 6:] = np.sqrt(NOISE_RATIO) * (answers.one - answers.other) / 2
     details = _details(values, answers.weight, answers.single)
-    widest = details.pop()
-    estimates, kept = np.split(widest, (6,), -1)
+    estimates, kept = np.split(next(details), (6,), -1)
+    widest = estimates[..., :2].copy()
     signals: list[NDArray[Any]] = []
     below = left_out = np.zeros_like(kept)
     expected = np.where(present, 1 / np.maximum(answers.weight, 1e-12), 1.0)[..., None].astype(np.float32)
     width = np.zeros(present.shape)
-    for k, step in reversed(list(enumerate(WIDTHS))):
-        detail = details.pop(k)
+    for k, detail in zip(reversed(range(len(WIDTHS))), details, strict=True):
+        step = WIDTHS[k]
         whole, noises = detail[..., :2], detail[..., 6:]
         reach = NEIGHBOURHOOD * max(step, 1.0)
         energy = average(whole**2, count, reach)
         heard = average(noises**2, count, 1.5 * reach)
         # Independent values that the average of energies has: details of one width are alike over its area
-        alike = 1 + 4 * np.pi * (WIDTHS[k - 1] ** 2 if k else 0)
-        doubt = DOUBT * np.sqrt(2 / max(4 * np.pi * reach**2 / alike, 1.0))
+        alike = 1 + 4 * math.pi * (WIDTHS[k - 1] ** 2 if k else 0)
+        doubt = DOUBT * math.sqrt(2 / max(4 * math.pi * reach**2 / alike, 1.0))
         signal = np.maximum(energy - heard * (1 + doubt), 0)
         if k == 0:  # each window by the height of its own peak; averages of neighbours are alike
             heard = average(noises**2 / expected, count, 1.5 * reach) * expected
@@ -128,15 +167,7 @@ def estimate(answers: Answers, spacing: float) -> LatticeField:
         left_out = left_out + lack**2 + 2 * ALONG * lack * below
         below = lack + ALONG * below
         width += (1 - share.mean(-1)) * (step**2 - (WIDTHS[k - 1] ** 2 if k else 0))
-    fields = [each + plane for each in np.split(estimates.astype(np.float64), 3, -1)]
-    between = np.zeros_like(plane)
-    if answers.single.any():
-        speak, between, beyond = _reach(answers, plane, widest[..., :2] + plane)
-        fields = [beyond + speak * (each - beyond) for each in fields]
-    variance = FLOOR**2 + average(kept**2, count, LOCAL) + left_out + between
-    unseen = ROUGH * _rough(signals) + (CENTROID * strain(fields[0], spacing)[..., None]) ** 2
-    unseen += variance_beside(np.where(answers.single[..., None], answers.whole, fields[0]))
-    return LatticeField(fields[0], fields[1], fields[2], variance + unseen, unseen, between, np.sqrt(width))
+    return _Kept(estimates, kept, left_out, signals, widest, np.sqrt(width))
 
 
 def _reach(
@@ -191,30 +222,30 @@ def _signal(
 
     energy, precision = detail**2 - noise**2, present / expected[..., 0].astype(float) ** 2
     # Variance of a square of either, whose tails are those of noise, over that expected
-    loud, known = noise**2 / expected, present.astype(float)
+    loud, known, every = noise**2 / expected, present.astype(float), float(precision.sum())
     grown = _mean(detail**2, known) / np.maximum(_mean(noise**2, known), 1e-12)
-    single = (1 + grown**2) * _mean((loud - _mean(loud, known)) ** 2, known) * alike
-    middle = _mean(energy, precision)
-    spread = single / np.maximum(precision.sum(), 1e-12)
-    both = np.concatenate([energy, noise**2], -1)
+    single = (1 + grown**2) * _mean((loud - _mean(loud, known)) ** 2, known) * np.float32(alike)
+    both, close = np.concatenate([energy, noise**2], -1), precision[..., None].astype(energy.dtype)
+    middle: NDArray[Any] = _mean(energy, precision)
+    spread: NDArray[Any] = single / max(every, 1e-12)
     for width in (reach, reach / 2, reach / 4):
         around, heard = np.split(average(both, precision, width), 2, -1)
-        near = average(precision[..., None], np.ones(present.shape), width)
-        chance = single / np.maximum(np.minimum(4 * np.pi * width**2 * near, precision.sum()), 1e-12)
-        chance = chance + (RATIO_VARIES * heard) ** 2
+        near = 4 * np.pi * width**2 * average(close, np.ones(present.shape), width)
+        chance = single / np.clip(near, 1e-12, every) + (RATIO_VARIES * heard) ** 2
         differs = np.maximum(_mean((around - middle) ** 2 - chance, precision), 0)
         share = differs / np.maximum(differs + chance, 1e-18)
         middle = middle + share * (around - middle)
         spread = share * chance + (1 - share) ** 2 * spread
     deviation = np.sqrt(spread) + 1e-12
     beyond = np.maximum(middle / deviation, -30)
-    density = -(beyond**2) / 2 - np.log(2 * np.pi) / 2
+    density = -(beyond**2) / 2 - math.log(2 * np.pi) / 2
     return np.asarray(middle + deviation * np.exp(density - log_ndtr(beyond))).clip(0)
 
 
 def _mean(values: NDArray[Any], weight: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Average (rows, cols, 2) values over all of a lattice, by (rows, cols) weights."""
-    return np.asarray(weight.ravel() @ values.reshape(-1, values.shape[-1]) / weight.sum())
+    """Average (rows, cols, 2) values over all of a lattice, by (rows, cols) weights, as precisely as the values are."""
+    mean = weight.ravel() @ values.reshape(-1, values.shape[-1]) / weight.sum()
+    return np.asarray(mean.astype(values.dtype))
 
 
 def _rough(signals: list[NDArray[np.float64]]) -> NDArray[np.float64]:
@@ -293,18 +324,14 @@ def together(values: NDArray[np.float64], known: NDArray[np.bool_], at: tuple[An
     return away
 
 
-def _details(
-    values: NDArray[np.float64], weight: NDArray[np.float64], single: NDArray[np.bool_]
-) -> list[NDArray[np.float64]]:
-    """Take a field apart, from the finest detail, which only single windows know, to what the widest average leaves."""
-    details: list[NDArray[np.float64]] = []
+def _details(values: NDArray[Any], weight: NDArray[np.float64], single: NDArray[np.bool_]) -> Iterator[NDArray[Any]]:
+    """Take a field apart: yield the widest average, then each detail, down to the finest, which single windows know."""
     coarser = np.zeros_like(values)
-    for k in reversed(range(len(WIDTHS))):
-        smooth = average(values, weight, WIDTHS[k], coarser)
-        details.append(smooth - coarser if details else smooth)
+    for width in reversed(WIDTHS):
+        smooth = average(values, weight, width, coarser)
+        yield smooth - coarser
         coarser = smooth
-    details.append(np.where(single[..., None], values, coarser) - coarser)
-    return details[::-1]
+    yield np.where(single[..., None], values - coarser, 0)
 
 
 def plane_of(values: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -34,6 +34,9 @@ STRANGER_DISTANCE = 0.65
 default ratio that one is nearer than 0.55. Of different things one pair in a hundred is nearer than 0.58 to 0.63; of
 lone candidates in 5 px nine in ten below 0.55 are right to 3 px, and of those between 0.55 and 0.6 six in ten."""
 
+AT_ONCE = 512
+"""Keypoints that are compared with all others at once."""
+
 
 @dataclass(frozen=True)
 class Sift(BuiltIn):
@@ -94,18 +97,35 @@ class Sift(BuiltIn):
         """
         if min(len(left["keypoints"]), len(right["keypoints"])) < 2:
             return Matches.none()
-        similarity = left["descriptors"].astype(np.float32) @ right["descriptors"].astype(np.float32).T
-        if prior is not None:
-            similarity += COSINE_TEMPERATURE * prior.bias(left["keypoints"], right["keypoints"])
-        partner = similarity.argmax(1)
+        partner, nearest, back = _nearest(left, right, prior)
         rows = np.arange(len(partner))
-        mutual = (similarity.argmax(0)[partner] == rows) & np.isfinite(similarity[rows, partner])
-        distance = np.sqrt(np.maximum(2 - 2 * np.partition(similarity, -2, axis=1)[:, :-3:-1].astype(np.float64), 0))
+        mutual = (back[partner] == rows) & np.isfinite(nearest[:, 0])
+        distance = np.sqrt(np.maximum(2 - 2 * nearest.astype(np.float64), 0))
         second = np.where(np.isinf(distance[:, 1]), STRANGER_DISTANCE, distance[:, 1])
         score = np.zeros(len(rows))
         score[mutual] = 1 - distance[mutual, 0] / np.maximum(second[mutual], 1e-9)
         good = mutual & (score > 1 - self.ratio)
         return Matches.of_keypoints(left, right, rows[good], partner[good], score[good])
+
+
+def _nearest(
+    left: Arrays, right: Arrays, prior: GeometricPrior | None
+) -> tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.intp]]:
+    """Find (N,) the right keypoint most like each left one, (N, 2) the similarities of the best two, and (M,) back."""
+    count, others = len(left["keypoints"]), right["descriptors"].astype(np.float32).T
+    partner, nearest = np.zeros(count, np.intp), np.zeros((count, 2), np.float32)
+    back, best = np.zeros(others.shape[1], np.intp), np.full(others.shape[1], -np.inf, np.float32)
+    for first in range(0, count, AT_ONCE):
+        some = slice(first, first + AT_ONCE)
+        similarity = left["descriptors"][some].astype(np.float32) @ others
+        if prior is not None:
+            similarity += COSINE_TEMPERATURE * prior.bias(left["keypoints"][some], right["keypoints"])
+        partner[some], nearest[some] = similarity.argmax(1), np.partition(similarity, -2, axis=1)[:, :-3:-1]
+        top = similarity.argmax(0)
+        height = np.take_along_axis(similarity, top[None], 0)[0]
+        better = height > best
+        back[better], best[better] = top[better] + first, height[better]
+    return partner, nearest, back
 
 
 def _arrays(keypoints: Sequence[cv2.KeyPoint], descriptors: NDArray[Any]) -> Arrays:

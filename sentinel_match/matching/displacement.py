@@ -22,7 +22,7 @@ from sentinel_match.matching.agreement import AGREES, off_surroundings, reliabil
 from sentinel_match.matching.deformation import laid_back, sampled
 from sentinel_match.matching.nodes import NODE_SPACING, blocks, dither, on_ground
 from sentinel_match.matching.singles import Cut, Singles, told
-from sentinel_match.matching.subpixel import features
+from sentinel_match.matching.subpixel import ATTEMPTS, features
 from sentinel_match.memory import give_back
 from sentinel_match.raster.raster import Raster
 
@@ -163,7 +163,7 @@ def displacement(
         return None
     share = np.where(measured, AVERAGED_SHARE * sure**4, 0)
     base = smoothing.filled(averaged, measured)
-    covered, kind = measured.copy(), np.full(shape, "intensity", "U16")
+    covered, kind = measured.copy(), np.zeros(shape, np.uint8)
     kind[row, col] = features(measurements.feature[use])
     images = _Pair(left, right, options)
     if seen is not None:
@@ -202,15 +202,15 @@ class _Kept(NamedTuple):
     singles: Singles
     number: NDArray[np.intp]
     """(rows, cols) of the one at each node; -1 where there is none."""
-    kind: NDArray[np.str_]
-    """(rows, cols) what was correlated there."""
+    kind: NDArray[np.uint8]
+    """(rows, cols) what was correlated there, by its number among ``ATTEMPTS``."""
 
 
 def _kept(measurements: Measurements, low: NDArray[np.int_], shape: tuple[int, int]) -> _Kept | None:
     """Find the single windows of the nodes of a lattice; ``None`` where none were kept."""
     if (singles := measurements.singles) is None:
         return None
-    number, kind = np.full(shape, -1), np.full(shape, "intensity", "U16")
+    number, kind = np.full(shape, -1), np.zeros(shape, np.uint8)
     col, row = (np.round(measurements.left / NODE_SPACING).astype(int) - low).T
     own = np.flatnonzero((row >= 0) & (row < shape[0]) & (col >= 0) & (col < shape[1]))
     own = own[np.isfinite(singles.aside[own]).all(1)]
@@ -235,8 +235,8 @@ class _Lattice(NamedTuple):
     """(rows, cols, 2) displacement by averages."""
     share: NDArray[np.float64]
     """(rows, cols) weight of an average beside a single window of usual noise; 0 where there is none."""
-    kind: NDArray[np.str_]
-    """(rows, cols) what is correlated."""
+    kind: NDArray[np.uint8]
+    """(rows, cols) what is correlated, by its number among ``ATTEMPTS``."""
     kept: _Kept | None
 
 
@@ -327,7 +327,7 @@ def _singles(images: _Pair, grid: _Lattice, field: NDArray[np.float64] | None) -
         at = grid.row[index], grid.col[index]
         for kind in np.unique(grid.kind[at]):
             chosen = index[grid.kind[at] == kind]
-            singles.put(chosen, _asked(images, grid, chosen, str(kind), field))
+            singles.put(chosen, _asked(images, grid, chosen, ATTEMPTS[kind][0], field))
     return singles
 
 

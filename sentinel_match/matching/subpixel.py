@@ -195,10 +195,9 @@ def predicted_sigma(quality: NDArray[np.float64], feature: str = "intensity", ti
     return np.asarray(scale / q**power)
 
 
-def features(names: NDArray[np.str_]) -> NDArray[np.str_]:
-    """Return (N,) what was correlated of answers, by :attr:`Measurements.feature`; the first where there is none."""
-    kinds = np.full(len(names), ATTEMPTS[0][0], "U16")
-    for feature, times in ATTEMPTS[1:]:
-        for each in times:
-            kinds[names == f"{feature} {each}"] = feature
+def features(names: NDArray[np.str_]) -> NDArray[np.uint8]:
+    """Return (N,) the index among ``ATTEMPTS`` of what was correlated, by :attr:`Measurements.feature`; 0 without."""
+    kinds = np.zeros(len(names), np.uint8)
+    for number, (feature, times) in enumerate(ATTEMPTS[1:], 1):
+        kinds[np.isin(names, [f"{feature} {each}" for each in times])] = number
     return kinds

@@ -104,7 +104,7 @@ def _gradient(pixels: Tensor, valid: Tensor) -> Tensor:
 def around(
     bend: NDArray[np.float64],
     known: NDArray[np.bool_],
-    kind: NDArray[np.str_],
+    kind: NDArray[np.uint8],
     at: tuple[NDArray[np.intp], NDArray[np.intp]],
     shape: tuple[int, int],
 ) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
+from odc.geo.overlap import compute_reproject_roi
 
 from sentinel_match.atomic import whole, write_text
 from sentinel_match.cache import digest
@@ -64,6 +65,8 @@ CLOSE_UP_LEAST_CLEAR = 0.5
 MASKED_COLOUR = np.array([60, 150, 245], np.float32)
 """Blue, green, red of what is masked."""
 WEBP_QUALITY = 80
+STRIP_ROWS = 256
+"""Rows of a small grid whose reasons are read at once."""
 MASKS_FILE_METRES = 20.0
 """Pixels of ``masks.tif``, about: those of the scene classification."""
 
@@ -196,10 +199,17 @@ def _view(image: Raster, loaded: PreparedImage, grid: GeoBox) -> SmallView:
 
 
 def _codes(loaded: PreparedImage, grid: GeoBox) -> NDArray[np.uint8]:
-    """Bring reasons to another grid, (rows, cols)."""
-    # Nought is what lies outside, so every code goes one up
-    codes = landcover.reproject(np.asarray(loaded.reasons) + np.uint8(1), loaded.raster.geobox, grid)
-    release(loaded.reasons)
+    """Bring reasons to another grid, (rows, cols), strip by strip."""
+    codes = np.zeros(grid.shape, np.uint8)
+    for top in range(0, grid.shape[0], STRIP_ROWS):
+        strip = grid[top : top + STRIP_ROWS, :]
+        shown = compute_reproject_roi(loaded.raster.geobox, strip).roi_src
+        rows, cols = (slice(max(part.start - 2, 0), part.stop + 2) for part in shown)
+        # Nought is what lies outside, so every code goes one up
+        there = np.asarray(loaded.reasons[rows, cols]) + np.uint8(1)
+        if there.size:
+            codes[top : top + STRIP_ROWS] = landcover.reproject(there, loaded.raster.geobox[rows, cols], strip)
+        release(loaded.reasons)
     return np.asarray(np.where(codes == 0, np.uint8(Reason.NODATA), codes - np.uint8(1)), np.uint8)
 
 
