@@ -248,7 +248,7 @@ def _mean(values: NDArray[Any], weight: NDArray[np.float64]) -> NDArray[np.float
     return np.asarray(mean.astype(values.dtype))
 
 
-def _rough(signals: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+def _rough(signals: list[NDArray[np.float32]]) -> NDArray[np.float32]:
     """Compute (rows, cols, 2) by how much the finest detail exceeds that of a smooth field.
 
     A long wave has less of it than of the next detail. One that is hardly longer than a window has more, but then the

@@ -14,7 +14,7 @@ PRIOR = 0.03
 
 
 def average(
-    values: NDArray[np.float64],
+    values: NDArray[Any],
     weight: NDArray[np.float64],
     width: float,
     fallback: NDArray[np.float64] | None = None,

@@ -200,15 +200,16 @@ def _view(image: Raster, loaded: PreparedImage, grid: GeoBox) -> SmallView:
 
 def _codes(loaded: PreparedImage, grid: GeoBox) -> NDArray[np.uint8]:
     """Bring reasons to another grid, (rows, cols), strip by strip."""
-    codes = np.zeros(grid.shape, np.uint8)
-    for top in range(0, grid.shape[0], STRIP_ROWS):
-        strip = grid[top : top + STRIP_ROWS, :]
-        shown = compute_reproject_roi(loaded.raster.geobox, strip).roi_src
-        rows, cols = (slice(max(part.start - 2, 0), part.stop + 2) for part in shown)
+    source, codes = loaded.raster.geobox, np.zeros(grid.shape, np.uint8)
+    for top in range(0, len(codes), STRIP_ROWS):
+        part = codes[top : top + STRIP_ROWS]
+        strip = grid[top : top + len(part), :]
+        shown = compute_reproject_roi(source, strip).roi_src
+        rows, cols = (slice(max(s.start - 2, 0), min(s.stop + 2, n)) for s, n in zip(shown, source.shape, strict=True))
         # Nought is what lies outside, so every code goes one up
         there = np.asarray(loaded.reasons[rows, cols]) + np.uint8(1)
         if there.size:
-            codes[top : top + STRIP_ROWS] = landcover.reproject(there, loaded.raster.geobox[rows, cols], strip)
+            part[:] = landcover.reproject(there, source[rows, cols], strip)
         release(loaded.reasons)
     return np.asarray(np.where(codes == 0, np.uint8(Reason.NODATA), codes - np.uint8(1)), np.uint8)
 
