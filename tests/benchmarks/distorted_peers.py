@@ -10,9 +10,7 @@ satalign and s2cube in another: ``pip install satalign s2cube torchvision scikit
 
 - **AROSICS**: ``COREG_LOCAL``, a point every 100 px, else as it comes; its correction is what ``DESHIFTER`` does to two
   ramps, which say from where it took each pixel.
-- **KARIOS** is on no index that pip knows: its tracker is written anew from its published parameters (8 bits between
-  minimum and maximum, Laplacian of 7, corners of quality .1 at least 10 px apart in blocks of 15, Lucas and Kanade in
-  windows of 25 and two levels, tracked back to within .1 px, score of at least .4). It corrects nothing.
+- **KARIOS**: its tracker, as ``peers.py`` has it. It corrects nothing.
 - **satalign**: ``PCC`` and ``ECC``, one translation; its correction is what its own ``warp_feature`` does to the ramps
   (in 0.1.17 that turns the matrix of ``ECC`` the wrong way round, which doubles a shift instead of taking it back).
 - **s2cube**: its matching functions, called as its ``measure`` calls them: gradients on a grid of a fifth of a pixel
@@ -77,35 +75,6 @@ np.savez(out, left=at + table[["X_SHIFT_M", "Y_SHIFT_M"]].to_numpy(float), right
          kept=~table.OUTLIER.astype(bool).to_numpy(), correction=np.column_stack(taken) * (1, -1))
 said = {}
 """
-KARIOS = """
-import sys
-import cv2
-import numpy as np
-import rasterio
-left, right, out, places = sys.argv[1:]
-cv2.setNumThreads(1)
-images = []
-for path in (left, right):
-    with rasterio.open(path) as file:
-        pixels, grid = file.read(1), file.transform
-    known = pixels > 0
-    low, high = float(pixels.min()), float(pixels.max())
-    eight = ((pixels - low) / (high - low) * 255).astype(np.uint8)
-    images.append((cv2.Laplacian(eight, cv2.CV_8U, ksize=7), known))
-(a, one), (b, other) = images
-start = cv2.goodFeaturesToTrack(a, mask=(one & other).astype(np.uint8), maxCorners=20000, qualityLevel=0.1,
-                                minDistance=10, blockSize=15)
-how = dict(winSize=(25, 25), maxLevel=1, criteria=(cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 0.03))
-end, *_ = cv2.calcOpticalFlowPyrLK(a, b, start, None, **how)
-back, *_ = cv2.calcOpticalFlowPyrLK(b, a, end, None, **how)
-away = np.abs(start - back).reshape(-1, 2).max(-1)
-found = away < 0.1
-start, end, score = start[found, 0], end[found, 0], 1 - away[found] / 0.1
-metres = [np.column_stack([grid.c + (p[:, 0] + 0.5) * grid.a, grid.f + (p[:, 1] + 0.5) * grid.e])
-          for p in (start.astype(float), end.astype(float))]
-np.savez(out, left=metres[0], right=metres[1], kept=score >= 0.4)
-said = {}
-"""
 SATALIGN = """
 import sys
 import numpy as np
@@ -167,7 +136,7 @@ def compare(case: Case, left: Path, right: Path, arosics: str | None, others: st
     with tempfile.TemporaryDirectory() as folder:
         places = Path(folder, "places.npy")
         np.save(places, case.places * case.gsd * (1, -1) + CORNER)
-        tools = [("this tool, phase", sys.executable, OURS, ()), ("KARIOS' tracker", sys.executable, KARIOS, ())]
+        tools = [("this tool, phase", sys.executable, OURS, ()), ("KARIOS' tracker", sys.executable, peers.KARIOS, ())]
         if arosics:
             tools.append(("AROSICS, 100 px", arosics, AROSICS, ()))
         if others:

@@ -2,9 +2,14 @@
 
     python tests/benchmarks/full_tile.py FOLDER [days] [seasons]      invents products in FOLDER unless they are there
     python tests/benchmarks/full_tile.py FOLDER profile days          where one run spends its time, by function
+    python tests/benchmarks/full_tile.py FOLDER peers days [PYTHON]   beside KARIOS' tracker and AROSICS
 
 Two pairs of one landscape: ten days apart, and February with May. The right image is displaced by long waves of some
 metres, so that the truth is known at every point. Decoding alone is measured beside, in a process of its own.
+
+Beside peers all run one after another on the same core, this tool with all that it writes; ``peers.py`` says what the
+others are and how AROSICS is installed, for PYTHON. The JP2 files are decoded for AROSICS before, which is not counted.
+Its points are 200 px apart: at 100 px, four times as many, it would take longer than all others together.
 """
 
 from __future__ import annotations
@@ -15,11 +20,13 @@ import pstats
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import peers
 
 from sentinel_match import find_scenes, read_ties
 from sentinel_match.testing import Landscape, write_product
@@ -33,6 +40,15 @@ MOVED = (6.4, 18.1)
 """Metres east and north of the ground in February; ten days apart, waves besides."""
 DECODE = "import sys; from sentinel_match.raster.jp2 import read_rasterio; from sentinel_match import read_scene\n"
 DECODE += "for path in sys.argv[1:]: read_rasterio(next(b.asset for b in read_scene(path).bands if b.name == 'B04'))"
+
+PROGRAM = """
+import sys
+from sentinel_match.cli import main
+main(sys.argv[4:], standalone_mode=False)
+said = {}
+"""
+AROSICS_GRID = 200
+"""Pixels between its points."""
 
 
 def shown(x: Position, y: Position) -> tuple[Position, Position]:
@@ -113,10 +129,61 @@ def profile(folder: Path, name: str) -> None:
     pstats.Stats(str(folder / "profile")).sort_stats("cumtime").print_stats("sentinel_match", 70)
 
 
+def beside_peers(folder: Path, name: str, arosics: str | None) -> None:
+    """Run this tool and its peers on one pair; the points that each keeps are compared with the truth."""
+    decoding = 0.0
+    for title, more in (("this tool", ()), ("this tool, --matcher phase", ("--matcher", "phase"))):
+        out, command = prepared(folder, name)
+        scenes = sorted(find_scenes(folder / name).scenes, key=lambda scene: scene.sensing_time)
+        products = [scene.path for scene in scenes]
+        if not decoding:
+            decoding = _tell(peers.run("decoding", sys.executable, peers.DECODE, *products, "B04"), name, decoding)
+        tool = peers.run(title, sys.executable, PROGRAM, *products, *command[2:], *more)
+        if tool is not None:
+            ties = read_ties(next(out.glob("*/tiepoints.geojson")))
+            tool = tool._replace(left=ties.left_xy, right=ties.right_xy, kept=ties.inlier)
+        _tell(tool, name, decoding)
+    bands = [next(band.asset.path for band in scene.bands if band.name == "B04") for scene in scenes]
+    _tell(peers.run("KARIOS' tracker", sys.executable, peers.KARIOS, *bands), name, decoding)
+    if arosics:
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            files = [peers.tiff(scene, "B04", Path(scratch, f"{k}.tif")) for k, scene in enumerate(scenes)]
+            title = f"AROSICS, grid of {AROSICS_GRID} px"
+            _tell(peers.run(title, arosics, peers.AROSICS, *files, AROSICS_GRID), name, decoding)
+
+
+def _tell(tool: peers.Run | None, name: str, decoding: float) -> float:
+    """Print what a tool cost and how far its points are from the truth; its CPU seconds."""
+    if tool is None:
+        return decoding
+    cost = f"{tool.name}: {tool.cpu:.1f} CPU-s, {tool.cpu / (decoding or tool.cpu):.2f} of decoding"
+    print(f"{cost}; {tool.memory / 1024:.2f} GB{_erring(tool, name)}", flush=True)
+    return tool.cpu
+
+
+def _erring(tool: peers.Run, name: str) -> str:
+    """Say how far the points of a tool are from the truth."""
+    if not tool.kept.any():
+        return ""
+    left, right = tool.left[tool.kept], tool.right[tool.kept]
+    truth = np.column_stack(shown(*left.T)) if name == "days" else -np.array(MOVED)
+    error = (right - left - truth) / 10
+    off = np.hypot(*error.T)
+    rmse, typical = np.sqrt((error**2).mean()), np.sqrt((error[off < 1] ** 2).mean())
+    return (
+        f"; {len(error):,} points, RMSE per axis {rmse:.3f} px, {(off < 0.1).mean():.1%} within .1 px; "
+        f"{(off > 1).sum()} off by more than 1 px, RMSE of the others {typical:.3f} px"
+    )
+
+
 if __name__ == "__main__":
     folder, *names = Path(sys.argv[1]), *sys.argv[2:]
     work = measure
     if names[:1] == ["profile"]:
         work, names = profile, names[1:]
+    if names[:1] == ["peers"]:
+        _, name, *python = names
+        beside_peers(folder, name, python[0] if python else None)
+        sys.exit()
     for name in names or RIGHT:
         work(folder, name)

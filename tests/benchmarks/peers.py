@@ -12,10 +12,16 @@ Debian 12 the newest release that installs beside the system's GDAL is 1.12.1:
     VENV/bin/pip install gdal==3.6.2 arosics==1.12.1
     VENV/bin/pip install --no-cache-dir --no-build-isolation --force-reinstall --no-deps gdal==3.6.2
 
+KARIOS is on no index that pip knows: its tracker is written anew from its published parameters (8 bits between minimum
+and maximum, Laplacian of 7, 20,000 corners of quality .1 at least 10 px apart in blocks of 15, Lucas and Kanade in
+windows of 25 and two levels, tracked back to within .1 px, score of at least .4), on what both images cover. It
+corrects nothing, and neither KARIOS' statistics nor its reports are counted.
+
 Each tool runs in a process of its own, on one core, and its CPU seconds and peak memory are those of the process, with
-all imports. Then all are judged alike. Residuals are those of kept points to a robust affine through themselves. Cloud
-is what is bright in one image alone, on blocks of 60 m. What remains after correction by that affine, scikit-image's
-``phase_cross_correlation`` measures in windows of 128 or 64 pixels: no code of any of the tools.
+all imports. So does decoding both bands alone, the measure of all others. What AROSICS reads was decoded before, which
+is not counted. Then all are judged alike. Residuals are those of kept points to a robust affine through themselves.
+Cloud is what is bright in one image alone, on blocks of 60 m. What remains after correction by that affine,
+scikit-image's ``phase_cross_correlation`` measures in windows of 128 or 64 pixels: no code of any of the tools.
 """
 
 from __future__ import annotations
@@ -60,6 +66,15 @@ np.savez(out, left=ties.left_xy, right=ties.right_xy, kept=ties.inlier)
 summary = ties.summary.to_dict()
 said = {"stages": clock.cpu_seconds, "ce95_m": summary["hold_out"].get("ce95"), "second": summary["second"]}
 """
+DECODE = """
+import sys, time
+from sentinel_match import read_scene
+from sentinel_match.raster.jp2 import read_rasterio
+left, right, out, name = sys.argv[1:]
+said = {"imports": time.process_time()}
+for path in (left, right):
+    read_rasterio(next(band.asset for band in read_scene(path).bands if band.name == name))
+"""
 AROSICS = """
 import sys, warnings
 import numpy as np
@@ -74,6 +89,39 @@ at = table[["X_MAP", "Y_MAP"]].to_numpy(float)
 # Its shift is the correction, and its points lie on the grid of the target
 np.savez(out, left=at + table[["X_SHIFT_M", "Y_SHIFT_M"]].to_numpy(float), right=at,
          kept=~table.OUTLIER.astype(bool).to_numpy())
+said = {}
+"""
+KARIOS = """
+import sys
+import cv2
+import numpy as np
+import rasterio
+left, right, out, *_ = sys.argv[1:]
+cv2.setNumThreads(1)
+images = []
+with rasterio.open(left) as one, rasterio.open(right) as other:
+    # It takes images of one size alone
+    lows, highs = (list(map(pick, one.bounds, other.bounds)) for pick in (max, min))
+    both = (*lows[:2], *highs[2:])
+    grid = one.window_transform(one.window(*both))
+    bands = [file.read(1, window=file.window(*both).round_offsets().round_lengths()) for file in (one, other)]
+for pixels in bands:
+    known = pixels > 0
+    low, high = float(pixels.min()), float(pixels.max())
+    eight = ((pixels - low) / (high - low) * 255).astype(np.uint8)
+    images.append((cv2.Laplacian(eight, cv2.CV_8U, ksize=7), known))
+(a, one), (b, other) = images
+start = cv2.goodFeaturesToTrack(a, mask=(one & other).astype(np.uint8), maxCorners=20000, qualityLevel=0.1,
+                                minDistance=10, blockSize=15)
+how = dict(winSize=(25, 25), maxLevel=1, criteria=(cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 0.03))
+end, *_ = cv2.calcOpticalFlowPyrLK(a, b, start, None, **how)
+back, *_ = cv2.calcOpticalFlowPyrLK(b, a, end, None, **how)
+away = np.abs(start - back).reshape(-1, 2).max(-1)
+found = away < 0.1
+start, end, score = start[found, 0], end[found, 0], 1 - away[found] / 0.1
+metres = [np.column_stack([grid.c + (p[:, 0] + 0.5) * grid.a, grid.f + (p[:, 1] + 0.5) * grid.e])
+          for p in (start.astype(float), end.astype(float))]
+np.savez(out, left=metres[0], right=metres[1], kept=score >= 0.4)
 said = {}
 """
 LAST = """
@@ -113,11 +161,12 @@ def run(name: str, python: str, code: str, *arguments: object) -> Run | None:
             child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=heard, text=True, env=one_core)
             printed = child.stdout.read() if child.stdout else ""
             _, status, usage = os.wait4(child.pid, 0)
-        if status or not out.exists():
+        if status:
             print(f"{name}: failed: {log.read_text().strip().splitlines()[-1:]}", flush=True)
             return None
-        points = np.load(out)
-        arrays = (points[key] for key in ("left", "right", "kept"))
+        points = np.load(out) if out.exists() else {}
+        none = {"left": np.zeros((0, 2)), "right": np.zeros((0, 2)), "kept": np.zeros(0, bool)}
+        arrays = ({**none, **points}[key] for key in none)
         said = json.loads(printed.strip().splitlines()[-1])
         return Run(name, *arrays, usage.ru_utime + usage.ru_stime, said["peak_mb"], said, points.get("correction"))
 
@@ -164,7 +213,7 @@ def remaining(left: Raster, right: Raster, model: transform.PlaneTransform | Non
     return f"{np.median(e[:, 0]):+.3f} {np.median(e[:, 1]):+.3f} ±{sigma:.3f} px ({len(e)} windows)"
 
 
-def judge(tool: Run, left: Raster, right: Raster, cloudy: np.ndarray) -> None:
+def judge(tool: Run, left: Raster, right: Raster, cloudy: np.ndarray, decoding: float) -> None:
     """Print one paragraph of figures."""
     gsd = abs(left.geobox.affine.a)
     even = np.full(len(tool.left), 0.1 * gsd)
@@ -185,7 +234,7 @@ def judge(tool: Run, left: Raster, right: Raster, cloudy: np.ndarray) -> None:
         f"< 0.5 px: {(off[kept] < 0.5).mean():.2%} of kept, {(off < 0.5).mean():.2%} of matched; "
         f"> 1 px: {(off[kept] > 1).sum()} kept\n"
         f"  in cloud: {under.sum()} kept, {(off[under] > 1).sum()} of them off by more than 1 px\n"
-        f"  process {tool.cpu:.1f} CPU-s, {tool.memory:.0f} MB"
+        f"  process {tool.cpu:.1f} CPU-s, {tool.cpu / decoding:.1f} of decoding; {tool.memory:.0f} MB"
         + (
             f"; stages {sum(tool.said['stages'].values()):.1f} CPU-s {tool.said['stages']}"
             if "stages" in tool.said
@@ -218,20 +267,24 @@ def main(data: Path, names: list[str], arosics: str | None, grids: list[int], *,
         left, right = (read(read_scene(path), band) for path in products)
         cloudy = cloud(left, right)
         print(f"\n{name}: cloud on {cloudy.mean():.1%}; before: {remaining(left, right, None, cloudy)}", flush=True)
+        decoding = run("decoding", sys.executable, DECODE, *products, band)
+        if decoding is None:
+            continue
+        print(f"decoding both bands: {decoding.cpu:.2f} CPU-s, {decoding.said['imports']:.2f} of them imports")
+        files = sorted((data / loose).glob("*.jp2"))
         runs = [run("this tool, --matcher phase", sys.executable, OURS, *products, "phase")]
         if auto:
             runs.append(run("this tool, auto", sys.executable, OURS, *products, "auto"))
+        runs.append(run("KARIOS' tracker", sys.executable, KARIOS, *files))
         if arosics:
             with tempfile.TemporaryDirectory() as scratch:
-                files = sorted((data / loose).glob("*.jp2"))
                 inputs = [tiff(read_scene(path), "1", Path(scratch, f"{path.stem}.tif")) for path in files]
                 runs += [run(f"AROSICS, grid of {grid} px", arosics, AROSICS, *inputs, grid) for grid in grids]
         for tool in runs:
             if tool is not None:
-                judge(tool, left, right, cloudy)
+                judge(tool, left, right, cloudy, decoding.cpu)
     if not arosics:
         print("\nAROSICS: not run; see --arosics")
-    print("\nKARIOS: not run; it is not on PyPI (pip finds no such distribution), and conda is not to be had here")
 
 
 if __name__ == "__main__":
