@@ -9,7 +9,7 @@ metres, so that the truth is known at every point. Decoding alone is measured be
 
 Beside peers all run one after another on the same core, this tool with all that it writes; ``peers.py`` says what the
 others are and how AROSICS is installed, for PYTHON. The JP2 files are decoded for AROSICS before, which is not counted.
-Its points are 200 px apart: at 100 px, four times as many, it would take longer than all others together.
+Its points are 200 px apart: at 100 px there would be four times as many, for more than ten CPU-minutes.
 """
 
 from __future__ import annotations
@@ -156,8 +156,9 @@ def _tell(tool: peers.Run | None, name: str, decoding: float) -> float:
     """Print what a tool cost and how far its points are from the truth; its CPU seconds."""
     if tool is None:
         return decoding
-    cost = f"{tool.name}: {tool.cpu:.1f} CPU-s, {tool.cpu / (decoding or tool.cpu):.2f} of decoding"
-    print(f"{cost}; {tool.memory / 1024:.2f} GB{_erring(tool, name)}", flush=True)
+    ratio = f", {tool.cpu / decoding:.2f} of decoding" if decoding else ""
+    cost = f"{tool.cpu:.1f} CPU-s{ratio}; {tool.memory / 1024:.2f} GB"
+    print(f"{tool.name}: {cost}{_erring(tool, name)}", flush=True)
     return tool.cpu
 
 
