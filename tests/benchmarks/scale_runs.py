@@ -3,9 +3,9 @@
 python tests/benchmarks/scale_runs.py cache                      a new entry among 500, 4,000 and 8,000
 python tests/benchmarks/scale_runs.py record                     the record of 125, 250 and 500 pairs
 python tests/benchmarks/scale_runs.py order                      scenes read by a small cache
-python tests/benchmarks/scale_runs.py growth FOLDER              runs of 4, 8 and 16 dates, of chosen and of all pairs
+python tests/benchmarks/scale_runs.py growth FOLDER              runs of 4 to 64 dates, of chosen and of all pairs
 python tests/benchmarks/scale_runs.py workers ARCHIVE FOLDER     a run by 1 and by 2 processes
-python tests/benchmarks/scale_runs.py threads LEFT RIGHT FOLDER  one pair with the default threads, and with one
+python tests/benchmarks/scale_runs.py threads LEFT RIGHT FOLDER  one pair with ever so many threads, and beside others
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
@@ -100,12 +102,12 @@ def order() -> None:
 
 def growth(folder: Path) -> None:
     """Run ever more dates of a place; what a scene costs is told by the stage that reads, the first time."""
-    for count in (4, 8, 16):
-        for more in ((), ("--all-pairs",)) if count < 16 else ((),):
+    for count in (4, 8, 16, 32, 64):
+        for more in ((), ("--all-pairs",)) if count <= 16 else ((),):
             archive, out = folder / f"archive{count}", folder / f"out{count}{len(more)}"
             if not archive.exists():
                 for k in range(count):
-                    day = f"202{k // 4}-0{5 + k % 4}-20"
+                    day = f"202{k % 16 // 4}-0{5 + k % 4}-{20 - 5 * (k // 16):02}"
                     write_product(archive, Landscape(7), date=day, pixels=510, displacement=(k % 5, 2.0 * (k % 3)))
             for leftover in (out, folder / "kept"):
                 shutil.rmtree(leftover, ignore_errors=True)
@@ -138,14 +140,36 @@ def workers(archive: Path, folder: Path) -> None:
 
 
 def threads(left: Path, right: Path, folder: Path) -> None:
-    """Match a pair with the threads that libraries take by themselves, with one, and as the program is."""
+    """Match a pair with the threads that libraries take by themselves, with one, and as the program is.
+
+    The last again while each core has something else to do.
+    """
     env = {name: value for name, value in os.environ.items() if name not in ONE_THREAD}
     cores = dict.fromkeys(ONE_THREAD, str(os.cpu_count()))
-    for name, more in (("threads of the libraries", cores), ("one thread", ONE_THREAD), ("default", {})):
+    ways: tuple[tuple[str, dict[str, str], int], ...] = (
+        ("threads of the libraries", cores, 0),
+        ("one thread", ONE_THREAD, 0),
+        ("default", {}, 0),
+        ("default, busy machine", {}, os.cpu_count() or 1),
+    )
+    for name, more, others in ways:
         shutil.rmtree(folder / "cache", ignore_errors=True)
         command = ["match", left, right, "-o", folder / "ties.geojson", "--matcher", "phase"]
-        cpu, wall = spent(*command, "--cache", folder / "cache", env={**env, **more})
+        with busy(others):
+            cpu, wall = spent(*command, "--cache", folder / "cache", env={**env, **more})
         print(f"{name}: {cpu:.1f} CPU-s, {wall:.0f} s", flush=True)
+
+
+@contextmanager
+def busy(count: int) -> Iterator[None]:
+    """Keep so many processes at work that never rest."""
+    spinning = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in spinning:
+            process.kill()
+            process.wait()
 
 
 def spent(*command: object, env: dict[str, str] | None = None) -> tuple[float, float]:
