@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from sentinel_match.raster.jp2 import Window, read_rasterio
-from sentinel_match.raster.masks import dilate
+from sentinel_match.raster.morphology import dilate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -29,6 +29,7 @@ from sentinel_match.raster.fingerprints import fingerprint, told_data
 from sentinel_match.raster.flags import Reason
 from sentinel_match.raster.landcover import classify
 from sentinel_match.raster.masks import Masked, Masking
+from sentinel_match.raster.morphology import dilate
 from sentinel_match.raster.npy import begin_npy, read_rows, sample_npy
 from sentinel_match.raster.raster import Raster
 from sentinel_match.raster.resample import block_mean, strips
@@ -292,10 +293,10 @@ class _Request:
         if cores is None:
             note = "most of it is bright: snow or cloud, so nothing is masked for that"
             return replace(masked, notes=(*masked.notes, note))
-        cloud = masks.dilate(_enlarged(cores, times, (grid.shape.y, grid.shape.x)), masking.dilate / (metres * size))
+        cloud = dilate(_enlarged(cores, times, (grid.shape.y, grid.shape.x)), masking.dilate / (metres * size))
         cloud &= masked.codes == Reason.VALID
-        codes = np.where(cloud, np.uint8(Reason.BRIGHT), masked.codes)
-        return Masked(codes, "brightness", (*masked.notes, "bright areas are taken for cloud"))
+        masked.codes[cloud] = Reason.BRIGHT
+        return Masked(masked.codes, "brightness", (*masked.notes, "bright areas are taken for cloud"))
 
 
 def _opened(folder: Path, request: _Request, recipe: Mapping[str, object]) -> PreparedImage:

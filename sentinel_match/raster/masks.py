@@ -14,7 +14,6 @@ from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import shapely
 from lxml import etree
@@ -32,6 +31,7 @@ from sentinel_match.products.opening import RefusedRaster, reading_vectors
 from sentinel_match.products.scene import Asset
 from sentinel_match.raster.flags import OWN_MASK, SHORE_METRES, Reason, flagged
 from sentinel_match.raster.jp2 import read_rasterio
+from sentinel_match.raster.morphology import dilate
 from sentinel_match.wording import in_words
 
 if TYPE_CHECKING:
@@ -168,15 +168,6 @@ def reasons(scene: Scene, geobox: GeoBox, masking: Masking, classes: NDArray[np.
             layer = ~dilate(~layer, SHORE_METRES / metres)
         codes[layer & (codes == Reason.VALID)] = reason
     return Masked(codes, clouds, tuple(notes))
-
-
-def dilate(mask: NDArray[np.bool_], pixels: float) -> NDArray[np.bool_]:
-    """Grow a mask to all within a distance of it, in pixels. Exact distances: any radius costs the same."""
-    if pixels <= 0 or not mask.any():
-        return mask
-    distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    grown: NDArray[np.bool_] = distance <= pixels
-    return grown
 
 
 def _product(scene: Scene, geobox: GeoBox, masking: Masking) -> tuple[NDArray[np.uint8], str, list[str]]:

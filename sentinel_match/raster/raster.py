@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from sentinel_match.raster.resample import Pixels
 
 
+ROWS_AT_ONCE = 512
+"""Rows of an array that are warped at a time, about: they are copied first."""
 DRIVER_OF_SUFFIX = {".tif": "COG", ".tiff": "COG", ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 """GDAL's driver by suffix."""
 DRIVER_OPTIONS: dict[str, dict[str, Any]] = {
@@ -113,9 +115,11 @@ def warp(raster: Raster, geobox: GeoBox) -> Raster:
     def read_part(window: Window) -> Pixels:
         part = inside(window, raster.valid.shape)
         piece = raster.crop(part.row, part.col, part.height, part.width)
-        return around(np.where(piece.valid, piece.pixels, np.float32(np.nan)), part, window)
+        known = np.where(piece.valid, piece.pixels, np.float32(np.nan))
+        release(raster.pixels, raster.valid)
+        return around(known, part, window)
 
-    return _collected(strips(read_part, raster.geobox, geobox), geobox)
+    return _collected(strips(read_part, raster.geobox, geobox, ROWS_AT_ONCE), geobox)
 
 
 def driver_of(path: Path) -> str:

@@ -35,7 +35,7 @@ WARPED_ROWS = 2 * JP2_TILE
 """Source rows, about, that are warped at a time; they begin anywhere, so some tiles are decoded twice."""
 
 
-def strips(read: ReadWindow, source: GeoBox, target: GeoBox) -> Iterator[tuple[int, Pixels]]:
+def strips(read: ReadWindow, source: GeoBox, target: GeoBox, most: int = SOURCE_ROWS) -> Iterator[tuple[int, Pixels]]:
     """Yield an image on another grid, as (first row, full-width strip) from top to bottom, in bounded memory.
 
     Where the target's pixels are whole blocks of the source's, they are means of the valid ones, valid if at least half
@@ -45,16 +45,17 @@ def strips(read: ReadWindow, source: GeoBox, target: GeoBox) -> Iterator[tuple[i
         read: gives any window of the source.
         source: grid that ``read`` counts in.
         target: grid of the result.
+        most: source rows in memory at once, about.
     """
     rows, cols = target.shape
     blocks = _blocks(source, target)
     if blocks is None:
-        step = max(1, int(WARPED_ROWS * ground_resolution(source) / ground_resolution(target)))
+        step = max(1, int(min(WARPED_ROWS, most) * ground_resolution(source) / ground_resolution(target)))
         for top, bottom in _cuts(rows, step, step):
             yield top, warp_window(read, source, target[top:bottom, :])
         return
     size, row, col = blocks
-    step = max(1, min(math.lcm(size, JP2_TILE), SOURCE_ROWS) // size)
+    step = max(1, min(math.lcm(size, JP2_TILE), most) // size)
     for top, bottom in _cuts(rows, step, (-row % (step * size)) // size):
         window = Window(row + top * size, col, (bottom - top) * size, cols * size)
         yield top, block_mean(read(window), size)

@@ -12,6 +12,9 @@ import pytest
 import rasterio
 import shapely
 from affine import Affine
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
 from PIL import Image
@@ -21,7 +24,8 @@ from sentinel_match.products.catalogue import read_scene
 from sentinel_match.products.scene import Asset, Band, Mask, Scene
 from sentinel_match.raster.clouds import bright, white_level
 from sentinel_match.raster.flags import SHORE_METRES, Reason
-from sentinel_match.raster.masks import Masking, dilate, reasons
+from sentinel_match.raster.masks import Masking, reasons
+from sentinel_match.raster.morphology import dilate
 from sentinel_match.raster.raster import read
 from sentinel_match.testing.codec import whole, write_image
 
@@ -400,3 +404,17 @@ def test_brightness_finds_the_clouds_of_real_products(
     found = bright(np.where(image.valid, image.pixels, np.float32(np.nan)), 60, 0.25)
     assert found is not None
     assert least <= found[image.valid].mean() <= most
+
+
+@given(
+    mask=arrays(np.bool_, (23, 31), elements=st.booleans(), fill=st.just(False)),
+    pixels=st.floats(0.5, 20).map(lambda value: round(value, 2)),
+)
+def test_a_mask_grows_to_all_pixels_within_a_distance_and_to_no_other(mask: np.ndarray, pixels: float) -> None:
+    rows, cols = np.nonzero(mask)
+    at = np.stack(np.indices(mask.shape), -1)[:, :, None]
+    squared = ((at - np.column_stack([rows, cols])) ** 2).sum(-1)
+
+    near = (squared <= pixels**2).any(-1) if len(rows) else mask
+
+    np.testing.assert_array_equal(dilate(mask, pixels), near)
