@@ -11,15 +11,13 @@ import weakref
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from affine import Affine
-from odc.geo.geobox import GeoBox
 
 from sentinel_match import memory
 from sentinel_match.errors import OutputError, TooLarge
-from sentinel_match.geometry.grids import ground_resolution, pixel_sides
+from sentinel_match.geometry.grids import pixel_sides
 from sentinel_match.products.catalogue import as_scene
 from sentinel_match.raster import masks
 from sentinel_match.raster.bands import Source, source_of
@@ -28,6 +26,7 @@ from sentinel_match.raster.clouds import bright, white_level
 from sentinel_match.raster.fingerprints import fingerprint, told_data
 from sentinel_match.raster.flags import Reason
 from sentinel_match.raster.landcover import classify
+from sentinel_match.raster.mask_grid import enlarged, filled_up, mask_grid, mask_size, metres_of
 from sentinel_match.raster.masks import Masked, Masking
 from sentinel_match.raster.morphology import dilate
 from sentinel_match.raster.npy import begin_npy, read_rows, sample_npy
@@ -40,11 +39,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
 
     from sentinel_match.products.scene import Scene
     from sentinel_match.raster.bands import Computed
     from sentinel_match.raster.landcover import ClassMap
-    from sentinel_match.raster.resample import Pixels
 
 log = logging.getLogger(__name__)
 
@@ -55,16 +54,12 @@ LIMIT_PERCENTILES = (0.5, 99.5)
 """Of the clear pixels of the whole scene: what becomes 0 and 1."""
 PERCENTILE_SAMPLE = 1_000_000
 """Pixels, about, that the percentiles are taken from."""
-MASKING_METRES = 20.0
-"""Masks are made at about this resolution, SCL's own."""
 BRIGHT_METRES = 60.0
 """Resolution at which brightness is judged."""
 KEPT_BYTES, SCRATCH_BYTES = 5, 4
 """A pixel of a prepared image: what stays of it, and what is needed besides while it is made."""
 CELL_BYTES, STRIP_BYTES, ROWS_AT_ONCE = 10, 16, 1024
 """Memory taken, about: by a cell of the masks' grid, and by a pixel of a strip of at most so many rows."""
-ASSUMED_METRES = 10.0
-"""Pixel size for masking where nothing is georeferenced."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,7 +215,7 @@ class _Request:
         Raises:
             TooLarge: it needs more memory than there is.
         """
-        (rows, cols), cells = self.target.shape, math.prod(_mask_grid(self.target).shape)
+        (rows, cols), cells = self.target.shape, math.prod(mask_grid(self.target).shape)
         try:
             memory.require(CELL_BYTES * cells + STRIP_BYTES * cols * min(rows, ROWS_AT_ONCE))
             self._fill(folder)
@@ -239,10 +234,10 @@ class _Request:
             write = begin_npy(stack, scratch, shape, np.float32)
             for _, strip in strips(source.read, source.grid, target):
                 write(strip)
-        ground = classify(self.scene, _mask_grid(target), classes)
+        ground = classify(self.scene, mask_grid(target), classes)
         masked = self._masked(scratch, ground.reasons() if classes and classes.gate else None)
         undeclared = () if self.scene.level else border_notes(source, sample_npy(scratch, PERCENTILE_SAMPLE)[0])
-        size = _mask_size(target)
+        size = mask_size(target)
         low, high = self.limits or _limits(scratch, masked.codes, size)
         scale = 1 / (high - low) if high > low else 0.0
         counts = np.zeros(len(Reason), np.int64)
@@ -253,8 +248,8 @@ class _Request:
             write_classes = begin_npy(stack, folder / "classes.npy", shape, np.uint8)
             for top, strip in read_rows(scratch, -(-512 // size) * size):
                 blocks = slice(top // size, -(-(top + len(strip)) // size))
-                codes = _enlarged(masked.codes[blocks], size, strip.shape)
-                write_classes(_enlarged(ground.codes[blocks], size, strip.shape))
+                codes = enlarged(masked.codes[blocks], size, strip.shape)
+                write_classes(enlarged(ground.codes[blocks], size, strip.shape))
                 unknown = np.isnan(strip)
                 codes[unknown] = Reason.NODATA
                 strip[unknown] = low
@@ -277,7 +272,7 @@ class _Request:
     def _masked(self, scratch: Path, classes: NDArray[np.uint8] | None) -> Masked:
         """Gather the reasons on the grid of the masks."""
         masking, target = self.masking, self.target
-        size, metres, grid = _mask_size(target), _metres(target), _mask_grid(target)
+        size, metres, grid = mask_size(target), metres_of(target), mask_grid(target)
         masked = masks.reasons(self.scene, grid, masking, classes)
         by_brightness = masking.brightness and Reason.BRIGHT not in masking.keep and not masked.clouds
         # Of what is computed nothing says how bright cloud is
@@ -288,12 +283,12 @@ class _Request:
             return masked
         times = min(max(1, round(BRIGHT_METRES / (metres * size))), -(-max(target.shape) // size))
         wide = size * times
-        blocks = [block_mean(_filled(strip, wide), wide) for _, strip in read_rows(scratch, -(-512 // wide) * wide)]
+        blocks = [block_mean(filled_up(strip, wide), wide) for _, strip in read_rows(scratch, -(-512 // wide) * wide)]
         cores = bright(np.vstack(blocks), metres * wide, white)
         if cores is None:
             note = "most of it is bright: snow or cloud, so nothing is masked for that"
             return replace(masked, notes=(*masked.notes, note))
-        cloud = dilate(_enlarged(cores, times, (grid.shape.y, grid.shape.x)), masking.dilate / (metres * size))
+        cloud = dilate(enlarged(cores, times, (grid.shape.y, grid.shape.x)), masking.dilate / (metres * size))
         cloud &= masked.codes == Reason.VALID
         masked.codes[cloud] = Reason.BRIGHT
         return Masked(masked.codes, "brightness", (*masked.notes, "bright areas are taken for cloud"))
@@ -318,34 +313,6 @@ def _opened(folder: Path, request: _Request, recipe: Mapping[str, object]) -> Pr
         notes=tuple(facts["notes"]),
         recipe=recipe,
     )
-
-
-def _enlarged(blocks: NDArray[Any], size: int, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Enlarge each pixel to a block of ``size`` x ``size``, cut to a shape."""
-    return blocks.repeat(min(size, shape[0]), 0).repeat(min(size, shape[1]), 1)[: shape[0], : shape[1]]
-
-
-def _metres(target: GeoBox) -> float:
-    return ASSUMED_METRES if target.crs is None else ground_resolution(target)
-
-
-def _mask_size(target: GeoBox) -> int:
-    """Count the pixels of the target along a pixel of the masks, which need not be larger than the image."""
-    return min(max(1, round(MASKING_METRES / _metres(target))), max(target.shape))
-
-
-def _mask_grid(target: GeoBox) -> GeoBox:
-    """Lay out the grid of masks and classes, whose pixels are blocks of the target's."""
-    size, metres = _mask_size(target), _metres(target)
-    affine = target.affine if target.crs is not None else Affine.scale(metres, -metres)
-    shape = (-(-target.shape.y // size), -(-target.shape.x // size))
-    return GeoBox(shape, affine * Affine.scale(size), target.crs)
-
-
-def _filled(strip: Pixels, size: int) -> Pixels:
-    """Pad with NaN on the right and below, up to whole blocks."""
-    padding = [(0, -n % size) for n in strip.shape]
-    return np.pad(strip, padding, constant_values=np.float32(np.nan))
 
 
 def _limits(scratch: Path, codes: NDArray[np.uint8], size: int) -> tuple[float, float]:

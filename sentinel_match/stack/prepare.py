@@ -28,7 +28,8 @@ from sentinel_match.matching.inputs import PREFERRED_BANDS as PROVEN
 from sentinel_match.matching.inputs import silent
 from sentinel_match.raster.flags import Reason
 from sentinel_match.raster.jp2 import Window
-from sentinel_match.raster.load import MASKING_METRES, load
+from sentinel_match.raster.load import load
+from sentinel_match.raster.mask_grid import MASKING_METRES
 from sentinel_match.schema import A_PATH, HEARS, ArgumentKind, check_argument, check_given
 from sentinel_match.stack import layouts, radiometry, render
 from sentinel_match.stack.layouts import Layout
