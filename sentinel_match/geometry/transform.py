@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import zlib
 from base64 import b64decode, b64encode
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -83,6 +84,13 @@ class Bend:
     """Direction of the track, radians clockwise from north."""
     coefficients: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 2)))
     """(K, 2) of the basis, in the unit of the points."""
+
+    @cached_property
+    def written(self) -> str | list[list[float]]:
+        """Return the coefficients as files have them, packed where they are many; of a tile that takes a second."""
+        if len(self.coefficients) > MOST_LISTED and np.abs(self.coefficients).max() < LARGEST_PACKED:
+            return _packed(self.coefficients)
+        return list(self.coefficients.tolist())
 
     def basis(self, at: Points) -> NDArray[np.float64]:
         """Evaluate each basis function at points: (N, K)."""
@@ -183,9 +191,11 @@ class Transform:
         plane = {"matrix": self.plane.matrix.tolist(), "origin": self.plane.origin.tolist()}
         if self.bend is None:
             return {"kind": self.kind, **plane}
-        bend = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in vars(self.bend).items() if k != "kind"}
-        if len(self.bend.coefficients) > MOST_LISTED and np.abs(self.bend.coefficients).max() < LARGEST_PACKED:
-            bend["coefficients"] = _packed(self.bend.coefficients)
+        values = {
+            f.name: getattr(self.bend, f.name) for f in fields(self.bend) if f.name not in {"kind", "coefficients"}
+        }
+        bend = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in values.items()}
+        bend["coefficients"] = self.bend.written
         return {"kind": self.kind, "plane": self.plane.kind, **plane, "bend": bend}
 
     @staticmethod

@@ -79,8 +79,11 @@ class Source:
                 numbers = np.abs(numbers)
             with np.errstate(over="ignore"):  # of what is no data in float64
                 numbers = numbers.astype(np.float32)
-            total += (numbers + np.float32(band.offset)) / np.float32(band.quantification)
-        total /= len(self.bands)
+            numbers += np.float32(band.offset)
+            numbers /= np.float32(band.quantification)
+            total += numbers
+        if len(self.bands) > 1:
+            total /= len(self.bands)
         first = self.bands[0]
         if first.alpha is not None and total.size:
             known &= read_rasterio(first.asset, part, index=first.alpha) != 0

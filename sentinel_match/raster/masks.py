@@ -204,10 +204,9 @@ def _scl(mask: Mask, geobox: GeoBox, _: Scene) -> NDArray[np.uint8]:
 
 def _classi(mask: Mask, geobox: GeoBox, _: Scene) -> NDArray[np.uint8]:
     """Read MSK_CLASSI_B00.jp2: three layers of 0 and 1."""
-    codes = np.zeros(geobox.shape, np.uint8)
-    for index, reason in ((3, Reason.SNOW), (2, Reason.CIRRUS), (1, Reason.CLOUD)):
-        codes[_nearest(mask, geobox, index) > 0] = reason
-    return codes
+    snow, cirrus, cloud = (read_rasterio(mask.asset, index=index) > 0 for index in (3, 2, 1))
+    codes = np.select([cloud, cirrus, snow], [np.uint8(r) for r in (Reason.CLOUD, Reason.CIRRUS, Reason.SNOW)])
+    return _placed(mask, codes, geobox)
 
 
 def _clouds(mask: Mask, geobox: GeoBox, scene: Scene) -> NDArray[np.uint8]:
@@ -234,15 +233,11 @@ def _clouds(mask: Mask, geobox: GeoBox, scene: Scene) -> NDArray[np.uint8]:
 
 def _flags(mask: Mask, geobox: GeoBox, _: Scene) -> NDArray[np.uint8]:
     """Read a mask whose bits are flags."""
-    if mask.geobox is None or geobox.crs is None:
-        raise DamagedImage(str(mask.asset), "it has no georeference")
     try:
         codes = flagged(read_rasterio(mask.asset), mask.kind)
     except ValueError as error:
         raise DamagedImage(str(mask.asset), str(error)) from None
-    out = np.zeros(geobox.shape, np.uint8)
-    place(codes, mask.geobox, out, geobox, Resampling.nearest)
-    return out
+    return _placed(mask, codes, geobox)
 
 
 def _maja(mask: Mask, geobox: GeoBox, scene: Scene) -> NDArray[np.uint8]:
@@ -279,11 +274,16 @@ def _rings(polygon: Any, side: str) -> list[NDArray[np.float64]]:
     return [ring.reshape(-1, size)[:, :2] for ring, size in flat if ring.size >= 4 * size]
 
 
-def _nearest(mask: Mask, geobox: GeoBox, index: int = 1, outside: int = 0) -> NDArray[np.uint8]:
+def _nearest(mask: Mask, geobox: GeoBox, outside: int = 0) -> NDArray[np.uint8]:
+    return _placed(mask, read_rasterio(mask.asset).astype(np.uint8), geobox, outside)
+
+
+def _placed(mask: Mask, codes: NDArray[np.uint8], geobox: GeoBox, outside: int = 0) -> NDArray[np.uint8]:
+    """Bring codes of a mask's pixels to another grid: each takes that at its centre."""
     if mask.geobox is None or geobox.crs is None:
         raise DamagedImage(str(mask.asset), "it has no georeference")
     out = np.full(geobox.shape, outside, np.uint8)
-    place(read_rasterio(mask.asset, index=index).astype(np.uint8), mask.geobox, out, geobox, Resampling.nearest)
+    place(codes, mask.geobox, out, geobox, Resampling.nearest)
     return out
 
 
