@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import cv2
 import numpy as np
 
 from sentinel_match import memory
@@ -253,7 +254,8 @@ class _Request:
                 unknown = np.isnan(strip)
                 codes[unknown] = Reason.NODATA
                 strip[unknown] = low
-                counts += np.bincount(codes.ravel(), minlength=len(Reason))
+                # By OpenCV: NumPy would make whole numbers of 64 bits of all codes first
+                counts += cv2.calcHist([codes], [0], None, [len(Reason)], [0, len(Reason)])[:, 0].astype(np.int64)
                 write_pixels(np.clip((strip - low) * scale, 0, 1))
                 write_valid(codes == Reason.VALID)
                 write_reasons(codes)
