@@ -255,7 +255,7 @@ class _Request:
                 codes[unknown] = Reason.NODATA
                 strip[unknown] = low
                 # By OpenCV: NumPy would make whole numbers of 64 bits of all codes first
-                counts += cv2.calcHist([codes], [0], None, [len(Reason)], [0, len(Reason)])[:, 0].astype(np.int64)
+                counts += cv2.calcHist([codes], [0], None, [len(Reason)], [0, len(Reason)]).ravel().astype(np.int64)
                 write_pixels(np.clip((strip - low) * scale, 0, 1))
                 write_valid(codes == Reason.VALID)
                 write_reasons(codes)
