@@ -285,6 +285,33 @@ def test_rows_can_be_found_and_sorted_by_what_they_say(copied: Path) -> None:
     assert kind is not None
 
 
+def test_who_comes_back_to_the_table_finds_it_as_it_was_left(copied: Path) -> None:
+    html.write(copied)
+    tree = page(copied)
+    # A browser fills them in behind the script's back, and the table would show something else
+    controls = tree.xpath("//p[@class='tools']//input | //p[@class='tools']//select")
+    assert ["off"] * 3 == [control.get("autocomplete") for control in controls]
+    (script,) = tree.xpath("//script")
+    assert "history.replaceState([find.value, kind.value, at]" in script.text
+    assert "[find.value, kind.value, at] = history.state" in script.text
+
+
+def test_the_column_that_sorts_is_marked_and_keys_sort_too(copied: Path) -> None:
+    html.write(copied)
+    tree = page(copied)
+    (script,), (style,) = tree.xpath("//script"), tree.xpath("//style")
+    assert 'setAttribute("aria-sort"' in script.text
+    assert "th[aria-sort=ascending]::after" in style.text
+    assert "head.tabIndex = 0" in script.text
+    assert '"keydown"' in script.text
+
+
+def test_a_finger_on_the_picture_moves_its_edge_and_does_not_leave_the_page(copied: Path) -> None:
+    html.write(copied)
+    (style,) = page(copied).xpath("//style")
+    assert ".swipe .stack { touch-action: pan-y; }" in style.text
+
+
 def test_a_failed_pair_and_a_doubtful_one_are_told_at_the_top(copied: Path) -> None:
     record = json.loads((copied / "run.json").read_text())
     good = record["pairs"][0]
