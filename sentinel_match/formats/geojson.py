@@ -15,7 +15,7 @@ from sentinel_match.schema import A_PATH, check_argument, shown
 from sentinel_match.tiepoints import LONLAT_DIGITS, TiePoints
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 
@@ -28,7 +28,7 @@ def write_geojson(ties: TiePoints, path: Path | str) -> None:
     """Write tie points as an RFC 7946 FeatureCollection, one Point per tie point at its left ground position.
 
     The exact coordinates are in the properties, in metres of the CRS that the foreign member ``projected_crs`` names;
-    ``left``, ``right`` and ``summary`` are foreign members too. A shift is right minus left.
+    ``left``, ``right`` and ``summary`` are foreign members too, the last behind the points. A shift is right minus left.
 
     Raises:
         OutputError: the file could not be written.
@@ -44,11 +44,8 @@ def write_geojson(ties: TiePoints, path: Path | str) -> None:
     lonlat = ties.lonlat
     if len(ties):
         head["bbox"] = _bbox(lonlat)
-    with whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(f'{dumps(head)[:-1]},"features":[')
-        for number, line in enumerate(features(ties, lonlat)):
-            file.write(f"{',' if number else ''}\n{line}")
-        file.write("\n]}\n")
+    tail = {"summary": head.pop("summary")}
+    _write(path, head, features(ties, lonlat), tail)
 
 
 def write_collection(collection: Mapping[str, Any], path: Path) -> None:
@@ -59,12 +56,23 @@ def write_collection(collection: Mapping[str, Any], path: Path) -> None:
     Raises:
         OutputError: the file could not be written.
     """
-    head = {key: value for key, value in collection.items() if key != "features"}
+    tail = {key: value for key, value in collection.items() if key not in ("type", "features")}
+    _write(path, {"type": collection["type"]}, map(dumps, collection["features"]), tail)
+
+
+def _write(path: Path | str, head: Mapping[str, Any], lines: Iterable[str], tail: Mapping[str, Any]) -> None:
+    """Write a collection, one feature a line; what may be long belongs behind them.
+
+    GDAL reads feature by feature only where they begin within the first 6,000 bytes, and else keeps all in memory.
+
+    Raises:
+        OutputError: the file could not be written.
+    """
     with whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         file.write(f'{dumps(head)[:-1]},"features":[')
-        for number, feature in enumerate(collection["features"]):
-            file.write(f"{',' if number else ''}\n{dumps(feature)}")
-        file.write("\n]}\n")
+        for number, line in enumerate(lines):
+            file.write(f"{',' if number else ''}\n{line}")
+        file.write(f"\n]{',' if tail else ''}{dumps(tail)[1:]}\n")
 
 
 def dumps(value: object) -> str:
