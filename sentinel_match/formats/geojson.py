@@ -28,7 +28,7 @@ def write_geojson(ties: TiePoints, path: Path | str) -> None:
     """Write tie points as an RFC 7946 FeatureCollection, one Point per tie point at its left ground position.
 
     The exact coordinates are in the properties, in metres of the CRS that the foreign member ``projected_crs`` names;
-    ``left``, ``right`` and ``summary`` are foreign members too, the last behind the points. A shift is right minus left.
+    ``left``, ``right`` and, behind the points, ``summary`` are foreign members too. A shift is right minus left.
 
     Raises:
         OutputError: the file could not be written.

@@ -1,8 +1,9 @@
-"""What a person opens after a run of many pairs: the report in a browser and the project in QGIS.
+"""What a person opens after a run of many pairs, or of many points: the report in a browser, the rest in QGIS.
 
 python tests/benchmarks/scale_views.py make FOLDER 500     a run of so many pairs, each the copy of one
 python tests/benchmarks/scale_views.py report FOLDER       bytes, CPU seconds to write, seconds to open in chromium
 python tests/benchmarks/scale_views.py project FOLDER      bytes and layers, and what QGIS (3.22) says of it
+python tests/benchmarks/scale_views.py formats TIES [PROJECT]   the same points in each format, opened and drawn by QGIS
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ from typing import Any
 
 from lxml import etree
 
-from sentinel_match import Cache, Options, batch
+from sentinel_match import Cache, Options, batch, read_ties
+from sentinel_match.formats.write import write, write_style
 from sentinel_match.report import html, qgis_project
 from sentinel_match.testing import Landscape, write_product
 
-OPENS = Path(__file__).parent.parent / "qgis_opens.py"
+OPENS, TIMES = (Path(__file__).parent.parent / name for name in ("qgis_opens.py", "qgis_times.py"))
+SUFFIXES = (".gpkg", ".fgb", ".geojsonl", ".geojson")
 
 
 def make(folder: Path, pairs: str) -> batch.Run:
@@ -90,14 +93,45 @@ def project(folder: Path) -> None:
     layers = len(etree.parse(path).findall(".//maplayer"))
     sizes = f"{path.stat().st_size / 1e6:.2f} MB, {layers} layers; {spent:.1f} CPU-s to write"
     began = time.monotonic()
-    command = ["/usr/bin/python3", OPENS, path, folder / "project.png"]
-    env = {"QT_QPA_PLATFORM": "offscreen", "PATH": "/usr/bin:/bin", "HOME": str(folder)}
-    said = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, env=env)
+    said = by_qgis(folder, OPENS, path, folder / "project.png")
     print(f"project: {sizes}; QGIS opened and drew it in {time.monotonic() - began:.0f} s")
-    told = json.loads(said.stdout[said.stdout.index("{") :])
-    invalid = [layer["name"] for layer in told["layers"] if not layer["valid"]]
-    print(f"{len(told['layers'])} layers, invalid: {invalid}; errors: {told['errors']}")
+    invalid = [layer["name"] for layer in said["layers"] if not layer["valid"]]
+    print(f"{len(said['layers'])} layers, invalid: {invalid}; errors: {said['errors']}")
+
+
+def formats(ties: Path, *projects: str) -> None:
+    """Write points in each format, and open and draw each in QGIS; then projects."""
+    points = read_ties(ties)
+    with tempfile.TemporaryDirectory() as folder:
+        for suffix in SUFFIXES:
+            path, began = Path(folder, f"tiepoints{suffix}"), time.process_time()
+            write(points, path)
+            spent = time.process_time() - began
+            write_style(points, path)
+            layer = ["tiepoints"] if suffix == ".gpkg" else []
+            told(f"{suffix}, {spent:.1f} CPU-s to write", path, by_qgis(Path(folder), TIMES, path, *layer))
+        for name in projects:
+            told(name, Path(name), by_qgis(Path(folder), TIMES, name))
+
+
+def told(what: str, path: Path, said: Any) -> None:
+    """Print what QGIS said of a file."""
+    if not said["valid"]:
+        raise SystemExit(f"QGIS cannot open {path}")
+    print(
+        f"{what}: {path.stat().st_size / 1e6:.1f} MB, {said['features']:,} features; open in {said['open_s']:.1f} s, "
+        f"drawn in {said['whole_s']:.1f} s, a hundredth of the ground in {said['closer_s']:.2f} s; "
+        f"{said['cpu_s']:.1f} CPU-s, {said['peak_mb'] / 1000:.2f} GB"
+    )
+
+
+def by_qgis(home: Path, script: Path, *arguments: Path | str) -> Any:
+    """Run a script by the Python that has QGIS, without a screen."""
+    env = {"QT_QPA_PLATFORM": "offscreen", "PATH": "/usr/bin:/bin", "HOME": str(home)}
+    command = ["/usr/bin/python3", *map(str, (script, *arguments))]
+    said = subprocess.run(command, capture_output=True, text=True, check=False, env=env).stdout
+    return json.loads(said[said.index("{") :])
 
 
 if __name__ == "__main__":
-    {f.__name__: f for f in (make, report, project)}[sys.argv[1]](Path(sys.argv[2]), *sys.argv[3:])  # type: ignore[operator]
+    {f.__name__: f for f in (make, report, project, formats)}[sys.argv[1]](Path(sys.argv[2]), *sys.argv[3:])  # type: ignore[operator]
