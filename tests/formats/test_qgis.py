@@ -105,11 +105,12 @@ def test_qgis_draws_every_layer(folder: Path, seen: dict[str, dict[str, Any]]) -
     import cv2
 
     pictures = Path(os.environ.get("SENTINEL_MATCH_PICTURES", folder))
-    for name in seen["ties.gpkg"]:
+    for name, layer in seen["ties.gpkg"].items():
         for ground, suffix in ((255, ""), (0, ".dark")):
             picture = cv2.imread(str(pictures / f"ties.gpkg.{name}{suffix}.png")).astype(int)
-            # What differs from the ground by a third of the whole range is seen
-            assert (np.abs(picture - ground).max(axis=2) > 85).sum() > 100, (name, suffix)
+            # What differs from the ground by a third of the whole range is seen; few points are rejected
+            drawn = (np.abs(picture - ground).max(axis=2) > 85).sum()
+            assert drawn > min(100, 20 * layer["count"]), (name, suffix)
 
 
 def test_qgis_knows_columns_by_words_a_box_and_what_a_point_is(seen: dict[str, dict[str, Any]]) -> None:
