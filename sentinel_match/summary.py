@@ -56,6 +56,11 @@ class ShiftStatistics:
     gsd_m: Length
     """Ground sampling distance, metres per pixel."""
 
+    @property
+    def on_model(self) -> bool:
+        """Tell whether points have no scatter, because each is what the field says that was made of all of them."""
+        return self.nmad_x_m == self.nmad_y_m == 0
+
 
 @dataclass(frozen=True, kw_only=True)
 class HoldOut:

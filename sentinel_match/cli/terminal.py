@@ -27,6 +27,9 @@ MOST_REFUSALS = 5
 """Refused pairs that a run without any pair lists."""
 
 
+ON_MODEL = "not known: the points are what the field says that was made of them"
+
+
 def print_summary(left: str, right: str, summary: Summary) -> None:
     """Print the figures of one pair, in words a user cannot misread."""
     s, held = summary, summary.hold_out
@@ -34,7 +37,7 @@ def print_summary(left: str, right: str, summary: Summary) -> None:
         ["tie points", f"{s.inliers:,} believed of {s.points:,} {_tried(s)}"],
         ["shift, right minus left", f"{s.median_dx_m:+.2f} m east, {s.median_dy_m:+.2f} m north (median)"],
         ["model", f"{_model(s.transform.kind)}, measured in band {s.band} at {s.gsd_m:g} m a pixel"],
-        ["scatter around it", f"NMAD {s.nmad_x_px:.3f} px in x, {s.nmad_y_px:.3f} px in y"],
+        ["scatter around it", ON_MODEL if s.on_model else f"NMAD {s.nmad_x_px:.3f} px in x, {s.nmad_y_px:.3f} px in y"],
         ["unseen check points", _checked(held) if held and s.inliers >= LEAST_INLIERS else "too few"],
         ["verdict", s.verdict],
     ]
@@ -163,7 +166,7 @@ def _outcome_row(outcome: Outcome) -> list[object]:
         f"{s.median_dx_m:+.2f}",
         f"{s.median_dy_m:+.2f}",
         s.transform.kind,
-        f"{s.nmad_x_px:.3f} {s.nmad_y_px:.3f}",
+        None if s.on_model else f"{s.nmad_x_px:.3f} {s.nmad_y_px:.3f}",
         f"{s.hold_out.ce90:.2f}" if s.hold_out else None,
         s.km_cells,
     ]

@@ -79,3 +79,13 @@ def test_no_fewer_points_are_said_to_be_tried_than_measured(
     print_summary("L", "R", replace(ties.summary, points=659, comparison=comparison))
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "tie points" in line]
     assert line.rstrip().endswith(f"believed of 659 {said}")
+
+
+def test_points_that_a_field_says_are_not_said_to_have_no_scatter(
+    ties: TiePoints, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It said "NMAD 0.000 px": each point is what the field made of all of them says there."""
+    print_summary("L", "R", replace(ties.summary, nmad_x_m=0.0, nmad_y_m=0.0, nmad_x_px=0.0, nmad_y_px=0.0))
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "scatter" in line]
+    assert "not known" in line
+    assert "0.000" not in line
