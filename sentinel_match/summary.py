@@ -58,7 +58,7 @@ class ShiftStatistics:
 
     @property
     def on_model(self) -> bool:
-        """Tell whether points have no scatter, because each is what the field says that was made of all of them."""
+        """Tell whether each point lies where the model has it, as those do that a field says: scatter tells nothing."""
         return self.nmad_x_m == self.nmad_y_m == 0
 
 

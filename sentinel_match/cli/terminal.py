@@ -27,7 +27,7 @@ MOST_REFUSALS = 5
 """Refused pairs that a run without any pair lists."""
 
 
-ON_MODEL = "not known: the points are what the field says that was made of them"
+ON_MODEL = "not known: each point is where the model has it"
 
 
 def print_summary(left: str, right: str, summary: Summary) -> None:
