@@ -37,9 +37,8 @@ def variance_beside(field: NDArray[np.float64]) -> NDArray[np.float64]:
         along = np.moveaxis(field, axis, 0)
         count = len(along)
         padded = np.pad(along, ((3, 3), (0, 0), (0, 0)), mode="edge")
-        steps = _length(
-            np.diff(padded, axis=0)
-        )  # six of them around each node, from the third before to the third after
+        # Six around each node, from the third before it to the third after
+        steps = _length(np.diff(padded, axis=0))
         across = padded[4:-2] - padded[2:-4]
         beside = np.max([steps[k : k + count] for k in (0, 1, 4, 5)], axis=0)
         climb = np.maximum(_length(across), 1e-12)

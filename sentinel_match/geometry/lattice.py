@@ -94,7 +94,7 @@ def estimate(answers: Answers, spacing: float) -> LatticeField:
         spacing: pixels between nodes.
     """
     plane = plane_of(answers.whole, answers.weight)
-    kept = _kept(answers, plane)
+    kept = _denoised(answers, plane)
     fields = [each + plane for each in np.split(kept.estimates.astype(np.float64), 3, -1)]
     between = np.zeros_like(plane)
     if answers.single.any():
@@ -106,7 +106,7 @@ def estimate(answers: Answers, spacing: float) -> LatticeField:
     return LatticeField(fields[0], fields[1], fields[2], variance + unseen, unseen, between, kept.width)
 
 
-class _Kept(NamedTuple):
+class _Denoised(NamedTuple):
     """What is kept of the details of a field."""
 
     estimates: NDArray[np.float32]
@@ -128,7 +128,7 @@ def _present(answers: Answers) -> NDArray[np.bool_]:
     return answers.single if answers.single.any() else answers.weight > 0
 
 
-def _kept(answers: Answers, plane: NDArray[np.float64]) -> _Kept:
+def _denoised(answers: Answers, plane: NDArray[np.float64]) -> _Denoised:
     """Keep of each detail of answers, less the plane that all share, the part that is not noise."""
     present = _present(answers)
     count = present.astype(float)
@@ -167,7 +167,7 @@ def _kept(answers: Answers, plane: NDArray[np.float64]) -> _Kept:
         left_out = left_out + lack**2 + 2 * ALONG * lack * below
         below = lack + ALONG * below
         width += (1 - share.mean(-1)) * (step**2 - (WIDTHS[k - 1] ** 2 if k else 0))
-    return _Kept(estimates, kept, left_out, signals, widest, np.sqrt(width))
+    return _Denoised(estimates, kept, left_out, signals, widest, np.sqrt(width))
 
 
 def _reach(

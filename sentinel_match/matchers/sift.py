@@ -34,7 +34,7 @@ STRANGER_DISTANCE = 0.65
 default ratio that one is nearer than 0.55. Of different things one pair in a hundred is nearer than 0.58 to 0.63; of
 lone candidates in 5 px nine in ten below 0.55 are right to 3 px, and of those between 0.55 and 0.6 six in ten."""
 
-AT_ONCE = 512
+COMPARED_AT_ONCE = 512
 """Keypoints that are compared with all others at once."""
 
 
@@ -115,8 +115,8 @@ def _nearest(
     count, others = len(left["keypoints"]), right["descriptors"].astype(np.float32).T
     partner, nearest = np.zeros(count, np.intp), np.zeros((count, 2), np.float32)
     back, best = np.zeros(others.shape[1], np.intp), np.full(others.shape[1], -np.inf, np.float32)
-    for first in range(0, count, AT_ONCE):
-        some = slice(first, first + AT_ONCE)
+    for first in range(0, count, COMPARED_AT_ONCE):
+        some = slice(first, first + COMPARED_AT_ONCE)
         similarity = left["descriptors"][some].astype(np.float32) @ others
         if prior is not None:
             similarity += COSINE_TEMPERATURE * prior.bias(left["keypoints"][some], right["keypoints"])

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from sentinel_match.raster.resample import Pixels
 
 
-ROWS_AT_ONCE = 512
+ARRAY_ROWS = 512
 """Rows of an array that are warped at a time, about: they are copied first."""
 DRIVER_OF_SUFFIX = {".tif": "COG", ".tiff": "COG", ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 """GDAL's driver by suffix."""
@@ -119,7 +119,7 @@ def warp(raster: Raster, geobox: GeoBox) -> Raster:
         release(raster.pixels, raster.valid)
         return around(known, part, window)
 
-    return _collected(strips(read_part, raster.geobox, geobox, ROWS_AT_ONCE), geobox)
+    return _collected(strips(read_part, raster.geobox, geobox, ARRAY_ROWS), geobox)
 
 
 def driver_of(path: Path) -> str:

@@ -38,9 +38,6 @@ LEFT = "2023-05-14"
 RIGHT = {"days": "2023-05-24", "seasons": "2023-02-10"}
 MOVED = (6.4, 18.1)
 """Metres east and north of the ground in February; ten days apart, waves besides."""
-DECODE = "import sys; from sentinel_match.raster.jp2 import read_rasterio; from sentinel_match import read_scene\n"
-DECODE += "for path in sys.argv[1:]: read_rasterio(next(b.asset for b in read_scene(path).bands if b.name == 'B04'))"
-
 PROGRAM = """
 import sys
 from sentinel_match.cli import main
@@ -56,6 +53,11 @@ def shown(x: Position, y: Position) -> tuple[Position, Position]:
     turn = 2 * np.pi
     east = MOVED[0] + 2.0 * np.sin(turn * x / 23_000 + turn * y / 41_000)
     return east, MOVED[1] + 2.0 * np.sin(turn * y / 17_000 - turn * x / 60_000)
+
+
+def truth(name: str, left: np.ndarray) -> np.ndarray:
+    """Compute the shift of a pair at (N, 2) left points, metres: right minus left."""
+    return np.column_stack(shown(*left.T)) if name == "days" else -np.array(MOVED)  # February is the left one
 
 
 def product(folder: Path, date: str) -> Path:
@@ -96,13 +98,12 @@ def measure(folder: Path, name: str) -> None:
     """Run one pair as anybody would, and compare its tie points with the truth."""
     out, command = prepared(folder, name)
     scenes = [scene.path for scene in find_scenes(folder / name).scenes]
-    decode, _ = spent("-c", DECODE, *scenes)
+    decode, _ = spent("-c", peers.DECODE, *scenes, "", "B04")
     cpu, peak = spent(*command)
     record = json.loads((out / "run.json").read_text(encoding="utf-8"))
     (result,) = record["pairs"]
     ties = read_ties(next(out.glob("*/tiepoints.geojson")))
-    truth = np.column_stack(shown(*ties.left_xy.T)) if name == "days" else -np.array(MOVED)  # February is the left one
-    error = (ties.shift - truth)[ties.inlier] / ties.gsd
+    error = (ties.shift - truth(name, ties.left_xy))[ties.inlier] / ties.gsd
     sigma = ties.sigma_m[ties.inlier] / ties.gsd
     off = np.hypot(*error.T)
     sizes = {path.suffix: path.stat().st_size / 1e6 for path in out.glob("*/tiepoints.*")}
@@ -167,8 +168,7 @@ def _erring(tool: peers.Run, name: str) -> str:
     if not tool.kept.any():
         return ""
     left, right = tool.left[tool.kept], tool.right[tool.kept]
-    truth = np.column_stack(shown(*left.T)) if name == "days" else -np.array(MOVED)
-    error = (right - left - truth) / 10
+    error = (right - left - truth(name, left)) / 10
     off = np.hypot(*error.T)
     rmse, typical = np.sqrt((error**2).mean()), np.sqrt((error[off < 1] ** 2).mean())
     return (
