@@ -226,7 +226,7 @@ def _matched(pair: Pair, work: Work, hashes: dict[str, str], progress: Progress)
         sizes = {name: path.stat().st_size for name in work.pair_files if (path := folder / name).exists()}
         record = PairRecord(recipe, ties.summary, sizes, clock.seconds, clock.cpu_seconds, run=work.run)
         _record_pair(folder, record)
-        return Outcome(pair.id, "matched", *names, ties.summary, clock.seconds, clock.cpu_seconds)
+        return record.outcome(pair.id, *names, now=True)
     except SentinelMatchError as error:
         reason = str(error)
         if isinstance(error, PairError) and recipe:
@@ -242,11 +242,7 @@ def _matched(pair: Pair, work: Work, hashes: dict[str, str], progress: Progress)
 
 def _recorded(pair: Pair, record: PairRecord, work: Work) -> Outcome:
     """Say what became of a pair that is done: by this very run, or by an earlier one."""
-    names, now = (pair.left.id, pair.right.id), bool(record.run) and record.run == work.run
-    status = "failed" if record.error else "matched" if now else "kept"
-    return Outcome(
-        pair.id, status, *names, record.summary, record.seconds, record.cpu_seconds if now else {}, record.error
-    )
+    return record.outcome(pair.id, pair.left.id, pair.right.id, now=bool(record.run) and record.run == work.run)
 
 
 def _discard(folder: Path) -> None:

@@ -40,7 +40,7 @@ class Outcome:
     left: str
     right: str
     summary: Summary | None
-    """Of its tie points; ``None`` when it failed."""
+    """Of its tie points, abridged: its files have a field over a large lattice. ``None`` when it failed."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Wall seconds of each stage of the run that matched it."""
     cpu_seconds: Mapping[str, float] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class Outcome:
         Raises:
             KeyError, TypeError, ValueError: a member is missing, or is none of its kind.
         """
-        summary = Summary.from_dict(record["summary"]) if record["summary"] else None
+        summary = Summary.from_abridged(record["summary"]).abridged if record["summary"] else None
         return Outcome(**{**record, "summary": summary})
 
 
@@ -188,6 +188,12 @@ class PairRecord:
     run: str = ""
     """Which run matched it, by a name that no other has."""
 
+    def outcome(self, pair: str, left: str, right: str, *, now: bool) -> Outcome:
+        """Say what became of the pair, whether in the run that is told of or in an earlier one."""
+        status = "failed" if self.error else "matched" if now else "kept"
+        summary = self.summary and self.summary.abridged
+        return Outcome(pair, status, left, right, summary, self.seconds, self.cpu_seconds if now else {}, self.error)
+
     def to_dict(self) -> dict[str, Any]:
         """Return what the file says."""
         if self.summary is None:
@@ -243,9 +249,7 @@ def _unrecorded(out: Path, run: RunRecord) -> tuple[Outcome, ...]:
         name, facts = str(feature["id"]), feature["properties"]
         with contextlib.suppress(OSError, KeyError, TypeError, ValueError):  # not begun, or of an earlier version
             if name not in known and (out / name / PAIR_RECORD).stat().st_mtime >= started:
-                pair = read_pair(out / name)
-                status, ends = "matched" if pair.summary else "failed", (facts["left"], facts["right"])
-                found.append(Outcome(name, status, *ends, pair.summary, pair.seconds, pair.cpu_seconds, pair.error))
+                found.append(read_pair(out / name).outcome(name, facts["left"], facts["right"], now=True))
     return tuple(found)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sentinel_match.comparison import Comparison, Record, compared, comparison_of
 from sentinel_match.geometry.kinds import KINDS, MINIMAL
 from sentinel_match.geometry.motion import Motion
-from sentinel_match.geometry.transform import Transform
+from sentinel_match.geometry.transform import ELSEWHERE, MOST_LISTED, Transform
 from sentinel_match.geometry.uncertainty import Uncertainty
 from sentinel_match.schema import Angle, Count, Factor, Length, Reach, Unfit, an_object, member, part, plain, shown
 
@@ -206,6 +206,17 @@ class Summary(ShiftStatistics):
         """Say why the points are doubtful, as the verdict does; empty where they are not."""
         return self.verdict.removeprefix(DOUBTFUL) if self.doubtful else ""
 
+    @property
+    def abridged(self) -> Summary:
+        """Return the same without what a large lattice says node by node: coefficients, uncertainty and motion.
+
+        Of a whole tile these are ten megabytes, and a run may have thousands of pairs: ``read_ties`` has them.
+        """
+        nodes = math.prod(self.uncertainty.shape) if self.uncertainty else 0
+        if self.transform.abridged is self.transform and nodes <= MOST_LISTED:
+            return self
+        return replace(self, transform=self.transform.abridged, uncertainty=None, motion=None)
+
     def to_dict(self) -> dict[str, Any]:
         """Return what files say, JSON-able: the member ``summary`` of GeoJSON, GeoPackage, run.json and pair.json."""
         figures = {f.name: getattr(self, f.name) for f in fields(ShiftStatistics)}
@@ -233,7 +244,19 @@ class Summary(ShiftStatistics):
 
     @staticmethod
     def from_dict(record: Record) -> Summary:
-        """Read back what ``to_dict`` has made.
+        """Read back what ``to_dict`` has made of a summary that is not abridged.
+
+        Raises:
+            Unfit: a member is missing, or is none of its kind; which, and what it is.
+        """
+        summary = Summary.from_abridged(record)
+        if not summary.transform.whole:
+            raise Unfit(f"summary.model.bend.coefficients are left out, and must be here: they are in {ELSEWHERE}")
+        return summary
+
+    @staticmethod
+    def from_abridged(record: Record) -> Summary:
+        """Read back what ``to_dict`` has made, abridged or not.
 
         Raises:
             Unfit: a member is missing, or is none of its kind; which, and what it is.

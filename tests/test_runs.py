@@ -14,21 +14,24 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentinel_match import Cache, Files, Filters, Options, find_scenes, job, match_pair, pair_scenes, run
+from sentinel_match import Cache, Files, Filters, Options, find_scenes, job, match_pair, pair_scenes, read_ties, run
 from sentinel_match import batch as batch_module
 from sentinel_match.cli.terminal import print_run
 from sentinel_match.formats.geojson import dumps
+from sentinel_match.geometry.transform import Transform, bend_through
 from sentinel_match.job import Done, Work
 from sentinel_match.memory import PeakMemory
 from sentinel_match.pipeline import Clock
 from sentinel_match.products.catalogue import Catalogue
 from sentinel_match.products.order import in_reach
 from sentinel_match.products.pairing import Pairing
-from sentinel_match.run_folder import Outcome, Run, read_run
+from sentinel_match.run_folder import Outcome, PairRecord, Run, read_pair, read_run
+from sentinel_match.schema import Unfit
 from sentinel_match.testing import Landscape, write_product
 from sentinel_match.testing.reads import reads
 
@@ -167,6 +170,34 @@ def test_what_a_pair_says_since_is_read_where_the_record_does_not_know_it(
         assert () == read_run(serial).pairs
     finally:
         (serial / "run.json").write_text(whole)
+
+
+def test_a_record_of_large_fields_says_where_they_are_and_stays_small(serial: Path, tmp_path: Path) -> None:
+    matched = next(outcome for outcome in read_run(serial).pairs if outcome.summary)
+    ties = read_ties(serial / matched.id / "tiepoints.geojson")
+    low, high = ties.left_xy.min(0), ties.left_xy.max(0)
+    bend = bend_through(np.random.default_rng(0).normal(0, 1, (200, 200, 2)), low, high)
+    summary = replace(ties.summary, transform=Transform(ties.transform.plane, bend))
+    record = PairRecord("recipe", summary)
+    (tmp_path / "pair.json").write_text(dumps(record.to_dict()))
+    outcome = record.outcome("a__b", "a", "b", now=True)
+    assert outcome.summary is not None
+    assert 10 * len(pickle.dumps(outcome)) < len(pickle.dumps(summary))
+    sure = summary.uncertainty
+    assert sure is not None
+    wide = replace(sure, shape=(sure.shape[0] * 100, sure.shape[1]))
+    assert replace(ties.summary, uncertainty=wide).abridged.uncertainty is None
+    short = json.loads(dumps(outcome.to_dict()))
+    assert "pair.json" == short["summary"]["model"]["bend"]["coefficients"]
+    assert (summary.verdict, summary.hold_out) == (outcome.summary.verdict, outcome.summary.hold_out)
+    assert short == json.loads(dumps(Outcome.from_dict(short).to_dict()))
+    there = read_pair(tmp_path).summary
+    assert there is not None
+    assert np.array_equal(summary.transform(ties.left_xy), there.transform(ties.left_xy))
+    # Where the whole is promised, what was left out is missed
+    (tmp_path / "pair.json").write_text(dumps({**record.to_dict(), "summary": short["summary"]}))
+    with pytest.raises(Unfit, match=r"coefficients are left out"):
+        read_pair(tmp_path)
 
 
 def test_a_record_is_not_written_for_each_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 from base64 import b64decode, b64encode
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -35,6 +35,8 @@ COEFFICIENT_DIGITS = 4
 MOST_LISTED, LARGEST_PACKED = 1000, 1e5
 """Coefficients that are written as numbers; of more nobody reads them, and they take minutes. And the size, in metres,
 from which all are: their differences fill 32 bits."""
+ELSEWHERE = "pair.json"
+"""What ``run.json`` says in place of the coefficients of a field: the file of its pair that has them."""
 _Intervals = Annotated[int, Within(0, 1000)]
 _Two: TypeAlias = tuple[Coordinate, Coordinate]
 _Three: TypeAlias = tuple[Coordinate, Coordinate, Coordinate]
@@ -83,11 +85,13 @@ class Bend:
     azimuth: float = 0.0
     """Direction of the track, radians clockwise from north."""
     coefficients: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 2)))
-    """(K, 2) of the basis, in the unit of the points."""
+    """(K, 2) of the basis, in the unit of the points; none where they were left out."""
 
     @cached_property
     def written(self) -> str | list[list[float]]:
         """Return the coefficients as files have them, packed where they are many; of a tile that takes a second."""
+        if not len(self.coefficients):
+            return ELSEWHERE
         if len(self.coefficients) > MOST_LISTED and np.abs(self.coefficients).max() < LARGEST_PACKED:
             return _packed(self.coefficients)
         return list(self.coefficients.tolist())
@@ -117,7 +121,13 @@ class Bend:
         return np.zeros((self.basis(self.origin[None]).shape[1],) * 2)
 
     def __call__(self, at: Points) -> Points:
-        """Compute (N, 2) the displacement at points."""
+        """Compute (N, 2) the displacement at points.
+
+        Raises:
+            ValueError: its coefficients were left out.
+        """
+        if not len(self.coefficients):
+            raise ValueError(f"the values of this field are not here but in {ELSEWHERE} of its pair: take read_ties")
         if self.kind == "field":
             return self._interpolated(at)
         pieces = np.array_split(at, max(1, len(at) // 50_000))
@@ -164,6 +174,18 @@ class Transform:
     def kind(self) -> str:
         """Name the kind of the whole: one of ``KINDS``."""
         return self.plane.kind if self.bend is None else self.bend.kind
+
+    @property
+    def whole(self) -> bool:
+        """Tell whether it can move points: of one that is abridged the coefficients are elsewhere."""
+        return self.bend is None or len(self.bend.coefficients) > 0
+
+    @property
+    def abridged(self) -> Transform:
+        """Return the same without the coefficients, where they are many: it still says its kind, but moves nothing."""
+        if self.bend is None or len(self.bend.coefficients) <= MOST_LISTED:
+            return self
+        return Transform(self.plane, replace(self.bend, coefficients=np.zeros((0, 2))))
 
     def __call__(self, left: ArrayLike) -> Points:
         """Move left points, (N, 2) or a single one, to where they lie in the right frame."""
@@ -223,7 +245,10 @@ def _bend(kind: str, value: object, where: str) -> Bend:
     """Read back a bend."""
     arrays = {name: np.array(member(value, name, _Two, where)) for name in ("origin", "extent")}
     intervals = member(value, "intervals", tuple[_Intervals, _Intervals], where)
-    if isinstance(value, dict) and isinstance(text := value.get("coefficients"), str):
+    text = value.get("coefficients") if isinstance(value, dict) else None
+    if text == ELSEWHERE:
+        coefficients = np.zeros((0, 2))
+    elif isinstance(text, str):
         coefficients = _unpacked(text, (intervals[0] + 3) * (intervals[1] + 3), where)
     else:
         coefficients = np.array(member(value, "coefficients", tuple[_Two, ...], where)).reshape(-1, 2)
@@ -238,7 +263,7 @@ def _bend(kind: str, value: object, where: str) -> Bend:
     if min(intervals[: {"track": 1, "field": 2}.get(kind, 0)], default=1) < 1:
         raise Unfit(f"{where}.intervals is {shown(list(intervals))}, and must be 1 at least")
     functions = bend.basis(bend.origin[None]).shape[1]
-    if functions != len(coefficients):
+    if functions != len(coefficients) and text != ELSEWHERE:
         raise Unfit(f"{where}.coefficients are {len(coefficients)}, and must be {functions}")
     return bend
 

@@ -55,3 +55,18 @@ def test_coefficients_of_another_grid_are_refused() -> None:
     made["bend"]["intervals"] = [60, 59]
     with pytest.raises(Unfit, match="bytes"):
         Transform.from_dict(made)
+
+
+def test_a_large_field_can_be_told_of_without_its_values_and_then_moves_nothing() -> None:
+    short = field(60, 60, 0, 1.0).abridged
+    assert "pair.json" == written(short)["bend"]["coefficients"]
+    back = Transform.from_dict(written(short))
+    assert ("field", False, False) == (back.kind, short.whole, back.whole)
+    with pytest.raises(ValueError, match=r"not here but in pair\.json"):
+        back([500_000.0, 5_600_000.0])
+
+
+def test_a_small_field_is_told_whole() -> None:
+    small = field(20, 20, 0, 1.0)
+    assert small is small.abridged
+    assert small.whole
