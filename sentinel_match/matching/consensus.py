@@ -11,6 +11,7 @@ from sentinel_match.geometry import calibration, kinds, robust, transform
 from sentinel_match.geometry.chance import ACCEPTED_CHANCE, agreement, by_chance
 from sentinel_match.geometry.grids import pixel_size, to_metres
 from sentinel_match.opinions import Population
+from sentinel_match.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +51,7 @@ def coarse_model(
     gsd = pixel_size(a.geobox)
     # A richer model than the points can carry would extrapolate wildly: similarity wants more than one cell of them
     if len(matches) < 4 * kinds.MINIMAL[kind]:
-        raise transform.NoModel(f"the matcher found {len(matches)} correspondences")
+        raise transform.NoModel(f"the matcher found {counted(len(matches), 'correspondence')}")
     p, q = to_metres(a.geobox, matches.left), to_metres(b.geobox, matches.right)
     # Small against the tolerance: the fit then narrows to a third of it, and neighbours that err alike cannot bend it
     sigma = np.full(len(matches), 0.1 * tolerance * gsd)
