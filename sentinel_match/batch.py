@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from sentinel_match import __version__, pipeline
 from sentinel_match.accuracy.adjustment import link_of
 from sentinel_match.accuracy.series_report import series_reports
+from sentinel_match.anywhere import anywhere, do_elsewhere, options_anywhere
 from sentinel_match.atomic import write_text
 from sentinel_match.cache import Cache
 from sentinel_match.cluster import on_cluster
@@ -123,11 +124,15 @@ def run(
     check_argument("progress", progress, HEARS)
     check_argument("workers", workers, ANY_WORD if isinstance(workers, str) else COUNTING)
     options, filters, files = options or Options(), filters or Filters(), files or Files()
-    work = Work(out, options, cache or Cache.default(), files, uuid.uuid4().hex)
+    cache, pictures = cache or Cache.default(), as_paths(pictures)
+    if isinstance(workers, str):
+        paths, pictures, out, cache = anywhere((paths, pictures, out, cache))
+        options = options_anywhere(options)
+    work = Work(out, options, cache, files, uuid.uuid4().hex)
     clock = pipeline.Clock()
     with clock("find"):
         catalogue = find_scenes(paths, work.cache)
-    if pictures := as_paths(pictures):
+    if pictures:
         with clock("locate"):
             catalogue = with_pictures(catalogue, pictures, out / LOCATED, options.band, work.cache, progress)
     result = _matched(catalogue, filters, work, workers, clock, progress)
@@ -255,13 +260,13 @@ def _done_pairs(pairs: Sequence[Pair], work: Work, workers: int | str, progress:
         )
         return Done(Outcome(pair.id, "failed", pair.left.id, pair.right.id, None, error=reason))
 
-    match = partial(do, work=work)
     if isinstance(workers, str):
+        match = partial(do_elsewhere, work=work)
         for done in on_cluster(match, in_reach(pairs), workers, partial(scene_steps, work=work), lost):
             progress(f"pair {done.outcome.id}", next(begun), len(pairs))
             yield done
         return
-    yield from in_processes(match, in_reach(pairs), workers, begin, lost)
+    yield from in_processes(partial(do, work=work), in_reach(pairs), workers, begin, lost)
 
 
 def _series(result: Run) -> tuple[SeriesReport, ...]:

@@ -11,7 +11,8 @@ import logging
 import uuid
 from collections import Counter
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sentinel_match.errors import ExtraMissing, SchedulerMissing
@@ -26,6 +27,8 @@ R = TypeVar("R")
 
 log = logging.getLogger(__name__)
 
+PACKAGE = "sentinel-match"
+HERE = version(PACKAGE)
 AHEAD = 1000
 """Items that a scheduler knows at a time: enough for some hundred workers, and a pair takes some 10 kB of it."""
 ANSWER_S = 30.0
@@ -80,16 +83,39 @@ def _connected(address: str, patience: float) -> Any:
     """
     try:
         from distributed import Client
+        from distributed.comm import get_address_host_port
     except ImportError:
         raise ExtraMissing("Schedulers", "dask.distributed", "dask") from None
     try:
+        get_address_host_port(address)  # a client that was begun with nonsense takes a minute to end
         client = Client(address, timeout=patience, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
         reason = f"nobody answers there within {patience:.0f} s" if isinstance(error, OSError) else str(error)
         raise SchedulerMissing(address, reason) from error
+    if others := _of_other_versions(client):
+        with _unheard():
+            client.close()
+        raise SchedulerMissing(address, f"{others}, and all must have {PACKAGE} {HERE}, which is here")
     if not client.scheduler_info(n_workers=1)["workers"]:
         log.warning("%s has no worker yet: waiting for one", address)
     return client
+
+
+def _of_other_versions(client: Any) -> str:
+    """Say which of the scheduler and its workers has another version of this package, or none; empty if all have it.
+
+    The scheduler unpacks what it hands out, too; a worker that cannot unpack a task ends, and nobody says why.
+    """
+    told: dict[str, Any] = {}
+    with suppress(OSError):  # lost just now
+        try:
+            told["the scheduler"] = client.run_on_scheduler(version, PACKAGE)
+        except PackageNotFoundError as error:
+            told["the scheduler"] = error
+        answers = client.run(version, PACKAGE, on_error="return")
+        told |= {f"the worker {name}": one for name, one in answers.items() if not isinstance(one, OSError)}
+    others = [f"{name} has {one if isinstance(one, str) else 'none'}" for name, one in told.items() if one != HERE]
+    return f"{others[0]}{f' (and {len(others) - 1} more)' if others[1:] else ''}" if others else ""
 
 
 @contextmanager
@@ -142,6 +168,10 @@ def _session(
             return
         except KilledWorker:
             result = lost(items[number])
+        except Exception as error:  # dask's own: the work tells of its errors by its result
+            raise SchedulerMissing(
+                client.scheduler.address, f"{type(error).__name__}: {error}; do all machines have the same packages?"
+            ) from error
         for name in steps(items[number]):
             uses[name] -= 1
             if not uses[name]:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,20 @@ from click.testing import CliRunner
 from test_parallel import Chore, doubled, lost
 from test_runs import ALL, BARE, QUICK, archive, serial, told
 
-from sentinel_match import Cache, SentinelMatchError, run
+from sentinel_match import (
+    Cache,
+    Masking,
+    Options,
+    Semantics,
+    SentinelMatchError,
+    find_scenes,
+    pair_scenes,
+    run,
+)
+from sentinel_match.anywhere import do_elsewhere, options_anywhere
 from sentinel_match.cli import main
 from sentinel_match.cluster import on_cluster
+from sentinel_match.job import Work
 
 __all__ = ["archive", "serial"]
 distributed = pytest.importorskip("distributed", reason="dask is an optional library: sentinel-match[dask]")
@@ -65,6 +77,49 @@ def test_a_cluster_does_and_records_what_one_process_does(
     assert sorted(e.path.name for e in Cache(serial.parent / "cache").entries()) == sorted(
         e.path.name for e in cache.entries()
     )
+
+
+def test_paths_mean_the_same_to_workers_that_were_begun_in_another_folder(
+    archive: Path, serial: Path, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("archive").symlink_to(archive)
+    run("archive", "out", QUICK, ALL, cache=Cache("cache"), files=BARE, workers=address)
+    assert told(serial)["points"] == told(tmp_path / "out")["points"]
+    assert any(Cache(tmp_path / "cache").entries())
+
+
+def test_paths_of_options_are_those_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("codes.csv").touch()
+    given = Options(
+        masking=Masking(user="mask.gpkg"),
+        semantics=Semantics(maps=("left.tif", "right.tif"), table="codes.csv"),
+        dem=Path("dem.tif"),
+        stable="ground.gpkg",
+    )
+    there = options_anywhere(given)
+    assert tmp_path / "mask.gpkg" == there.masking.user
+    assert (tmp_path / "left.tif", tmp_path / "right.tif") == there.semantics.maps
+    assert str(tmp_path / "codes.csv") == there.semantics.table
+    assert (tmp_path / "dem.tif", tmp_path / "ground.gpkg") == (there.dem, there.stable)
+    kept = Options(stable="auto", semantics=Semantics(table="worldcover"))
+    assert kept == options_anywhere(kept)
+
+
+def test_a_worker_that_does_not_reach_archive_or_results_says_so(archive: Path, tmp_path: Path) -> None:
+    pair = pair_scenes(find_scenes(archive).scenes, ALL).pairs[0]
+    work = Work(tmp_path, QUICK, Cache(tmp_path / "cache"), BARE)
+    said = do_elsewhere(pair, work).outcome
+    assert "failed" == said.status
+    assert f"{tmp_path / 'run.json'} is not there for the worker on {socket.gethostname()}" in said.error
+    assert not (tmp_path / pair.id).exists()
+    (tmp_path / "run.json").touch()
+    assert "is not there" not in do_elsewhere(pair, work).outcome.error
+    left = pair.left.bands[0]
+    gone = replace(left, asset=replace(left.asset, path=tmp_path / "gone.jp2"))
+    lacking = replace(pair, left=replace(pair.left, bands=(gone,)))
+    assert f"{tmp_path / 'gone.jp2'} is not there" in do_elsewhere(lacking, work).outcome.error
 
 
 def test_what_several_items_need_is_done_once_and_first(address: str, tmp_path: Path) -> None:
@@ -143,9 +198,33 @@ def test_a_scheduler_that_is_killed_is_waited_for_and_nothing_is_lost(
 
 def test_where_no_scheduler_answers_one_sentence_says_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sentinel_match.cluster.ANSWER_S", 0.2)
-    for address in ("tcp://127.0.0.1:1", "nonsense://x"):
+    for address in ("tcp://127.0.0.1:1", "nonsense://x", "127.0.0.1:8786x", "tcp://host"):
         with pytest.raises(SentinelMatchError, match=rf"The scheduler {address} cannot be used: .*\.$"):
             list(on_cluster(abs, [1], address, no_steps, abs))
+
+
+def test_machines_without_this_version_are_named_before_any_work(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sentinel_match.cluster.HERE", "9.9")
+    with pytest.raises(SentinelMatchError, match=r"the scheduler has \S+ \(and \d+ more\), and all must have .* 9\.9"):
+        list(on_cluster(abs, [1], address, no_steps, abs))
+    monkeypatch.setattr("sentinel_match.cluster.PACKAGE", "no-such-package")
+    with pytest.raises(SentinelMatchError, match="the scheduler has none"):
+        list(on_cluster(abs, [1], address, no_steps, abs))
+
+
+def fail(_: object) -> object:
+    raise ModuleNotFoundError("no such module")
+
+
+def test_what_dask_cannot_hand_out_is_said_in_one_sentence(address: str) -> None:
+    with pytest.raises(SentinelMatchError, match=r"ModuleNotFoundError: no such module; do all machines have the same"):
+        list(on_cluster(fail, [1], address, no_steps, abs))
+
+
+def test_an_address_that_is_empty_is_none() -> None:
+    said = CliRunner().invoke(main, ["run", os.devnull, "-o", "out", "--scheduler", ""])
+    assert 2 == said.exit_code
+    assert "--scheduler is empty" in said.stderr
 
 
 def test_without_dask_one_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ ORDER = re.findall(
     r"\w+",
     """wording errors schema scratch atomic parallel cluster memory cache geometry opinions comparison summary products
     raster models matchers matching tiepoints accuracy formats options pipeline fitting images stack locating
-    run_folder report job batch evaluate train testing cli""",
+    run_folder report job anywhere batch evaluate train testing cli""",
 )
 
 

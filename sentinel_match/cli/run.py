@@ -67,6 +67,8 @@ def run(
     failed, no scene shows a picture, there is no pair to match, a pair is doubtful, or a figure that is required is
     not reached.
     """
+    if scheduler is not None and not scheduler.strip():
+        raise click.UsageError("--scheduler is empty: give the address of one, tcp://host:8786, or leave it out")
     if scheduler is not None and workers > 1:
         raise click.UsageError("--workers and --scheduler exclude each other: a scheduler has its own workers")
     chosen, cache = options.make_options(values), options.make_cache(values)
