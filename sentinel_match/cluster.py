@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from sentinel_match import __version__
 from sentinel_match.errors import ExtraMissing, SchedulerMissing
 from sentinel_match.parallel import TRIES, one_core
 from sentinel_match.wording import counted
@@ -28,7 +29,6 @@ R = TypeVar("R")
 log = logging.getLogger(__name__)
 
 PACKAGE = "sentinel-match"
-HERE = version(PACKAGE)
 AHEAD = 1000
 """Items that a scheduler knows at a time: enough for some hundred workers, and a pair takes some 10 kB of it."""
 ANSWER_S = 30.0
@@ -95,7 +95,7 @@ def _connected(address: str, patience: float) -> Any:
     if others := _of_other_versions(client):
         with _unheard():
             client.close()
-        raise SchedulerMissing(address, f"{others}, and all must have {PACKAGE} {HERE}, which is here")
+        raise SchedulerMissing(address, f"{others}, and all must have {PACKAGE} {__version__}, which is here")
     if not client.scheduler_info(n_workers=1)["workers"]:
         log.warning("%s has no worker yet: waiting for one", address)
     return client
@@ -114,7 +114,9 @@ def _of_other_versions(client: Any) -> str:
             told["the scheduler"] = error
         answers = client.run(version, PACKAGE, on_error="return")
         told |= {f"the worker {name}": one for name, one in answers.items() if not isinstance(one, OSError)}
-    others = [f"{name} has {one if isinstance(one, str) else 'none'}" for name, one in told.items() if one != HERE]
+    others = [
+        f"{name} has {one if isinstance(one, str) else 'none'}" for name, one in told.items() if one != __version__
+    ]
     return f"{others[0]}{f' (and {len(others) - 1} more)' if others[1:] else ''}" if others else ""
 
 

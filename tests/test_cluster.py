@@ -204,7 +204,7 @@ def test_where_no_scheduler_answers_one_sentence_says_it(tmp_path: Path, monkeyp
 
 
 def test_machines_without_this_version_are_named_before_any_work(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sentinel_match.cluster.HERE", "9.9")
+    monkeypatch.setattr("sentinel_match.cluster.__version__", "9.9")
     with pytest.raises(SentinelMatchError, match=r"the scheduler has \S+ \(and \d+ more\), and all must have .* 9\.9"):
         list(on_cluster(abs, [1], address, no_steps, abs))
     monkeypatch.setattr("sentinel_match.cluster.PACKAGE", "no-such-package")
