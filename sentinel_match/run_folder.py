@@ -253,6 +253,16 @@ def _unrecorded(out: Path, run: RunRecord) -> tuple[Outcome, ...]:
     return tuple(found)
 
 
+def count_left(out: Path, run: RunRecord) -> int:
+    """Count the pairs that a run proposed and did not come to, because it was stopped.
+
+    Raises:
+        NotARun: what it proposed cannot be read.
+    """
+    proposed = _json(out, PAIRS, "features")["features"] if (out / PAIRS).exists() else []
+    return len({str(feature.get("id")) for feature in proposed} - {outcome.id for outcome in run.pairs})
+
+
 def read_series(out: Path) -> tuple[SeriesReport, ...]:
     """Read what ``series.json`` says; empty where no three acquisitions are linked.
 

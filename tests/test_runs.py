@@ -165,6 +165,11 @@ def test_what_a_pair_says_since_is_read_where_the_record_does_not_know_it(
         print_run(serial, as_json=True)
         said = json.loads(capsys.readouterr().out)["pairs"]
         assert [p["summary"] for p in record["pairs"]] == [p["summary"] for p in said]
+        # One that was stopped before its first pair is not one that had nothing to do
+        (serial / "run.json").write_text(json.dumps({**record, "pairs": [], "started": "2999-01-01T00:00:00+00:00"}))
+        print_run(serial)
+        count = len(record["pairs"])
+        assert f"stopped: {count} pairs still to be matched; the same run goes on" in capsys.readouterr().err
         # What an earlier run has left says nothing of this one
         (serial / "run.json").write_text(json.dumps({**record, "pairs": [], "started": "2999-01-01T00:00:00+00:00"}))
         assert () == read_run(serial).pairs

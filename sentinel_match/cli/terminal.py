@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sentinel_match.accuracy.series_report import SeriesReport
     from sentinel_match.comparison import Comparison, TerrainEffect
     from sentinel_match.opinions import SecondEstimate
-    from sentinel_match.run_folder import Outcome
+    from sentinel_match.run_folder import Outcome, RunRecord
     from sentinel_match.summary import HoldOut, Summary
 
 
@@ -116,7 +116,7 @@ def print_run(output: Path, *, as_json: bool = False) -> None:
         NotARun: the folder is none of a run.
     """
     from sentinel_match.formats.geojson import dumps
-    from sentinel_match.run_folder import SERIES, read_refusals, read_run, read_series
+    from sentinel_match.run_folder import SERIES, read_run, read_series
 
     record, series = read_run(output), read_series(output)
     outcomes = record.pairs
@@ -142,7 +142,16 @@ def print_run(output: Path, *, as_json: bool = False) -> None:
     for outcome in outcomes:
         if outcome.status == "failed":
             click.echo(f"failed: {outcome.id}: {outcome.error}", err=True)
-    if not outcomes:
+    _print_undone(output, record)
+
+
+def _print_undone(output: Path, record: RunRecord) -> None:
+    """Say which pairs are still to be matched, or why there is none."""
+    from sentinel_match.run_folder import count_left, read_refusals
+
+    if left := count_left(output, record):
+        click.echo(f"stopped: {counted(left, 'pair')} still to be matched; the same run goes on", err=True)
+    elif not record.pairs:
         refusals, count = read_refusals(output)
         for refusal in refusals[:MOST_REFUSALS]:
             click.echo(f"refused: {refusal}", err=True)
