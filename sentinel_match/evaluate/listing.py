@@ -25,8 +25,11 @@ if TYPE_CHECKING:
     from sentinel_match.products.pair import Pair
     from sentinel_match.products.scene import Scene
 
-REQUIRED_COLUMNS = ("set", "place", "left", "right", "band", "dx_px", "dy_px")
-OPTIONAL_COLUMNS = ("left_classes", "right_classes", "warp", "hidden")
+REQUIRED_COLUMNS = ("set", "place", "left", "right", "band")
+SHIFTS = (("dx_px", "dy_px"), ("dx_m", "dy_m"))
+"""One of both says where the right content lies beside its georeference: pixels right and down, metres east and
+north."""
+OPTIONAL_COLUMNS = ("left_classes", "right_classes", "warp", "hidden", "truth_m")
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,10 @@ class ListedPair:
     """What both are compared in; several with commas."""
     shift: tuple[float, float] = (0.0, 0.0)
     """Pixels (x right, y down) by which the right content lies beside its georeference."""
+    shift_m: tuple[float, float] | None = None
+    """The same in metres, east and north, where it is known so: then ``shift`` is not asked."""
+    truth_m: float | None = None
+    """Standard deviation of that per axis, metres; ``None`` where it is not known."""
     is_measured: bool = False
     """Whether that is to be measured when the images are read, because nothing lists it."""
     warp: str = "none"
@@ -57,9 +64,9 @@ class ListedPair:
 def read_list(path: Path) -> tuple[ListedPair, ...]:
     """Read pairs from a CSV file.
 
-    Columns ``set, place, left, right, band, dx_px, dy_px``; files relative to the list's folder. Optional:
-    ``left_classes`` and ``right_classes`` (rasters of SCL codes), ``warp``, ``hidden`` (``yes``: no clear ground is
-    shared). Every other column is a stratum.
+    Columns ``set, place, left, right, band``, and ``dx_px, dy_px`` or ``dx_m, dy_m``; files relative to the list's
+    folder. Optional: ``left_classes`` and ``right_classes`` (rasters of SCL codes), ``warp``, ``hidden`` (``yes``: no
+    clear ground is shared), ``truth_m`` (standard deviation of the shift). Every other column is a stratum.
 
     Raises:
         BadList: it is not there, or a column, a number or a file is missing; the line is named.
@@ -71,8 +78,11 @@ def read_list(path: Path) -> tuple[ListedPair, ...]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BadList(path, f"it cannot be read ({in_words(error)})") from error
     absent = [name for name in REQUIRED_COLUMNS if name not in columns]
+    if not any(set(names) <= {*columns} for names in SHIFTS):
+        absent += SHIFTS[0]
     if absent:
-        raise BadList(path, f"it has no column {', '.join(absent)} (needed are {', '.join(REQUIRED_COLUMNS)})")
+        needed = f"{', '.join(REQUIRED_COLUMNS)}, and {' or '.join(', '.join(names) for names in SHIFTS)}"
+        raise BadList(path, f"it has no column {', '.join(absent)} (needed are {needed})")
     if not rows:
         raise BadList(path, "it lists no pair")
     return unique(_listed(path, number, row) for number, row in enumerate(rows, 2))
@@ -144,12 +154,11 @@ def season_gap(days: float) -> str:
 
 def _listed(path: Path, number: int, row: Mapping[str | None, str | None]) -> ListedPair:
     values = {name: (value or "").strip() for name, value in row.items() if name is not None and isinstance(value, str)}
-    try:
-        shift = float(values["dx_px"]), float(values["dy_px"])
-    except (KeyError, ValueError):
-        raise BadList(path, f"line {number}: dx_px and dy_px must be numbers") from None
-    if not all(map(math.isfinite, shift)):
-        raise BadList(path, f"line {number}: dx_px and dy_px must be finite")
+    names = SHIFTS[1] if set(SHIFTS[1]) <= {*values} else SHIFTS[0]
+    shift = _number(path, number, values, names[0]), _number(path, number, values, names[1])
+    truth = _number(path, number, values, "truth_m") if values.get("truth_m") else None
+    if truth is not None and truth <= 0:
+        raise BadList(path, f"line {number}: truth_m must be more than 0")
     left, right = (_scene(path, number, values, side) for side in ("left", "right"))
     warp = f" {values['warp']}" if values.get("warp", "none") not in {"", "none"} else ""
     try:
@@ -163,11 +172,26 @@ def _listed(path: Path, number: int, row: Mapping[str | None, str | None]) -> Li
         left=left,
         right=right,
         band=values.get("band") or common_band(left, right, None),
-        shift=shift,
+        shift=shift if names == SHIFTS[0] else (0.0, 0.0),
+        shift_m=shift if names == SHIFTS[1] else None,
+        truth_m=truth,
         warp=values.get("warp") or "none",
         hidden=values.get("hidden", "").lower() in {"yes", "true", "1"},
-        strata=tuple((k, v) for k, v in values.items() if k not in {*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS} and v),
+        strata=tuple((k, v) for k, v in values.items() if k not in _NO_STRATA and v),
     )
+
+
+_NO_STRATA = {*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS, *SHIFTS[0], *SHIFTS[1]}
+
+
+def _number(path: Path, line: int, values: Mapping[str, str], name: str) -> float:
+    try:
+        number = float(values[name])
+    except (KeyError, ValueError):
+        raise BadList(path, f"line {line}: {name} must be a number") from None
+    if not math.isfinite(number):
+        raise BadList(path, f"line {line}: {name} must be finite")
+    return number
 
 
 def _scene(path: Path, number: int, values: Mapping[str, str], side: str) -> Scene:

@@ -278,7 +278,8 @@ def _key(pair: ListedPair, kind: str, method: TestedMethod | None, sampling: Sam
     return digest({
         "package": __version__,
         "pair": [pair.name, pair.set, pair.place, pair.band, pair.shift, pair.warp, pair.hidden, pair.strata]
-        + ["measured"] * pair.is_measured,
+        + ["measured"] * pair.is_measured
+        + [pair.shift_m, pair.truth_m] * (pair.shift_m is not None),
         "files": files,
         "kind": kind,
         "tested": method and [method.label, method.masks, method.semantics, method.method.recipe],

@@ -55,7 +55,7 @@ def write(folder: Path, records: Sequence[Record], missing: Sequence[Unavailable
         "controls.csv": [control.to_dict() for control in controls(records)],
     }
     for name, rows in tables.items():
-        write_text(folder / name, _csv([*rows, *(method.to_dict() for method in missing)]))
+        write_text(folder / name, csv_text([*rows, *(method.to_dict() for method in missing)]))
 
 
 def write_poses(folder: Path, records: Sequence[PoseRecord], missing: Sequence[Unavailable] = ()) -> None:
@@ -65,7 +65,7 @@ def write_poses(folder: Path, records: Sequence[PoseRecord], missing: Sequence[U
         OutputError: the file cannot be written.
     """
     rows = [*(record.to_dict() for record in records), *(method.to_dict() for method in missing)]
-    write_text(folder / "poses.csv", _csv(rows))
+    write_text(folder / "poses.csv", csv_text(rows))
 
 
 def _record_row(record: Record) -> dict[str, Any]:
@@ -184,7 +184,8 @@ def _interval(value: float, low: float, high: float) -> str:
     return f"{value:.2f}" if math.isnan(low) else f"{value:.2f} ({low:.2f}-{high:.2f})"
 
 
-def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Write rows as CSV, with every column that one of them has."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")

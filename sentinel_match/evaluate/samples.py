@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+TRUTH_BOUNDS_PX = (0.1, 0.2, 0.3)
+"""Standard deviations of the truth, by the least of which that holds figures are given apart: of those above the first
+some points that are right count as wrong at one pixel."""
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -146,7 +150,10 @@ def prepare(pair: ListedPair, sampling: Sampling, cache: Cache | None = None) ->
             right = _onto(right, covering(ground, right.geobox, 0))
         except ValueError as error:
             raise NoOverlap(pair.left.id, pair.right.id) from error
+    gsd = pixel_size(ground)
     shift = _measured_shift(pair, left, right) if pair.is_measured else pair.shift
+    if pair.shift_m is not None:
+        shift = pair.shift_m[0] / gsd, -pair.shift_m[1] / gsd
     draw = displaced.displacement(sampling.displacement, sampling.seed, pair.name)
     # Away from where the georeference already errs, or the two would cancel and "no shift" be nearly right
     dx, dy = (math.copysign(d, s) if s else d for d, s in zip(draw, shift, strict=True))
@@ -156,7 +163,7 @@ def prepare(pair: ListedPair, sampling: Sampling, cache: Cache | None = None) ->
         name=pair.name,
         set=pair.set,
         place=pair.place,
-        strata={**dict(pair.strata), **({"warp": pair.warp} if pair.warp != "none" else {})},
+        strata={**dict(pair.strata), **_of_truth(pair, gsd)},
         left=left,
         right=_moved(right, change),
         truth=truth,
@@ -166,6 +173,15 @@ def prepare(pair: ListedPair, sampling: Sampling, cache: Cache | None = None) ->
     if not pair.hidden and not sample.covisible.any():
         raise NothingClear(pair.left.id, pair.right.id, "after displacement")
     return sample
+
+
+def _of_truth(pair: ListedPair, gsd: float) -> dict[str, str]:
+    """Name the strata of a pair's truth: its warp, and how well it is known."""
+    strata = {"warp": pair.warp} if pair.warp != "none" else {}
+    if pair.truth_m is not None:
+        known = next((bound for bound in TRUTH_BOUNDS_PX if pair.truth_m <= bound * gsd), None)
+        strata["truth"] = f"above {TRUTH_BOUNDS_PX[-1]} px" if known is None else f"{known} px"
+    return strata
 
 
 def identity(sample: Sample, sampling: Sampling) -> Sample:
