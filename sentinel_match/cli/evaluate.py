@@ -14,13 +14,16 @@ from sentinel_match.cli.paths import LocalPath, NamedPath
 from sentinel_match.cli.progress import show_progress
 from sentinel_match.cli.tables import print_table
 from sentinel_match.matchers import DEFAULT
+from sentinel_match.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sentinel_match.cache import Cache
-    from sentinel_match.evaluate import ListedPair
+    from sentinel_match.evaluate import ForeignMethod, ListedPair
+    from sentinel_match.evaluate.protocol import AnyMethod
     from sentinel_match.evaluate.report import Unavailable
+    from sentinel_match.matching.inputs import Progress
     from sentinel_match.products.filters import Filters
     from sentinel_match.raster.masks import Masking
 
@@ -50,6 +53,12 @@ class EvaluateOptions:
     seed: int
     figures: bool
     as_json: bool
+    benchmark: str | None
+    data: Path | None
+    splits: tuple[str, ...]
+    functions: tuple[str, ...]
+    matches: tuple[Path, ...]
+    export: bool
 
 
 @click.command()
@@ -66,6 +75,38 @@ class EvaluateOptions:
     help="auto or a matcher, with switches: sift:unguided:nomasks:nosemantics. Again for more. "
     "With --poses: matchers, without switches (default: aliked+lightglue).",
 )
+@click.option(
+    "--benchmark",
+    type=click.Choice(["seasons"]),
+    help="Instead of SOURCES, a frozen list of pairs with known truth: 200 of 28 places, 10 to 120 m.",
+)
+@click.option(
+    "--data",
+    type=LocalPath(file_okay=False, path_type=Path),
+    help="With --benchmark: folder of its files; what it lacks is fetched where that is possible.",
+)
+@click.option(
+    "--split",
+    "splits",
+    type=click.Choice(["train", "validation", "test"]),
+    multiple=True,
+    help="With --benchmark: places of this split only. Again for more (default: all).",
+)
+@click.option(
+    "--function",
+    "functions",
+    multiple=True,
+    metavar="MODULE:NAME",
+    help="A method that is not of this package: takes two images, returns points of both. Again for more.",
+)
+@click.option(
+    "--matches",
+    multiple=True,
+    type=LocalPath(dir_okay=False, path_type=Path),
+    help="Matches that another program made of the images of --export: CSV with pair, left_x, left_y, right_x, "
+    "right_y. Again for more.",
+)
+@click.option("--export", is_flag=True, help="Write the images of all pairs to OUTPUT/samples and match nothing.")
 @click.option(
     "--poses",
     type=LocalPath(dir_okay=False, path_type=Path),
@@ -112,10 +153,13 @@ def evaluate(ctx: click.Context, /, **values: Any) -> None:
     """Measure how good methods are, on pairs whose truth is known.
 
     SOURCES is a CSV of pairs (set, place, left, right, band, dx_px, dy_px; optional left_classes, right_classes, warp,
-    hidden, and any strata), or archives, whose georeference, corrected by the measured shift, is then the truth. Every
-    right image is displaced by a known part of a pixel and more. OUTPUT gets records.csv, summary.csv and controls.csv;
-    run it again after changing the list or the methods: pairs already measured are kept. Delete OUTPUT after changing
-    the code of a method.
+    hidden, truth_m, and any strata), or archives, whose georeference, corrected by the measured shift, is then the
+    truth. Every right image is displaced by a known part of a pixel and more. OUTPUT gets records.csv, summary.csv and
+    controls.csv; run it again after changing the list or the methods: pairs already measured are kept. Delete OUTPUT
+    after changing the code of a method.
+
+    With --benchmark, a list that does not change, on ground whose truth others have measured: figures of different
+    methods and programs can be compared. --function and --matches bring methods that are not of this package.
 
     With --poses, how well the cameras' relative pose comes out of the matches; OUTPUT gets poses.csv. Exits with 1 if
     an image could not be read; the pair counts as one without a pose.
@@ -138,8 +182,11 @@ def evaluate(ctx: click.Context, /, **values: Any) -> None:
 
 def _refuse_idle_options(ctx: click.Context, sources: tuple[Path, ...], poses: Path | None) -> None:
     """Refuse what is asked for and would have no effect."""
-    if bool(sources) == (poses is not None):
-        raise click.UsageError("give SOURCES or --poses")
+    benchmark = ctx.params["benchmark"]
+    if bool(sources) + (poses is not None) + (benchmark is not None) != 1:
+        raise click.UsageError("give SOURCES, --benchmark or --poses")
+    if benchmark is None and (ctx.params["data"] or ctx.params["splits"]):
+        raise click.UsageError("--data and --split have no effect without --benchmark")
     for option in ctx.command.params:
         given = ctx.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE
         idle = option.name in POSE_OPTIONS if poses is None else option.name not in WITH_POSES
@@ -155,12 +202,19 @@ def _evaluate_pairs(
     from sentinel_match.evaluate import figures, report
     from sentinel_match.formats.geojson import dumps
 
-    methods, missing = _available(request.methods, lambda name: room.parse_method(name, request.device, request.seed))
-    pairs = _pairs(request, filters)
+    given = ctx.get_parameter_source("methods") is not ParameterSource.DEFAULT
+    names = request.methods if given or not (request.functions or request.matches) else ()
+    ours, missing = _available(names, lambda name: room.parse_method(name, request.device, request.seed))
+    methods: tuple[AnyMethod, ...] = (*ours.values(), *_foreign(request))
     sampling = room.Sampling(request.displacement, request.resolution, masking, request.seed)
     with show_progress(quiet=ctx.obj) as progress:
+        pairs, absent = _pairs(request, filters, progress)
+        if request.export:
+            count = room.export(pairs, sampling, request.output / "samples", cache, progress)
+            click.echo(f"wrote {counted(count, 'pair')} of images to {request.output / 'samples'}", err=True)
+            ctx.exit(1 if absent else 0)
         diary = room.Diary(request.output)
-        records = room.run(pairs, tuple(methods.values()), sampling, cache=cache, diary=diary, progress=progress)
+        records = room.run(pairs, methods, sampling, cache=cache, diary=diary, progress=progress)
     if not records:
         raise click.ClickException(f"None of {len(pairs)} pairs could be evaluated: what each lacks is said above.")
     report.write(request.output, records, missing, request.seed)
@@ -176,13 +230,36 @@ def _evaluate_pairs(
     print_table(title, report.TABLE, report.table(summaries), right=report.TABLE[2:])
     print_table("Controls", report.CONTROLS, report.control_table(controls))
     _finish(ctx, missing, request.output)
+    if absent:
+        click.echo(f"{absent}: these are not the figures of the benchmark", err=True)
+        ctx.exit(1)
 
 
-def _pairs(request: EvaluateOptions, filters: Filters) -> tuple[ListedPair, ...]:
-    """List the pairs to evaluate, with their warps; say which archives are refused."""
+def _foreign(request: EvaluateOptions) -> list[ForeignMethod]:
+    """Make the methods that are not of this package; one that cannot be imported is a mistake of the command."""
     from sentinel_match import evaluate as room
 
-    if len(request.sources) == 1 and request.sources[0].suffix.lower() == ".csv":
+    try:
+        functions = [room.from_function(text) for text in request.functions]
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    return functions + [room.read_matches(path) for path in request.matches]
+
+
+def _pairs(request: EvaluateOptions, filters: Filters, progress: Progress) -> tuple[tuple[ListedPair, ...], str]:
+    """List the pairs to evaluate, with their warps; also say of how many of a benchmark files are missing."""
+    from sentinel_match import evaluate as room
+
+    absent = ""
+    if request.benchmark is not None:
+        folder = request.output / request.benchmark
+        ready = room.ready(request.benchmark, folder, request.data, request.splits or room.SPLITS, progress)
+        for file in ready.missing:
+            click.echo(f"missing: {file}", err=True)
+        if ready.missing:
+            absent = f"{ready.listed - len(ready.pairs)} of {ready.listed} pairs of {ready.version} have no file"
+        listed = ready.pairs
+    elif len(request.sources) == 1 and request.sources[0].suffix.lower() == ".csv":
         listed = room.read_list(request.sources[0])
     else:
         listed, refused = room.list_archives(request.sources, filters, request.band)
@@ -193,8 +270,10 @@ def _pairs(request: EvaluateOptions, filters: Filters) -> tuple[ListedPair, ...]
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     if not pairs:
+        if absent:
+            raise click.ClickException(f"No pair: {absent}; what each lacks is said above.")
         raise click.ClickException("No pair; `sentinel-match pairs ARCHIVES --refused` says why; a list ends in .csv.")
-    return pairs
+    return pairs, absent
 
 
 def _evaluate_poses(ctx: click.Context, request: EvaluateOptions, poses: Path) -> None:

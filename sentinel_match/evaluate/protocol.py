@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from sentinel_match.matching.correspondences import Correspondences, Method, nam
 from sentinel_match.matching.inputs import silent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -57,6 +57,34 @@ class TestedMethod:
     masks: bool = True
     semantics: bool = True
 
+    @property
+    def recipe(self) -> list[object]:
+        """List all that its answers depend on, JSON-able."""
+        return [self.label, self.masks, self.semantics, self.method.recipe]
+
+    def answer(self, sample: Sample) -> Correspondences:
+        """Match both images of a sample."""
+        left, right = (view.side(masks=self.masks, semantics=self.semantics) for view in (sample.left, sample.right))
+        return correspond(left, right, self.method)
+
+
+class AnyMethod(Protocol):
+    """A method under test, of this package or not."""
+
+    @property
+    def label(self) -> str:
+        """Name it."""
+        ...
+
+    @property
+    def recipe(self) -> object:
+        """List all that its answers depend on, JSON-able."""
+        ...
+
+    def answer(self, sample: Sample) -> Correspondences:
+        """Match both images of a sample."""
+        ...
+
 
 def parse_method(text: str, device: str = "cpu", seed: int = 0) -> TestedMethod:
     """Make a method from its notation: ``auto``, or a matcher's name, then switches ``:unguided``, ``:nomasks``, ….
@@ -82,7 +110,7 @@ def parse_method(text: str, device: str = "cpu", seed: int = 0) -> TestedMethod:
 
 def run(
     pairs: Sequence[ListedPair],
-    methods: Sequence[TestedMethod],
+    methods: Sequence[AnyMethod],
     sampling: Sampling,
     *,
     cache: Cache | None = None,
@@ -109,13 +137,8 @@ def run(
     """
     earlier = {} if diary is None else diary.read()
     records: list[Record] = []
-    controlled: set[str] = set()
-    for k, pair in enumerate(pairs):
+    for k, (pair, kinds) in enumerate(with_controls(pairs)):
         progress(f"pair {pair.name}", k, len(pairs))
-        kinds = ["own"]
-        if pair.set not in controlled and not pair.hidden and pair.warp == "none":
-            kinds += ["identity", "unrelated"]
-            controlled.add(pair.set)
         tasks = [(kind, method, _key(pair, kind, method, sampling)) for kind in kinds for method in (None, *methods)]
         records += [earlier[key] for _, _, key in tasks if key in earlier]
         missing = [task for task in tasks if task[2] not in earlier]
@@ -129,12 +152,28 @@ def run(
         samples = {"own": sample}
         for kind, method, key in missing:
             if kind not in samples:
-                samples[kind] = identity(sample, sampling) if kind == "identity" else unrelated(sample)
+                samples[kind] = control(sample, kind, sampling)
             record = judge(samples[kind], _answer(samples[kind], method, progress))
             if diary is not None:
                 diary.add(key, record)
             records.append(record)
     return tuple(records)
+
+
+def with_controls(pairs: Sequence[ListedPair]) -> Iterator[tuple[ListedPair, tuple[str, ...]]]:
+    """Yield each pair with the kinds of samples that are made of it: of the first of each set controls as well."""
+    controlled: set[str] = set()
+    for pair in pairs:
+        first = pair.set not in controlled and not pair.hidden and pair.warp == "none"
+        controlled |= {pair.set} if first else set()
+        yield pair, ("own", "identity", "unrelated") if first else ("own",)
+
+
+def control(sample: Sample, kind: str, sampling: Sampling) -> Sample:
+    """Make the sample of a kind, one of :func:`with_controls`."""
+    if kind == "own":
+        return sample
+    return identity(sample, sampling) if kind == "identity" else unrelated(sample)
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,16 +246,15 @@ def judge(sample: Sample, answer: Answer) -> Record:
     )
 
 
-def _answer(sample: Sample, method: TestedMethod | None, progress: Progress) -> Answer:
+def _answer(sample: Sample, method: AnyMethod | None, progress: Progress) -> Answer:
     """Ask a method and take the time; every error that it raises about the pair is its answer."""
     if method is None:
         return Answer(PRIOR_METHOD, _prior(sample))
-    left, right = (view.side(masks=method.masks, semantics=method.semantics) for view in (sample.left, sample.right))
     progress(f"{method.label} ({sample.kind})", 0, 1)
     wall, cpu = time.perf_counter(), time.process_time()
     correspondences, sentence = None, ""
     try:
-        correspondences = correspond(left, right, method.method)
+        correspondences = method.answer(sample)
     except (PairError, MatcherError, InputError) as error:
         sentence = str(error)
     except Exception as error:  # whatever one method meets, the others are still to be measured
@@ -268,7 +306,7 @@ def _metre_errors(
     return float(np.sqrt((error**2).sum(1).mean())), float(np.hypot(*error.mean(0)))
 
 
-def _key(pair: ListedPair, kind: str, method: TestedMethod | None, sampling: Sampling) -> str:
+def _key(pair: ListedPair, kind: str, method: AnyMethod | None, sampling: Sampling) -> str:
     """Name a record by whatever it depends on, but for the code of the methods."""
     files = [
         (str(asset), asset.path.stat().st_size, asset.path.stat().st_mtime_ns)
@@ -282,6 +320,6 @@ def _key(pair: ListedPair, kind: str, method: TestedMethod | None, sampling: Sam
         + [pair.shift_m, pair.truth_m] * (pair.shift_m is not None),
         "files": files,
         "kind": kind,
-        "tested": method and [method.label, method.masks, method.semantics, method.method.recipe],
+        "tested": method and method.recipe,
         "how": [sampling.displacement, sampling.resolution, sampling.masking.recipe, sampling.seed],
     })
