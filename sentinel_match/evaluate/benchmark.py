@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import tarfile
+import warnings
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -23,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import rasterio
 from affine import Affine
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import MemoryFile
 
 from sentinel_match.atomic import whole, write_text
@@ -145,6 +148,7 @@ def _fetched(row: Row, source: Row) -> Path | Missing:
     """Fetch a file into the user's cache, or take it from there; say what to do where that is not possible."""
     import pooch
 
+    pooch.get_logger().setLevel(logging.WARNING)
     by_hand = f"get it from {source['page']}{' (' + source['note'] + ')' if source['note'] else ''} and give --data"
     if not source["url"]:
         return Missing(row["file"], by_hand)
@@ -170,17 +174,15 @@ def _make(recipe: Row, file: Path, path: Path) -> None:
     """Make an image of a file, unless it is there."""
     if path.exists():
         return
+    content = file.read_bytes()
     if recipe["member"]:
-        with tarfile.open(file) as archive:
+        with tarfile.open(fileobj=io.BytesIO(content)) as archive:
             member = archive.extractfile(recipe["member"])
-            if member is None:
-                raise ValueError(f"{file} has no {recipe['member']}")
-            content = member.read()
+            content = member.read() if member else b""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # then the list says where it lies
         with MemoryFile(content) as memory, memory.open() as dataset:
             _write(recipe, dataset, path)
-        return
-    with rasterio.open(file) as dataset:
-        _write(recipe, dataset, path)
 
 
 def _write(recipe: Row, dataset: Any, path: Path) -> None:

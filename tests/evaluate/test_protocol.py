@@ -227,7 +227,7 @@ def test_classes_of_a_list_mask_and_inform_and_can_be_left_out(folder: Path) -> 
     ("changes", "drop", "said"),
     [
         ({}, "dx_px", "no column dx_px"),
-        ({"dx_px": "much"}, None, "line 2: dx_px and dy_px must be numbers"),
+        ({"dx_px": "much"}, None, "line 2: dx_px must be a number"),
         ({"dx_px": "nan"}, None, "line 2: .* finite"),
         ({"right": "absent.tif"}, None, "line 2: there is no file"),
         ({"left": ""}, None, "line 2 names no left image"),
