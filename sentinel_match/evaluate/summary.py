@@ -162,12 +162,14 @@ def _is_wrong(record: Record) -> bool:
 
 
 def _groups(records: Sequence[Record]) -> Iterator[tuple[str, str, list[Record]]]:
-    """Yield the set, the stratum and the records of all, of each set, and of each stratum."""
+    """Yield the set, the stratum and the records of all, of each set, of each stratum, and of each place."""
     yield ALL_SETS, "", list(records)
     for name in dict.fromkeys(r.set for r in records):
         yield name, "", [r for r in records if r.set == name]
     for facts in sorted({(k, v) for r in records for k, v in r.strata.items()}):
         yield ALL_SETS, "=".join(facts), [r for r in records if r.strata.get(facts[0]) == facts[1]]
+    for place in dict.fromkeys(r.place for r in records):
+        yield ALL_SETS, f"place={place}", [r for r in records if r.place == place]
 
 
 def _summary(method: str, name: str, stratum: str, records: Sequence[Record], seed: int) -> MethodSummary:
