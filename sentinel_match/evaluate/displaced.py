@@ -8,7 +8,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from sentinel_match.evaluate.metrics import project
+from sentinel_match.evaluate.metrics import Bent, PixelMapping, project_back
 from sentinel_match.raster.raster import Raster
 
 if TYPE_CHECKING:
@@ -23,7 +23,9 @@ SPLINE_REACH_PX = 3
 """Pixels around an invalid one that are made invalid: the spline has two on each side, and one more of its ringing."""
 SPLINE_CONTEXT_PX = 16
 """Pixels read around a piece; the poles of the cubic spline (0.27 per pixel) have died out over them."""
-KNOWN_WARPS = ("rotation:DEGREES", "scale:FACTOR", "affine", "perspective")
+KNOWN_WARPS = ("rotation:DEGREES", "scale:FACTOR", "affine", "perspective", "field:LENGTH:PIXELS")
+STEEPEST = 0.5
+"""Largest slope of a field: beyond 1 it would fold."""
 CORNER_SHARE = 0.1
 """Share of the image by which each corner moves at most, for ``affine`` and ``perspective``."""
 
@@ -80,14 +82,42 @@ def warp_matrix(warp: str, shape: tuple[int, ...], seed: int, name: str) -> Matr
     return np.asarray(np.linalg.inv(middle) @ core @ middle, np.float64)
 
 
-def moved(raster: Raster, matrix: Matrix) -> Raster:
+def warp_of(warp: str, shape: tuple[int, ...], seed: int, name: str, before: Matrix) -> PixelMapping:
+    """Make a known warp, with a matrix behind it: a displacement.
+
+    Args:
+        warp: as of :func:`warp_matrix`, or ``field:LENGTH:PIXELS``: waves of that length and amplitude in pixels along
+            each axis, in directions and phases drawn at random.
+        shape: (rows, cols).
+        seed: of the whole evaluation.
+        name: of the pair.
+        before: (3, 3) matrix that moves what was warped; a field lies over what was moved.
+
+    Raises:
+        ValueError: there is no such warp.
+    """
+    kind, *values = warp.split(":")
+    if kind != "field":
+        return before @ warp_matrix(warp, shape, seed, name)
+    try:
+        length, size = map(float, values)
+    except ValueError:
+        raise ValueError(f"there is no warp {warp!r}: a field has a length and pixels, as field:300:2") from None
+    if not (length >= 4 and 0 < size * 2 * np.pi / length <= STEEPEST):
+        raise ValueError(f"there is no warp {warp!r}: its slope, 2 pi pixels / length, must be {STEEPEST} at most")
+    rng = np.random.default_rng([seed, crc32(f"{name} field".encode())])
+    angle, phase = rng.uniform(0, 2 * np.pi, (2, 2))
+    return Bent(before, length, size, np.column_stack([np.cos(angle), np.sin(angle)]), phase)
+
+
+def moved(raster: Raster, matrix: PixelMapping) -> Raster:
     """Move the content of an image on its own grid: what was at p is at ``matrix`` p.
 
     By one cubic spline (OpenCV's own interpolation counts in 1/32 px), after a Gaussian where the content shrinks.
 
     Args:
         raster: any image.
-        matrix: (3, 3), pixels to pixels.
+        matrix: (3, 3), pixels to pixels, or such a one with a field.
     """
     from scipy.ndimage import gaussian_filter, map_coordinates
 
@@ -105,7 +135,7 @@ def moved(raster: Raster, matrix: Matrix) -> Raster:
     return Raster(np.where(valid, pixels, np.float32(0)), valid, raster.geobox)
 
 
-def moved_validity(valid: NDArray[np.bool_], matrix: Matrix) -> NDArray[np.bool_]:
+def moved_validity(valid: NDArray[np.bool_], matrix: PixelMapping) -> NDArray[np.bool_]:
     """Move validity likewise: true only where no invalid pixel, and nothing outside the image, has any weight."""
     import cv2
 
@@ -115,7 +145,7 @@ def moved_validity(valid: NDArray[np.bool_], matrix: Matrix) -> NDArray[np.bool_
     return moved_labels(cv2.erode(framed, kernel)[1:-1, 1:-1] > 0, matrix, False)
 
 
-def moved_labels(labels: NDArray[Any], matrix: Matrix, outside: int = 0) -> NDArray[Any]:
+def moved_labels(labels: NDArray[Any], matrix: PixelMapping, outside: int = 0) -> NDArray[Any]:
     """Move classes or a mask likewise: each pixel takes the label at its centre, or ``outside`` beyond the image."""
     result = np.full(labels.shape, outside, labels.dtype)
     rows, cols = labels.shape
@@ -127,16 +157,15 @@ def moved_labels(labels: NDArray[Any], matrix: Matrix, outside: int = 0) -> NDAr
 
 
 def _pieces(
-    shape: tuple[int, ...], matrix: Matrix, margin: int
+    shape: tuple[int, ...], matrix: PixelMapping, margin: int
 ) -> Iterator[tuple[tuple[slice, slice], NDArray[np.float64], tuple[slice, slice]]]:
     """Yield windows of the result, the (2, rows, cols) y, x that each shows, and the image's window around those."""
     rows, cols = shape[:2]
-    back = np.linalg.inv(matrix)
     for top in range(0, rows, PIECE_SIDE_PX):
         for start in range(0, cols, PIECE_SIDE_PX):
             bottom, stop = min(top + PIECE_SIDE_PX, rows), min(start + PIECE_SIDE_PX, cols)
             y, x = np.mgrid[top:bottom, start:stop] + 0.5
-            at = project(back, np.column_stack([x.ravel(), y.ravel()]))[:, ::-1].T.reshape(2, *y.shape)
+            at = project_back(matrix, np.column_stack([x.ravel(), y.ravel()]))[:, ::-1].T.reshape(2, *y.shape)
             low = np.clip(np.floor(at.min((1, 2))).astype(int) - margin, 0, (rows, cols))
             high = np.clip(np.ceil(at.max((1, 2))).astype(int) + margin, 0, (rows, cols))
             if (high - low > 0).all():
@@ -158,7 +187,8 @@ def _indices(at: NDArray[np.float64], source: tuple[slice, slice]) -> NDArray[np
     return np.asarray(at - 0.5 - np.array([source[0].start, source[1].start])[:, None, None])
 
 
-def _blur(matrix: Matrix) -> float:
+def _blur(matrix: PixelMapping) -> float:
     """Compute the width in pixels of the Gaussian that takes a pixel's area to that of the larger one it goes into."""
-    scale = np.sqrt(abs(np.linalg.det(matrix[:2, :2])))
+    linear = (matrix.matrix if isinstance(matrix, Bent) else matrix)[:2, :2]
+    scale = np.sqrt(abs(np.linalg.det(linear)))
     return float(0.5 * np.sqrt(scale**-2 - 1)) if scale < 0.95 else 0.0

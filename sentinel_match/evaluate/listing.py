@@ -8,8 +8,10 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from sentinel_match.errors import BadList, InputError
-from sentinel_match.evaluate.displaced import warp_matrix
+from sentinel_match.evaluate.displaced import warp_of
 from sentinel_match.matching.inputs import common_band
 from sentinel_match.products.catalogue import find_scenes, read_scene
 from sentinel_match.products.files import read_text
@@ -54,7 +56,7 @@ class ListedPair:
     is_measured: bool = False
     """Whether that is to be measured when the images are read, because nothing lists it."""
     warp: str = "none"
-    """What is done to the right image besides displacing it: see :func:`displaced.warp_matrix`."""
+    """What is done to the right image besides displacing it: see :func:`displaced.warp_of`."""
     hidden: bool = False
     """No clear ground is shared, so that the right answer is "no match"."""
     strata: tuple[tuple[str, str], ...] = ()
@@ -138,7 +140,7 @@ def warped(pairs: Iterable[ListedPair], warps: Iterable[str]) -> tuple[ListedPai
     """
     extra = [warp for warp in dict.fromkeys(warps) if warp != "none"]
     for warp in extra:
-        warp_matrix(warp, (2, 2), 0, "")
+        warp_of(warp, (2, 2), 0, "", np.eye(3))
     result = []
     for pair in pairs:
         result.append(pair)
@@ -162,7 +164,7 @@ def _listed(path: Path, number: int, row: Mapping[str | None, str | None]) -> Li
     left, right = (_scene(path, number, values, side) for side in ("left", "right"))
     warp = f" {values['warp']}" if values.get("warp", "none") not in {"", "none"} else ""
     try:
-        warp_matrix(values.get("warp") or "none", (2, 2), 0, "")
+        warp_of(values.get("warp") or "none", (2, 2), 0, "", np.eye(3))
     except ValueError as error:
         raise BadList(path, f"line {number}: {error}") from error
     return ListedPair(

@@ -1,15 +1,16 @@
 """How good correspondences and transforms are, as pure functions on arrays.
 
 Points are (N, 2) x, y in pixels, origin at the outer corner of the first pixel; the truth is a (3, 3) homogeneous
-matrix from pixels of image 0 (left) to pixels of image 1 (right). Nothing here divides by zero into a good mark: no
-matches are a precision of 0, no result is an error of infinity, and what is not defined is NaN. The definitions are
-also on a page of the documentation, docs/pages/evaluation.md, whose headings the docstrings here name.
+matrix from pixels of image 0 (left) to pixels of image 1 (right), or such a matrix and a field. Nothing here divides by
+zero into a good mark: no matches are a precision of 0, no result is an error of infinity, and what is not defined is
+NaN. The definitions are also on a page of the documentation, docs/pages/evaluation.md, whose headings the docstrings
+here name.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,13 +28,65 @@ CHECK_POINTS_PER_SIDE = 128
 """Check points and gaps are looked for on a grid of about this many positions along the longer side."""
 
 
-def project(matrix: NDArray[Any], points: NDArray[Any]) -> Points:
-    """Map (N, 2) points by a (3, 3) homogeneous matrix."""
-    homogeneous = np.column_stack([points, np.ones(len(points))]) @ matrix.T
+class Bent(NamedTuple):
+    """A mapping of pixels that bends: a matrix, and behind it a wave along each axis."""
+
+    matrix: NDArray[np.float64]
+    """(3, 3) homogeneous."""
+    length: float
+    """Of the waves, pixels."""
+    size: float
+    """Amplitude of each, pixels; so small against the length that nothing folds."""
+    way: NDArray[np.float64]
+    """(2, 2) unit vectors, along which the x and the y displacement change."""
+    phase: NDArray[np.float64]
+    """(2,) radians."""
+
+    def wave(self, at: Points) -> Points:
+        """Compute (N, 2) the displacement at (N, 2) places to which the matrix maps."""
+        return np.asarray(self.size * np.sin(2 * np.pi / self.length * (at @ self.way.T) + self.phase))
+
+    def after(self, matrix: NDArray[np.float64]) -> Bent:
+        """Return the mapping that first maps by a matrix."""
+        return self._replace(matrix=self.matrix @ matrix)
+
+    def forward(self, points: Points) -> Points:
+        """Map (N, 2) points."""
+        at = project(self.matrix, points)
+        return at + self.wave(at)
+
+    def back(self, points: Points) -> Points:
+        """Map (N, 2) points back, by fixed-point iteration."""
+        at = points
+        for _ in range(BACK_STEPS):
+            at = points - self.wave(at)
+        return project(np.asarray(np.linalg.inv(self.matrix), np.float64), at)
+
+
+PixelMapping = NDArray[np.float64] | Bent
+"""Of pixels of image 0 to pixels of image 1."""
+BACK_STEPS = 60
+"""Of the iteration: each makes the error the steepest slope of the wave smaller, half at most."""
+
+
+def project(mapping: PixelMapping, points: NDArray[Any]) -> Points:
+    """Map (N, 2) points by a (3, 3) homogeneous matrix, or one with a field."""
+    if isinstance(mapping, Bent):
+        return mapping.forward(points)
+    homogeneous = np.column_stack([points, np.ones(len(points))]) @ mapping.T
     return np.asarray(homogeneous[:, :2] / homogeneous[:, 2:])
 
 
-def errors(left: Points, right: Points, truth: NDArray[np.float64], *, symmetric: bool = False) -> NDArray[np.float64]:
+def project_back(mapping: PixelMapping, points: NDArray[Any]) -> Points:
+    """Map (N, 2) points back."""
+    return (
+        mapping.back(points)
+        if isinstance(mapping, Bent)
+        else project(np.asarray(np.linalg.inv(mapping), np.float64), points)
+    )
+
+
+def errors(left: Points, right: Points, truth: PixelMapping, *, symmetric: bool = False) -> NDArray[np.float64]:
     """Measure how far each match lies from the truth, in pixels (evaluation page, "Error of a match").
 
     Args:
@@ -49,7 +102,7 @@ def errors(left: Points, right: Points, truth: NDArray[np.float64], *, symmetric
     forward = np.linalg.norm(right - project(truth, left), axis=1)
     if not symmetric:
         return np.asarray(forward)
-    backward = np.linalg.norm(left - project(np.linalg.inv(truth), right), axis=1)
+    backward = np.linalg.norm(left - project_back(truth, right), axis=1)
     return np.asarray((forward + backward) / 2)
 
 
@@ -67,7 +120,7 @@ def recall(
     keypoints: tuple[Points, Points],
     left: Points,
     right: Points,
-    truth: NDArray[np.float64],
+    truth: PixelMapping,
     both: NDArray[np.bool_],
     threshold: float = 3.0,
 ) -> float:
@@ -112,7 +165,7 @@ def recall(
     return float(matchable[hits].sum() / matchable.sum())
 
 
-def covisible(left: NDArray[np.bool_], right: NDArray[np.bool_], truth: NDArray[np.float64]) -> NDArray[np.bool_]:
+def covisible(left: NDArray[np.bool_], right: NDArray[np.bool_], truth: PixelMapping) -> NDArray[np.bool_]:
     """Mark where ground is valid in both images.
 
     Args:
@@ -132,7 +185,7 @@ def covisible(left: NDArray[np.bool_], right: NDArray[np.bool_], truth: NDArray[
     return both
 
 
-def common_box(left: tuple[int, ...], right: tuple[int, ...], truth: NDArray[np.float64]) -> Box:
+def common_box(left: tuple[int, ...], right: tuple[int, ...], truth: PixelMapping) -> Box:
     """Find the part of image 0 that image 1 reaches, whatever is valid there: all of it for two images of one window.
 
     Corners and coverage cells are taken of it, so that a strip two tiles share is not judged by what lies 100 km away.
@@ -151,7 +204,7 @@ def common_box(left: tuple[int, ...], right: tuple[int, ...], truth: NDArray[np.
         rows, cols = shape
         return np.array([(0.0, 0.0), (cols, 0.0), (cols, rows), (0.0, rows)])
 
-    outline = shapely.Polygon(project(np.linalg.inv(truth), rectangle(right)))
+    outline = shapely.Polygon(project_back(truth, rectangle(right)))
     shared = shapely.intersection(shapely.make_valid(outline), shapely.Polygon(rectangle(left)))
     # A displacement of a few pixels cuts a rim off; the frame meant is still that of the window
     if shared.area > 0.9 * left[0] * left[1]:
@@ -211,7 +264,7 @@ def check_points(both: NDArray[np.bool_]) -> Points:
     return np.asarray(np.column_stack([x, y]) * float(step) + step // 2 + 0.5)
 
 
-def corner_error(estimate: Callable[[Points], Points] | None, truth: NDArray[np.float64], box: Box) -> float:
+def corner_error(estimate: Callable[[Points], Points] | None, truth: PixelMapping, box: Box) -> float:
     """Average the distances of four corners under an estimate and under the truth (SuperPoint; LightGlue on HPatches).
 
     Args:

@@ -12,7 +12,7 @@ import numpy as np
 
 from sentinel_match.errors import NoGeoreference, NoOverlap, NothingClear, UnknownTruth
 from sentinel_match.evaluate import displaced
-from sentinel_match.evaluate.metrics import Box, common_box, covisible
+from sentinel_match.evaluate.metrics import Bent, Box, PixelMapping, common_box, covisible
 from sentinel_match.geometry.grids import covering, metric, pixel_size, same_lattice, working_resolution
 from sentinel_match.matching.cascade import correspond
 from sentinel_match.matching.correspondences import MatchInput, Method
@@ -96,8 +96,8 @@ class Sample:
     strata: Mapping[str, str]
     left: SampleView
     right: SampleView
-    truth: Matrix
-    """(3, 3) homogeneous, pixels of the left images to pixels of the right ones, corner origin."""
+    truth: PixelMapping
+    """(3, 3) homogeneous, pixels of the left images to pixels of the right ones, corner origin; or with a field."""
     kind: SampleKind = "pair"
     """``pair``; ``hidden``, which shares no clear ground; or a control, ``identity`` or ``unrelated``."""
     warped: bool = False
@@ -157,8 +157,9 @@ def prepare(pair: ListedPair, sampling: Sampling, cache: Cache | None = None) ->
     draw = displaced.displacement(sampling.displacement, sampling.seed, pair.name)
     # Away from where the georeference already errs, or the two would cancel and "no shift" be nearly right
     dx, dy = (math.copysign(d, s) if s else d for d, s in zip(draw, shift, strict=True))
-    change = _translation(dx, dy) @ displaced.warp_matrix(pair.warp, right.known.shape, sampling.seed, pair.name)
-    truth = change @ _translation(*shift) @ _georeference(ground, right.geobox)
+    change = displaced.warp_of(pair.warp, right.known.shape, sampling.seed, pair.name, _translation(dx, dy))
+    before = _translation(*shift) @ _georeference(ground, right.geobox)
+    truth = change.after(before) if isinstance(change, Bent) else change @ before
     sample = Sample(
         name=pair.name,
         set=pair.set,
@@ -239,7 +240,7 @@ def _onto(view: SampleView, geobox: GeoBox) -> SampleView:
     )
 
 
-def _moved(view: SampleView, change: Matrix) -> SampleView:
+def _moved(view: SampleView, change: PixelMapping) -> SampleView:
     # What masks hide is moved as well: without masks a method sees the clouds where they really lie
     images = [displaced.moved(Raster(i.pixels, view.known, i.geobox), change) for i in view.images]
     valid = displaced.moved_validity(view.valid, change)

@@ -61,6 +61,7 @@ PLACES = {
     "virginia": ("Cfa", "test"),
 }
 WARPS = ("rotation:20", "rotation:-30", "scale:0.8", "scale:1.25", "affine", "perspective")
+FIELDS = ("field:400:3", "field:160:1.5")
 WARPED = ("lasvegas", "cupertino", "valencia", "rennes", "milano", "dubai")
 BIOMASSTERS_BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12", "CLP")
 BOADELLA_BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
@@ -206,8 +207,9 @@ def oscd(lists: Lists) -> None:
             facts = Facts((first, second), "20 m" if band == "B11" else "10 m")
             lists.pair("OSCD", place, images, band, facts, shift)
             if band == "B04" and place in WARPED:
-                for warp in WARPS:
-                    lists.pair("OSCD warped", place, images, band, facts, shift, warp=warp)
+                for set_, warps in (("OSCD warped", WARPS), ("OSCD fields", FIELDS)):
+                    for warp in warps:
+                        lists.pair(set_, place, images, band, facts, shift, warp=warp)
 
 
 def boadella(lists: Lists) -> None:

@@ -138,7 +138,7 @@ def test_the_list_is_as_wide_as_it_says_and_no_place_lies_in_two_splits() -> Non
     pairs = benchmark.rows_of("seasons", "pairs")
     splits = {(row["place"], row["split"]) for row in pairs}
     places = {row["place"] for row in pairs}
-    assert (200, 28, 28) == (len(pairs), len(places), len(splits))
+    assert (212, 28, 28) == (len(pairs), len(places), len(splits))
     assert len({row["climate"] for row in pairs}) >= 5
     assert {split for _, split in splits} == {*benchmark.SPLITS}
     assert all(float(row["truth_m"]) > 0 for row in pairs)
@@ -149,7 +149,7 @@ def test_images_are_made_of_the_shared_files_and_their_pairs_can_be_read(tmp_pat
         pytest.skip("the shared data are not here")
     here = ready("seasons", tmp_path, DATA, ("validation",))
     assert () == here.missing
-    assert 26 == here.listed == len(here.pairs)
+    assert 28 == here.listed == len(here.pairs)
     snow = next(pair for pair in here.pairs if pair.place.startswith("finland"))
     sample = prepare(snow, Sampling())
     assert sample.covisible.any()

@@ -173,7 +173,7 @@ def test_a_method_without_its_weights_is_not_available_and_never_zero(
         (("--method", "sift:nomasks"), "without switches"),
         (("--method", "no-such"), "no matcher 'no-such'"),
         (("--warp", "affine"), "--warp has no effect with --poses"),
-        ((str(Path(__file__)),), "give SOURCES or --poses"),
+        ((str(Path(__file__)),), "give SOURCES, --benchmark or --poses"),
     ],
 )
 def test_wrong_usage_is_one_sentence(room: Path, tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
@@ -193,7 +193,7 @@ def test_a_missing_device_is_said_once_and_not_for_each_pair(room: Path, tmp_pat
 def test_without_poses_their_options_are_refused_and_so_is_nothing_to_evaluate(tmp_path: Path) -> None:
     for words, said in (
         ((str(tmp_path), "--resize", "64"), "--resize has no effect without --poses"),
-        ((), "give SOURCES or --poses"),
+        ((), "give SOURCES, --benchmark or --poses"),
     ):
         done = CliRunner().invoke(main, ["evaluate", *words, "-o", str(tmp_path / "out")])
         assert 2 == done.exit_code

@@ -17,6 +17,8 @@ import pytest
 import rasterio
 from affine import Affine
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
 from sentinel_match.cli import main
@@ -471,3 +473,40 @@ def test_figures_without_matplotlib_say_what_to_install(tmp_path: Path, monkeypa
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.backends.backend_agg", None)
     with pytest.raises(ExtraMissing, match=r"sentinel-match\[plot\]"):
         figures.draw(tmp_path, [])
+
+
+# Fields
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.floats(60, 500), st.floats(0.1, 4), st.integers(0, 1000))
+def test_a_field_maps_back_what_it_maps(length: float, size: float, seed: int) -> None:
+    moved_by = np.array([[1, 0, 3.3], [0, 1, -1.7], [0, 0, 1.0]])
+    bent = displaced.warp_of(f"field:{length}:{size}", (300, 400), seed, "a pair", moved_by)
+    points = np.random.default_rng(seed).uniform(-50, 400, (100, 2))
+    assert np.allclose(points, metrics.project_back(bent, metrics.project(bent, points)), atol=1e-9)
+    assert np.abs(metrics.project(bent, points) - metrics.project(moved_by, points)).max() <= size + 1e-9
+
+
+def test_the_content_of_a_bent_image_lies_where_the_truth_says(folder: Path) -> None:
+    pair = replace(read_list(folder / "pairs.csv")[0], warp="field:160:2")
+    sample = prepare(pair, HOW)
+    left, right = sample.left.images[0], sample.right.images[0]
+    at = np.array([(x, y) for x in range(64, 200, 12) for y in range(64, 200, 12)], float)
+    found = subpixel.measure(left, right, at, metrics.project(sample.truth, at))
+    assert found.singles is not None
+    alone = found.singles.ok & (found.singles.distinct > 0.5)
+    off = (found.left + found.singles.whole - metrics.project(sample.truth, found.left))[alone]
+    assert alone.sum() > 50
+    assert np.abs(np.median(off, axis=0)).max() < 0.1
+    # A mapping without the field is told from it
+    assert isinstance(sample.truth, metrics.Bent)
+    straight = metrics.project(sample.truth.matrix, found.left)[alone]
+    beside = (found.left + found.singles.whole)[alone] - straight
+    assert np.std(off, axis=0).max() < 0.5 < np.std(beside, axis=0).max()
+
+
+@pytest.mark.parametrize("warp", ["field", "field:100", "field:a:b", "field:10:5", "field:0:1"])
+def test_a_field_that_folds_or_has_no_figures_is_refused(warp: str) -> None:
+    with pytest.raises(ValueError, match="there is no warp"):
+        displaced.warp_of(warp, (10, 10), 0, "", np.eye(3))
