@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PREPARATION_VERSION = 2
+PREPARATION_VERSION = 3
 """Part of every recipe: raise it whenever other pixels are made from the same files."""
 
 LIMIT_PERCENTILES = (0.5, 99.5)

@@ -14,7 +14,8 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from odc.geo.overlap import compute_reproject_roi
+from odc.geo.overlap import compute_reproject_roi, native_pix_transform
+from odc.geo.types import xy_
 from odc.geo.warp import rio_reproject
 
 from sentinel_match.geometry.grids import ground_resolution, is_whole, side_ratios
@@ -33,6 +34,10 @@ SOURCE_ROWS = 3 * JP2_TILE
 """Most source rows in memory at once, about."""
 WARPED_ROWS = 2 * JP2_TILE
 """Source rows, about, that are warped at a time; they begin anywhere, so some tiles are decoded twice."""
+EXACT_PX = 0.01
+"""Source pixels by which the position of a pixel may be off."""
+BEND_STEPS = 8
+"""Steps along a row by which it is measured how rows bend from one grid to another."""
 
 
 def strips(read: ReadWindow, source: GeoBox, target: GeoBox, most: int = SOURCE_ROWS) -> Iterator[tuple[int, Pixels]]:
@@ -77,8 +82,8 @@ def block_mean(pixels: Pixels, size: int | tuple[int, int]) -> Pixels:
 def warp_window(read: ReadWindow, source: GeoBox, target: GeoBox) -> Pixels:
     """Warp what a (small) target grid shows, once and cubic; valid only where no invalid pixel has any weight.
 
-    Coarser targets get block means first, so that nothing aliases. The position of every pixel is true to 0.01 px:
-    GDAL's own default of 0.125 px would be seen in the result.
+    Coarser targets get block means first, so that nothing aliases. The position of every pixel is true to ``EXACT_PX``:
+    so much as GDAL's own 0.125 px would be seen in the result.
     """
     if source.crs is None and target.crs is None:  # any CRS will do where both have the same
         source, target = (GeoBox(g.shape, g.affine, "EPSG:3857") for g in (source, target))
@@ -101,14 +106,33 @@ def warp_window(read: ReadWindow, source: GeoBox, target: GeoBox) -> Pixels:
     pixels[invalid] = 0
     kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
     touched = cv2.dilate(invalid.view(np.uint8), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=1)
-    clear = np.zeros(target.shape, np.uint8)
     # odc gives GDAL the scale: GDAL's guess takes the rotation between two zones for a scale and blurs (gdal#7750).
-    how: dict[str, Any] = {"XSCALE": 1 / rest_x, "YSCALE": 1 / rest_y, "tolerance": 0.01}
-    rio_reproject(pixels, out, grid, target, "cubic", **how)
-    # Of 1 and 2: to odc 0 is no-data, and GDAL 3.12 (not 3.10) makes a 1 of each 0 that is in the source
-    rio_reproject(2 - touched, clear, grid, target, "nearest", **how)
-    out[clear < 2] = np.nan
+    how: dict[str, Any] = {"XSCALE": 1 / rest_x, "YSCALE": 1 / rest_y}
+    step = _straight(grid, target)
+    for left, right in _cuts(target.shape.x, step, step):
+        part = target[:, left:right]
+        made, clear = np.full(part.shape, np.nan, np.float32), np.zeros(part.shape, np.uint8)
+        rio_reproject(pixels, made, grid, part, "cubic", **how)
+        # Of 1 and 2: to odc 0 is no-data, and GDAL 3.12 (not 3.10) makes a 1 of each 0 that is in the source
+        rio_reproject(2 - touched, clear, grid, part, "nearest", **how)
+        made[clear < 2] = np.nan
+        out[:, left:right] = made
     return out
+
+
+def _straight(source: GeoBox, target: GeoBox) -> int:
+    """Count the columns of a target along which the way through the source is a straight line to ``EXACT_PX``.
+
+    GDAL takes positions from lines that bend by up to 0.125 px, and rasterio's ``reproject`` hands it no other bound,
+    whatever it is told: between two zones all of a tile at 10 m would lie 0.07 px aside, to one side.
+    """
+    rows, cols = target.shape
+    to, bend = native_pix_transform(target, source), 0.0
+    for row in (0, rows / 2, rows):
+        line = np.array([point.xy for point in to([xy_(col, row) for col in np.linspace(0, cols, BEND_STEPS + 1)])])
+        aside = np.abs(np.diff(line, 2, axis=0)) / 2  # of the middle of two steps
+        bend = max(bend, float(aside[np.isfinite(aside)].max(initial=0)))
+    return math.ceil(cols / max(1, math.ceil(BEND_STEPS / 2 * math.sqrt(bend / EXACT_PX))))
 
 
 def _blocks(source: GeoBox, target: GeoBox) -> tuple[int, int, int] | None:

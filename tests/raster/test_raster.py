@@ -291,6 +291,23 @@ def test_a_warp_across_zones_is_exact() -> None:
     np.testing.assert_allclose(truth[made.valid], made.pixels[made.valid], atol=2e-3)
 
 
+@pytest.mark.parametrize(("metres", "cols"), [(10.0, 10_980), (60.0, 1830)])
+def test_a_warp_of_a_whole_tile_across_zones_is_exact_everywhere(metres: float, cols: int) -> None:
+    source = GeoBox((900, cols), Affine(metres, 0, 300_000, 0, -metres, 5_600_040), ZONE)
+    long = Affine.scale(10 / metres)  # the same ground in pixels, whatever their size
+    pixels = shown(GeoBox(source.shape, long * source.affine, ZONE))
+    middle = compute_output_geobox(source, "EPSG:32632", resolution=metres)
+    target = middle[middle.shape.y // 2 - 40 : middle.shape.y // 2 + 40, :]
+    made = warp(Raster(pixels, np.ones(source.shape, bool), source), target)
+    east, north = target.affine * tuple(np.meshgrid(np.arange(target.shape.x) + 0.5, np.arange(target.shape.y) + 0.5))
+    east, north = Transformer.from_crs("EPSG:32632", ZONE, always_xy=True).transform(east, north)
+    truth = ground(east * 10 / metres, north * 10 / metres)
+    for left in range(0, target.shape.x - 300, 300):
+        part = np.s_[:, left : left + 300]
+        if made.valid[part].mean() > 0.5:
+            assert np.abs(displacement(made.pixels[part], made.valid[part], truth[part])[0]).max() < 0.012
+
+
 @pytest.mark.parametrize("resolution", [5, 15, 25, 107.2])
 def test_an_odd_resolution_is_exact_too(resolution: float, tmp_path: Path) -> None:
     source = grid(2200, 120)  # a few strips
