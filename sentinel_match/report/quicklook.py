@@ -205,11 +205,12 @@ def _codes(loaded: PreparedImage, grid: GeoBox) -> NDArray[np.uint8]:
         part = codes[top : top + STRIP_ROWS]
         strip = grid[top : top + len(part), :]
         shown = compute_reproject_roi(source, strip).roi_src
+        if any(s.stop <= s.start for s in shown):
+            continue
         rows, cols = (slice(max(s.start - 2, 0), min(s.stop + 2, n)) for s, n in zip(shown, source.shape, strict=True))
         # Nought is what lies outside, so every code goes one up
         there = np.asarray(loaded.reasons[rows, cols]) + np.uint8(1)
-        if there.size:
-            part[:] = landcover.reproject(there, source[rows, cols], strip)
+        part[:] = landcover.reproject(there, source[rows, cols], strip)
         release(loaded.reasons)
     return np.asarray(np.where(codes == 0, np.uint8(Reason.NODATA), codes - np.uint8(1)), np.uint8)
 

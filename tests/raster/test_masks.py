@@ -418,3 +418,10 @@ def test_a_mask_grows_to_all_pixels_within_a_distance_and_to_no_other(mask: np.n
     near = (squared <= pixels**2).any(-1) if len(rows) else mask
 
     np.testing.assert_array_equal(dilate(mask, pixels), near)
+
+
+@pytest.mark.parametrize("pixels", [3 * (1 - 1e-9), 3.0, 30 * (1 - 1e-9), 0.4])
+def test_a_distance_that_is_rounded_down_loses_no_pixel_of_the_rim(pixels: float) -> None:
+    mask = np.zeros((5, 90), bool)  # less high than the disc
+    mask[2, 40] = True
+    assert 2 * round(pixels) + 1 == dilate(mask, pixels)[2].sum()

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from sentinel_match.raster import landcover
@@ -33,3 +34,13 @@ def test_the_reasons_on_another_grid_are_the_same_however_many_rows_are_read_at_
     monkeypatch.setattr(quicklook, "STRIP_ROWS", rows)
 
     assert np.mean(quicklook._codes(loaded, grid) == expected) > 0.998  # GDAL places pixels to an eighth of one
+
+
+def test_no_reason_is_read_for_rows_that_an_image_does_not_reach() -> None:
+    class Unread:
+        def __getitem__(self, _: object) -> None:
+            raise AssertionError("nothing is shown of it")
+
+    loaded: Any = SimpleNamespace(reasons=Unread(), raster=SimpleNamespace(geobox=SOURCE))
+    beyond = GeoBox((300, 300), SOURCE.affine * Affine.translation(-900, -900), SOURCE.crs)
+    assert {int(Reason.NODATA)} == set(np.unique(quicklook._codes(loaded, beyond)).tolist())
