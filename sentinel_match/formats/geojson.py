@@ -28,7 +28,8 @@ def write_geojson(ties: TiePoints, path: Path | str) -> None:
     """Write tie points as an RFC 7946 FeatureCollection, one Point per tie point at its left ground position.
 
     The exact coordinates are in the properties, in metres of the CRS that the foreign member ``projected_crs`` names;
-    ``left``, ``right`` and, behind the points, ``summary`` are foreign members too. A shift is right minus left.
+    ``left``, ``right`` and ``summary`` are foreign members too, and all stand behind the points. A shift is right minus
+    left.
 
     Raises:
         OutputError: the file could not be written.
@@ -40,12 +41,9 @@ def write_geojson(ties: TiePoints, path: Path | str) -> None:
     if not isinstance(ties, TiePoints):
         raise TypeError(f"write_geojson takes TiePoints, not {shown(ties)}")
     check_argument("path", path, A_PATH)
-    head: dict[str, Any] = {"type": "FeatureCollection", **FileHeader.of(ties).to_dict()}
     lonlat = ties.lonlat
-    if len(ties):
-        head["bbox"] = _bbox(lonlat)
-    tail = {"summary": head.pop("summary")}
-    _write(path, head, features(ties, lonlat), tail)
+    bbox = {"bbox": _bbox(lonlat)} if len(ties) else {}
+    _write(path, features(ties, lonlat), {**bbox, **FileHeader.of(ties).to_dict()})
 
 
 def write_collection(collection: Mapping[str, Any], path: Path) -> None:
@@ -56,12 +54,12 @@ def write_collection(collection: Mapping[str, Any], path: Path) -> None:
     Raises:
         OutputError: the file could not be written.
     """
-    tail = {key: value for key, value in collection.items() if key not in ("type", "features")}
-    _write(path, {"type": collection["type"]}, map(dumps, collection["features"]), tail)
+    members = {key: value for key, value in collection.items() if key not in ("type", "features")}
+    _write(path, map(dumps, collection["features"]), members)
 
 
-def _write(path: Path | str, head: Mapping[str, Any], lines: Iterable[str], tail: Mapping[str, Any]) -> None:
-    """Write a collection, one feature a line; what may be long belongs behind them.
+def _write(path: Path | str, lines: Iterable[str], members: Mapping[str, Any]) -> None:
+    """Write a FeatureCollection, one feature a line, with its other members behind them, however long they are.
 
     GDAL reads feature by feature only where they begin within the first 6,000 bytes, and else keeps all in memory.
 
@@ -69,10 +67,10 @@ def _write(path: Path | str, head: Mapping[str, Any], lines: Iterable[str], tail
         OutputError: the file could not be written.
     """
     with whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(f'{dumps(head)[:-1]},"features":[')
+        file.write('{"type":"FeatureCollection","features":[')
         for number, line in enumerate(lines):
             file.write(f"{',' if number else ''}\n{line}")
-        file.write(f"\n]{',' if tail else ''}{dumps(tail)[1:]}\n")
+        file.write(f"\n]{',' if members else ''}{dumps(members)[1:]}\n")
 
 
 def dumps(value: object) -> str:

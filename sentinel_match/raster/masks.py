@@ -205,8 +205,7 @@ def _scl(mask: Mask, geobox: GeoBox, _: Scene) -> NDArray[np.uint8]:
 def _classi(mask: Mask, geobox: GeoBox, _: Scene) -> NDArray[np.uint8]:
     """Read MSK_CLASSI_B00.jp2: three layers of 0 and 1."""
     snow, cirrus, cloud = (read_rasterio(mask.asset, index=index) > 0 for index in (3, 2, 1))
-    kinds = [np.uint8(reason) for reason in (Reason.CLOUD, Reason.CIRRUS, Reason.SNOW)]
-    codes = np.select([cloud, cirrus, snow], kinds, np.uint8(Reason.VALID))  # NumPy 1 makes int64 of a bare 0
+    codes = np.select([cloud, cirrus, snow], [np.uint8(r) for r in (Reason.CLOUD, Reason.CIRRUS, Reason.SNOW)])
     return _placed(mask, codes, geobox)
 
 

@@ -149,17 +149,19 @@ def test_gdal_reads_every_point_where_it_is(tmp_path: Path) -> None:
     assert points.inlier.tolist() == fields[meta["fields"].tolist().index("inlier")].astype(bool).tolist()
 
 
-def test_points_begin_where_gdal_looks_for_them_however_long_the_summary_is(tmp_path: Path) -> None:
+def test_points_begin_where_gdal_looks_for_them_however_long_all_else_is(tmp_path: Path) -> None:
     points = ties()
     assert points.summary is not None
+    long = replace(points.left, path=Path("/archive") / ("deep/" * 1300) / "L.SAFE")
+    geojson.write_geojson(replace(points, left=long), tmp_path / "far.geojson")
     many = replace(points.summary, kinds_tried={f"kind {k}": 1.0 for k in range(1000)})
     geojson.write_geojson(replace(points, summary=many), tmp_path / "ties.geojson")
     geojson.write_collection(
         {"type": "FeatureCollection", "refused": ["x"] * 9999, "features": [{}]}, tmp_path / "a.json"
     )
-    for name in ("ties.geojson", "a.json"):
+    for name in ("far.geojson", "ties.geojson", "a.json"):
         text = (tmp_path / name).read_text()
-        assert len(text) > 10_000
+        assert len(text) > 6500
         assert text.index('"features":[') < 6000
         assert json.loads(text)["features"]
 
