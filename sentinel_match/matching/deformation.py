@@ -85,11 +85,13 @@ def _remapped(image: NDArray[Any], place: NDArray[np.float32], how: int) -> NDAr
 
 
 def _weights(place: NDArray[np.float64], count: int) -> NDArray[np.float32]:
-    """Compute (N, count) by which values at whole positions make the cubic spline at others."""
-    from scipy.interpolate import CubicSpline, interp1d
+    """Compute (N, count) by which values at whole positions make those between: a cubic spline, of three lines."""
+    from scipy.interpolate import CubicSpline
 
-    make = CubicSpline if count > 3 else interp1d
-    return np.asarray(make(np.arange(count), np.eye(count))(np.clip(place, 0, count - 1)), np.float32)
+    place = np.clip(place, 0, count - 1)
+    if count > 3:
+        return np.asarray(CubicSpline(np.arange(count), np.eye(count))(place), np.float32)
+    return np.asarray(np.clip(1 - np.abs(place[:, None] - np.arange(count)), 0, 1), np.float32)
 
 
 def sampled(field: NDArray[np.float64], points: Points, low: NDArray[np.int_]) -> Points:

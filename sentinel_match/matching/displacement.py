@@ -133,7 +133,9 @@ def displacement(
     seen: tuple[Mask, Mask] | None = None,
     data: tuple[Mask, Mask] | None = None,
 ) -> Displacement | None:
-    """Measure the displacement at every node between those where an average was measured; ``None`` without any.
+    """Measure the displacement at every node between those where an average was measured.
+
+    ``None`` without any, or where all are of one row or column: nothing is known beside it.
 
     Args:
         left: images of the left scene, on one grid; memory maps are read block by block.
@@ -149,6 +151,8 @@ def displacement(
     node = np.round(measurements.left[use] / NODE_SPACING).astype(int)
     low, high = node.min(0), node.max(0)
     shape = (int(high[1] - low[1] + 1), int(high[0] - low[0] + 1))
+    if min(shape) < 2:
+        return None
     averaged, measured, weight = np.zeros((*shape, 2)), np.zeros(shape, bool), np.zeros(shape)
     col, row = (node - low).T
     kept = _kept(measurements, low, shape)

@@ -127,6 +127,29 @@ def test_a_wave_under_different_seasons_is_followed_no_worse_than_by_one_shift(g
     assert np.sqrt(((field.field.whole[..., 0] - truth) ** 2).mean()) < np.sqrt((truth**2).mean())
 
 
+@pytest.mark.parametrize("across", [False, True])
+@pytest.mark.parametrize("lines", [1, 2, 3])
+def test_few_rows_or_columns_of_nodes_have_a_field_and_one_alone_has_none(
+    ground: np.ndarray, lines: int, *, across: bool
+) -> None:
+    wave = moved(ground, 0.75 * np.sin(2 * np.pi * np.arange(SIDE)[None] / 96))  # strained: laid back, and asked again
+    grid = GeoBox(ground.shape, Affine(10, 0, 0, 0, -10, 0), "EPSG:32633")
+    images = [
+        Raster((each.T if across else each).astype(np.float32), np.ones(each.shape, bool), grid)
+        for each in (ground, wave)
+    ]
+    nodes = np.stack(np.meshgrid(np.arange(2, SIDE // NODE_SPACING - 1), np.arange(9, 9 + lines)), -1).reshape(-1, 2)
+    nodes = nodes[:, :: -1 if across else 1] * float(NODE_SPACING)
+    averages = measure(*images, nodes, nodes)
+    field = displacement((images[0],), (images[1],), averages, Refinement())
+    if lines == 1:
+        assert field is None
+        return
+    assert field is not None
+    along = field.nodes[:, int(across)].reshape(field.measured.shape)
+    assert np.median(np.abs(field.field.whole[..., int(across)] - true_wave(96, 0.75, along))) < 0.1
+
+
 MIDDLE = (112, 252)
 """Rows and columns that are bright in both images, and taken for cloud."""
 
