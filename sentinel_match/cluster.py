@@ -53,7 +53,8 @@ def on_cluster(
         work: what to do with each item; it, the items, their steps and the results can be pickled.
         items: taken up in this order.
         address: of the scheduler, ``tcp://host:8786``.
-        steps: what must be done before an item, by name: one that several items share is done once.
+        steps: what must be done before an item, by name: one that several items share is done once. Of one
+            that fails, each item itself meets why.
         lost: makes the result of an item that so many workers died of as the scheduler allows.
 
     Raises:
@@ -154,7 +155,7 @@ def _session(
         item = items[number]
         for name, step in steps(item).items():
             if name not in before:
-                before[name] = client.submit(_alone, step, key=f"scene-{mine}-{name}")
+                before[name] = client.submit(_prepared, step, key=f"scene-{mine}-{name}")
         first = [before[name] for name in steps(item)]
         task = client.submit(_alone, work, item, after=first, key=f"pair-{mine}-{number}", retries=TRIES - 1)
         numbers[task.key] = number
@@ -180,6 +181,14 @@ def _session(
                 before.pop(name, None)
         yield number, result
         submit()
+
+
+def _prepared(step: Callable[[], object]) -> None:
+    """Do a step on one core, as far as it can be done."""
+    try:
+        _alone(step)
+    except Exception:  # would be that of each item, which says what became of it, and end them all
+        log.exception("what several pairs share is left to each")
 
 
 def _alone(work: Callable[..., R], *items: object, after: object = None) -> R:  # noqa: ARG001 what it waits for

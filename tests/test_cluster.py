@@ -133,6 +133,15 @@ def test_what_several_items_need_is_done_once_and_first(address: str, tmp_path: 
     assert ["."] * 4 == [(tmp_path / str(k)).read_text() for k in range(4)]
 
 
+def broken() -> None:
+    raise ValueError("what nobody has foreseen of a scene")
+
+
+def test_a_step_that_fails_ends_nothing(address: str) -> None:
+    results = on_cluster(abs, [-1, -2, -3], address, lambda k: {"scene": broken} if k == -2 else {}, lambda _: 0)
+    assert [1, 2, 3] == sorted(results)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="nothing is killed like that on Windows")
 def test_a_worker_that_is_killed_costs_only_another_try(address: str, tmp_path: Path) -> None:
     chores = [Chore(1), Chore(2, tmp_path / "once"), Chore(4)]
