@@ -16,12 +16,11 @@ from sentinel_match.evaluate.metrics import Bent, Box, PixelMapping, common_box,
 from sentinel_match.geometry.grids import covering, metric, pixel_size, same_lattice, working_resolution
 from sentinel_match.matching.cascade import correspond
 from sentinel_match.matching.correspondences import MatchInput, Method
-from sentinel_match.raster import landcover
 from sentinel_match.raster import raster as rasters
 from sentinel_match.raster.bands import band_names, source_of
 from sentinel_match.raster.flags import Reason
 from sentinel_match.raster.load import load
-from sentinel_match.raster.masks import Masking
+from sentinel_match.raster.masks import Masking, at_centres
 from sentinel_match.raster.raster import Raster
 from sentinel_match.raster.transitions import Semantics
 
@@ -235,8 +234,8 @@ def _onto(view: SampleView, geobox: GeoBox) -> SampleView:
     """Resample a view to another grid; classes and what is known by the nearest pixel."""
     return SampleView(
         tuple(rasters.warp(image, geobox) for image in view.images),
-        landcover.reproject(view.known.astype(np.uint8), view.geobox, geobox) > 0,
-        None if view.classes is None else landcover.reproject(view.classes, view.geobox, geobox),
+        at_centres(view.known.astype(np.uint8), view.geobox, geobox) > 0,
+        None if view.classes is None else at_centres(view.classes, view.geobox, geobox),
     )
 
 

@@ -13,10 +13,11 @@ from sentinel_match.errors import BandNotChosen, MissingBand, NoOverlap, TooFine
 from sentinel_match.geometry.grids import covering, metric, same_pixels, working_resolution
 from sentinel_match.matching import cells
 from sentinel_match.matching.correspondences import MatchInput
-from sentinel_match.raster import landcover, raster
+from sentinel_match.raster import raster
 from sentinel_match.raster.bands import band_names, source_of
 from sentinel_match.raster.flags import Reason
 from sentinel_match.raster.load import load
+from sentinel_match.raster.masks import at_centres
 from sentinel_match.raster.npy import MaskView, release
 from sentinel_match.raster.raster import Raster
 from sentinel_match.raster.shared import shared_pixels
@@ -237,7 +238,7 @@ def prepare_side(bands: list[PreparedImage], grid: GeoBox, semantics: Semantics)
         images = [Raster(image.pixels, valid, image.geobox) for image in images]
     classes = bands[0].classes if bands[0].classes_from else None
     if classes is not None and grid != geobox:
-        classes = landcover.reproject(classes, geobox, grid)
+        classes = at_centres(classes, geobox, grid)
     context = semantics.context(classes) if classes is not None else None
     recipe = {"of": [band.recipe for band in bands]}
     return PairSide(MatchInput(tuple(images), context, recipe), bands[0], classes)

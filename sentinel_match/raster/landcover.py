@@ -169,13 +169,6 @@ def classify(scene: Scene, geobox: GeoBox, given: ClassMap | None = None) -> Cla
     return Classified(codes, origin)
 
 
-def reproject(codes: NDArray[np.uint8], geobox: GeoBox, target: GeoBox) -> NDArray[np.uint8]:
-    """Bring classes to another grid: the one at the centre of each pixel, unknown outside."""
-    out = np.zeros(target.shape, np.uint8)
-    place(codes, geobox, out, target, Resampling.nearest)
-    return out
-
-
 def read_table(path: Path) -> dict[int, Class]:
     """Read ``code,class`` lines: whole numbers and names of :class:`Class` in any case; a header may come first.
 

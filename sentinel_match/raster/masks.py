@@ -279,11 +279,16 @@ def _nearest(mask: Mask, geobox: GeoBox, outside: int = 0) -> NDArray[np.uint8]:
 
 
 def _placed(mask: Mask, codes: NDArray[np.uint8], geobox: GeoBox, outside: int = 0) -> NDArray[np.uint8]:
-    """Bring codes of a mask's pixels to another grid: each takes that at its centre."""
+    """Bring codes of a mask's pixels to another grid."""
     if mask.geobox is None or geobox.crs is None:
         raise DamagedImage(str(mask.asset), "it has no georeference")
+    return at_centres(codes, mask.geobox, geobox, outside)
+
+
+def at_centres(codes: NDArray[np.uint8], grid: GeoBox, geobox: GeoBox, outside: int = 0) -> NDArray[np.uint8]:
+    """Bring codes to another grid: each pixel takes that at its centre."""
     out = np.full(geobox.shape, outside, np.uint8)
-    place(codes, mask.geobox, out, geobox, Resampling.nearest)
+    place(codes, grid, out, geobox, Resampling.nearest)
     return out
 
 

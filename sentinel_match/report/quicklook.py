@@ -26,8 +26,9 @@ from sentinel_match.geometry.grids import covering, metric, on_lattice, pixel_si
 from sentinel_match.matching.inputs import load_both
 from sentinel_match.parallel import one_thread
 from sentinel_match.products.opening import reading_vectors
-from sentinel_match.raster import landcover, raster
+from sentinel_match.raster import raster
 from sentinel_match.raster.flags import Reason
+from sentinel_match.raster.masks import at_centres
 from sentinel_match.raster.npy import MaskView, release
 from sentinel_match.raster.raster import Raster
 from sentinel_match.report import svg
@@ -210,7 +211,7 @@ def _codes(loaded: PreparedImage, grid: GeoBox) -> NDArray[np.uint8]:
         rows, cols = (slice(max(s.start - 2, 0), min(s.stop + 2, n)) for s, n in zip(shown, source.shape, strict=True))
         # Nought is what lies outside, so every code goes one up
         there = np.asarray(loaded.reasons[rows, cols]) + np.uint8(1)
-        part[:] = landcover.reproject(there, source[rows, cols], strip)
+        part[:] = at_centres(there, source[rows, cols], strip)
         release(loaded.reasons)
     return np.asarray(np.where(codes == 0, np.uint8(Reason.NODATA), codes - np.uint8(1)), np.uint8)
 

@@ -24,8 +24,8 @@ from sentinel_match.raster.landcover import (
     ClassMap,
     classify,
     read_table,
-    reproject,
 )
+from sentinel_match.raster.masks import at_centres
 from sentinel_match.testing.codec import whole, write_image
 
 GRID = GeoBox((60, 80), Affine(20, 0, 600_000, 0, -20, 5_900_040), "EPSG:32633")
@@ -185,7 +185,7 @@ def test_classes_that_never_correspond_have_a_reason(tmp_path: Path) -> None:
 
 def test_classes_go_to_another_grid_unmixed() -> None:
     fine = GeoBox((120, 200), GRID.affine * Affine.scale(0.5), GRID.crs)
-    found = reproject(halves(1, 4), GRID, fine)
+    found = at_centres(halves(1, 4), GRID, fine)
     assert [1, 4, 0] == found[50, [79, 80, 170]].tolist()
     assert {0, 1, 4} == set(found.ravel().tolist())
 

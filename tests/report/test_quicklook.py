@@ -8,8 +8,8 @@ import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from sentinel_match.raster import landcover
 from sentinel_match.raster.flags import Reason
+from sentinel_match.raster.masks import at_centres
 from sentinel_match.report import quicklook
 
 SOURCE = GeoBox(
@@ -28,7 +28,7 @@ def test_the_reasons_on_another_grid_are_the_same_however_many_rows_are_read_at_
     loaded: Any = SimpleNamespace(reasons=reasons, raster=SimpleNamespace(geobox=SOURCE))
     west, south, east, north = SOURCE.pad(60).extent.to_crs(crs).boundingbox  # it reaches beyond on every side
     grid = GeoBox.from_bbox((west, south, east, north), crs, resolution=23)
-    whole = landcover.reproject(reasons + np.uint8(1), SOURCE, grid)
+    whole = at_centres(reasons + np.uint8(1), SOURCE, grid)
     expected = np.where(whole == 0, Reason.NODATA, whole - np.uint8(1))
 
     monkeypatch.setattr(quicklook, "STRIP_ROWS", rows)
