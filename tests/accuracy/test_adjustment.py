@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from itertools import combinations
 
@@ -84,6 +85,28 @@ def test_a_chain_has_no_redundancy_and_says_what_was_measured() -> None:
     assert 0 == series.redundancy
     assert (1.0, 1.0) == series.unit
     assert [] == loops(series.links)
+
+
+def test_deviations_are_those_of_full_matrices_off_the_mean_of_all() -> None:
+    pairs = network(40, 2)
+    measured = [link._replace(sigma=(0.1 + k % 5, 0.1)) for k, link in enumerate(links(np.zeros((40, 2)), pairs))]
+    (series,) = adjust(measured)
+    design = np.zeros((len(pairs), 40))
+    for k, (a, b) in enumerate(pairs):
+        design[k, a], design[k, b] = -1, 1
+    weight = 1 / (np.array([link.sigma[0] for link in measured]) ** 2 + (0.02 * GSD) ** 2)
+    sigma = np.sqrt(np.diag(np.linalg.pinv(design.T @ (weight[:, None] * design))))
+    np.testing.assert_allclose(series.sigma[:, 0], sigma, rtol=1e-6)  # these pairs contradict each other by less
+
+
+def test_an_archive_of_thousands_is_adjusted_in_seconds() -> None:
+    offsets = np.random.default_rng(1).normal(0, 3, (2000, 2))
+    measured = links(offsets, [(k - d, k) for k in range(2000) for d in (1, 7) if k >= d], noise=1e-3)
+    began = time.process_time()
+    (series,) = adjust(measured)
+    assert time.process_time() - began < 10  # full matrices take minutes
+    true = (offsets - np.median(offsets, axis=0))[[int(name) for name in series.names]]
+    assert np.abs(series.offset - true).max() < 0.1
 
 
 def test_sets_that_no_pair_links_are_adjusted_apart_and_two_are_no_series() -> None:
