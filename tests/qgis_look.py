@@ -19,16 +19,14 @@ from qgis.core import (
     QgsLayerTreeModel,
     QgsLegendRenderer,
     QgsLegendSettings,
-    QgsMapRendererParallelJob,
-    QgsMapSettings,
     QgsProject,
     QgsProviderRegistry,
     QgsRectangle,
     QgsRenderContext,
     QgsVectorLayer,
 )
-from qgis.PyQt.QtCore import QSize
 from qgis.PyQt.QtGui import QColor, QImage, QPainter
+from qgis_canvas import drawn
 
 app = QgsApplication([], False)
 app.initQgis()
@@ -76,23 +74,12 @@ def said_of(layer):
 
 
 def draw(layers, crs, path, behind="white"):
-    settings = QgsMapSettings()
-    settings.setBackgroundColor(QColor(behind))
-    settings.setLayers(layers)
-    settings.setDestinationCrs(QgsCoordinateReferenceSystem(crs))
-    settings.setOutputSize(QSize(900, 900))
-    extent = QgsRectangle()
+    crs, extent = QgsCoordinateReferenceSystem(crs), QgsRectangle()
     for layer in layers:
-        to = QgsCoordinateTransform(layer.crs(), settings.destinationCrs(), QgsProject.instance())
+        to = QgsCoordinateTransform(layer.crs(), crs, QgsProject.instance())
         extent.combineExtentWith(to.transformBoundingBox(layer.extent()))
-    settings.setExtent(extent.buffered(0.05 * max(extent.width(), extent.height())))
-    context = QgsExpressionContext(QgsExpressionContextUtils.globalProjectLayerScopes(None))
-    context.appendScope(QgsExpressionContextUtils.mapSettingsScope(settings))  # as a canvas does
-    settings.setExpressionContext(context)
-    job = QgsMapRendererParallelJob(settings)
-    job.start()
-    job.waitForFinished()
-    job.renderedImage().save(str(path))
+    extent = extent.buffered(0.05 * max(extent.width(), extent.height()))
+    drawn(layers, crs, extent, (900, 900), behind).renderedImage().save(str(path))
 
 
 def draw_legend(layers, path):

@@ -6,17 +6,9 @@ usage: qgis_opens.py PROJECT PICTURE
 import json
 import sys
 
-from qgis.core import (
-    QgsApplication,
-    QgsExpressionContext,
-    QgsExpressionContextUtils,
-    QgsMapRendererParallelJob,
-    QgsMapSettings,
-    QgsProject,
-    QgsVectorLayer,
-)
+from qgis.core import QgsApplication, QgsProject, QgsVectorLayer
 from qgis.gui import QgsMapCanvas
-from qgis.PyQt.QtCore import QSize
+from qgis_canvas import drawn
 
 QgsApplication.setPrefixPath("/usr", True)
 application = QgsApplication([], True)
@@ -47,17 +39,8 @@ def described(layer):
 
 
 order = project.layerTreeRoot().layerOrder()
-settings = QgsMapSettings()
-settings.setLayers([layer for layer in order if project.layerTreeRoot().findLayer(layer.id()).isVisible()])
-settings.setDestinationCrs(project.crs())
-settings.setExtent(canvas.extent())
-settings.setOutputSize(QSize(900, 900))
-context = QgsExpressionContext(QgsExpressionContextUtils.globalProjectLayerScopes(None))
-context.appendScope(QgsExpressionContextUtils.mapSettingsScope(settings))  # as a canvas does
-settings.setExpressionContext(context)
-job = QgsMapRendererParallelJob(settings)
-job.start()
-job.waitForFinished()
+ticked = [layer for layer in order if project.layerTreeRoot().findLayer(layer.id()).isVisible()]
+job = drawn(ticked, project.crs(), canvas.extent(), (900, 900))
 job.renderedImage().save(sys.argv[2])
 extent = canvas.extent()
 sys.stdout.write(

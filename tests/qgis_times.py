@@ -9,18 +9,10 @@ import sys
 import time
 from pathlib import Path
 
-from qgis.core import (
-    QgsApplication,
-    QgsExpressionContext,
-    QgsExpressionContextUtils,
-    QgsMapRendererParallelJob,
-    QgsMapSettings,
-    QgsProject,
-    QgsVectorLayer,
-)
-from qgis.PyQt.QtCore import QSize
+from qgis.core import QgsApplication, QgsProject, QgsVectorLayer
+from qgis_canvas import drawn
 
-SIZE = QSize(1200, 900)
+SIZE = (1200, 900)
 CLOSER = 0.1
 """Of each side, so that a hundredth of the ground is drawn."""
 
@@ -39,22 +31,12 @@ def opened(path, layer):
     return [one for one in tree.layerOrder() if tree.findLayer(one.id()).isVisible()]
 
 
-def drawn(layers, closer):
+def seconds(layers, closer):
     """Draw layers on the whole extent of the first, or on its middle, and say how many seconds that took."""
-    settings = QgsMapSettings()
-    settings.setLayers(layers)
-    settings.setDestinationCrs(layers[0].crs())
     extent = layers[0].extent()
     extent.scale(closer)
-    settings.setExtent(extent)
-    settings.setOutputSize(SIZE)
-    context = QgsExpressionContext(QgsExpressionContextUtils.globalProjectLayerScopes(None))
-    context.appendScope(QgsExpressionContextUtils.mapSettingsScope(settings))  # as a canvas does
-    settings.setExpressionContext(context)
     start = time.monotonic()
-    job = QgsMapRendererParallelJob(settings)
-    job.start()
-    job.waitForFinished()
+    drawn(layers, layers[0].crs(), extent, SIZE)
     return time.monotonic() - start
 
 
@@ -63,8 +45,8 @@ said = {
     "valid": all(layer.isValid() for layer in layers),
     "features": sum(layer.featureCount() for layer in layers if isinstance(layer, QgsVectorLayer)),
     "open_s": time.monotonic() - began,
-    "whole_s": drawn(layers, 1),
-    "closer_s": drawn(layers, CLOSER),
+    "whole_s": seconds(layers, 1),
+    "closer_s": seconds(layers, CLOSER),
     "cpu_s": time.process_time() - began_cpu,
 }
 # The peak that getrusage knows may be that of the process which started this one
