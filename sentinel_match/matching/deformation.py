@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from sentinel_match.matchers.correlation import Part, orientation
+from sentinel_match.matchers.correlation import Part, faded, orientation
 from sentinel_match.matching.nodes import NODE_SPACING
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def laid_back(
     lowest, highest = rounded.reshape(-1, 2).min(0), rounded.reshape(-1, 2).max(0)
     left, top = np.clip(first + np.floor(lowest).astype(int) - RIM, 0, (cols, rows))
     end, bottom = np.clip(first + np.ceil(highest).astype(int) + RIM + 1, 0, (cols, rows))
-    known = torch.zeros(exact.shape[:2], dtype=torch.bool, device=device)
+    clear = np.zeros(exact.shape[:2], bool)
     views = [torch.zeros(exact.shape[:2], device=device) for _ in right]
     if left < end and top < bottom:
         window = np.s_[top:bottom, left:end]
@@ -62,19 +62,19 @@ def laid_back(
         valid = np.ascontiguousarray(right[0].valid[window], np.uint8)
         inner = cv2.erode(valid, np.ones((2 * RIM - 1,) * 2, np.uint8), borderType=cv2.BORDER_REPLICATE)
         clear = _remapped(inner, place, cv2.INTER_NEAREST) > 0
-        known = torch.from_numpy(clear).to(device)
         for k, image in enumerate(right):
             content = np.where(valid > 0, np.asarray(image.pixels[window], np.float32), 0)
             content = _remapped(content, place, cv2.INTER_LANCZOS4)
             content[~clear] = 0
             views[k] = torch.from_numpy(content).to(device)
-    mask = known
+    mask = known = torch.from_numpy(clear).to(device)
     if kind == "orientation":
         turned = [orientation(view, known) for view in views]
         views, mask = [view for view, _ in turned], turned[0][1]
     index = (at - (x0, y0)).astype(int)
     origin = torch.tensor([x0, y0], device=device)
-    return Part(tuple(views), mask, origin), spread[index[:, 1], index[:, 0]].astype(np.float64)
+    made = Part(tuple(views), mask, origin, faded(clear, kind, device))
+    return made, spread[index[:, 1], index[:, 0]].astype(np.float64)
 
 
 def _remapped(image: NDArray[Any], place: NDArray[np.float32], how: int) -> NDArray[Any]:

@@ -165,7 +165,7 @@ def test_bands_count_alike_and_their_order_does_not_matter() -> None:
 
 
 def test_without_an_image_there_is_nothing_to_correlate() -> None:
-    empty = Part((), torch.ones((80, 80), dtype=torch.bool), torch.tensor([0, 0]))
+    empty = Part((), torch.ones((80, 80), dtype=torch.bool), torch.tensor([0, 0]), None)
     with pytest.raises((ValueError, IndexError)):
         Correlator(empty, empty, WINDOW, "intensity").surfaces(np.array([[40.0, 40.0]]), np.array([[40.0, 40.0]]), 3)
 
