@@ -149,7 +149,8 @@ def _fetched(row: Row, source: Row) -> Path | Missing:
     import pooch
 
     pooch.get_logger().setLevel(logging.WARNING)
-    by_hand = f"get it from {source['page']}{' (' + source['note'] + ')' if source['note'] else ''} and give --data"
+    note = f" ({source['note']})" if source["note"] else ""
+    by_hand = f"get it from {source['page']}{note} and give --data (data= in Python)"
     if not source["url"]:
         return Missing(row["file"], by_hand)
     within = row["file"].removeprefix(f"{source['source']}/")

@@ -46,7 +46,8 @@ SOFT_GRADIENT = 0.01
 much changes the points found by a tenth."""
 
 FADE = 8.0
-"""Pixels over which windows fade out beside what is not valid."""
+"""Pixels over which windows fade out beside what is not valid, where they measure: under a tenth of cloud that halves
+the errors of invented tiles ten days apart, for one point in 25. Coarse matches need every window."""
 
 
 class Part(NamedTuple):
@@ -59,7 +60,7 @@ class Part(NamedTuple):
     origin: Tensor
     """(2,) x, y of the part's outer corner in the whole image."""
     weight: Tensor | None
-    """(rows, cols) float32, 0 where not valid, 1 well within: see :func:`faded`; ``None`` where all is valid."""
+    """(rows, cols) float32, 0 where not valid, 1 well within: see :func:`faded`; ``None`` where windows do not fade."""
 
 
 class Surfaces(NamedTuple):
@@ -101,6 +102,7 @@ def part(
     margin: int,
     view: str,
     device: torch.device,
+    fade: float = 0.0,
 ) -> Part:
     """Cut the part of some images on one grid around points, padded with invalid where they end.
 
@@ -111,6 +113,7 @@ def part(
         margin: pixels around them.
         view: ``intensity`` or ``orientation``.
         device: where the tensors shall be.
+        fade: pixels over which windows fade out beside what is not valid.
     """
     rows, cols = valid.shape
     # Points that lie far outside must not make the part huge: nothing is there to be read
@@ -136,22 +139,22 @@ def part(
         if view == "orientation":
             content, view_mask = orientation(content, mask)
         views.append(content)
-    return Part(tuple(views), view_mask, torch.tensor([x0, y0], device=device), faded(clear, view, device))
+    return Part(tuple(views), view_mask, torch.tensor([x0, y0], device=device), faded(clear, view, fade, device))
 
 
-def faded(valid: NDArray[np.bool_], view: str, device: torch.device) -> Tensor | None:
-    """Compute weights that rise from the edge of what is valid over ``FADE`` pixels; ``None`` where all is.
+def faded(valid: NDArray[np.bool_], view: str, fade: float, device: torch.device) -> Tensor | None:
+    """Compute weights that rise from the edge of what is valid over so many pixels; ``None`` where there is no edge.
 
     A hard edge lies on the same whole pixels of both windows wherever the ground lies, and draws the peak to them: by
     0.1 px of half a pixel beside a hole, in both halves of the spectrum alike, so that sigma knows nothing of it.
     """
-    if valid.all():
+    if not fade or valid.all():
         return None
     import cv2
 
     framed = cv2.distanceTransform(valid.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
     # A gradient is not known next to what is not valid
-    share = np.clip((framed - (1.5 if view == "orientation" else 0.5)) / FADE, 0, 1)
+    share = np.clip((framed - (1.5 if view == "orientation" else 0.5)) / fade, 0, 1)
     return torch.from_numpy(share * share * (3 - 2 * share)).to(device)
 
 
@@ -287,8 +290,7 @@ class Correlator:
             runs = image.contiguous().as_strided((image.numel() - self.window + 1, self.window), (1, 1))
             return runs.index_select(0, first).view(len(x), self.window, self.window)
 
-        there = inside[:, None, None].float()
-        return [cut(pixels) for pixels in images], there if weight is None else cut(weight) * there
+        return [cut(pixels) for pixels in images], cut(valid if weight is None else weight) * inside[:, None, None]
 
     def _cross(
         self, a: tuple[list[Tensor], Tensor], b: tuple[list[Tensor], Tensor], aside: Tensor | None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
-from sentinel_match.matchers.correlation import Correlator, Points, part, peaks
+from sentinel_match.matchers.correlation import FADE, Correlator, Points, part, peaks
 from sentinel_match.matching.nodes import NODE_SPACING, dither
 from sentinel_match.matching.singles import PULL, Cut, Singles, told
 from sentinel_match.models.field import averaged
@@ -147,7 +147,8 @@ def _parts(images: Images, block: _Block, prior: NDArray[np.float64], feature: s
     margin = images.window // 2 + 2
     sides = (images.left, at, margin), (images.right, at + prior[block.needed], margin + MOST_LOOKS * images.radius)
     left, right = (
-        part([i.pixels for i in side], side[0].valid, points, around, feature, device) for side, points, around in sides
+        part([i.pixels for i in side], side[0].valid, points, around, feature, device, FADE)
+        for side, points, around in sides
     )
     return _Parts(left, right, feature)
 

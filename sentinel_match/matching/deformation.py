@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from sentinel_match.matchers.correlation import Part, faded, orientation
+from sentinel_match.matchers.correlation import FADE, Part, faded, orientation
 from sentinel_match.matching.nodes import NODE_SPACING
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def laid_back(
         views, mask = [view for view, _ in turned], turned[0][1]
     index = (at - (x0, y0)).astype(int)
     origin = torch.tensor([x0, y0], device=device)
-    made = Part(tuple(views), mask, origin, faded(clear, kind, device))
+    made = Part(tuple(views), mask, origin, faded(clear, kind, FADE, device))
     return made, spread[index[:, 1], index[:, 0]].astype(np.float64)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from sentinel_match.geometry import halves, lattice, smoothing
-from sentinel_match.matchers.correlation import Correlator, part
+from sentinel_match.matchers.correlation import FADE, Correlator, part
 from sentinel_match.matching import texture
 from sentinel_match.matching.agreement import AGREES, off_surroundings, reliability
 from sentinel_match.matching.deformation import laid_back, sampled
@@ -342,11 +342,11 @@ def _asked(
     options, device = images.options, torch.device(images.options.device)
     at: Points = grid.node[chosen] * np.float64(NODE_SPACING)
     margin = options.window // 2 + 2
-    here = part([i.pixels for i in images.left], images.left[0].valid, at, margin, kind, device)
+    here = part([i.pixels for i in images.left], images.left[0].valid, at, margin, kind, device, FADE)
     if field is None:
         to = at + grid.base[grid.row[chosen], grid.col[chosen]]
         cut = np.floor(to + dither(at / NODE_SPACING))
-        there = part([i.pixels for i in images.right], images.right[0].valid, cut, margin, kind, device)
+        there = part([i.pixels for i in images.right], images.right[0].valid, cut, margin, kind, device, FADE)
     else:
         there, rounding = laid_back(images.right, at, margin, field, grid.low, kind, device)
         to = cut = at

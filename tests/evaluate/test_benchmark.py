@@ -163,7 +163,9 @@ def test_files_are_fetched_proven_and_those_to_be_got_by_hand_are_named(served: 
     here = ready("seasons", served / "out")
     assert ["invented/spring__summer B04"] == [pair.name for pair in here.pairs]
     assert 2 == here.listed
-    assert ["hand/elsewhere.png: get it from http://page (as NAME.png) and give --data"] == list(map(str, here.missing))
+    assert ["hand/elsewhere.png: get it from http://page (as NAME.png) and give --data (data= in Python)"] == list(
+        map(str, here.missing)
+    )
     with rasterio.open(served / "out" / "summer.tif") as file:
         assert ("B04",) == file.descriptions
         assert np.array_equal(pixels("summer", (3.0, 7.0)), file.read(1))
@@ -184,7 +186,9 @@ def test_without_a_network_it_says_where_files_come_from(lists: Path) -> None:
     benchmark.rows_of("", "sources")[0]["url"] = "http://127.0.0.1:1/{name}"
     here = ready("seasons", lists / "out")
     assert () == here.pairs
-    assert "the download failed (ConnectionError); get it from http://page and give --data" in str(here.missing[0])
+    assert "the download failed (ConnectionError); get it from http://page and give --data (data= in Python)" in str(
+        here.missing[0]
+    )
 
 
 def test_the_command_says_that_figures_of_a_part_are_not_those_of_the_benchmark(served: Path) -> None:

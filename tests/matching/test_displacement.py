@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import rasterio
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from scipy.ndimage import gaussian_filter, map_coordinates, spline_filter
 
+from sentinel_match import Options, match_scenes
 from sentinel_match.matching.displacement import Displacement, displacement
 from sentinel_match.matching.nodes import NODE_SPACING
 from sentinel_match.matching.subpixel import Refinement, measure
 from sentinel_match.raster.raster import Raster
+from sentinel_match.testing import Landscape
 
 SIDE = 364
 NOISE = 0.004
@@ -181,3 +186,27 @@ def test_bright_ground_taken_for_cloud_is_used_only_where_its_surroundings_bear_
     if drift == 0:
         unseen = measured(one, other, clear)
         assert not unseen.measured[under(unseen)].any()
+
+
+def test_beside_holes_points_err_by_no_more_than_sigma_says(tmp_path: Path) -> None:
+    """A hard edge of what is valid drew points beside it to whole pixels: by 0.1 px of half a pixel."""
+    side, shift = 500, (5.0, 0.0)
+    box = GeoBox((side, side), Affine(10, 0, 399_960, 0, -10, 5_000_040), "EPSG:32633")
+    y, x = np.indices((side, side))
+    paths = []
+    for k, moved in enumerate(((0.0, 0.0), shift)):
+        rng = np.random.default_rng(k)
+        numbers = 1 + 10_000 * Landscape(51).render(box, "spring", displacement=moved) + rng.normal(0, 5, (side, side))
+        for column, row, radius in zip(*rng.uniform(0, side, (2, 10)), rng.uniform(20, 45, 10), strict=True):
+            numbers[(x - column) ** 2 + (y - row) ** 2 < radius**2] = 0
+        paths.append(tmp_path / f"{k}.tif")
+        profile = {"count": 1, "height": side, "width": side, "dtype": "uint16", "nodata": 0, "transform": box.affine}
+        with rasterio.open(paths[-1], "w", driver="GTiff", crs="EPSG:32633", **profile) as file:
+            file.write(numbers.clip(0, None).astype(np.uint16), 1)
+    ties = match_scenes(*paths, Options(matcher="phase"))
+    off = (ties.shift[ties.inlier, 0] - shift[0]) / 10
+    sigma = ties.sigma_m[ties.inlier] / 10
+    assert ties.inlier.sum() > 300
+    assert np.sqrt((off**2).mean()) < 0.03  # 0.05 with hard edges
+    assert (np.abs(off) < sigma).mean() > 0.8
+    assert (np.abs(off) < 2 * sigma).mean() > 0.95  # 0.87 with hard edges

@@ -176,7 +176,8 @@ def test_oblong_pixels_meet_others(
     images = [averaged(plain[k], *sides, tmp_path / f"{k}.tif") for k, sides in enumerate((left, right))]
     ties = match_scenes(*images, Options(matcher=matchers.create("phase"), candidates=200))
     error = np.subtract((ties.summary.median_dx_m, ties.summary.median_dy_m), SHIFT)
-    assert np.hypot(*error) < min(2.0, ties.summary.hold_out.ce95 if ties.summary.hold_out else 0)
+    widest = 10 * max(*left, *right)
+    assert np.hypot(*error) < min(0.06 * widest, ties.summary.hold_out.ce95 if ties.summary.hold_out else 0)
 
 
 def test_a_grid_of_oblong_pixels_that_must_be_turned_gets_squares_of_their_longer_side() -> None:
