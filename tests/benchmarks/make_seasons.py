@@ -81,8 +81,8 @@ TCI = (
     ("20160330", "20190825", SWATH),
     ("20160618", "20190407", SWATH),
     ("20190318", "20190830", CLOUDY),
-    ("20190825", "20190726", HIDDEN),
-    ("20190830", "20190810", HIDDEN),
+    ("20190825", "20190726", CLOUDY),
+    ("20190830", "20190810", CLOUDY),
 )
 EARLY = {"20160330", "20160509"}
 """Dates whose content lies 0.2 px north of the georeference."""
@@ -300,9 +300,8 @@ def coarse(lists: Lists) -> None:
         for left, right, sky in pairs:
             north = 0.2 * 107.23 * ((right in EARLY) - (left in EARLY))
             snow = "one side" if {left, right} & {WINTER, "20161205"} else "none"
-            facts, hidden = Facts((left, right), "107-120 m", snow=snow, sky=sky), "yes" if sky == HIDDEN else ""
-            shift = Shift(0, north, 5.4)
-            lists.pair("TCI", tile, (image(left), image(right)), "TCI", facts, shift, hidden=hidden)
+            facts = Facts((left, right), "107-120 m", snow=snow, sky=sky)
+            lists.pair("TCI", tile, (image(left), image(right)), "TCI", facts, Shift(0, north, 5.4))
     names = [
         lists.image(f"T36UYA/{path.stem}", f"t36uya_b01_60m/{path.name}", names="B01", nodata=0)
         for path in sorted((lists.shared / "t36uya_b01_60m").glob("*.jp2"))
