@@ -30,7 +30,7 @@ warnings.simplefilter("ignore", NotGeoreferencedWarning)
 LEAST_SIGMA, MOST_SIGMA, FEWEST_SIFT = 0.05, 0.3, 20
 CLEAR, CLOUDY, SWATH, HIDDEN = "clear", "cloudy", "part swath", "hidden"
 PLACES = {
-    # place: climate (Köppen), split; places that touch lie in one split
+    # place: climate (Köppen), split; places that touch lie in one split, and those that our networks saw in train
     "beihai": ("Cwa", "train"),
     "bercy": ("Cfb", "train"),
     "bordeaux": ("Cfb", "train"),
@@ -45,7 +45,7 @@ PLACES = {
     "milano": ("Cfa", "validation"),
     "nantes": ("Cfb", "validation"),
     "finland 000aa810": ("Dfc", "validation"),
-    "bouconne": ("Cfa", "validation"),
+    "bouconne": ("Cfa", "train"),
     "cupertino": ("Csb", "test"),
     "hongkong": ("Cwa", "test"),
     "lasvegas": ("BWh", "test"),
@@ -58,7 +58,7 @@ PLACES = {
     "etna": ("Csa", "test"),
     "pilbara": ("BWh", "test"),
     "portugal": ("Csa", "test"),
-    "virginia": ("Cfa", "test"),
+    "virginia": ("Cfa", "train"),
 }
 WARPS = ("rotation:20", "rotation:-30", "scale:0.8", "scale:1.25", "affine", "perspective")
 FIELDS = ("field:400:3", "field:160:1.5")

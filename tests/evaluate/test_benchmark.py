@@ -149,7 +149,7 @@ def test_images_are_made_of_the_shared_files_and_their_pairs_can_be_read(tmp_pat
         pytest.skip("the shared data are not here")
     here = ready("seasons", tmp_path, DATA, ("validation",))
     assert () == here.missing
-    assert 28 == here.listed == len(here.pairs)
+    assert 24 == here.listed == len(here.pairs)
     snow = next(pair for pair in here.pairs if pair.place.startswith("finland"))
     sample = prepare(snow, Sampling())
     assert sample.covisible.any()
