@@ -242,10 +242,9 @@ def read_run(out: Path) -> RunRecord:
 
 def _unrecorded(out: Path, run: RunRecord) -> tuple[Outcome, ...]:
     """Read what became of pairs that ``run.json`` does not know yet, because the run was killed."""
-    proposed = _json(out, PAIRS, "features")["features"] if (out / PAIRS).exists() else []
     known, started = {outcome.id for outcome in run.pairs}, datetime.fromisoformat(str(run.started)).timestamp()
     found = []
-    for feature in proposed:
+    for feature in _proposed(out):
         name, facts = str(feature["id"]), feature["properties"]
         with contextlib.suppress(OSError, KeyError, TypeError, ValueError):  # not begun, or of an earlier version
             if name not in known and (out / name / PAIR_RECORD).stat().st_mtime >= started:
@@ -259,8 +258,12 @@ def count_left(out: Path, run: RunRecord) -> int:
     Raises:
         NotARun: what it proposed cannot be read.
     """
-    proposed = _json(out, PAIRS, "features")["features"] if (out / PAIRS).exists() else []
-    return len({str(feature.get("id")) for feature in proposed} - {outcome.id for outcome in run.pairs})
+    return len({str(feature.get("id")) for feature in _proposed(out)} - {outcome.id for outcome in run.pairs})
+
+
+def _proposed(out: Path) -> list[dict[str, Any]]:
+    """Return the features of the pairs that a run proposed; none where nothing says it."""
+    return list(_json(out, PAIRS, "features")["features"]) if (out / PAIRS).exists() else []
 
 
 def read_series(out: Path) -> tuple[SeriesReport, ...]:

@@ -250,8 +250,10 @@ class Summary(ShiftStatistics):
             Unfit: a member is missing, or is none of its kind; which, and what it is.
         """
         summary = Summary.from_abridged(record)
-        if not summary.transform.whole:
-            raise Unfit(f"summary.model.bend.coefficients are left out, and must be here: they are in {ELSEWHERE}")
+        moving = {"motion.field": summary.motion.field} if summary.motion else {}
+        for name, transform in {"model": summary.transform, **moving}.items():
+            if not transform.whole:
+                raise Unfit(f"summary.{name}.bend.coefficients are left out, and must be here: they are in {ELSEWHERE}")
         return summary
 
     @staticmethod

@@ -32,6 +32,7 @@ from sentinel_match.products.order import in_reach
 from sentinel_match.products.pairing import Pairing
 from sentinel_match.run_folder import Outcome, PairRecord, Run, read_pair, read_run
 from sentinel_match.schema import Unfit
+from sentinel_match.summary import Summary
 from sentinel_match.testing import Landscape, write_product
 from sentinel_match.testing.reads import reads
 
@@ -203,6 +204,11 @@ def test_a_record_of_large_fields_says_where_they_are_and_stays_small(serial: Pa
     (tmp_path / "pair.json").write_text(dumps({**record.to_dict(), "summary": short["summary"]}))
     with pytest.raises(Unfit, match=r"coefficients are left out"):
         read_pair(tmp_path)
+    field = short["summary"]["model"]
+    motion = {"field": field, "uncertainty": ties.summary.to_dict()["uncertainty"]}
+    motion["stable"] = {"nodes": 9, "mean_east": 0, "mean_north": 0, "rmse_east": 0, "rmse_north": 0}
+    with pytest.raises(Unfit, match=r"motion.field.bend.coefficients are left out"):
+        Summary.from_dict({**ties.summary.to_dict(), "motion": motion})
 
 
 def test_a_record_is_not_written_for_each_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,14 +21,15 @@ from datetime import date
 from pathlib import Path
 from statistics import median
 
+import seasons
 from rasterio.errors import NotGeoreferencedWarning
+from seasons import BANDS, BOUCONNE, CLEAR, CLOUDY, EARLY, HIDDEN, L2A, NEIGHBOURS, PORTUGAL, UPPER_LEFT, WINTER
 
 from sentinel_match.evaluate.listing import season_gap
 
 warnings.simplefilter("ignore", NotGeoreferencedWarning)
 
 LEAST_SIGMA, MOST_SIGMA, FEWEST_SIFT = 0.05, 0.3, 20
-CLEAR, CLOUDY, SWATH, HIDDEN = "clear", "cloudy", "part swath", "hidden"
 PLACES = {
     # place: climate (Köppen), split; places that touch lie in one split, and those that our networks saw in train
     "beihai": ("Cwa", "train"),
@@ -66,42 +67,9 @@ WARPED = ("lasvegas", "cupertino", "valencia", "rennes", "milano", "dubai")
 BIOMASSTERS_BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12", "CLP")
 BOADELLA_BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
 ETNA_BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
-BOUCONNE = ("20180429", "20180513", "20180708", "20180815", "20180915", "20181015", "20181115")
-BOUCONNE_BANDS = ("B02", "B03", "B04", "B08", "B05", "B06", "B07", "B8A", "B11", "B12")
 FINNISH_MONTHS = (9, 10, 11, 12, 1, 2, 3, 4, 5, 6, 7, 8)
-WINTER = "20160212"
-TCI = (
-    (WINTER, "20190611", CLEAR),
-    (WINTER, "20190830", CLEAR),
-    (WINTER, "20160830", CLEAR),
-    ("20161205", "20190825", SWATH),
-    ("20190328", "20190825", CLEAR),
-    ("20190422", "20190904", CLEAR),
-    ("20190606", "20190621", CLEAR),
-    ("20160330", "20190825", SWATH),
-    ("20160618", "20190407", SWATH),
-    ("20190318", "20190830", CLOUDY),
-    ("20190825", "20190726", CLOUDY),
-    ("20190830", "20190810", CLOUDY),
-)
-EARLY = {"20160330", "20160509"}
-"""Dates whose content lies 0.2 px north of the georeference."""
-NEIGHBOURS = (("20180805", "20180904"), ("20180830", "20190606"))
-L2A = (
-    ("33TWL", "20230813", "33TWL", "20230818", CLEAR),
-    ("33TWL", "20230810", "33TWL", "20230820", CLEAR),
-    ("33TWM", "20230813", "33TWM", "20230820", CLEAR),
-    ("33TWL", "20230815", "33TWL", "20230820", CLOUDY),
-    ("33TWM", "20230815", "33TWM", "20230818", CLOUDY),
-    ("33TWL", "20230813", "33TWM", "20230820", "neighbours"),
-    ("33TWM", "20230810", "33TWL", "20230818", "neighbours"),
-)
-UPPER_LEFT = {"33TWL": (499980.0, 5100000.0), "33TWM": (499980.0, 5200020.0)}
-PORTUGAL = (
-    ("20170115", "20170714", (0.28, -0.38)),
-    ("20170115", "20171221", (0.20, -0.08)),
-    ("20170714", "20171012", (-0.06, 0.06)),
-)
+TCI = tuple((left, right, CLOUDY if sky == HIDDEN else sky) for left, right, sky in seasons.TCI)
+"""Those under much cloud show fields between clouds."""
 IMAGE_COLUMNS = ("image", "file", "member", "bands", "names", "crs", "transform", "nodata", "dark")
 PAIR_COLUMNS = (
     *("set", "place", "left", "right", "band", "dx_m", "dy_m", "truth_m", "left_classes", "right_classes", "warp"),
@@ -341,7 +309,7 @@ def others(lists: Lists) -> None:
                 f"bouconne/{BOUCONNE[k]}",
                 "bouconne_T31TCJ_10m/2018_3A_Theia_Bouconne.tif",
                 bands=";".join(str(10 * k + n) for n in range(1, 11)),
-                names=";".join(BOUCONNE_BANDS),
+                names=";".join(BANDS),
             )
             for k in (int(left), int(right))
         )
