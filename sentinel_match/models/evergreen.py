@@ -1,7 +1,7 @@
 """The network of ``evergreen``: features of an image that look alike in every season.
 
 Fully convolutional, with dilated layers (Yu & Koltun 2016, "Multi-Scale Context Aggregation by Dilated Convolutions")
-at half resolution, on pixels standardised by their surroundings. What it says of a place depends on what lies within
+at a quarter of the resolution, on pixels standardised by their surroundings. What it says of a place depends on what lies within
 some 100 pixels of it, and not on how an image is cut.
 """
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 FEATURE_STRIDE_PX = 2
 """Pixels along one feature."""
-HIDDEN_CHANNELS, FEATURE_CHANNELS, DILATIONS = 32, 12, (1, 2, 4, 8, 16, 4, 2, 1)
+NEAR_CHANNELS, TRUNK_CHANNELS, TOP_CHANNELS, FEATURE_CHANNELS = 16, 48, 24, 12
+DILATIONS = (1, 2, 4, 8, 4, 2, 1)
 SUPPORT_COUNT = 3
 """Windows of so many sizes have each their own odds of being right."""
 SURROUNDINGS_SHRINK = 4
@@ -42,20 +43,43 @@ class Block(nn.Module):
         return functional.relu(x + self.norm(self.conv(x)))
 
 
+class _Norm(nn.Sequential):
+    """A layer of 3 x 3, normed and cut off at zero."""
+
+    def __init__(self, many: int, width: int, stride: int = 1) -> None:
+        conv = nn.Conv2d(many, width, 3, stride, padding=1, bias=False)
+        super().__init__(conv, nn.BatchNorm2d(width), nn.ReLU(inplace=True))
+
+
 class EvergreenNetwork(nn.Module):
-    """Features of an image, one per 2 x 2 pixels."""
+    """Features of an image, one per 2 x 2 pixels: what lies around from a trunk at a quarter, where from half."""
 
     logit: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        stem = nn.Conv2d(FEATURE_STRIDE_PX**2, HIDDEN_CHANNELS, 3, padding=1, bias=False)
-        self.stem = nn.Sequential(stem, nn.BatchNorm2d(HIDDEN_CHANNELS), nn.ReLU(inplace=True))
-        self.body = nn.Sequential(*(Block(HIDDEN_CHANNELS, dilation) for dilation in DILATIONS))
-        self.out = nn.Conv2d(HIDDEN_CHANNELS, FEATURE_CHANNELS, 1)
+        self.stem = nn.Sequential(_Norm(FEATURE_STRIDE_PX**2, NEAR_CHANNELS), Block(NEAR_CHANNELS, 1))
+        self.down = _Norm(NEAR_CHANNELS, TRUNK_CHANNELS, stride=2)
+        self.body = nn.Sequential(*(Block(TRUNK_CHANNELS, dilation) for dilation in DILATIONS))
+        self.up = nn.Conv2d(TRUNK_CHANNELS, NEAR_CHANNELS, 1)
+        self.join = _Norm(2 * NEAR_CHANNELS, TOP_CHANNELS)
+        self.out = nn.Conv2d(TOP_CHANNELS, FEATURE_CHANNELS, 1)
         # Log-odds that a peak is right, as ``phase`` has them: constant, factors of the logarithms of its height and of
         # the strongest other one, for each support; fitted on held-out ground
         self.register_buffer("logit", torch.tensor([[0.5, 5.0, -5.0]] * SUPPORT_COUNT))
+
+    def trunk(self, pixels: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute what other networks begin with, too.
+
+        Args:
+            pixels: (N, 1, H, W), any linear scale; H and W even.
+            valid: (N, 1, H, W), 1 = valid.
+
+        Returns:
+            (N, 16, H / 2, W / 2) and (N, 48, H / 4, W / 4), rounded up.
+        """
+        near: Tensor = self.stem(functional.pixel_unshuffle(standardised(pixels, valid), FEATURE_STRIDE_PX))
+        return near, self.body(self.down(near))
 
     def forward(self, pixels: Tensor, valid: Tensor) -> Tensor:
         """Compute features, zero where a pixel they lie on is not valid.
@@ -67,8 +91,10 @@ class EvergreenNetwork(nn.Module):
         Returns:
             (N, 12, H / 2, W / 2).
         """
-        x = functional.pixel_unshuffle(standardised(pixels, valid), FEATURE_STRIDE_PX)
-        features: Tensor = self.out(self.body(self.stem(x)))
+        near, far = self.trunk(pixels, valid)
+        wide = functional.interpolate(self.up(far), scale_factor=2, mode="bilinear", align_corners=False)
+        joined = torch.cat([near, wide[..., : near.shape[-2], : near.shape[-1]]], 1)
+        features: Tensor = self.out(self.join(joined))
         return features * -functional.max_pool2d(-valid, FEATURE_STRIDE_PX)
 
 
@@ -109,7 +135,9 @@ def fused(network: EvergreenNetwork) -> EvergreenNetwork:
 
     network.eval()
     fuse: Any = fuse_conv_bn_eval
-    network.stem[0], network.stem[1] = fuse(network.stem[0], network.stem[1]), nn.Identity()
-    for block in network.body:
-        block.conv, block.norm = fuse(block.conv, block.norm), nn.Identity()
+    for part in network.modules():
+        if isinstance(part, _Norm):
+            part[0], part[1] = fuse(part[0], part[1]), nn.Identity()
+        elif isinstance(part, Block):
+            part.conv, part.norm = fuse(part.conv, part.norm), nn.Identity()
     return network
