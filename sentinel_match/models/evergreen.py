@@ -1,8 +1,8 @@
 """The network of ``evergreen``: features of an image that look alike in every season.
 
 Fully convolutional, with dilated layers (Yu & Koltun 2016, "Multi-Scale Context Aggregation by Dilated Convolutions")
-at a quarter of the resolution, on pixels standardised by their surroundings. What it says of a place depends on what lies within
-some 100 pixels of it, and not on how an image is cut.
+at a quarter of the resolution, on pixels standardised by their surroundings. What it says of a place depends on what
+lies within some 100 pixels of it, and not on how an image is cut.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ from torch.nn import functional
 
 from sentinel_match.errors import NothingToLearn
 from sentinel_match.geometry.grids import origin_of
-from sentinel_match.raster.flags import Reason
-from sentinel_match.train.mappings import about, overlay, turn
+from sentinel_match.train.cuts import OpenPicture, allowed, cut, first_row, has_room, shows_something
+from sentinel_match.train.mappings import Waves, about, overlay, turn
 from sentinel_match.train.places import GROUND_CELL_PX
 from sentinel_match.train.weather import rephotograph
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from sentinel_match.train.places import Ground, Picture, Place
+    from sentinel_match.train.places import Ground, Place
 
 LEAST_CUT_ZOOM = 0.55
 """A crop pixel is this part of a source pixel at least, and one at most."""
@@ -38,6 +38,8 @@ SAME_DATE_SHARE = 0.06
 """Share of pairs of one scene: what does not change must be found as well."""
 OTHER_BAND_SHARE = 0.3
 """Share of pairs of different bands, where a place has several: one date's bands differ like seasons."""
+WAVES_PX, HIGHEST_WAVE_PX, STEEPEST_WAVE = (80.0, 400.0), 2.0, 0.1
+"""Length of waves that bend a side, their largest displacement, and its steepest change per pixel."""
 CUT_TRIES = 2000
 LEAST_CROP_PX = 96
 """Pixels of the side of a crop by which anything can be judged."""
@@ -56,6 +58,9 @@ class Cutting:
     side is turned by itself."""
     zoom: float = 1.0
     """The right side may be so many times larger or smaller than the left."""
+    bent_share: float = 0.0
+    """Of the pairs, those whose right side is bent by a wave besides, so that each window has a displacement of its
+    own."""
     same_picture_share: float = 0.0
     """Of the pairs, those that show one picture twice, so that the changes made here are the only ones."""
 
@@ -74,7 +79,8 @@ class Batch(NamedTuple):
     shift: Tensor
     """(N, 2) x, y in crop pixels by which the right content lies beside the left, in the middle of the crops."""
     mapping: Tensor
-    """(N, 3, 3) left pixels to right ones, homogeneous, corner origin."""
+    """(N, 3, 3) left pixels to right ones, homogeneous, corner origin; what waves add is beside them."""
+    waves: Waves
     ground: Tensor
     """(N, 3, 3) left pixels to those of the first picture of the place, without its reduction."""
     place: Tensor
@@ -82,14 +88,11 @@ class Batch(NamedTuple):
     reduction: Tensor
     """(N,) source pixels along one that was cut."""
 
-
-@dataclass(frozen=True, eq=False)
-class _Source:
-    """A picture ready to be cut."""
-
-    picture: Picture
-    open: NDArray[np.bool_]
-    """Cells that may be used."""
+    def one(self, k: int) -> Batch:
+        """Take one pair."""
+        of = slice(k, k + 1)
+        waves = Waves(*(field[of] for field in self.waves))
+        return Batch(*(waves if isinstance(field, Waves) else field[of] for field in self))
 
 
 class _CutPair(NamedTuple):
@@ -133,10 +136,10 @@ class Crops:
         self.cutting, self.augment, self.held_out = cutting or Cutting(), augment, held_out
         self.size = self.cutting.size
         self.side = int(np.ceil(self.size * np.sqrt(2) / 2)) * 2
-        self.places: list[tuple[Place, list[_Source]]] = []
+        self.places: list[tuple[Place, list[OpenPicture]]] = []
         for place in ground.places:
-            sources = [_Source(p, ground.cells(p, held_out=held_out)) for p in place.pictures]
-            sources = [s for s in sources if _has_room(s, self.side)]
+            sources = [OpenPicture(p, ground.cells(p, held_out=held_out)) for p in place.pictures]
+            sources = [s for s in sources if has_room(s, self.side)]
             if len({s.picture.scene for s in sources}) > held_out and len(sources) > 1:
                 self.places.append((place, sources))
         if not self.places:
@@ -172,12 +175,14 @@ class Crops:
         cuts = [self._cut_pair() for _ in range(count)]
         left, right = (torch.from_numpy(np.stack(sides)) for sides in list(zip(*cuts, strict=True))[:2])
         aside = torch.tensor(np.array([c.aside for c in cuts]), dtype=torch.float32)
-        shift = torch.tensor(self.rng.uniform(-1, 1, (count, 2)), dtype=torch.float32) * self.cutting.farthest
+        waves = self._waves(count)
+        farthest = self.cutting.farthest - waves.height.abs()
+        shift = torch.tensor(self.rng.uniform(-1, 1, (count, 2)), dtype=torch.float32) * farthest
         change = self._common_change(count)
         relative = self._relative_change(change)
         sides = (
-            self._resampled(left, change, torch.zeros(count, 2), aside * 0),
-            self._resampled(right, change @ torch.linalg.inv(relative), shift, aside),
+            self._resampled(left, change, torch.zeros(count, 2), aside * 0, Waves.none(count)),
+            self._resampled(right, change @ torch.linalg.inv(relative), shift, aside, waves),
         )
         pixels = [side[:, :1] for side in sides]
         valid = [(side[:, 1:2] > 0.999).float() for side in sides]
@@ -200,6 +205,7 @@ class Crops:
             clear=clear[0] * valid[0] * overlay(clear[1] * valid[1], mapping),
             shift=shift,
             mapping=mapping,
+            waves=waves,
             ground=about(middle, change * reduction[:, None, None], centre - middle),
             place=torch.tensor([c.place for c in cuts]),
             reduction=reduction,
@@ -224,24 +230,24 @@ class Crops:
             cells = np.argwhere(one.open)
             row, col = cells[self.rng.integers(len(cells))] * GROUND_CELL_PX + self.rng.integers(0, GROUND_CELL_PX, 2)
             wide = reduction * self.side
-            corner = np.array([_first_row(row, wide, shape.y), _first_row(col, wide, shape.x)])
-            if not _allowed(one, corner, wide):
+            corner = np.array([first_row(row, wide, shape.y), first_row(col, wide, shape.x)])
+            if not allowed(one, corner, wide):
                 continue
             offset = np.subtract(origin_of(one.picture.geobox), origin_of(other.picture.geobox))
-            if not _allowed(other, corner + offset, wide):
+            if not allowed(other, corner + offset, wide):
                 continue
             cuts = [
-                _cut(source.picture, at, self.side, reduction)
+                cut(source.picture, at, self.side, reduction)
                 for source, at in ((one, corner), (other, corner + offset))
             ]
-            if all(_shows_something(cut) for cut in cuts):
+            if all(map(shows_something, cuts)):
                 aside = np.subtract(other.picture.shift, one.picture.shift) / reduction
                 first = np.subtract(origin_of(one.picture.geobox), origin_of(place.pictures[0].geobox))
                 middle = (corner + first + wide / 2)[::-1] - one.picture.shift
                 return _CutPair(cuts[0], cuts[1], aside, middle, index, reduction)
         raise NothingToLearn("hardly any of the ground is free of cloud and no-data on two dates")
 
-    def _partner(self, one: _Source, sources: list[_Source]) -> _Source | None:
+    def _partner(self, one: OpenPicture, sources: list[OpenPicture]) -> OpenPicture | None:
         """Draw the picture to pair one with; ``None`` where there is none."""
         share = self.cutting.same_picture_share
         if share and self.rng.random() < share:
@@ -277,11 +283,28 @@ class Crops:
         factor = zoom / (zoom / factor).clamp(LEAST_CUT_ZOOM, 1)
         return torch.as_tensor(turn(angle) * factor[:, None, None])
 
-    def _resampled(self, source: Tensor, change: Tensor, shift: Tensor, aside: Tensor) -> Tensor:
+    def _waves(self, count: int) -> Waves:
+        """Draw waves, as high as their bounds allow; of height 0 where none are asked for."""
+        if not self.cutting.bent_share:
+            return Waves.none(count)
+        shortest, longest = np.log(WAVES_PX)
+        length = np.exp(self.rng.uniform(shortest, longest, count))
+        angle = self.rng.uniform(0, 2 * np.pi, (3, count))
+        highest = np.minimum(HIGHEST_WAVE_PX, STEEPEST_WAVE * length / (2 * np.pi)) * self.rng.random(count)
+        highest *= self.rng.random(count) < self.cutting.bent_share
+        facing, moving = (np.column_stack([np.cos(a), np.sin(a)]) for a in angle[:2])
+        along, begin, height = facing * (2 * np.pi / length)[:, None], angle[2], moving * highest[:, None]
+        return Waves(*(torch.tensor(value, dtype=torch.float32) for value in (along, begin, height)))
+
+    def _resampled(self, source: Tensor, change: Tensor, shift: Tensor, aside: Tensor, waves: Waves) -> Tensor:
         """Resample to (N, 3, size, size) what lies at p - shift in the crop frame, ``aside`` source pixels off."""
         offsets = torch.arange(self.size) - (self.size - 1) / 2
         y, x = torch.meshgrid(offsets, offsets, indexing="ij")
-        at = torch.stack([x, y], -1)[None] - shift[:, None, None]
+        right = (torch.stack([x, y], -1)[None] - shift[:, None, None]).flatten(1, 2)
+        at = right
+        for _ in range(2):  # as gentle as they are, that is enough
+            at = right - waves.at(at + self.size / 2)
+        at = at.view(-1, self.size, self.size, 2)
         at = torch.einsum("nij,nhwj->nhwi", change, at) + aside[:, None, None]
         at = at / (self.side / 2)
         pixels = functional.grid_sample(
@@ -296,13 +319,13 @@ def held_out_crops(ground: Ground, cutting: Cutting, seed: int) -> list[Crops]:
 
     Args:
         ground: places, and what of them is kept apart.
-        cutting: how pairs are cut; smaller where no ground is as large, and never one picture twice.
+        cutting: how pairs are cut; smaller where no ground is as large, never one picture twice, and none bent.
         seed: of everything random.
 
     Raises:
         NothingToLearn: no place is large enough.
     """
-    cutting = replace(cutting, same_picture_share=0.0)
+    cutting = replace(cutting, same_picture_share=0.0, bent_share=0.0)
     try:
         return [Crops(ground, cutting, augment=k > 0, held_out=True, seed=seed + 1 + k) for k in (0, 1)]
     except NothingToLearn:
@@ -310,50 +333,3 @@ def held_out_crops(ground: Ground, cutting: Cutting, seed: int) -> list[Crops]:
         if smaller < LEAST_CROP_PX:
             raise
         return held_out_crops(ground, replace(cutting, size=smaller), seed)
-
-
-def _first_row(middle: int, wide: int, length: int) -> int:
-    """Find the first row of a cut around a position: inside the picture where it fits, else centred on the picture."""
-    return int(np.clip(middle - wide // 2, 0, length - wide)) if length >= wide else (length - wide) // 2
-
-
-def _has_room(source: _Source, wide: int) -> bool:
-    """Tell whether a square of so many pixels lies anywhere in cells that may be used."""
-    from scipy.ndimage import minimum_filter
-
-    sides = [min(-(-wide // GROUND_CELL_PX) + 1, n) for n in source.open.shape]
-    inside = tuple(slice(k // 2, n - k + k // 2 + 1) for k, n in zip(sides, source.open.shape, strict=True))
-    return bool(minimum_filter(source.open, sides)[inside].any())
-
-
-def _allowed(source: _Source, corner: NDArray[np.int_], wide: int) -> bool:
-    """Tell whether a square lies in cells that may be used; what is beyond the picture is no ground."""
-    row, col = np.maximum(corner // GROUND_CELL_PX, 0)
-    rows, cols = (np.maximum(corner + wide, 0) + GROUND_CELL_PX - 1) // GROUND_CELL_PX
-    cells = source.open[row:rows, col:cols]
-    return cells.size > 0 and bool(cells.all())
-
-
-def _cut(picture: Picture, corner: NDArray[np.int_], side: int, reduction: int) -> NDArray[np.float32]:
-    """Cut (3, side, side): pixels, where they are known, where they are clear; zero beyond the picture."""
-    wide = side * reduction
-    raster = picture.image.raster
-    start, stop = np.maximum(corner, 0), np.minimum(corner + wide, raster.valid.shape)
-    result = np.zeros((3, wide, wide), np.float32)
-    if (start < stop).all():
-        part = np.s_[start[0] : stop[0], start[1] : stop[1]]
-        target = np.s_[start[0] - corner[0] : stop[0] - corner[0], start[1] - corner[1] : stop[1] - corner[1]]
-        known = np.asarray(picture.image.reasons[part]) != Reason.NODATA
-        result[0][target] = np.asarray(raster.pixels[part], np.float32) * known
-        result[1][target] = known
-        result[2][target] = raster.valid[part]
-    if reduction > 1:
-        result = result.reshape(3, side, reduction, side, reduction).mean((2, 4))
-        result[1:] = result[1:] > 0.99
-    return result
-
-
-def _shows_something(cut: NDArray[np.float32]) -> bool:
-    """Tell whether enough of a cut is known and clear, and it is not all alike."""
-    known = cut[1] > 0
-    return known.mean() > 0.6 and cut[2].mean() > 0.4 and float(cut[0][known].std()) > 0.02

@@ -37,9 +37,13 @@ if TYPE_CHECKING:
 
 SURFACES = ("template", "phase", "neighbours")
 """How surfaces are made that are learned from; the last are averages over neighbouring windows, as in matching."""
+TEMPLATE_MIDDLE = 0.5
+"""Features by which the middle of such a window lies beyond that of the others, of even sides."""
 AVERAGED_WINDOWS = 3
 TARGET_SIGMA = 0.5
 """Standard deviation in features of the distribution that is asked for."""
+BENT_SHARE = 0.5
+"""Of the pairs, those that a wave bends: who learns from windows that all move alike smooths what does not."""
 EXACT_REACH = 2.0
 """Features within which a peak is taught to be exact."""
 EXACTNESS_WEIGHT = 1.0
@@ -82,7 +86,7 @@ class Dense(Task):
         Raises:
             NothingToLearn: no ground is large enough.
         """
-        setup, cutting = setup or TrainingSetup(), cutting or Cutting()
+        setup, cutting = setup or TrainingSetup(), cutting or Cutting(bent_share=BENT_SHARE)
         if network is None:
             with seeded(setup.seed):
                 network = EvergreenNetwork()
@@ -128,7 +132,7 @@ class Dense(Task):
         loss, figures = left.new_zeros(()), []
         for k, (name, (grid, way)) in enumerate(zip(SURFACES, ways, strict=True)):
             surface = way.flatten(0, 2)
-            truth = (batch.shift / FEATURE_STRIDE_PX).to(self.device).repeat_interleave(len(grid) ** 2, 0)
+            truth = self._truth(batch, grid + TEMPLATE_MIDDLE if name == "template" else grid).flatten(0, 1)
             weight, target = self._clear(batch, grid).flatten() ** 2, self._target(truth)
             log_odds = torch.log_softmax(surface * self.sharpness[k].exp(), 1)
             finding = -((target * log_odds).sum(1) * weight).sum() / weight.sum().clamp_min(1)
@@ -225,6 +229,12 @@ class Dense(Task):
         along = window(clear.shape[-1], grid)
         along = along / along.sum(1, keepdim=True)
         return torch.einsum("rh,nhw,sw->nrs", along, clear, along).clamp(0, 1)
+
+    def _truth(self, batch: Batch, grid: Tensor) -> Tensor:
+        """Compute (N, points * points, 2): the displacement at the middle of each window, in features."""
+        y, x = torch.meshgrid(grid, grid, indexing="ij")
+        at = torch.stack([x, y], -1).flatten(0, 1)[None].cpu() * FEATURE_STRIDE_PX
+        return ((batch.shift[:, None] + batch.waves.at(at)) / FEATURE_STRIDE_PX).to(self.device)
 
     def _target(self, truth: Tensor) -> Tensor:
         """Make (points, K): what the surfaces should say."""

@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch.nn import functional
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+class Waves(NamedTuple):
+    """Displacements that change from place to place: one wave for each of N pairs."""
+
+    along: Tensor
+    """(N, 2) radians per pixel, x and y."""
+    begin: Tensor
+    """(N,) radians at the origin."""
+    height: Tensor
+    """(N, 2) pixels x, y at its top."""
+
+    @classmethod
+    def none(cls, count: int) -> Waves:
+        """Make waves that displace nothing."""
+        return cls(torch.zeros(count, 2), torch.zeros(count), torch.zeros(count, 2))
+
+    def at(self, points: Tensor) -> Tensor:
+        """Compute (N, P, 2) displacements in pixels at (N, P, 2) or (1, P, 2) points x, y."""
+        phase = (points * self.along[:, None]).sum(-1) + self.begin[:, None]
+        return phase.sin()[..., None] * self.height[:, None]
 
 
 def turn(angle: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from sentinel_match.train.crops import Batch, Crops, held_out_crops
+from sentinel_match.train.crops import Crops, held_out_crops
 from sentinel_match.train.figures import Figure
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from torch import Tensor, nn
 
-    from sentinel_match.train.crops import Cutting
+    from sentinel_match.train.crops import Batch, Cutting
     from sentinel_match.train.places import Ground
 
 EXAM_PAIRS = 96
@@ -92,6 +92,7 @@ class Task(ABC):
             "seed": self.setup.seed,
             "size": self.cutting.size,
             "farthest": self.cutting.farthest,
+            "bent": self.cutting.bent_share,
             "start": self.setup.origin,
             "ground": self._ground,
         }
@@ -127,10 +128,7 @@ class Task(ABC):
 def draw_exams(crops: Crops, count: int) -> list[Exam]:
     """Draw so many pairs of a stream, one by one."""
     batch = crops.sample(count)
-    return [
-        Exam(crops.places[int(batch.place[k])][0].name, Batch(*(field[k : k + 1] for field in batch)))
-        for k in range(count)
-    ]
+    return [Exam(crops.places[int(batch.place[k])][0].name, batch.one(k)) for k in range(count)]
 
 
 def share_of_pairs(name: str, exams: Sequence[Exam], parts: ArrayLike, wholes: ArrayLike) -> Figure:

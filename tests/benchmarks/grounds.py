@@ -66,7 +66,7 @@ def benchmark(images: Path, out: Path) -> None:
         if of == "test" or path.parent.name in ELSEWHERE or target.exists():
             continue
         with rasterio.open(path) as source:
-            left, bottom, right, top = transform_bounds(source.crs, "EPSG:4326", *source.bounds)
+            left, bottom, right, _ = transform_bounds(source.crs, "EPSG:4326", *source.bounds)
             utm = f"EPSG:{32600 + int((left + right) / 2 // 6) + 31 + 100 * (bottom < 0)}"
             box = transform_bounds(source.crs, utm, *source.bounds)
             west, north = 10 * round(box[0] / 10), 10 * round(box[3] / 10)
