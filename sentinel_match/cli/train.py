@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sentinel_match.train.figures import Figure, FigureText
     from sentinel_match.train.places import Ground
 
-NETWORK_NAMES = ("evergreen", "superpoint", "lightglue", "superglue")
+NETWORK_NAMES = ("evergreen", "loftr", "superpoint", "lightglue", "superglue")
 ASSIGNING_NETWORKS = ("lightglue", "superglue")
 """Those that learn from the keypoints of another."""
 
@@ -38,6 +38,7 @@ class TrainOptions:
     network: str
     start: str
     keypoints: Path | None
+    trunk: Path | None
     steps: int | None
     batch: int | None
     rate: float | None
@@ -74,8 +75,19 @@ class TrainOptions:
     type=NamedPath(dir_okay=False, path_type=Path),
     help="SuperPoint whose keypoints lightglue and superglue learn to assign (default: shipped).",
 )
-@click.option("--steps", type=click.IntRange(1), help="Batches to learn from [default: 1000; 2000 but for evergreen].")
-@click.option("--batch", type=click.IntRange(1), help="Pairs of crops in each [default: 8; 4 to learn to assign].")
+@click.option(
+    "--trunk",
+    type=NamedPath(dir_okay=False, path_type=Path),
+    help="Evergreen whose trunk a new loftr begins with (default: shipped).",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(1),
+    help="Batches to learn from [default: 1000 evergreen, 3000 loftr, else 2000].",
+)
+@click.option(
+    "--batch", type=click.IntRange(1), help="Pairs of crops in each [default: 8; 4 for loftr and to learn to assign]."
+)
 @click.option(
     "--rate",
     type=click.FloatRange(0, 1, min_open=True),
@@ -127,11 +139,13 @@ def train(ctx: click.Context, /, **values: Any) -> None:
     name, new = request.network, request.start == "scratch"
     if request.keypoints is not None and name not in ASSIGNING_NETWORKS:
         raise click.UsageError(f"--keypoints is for {' and '.join(ASSIGNING_NETWORKS)}; {name} takes none")
+    if request.trunk is not None and not (name == "loftr" and new):
+        raise click.UsageError("--trunk is for a new loftr: add --network loftr --start scratch, or leave it out")
     if name == "superglue" and request.start == "shipped":
         raise click.UsageError("there is no superglue in this package to go on from: take --start scratch, or a file")
     device, network = models.device(request.device), TRAINABLE[name]
     setup = TrainingSetup(batch=request.batch or network.batch, seed=request.seed, device=device)
-    make_task = prepare_training(name, request.start, request.keypoints, setup)
+    make_task = prepare_training(name, request.start, request.keypoints or request.trunk, setup)
     ground, refused = _ground(ctx, request, masking, cache)
     with show_progress(quiet=ctx.obj) as progress:
         progress("cut crops", 0, 1)

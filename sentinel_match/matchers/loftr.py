@@ -1,4 +1,4 @@
-"""``loftr``: correspondences without keypoints, run by kornia.
+"""``loftr`` and ``loftr-outdoor``: correspondences without keypoints, run by kornia.
 
 J. Sun et al.: LoFTR: Detector-Free Local Feature Matching with Transformers, CVPR 2021,
 https://arxiv.org/abs/2104.00680. The network looks at both images at once, so describing an image only keeps its
@@ -19,6 +19,7 @@ from sentinel_match import models
 from sentinel_match.matchers import Matches
 from sentinel_match.matchers.builtin import BuiltIn
 from sentinel_match.matchers.validity import filled, inside
+from sentinel_match.models import shipped
 from sentinel_match.models.released import LOFTR_OUTDOOR
 from sentinel_match.models.weights import Weights, remembered
 
@@ -38,7 +39,7 @@ LOFTR_CELL_PX = 8
 
 @dataclass(frozen=True)
 class LoFTR(BuiltIn):
-    """LoFTR with its outdoor weights (dual-softmax)."""
+    """LoFTR with fewer channels, trained on Sentinel-2 across seasons (dual-softmax)."""
 
     min_score: float = 0.2
     """Lowest confidence of a match, 0..1."""
@@ -50,8 +51,8 @@ class LoFTR(BuiltIn):
     """LoFTR tensors of your own."""
 
     name: ClassVar[str] = "loftr"
-    summary: ClassVar[str] = "dense matching without keypoints, for weak texture; slow on a CPU"
-    weights: ClassVar[tuple[Weights, ...]] = (LOFTR_OUTDOOR,)
+    summary: ClassVar[str] = "without keypoints, learned on Sentinel-2 across seasons; turned and scaled images too"
+    weights: ClassVar[tuple[Weights, ...]] = (shipped.LOFTR,)
 
     @property
     def libraries(self) -> Mapping[str, str]:
@@ -88,6 +89,19 @@ class LoFTR(BuiltIn):
 
         With a prior, ``score`` is the confidence among the cells in reach; where there is but one, it says nothing.
         """
+        if not left["allowed"].any() or not right["allowed"].any():  # the network need not even be loaded
+            return Matches.none()
+        return self.matched(_network(self.files()[0], str(models.device(self.device))), left, right, prior)
+
+    def matched(self, network: Any, left: Arrays, right: Arrays, prior: GeometricPrior | None = None) -> Matches:
+        """Match by a network: that of this method, or one that is still learning.
+
+        Args:
+            network: of :mod:`sentinel_match.models.loftr`, in inference mode.
+            left: as described.
+            right: the same.
+            prior: where to look.
+        """
         import torch
 
         from sentinel_match.models.loftr import anywhere, guided
@@ -95,7 +109,6 @@ class LoFTR(BuiltIn):
         if not left["allowed"].any() or not right["allowed"].any():
             return Matches.none()
         device = models.device(self.device)
-        network = _network(self.files()[0], str(device))
 
         def side(arrays: Arrays) -> tuple[Tensor, Tensor]:
             return models.tensor(arrays["pixels"], device).float(), models.tensor(arrays["allowed"], device)
@@ -113,6 +126,15 @@ class LoFTR(BuiltIn):
             near = np.hypot(*(prior.expected(a) - b).T) <= prior.radius
             a, b, score = a[near], b[near], score[near]
         return Matches(a, b, score)
+
+
+@dataclass(frozen=True)
+class LoFTROutdoor(LoFTR):
+    """LoFTR with the weights its authors released for photographs."""
+
+    name: ClassVar[str] = "loftr-outdoor"
+    summary: ClassVar[str] = "LoFTR as released, for photographs; slow on a CPU"
+    weights: ClassVar[tuple[Weights, ...]] = (LOFTR_OUTDOOR,)
 
 
 def _bias(prior: GeometricPrior, left: Arrays, right: Arrays, device: torch.device) -> Callable[[slice], Tensor]:
@@ -139,11 +161,6 @@ def _on_allowed(arrays: Arrays, points: NDArray[np.float64]) -> NDArray[np.bool_
 
 @remembered(1)
 def _network(path: Path, device: str) -> Any:
-    from kornia.feature import LoFTR as Network
+    from sentinel_match.models.loftr import load
 
-    from sentinel_match.models.tensors import fill, read
-
-    network: Any = Network(pretrained=None)
-    network.coarse_matching.thr = 0.0  # min_score decides, outside
-    tensors = {name.removeprefix("matcher."): tensor for name, tensor in read(path).items()}
-    return fill(network, tensors, path).to(device)
+    return load(path).to(device)

@@ -7,7 +7,7 @@ lies within some 100 pixels of it, and not on how an image is cut.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import nn
@@ -30,20 +30,23 @@ SURROUNDINGS_SHRINK = 4
 """Pixels by which an image is reduced before its surroundings are averaged: they are smooth."""
 
 
+Fusible = TypeVar("Fusible", bound=nn.Module)
+
+
 class Block(nn.Module):
     """A dilated layer beside an identity (He et al. 2016)."""
 
     def __init__(self, width: int, dilation: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation, bias=False)
-        self.norm = nn.BatchNorm2d(width)
+        self.norm: nn.Module = nn.BatchNorm2d(width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to the same."""
         return functional.relu(x + self.norm(self.conv(x)))
 
 
-class _Norm(nn.Sequential):
+class Convolved(nn.Sequential):
     """A layer of 3 x 3, normed and cut off at zero."""
 
     def __init__(self, many: int, width: int, stride: int = 1) -> None:
@@ -51,35 +54,45 @@ class _Norm(nn.Sequential):
         super().__init__(conv, nn.BatchNorm2d(width), nn.ReLU(inplace=True))
 
 
-class EvergreenNetwork(nn.Module):
-    """Features of an image, one per 2 x 2 pixels: what lies around from a trunk at a quarter, where from half."""
-
-    logit: Tensor
+class Trunk(nn.Module):
+    """What the networks trained here look at an image with: far at a quarter of the resolution, near at half."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Sequential(_Norm(FEATURE_STRIDE_PX**2, NEAR_CHANNELS), Block(NEAR_CHANNELS, 1))
-        self.down = _Norm(NEAR_CHANNELS, TRUNK_CHANNELS, stride=2)
+        self.stem = nn.Sequential(Convolved(FEATURE_STRIDE_PX**2, NEAR_CHANNELS), Block(NEAR_CHANNELS, 1))
+        self.down = Convolved(NEAR_CHANNELS, TRUNK_CHANNELS, stride=2)
         self.body = nn.Sequential(*(Block(TRUNK_CHANNELS, dilation) for dilation in DILATIONS))
         self.up = nn.Conv2d(TRUNK_CHANNELS, NEAR_CHANNELS, 1)
-        self.join = _Norm(2 * NEAR_CHANNELS, TOP_CHANNELS)
-        self.out = nn.Conv2d(TOP_CHANNELS, FEATURE_CHANNELS, 1)
-        # Log-odds that a peak is right, as ``phase`` has them: constant, factors of the logarithms of its height and of
-        # the strongest other one, for each support; fitted on held-out ground
-        self.register_buffer("logit", torch.tensor([[0.5, 5.0, -5.0]] * SUPPORT_COUNT))
+        self.join = Convolved(2 * NEAR_CHANNELS, TOP_CHANNELS)
 
-    def trunk(self, pixels: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute what other networks begin with, too.
+    def look(self, pixels: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute what lies near, joined with what lies around, and what lies around.
 
         Args:
             pixels: (N, 1, H, W), any linear scale; H and W even.
             valid: (N, 1, H, W), 1 = valid.
 
         Returns:
-            (N, 16, H / 2, W / 2) and (N, 48, H / 4, W / 4), rounded up.
+            (N, 24, H / 2, W / 2), and (N, 48, H / 4, W / 4), rounded up.
         """
-        near: Tensor = self.stem(functional.pixel_unshuffle(standardised(pixels, valid), FEATURE_STRIDE_PX))
-        return near, self.body(self.down(near))
+        near = self.stem(functional.pixel_unshuffle(standardised(pixels, valid), FEATURE_STRIDE_PX))
+        far: Tensor = self.body(self.down(near))
+        wide = functional.interpolate(self.up(far), scale_factor=2, mode="bilinear", align_corners=False)
+        joined: Tensor = self.join(torch.cat([near, wide[..., : near.shape[-2], : near.shape[-1]]], 1))
+        return joined, far
+
+
+class EvergreenNetwork(Trunk):
+    """Features of an image, one per 2 x 2 pixels."""
+
+    logit: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Conv2d(TOP_CHANNELS, FEATURE_CHANNELS, 1)
+        # Log-odds that a peak is right, as ``phase`` has them: constant, factors of the logarithms of its height and of
+        # the strongest other one, for each support; fitted on held-out ground
+        self.register_buffer("logit", torch.tensor([[0.5, 5.0, -5.0]] * SUPPORT_COUNT))
 
     def forward(self, pixels: Tensor, valid: Tensor) -> Tensor:
         """Compute features, zero where a pixel they lie on is not valid.
@@ -91,10 +104,7 @@ class EvergreenNetwork(nn.Module):
         Returns:
             (N, 12, H / 2, W / 2).
         """
-        near, far = self.trunk(pixels, valid)
-        wide = functional.interpolate(self.up(far), scale_factor=2, mode="bilinear", align_corners=False)
-        joined = torch.cat([near, wide[..., : near.shape[-2], : near.shape[-1]]], 1)
-        features: Tensor = self.out(self.join(joined))
+        features: Tensor = self.out(self.look(pixels, valid)[0])
         return features * -functional.max_pool2d(-valid, FEATURE_STRIDE_PX)
 
 
@@ -129,14 +139,14 @@ def load(path: Path) -> EvergreenNetwork:
     return fill(EvergreenNetwork(), read(path), path)
 
 
-def fused(network: EvergreenNetwork) -> EvergreenNetwork:
+def fused(network: Fusible) -> Fusible:
     """Fold the norms into the layers before them: the same function, for inference a fifth faster."""
     from torch.nn.utils.fusion import fuse_conv_bn_eval
 
     network.eval()
     fuse: Any = fuse_conv_bn_eval
     for part in network.modules():
-        if isinstance(part, _Norm):
+        if isinstance(part, Convolved):
             part[0], part[1] = fuse(part[0], part[1]), nn.Identity()
         elif isinstance(part, Block):
             part.conv, part.norm = fuse(part.conv, part.norm), nn.Identity()

@@ -1,4 +1,4 @@
-"""LoFTR under a prior: kornia's network, with what is known of the pair added to the likeness of its coarse cells.
+"""LoFTR: kornia's network, released or compact, also with what is known of a pair added to the likeness of its cells.
 
 J. Sun et al.: LoFTR: Detector-Free Local Feature Matching with Transformers, CVPR 2021,
 https://arxiv.org/abs/2104.00680; numbered equations are the paper's. kornia's own forward takes no prior, so its parts
@@ -10,14 +10,99 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
+from torch.nn import functional
+
+from sentinel_match.models.evergreen import TOP_CHANNELS, TRUNK_CHANNELS, Block, Convolved, Trunk
+from sentinel_match.models.tensors import fill, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from torch import Tensor
 
 BIAS_BLOCK_CELLS = 256
 """Left cells whose bias is asked for at a time: 100 x 100 cells squared are 100 million numbers."""
+
+COARSE_CHANNELS, FINE_CHANNELS = 128, 32
+COMPACT = {
+    "backbone_type": "ResNetFPN",
+    "resolution": (8, 2),
+    "fine_window_size": 7,
+    "fine_concat_coarse_feat": True,
+    "resnetfpn": {"initial_dim": FINE_CHANNELS, "block_dims": [FINE_CHANNELS, 48, COARSE_CHANNELS]},
+    "coarse": {
+        "d_model": COARSE_CHANNELS,
+        "d_ffn": COARSE_CHANNELS,
+        "nhead": 8,
+        "layer_names": ["self", "cross", "self", "cross"],
+        "attention": "linear",
+        "temp_bug_fix": True,
+    },
+    "match_coarse": {
+        "thr": 0.0,
+        "border_rm": 0,
+        "match_type": "dual_softmax",
+        "dsmax_temperature": 0.1,
+        "train_coarse_percent": 0.4,
+        "train_pad_num_gt_min": 200,
+    },
+    "fine": {
+        "d_model": FINE_CHANNELS,
+        "d_ffn": FINE_CHANNELS,
+        "nhead": 4,
+        "layer_names": ["self", "cross"],
+        "attention": "linear",
+    },
+}
+"""Configuration of kornia's class for the network trained here; its backbone is then a :class:`SeasonsBackbone`."""
+
+
+class SeasonsBackbone(Trunk):
+    """Features of one image for LoFTR, by the trunk of ``evergreen`` in place of a ResNet with a pyramid."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        width = 2 * TRUNK_CHANNELS
+        self.coarse = nn.Sequential(
+            Convolved(TRUNK_CHANNELS, width, stride=2), Block(width, 1), nn.Conv2d(width, COARSE_CHANNELS, 1)
+        )
+        self.fine = nn.Conv2d(TOP_CHANNELS, FINE_CHANNELS, 1)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute (N, 128, H / 8, W / 8) and (N, 32, H / 2, W / 2), of (N, 1, H, W) extended to multiples of 8."""
+        border = (0, -image.shape[-1] % 8, 0, -image.shape[-2] % 8)
+        image = functional.pad(image, border, mode="replicate")
+        joined, far = self.look(image, torch.ones_like(image))
+        return self.coarse(far), self.fine(joined)
+
+
+def compact() -> Any:
+    """Make the network that is trained here: kornia's class, with fewer channels and the trunk of ``evergreen``."""
+    from kornia.feature import LoFTR
+
+    network: Any = LoFTR(pretrained=None, config=COMPACT)
+    network.backbone = SeasonsBackbone()
+    for layer in (*network.loftr_coarse.layers, *network.loftr_fine.layers):
+        nn.init.zeros_(layer.norm2.weight)  # nothing is said at first: it begins as nearest neighbours of features
+    return network
+
+
+def load(path: Path) -> Any:
+    """Load the network of a weights file, for inference: the compact one, or kornia's with released weights.
+
+    Raises:
+        WeightsDamaged: it fits neither.
+    """
+    from kornia.feature import LoFTR
+
+    tensors = {name.removeprefix("matcher."): tensor for name, tensor in read(path).items()}
+    if "backbone.down.0.weight" in tensors:
+        return fill(compact(), tensors, path)
+    network: Any = LoFTR(pretrained=None)
+    network.coarse_matching.thr = 0.0  # min_score decides, outside
+    return fill(network, tensors, path)
 
 
 def anywhere(network: Any, left: tuple[Tensor, Tensor], right: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:

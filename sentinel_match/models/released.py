@@ -116,7 +116,7 @@ XFEAT_LIGHTERGLUE = _xfeat(
 )
 LOFTR_OUTDOOR = Weights(
     file="loftr_outdoor.ckpt",
-    matcher="loftr",
+    matcher="loftr-outdoor",
     sha256="21f5bec5968178e8bc8b7633441836fe5de4f47d861dd2cd7dc38e271b0479ec",
     size=46_341_978,
     licence="Apache-2.0",

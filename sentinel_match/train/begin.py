@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from sentinel_match.train.task import Task, TrainingSetup
 
 
-def prepare_training(name: str, start: str, keypoints: Path | None, setup: TrainingSetup) -> Callable[[Ground], Task]:
+def prepare_training(name: str, start: str, given: Path | None, setup: TrainingSetup) -> Callable[[Ground], Task]:
     """Prepare a training that wants nothing but ground: read the weights that it begins with.
 
     Args:
         name: a key of :data:`sentinel_match.train.networks.TRAINABLE`.
         start: ``scratch``, ``shipped``, or a file of weights.
-        keypoints: SuperPoint's weights, for a network that assigns its keypoints; the shipped ones when not given.
+        given: weights of the network that this one needs: SuperPoint's, for one that assigns its keypoints; of
+            ``evergreen``, for a new ``loftr``; the shipped ones when not given.
         setup: batch, seed and device; its origin is found out here.
 
     Raises:
@@ -37,6 +38,8 @@ def prepare_training(name: str, start: str, keypoints: Path | None, setup: Train
 
         network, origin = _first_network(start, shipped.EVERGREEN, evergreen.load)
         return partial(Dense, network=network, setup=replace(setup, origin=origin))
+    if name == "loftr":
+        return _prepare_loftr(start, given, setup)
     from sentinel_match.models import superpoint
 
     if name == "superpoint":
@@ -46,11 +49,26 @@ def prepare_training(name: str, start: str, keypoints: Path | None, setup: Train
         return partial(Points, network=network, setup=replace(setup, origin=origin))
     from sentinel_match.train.assignment import ASSIGNERS, Assignment
 
-    path = verified(shipped.SUPERPOINT, keypoints)
+    path = verified(shipped.SUPERPOINT, given)
     detector = superpoint.fused(superpoint.load(path))
     network, origin = _first_network(start, ASSIGNERS[name].weights, ASSIGNERS[name].load)
     setup = replace(setup, origin=f"{origin}, for the keypoints of {path.name} ({sha256(path)[:12]})")
     return lambda ground: Assignment(name, ground, detector, network, setup=setup)
+
+
+def _prepare_loftr(start: str, trunk: Path | None, setup: TrainingSetup) -> Callable[[Ground], Task]:
+    """Prepare ``loftr``: a new one begins with the trunk of ``evergreen``, as shipped or of one's own."""
+    from sentinel_match.models import evergreen, loftr
+    from sentinel_match.models.tensors import read
+    from sentinel_match.train.coarse_to_fine import CoarseToFine
+
+    network, origin = _first_network(start, shipped.LOFTR, loftr.load)
+    if network is not None:
+        return partial(CoarseToFine, network=network, setup=replace(setup, origin=origin))
+    path = verified(shipped.EVERGREEN, trunk)
+    evergreen.load(path)  # or it is none
+    origin = f"{origin}, on the trunk of {path.name} ({sha256(path)[:12]})"
+    return partial(CoarseToFine, trunk=read(path), setup=replace(setup, origin=origin))
 
 
 def _first_network(start: str, shipped: Weights, load: Callable[[Path], Any]) -> tuple[Any, str]:

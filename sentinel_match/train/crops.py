@@ -54,8 +54,10 @@ class Cutting:
     farthest: float = 8.0
     """Largest displacement of a pair in pixels, each axis."""
     turned_share: float = 0.0
-    """Of the pairs, those whose right side is turned by any angle by itself; the others then lean a little. At 0 no
-    side is turned by itself."""
+    """Of the pairs, those whose right side is turned by itself, by up to ``turn``; the others then lean a little. At 0
+    no side is turned by itself."""
+    turn: float = 180.0
+    """Degrees."""
     zoom: float = 1.0
     """The right side may be so many times larger or smaller than the left."""
     bent_share: float = 0.0
@@ -90,9 +92,8 @@ class Batch(NamedTuple):
 
     def one(self, k: int) -> Batch:
         """Take one pair."""
-        of = slice(k, k + 1)
-        waves = Waves(*(field[of] for field in self.waves))
-        return Batch(*(waves if isinstance(field, Waves) else field[of] for field in self))
+        fields: dict[str, Any] = {name: field[k : k + 1] for name, field in self._asdict().items() if name != "waves"}
+        return Batch(**fields, waves=Waves(*(field[k : k + 1] for field in self.waves)))
 
 
 class _CutPair(NamedTuple):
@@ -276,7 +277,8 @@ class Crops:
         count, cutting = len(change), self.cutting
         if not cutting.turned_share and cutting.zoom == 1:
             return torch.eye(2).expand(count, 2, 2)
-        turns, leans = self.rng.uniform(-np.pi, np.pi, count), self.rng.normal(0, LEAN_RADIANS, count)
+        most = np.radians(cutting.turn)
+        turns, leans = self.rng.uniform(-most, most, count), self.rng.normal(0, LEAN_RADIANS, count)
         angle = torch.tensor(np.where(self.rng.random(count) < cutting.turned_share, turns, leans), dtype=torch.float32)
         factor = torch.tensor(cutting.zoom ** self.rng.uniform(-1, 1, count), dtype=torch.float32)
         zoom = torch.linalg.det(change).abs().sqrt()

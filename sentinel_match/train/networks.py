@@ -41,6 +41,17 @@ TRAINABLE = {
         batch=8,
         rate=3e-3,
     ),
+    "loftr": Trainable(
+        "Which cells of two dates show the same ground, without keypoints and without a prior (LoFTR).",
+        (
+            FigureText("found", "cells whose match is within 2 px", "{:.1%}"),
+            FigureText("precision", "matches within 2 px", "{:.1%}"),
+            FigureText("error_px", "median error of the right ones", "{:.2f} px"),
+        ),
+        steps=3000,
+        batch=4,
+        rate=1e-3,
+    ),
     "superpoint": Trainable(
         "Keypoints of a Sentinel-2 band that every season shows, and descriptors that stay alike.",
         (

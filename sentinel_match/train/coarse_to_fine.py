@@ -1,0 +1,179 @@
+"""The task of ``loftr``: which coarse cells of two crops show the same ground, and where in its cell each one lies.
+
+J. Sun et al. (LoFTR, CVPR 2021, https://arxiv.org/abs/2104.00680) supervise the double softmax over all pairs of cells
+by the nearest mutual ones, and the position within a cell by its expectation; so it is here. The two sides are turned,
+scaled and displaced by themselves, and each position code begins anywhere: crops are small, images are not.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from sentinel_match.matchers import loftr
+from sentinel_match.models.loftr import compact
+from sentinel_match.train.crops import Cutting
+from sentinel_match.train.figures import Figure
+from sentinel_match.train.loop import seeded
+from sentinel_match.train.mappings import map_points, overlay
+from sentinel_match.train.task import Task, TrainingSetup, share_of_pairs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from sentinel_match.train.crops import Batch
+    from sentinel_match.train.places import Ground
+
+CELL_CUTTING = Cutting(size=224, farthest=48, turned_share=0.75, turn=30, zoom=1.4)
+CELL_PX = loftr.LOFTR_CELL_PX
+CODE_CELLS = 128
+"""A position code begins anywhere below: the first cells of an image of some 1,000 pixels are not all there is."""
+FINE_CELLS = 64
+"""Pairs of cells of each pair of crops whose finer position is taught."""
+FINE_WEIGHT = 0.5
+"""Weight of a pixel of error within a cell against the logarithm of a cell's confidence."""
+CLEAR_SHARE = 0.9
+"""A cell counts where so much of its ground can be seen."""
+NEVER = -1e4
+"""Likeness of cells of which one is not valid."""
+FOUND_REACH_PX = 2.0
+"""Pixels within which a match counts as right."""
+
+
+class CoarseToFine(Task):
+    """The task of ``loftr``."""
+
+    name = "loftr"
+
+    def __init__(
+        self,
+        ground: Ground,
+        network: Any = None,
+        *,
+        trunk: Mapping[str, Tensor] | None = None,
+        setup: TrainingSetup | None = None,
+        cutting: Cutting = CELL_CUTTING,
+    ) -> None:
+        """Prepare the task.
+
+        Args:
+            ground: what is learned from, and what is kept apart.
+            network: where it begins, of :func:`sentinel_match.models.loftr.compact`; a new one when not given.
+            trunk: tensors of ``evergreen``, which a new one's backbone begins with.
+            setup: batch, seed and device.
+            cutting: how crops are cut; their side is a multiple of 8.
+
+        Raises:
+            NothingToLearn: no ground is large enough.
+        """
+        setup = setup or TrainingSetup(batch=4)
+        if network is None:
+            with seeded(setup.seed):
+                network = compact()
+            known = network.backbone.state_dict().keys()
+            network.backbone.load_state_dict({k: v for k, v in (trunk or {}).items() if k in known}, strict=False)
+        network.backbone.to(memory_format=torch.channels_last)
+        super().__init__(network, ground, setup, cutting)
+
+    def step(self) -> tuple[Tensor, tuple[Figure, ...]]:
+        """Compute the loss of the next batch, and its two parts."""
+        batch = self.crops.sample(self.setup.batch)
+        pixels, valid = (torch.cat(p).to(self.device) for p in (batch[:2], batch[2:4]))
+        mean = (pixels * valid).sum((1, 2, 3), keepdim=True) / valid.sum((1, 2, 3), keepdim=True).clamp_min(1)
+        coarse, fine = self.network.backbone(pixels + (1 - valid) * mean)
+        at = valid[:, 0, ::CELL_PX, ::CELL_PX].flatten(1) > 0
+        masks = at.chunk(2)
+        sides = [self._coded(side).flatten(2).transpose(1, 2).contiguous() for side in coarse.chunk(2)]
+        left, right = self.network.loftr_coarse(*sides, *masks)
+        likeness = torch.einsum("nlc,nsc->nls", left, right) / (
+            left.shape[2] * self.network.coarse_matching.temperature
+        )
+        likeness = likeness.masked_fill(~(masks[0][:, :, None] & masks[1][:, None]), NEVER)
+        confidence = likeness.log_softmax(2) + likeness.log_softmax(1)
+        pair, one, other, beside = self._partners(batch, masks)
+        finding = -confidence[pair, one, other].mean() if len(pair) else confidence.sum() * 0
+        few = torch.from_numpy(self.crops.rng.permutation(len(pair))[: FINE_CELLS * len(batch.left)])
+        refining = self._missed(fine.chunk(2), (left, right), (pair[few], one[few], other[few]), beside[few])
+        return finding + FINE_WEIGHT * refining, (
+            Figure("confidence", float(np.exp(-float(finding.detach())))),
+            Figure("missed_px", float(refining.detach())),
+        )
+
+    def examine(self) -> tuple[Figure, ...]:
+        """Measure what the method finds on unseen ground, without a prior.
+
+        Returns:
+            ``found``: share of the cells of clear ground whose match is right; ``precision``: of the matches;
+            ``error_px``: median error of those that are right.
+        """
+        method = loftr.LoFTR(device=str(self.device))
+        found, delivered, cells, errors = [], [], [], []
+        for batch in (exam.batch for exam in self.exams):
+            left, right = (
+                method.describe(image[0, 0].numpy(), known[0, 0].numpy() > 0)
+                for image, known in ((batch.left, batch.left_valid), (batch.right, batch.right_valid))
+            )
+            matches = method.matched(self.network, left, right)
+            truth = map_points(torch.from_numpy(matches.left).float(), batch.mapping[0]).numpy()
+            error = np.hypot(*(matches.right - truth).T)
+            errors.append(error[error < FOUND_REACH_PX])
+            found.append(len(errors[-1]))
+            delivered.append(len(error))
+            cells.append(int((batch.clear[0, 0, ::CELL_PX, ::CELL_PX] > CLEAR_SHARE).sum()))
+        error = np.concatenate(errors)
+        return (
+            share_of_pairs("found", self.exams, found, cells),
+            share_of_pairs("precision", self.exams, found, delivered),
+            Figure("error_px", float(np.median(error)) if len(error) else float("nan")),
+        )
+
+    def _coded(self, coarse: Tensor) -> Tensor:
+        """Add a position code that begins anywhere."""
+        code: Tensor = self.network.pos_encoding.pe
+        row, col = self.crops.rng.integers(0, CODE_CELLS, 2)
+        return coarse + code[:, :, row : row + coarse.shape[2], col : col + coarse.shape[3]]
+
+    def _partners(self, batch: Batch, masks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """List pairs of cells that show the same ground, each the other's nearest.
+
+        Returns:
+            (M,) which pair of crops, (M,) left cell, (M,) right cell, and (M, 2) x, y in pixels by which the content of
+            the left one lies beside the right one.
+        """
+        side = self.cutting.size // CELL_PX
+        along = torch.arange(side) * float(CELL_PX)
+        y, x = torch.meshgrid(along, along, indexing="ij")
+        at = torch.stack([x, y], -1).flatten(0, 1)
+        to = map_points(at[None].expand(len(batch.left), -1, -1), batch.mapping)
+        cell = (to / CELL_PX).round()
+        back = (map_points(cell * CELL_PX, torch.linalg.inv(batch.mapping)) / CELL_PX).round()
+        inside = ((cell >= 0) & (cell < side)).all(-1)
+        clear = torch.minimum(batch.clear, overlay(torch.ones_like(batch.clear), batch.mapping))
+        index = (cell[..., 1].clamp(0, side - 1) * side + cell[..., 0].clamp(0, side - 1)).long()
+        seen = (clear[:, 0, ::CELL_PX, ::CELL_PX].flatten(1) > CLEAR_SHARE) & masks[0].cpu()
+        seen &= masks[1].cpu().gather(1, index) & inside & (back * CELL_PX == at).all(-1)
+        pair, one = seen.nonzero(as_tuple=True)
+        other = index[pair, one]
+        return pair, one, other, (to - cell * CELL_PX)[pair, one]
+
+    def _missed(
+        self, fine: tuple[Tensor, ...], coarse: tuple[Tensor, Tensor], cells: tuple[Tensor, ...], beside: Tensor
+    ) -> Tensor:
+        """Compute the mean error in pixels of the expected position, along each axis."""
+        if not len(beside):
+            return fine[0].sum() * 0
+        coarse_step, fine_step = self.network.config["resolution"]
+        data = {"stride_c": coarse_step, "stride_f": fine_step}
+        data |= dict(zip(("b_ids", "i_ids", "j_ids"), (c.to(self.device) for c in cells), strict=True))
+        one, other = self.network.loftr_fine(*self.network.fine_preprocess(*fine, *coarse, data))
+        middle = one[:, one.shape[1] // 2]
+        heat = torch.softmax(torch.einsum("mc,mrc->mr", middle, other) / one.shape[2] ** 0.5, 1)
+        side = round(heat.shape[1] ** 0.5)
+        steps = (torch.arange(side, device=self.device) - side // 2) * float(fine_step)
+        heat = heat.view(-1, side, side)
+        expected = torch.stack([(heat.sum(1) * steps).sum(1), (heat.sum(2) * steps).sum(1)], 1)
+        return (expected - beside.to(self.device)).abs().mean()
