@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sentinel_match.train.crops import Batch
     from sentinel_match.train.places import Ground
 
-CELL_CUTTING = Cutting(size=224, farthest=48, turned_share=0.75, turn=30, zoom=1.4)
+CELL_CUTTING = Cutting(size=224, farthest=48, turned_share=0.75, turn=30, zoom=1.4, slant=0.1)
 CELL_PX = loftr.LOFTR_CELL_PX
 CODE_CELLS = 128
 """A position code begins anywhere below: the first cells of an image of some 1,000 pixels are not all there is."""

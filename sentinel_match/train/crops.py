@@ -60,6 +60,8 @@ class Cutting:
     """Degrees."""
     zoom: float = 1.0
     """The right side may be so many times larger or smaller than the left."""
+    slant: float = 0.0
+    """The right side is also sheared and stretched by up to such a part, as by another view."""
     bent_share: float = 0.0
     """Of the pairs, those whose right side is bent by a wave besides, so that each window has a displacement of its
     own."""
@@ -283,7 +285,10 @@ class Crops:
         factor = torch.tensor(cutting.zoom ** self.rng.uniform(-1, 1, count), dtype=torch.float32)
         zoom = torch.linalg.det(change).abs().sqrt()
         factor = zoom / (zoom / factor).clamp(LEAST_CUT_ZOOM, 1)
-        return torch.as_tensor(turn(angle) * factor[:, None, None])
+        slant = torch.zeros(count, 2, 2)
+        if cutting.slant:
+            slant = torch.tensor(self.rng.uniform(-cutting.slant, cutting.slant, (count, 2, 2)), dtype=torch.float32)
+        return torch.as_tensor(turn(angle) @ (torch.eye(2) + slant) * factor[:, None, None])
 
     def _waves(self, count: int) -> Waves:
         """Draw waves, as high as their bounds allow; of height 0 where none are asked for."""
