@@ -47,8 +47,6 @@ Delivered = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 MatchFunction = Callable[[Image, Image], Any]
 """Takes two (rows, cols) images, 0 to 1 and 0 where there is no data; returns (N, 2) left and (N, 2) right points, and
 (N,) scores if it has some."""
-MODEL = "similarity"
-"""Kind of the transform that the points must agree on."""
 COLUMNS = ("pair", "left_x", "left_y", "right_x", "right_y")
 MIDDLE = 0.5
 """Of the first pixel, in the coordinates of this package, whose origin is that pixel's outer corner."""
@@ -78,7 +76,7 @@ class ForeignMethod:
             radius=max(b.valid.shape) / 2,
         )
         try:
-            model, agree, chance = coarse_model(MODEL, delivered, a, b, COARSE_TOLERANCE, 0)
+            model, agree, chance = coarse_model(sample.model, delivered, a, b, COARSE_TOLERANCE, 0)
         except NoModel as error:
             return replace(delivered, why=str(error))
         return replace(delivered, model=model, inlier=agree, chance=chance)

@@ -65,7 +65,7 @@ class TestedMethod:
     def answer(self, sample: Sample) -> Correspondences:
         """Match both images of a sample."""
         left, right = (view.side(masks=self.masks, semantics=self.semantics) for view in (sample.left, sample.right))
-        return correspond(left, right, self.method)
+        return correspond(left, right, replace(self.method, model=sample.model))
 
 
 class AnyMethod(Protocol):

@@ -43,6 +43,9 @@ TRUTH_BOUNDS_PX = (0.1, 0.2, 0.3)
 """Standard deviations of the truth, by the least of which that holds figures are given apart: of those above the first
 some points that are right count as wrong at one pixel."""
 
+MODELS_OF_WARPS = {"affine": "affine", "perspective": "homography"}
+"""Kinds of transform that these views need; a similarity would refuse what is right."""
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -100,6 +103,8 @@ class Sample:
     kind: SampleKind = "pair"
     """``pair``; ``hidden``, which shares no clear ground; or a control, ``identity`` or ``unrelated``."""
     warped: bool = False
+    model: str = "similarity"
+    """Kind of transform by which points of this pair are verified, whoever found them."""
 
     @cached_property
     def box(self) -> Box:
@@ -169,6 +174,7 @@ def prepare(pair: ListedPair, sampling: Sampling, cache: Cache | None = None) ->
         truth=truth,
         kind="hidden" if pair.hidden else "pair",
         warped=pair.warp != "none",
+        model=MODELS_OF_WARPS.get(pair.warp, "similarity"),
     )
     if not pair.hidden and not sample.covisible.any():
         raise NothingClear(pair.left.id, pair.right.id, "after displacement")
@@ -187,7 +193,15 @@ def _of_truth(pair: ListedPair, gsd: float) -> dict[str, str]:
 def identity(sample: Sample, sampling: Sampling) -> Sample:
     """Make the control in which the right image is the left one, displaced: anything but perfect is an error."""
     change = _translation(*displaced.displacement(sampling.displacement, sampling.seed, sample.name))
-    return replace(sample, right=_moved(sample.left, change), truth=change, kind="identity", strata={}, warped=False)
+    return replace(
+        sample,
+        right=_moved(sample.left, change),
+        truth=change,
+        kind="identity",
+        strata={},
+        warped=False,
+        model="similarity",
+    )
 
 
 def unrelated(sample: Sample) -> Sample:
