@@ -13,7 +13,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from sentinel_match.models.evergreen import TOP_CHANNELS, TRUNK_CHANNELS, Block, Convolved, Trunk
+from sentinel_match.models.evergreen import (
+    FEATURE_CHANNELS,
+    TOP_CHANNELS,
+    TRUNK_CHANNELS,
+    Block,
+    Convolved,
+    Trunk,
+)
 from sentinel_match.models.tensors import fill, read
 
 if TYPE_CHECKING:
@@ -26,6 +33,8 @@ BIAS_BLOCK_CELLS = 256
 """Left cells whose bias is asked for at a time: 100 x 100 cells squared are 100 million numbers."""
 
 COARSE_CHANNELS, FINE_CHANNELS = 128, 32
+WIDE_WINDOW, NARROW_WINDOW = 10, 8
+"""Samples along windows: of 8 x 8 pixels for coarse cells, of 4 x 4, that overlap, for fine ones."""
 COMPACT = {
     "backbone_type": "ResNetFPN",
     "resolution": (8, 2),
@@ -44,7 +53,7 @@ COMPACT = {
         "thr": 0.0,
         "border_rm": 0,
         "match_type": "dual_softmax",
-        "dsmax_temperature": 0.1,
+        "dsmax_temperature": 0.4,
         "train_coarse_percent": 0.4,
         "train_pad_num_gt_min": 200,
     },
@@ -60,22 +69,52 @@ COMPACT = {
 
 
 class SeasonsBackbone(Trunk):
-    """Features of one image for LoFTR, by the trunk of ``evergreen`` in place of a ResNet with a pyramid."""
+    """Features of one image for LoFTR: windows of the features of ``evergreen``, and what its trunk adds to them."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.out = nn.Conv2d(TOP_CHANNELS, FEATURE_CHANNELS, 1)
         width = 2 * TRUNK_CHANNELS
-        self.coarse = nn.Sequential(
-            Convolved(TRUNK_CHANNELS, width, stride=2), Block(width, 1), nn.Conv2d(width, COARSE_CHANNELS, 1)
-        )
+        self.wide = nn.Conv2d(FEATURE_CHANNELS, COARSE_CHANNELS, WIDE_WINDOW, bias=False)
+        self.narrow = nn.Conv2d(FEATURE_CHANNELS, FINE_CHANNELS, NARROW_WINDOW, dilation=2, bias=False)
+        last = nn.Conv2d(width, COARSE_CHANNELS, 1)
+        self.coarse = nn.Sequential(Convolved(TRUNK_CHANNELS, width, stride=2), Block(width, 1), last)
         self.fine = nn.Conv2d(TOP_CHANNELS, FINE_CHANNELS, 1)
+        self.length = nn.Parameter(torch.tensor([32.0, 9.0]))
+        for parameter in (*last.parameters(), *self.fine.parameters()):  # nothing is added at first
+            nn.init.zeros_(parameter)
+
+    def samples(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Compute what windows are made of.
+
+        Args:
+            image: (N, 1, H, W), multiples of 8.
+
+        Returns:
+            For the coarse ones (N, 12, H / 8 + 9, W / 8 + 9), for the fine ones (N, 12, H / 2 + 14, W / 2 + 14); and
+            what :meth:`look` returns. A window lies around the outer corner of its first pixel.
+        """
+        joined, far = self.look(image, torch.ones_like(image))
+        features = self.out(joined)
+        before, few = WIDE_WINDOW // 2, NARROW_WINDOW // 2
+        coarse = functional.pad(functional.avg_pool2d(features, 4), (before, before - 1) * 2)
+        means = functional.avg_pool2d(functional.pad(features, (1, 0, 1, 0), mode="replicate"), 2, 1)
+        return coarse, functional.pad(means, (2 * few - 1,) * 4), joined, far
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Compute (N, 128, H / 8, W / 8) and (N, 32, H / 2, W / 2), of (N, 1, H, W) extended to multiples of 8."""
         border = (0, -image.shape[-1] % 8, 0, -image.shape[-2] % 8)
-        image = functional.pad(image, border, mode="replicate")
-        joined, far = self.look(image, torch.ones_like(image))
-        return self.coarse(far), self.fine(joined)
+        wide, narrow, joined, far = self.samples(functional.pad(image, border, mode="replicate"))
+        coarse, fine = self.length
+        return (
+            coarse * unit(self.wide(wide)) + self.coarse(far),
+            fine * unit(self.narrow(narrow)) + self.fine(joined),
+        )
+
+
+def unit(features: Tensor) -> Tensor:
+    """Divide (N, C, H, W) features by their length over C."""
+    return functional.normalize(features, dim=1, eps=1e-6)
 
 
 def compact() -> Any:
@@ -85,7 +124,10 @@ def compact() -> Any:
     network: Any = LoFTR(pretrained=None, config=COMPACT)
     network.backbone = SeasonsBackbone()
     for layer in (*network.loftr_coarse.layers, *network.loftr_fine.layers):
-        nn.init.zeros_(layer.norm2.weight)  # nothing is said at first: it begins as nearest neighbours of features
+        nn.init.zeros_(layer.norm2.weight)  # nothing is said at first: it begins as nearest neighbours of windows
+    merge = network.fine_preprocess.merge_feat
+    nn.init.zeros_(merge.bias)
+    merge.weight.data.copy_(torch.eye(*merge.weight.shape))
     return network
 
 

@@ -1,0 +1,93 @@
+"""How windows of features become short descriptors: the projection that tells ground apart and not the days.
+
+R. A. Fisher (1936, "The use of multiple measurements in taxonomic problems"): of all projections the one whose
+directions spread most over different ground, against how far one ground moves between two views of it. It is found at
+once, from pairs of which the truth is known; what it gives is where ``loftr`` begins.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from scipy.linalg import eigh
+
+from sentinel_match.models.loftr import unit
+from sentinel_match.train.mappings import map_points
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from torch import Tensor
+
+    from sentinel_match.train.crops import Batch
+
+RIDGE = 0.1
+"""Of the mean spread of one ground, added to each direction: few pairs know little of many directions."""
+BESIDE_PX = 4.0
+"""Standard deviation in pixels of how far other ground lies, where neighbours are told apart."""
+FARTHER_PX = 3.0
+"""What lies nearer is the same ground, seen a little aside."""
+CLEAR_SHARE = 0.9
+STEP_PX = 8
+"""Pixels between the points that are compared."""
+
+
+def fisher_projection(
+    batches: Iterable[Batch], windows: Callable[[Tensor], Tensor], count: int, stride: int, *, local: bool
+) -> Tensor:
+    """Find the projection of windows that is worth most.
+
+    Args:
+        batches: pairs of crops.
+        windows: makes (N, D, rows, cols) windows of (N, 1, size, size) images; they are compared at unit length.
+        count: how many directions.
+        stride: pixels between windows.
+        local: tell each window from those beside it; else from any other.
+
+    Returns:
+        (D, count), of which each column spreads by one on the same ground.
+    """
+    same = other = np.zeros(())
+    generator = np.random.default_rng(0)
+    with torch.inference_mode():
+        for batch in batches:
+            left, right = (unit(windows(filled(*side))) for side in ((batch[0], batch[2]), (batch[1], batch[3])))
+            size = batch.left.shape[-1]
+            along = torch.arange(STEP_PX, size - STEP_PX, STEP_PX).float()
+            y, x = torch.meshgrid(along, along, indexing="ij")
+            at = torch.stack([x, y], -1).flatten(0, 1)
+            for k in range(len(left)):
+                to = map_points(at[None], batch.mapping[k : k + 1])[0]
+                seen = ((to > STEP_PX) & (to < size - STEP_PX)).all(1)
+                seen &= batch.clear[k, 0, at[:, 1].long(), at[:, 0].long()] > CLEAR_SHARE
+                here, there = _at(left[k], at[seen], stride), _at(right[k], to[seen], stride)
+                same = same + _spread(here - there)
+                if not local:
+                    other = other + (_spread(here) + _spread(there)) / 2
+                    continue
+                aside = generator.normal(0, BESIDE_PX, (len(here), 2))
+                far = torch.from_numpy(np.hypot(*aside.T) > FARTHER_PX)
+                beside = to[seen][far] + torch.from_numpy(aside[far.numpy()]).float()
+                other = other + _spread(_at(right[k], beside, stride) - here[far]) / max(float(far.float().mean()), 0.1)
+    ridge = RIDGE * np.trace(same) / len(same) * np.eye(len(same))
+    _, directions = eigh(other, same + ridge, subset_by_index=(len(same) - count, len(same) - 1))
+    return torch.from_numpy(directions[:, ::-1].copy()).float()
+
+
+def filled(pixels: Tensor, valid: Tensor) -> Tensor:
+    """Give invalid pixels of (N, 1, H, W) images the mean of the others."""
+    mean = (pixels * valid).sum((1, 2, 3), keepdim=True) / valid.sum((1, 2, 3), keepdim=True).clamp_min(1)
+    return pixels + (1 - valid) * mean
+
+
+def _at(windows: Tensor, points: Tensor, stride: int) -> Tensor:
+    """Take the (P, D) windows nearest to (P, 2) points."""
+    col, row = (points / stride).round().long().T
+    rows, cols = windows.shape[1:]
+    return windows[:, row.clamp(0, rows - 1), col.clamp(0, cols - 1)].T
+
+
+def _spread(windows: Tensor) -> np.ndarray:
+    return np.asarray((windows.T @ windows).double().numpy())
