@@ -1,13 +1,13 @@
 """The network of ``evergreen``: features of an image that look alike in every season.
 
 Fully convolutional, with dilated layers (Yu & Koltun 2016, "Multi-Scale Context Aggregation by Dilated Convolutions")
-at a quarter of the resolution, on pixels standardised by their surroundings. What it says of a place depends on what
-lies within some 100 pixels of it, and not on how an image is cut.
+at half resolution, on pixels standardised by their surroundings. What it says of a place depends on what lies within
+some 100 pixels of it, and not on how an image is cut.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -22,15 +22,11 @@ if TYPE_CHECKING:
 
 FEATURE_STRIDE_PX = 2
 """Pixels along one feature."""
-NEAR_CHANNELS, TRUNK_CHANNELS, TOP_CHANNELS, FEATURE_CHANNELS = 16, 48, 24, 12
-DILATIONS = (1, 2, 4, 8, 4, 2, 1)
+HIDDEN_CHANNELS, FEATURE_CHANNELS, DILATIONS = 32, 12, (1, 2, 4, 8, 16, 4, 2, 1)
 SUPPORT_COUNT = 3
 """Windows of so many sizes have each their own odds of being right."""
 SURROUNDINGS_SHRINK = 4
 """Pixels by which an image is reduced before its surroundings are averaged: they are smooth."""
-
-
-Fusible = TypeVar("Fusible", bound=nn.Module)
 
 
 class Block(nn.Module):
@@ -39,7 +35,7 @@ class Block(nn.Module):
     def __init__(self, width: int, dilation: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation, bias=False)
-        self.norm: nn.Module = nn.BatchNorm2d(width)
+        self.norm = nn.BatchNorm2d(width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to the same."""
@@ -55,31 +51,18 @@ class Convolved(nn.Sequential):
 
 
 class Trunk(nn.Module):
-    """What the networks trained here look at an image with: far at a quarter of the resolution, near at half."""
+    """What the networks trained here look at an image with."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Sequential(Convolved(FEATURE_STRIDE_PX**2, NEAR_CHANNELS), Block(NEAR_CHANNELS, 1))
-        self.down = Convolved(NEAR_CHANNELS, TRUNK_CHANNELS, stride=2)
-        self.body = nn.Sequential(*(Block(TRUNK_CHANNELS, dilation) for dilation in DILATIONS))
-        self.up = nn.Conv2d(TRUNK_CHANNELS, NEAR_CHANNELS, 1)
-        self.join = Convolved(2 * NEAR_CHANNELS, TOP_CHANNELS)
+        self.stem = Convolved(FEATURE_STRIDE_PX**2, HIDDEN_CHANNELS)
+        self.body = nn.Sequential(*(Block(HIDDEN_CHANNELS, dilation) for dilation in DILATIONS))
+        self.out = nn.Conv2d(HIDDEN_CHANNELS, FEATURE_CHANNELS, 1)
 
-    def look(self, pixels: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute what lies near, joined with what lies around, and what lies around.
-
-        Args:
-            pixels: (N, 1, H, W), any linear scale; H and W even.
-            valid: (N, 1, H, W), 1 = valid.
-
-        Returns:
-            (N, 24, H / 2, W / 2), and (N, 48, H / 4, W / 4), rounded up.
-        """
-        near = self.stem(functional.pixel_unshuffle(standardised(pixels, valid), FEATURE_STRIDE_PX))
-        far: Tensor = self.body(self.down(near))
-        wide = functional.interpolate(self.up(far), scale_factor=2, mode="bilinear", align_corners=False)
-        joined: Tensor = self.join(torch.cat([near, wide[..., : near.shape[-2], : near.shape[-1]]], 1))
-        return joined, far
+    def look(self, pixels: Tensor, valid: Tensor) -> Tensor:
+        """Compute (N, 32, H / 2, W / 2) of what :meth:`EvergreenNetwork.forward` takes, before they become features."""
+        seen: Tensor = self.body(self.stem(functional.pixel_unshuffle(standardised(pixels, valid), FEATURE_STRIDE_PX)))
+        return seen
 
 
 class EvergreenNetwork(Trunk):
@@ -89,7 +72,6 @@ class EvergreenNetwork(Trunk):
 
     def __init__(self) -> None:
         super().__init__()
-        self.out = nn.Conv2d(TOP_CHANNELS, FEATURE_CHANNELS, 1)
         # Log-odds that a peak is right, as ``phase`` has them: constant, factors of the logarithms of its height and of
         # the strongest other one, for each support; fitted on held-out ground
         self.register_buffer("logit", torch.tensor([[0.5, 5.0, -5.0]] * SUPPORT_COUNT))
@@ -104,7 +86,7 @@ class EvergreenNetwork(Trunk):
         Returns:
             (N, 12, H / 2, W / 2).
         """
-        features: Tensor = self.out(self.look(pixels, valid)[0])
+        features: Tensor = self.out(self.look(pixels, valid))
         return features * -functional.max_pool2d(-valid, FEATURE_STRIDE_PX)
 
 
@@ -139,15 +121,13 @@ def load(path: Path) -> EvergreenNetwork:
     return fill(EvergreenNetwork(), read(path), path)
 
 
-def fused(network: Fusible) -> Fusible:
+def fused(network: EvergreenNetwork) -> EvergreenNetwork:
     """Fold the norms into the layers before them: the same function, for inference a fifth faster."""
     from torch.nn.utils.fusion import fuse_conv_bn_eval
 
     network.eval()
     fuse: Any = fuse_conv_bn_eval
-    for part in network.modules():
-        if isinstance(part, Convolved):
-            part[0], part[1] = fuse(part[0], part[1]), nn.Identity()
-        elif isinstance(part, Block):
-            part.conv, part.norm = fuse(part.conv, part.norm), nn.Identity()
+    network.stem[0], network.stem[1] = fuse(network.stem[0], network.stem[1]), nn.Identity()
+    for block in network.body:
+        block.conv, block.norm = fuse(block.conv, block.norm), nn.Identity()
     return network

@@ -15,8 +15,7 @@ from torch.nn import functional
 
 from sentinel_match.models.evergreen import (
     FEATURE_CHANNELS,
-    TOP_CHANNELS,
-    TRUNK_CHANNELS,
+    HIDDEN_CHANNELS,
     Block,
     Convolved,
     Trunk,
@@ -73,18 +72,19 @@ class SeasonsBackbone(Trunk):
 
     def __init__(self) -> None:
         super().__init__()
-        self.out = nn.Conv2d(TOP_CHANNELS, FEATURE_CHANNELS, 1)
-        width = 2 * TRUNK_CHANNELS
+        wider = 2 * HIDDEN_CHANNELS
         self.wide = nn.Conv2d(FEATURE_CHANNELS, COARSE_CHANNELS, WIDE_WINDOW, bias=False)
         self.narrow = nn.Conv2d(FEATURE_CHANNELS, FINE_CHANNELS, NARROW_WINDOW, dilation=2, bias=False)
-        last = nn.Conv2d(width, COARSE_CHANNELS, 1)
-        self.coarse = nn.Sequential(Convolved(TRUNK_CHANNELS, width, stride=2), Block(width, 1), last)
-        self.fine = nn.Conv2d(TOP_CHANNELS, FINE_CHANNELS, 1)
+        last = nn.Conv2d(wider, COARSE_CHANNELS, 1)
+        self.coarse = nn.Sequential(
+            Convolved(HIDDEN_CHANNELS, wider, 2), Convolved(wider, wider, 2), Block(wider, 1), Block(wider, 2), last
+        )
+        self.fine = nn.Conv2d(HIDDEN_CHANNELS, FINE_CHANNELS, 1)
         self.length = nn.Parameter(torch.tensor([32.0, 9.0]))
         for parameter in (*last.parameters(), *self.fine.parameters()):  # nothing is added at first
             nn.init.zeros_(parameter)
 
-    def samples(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def samples(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Compute what windows are made of.
 
         Args:
@@ -94,21 +94,21 @@ class SeasonsBackbone(Trunk):
             For the coarse ones (N, 12, H / 8 + 9, W / 8 + 9), for the fine ones (N, 12, H / 2 + 14, W / 2 + 14); and
             what :meth:`look` returns. A window lies around the outer corner of its first pixel.
         """
-        joined, far = self.look(image, torch.ones_like(image))
-        features = self.out(joined)
+        seen = self.look(image, torch.ones_like(image))
+        features = self.out(seen)
         before, few = WIDE_WINDOW // 2, NARROW_WINDOW // 2
         coarse = functional.pad(functional.avg_pool2d(features, 4), (before, before - 1) * 2)
         means = functional.avg_pool2d(functional.pad(features, (1, 0, 1, 0), mode="replicate"), 2, 1)
-        return coarse, functional.pad(means, (2 * few - 1,) * 4), joined, far
+        return coarse, functional.pad(means, (2 * few - 1,) * 4), seen
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Compute (N, 128, H / 8, W / 8) and (N, 32, H / 2, W / 2), of (N, 1, H, W) extended to multiples of 8."""
         border = (0, -image.shape[-1] % 8, 0, -image.shape[-2] % 8)
-        wide, narrow, joined, far = self.samples(functional.pad(image, border, mode="replicate"))
+        wide, narrow, seen = self.samples(functional.pad(image, border, mode="replicate"))
         coarse, fine = self.length
         return (
-            coarse * unit(self.wide(wide)) + self.coarse(far),
-            fine * unit(self.narrow(narrow)) + self.fine(joined),
+            coarse * unit(self.wide(wide)) + self.coarse(seen),
+            fine * unit(self.narrow(narrow)) + self.fine(seen),
         )
 
 
@@ -140,7 +140,7 @@ def load(path: Path) -> Any:
     from kornia.feature import LoFTR
 
     tensors = {name.removeprefix("matcher."): tensor for name, tensor in read(path).items()}
-    if "backbone.down.0.weight" in tensors:
+    if "backbone.wide.weight" in tensors:
         return fill(compact(), tensors, path)
     network: Any = LoFTR(pretrained=None)
     network.coarse_matching.thr = 0.0  # min_score decides, outside
