@@ -68,7 +68,10 @@ COMPACT = {
 
 
 class SeasonsBackbone(Trunk):
-    """Features of one image for LoFTR: windows of the features of ``evergreen``, and what its trunk adds to them."""
+    """Features of one image for LoFTR: windows of the features of ``evergreen``, and what its trunk adds to them.
+
+    What ``evergreen`` knows of seasons stays as it is: the trunk does not learn.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,12 +97,20 @@ class SeasonsBackbone(Trunk):
             For the coarse ones (N, 12, H / 8 + 9, W / 8 + 9), for the fine ones (N, 12, H / 2 + 14, W / 2 + 14); and
             what :meth:`look` returns. A window lies around the outer corner of its first pixel.
         """
-        seen = self.look(image, torch.ones_like(image))
-        features = self.out(seen)
+        with torch.no_grad():
+            seen = self.look(image, torch.ones_like(image))
+            features = self.out(seen)
         before, few = WIDE_WINDOW // 2, NARROW_WINDOW // 2
         coarse = functional.pad(functional.avg_pool2d(features, 4), (before, before - 1) * 2)
         means = functional.avg_pool2d(functional.pad(features, (1, 0, 1, 0), mode="replicate"), 2, 1)
         return coarse, functional.pad(means, (2 * few - 1,) * 4), seen
+
+    def train(self, mode: bool = True) -> SeasonsBackbone:
+        """Set what learns to training."""
+        super().train(mode)
+        for part in (self.stem, self.body, self.out):
+            part.eval()
+        return self
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Compute (N, 128, H / 8, W / 8) and (N, 32, H / 2, W / 2), of (N, 1, H, W) extended to multiples of 8."""
