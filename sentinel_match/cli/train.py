@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from sentinel_match.train.figures import Figure, FigureText
     from sentinel_match.train.places import Ground
 
-NETWORK_NAMES = ("evergreen", "loftr", "superpoint", "lightglue", "superglue")
+NETWORK_NAMES = ("evergreen", "trunk", "loftr", "superpoint", "lightglue", "superglue")
+NOT_SHIPPED = ("trunk", "superglue")
 ASSIGNING_NETWORKS = ("lightglue", "superglue")
 """Those that learn from the keypoints of another."""
 
@@ -78,12 +79,12 @@ class TrainOptions:
 @click.option(
     "--trunk",
     type=NamedPath(dir_okay=False, path_type=Path),
-    help="Evergreen whose trunk a new loftr begins with (default: shipped).",
+    help="Trunk that a new loftr stands on (default: that of the shipped one).",
 )
 @click.option(
     "--steps",
     type=click.IntRange(1),
-    help="Batches to learn from [default: 1000 evergreen, 3000 loftr, else 2000].",
+    help="Batches to learn from [default: 1000 evergreen, 2400 trunk, else 2000].",
 )
 @click.option(
     "--batch", type=click.IntRange(1), help="Pairs of crops in each [default: 8; 4 for loftr and to learn to assign]."
@@ -91,7 +92,7 @@ class TrainOptions:
 @click.option(
     "--rate",
     type=click.FloatRange(0, 1, min_open=True),
-    help="Learning rate [default from scratch: 3e-3 evergreen, 2e-3 superpoint, else 1e-3; otherwise a third].",
+    help="Learning rate [default from scratch: 3e-3 evergreen and trunk, 2e-3 superpoint, else 1e-3; else a third].",
 )
 @click.option("--every", type=click.IntRange(1), default=250, show_default=True, help="Steps between examinations.")
 @click.option(
@@ -141,8 +142,8 @@ def train(ctx: click.Context, /, **values: Any) -> None:
         raise click.UsageError(f"--keypoints is for {' and '.join(ASSIGNING_NETWORKS)}; {name} takes none")
     if request.trunk is not None and not (name == "loftr" and new):
         raise click.UsageError("--trunk is for a new loftr: add --network loftr --start scratch, or leave it out")
-    if name == "superglue" and request.start == "shipped":
-        raise click.UsageError("there is no superglue in this package to go on from: take --start scratch, or a file")
+    if name in NOT_SHIPPED and request.start == "shipped":
+        raise click.UsageError(f"there is no {name} in this package to go on from: take --start scratch, or a file")
     device, network = models.device(request.device), TRAINABLE[name]
     setup = TrainingSetup(batch=request.batch or network.batch, seed=request.seed, device=device)
     make_task = prepare_training(name, request.start, request.keypoints or request.trunk, setup)

@@ -42,36 +42,17 @@ class Block(nn.Module):
         return functional.relu(x + self.norm(self.conv(x)))
 
 
-class Convolved(nn.Sequential):
-    """A layer of 3 x 3, normed and cut off at zero."""
-
-    def __init__(self, many: int, width: int, stride: int = 1) -> None:
-        conv = nn.Conv2d(many, width, 3, stride, padding=1, bias=False)
-        super().__init__(conv, nn.BatchNorm2d(width), nn.ReLU(inplace=True))
-
-
-class Trunk(nn.Module):
-    """What the networks trained here look at an image with."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = Convolved(FEATURE_STRIDE_PX**2, HIDDEN_CHANNELS)
-        self.body = nn.Sequential(*(Block(HIDDEN_CHANNELS, dilation) for dilation in DILATIONS))
-        self.out = nn.Conv2d(HIDDEN_CHANNELS, FEATURE_CHANNELS, 1)
-
-    def look(self, pixels: Tensor, valid: Tensor) -> Tensor:
-        """Compute (N, 32, H / 2, W / 2) of what :meth:`EvergreenNetwork.forward` takes, before they become features."""
-        seen: Tensor = self.body(self.stem(functional.pixel_unshuffle(standardised(pixels, valid), FEATURE_STRIDE_PX)))
-        return seen
-
-
-class EvergreenNetwork(Trunk):
+class EvergreenNetwork(nn.Module):
     """Features of an image, one per 2 x 2 pixels."""
 
     logit: Tensor
 
     def __init__(self) -> None:
         super().__init__()
+        stem = nn.Conv2d(FEATURE_STRIDE_PX**2, HIDDEN_CHANNELS, 3, padding=1, bias=False)
+        self.stem = nn.Sequential(stem, nn.BatchNorm2d(HIDDEN_CHANNELS), nn.ReLU(inplace=True))
+        self.body = nn.Sequential(*(Block(HIDDEN_CHANNELS, dilation) for dilation in DILATIONS))
+        self.out = nn.Conv2d(HIDDEN_CHANNELS, FEATURE_CHANNELS, 1)
         # Log-odds that a peak is right, as ``phase`` has them: constant, factors of the logarithms of its height and of
         # the strongest other one, for each support; fitted on held-out ground
         self.register_buffer("logit", torch.tensor([[0.5, 5.0, -5.0]] * SUPPORT_COUNT))
@@ -86,7 +67,8 @@ class EvergreenNetwork(Trunk):
         Returns:
             (N, 12, H / 2, W / 2).
         """
-        features: Tensor = self.out(self.look(pixels, valid))
+        x = functional.pixel_unshuffle(standardised(pixels, valid), FEATURE_STRIDE_PX)
+        features: Tensor = self.out(self.body(self.stem(x)))
         return features * -functional.max_pool2d(-valid, FEATURE_STRIDE_PX)
 
 

@@ -13,14 +13,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from sentinel_match.models.evergreen import (
-    FEATURE_CHANNELS,
-    HIDDEN_CHANNELS,
-    Block,
-    Convolved,
-    Trunk,
-)
+from sentinel_match.models.evergreen import FEATURE_CHANNELS, Block
 from sentinel_match.models.tensors import fill, read
+from sentinel_match.models.trunk import TOP_CHANNELS, TRUNK_CHANNELS, Convolved, Trunk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,26 +63,25 @@ COMPACT = {
 
 
 class SeasonsBackbone(Trunk):
-    """Features of one image for LoFTR: windows of the features of ``evergreen``, and what its trunk adds to them.
+    """Features of one image for LoFTR: windows of the features that a trunk has learned, and what is added to them.
 
-    What ``evergreen`` knows of seasons stays as it is: the trunk does not learn.
+    What the trunk knows of seasons stays as it is: it learns no more.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        wider = 2 * HIDDEN_CHANNELS
+        self.out = nn.Conv2d(TOP_CHANNELS, FEATURE_CHANNELS, 1)
+        width = 2 * TRUNK_CHANNELS
         self.wide = nn.Conv2d(FEATURE_CHANNELS, COARSE_CHANNELS, WIDE_WINDOW, bias=False)
         self.narrow = nn.Conv2d(FEATURE_CHANNELS, FINE_CHANNELS, NARROW_WINDOW, dilation=2, bias=False)
-        last = nn.Conv2d(wider, COARSE_CHANNELS, 1)
-        self.coarse = nn.Sequential(
-            Convolved(HIDDEN_CHANNELS, wider, 2), Convolved(wider, wider, 2), Block(wider, 1), Block(wider, 2), last
-        )
-        self.fine = nn.Conv2d(HIDDEN_CHANNELS, FINE_CHANNELS, 1)
+        last = nn.Conv2d(width, COARSE_CHANNELS, 1)
+        self.coarse = nn.Sequential(Convolved(TRUNK_CHANNELS, width, stride=2), Block(width, 1), last)
+        self.fine = nn.Conv2d(TOP_CHANNELS, FINE_CHANNELS, 1)
         self.length = nn.Parameter(torch.tensor([32.0, 9.0]))
         for parameter in (*last.parameters(), *self.fine.parameters()):  # nothing is added at first
             nn.init.zeros_(parameter)
 
-    def samples(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def samples(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Compute what windows are made of.
 
         Args:
@@ -98,28 +92,28 @@ class SeasonsBackbone(Trunk):
             what :meth:`look` returns. A window lies around the outer corner of its first pixel.
         """
         with torch.no_grad():
-            seen = self.look(image, torch.ones_like(image))
-            features = self.out(seen)
+            joined, far = self.look(image, torch.ones_like(image))
+            features = self.out(joined)
         before, few = WIDE_WINDOW // 2, NARROW_WINDOW // 2
         coarse = functional.pad(functional.avg_pool2d(features, 4), (before, before - 1) * 2)
         means = functional.avg_pool2d(functional.pad(features, (1, 0, 1, 0), mode="replicate"), 2, 1)
-        return coarse, functional.pad(means, (2 * few - 1,) * 4), seen
+        return coarse, functional.pad(means, (2 * few - 1,) * 4), joined, far
 
     def train(self, mode: bool = True) -> SeasonsBackbone:
         """Set what learns to training."""
         super().train(mode)
-        for part in (self.stem, self.body, self.out):
+        for part in (self.stem, self.down, self.body, self.up, self.join, self.out):
             part.eval()
         return self
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Compute (N, 128, H / 8, W / 8) and (N, 32, H / 2, W / 2), of (N, 1, H, W) extended to multiples of 8."""
         border = (0, -image.shape[-1] % 8, 0, -image.shape[-2] % 8)
-        wide, narrow, seen = self.samples(functional.pad(image, border, mode="replicate"))
+        wide, narrow, joined, far = self.samples(functional.pad(image, border, mode="replicate"))
         coarse, fine = self.length
         return (
-            coarse * unit(self.wide(wide)) + self.coarse(seen),
-            fine * unit(self.narrow(narrow)) + self.fine(seen),
+            coarse * unit(self.wide(wide)) + self.coarse(far),
+            fine * unit(self.narrow(narrow)) + self.fine(joined),
         )
 
 
@@ -129,7 +123,7 @@ def unit(features: Tensor) -> Tensor:
 
 
 def compact() -> Any:
-    """Make the network that is trained here: kornia's class, with fewer channels and the trunk of ``evergreen``."""
+    """Make the network that is trained here: kornia's class, with fewer channels and a trunk of its own."""
     from kornia.feature import LoFTR
 
     network: Any = LoFTR(pretrained=None, config=COMPACT)
@@ -151,7 +145,7 @@ def load(path: Path) -> Any:
     from kornia.feature import LoFTR
 
     tensors = {name.removeprefix("matcher."): tensor for name, tensor in read(path).items()}
-    if "backbone.wide.weight" in tensors:
+    if "backbone.down.0.weight" in tensors:
         return fill(compact(), tensors, path)
     network: Any = LoFTR(pretrained=None)
     network.coarse_matching.thr = 0.0  # min_score decides, outside

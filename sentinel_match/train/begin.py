@@ -25,8 +25,8 @@ def prepare_training(name: str, start: str, given: Path | None, setup: TrainingS
     Args:
         name: a key of :data:`sentinel_match.train.networks.TRAINABLE`.
         start: ``scratch``, ``shipped``, or a file of weights.
-        given: weights of the network that this one needs: SuperPoint's, for one that assigns its keypoints; of
-            ``evergreen``, for a new ``loftr``; the shipped ones when not given.
+        given: weights of the network that this one needs: SuperPoint's, for one that assigns its keypoints; of a
+            trunk, for a new ``loftr``; the shipped ones when not given.
         setup: batch, seed and device; its origin is found out here.
 
     Raises:
@@ -38,6 +38,12 @@ def prepare_training(name: str, start: str, given: Path | None, setup: TrainingS
 
         network, origin = _first_network(start, shipped.EVERGREEN, evergreen.load)
         return partial(Dense, network=network, setup=replace(setup, origin=origin))
+    if name == "trunk":
+        from sentinel_match.models import trunk
+        from sentinel_match.train.dense import DenseTrunk
+
+        network, origin = _first_network(start, shipped.LOFTR, trunk.load)
+        return partial(DenseTrunk, network=network, setup=replace(setup, origin=origin))
     if name == "loftr":
         return _prepare_loftr(start, given, setup)
     from sentinel_match.models import superpoint
@@ -56,19 +62,21 @@ def prepare_training(name: str, start: str, given: Path | None, setup: TrainingS
     return lambda ground: Assignment(name, ground, detector, network, setup=setup)
 
 
-def _prepare_loftr(start: str, trunk: Path | None, setup: TrainingSetup) -> Callable[[Ground], Task]:
-    """Prepare ``loftr``: a new one begins with the trunk of ``evergreen``, as shipped or of one's own."""
-    from sentinel_match.models import evergreen, loftr
-    from sentinel_match.models.tensors import read
+def _prepare_loftr(start: str, given: Path | None, setup: TrainingSetup) -> Callable[[Ground], Task]:
+    """Prepare ``loftr``: a new one stands on a trunk of one's own, or on that of the shipped one."""
+    from sentinel_match.models import loftr, trunk
     from sentinel_match.train.coarse_to_fine import CoarseToFine
 
     network, origin = _first_network(start, shipped.LOFTR, loftr.load)
     if network is not None:
         return partial(CoarseToFine, network=network, setup=replace(setup, origin=origin))
-    path = verified(shipped.EVERGREEN, trunk)
-    evergreen.load(path)  # or it is none
+    if given is None:
+        path = verified(shipped.LOFTR)
+        tensors = loftr.load(path).backbone.state_dict()
+    else:
+        path, tensors = given, trunk.load(given).state_dict()
     origin = f"{origin}, on the trunk of {path.name} ({sha256(path)[:12]})"
-    return partial(CoarseToFine, trunk=read(path), setup=replace(setup, origin=origin))
+    return partial(CoarseToFine, trunk=tensors, setup=replace(setup, origin=origin))
 
 
 def _first_network(start: str, shipped: Weights, load: Callable[[Path], Any]) -> tuple[Any, str]:

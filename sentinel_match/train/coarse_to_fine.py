@@ -69,7 +69,7 @@ class CoarseToFine(Task):
         Args:
             ground: what is learned from, and what is kept apart.
             network: where it begins, of :func:`sentinel_match.models.loftr.compact`; a new one when not given.
-            trunk: tensors of ``evergreen``, which a new one's backbone begins with.
+            trunk: tensors of one, by name, for a new network.
             setup: batch, seed and device.
             cutting: how crops are cut; their side is a multiple of 8.
 
@@ -185,9 +185,9 @@ class CoarseToFine(Task):
 
 
 def _begin(backbone: SeasonsBackbone, trunk: Mapping[str, Tensor], crops: Crops) -> None:
-    """Begin as windows of the features of ``evergreen``, projected to what tells ground apart."""
-    known = backbone.state_dict().keys()
-    backbone.load_state_dict({name: value for name, value in trunk.items() if name in known}, strict=False)
+    """Begin as windows of the features of a trunk, projected to what tells ground apart."""
+    parts = ("stem.", "down.", "body.", "up.", "join.", "out.")
+    backbone.load_state_dict({name: value for name, value in trunk.items() if name.startswith(parts)}, strict=False)
     backbone.eval()
     batches = [crops.sample(BEGINNING_PAIRS // BEGINNING_BATCHES) for _ in range(BEGINNING_BATCHES)]
     for which, (layer, stride) in enumerate(((backbone.wide, CELL_PX), (backbone.narrow, FEATURE_STRIDE_PX))):

@@ -1,4 +1,4 @@
-"""The task of ``evergreen``: to name the displacement between two crops at every point, to a part of a pixel.
+"""The task of ``evergreen`` and of trunks: to name the displacement between two crops, at every point, to part of a pixel.
 
 The surface of each grid point, made in three ways (``surfaces``), is read as a distribution over displacements,
 and must put its weight around the true one (cross-entropy against a narrow Gaussian); the parabola through its peak
@@ -20,6 +20,7 @@ from sentinel_match.matchers.correlation import Peaks
 from sentinel_match.matchers.evergreen import FEATURE_SUPPORTS_PX, FEATURE_WINDOW, described
 from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.models.evergreen import FEATURE_STRIDE_PX, EvergreenNetwork
+from sentinel_match.models.trunk import TrunkNetwork
 from sentinel_match.train.crops import Crops, Cutting
 from sentinel_match.train.figures import Figure
 from sentinel_match.train.loop import seeded
@@ -66,11 +67,13 @@ class Dense(Task):
     """The task of ``evergreen``."""
 
     name = "evergreen"
+    kind: type[EvergreenNetwork | TrunkNetwork] = EvergreenNetwork
+    """Of a new network."""
 
     def __init__(
         self,
         ground: Ground,
-        network: EvergreenNetwork | None = None,
+        network: EvergreenNetwork | TrunkNetwork | None = None,
         *,
         setup: TrainingSetup | None = None,
         cutting: Cutting | None = None,
@@ -89,7 +92,7 @@ class Dense(Task):
         setup, cutting = setup or TrainingSetup(), cutting or Cutting(bent_share=BENT_SHARE)
         if network is None:
             with seeded(setup.seed):
-                network = EvergreenNetwork()
+                network = self.kind()
         super().__init__(network.to(memory_format=torch.channels_last), ground, setup, cutting)  # type: ignore[call-overload]
         # How sharply the surfaces are read; learned
         self.sharpness = nn.Parameter(torch.full((len(SURFACES),), 2.5, device=self.device))
@@ -242,6 +245,13 @@ class Dense(Task):
         x, y = (torch.exp(-0.5 * ((steps[None] - truth[:, k, None]) / TARGET_SIGMA) ** 2) for k in (0, 1))
         target = (y[:, :, None] * x[:, None, :]).flatten(1)
         return target / target.sum(1, keepdim=True)
+
+
+class DenseTrunk(Dense):
+    """The task of the trunk of ``loftr``, which is that of ``evergreen``."""
+
+    name = "trunk"
+    kind = TrunkNetwork
 
 
 def fit_odds(

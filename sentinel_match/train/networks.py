@@ -28,16 +28,24 @@ _ASSIGNED = (
     FigureText("guided_recall", "the same with a prior of 16 px", "{:.1%}"),
     FigureText("guided_precision", "matches within 1.5 px with it", "{:.1%}"),
 )
+_DENSE = (
+    FigureText("found", "points within 1 px of the truth", "{:.1%}"),
+    FigureText("delivered", "points delivered as likely", "{:.1%}"),
+    FigureText("precision", "of those within 1 px", "{:.1%}"),
+    FigureText("error_px", "median error of the right ones", "{:.2f} px"),
+)
 TRAINABLE = {
     "evergreen": Trainable(
         "Features of a Sentinel-2 band, one per 2 x 2 pixels, that look alike in every season.",
-        (
-            FigureText("found", "points within 1 px of the truth", "{:.1%}"),
-            FigureText("delivered", "points delivered as likely", "{:.1%}"),
-            FigureText("precision", "of those within 1 px", "{:.1%}"),
-            FigureText("error_px", "median error of the right ones", "{:.2f} px"),
-        ),
+        _DENSE,
         steps=1000,
+        batch=8,
+        rate=3e-3,
+    ),
+    "trunk": Trainable(
+        "What loftr stands on: features as those of evergreen, coarser, for half the cost.",
+        _DENSE,
+        steps=2400,
         batch=8,
         rate=3e-3,
     ),
@@ -48,7 +56,7 @@ TRAINABLE = {
             FigureText("precision", "matches within 2 px", "{:.1%}"),
             FigureText("error_px", "median error of the right ones", "{:.2f} px"),
         ),
-        steps=3000,
+        steps=2000,
         batch=4,
         rate=1e-3,
     ),
