@@ -1,4 +1,4 @@
-"""The task of ``evergreen`` and of trunks: to name the displacement between two crops, at every point, to part of a pixel.
+"""The task of ``evergreen`` and of trunks: to name the displacement between two crops, everywhere, to part of a pixel.
 
 The surface of each grid point, made in three ways (``surfaces``), is read as a distribution over displacements,
 and must put its weight around the true one (cross-entropy against a narrow Gaussian); the parabola through its peak

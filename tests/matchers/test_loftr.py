@@ -189,8 +189,8 @@ def test_priors_in_several_threads_do_not_mix(loftr: LoFTR) -> None:
 def test_absent_weights_name_the_file_and_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("XDG_CACHE_HOME", "TORCH_HOME", "SENTINEL_MATCH_WEIGHTS"):
         monkeypatch.setenv(variable, str(tmp_path))
-    with pytest.raises(WeightsMissing, match=r"^loftr needs the weights loftr_outdoor\.ckpt .* --download loftr'"):
-        create("loftr")
+    with pytest.raises(WeightsMissing, match=r"^loftr-outdoor needs the weights .*--download loftr-outdoor'"):
+        create("loftr-outdoor")
 
 
 def test_a_wrong_file_is_refused_in_one_sentence(loftr: LoFTR, tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_a_network_of_ones_own_is_accepted_and_mentioned_once(home: Path, caplog
     assert 1 == caplog.messages.count(f"{own} is not the registered one.pth: its SHA-256 is {sha256(own)}")
 
 
-@pytest.mark.parametrize("name", ["loftr", "superpoint+superglue"])
+@pytest.mark.parametrize("name", ["loftr-outdoor", "superpoint+superglue"])
 def test_a_matcher_without_weights_says_so_before_anything_heavy_is_loaded(name: str, home: Path) -> None:
     code = (
         "import sys, time; start = time.perf_counter()\n"
