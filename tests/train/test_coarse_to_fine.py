@@ -170,9 +170,7 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(ground: Ground, tm
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        learn(
-            lesson(ground), schedule, tmp_path / "parts", CPU, written=lambda _, now: stop() if now.step == 2 else None
-        )
+        learn(lesson(ground), schedule, tmp_path / "parts", CPU, written=stop_at_second)
     learn(lesson(ground), schedule, tmp_path / "parts", CPU)
     whole, parts = (load(tmp_path / name / "loftr.safetensors").state_dict() for name in ("whole", "parts"))
     for name, value in whole.items():
