@@ -41,6 +41,7 @@ from sentinel_match.evaluate import (
     summarise,
     warped,
 )
+from sentinel_match.evaluate.foreign import MIDDLE, ForeignMethod
 from sentinel_match.geometry import transform
 from sentinel_match.matching import subpixel
 from sentinel_match.matching.correspondences import Correspondences, MatchInput, Method
@@ -510,3 +511,28 @@ def test_the_content_of_a_bent_image_lies_where_the_truth_says(folder: Path) -> 
 def test_a_field_that_folds_or_has_no_figures_is_refused(warp: str) -> None:
     with pytest.raises(ValueError, match="there is no warp"):
         displaced.warp_of(warp, (10, 10), 0, "", np.eye(3))
+
+
+@pytest.mark.parametrize(
+    ("warp", "kind"), [("affine", "affine"), ("perspective", "homography"), ("none", "similarity")]
+)
+def test_what_is_right_of_a_slanted_pair_is_believed(folder: Path, warp: str, kind: str) -> None:
+    sample = prepare(replace(read_list(folder / "pairs.csv")[0], warp=warp), HOW)
+    assert kind == sample.model
+    left = np.random.default_rng(0).uniform(20, SIDE - 20, (200, 2))
+    right = metrics.project(sample.truth, left)
+
+    def perfect(_: object) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return left - MIDDLE, right - MIDDLE, np.ones(200)
+
+    answer = ForeignMethod("perfect", perfect, []).answer(sample)
+    assert answer.inlier.all()
+    assert kind == answer.model.kind  # type: ignore[union-attr]
+
+
+def test_methods_of_the_package_are_told_the_same_kind(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sample = prepare(replace(read_list(folder / "pairs.csv")[0], warp="perspective"), HOW)
+    told = []
+    monkeypatch.setattr(protocol, "correspond", lambda _left, _right, method: told.append(method.model))
+    parse_method("sift:everywhere").answer(sample)
+    assert ["homography"] == told
