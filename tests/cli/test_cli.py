@@ -226,10 +226,10 @@ def test_missing_weights_are_one_sentence_before_any_image_is_read(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("SENTINEL_MATCH_WEIGHTS", raising=False)
     start = time.perf_counter()
-    done = call("match", "no/such/left", "no/such/right", "-o", tmp_path / "t.geojson", "--matcher", "loftr")
+    done = call("match", "no/such/left", "no/such/right", "-o", tmp_path / "t.geojson", "--matcher", "loftr-outdoor")
     assert time.perf_counter() - start < 2
     assert 1 == done.exit_code
-    assert "loftr needs the weights loftr_outdoor.ckpt" in done.stderr
+    assert "loftr-outdoor needs the weights loftr_outdoor.ckpt" in done.stderr
     assert 1 == done.stderr.count("\n")
 
 

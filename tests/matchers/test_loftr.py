@@ -7,18 +7,24 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import kornia.feature
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from scipy.ndimage import gaussian_filter
 
 from sentinel_match.errors import WeightsDamaged, WeightsMissing
 from sentinel_match.matchers import Matches, create
 from sentinel_match.matchers.loftr import LOFTR_CELL_PX, LoFTR, _network
 from sentinel_match.matchers.prior import GeometricPrior
-from sentinel_match.models.loftr import guided
+from sentinel_match.models.loftr import guided, load
+from sentinel_match.models.shipped import LOFTR
+from sentinel_match.models.tensors import read
+from sentinel_match.models.weights import verified
 from sentinel_match.testing import check_matcher
+from sentinel_match.testing.checks import example_pair
 
 
 def texture(rows: int = 160, cols: int = 192, seed: int = 0) -> np.ndarray:
@@ -206,3 +212,38 @@ def test_real_loftr_keeps_the_contract() -> None:
     if "SENTINEL_MATCH_LOFTR" not in os.environ:
         pytest.skip("set SENTINEL_MATCH_LOFTR to loftr_outdoor.ckpt")
     check_matcher(LoFTR(weights_file=Path(os.environ["SENTINEL_MATCH_LOFTR"])))
+
+
+# The network that comes with the package
+
+
+def test_its_weights_come_with_the_package_and_are_what_they_should_be() -> None:
+    path = verified(LOFTR)
+    assert "shipped" == path.parent.name
+    assert path.stat().st_size == LOFTR.size < 8_000_000
+    card = path.with_suffix(".md").read_text(encoding="utf-8")
+    assert LOFTR.sha256 in card
+    assert "Contains modified Copernicus Sentinel data" in card
+
+
+@pytest.mark.parametrize("degrees", [0, -20])
+def test_it_finds_another_seasons_ground_far_aside_and_turned_without_a_prior(degrees: float) -> None:
+    pair = example_pair((37.3, -24.6), size=384, seasons=("spring", "summer"))
+    turn = cv2.getRotationMatrix2D((192 - 0.5, 192 - 0.5), degrees, 1)
+    right = cv2.warpAffine(pair.right, turn, (384, 384), flags=cv2.INTER_CUBIC)
+    valid = cv2.warpAffine(np.ones((384, 384), np.uint8), turn, (384, 384)) > 0
+    method = LoFTR(device="cpu")
+    found = method.match(method.describe(pair.left, pair.left_valid), method.describe(right, valid))
+    expected = (found.left + pair.shift - 0.5) @ turn[:, :2].T + turn[:, 2] + 0.5
+    near = np.hypot(*(found.right - expected).T) < 4
+    assert near.sum() > 50
+    assert near.mean() > 0.7
+
+
+def test_a_network_of_other_tensors_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.safetensors"
+    tensors = read(verified(LOFTR))
+    tensors.pop("backbone.length")
+    save_file(tensors, path)
+    with pytest.raises(WeightsDamaged, match=r"no backbone\.length"):
+        load(path)
