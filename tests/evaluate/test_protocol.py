@@ -449,10 +449,11 @@ def test_a_method_whose_weights_are_absent_is_not_available_and_never_zero(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SENTINEL_MATCH_WEIGHTS", str(tmp_path / "none"))
-    code, _, complaints = evaluated(folder, tmp_path, "--method", "loftr")
+    code, _, complaints = evaluated(folder, tmp_path, "--method", "loftr-outdoor")
     assert 0 == code
-    assert "not available: loftr" in complaints
-    rows = [r for r in csv.DictReader((tmp_path / "summary.csv").read_text().splitlines()) if r["method"] == "loftr"]
+    assert "not available: loftr-outdoor" in complaints
+    with (tmp_path / "summary.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["method"] == "loftr-outdoor"]
     assert [("not available", "")] == [(r["status"], r["precision_1"]) for r in rows]
 
 
