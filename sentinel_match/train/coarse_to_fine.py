@@ -19,8 +19,8 @@ from sentinel_match.models.loftr import compact
 from sentinel_match.train.crops import Crops, Cutting
 from sentinel_match.train.figures import Figure
 from sentinel_match.train.loop import seeded
-from sentinel_match.train.mappings import map_points, overlay
-from sentinel_match.train.projection import filled, fisher_projection
+from sentinel_match.train.mappings import grid_points, map_points, overlay
+from sentinel_match.train.projection import SEEN_SHARE, filled, fisher_projection
 from sentinel_match.train.task import Task, TrainingSetup, share_of_pairs
 
 if TYPE_CHECKING:
@@ -40,13 +40,11 @@ FINE_CELLS = 64
 """Pairs of cells of each pair of crops whose finer position is taught."""
 FINE_WEIGHT = 0.5
 """Weight of a pixel of error within a cell against the logarithm of a cell's confidence."""
-CLEAR_SHARE = 0.9
-"""A cell counts where so much of its ground can be seen."""
 BEGINNING_PAIRS, BEGINNING_BATCHES = 96, 16
 """Pairs of crops from which a new network's projections are found."""
 NEVER = -1e4
 """Likeness of cells of which one is not valid."""
-FOUND_REACH_PX = 2.0
+MATCHED_REACH_PX = 2.0
 """Pixels within which a match counts as right."""
 
 
@@ -125,10 +123,10 @@ class CoarseToFine(Task):
             matches = method.matched(self.network, left, right)
             truth = map_points(torch.from_numpy(matches.left).float(), batch.mapping[0]).numpy()
             error = np.hypot(*(matches.right - truth).T)
-            errors.append(error[error < FOUND_REACH_PX])
+            errors.append(error[error < MATCHED_REACH_PX])
             found.append(len(errors[-1]))
             delivered.append(len(error))
-            cells.append(int((batch.clear[0, 0, ::CELL_PX, ::CELL_PX] > CLEAR_SHARE).sum()))
+            cells.append(int((batch.clear[0, 0, ::CELL_PX, ::CELL_PX] > SEEN_SHARE).sum()))
         error = np.concatenate(errors)
         return (
             share_of_pairs("found", self.exams, found, cells),
@@ -150,16 +148,14 @@ class CoarseToFine(Task):
             the left one lies beside the right one.
         """
         side = self.cutting.size // CELL_PX
-        along = torch.arange(side) * float(CELL_PX)
-        y, x = torch.meshgrid(along, along, indexing="ij")
-        at = torch.stack([x, y], -1).flatten(0, 1)
+        at = grid_points(torch.arange(side) * float(CELL_PX))
         to = map_points(at[None].expand(len(batch.left), -1, -1), batch.mapping)
         cell = (to / CELL_PX).round()
         back = (map_points(cell * CELL_PX, torch.linalg.inv(batch.mapping)) / CELL_PX).round()
         inside = ((cell >= 0) & (cell < side)).all(-1)
         clear = torch.minimum(batch.clear, overlay(torch.ones_like(batch.clear), batch.mapping))
         index = (cell[..., 1].clamp(0, side - 1) * side + cell[..., 0].clamp(0, side - 1)).long()
-        seen = (clear[:, 0, ::CELL_PX, ::CELL_PX].flatten(1) > CLEAR_SHARE) & masks[0].cpu()
+        seen = (clear[:, 0, ::CELL_PX, ::CELL_PX].flatten(1) > SEEN_SHARE) & masks[0].cpu()
         seen &= masks[1].cpu().gather(1, index) & inside & (back * CELL_PX == at).all(-1)
         pair, one = seen.nonzero(as_tuple=True)
         other = index[pair, one]

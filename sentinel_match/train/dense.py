@@ -24,6 +24,7 @@ from sentinel_match.models.trunk import TrunkNetwork
 from sentinel_match.train.crops import Crops, Cutting
 from sentinel_match.train.figures import Figure
 from sentinel_match.train.loop import seeded
+from sentinel_match.train.mappings import grid_points
 from sentinel_match.train.surfaces import WINDOW_SIGMA, peak, phase, template, window
 from sentinel_match.train.task import Exam, Task, TrainingSetup, draw_exams, share_of_pairs
 
@@ -235,8 +236,7 @@ class Dense(Task):
 
     def _truth(self, batch: Batch, grid: Tensor) -> Tensor:
         """Compute (N, points * points, 2): the displacement at the middle of each window, in features."""
-        y, x = torch.meshgrid(grid, grid, indexing="ij")
-        at = torch.stack([x, y], -1).flatten(0, 1)[None].cpu() * FEATURE_STRIDE_PX
+        at = grid_points(grid)[None].cpu() * FEATURE_STRIDE_PX
         return ((batch.shift[:, None] + batch.waves.at(at)) / FEATURE_STRIDE_PX).to(self.device)
 
     def _target(self, truth: Tensor) -> Tensor:

@@ -52,6 +52,12 @@ def map_points(points: Tensor, mapping: Tensor) -> Tensor:
     return points @ mapping[..., :2, :2].transpose(-1, -2) + mapping[..., None, :2, 2]
 
 
+def grid_points(along: Tensor) -> Tensor:
+    """List the (P * P, 2) points x, y of a square grid, row by row, of its (P,) rows and columns."""
+    y, x = torch.meshgrid(along, along, indexing="ij")
+    return torch.stack([x, y], -1).flatten(0, 1)
+
+
 def overlay(image: Tensor, mapping: Tensor) -> Tensor:
     """Sample (N, C, H, W): what an image shows where a mapping leads from each pixel; 0 where nothing is known."""
     _, _, rows, cols = image.shape

@@ -20,7 +20,7 @@ from sentinel_match.train.crops import Cutting
 from sentinel_match.train.figures import Figure
 from sentinel_match.train.labels import labels
 from sentinel_match.train.loop import seeded
-from sentinel_match.train.mappings import map_points, overlay
+from sentinel_match.train.mappings import grid_points, map_points, overlay
 from sentinel_match.train.task import Task, TrainingSetup, share_of_pairs
 
 if TYPE_CHECKING:
@@ -155,8 +155,7 @@ class Points(Task):
     def _point_per_cell(self, points: Tensor) -> Tensor:
         """Choose (cells, 2) a point of every cell: its label, or any."""
         along = torch.arange(self.cutting.size // SUPERPOINT_CELL) * SUPERPOINT_CELL
-        y, x = torch.meshgrid(along, along, indexing="ij")
-        corner = torch.stack([x, y], -1).flatten(0, 1)
+        corner = grid_points(along)
         at = corner + SUPERPOINT_CELL * torch.rand(corner.shape, generator=self.crops.torch)
         points = points.flip(0)  # of two in a cell the surer one, written last
         cell = (points // SUPERPOINT_CELL).long()

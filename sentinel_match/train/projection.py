@@ -14,7 +14,7 @@ import torch
 from scipy.linalg import eigh
 
 from sentinel_match.models.loftr import unit
-from sentinel_match.train.mappings import map_points
+from sentinel_match.train.mappings import grid_points, map_points
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -29,7 +29,8 @@ BESIDE_PX = 4.0
 """Standard deviation in pixels of how far other ground lies, where neighbours are told apart."""
 FARTHER_PX = 3.0
 """What lies nearer is the same ground, seen a little aside."""
-CLEAR_SHARE = 0.9
+SEEN_SHARE = 0.9
+"""A point counts where so much of its ground can be seen."""
 STEP_PX = 8
 """Pixels between the points that are compared."""
 
@@ -55,13 +56,11 @@ def fisher_projection(
         for batch in batches:
             left, right = (unit(windows(filled(*side))) for side in ((batch[0], batch[2]), (batch[1], batch[3])))
             size = batch.left.shape[-1]
-            along = torch.arange(STEP_PX, size - STEP_PX, STEP_PX).float()
-            y, x = torch.meshgrid(along, along, indexing="ij")
-            at = torch.stack([x, y], -1).flatten(0, 1)
+            at = grid_points(torch.arange(STEP_PX, size - STEP_PX, STEP_PX).float())
             for k in range(len(left)):
                 to = map_points(at[None], batch.mapping[k : k + 1])[0]
                 seen = ((to > STEP_PX) & (to < size - STEP_PX)).all(1)
-                seen &= batch.clear[k, 0, at[:, 1].long(), at[:, 0].long()] > CLEAR_SHARE
+                seen &= batch.clear[k, 0, at[:, 1].long(), at[:, 0].long()] > SEEN_SHARE
                 here, there = _at(left[k], at[seen], stride), _at(right[k], to[seen], stride)
                 same = same + _spread(here - there)
                 if not local:
