@@ -40,6 +40,8 @@ OTHER_BAND_SHARE = 0.3
 """Share of pairs of different bands, where a place has several: one date's bands differ like seasons."""
 WAVES_PX, HIGHEST_WAVE_PX, STEEPEST_WAVE = (80.0, 400.0), 2.0, 0.1
 """Length of waves that bend a side, their largest displacement, and its steepest change per pixel."""
+HEEDED_SHARE, LEAST_MISSED = 0.02, 0.1
+"""How far one pair moves what is known of how hard its place is; and the least that a place counts as missed."""
 CUT_TRIES = 2000
 LEAST_CROP_PX = 96
 """Pixels of the side of a crop by which anything can be judged."""
@@ -151,6 +153,7 @@ class Crops:
         # Many dates teach more than one, but not in proportion
         weights = np.sqrt([len(place.scenes) for place, _ in self.places])
         self.weights = weights / weights.sum()
+        self.missed = np.ones(len(self.places))
         self.rng = np.random.default_rng(seed)
         self.torch = torch.Generator().manual_seed(seed)
         self.count = 0
@@ -162,12 +165,22 @@ class Crops:
 
     def state(self) -> dict[str, Any]:
         """Return where the stream is, for a file, to go on from there."""
-        return {"numpy": self.rng.bit_generator.state, "torch": self.torch.get_state()}
+        return {
+            "numpy": self.rng.bit_generator.state,
+            "torch": self.torch.get_state(),
+            "missed": torch.from_numpy(self.missed.copy()),
+        }
 
     def resume(self, state: dict[str, Any]) -> None:
         """Go on from where a stream was."""
         self.rng.bit_generator.state = state["numpy"]
         self.torch.set_state(state["torch"])
+        self.missed = state["missed"].numpy().copy()
+
+    def heed(self, batch: Batch, missed: Tensor) -> None:
+        """Hear what of each of N pairs was not learned yet, 0..1: where much is missed, more is cut from now on."""
+        for place, share in zip(batch.place.tolist(), missed.tolist(), strict=True):
+            self.missed[place] += HEEDED_SHARE * (share - self.missed[place])
 
     def sample(self, count: int) -> Batch:
         """Draw the next pairs.
@@ -220,7 +233,8 @@ class Crops:
             # Every place has the same say when a network is judged; one that shows nothing is given up
             index = (self.count + attempt * len(self.places) * 2 // CUT_TRIES) % len(self.places)
             if not self.held_out:
-                index = int(self.rng.choice(len(self.places), p=self.weights))
+                weights = self.weights * np.maximum(self.missed, LEAST_MISSED)
+                index = int(self.rng.choice(len(self.places), p=weights / weights.sum()))
             place, sources = self.places[index]
             one = sources[self.rng.integers(len(sources))]
             other = self._partner(one, sources)

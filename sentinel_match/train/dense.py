@@ -146,6 +146,9 @@ class Dense(Task):
             exactness = (error[near].abs().sum(1) * weight[near]).sum() / weight[near].sum().clamp_min(1)
             loss = loss + finding + EXACTNESS_WEIGHT * exactness
             figures.append(Figure(name, float(near.float().mean())))
+        seen = weight.view(len(batch.left), -1)
+        lost = ((1 - near.float()).view_as(seen) * seen).sum(1) / (seen.sum(1) + 1)
+        self.crops.heed(batch, lost.cpu())
         return loss, tuple(figures)
 
     def calibrate(self) -> None:
