@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 NETWORK_NAMES = ("evergreen", "trunk", "loftr", "superpoint", "lightglue", "superglue")
 NOT_SHIPPED = ("trunk", "superglue")
+STANDING_NETWORKS = ("loftr", "superpoint")
+"""Those that stand on a trunk."""
 ASSIGNING_NETWORKS = ("lightglue", "superglue")
 """Those that learn from the keypoints of another."""
 
@@ -79,7 +81,7 @@ class TrainOptions:
 @click.option(
     "--trunk",
     type=NamedPath(dir_okay=False, path_type=Path),
-    help="Trunk that a new loftr stands on (default: that of the shipped one).",
+    help="Trunk that a new loftr or superpoint stands on (default: that of the shipped loftr).",
 )
 @click.option(
     "--steps",
@@ -140,8 +142,9 @@ def train(ctx: click.Context, /, **values: Any) -> None:
     name, new = request.network, request.start == "scratch"
     if request.keypoints is not None and name not in ASSIGNING_NETWORKS:
         raise click.UsageError(f"--keypoints is for {' and '.join(ASSIGNING_NETWORKS)}; {name} takes none")
-    if request.trunk is not None and not (name == "loftr" and new):
-        raise click.UsageError("--trunk is for a new loftr: add --network loftr --start scratch, or leave it out")
+    if request.trunk is not None and not (name in STANDING_NETWORKS and new):
+        reason = "--trunk is for a new loftr or superpoint: add --network loftr --start scratch, or leave it out"
+        raise click.UsageError(reason)
     if name in NOT_SHIPPED and request.start == "shipped":
         raise click.UsageError(f"there is no {name} in this package to go on from: take --start scratch, or a file")
     device, network = models.device(request.device), TRAINABLE[name]

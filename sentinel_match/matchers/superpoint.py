@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from sentinel_match.matchers import Arrays
     from sentinel_match.matchers.keypoints import ImageTensors, KeypointMethod
-    from sentinel_match.models.superpoint import SuperPoint
+    from sentinel_match.models.superpoint import SeasonsPoints, SuperPoint
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,7 @@ class SuperPointLightGlue(LightGlueMethod):
     """SuperPoint keypoints, matched by LightGlue: both small, trained on Sentinel-2 across seasons, and shipped."""
 
     detection_threshold: float = 0.0005
-    """Lowest score of a keypoint, LightGlue's authors' value: Magic Leap's is a probability, the compact network's one
-    times how far the corner stands out from its surroundings."""
+    """Lowest score of a keypoint, a probability; LightGlue's authors' value."""
     nms_radius: int = 4
     """A keypoint is the best within so many pixels, 1 or more, in rows and columns."""
     weights_file: Path | None = None
@@ -54,38 +53,36 @@ def describe_by_superpoint(options: KeypointMethod, pixels: NDArray[np.float32],
         valid: (rows, cols), ``True`` = usable.
 
     Returns:
-        ``keypoints``; ``scores``, probabilities, the compact network's times how far a corner stands out;
-        ``descriptors`` of as many channels as the network has; ``image_size``.
+        ``keypoints``; ``scores``, probabilities; ``descriptors`` of as many channels as the network has;
+        ``image_size``.
     """
     network = _network(options.files()[0], str(models.device(options.device)))
     return described(network, options, pixels, valid)
 
 
 def described(
-    network: SuperPoint, options: KeypointMethod, pixels: NDArray[np.float32], valid: NDArray[np.bool_]
+    network: SuperPoint | SeasonsPoints, options: KeypointMethod, pixels: NDArray[np.float32], valid: NDArray[np.bool_]
 ) -> Arrays:
     """Do as ``describe_by_superpoint`` does, by a network that is there."""
     device = next(network.parameters()).device
-    return keypoints.describe(pixels, valid, network.shape.channels, device, partial(_detect, network, options))
+    return keypoints.describe(pixels, valid, network.channels, device, partial(_detect, network, options))
 
 
-def _detect(network: SuperPoint, options: KeypointMethod, image: ImageTensors) -> Keypoints:
+def _detect(network: SuperPoint | SeasonsPoints, options: KeypointMethod, image: ImageTensors) -> Keypoints:
     from sentinel_match.models.peaks import parabola, peaks
-    from sentinel_match.models.superpoint import at_corners, sample
+    from sentinel_match.models.superpoint import sample
 
     radius = options.nms_radius
-    score, descriptors = network(image.pixels[None, None], image.valid.float()[None, None])
-    score, place = at_corners(score[0], image.pixels) if network.shape.normed else (score[0], score[0].log())
-    points, around = peaks(score, image.allowed, radius, options.detection_threshold, options.max_keypoints)
-    cols, rows = points.T
-    centred = parabola(points, place.unfold(0, 3, 1).unfold(1, 3, 1)[rows - 1, cols - 1]) + 0.5
-    return Keypoints(centred, around[:, radius, radius], sample(descriptors[0], centred))
+    scores, descriptors = network(image.pixels[None, None])
+    points, around = peaks(scores[0], image.allowed, radius, options.detection_threshold, options.max_keypoints)
+    centred = parabola(points, around.log()) + 0.5
+    return Keypoints(centred, around[:, radius, radius], sample(descriptors[0], centred, network.descriptor_px))
 
 
 @remembered(2)
-def _network(path: Path, device: str) -> SuperPoint:
+def _network(path: Path, device: str) -> SuperPoint | SeasonsPoints:
     import torch
 
-    from sentinel_match.models.superpoint import fused, load
+    from sentinel_match.models.superpoint import load
 
-    return fused(load(path)).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return load(path).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]

@@ -15,7 +15,15 @@ from torch.nn import functional
 
 from sentinel_match.models.evergreen import FEATURE_CHANNELS, Block
 from sentinel_match.models.tensors import fill, read
-from sentinel_match.models.trunk import TOP_CHANNELS, TRUNK_CHANNELS, Convolved, Trunk
+from sentinel_match.models.trunk import (
+    CELL_CHANNELS,
+    TOP_CHANNELS,
+    TRUNK_CHANNELS,
+    Convolved,
+    WindowedTrunk,
+    unit,
+    whole_detail,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,9 +34,9 @@ if TYPE_CHECKING:
 BIAS_BLOCK_CELLS = 256
 """Left cells whose bias is asked for at a time: 100 x 100 cells squared are 100 million numbers."""
 
-COARSE_CHANNELS, FINE_CHANNELS = 128, 32
-WIDE_WINDOW, NARROW_WINDOW = 10, 8
-"""Samples along windows: of 8 x 8 pixels for coarse cells, of 4 x 4, that overlap, for fine ones."""
+COARSE_CHANNELS, FINE_CHANNELS = CELL_CHANNELS, 32
+NARROW_WINDOW = 8
+"""Samples along the windows of fine cells, each the mean of 4 x 4 pixels; they overlap."""
 COMPACT = {
     "backbone_type": "ResNetFPN",
     "resolution": (8, 2),
@@ -62,17 +70,12 @@ COMPACT = {
 """Configuration of kornia's class for the network trained here; its backbone is then a :class:`SeasonsBackbone`."""
 
 
-class SeasonsBackbone(Trunk):
-    """Features of one image for LoFTR: windows of the features that a trunk has learned, and what is added to them.
-
-    What the trunk knows of seasons stays as it is: it learns no more.
-    """
+class SeasonsBackbone(WindowedTrunk):
+    """Features of one image for LoFTR: windows of the features that a trunk has learned, and what is added to them."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.out = nn.Conv2d(TOP_CHANNELS, FEATURE_CHANNELS, 1)
         width = 2 * TRUNK_CHANNELS
-        self.wide = nn.Conv2d(FEATURE_CHANNELS, COARSE_CHANNELS, WIDE_WINDOW, bias=False)
         self.narrow = nn.Conv2d(FEATURE_CHANNELS, FINE_CHANNELS, NARROW_WINDOW, dilation=2, bias=False)
         last = nn.Conv2d(width, COARSE_CHANNELS, 1)
         self.coarse = nn.Sequential(Convolved(TRUNK_CHANNELS, width, stride=2), Block(width, 1), last)
@@ -81,45 +84,19 @@ class SeasonsBackbone(Trunk):
         for parameter in (*last.parameters(), *self.fine.parameters()):  # nothing is added at first
             nn.init.zeros_(parameter)
 
-    def samples(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Compute what windows are made of.
-
-        Args:
-            image: (N, 1, H, W), multiples of 8.
-
-        Returns:
-            For the coarse ones (N, 12, H / 8 + 9, W / 8 + 9), for the fine ones (N, 12, H / 2 + 14, W / 2 + 14); and
-            what :meth:`look` returns. A window lies around the outer corner of its first pixel.
-        """
-        with torch.no_grad():
-            joined, far = self.look(image, torch.ones_like(image))
-            features = self.out(joined)
-        before, few = WIDE_WINDOW // 2, NARROW_WINDOW // 2
-        coarse = functional.pad(functional.avg_pool2d(features, 4), (before, before - 1) * 2)
+    def fine_samples(self, features: Tensor) -> Tensor:
+        """Compute (N, 12, H / 2 + 14, W / 2 + 14) of its features: windows lie around the corner of the first pixel."""
         means = functional.avg_pool2d(functional.pad(features, (1, 0, 1, 0), mode="replicate"), 2, 1)
-        return coarse, functional.pad(means, (2 * few - 1,) * 4), joined, far
-
-    def train(self, mode: bool = True) -> SeasonsBackbone:
-        """Set what learns to training."""
-        super().train(mode)
-        for part in (self.stem, self.down, self.body, self.up, self.join, self.out):
-            part.eval()
-        return self
+        return functional.pad(means, (NARROW_WINDOW - 1,) * 4)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Compute (N, 128, H / 8, W / 8) and (N, 32, H / 2, W / 2), of (N, 1, H, W) extended to multiples of 8."""
-        border = (0, -image.shape[-1] % 8, 0, -image.shape[-2] % 8)
-        wide, narrow, joined, far = self.samples(functional.pad(image, border, mode="replicate"))
+        features, joined, far = self.known(whole_detail(image))
         coarse, fine = self.length
         return (
-            coarse * unit(self.wide(wide)) + self.coarse(far),
-            fine * unit(self.narrow(narrow)) + self.fine(joined),
+            coarse * unit(self.wide(self.cell_samples(features))) + self.coarse(far),
+            fine * unit(self.narrow(self.fine_samples(features))) + self.fine(joined),
         )
-
-
-def unit(features: Tensor) -> Tensor:
-    """Divide (N, C, H, W) features by their length over C."""
-    return functional.normalize(features, dim=1, eps=1e-6)
 
 
 def compact() -> Any:

@@ -1,204 +1,175 @@
-"""SuperPoint, written from the paper; it takes the tensors of the authors' ``superpoint_v1.pth``, and narrower ones.
+"""SuperPoint: the authors', written from the paper, and ours, whose points are those that are found again.
 
 D. DeTone, T. Malisiewicz, A. Rabinovich: SuperPoint: Self-Supervised Interest Point Detection and Description, CVPRW
-2018, https://arxiv.org/abs/1712.07629. Sections in the comments are the paper's.
+2018, https://arxiv.org/abs/1712.07629. Sections in the comments are the paper's. Both give a score to every pixel and a
+descriptor to every cell of 8 x 8 pixels.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from sentinel_match.models.evergreen import standardised
+from sentinel_match.models.evergreen import FEATURE_STRIDE_PX, Block
 from sentinel_match.models.released import SUPERPOINT_V1
 from sentinel_match.models.tensors import fill, read
+from sentinel_match.models.trunk import (
+    CELL_CHANNELS,
+    CELL_PX,
+    TOP_CHANNELS,
+    TRUNK_CHANNELS,
+    Convolved,
+    WindowedTrunk,
+    extended,
+    unit,
+    whole_detail,
+)
 from sentinel_match.models.weights import announce
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from torch import Tensor
 
 SUPERPOINT_CELL = 8
 """Pixels along one side of a cell, after three poolings (3.1)."""
+STAGE_CHANNELS = 64, 64, 128, 128
+SUPERPOINT_CHANNELS = 256
+"""Of a descriptor of the authors', and within their heads."""
 STAGES = (1, 2, 3, 4)
-CORNER_REACH_PX = 2
-"""Pixels by which the compact network may be wrong about a corner."""
-EVEN_EIGENVALUE = 1e-8
-"""Eigenvalue up to which ground is even: gradients of a ten-thousandth of the range a pixel."""
-CORNER_AROUND_PX = 33
-"""Pixels of the mean that a corner stands out from, as in the labels."""
+DETAIL_CHANNELS, HEAD_CHANNELS, WORTH_CHANNELS = 24, 48, 32
+"""Of what tells the keypoints of ours: of what the trunk does not look at, of all it shows, and of what they are worth.
+"""
+HEAD_DILATIONS = (2, 4, 1)
+BLUNT_PX = 3
+"""Side of the square over which the probability of a keypoint of ours is summed: it knows points to a pixel or so."""
 
 
-class SuperPointShape(NamedTuple):
-    """How wide a SuperPoint is."""
-
-    widths: tuple[int, ...] = (64, 64, 128, 128)
-    """Channels of the encoder's stages."""
-    head: int = 256
-    """Channels within a head."""
-    channels: int = 256
-    """Of a descriptor."""
-    normed: bool = False
-    """Whether every layer but the last of a head is normalised (batch normalisation, Ioffe & Szegedy 2015), and pixels
-    are standardised by their surroundings before the first: the authors do neither."""
-
-
-ORIGINAL_SUPERPOINT = SuperPointShape()
-"""The authors' own."""
-COMPACT_SUPERPOINT = SuperPointShape((24, 32, 64, 96), 128, 128, normed=True)
-"""What is trained here: a third of the weights, and 0.5 CPU seconds a megapixel where the original takes 2.8."""
-
-
-def shape_of(tensors: Mapping[str, Tensor]) -> SuperPointShape:
-    """Read the shape of a network from its tensors; the original's where they are of none."""
-    layers = [*(f"conv{stage}a" for stage in STAGES), "convPa", "convDb"]
-    if any(f"{layer}.weight" not in tensors for layer in layers):
-        return ORIGINAL_SUPERPOINT
-    *widths, head, channels = (len(tensors[f"{layer}.weight"]) for layer in layers)
-    return SuperPointShape(tuple(widths), head, channels, "norm1a.weight" in tensors)
-
-
-def load(path: Path) -> SuperPoint:
-    """Load the network of a weights file, for inference; its shape is that of the tensors.
+def load(path: Path) -> SuperPoint | SeasonsPoints:
+    """Load the network of a weights file, for inference: ours, or the authors'.
 
     Raises:
-        WeightsDamaged: they are of no SuperPoint.
+        WeightsDamaged: the file fits neither.
     """
     tensors = read(path)
-    network = fill(SuperPoint(shape_of(tensors)), tensors, path)
-    if network.shape == ORIGINAL_SUPERPOINT:
-        announce(SUPERPOINT_V1)
+    if "down.0.weight" in tensors:
+        return fill(SeasonsPoints(), tensors, path)
+    network = fill(SuperPoint(), tensors, path)
+    announce(SUPERPOINT_V1)
     return network
 
 
-class SuperPoint(nn.Module):
-    """One encoder, two heads: a score for every pixel, a descriptor for every cell of 8 x 8 pixels."""
+class SeasonsPoints(WindowedTrunk):
+    """Keypoints that another season shows again, and windows of what is known of seasons as their descriptors."""
 
-    def __init__(self, shape: SuperPointShape = ORIGINAL_SUPERPOINT) -> None:
+    channels = CELL_CHANNELS
+    descriptor_px = 0.0
+    """Where in its cell a descriptor lies, from the outer corner, x and y."""
+
+    def __init__(self) -> None:
         super().__init__()
-        self.shape = shape
-        for stage, (before, width) in enumerate(pairwise((1, *shape.widths)), start=1):
+        few, many = DETAIL_CHANNELS, HEAD_CHANNELS
+        self.detail = nn.Sequential(Convolved(FEATURE_STRIDE_PX**2, few), Block(few, 1))
+        self.near = nn.Sequential(
+            Convolved(TOP_CHANNELS + few, many),
+            *(Block(many, dilation) for dilation in HEAD_DILATIONS),
+            nn.Conv2d(many, FEATURE_STRIDE_PX**2, 1),
+        )
+        self.worth = nn.Sequential(Convolved(TRUNK_CHANNELS, WORTH_CHANNELS, stride=2), nn.Conv2d(WORTH_CHANNELS, 1, 1))
+
+    def heads(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute what is learned of keypoints, and descriptors.
+
+        Args:
+            image: (B, 1, rows, cols); the last cells are completed by repeating the border.
+
+        Returns:
+            (B, 64, rows / 8, cols / 8) log-probabilities that the point of a cell is each of its pixels, row by row;
+            (B, 1, rows / 8, cols / 8) logit that it is worth something: found again, and known again; and
+            (B, 128, rows / 8, cols / 8) unit descriptors.
+        """
+        detail = whole_detail(image)
+        features, joined, far = self.known(detail)
+        pixels = self.near(torch.cat([joined, self.detail(detail)], 1))
+        pixels = functional.pixel_unshuffle(functional.pixel_shuffle(pixels, FEATURE_STRIDE_PX), CELL_PX)
+        return pixels.log_softmax(1), self.worth(far), unit(self.wide(self.cell_samples(features)))
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute scores and descriptors of grey images; see :meth:`SuperPoint.forward`.
+
+        A score is the probability that the point lies within a pixel, times that it is worth something.
+        """
+        rows, cols = image.shape[-2:]
+        pixels, worth, descriptors = self.heads(image)
+        point = functional.pixel_shuffle(pixels.exp(), CELL_PX)
+        point = functional.avg_pool2d(point, BLUNT_PX, 1, BLUNT_PX // 2) * BLUNT_PX**2
+        worth = functional.interpolate(worth.sigmoid(), scale_factor=CELL_PX, mode="bilinear", align_corners=False)
+        return (point * worth)[:, 0, :rows, :cols], descriptors
+
+
+class SuperPoint(nn.Module):
+    """The authors': one encoder, two heads."""
+
+    channels = SUPERPOINT_CHANNELS
+    descriptor_px = SUPERPOINT_CELL / 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        for stage, (before, width) in enumerate(pairwise((1, *STAGE_CHANNELS)), start=1):
             self._add(f"{stage}a", before, width)
             self._add(f"{stage}b", width, width)
-        for head, out in (("P", SUPERPOINT_CELL**2 + 1), ("D", shape.channels)):
-            self._add(f"{head}a", shape.widths[-1], shape.head)
-            self.add_module(f"conv{head}b", nn.Conv2d(shape.head, out, 1))
+        for head, out in (("P", SUPERPOINT_CELL**2 + 1), ("D", SUPERPOINT_CHANNELS)):
+            self._add(f"{head}a", STAGE_CHANNELS[-1], SUPERPOINT_CHANNELS)
+            self.add_module(f"conv{head}b", nn.Conv2d(SUPERPOINT_CHANNELS, out, 1))
 
     def _add(self, layer: str, before: int, width: int) -> None:
         self.add_module(f"conv{layer}", nn.Conv2d(before, width, 3, padding=1))
-        if self.shape.normed:
-            self.add_module(f"norm{layer}", nn.BatchNorm2d(width))
 
-    def forward(self, image: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Compute scores and descriptors of grey images.
 
         Args:
             image: (B, 1, rows, cols), 0..1; any size (the last cells are completed by repeating the border).
-            valid: (B, 1, rows, cols), 1 = valid, for a network that standardises; everything when not given.
 
         Returns:
             (B, rows, cols) probability that a pixel is a keypoint, and (B, channels, ceil(rows / 8), ceil(cols / 8))
             unit descriptors.
         """
         rows, cols = image.shape[-2:]
-        cells, descriptors = self.heads(image, valid)
-        scores = functional.pixel_shuffle(cells.softmax(1)[:, :-1], SUPERPOINT_CELL)
-        return scores[:, 0, :rows, :cols], descriptors
-
-    def heads(self, image: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Compute as ``forward`` does, but (B, 65, ceil(rows / 8), ceil(cols / 8)) logits in place of scores.
-
-        3.2: 64 channels are the pixels of a cell, row by row; the 65th says "no keypoint here".
-        """
-        if self.shape.normed:
-            image = standardised(image, torch.ones_like(image) if valid is None else valid)
-        rows, cols = image.shape[-2:]
-        x = functional.pad(image, (0, -cols % SUPERPOINT_CELL, 0, -rows % SUPERPOINT_CELL), mode="replicate")
+        x = extended(image)
         for stage in STAGES:
             x = x if stage == 1 else functional.max_pool2d(x, 2)
             x = self._relu(f"{stage}b", self._relu(f"{stage}a", x))
         cells = self.get_submodule("convPb")(self._relu("Pa", x))
         descriptors = self.get_submodule("convDb")(self._relu("Da", x))
-        return cells, functional.normalize(descriptors, dim=1)
+        # 3.2: 64 channels are the pixels of a cell, row by row; the 65th says "no keypoint here"
+        scores = functional.pixel_shuffle(cells.softmax(1)[:, :-1], SUPERPOINT_CELL)
+        return scores[:, 0, :rows, :cols], functional.normalize(descriptors, dim=1)
 
     def _relu(self, layer: str, x: Tensor) -> Tensor:
-        x = self.get_submodule(f"conv{layer}")(x)
-        if self.shape.normed:
-            x = self.get_submodule(f"norm{layer}")(x)
-        return functional.relu(x, inplace=True)
+        return functional.relu(self.get_submodule(f"conv{layer}")(x), inplace=True)
 
 
-def sample(descriptors: Tensor, points: Tensor) -> Tensor:
-    """Sample descriptors at points, bilinear between the centres of the cells and of unit length again (3.3).
+def sample(descriptors: Tensor, points: Tensor, descriptor_px: float) -> Tensor:
+    """Sample descriptors at points, bilinear between where those of cells lie and of unit length again (3.3).
 
     The authors' code stretches the grid by 3.5 pixels over the image; here a cell's descriptor is at its centre.
 
     Args:
         descriptors: (C, rows, cols), of one image.
         points: (N, 2) x, y in pixels, corner origin.
+        descriptor_px: where in its cell a descriptor lies.
 
     Returns:
         (N, C).
     """
     size = points.new_tensor([descriptors.shape[2], descriptors.shape[1]]) * SUPERPOINT_CELL
-    grid = (2 * points / size - 1)[None, None]
+    grid = (2 * (points + SUPERPOINT_CELL / 2 - descriptor_px) / size - 1)[None, None]
     at_points = functional.grid_sample(
         descriptors[None], grid, mode="bilinear", padding_mode="border", align_corners=False
     )
     return functional.normalize(at_points[0, :, 0].T, dim=1)
-
-
-def at_corners(score: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
-    """Score the corners of an image, zero elsewhere, and tell how much each pixel is one.
-
-    The compact network knows which corners last, less exactly where they are, and how distinct: it is taught by the
-    smaller eigenvalue of the structure tensor (Shi & Tomasi 1994, "Good Features to Track"), which is here to say both.
-    On unseen ground the product finds a tenth more right matches than the probability alone.
-
-    Args:
-        score: (rows, cols) probabilities.
-        image: (rows, cols), 0..1.
-
-    Returns:
-        (rows, cols) probability that a keypoint lies within ``CORNER_REACH_PX`` pixels, where there is a corner, times
-        its eigenvalue over the mean around it; and (rows, cols) logarithm of the eigenvalue.
-    """
-    smooth = image.new_tensor([0.0545, 0.2442, 0.4026, 0.2442, 0.0545])  # a Gaussian of one pixel
-    blurred = _separable(image[None, None], smooth, smooth)
-    slope, mean = image.new_tensor([-0.5, 0.0, 0.5]), image.new_tensor([0.25, 0.5, 0.25])
-    gx, gy = _separable(blurred, mean, slope), _separable(blurred, slope, mean)
-    xx, yy, xy = (functional.avg_pool2d(g, 5, 1, 2)[0, 0] for g in (gx * gx, gy * gy, gx * gy))
-    eigenvalue = (xx + yy) / 2 - torch.hypot((xx - yy) / 2, xy)
-    strength = eigenvalue.clamp_min(1e-12).log()
-    top = functional.max_pool2d(strength[None, None], 3, 1, 1)[0, 0]
-    side = 2 * CORNER_REACH_PX + 1
-    nearby = functional.avg_pool2d(score[None, None], side, 1, CORNER_REACH_PX)[0, 0] * side**2
-    mean = functional.avg_pool2d(
-        eigenvalue[None, None], CORNER_AROUND_PX, 1, CORNER_AROUND_PX // 2, count_include_pad=False
-    )[0, 0]
-    corner = (strength == top) & (eigenvalue > EVEN_EIGENVALUE)
-    return torch.where(corner, nearby * eigenvalue / mean.clamp_min(EVEN_EIGENVALUE), 0), strength
-
-
-def _separable(image: Tensor, along: Tensor, across: Tensor) -> Tensor:
-    rows, cols = len(along) // 2, len(across) // 2
-    padded = functional.pad(image, (cols, cols, rows, rows), mode="replicate")
-    return functional.conv2d(functional.conv2d(padded, along[None, None, :, None]), across[None, None, None])
-
-
-def fused(network: SuperPoint) -> SuperPoint:
-    """Fold the norms into the layers before them: the same function, for inference a third faster."""
-    from torch.nn.utils.fusion import fuse_conv_bn_eval
-
-    fuse: Any = fuse_conv_bn_eval
-    for name in [name for name, _ in network.named_children() if name.startswith("norm")]:
-        layer = name.replace("norm", "conv")
-        network.add_module(layer, fuse(network.get_submodule(layer), network.get_submodule(name)))
-        network.add_module(name, nn.Identity())
-    return network

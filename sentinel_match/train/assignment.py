@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from sentinel_match.matchers import Arrays, Matches
-    from sentinel_match.models.superpoint import SuperPoint
+    from sentinel_match.models.superpoint import SeasonsPoints, SuperPoint
     from sentinel_match.models.weights import Weights
     from sentinel_match.train.crops import Batch, Cutting
     from sentinel_match.train.places import Ground
@@ -163,7 +163,7 @@ class Assignment(Task):
         self,
         name: str,
         ground: Ground,
-        points: SuperPoint,
+        points: SuperPoint | SeasonsPoints,
         network: Any = None,
         *,
         setup: TrainingSetup | None = None,
@@ -185,7 +185,7 @@ class Assignment(Task):
         setup = setup or TrainingSetup(batch=ASSIGNMENT_BATCH)
         if network is None:
             with seeded(setup.seed):
-                network = ASSIGNERS[name].new(points.shape.channels)
+                network = ASSIGNERS[name].new(points.channels)
         super().__init__(network, ground, setup, cutting)
         self.name = name
         self.points = points.to(self.device).eval()

@@ -11,24 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from sentinel_match.matchers import loftr
-from sentinel_match.models.evergreen import FEATURE_STRIDE_PX
 from sentinel_match.models.loftr import compact
 from sentinel_match.train.crops import Crops, Cutting
 from sentinel_match.train.figures import Figure
 from sentinel_match.train.loop import seeded
 from sentinel_match.train.mappings import grid_points, map_points, overlay
-from sentinel_match.train.projection import SEEN_SHARE, filled, fisher_projection
+from sentinel_match.train.projection import SEEN_SHARE, begin_windows, filled
 from sentinel_match.train.task import Task, TrainingSetup, share_of_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from torch import Tensor, nn
+    from torch import Tensor
 
-    from sentinel_match.models.loftr import SeasonsBackbone
     from sentinel_match.train.crops import Batch
     from sentinel_match.train.places import Ground
 
@@ -40,8 +37,6 @@ FINE_CELLS = 64
 """Pairs of cells of each pair of crops whose finer position is taught."""
 FINE_WEIGHT = 0.5
 """Weight of a pixel of error within a cell against the logarithm of a cell's confidence."""
-BEGINNING_PAIRS, BEGINNING_BATCHES = 96, 16
-"""Pairs of crops from which a new network's projections are found."""
 NEVER = -1e4
 """Likeness of cells of which one is not valid."""
 MATCHED_REACH_PX = 2.0
@@ -79,7 +74,7 @@ class CoarseToFine(Task):
             with seeded(setup.seed):
                 network = compact()
             if trunk is not None:
-                _begin(network.backbone, trunk, Crops(ground, cutting, seed=setup.seed + 3))
+                begin_windows(network.backbone, trunk, Crops(ground, cutting, seed=setup.seed + 3))
         network.backbone.to(memory_format=torch.channels_last)
         super().__init__(network, ground, setup, cutting)
 
@@ -178,33 +173,3 @@ class CoarseToFine(Task):
         heat = heat.view(-1, side, side)
         expected = torch.stack([(heat.sum(1) * steps).sum(1), (heat.sum(2) * steps).sum(1)], 1)
         return (expected - beside.to(self.device)).abs().mean()
-
-
-def _begin(backbone: SeasonsBackbone, trunk: Mapping[str, Tensor], crops: Crops) -> None:
-    """Begin as windows of the features of a trunk, projected to what tells ground apart."""
-    parts = ("stem.", "down.", "body.", "up.", "join.", "out.")
-    backbone.load_state_dict({name: value for name, value in trunk.items() if name.startswith(parts)}, strict=False)
-    backbone.eval()
-    batches = [crops.sample(BEGINNING_PAIRS // BEGINNING_BATCHES) for _ in range(BEGINNING_BATCHES)]
-    for which, (layer, stride) in enumerate(((backbone.wide, CELL_PX), (backbone.narrow, FEATURE_STRIDE_PX))):
-        windows = _Windows(backbone, which, layer, stride)
-        projection = fisher_projection(batches, windows, layer.out_channels, stride, local=stride < CELL_PX)
-        layer.weight.data.copy_(projection.T.view(layer.weight.shape) * windows.taper)
-
-
-class _Windows:
-    """Cuts the windows that a layer of a backbone looks at."""
-
-    def __init__(self, backbone: SeasonsBackbone, which: int, layer: nn.Conv2d, stride: int) -> None:
-        self.backbone, self.which, self.layer, self.stride = backbone, which, layer, stride
-        side = layer.kernel_size[0]
-        along = torch.exp(-(torch.linspace(1 / side - 1, 1 - 1 / side, side) ** 2))
-        self.taper = along[:, None] * along  # on one side of a product: that of both is a Gaussian of half its side
-
-    def __call__(self, image: Tensor) -> Tensor:
-        """Make (N, D, rows, cols) of (N, 1, H, W)."""
-        samples = self.backbone.samples(image)[self.which]
-        side, dilation = self.layer.kernel_size[0], self.layer.dilation[0]
-        rows, cols = (n // self.stride for n in image.shape[-2:])
-        windows = functional.unfold(samples, side, dilation=dilation).view(len(image), -1, side**2, rows * cols)
-        return (windows * self.taper.flatten()[:, None]).view(len(image), -1, rows, cols)

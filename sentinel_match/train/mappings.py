@@ -61,7 +61,8 @@ def grid_points(along: Tensor) -> Tensor:
 def overlay(image: Tensor, mapping: Tensor) -> Tensor:
     """Sample (N, C, H, W): what an image shows where a mapping leads from each pixel; 0 where nothing is known."""
     _, _, rows, cols = image.shape
-    y, x = torch.meshgrid(torch.arange(rows) + 0.5, torch.arange(cols) + 0.5, indexing="ij")
+    y, x = (torch.arange(side, device=image.device) + 0.5 for side in (rows, cols))
+    y, x = torch.meshgrid(y, x, indexing="ij")
     at = map_points(torch.stack([x, y], -1).flatten(0, 1), mapping).view(-1, rows, cols, 2)
-    at = 2 * at / torch.tensor([cols, rows]) - 1
+    at = 2 * at / at.new_tensor([cols, rows]) - 1
     return functional.grid_sample(image, at, mode="bilinear", padding_mode="zeros", align_corners=False)

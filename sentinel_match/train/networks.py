@@ -63,7 +63,7 @@ TRAINABLE = {
     "superpoint": Trainable(
         "Keypoints of a Sentinel-2 band that every season shows, and descriptors that stay alike.",
         (
-            FigureText("repeated", "keypoints found again within 3 px", "{:.1%}"),
+            FigureText("repeated", "keypoints found again within 1 px", "{:.1%}"),
             FigureText("precision", "mutual nearest neighbours within 3 px", "{:.1%}"),
             FigureText("right", "how many of a pair of crops", "{:.0f}"),
         ),

@@ -1,9 +1,10 @@
-"""The task of ``superpoint``: to find the points that every season shows, and to describe them alike.
+"""The task of ``superpoint``: to find the points that another season shows again.
 
-Where is taught by labels made once for each place (``labels``): cross-entropy over the 64 pixels of a cell and "none".
-How is taught by what lies at one place on two dates, at any relative angle for a share of the pairs: among all
-descriptors of the other crop the right one must be the most similar, both ways (InfoNCE, van den Oord, Li & Vinyals
-2018, in place of DeTone's hinge). A share of the pairs shows one picture twice, as in the paper, changed by hand only.
+No label says what a point is. Each cell of 8 x 8 pixels has one point, somewhere; what is rewarded is that the other
+crop of the pair, which no grid of cells is shared with, has one at the same ground (as DISK, Tyszkiewicz, Fua & Trulls
+2020, and DaD, Edstedt et al. 2025, reward keypoints; here no point is drawn, the expectation over all is computed), the
+more, the surer the descriptors of this ground find each other among all. How often that comes true is learned besides:
+points are ranked by it. Descriptors are windows of what a trunk knows of seasons, which learn no more.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ import torch
 from torch.nn import functional
 
 from sentinel_match.matchers import superpoint
-from sentinel_match.models.superpoint import COMPACT_SUPERPOINT, SUPERPOINT_CELL, SuperPoint, sample
-from sentinel_match.train.crops import Cutting
+from sentinel_match.models.superpoint import SeasonsPoints
+from sentinel_match.models.trunk import CELL_PX
+from sentinel_match.train.crops import Crops, Cutting
 from sentinel_match.train.figures import Figure
-from sentinel_match.train.labels import labels
 from sentinel_match.train.loop import seeded
-from sentinel_match.train.mappings import grid_points, map_points, overlay
+from sentinel_match.train.mappings import map_points, overlay
+from sentinel_match.train.projection import SEEN_SHARE, begin_windows, filled
 from sentinel_match.train.task import Task, TrainingSetup, share_of_pairs
 
 if TYPE_CHECKING:
@@ -30,23 +32,25 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sentinel_match.matchers import Arrays
-    from sentinel_match.models.superpoint import SuperPointShape
     from sentinel_match.train.crops import Batch
     from sentinel_match.train.places import Ground
 
-POINT_CUTTING = Cutting(size=192, farthest=16.0, turned_share=0.3, zoom=1.3, same_picture_share=0.2)
+POINT_CUTTING = Cutting(size=192, farthest=16.0, turned_share=0.5, turn=30, zoom=1.3, slant=0.05)
 DESCRIPTOR_SHARPNESS = 20.0
 """Factor of the cosine of two descriptors before the softmax."""
-AMBIGUOUS_PX = 6.0
-"""Pixels within which another point is as good an answer: it is no wrong one."""
-NO_POINT = SUPERPOINT_CELL**2
-"""Class of a cell without a point."""
 CLEAR_SHARE = 0.5
-"""Share of a cell or a point that must be seen in both crops to teach anything."""
+"""Share of a point's pixel that must be seen in both crops."""
+MEETING_SIGMA_PX = 0.8
+"""Standard deviation in pixels within which two points are one."""
+BEST_MEETING = 0.25
+"""How surely two points meet that are told to a pixel, each at most: chance gives a sixteenth of it."""
+LEAST_MEETING = 1e-4
+LEAST_REWARD = 0.25
+"""For a point whose descriptors do not find each other, against one whose do: they may learn to."""
 EXAM_KEYPOINTS = 512
 """Keypoints of each that count."""
-REPEATED_PX = 3.0
-"""Pixels within which a keypoint is found again, and a match is right."""
+REPEATED_PX, RIGHT_PX = 1.0, 3.0
+"""Pixels within which a keypoint is found again, and within which a match is right."""
 
 
 class Points(Task):
@@ -57,9 +61,9 @@ class Points(Task):
     def __init__(
         self,
         ground: Ground,
-        network: SuperPoint | None = None,
+        network: SeasonsPoints | None = None,
         *,
-        shape: SuperPointShape = COMPACT_SUPERPOINT,
+        trunk: Mapping[str, Tensor] | None = None,
         setup: TrainingSetup | None = None,
         cutting: Cutting = POINT_CUTTING,
     ) -> None:
@@ -68,7 +72,7 @@ class Points(Task):
         Args:
             ground: what is learned from, and what is kept apart.
             network: where it begins; a new one when not given.
-            shape: of a new network.
+            trunk: tensors of the trunk that a new one stands on, and of its windows where they are known.
             setup: batch, seed and device.
             cutting: how crops are cut; their side is a multiple of 8.
 
@@ -78,37 +82,44 @@ class Points(Task):
         setup = setup or TrainingSetup()
         if network is None:
             with seeded(setup.seed):
-                network = SuperPoint(shape)
+                network = SeasonsPoints()
+            if trunk is not None and "wide.weight" in trunk:
+                network.load_state_dict({k: v for k, v in trunk.items() if k in network.state_dict()}, strict=False)
+            elif trunk is not None:
+                begin_windows(network, trunk, Crops(ground, cutting, seed=setup.seed + 3))
+        for part in (network.stem, network.down, network.body, network.up, network.join, network.out, network.wide):
+            part.requires_grad_(requires_grad=False)
         super().__init__(network.to(memory_format=torch.channels_last), ground, setup, cutting)  # type: ignore[call-overload]
-        self._labels: dict[tuple[int, int], Tensor] = {}
 
-    @property
-    def recipe(self) -> Mapping[str, object]:
-        """Collect what :class:`sentinel_match.train.task.Task` does, and the shape of the network."""
-        widths, head, channels, _ = self.network.shape
-        return {**super().recipe, "channels": " ".join(map(str, (*widths, head, channels)))}
+    def parameters(self) -> Iterator[torch.nn.Parameter]:
+        """Yield what is learned: where points are, and what they are worth."""
+        yield from self.network.detail.parameters()
+        yield from self.network.near.parameters()
+        yield from self.network.worth.parameters()
 
     def step(self) -> tuple[Tensor, tuple[Figure, ...]]:
-        """Compute the loss of the next batch, and its two parts."""
+        """Compute the loss of the next batch, how surely points meet, and how surely their descriptors do."""
         batch = self.crops.sample(self.setup.batch)
-        points = [self._points(batch, k) for k in range(len(batch.left))]
-        back = torch.linalg.inv(batch.mapping)
         pixels, valid = (torch.cat(p).to(self.device) for p in (batch[:2], batch[2:4]))
-        logits, descriptors = self.network.heads(pixels, valid)
-        size = self.cutting.size
-        truth = torch.stack([
-            *(classes(at, size) for at in points),
-            *(classes(map_points(at, m), size) for at, m in zip(points, batch.mapping, strict=True)),
-        ]).to(self.device)
-        clear = functional.avg_pool2d(torch.cat([batch.clear, overlay(batch.clear, back)]), SUPERPOINT_CELL)[:, 0]
-        weight = (clear > CLEAR_SHARE).float().to(self.device)
-        cell_loss = functional.cross_entropy(logits.float(), truth, reduction="none")
-        detecting = (cell_loss * weight).sum() / weight.sum().clamp_min(1)
-        describing = self._describing(batch, points, *descriptors.float().chunk(2))
-        return detecting + describing, (
-            Figure("detecting", float(detecting.detach())),
-            Figure("describing", float(describing.detach())),
-        )
+        heads = (head.float().chunk(2) for head in self.network.heads(filled(pixels, valid)))
+        sides = list(zip(*heads, strict=True))
+        back = torch.linalg.inv(batch.mapping)
+        ways = [
+            tuple(tensor.to(self.device) for tensor in way)
+            for way in ((batch.mapping, batch.clear), (back, overlay(batch.clear, back)))
+        ]
+        loss, figures = pixels.new_zeros(()), []
+        for (to, clear), (own, value, looks), (others, _, others_look) in zip(ways, sides, sides[::-1], strict=True):
+            seen = (functional.avg_pool2d(clear, CELL_PX) > SEEN_SHARE).float()
+            met, again = meeting(own, others, to), known_again(looks, others_look, to)
+            reward = (LEAST_REWARD + (1 - LEAST_REWARD) * again) * seen
+            finding = -((met + LEAST_MEETING).log() * reward).sum() / reward.sum().clamp_min(1)
+            truth = ((met / BEST_MEETING).clamp(0, 1) * again).detach()
+            valuing = functional.binary_cross_entropy_with_logits(value, truth, weight=seen, reduction="sum")
+            loss = loss + finding + valuing / seen.sum().clamp_min(1)
+            figures.append([float((x.detach() * seen).sum() / seen.sum().clamp_min(1)) for x in (met, again)])
+        means = np.mean(figures, 0)
+        return loss, (Figure("meeting", float(means[0])), Figure("known", float(means[1])))
 
     def examine(self) -> tuple[Figure, ...]:
         """Measure what the network does by itself on unseen ground; see :func:`judge_points`."""
@@ -125,57 +136,50 @@ class Points(Task):
             Figure("right", float(np.mean([m.right for m in marks]))),
         )
 
-    def _points(self, batch: Batch, k: int) -> Tensor:
-        """Take (N, 2) labels within the left crop, surest first."""
-        key = int(batch.place[k]), int(batch.reduction[k])
-        if key not in self._labels:
-            self._labels[key] = torch.from_numpy(labels(self.crops.places[key[0]][0], key[1], self.setup.seed))
-        at = map_points(self._labels[key], torch.linalg.inv(batch.ground[k]))
-        return at[((at > 0) & (at < self.cutting.size)).all(1)]
 
-    def _describing(self, batch: Batch, points: list[Tensor], left: Tensor, right: Tensor) -> Tensor:
-        """Compare descriptors at corresponding points, one for each cell that both crops show (a contrastive loss)."""
-        losses = []
-        for k, labels_of_pair in enumerate(points):
-            at_left = self._point_per_cell(labels_of_pair)
-            x, y = at_left.long().clamp(0, self.cutting.size - 1).T
-            at_left = at_left[batch.clear[k, 0, y, x] > CLEAR_SHARE]
-            at_right = map_points(at_left, batch.mapping[k])
-            if len(at_left) < 2:
-                continue
-            a, b = sample(left[k], at_left.to(self.device)), sample(right[k], at_right.to(self.device))
-            likeness = DESCRIPTOR_SHARPNESS * a @ b.T
-            close = torch.cdist(at_right, at_right) < AMBIGUOUS_PX
-            others = (close & ~torch.eye(len(at_left), dtype=torch.bool)).to(self.device)
-            likeness = likeness.masked_fill(others, -torch.inf)
-            index = torch.arange(len(at_left), device=self.device)
-            losses.append((functional.cross_entropy(likeness, index) + functional.cross_entropy(likeness.T, index)) / 2)
-        return torch.stack(losses).mean() if losses else left.sum() * 0
-
-    def _point_per_cell(self, points: Tensor) -> Tensor:
-        """Choose (cells, 2) a point of every cell: its label, or any."""
-        along = torch.arange(self.cutting.size // SUPERPOINT_CELL) * SUPERPOINT_CELL
-        corner = grid_points(along)
-        at = corner + SUPERPOINT_CELL * torch.rand(corner.shape, generator=self.crops.torch)
-        points = points.flip(0)  # of two in a cell the surer one, written last
-        cell = (points // SUPERPOINT_CELL).long()
-        at[cell[:, 1] * len(along) + cell[:, 0]] = points
-        return at
-
-
-def classes(points: Tensor, size: int) -> Tensor:
-    """Make (size / 8, size / 8): which pixel of each cell is a point, 0..63 row by row, or 64: none.
+def meeting(one: Tensor, other: Tensor, mapping: Tensor) -> Tensor:
+    """Compute how surely the point of each cell has one of the other image at the same ground.
 
     Args:
-        points: (N, 2) x, y, surest first: of two in a cell that one counts; those outside are left out.
-        size: side of the crop.
+        one: (N, 64, rows, cols) log-probabilities of the pixels of each cell.
+        other: the same of the other image.
+        mapping: (N, 3, 3) pixels to those of the other image.
+
+    Returns:
+        (N, 1, rows, cols), 0..1.
     """
-    at = points[((points >= 0) & (points < size)).all(1)].floor().long().flip(0).numpy()
-    result = np.full((size // SUPERPOINT_CELL,) * 2, NO_POINT)
-    result[at[:, 1] // SUPERPOINT_CELL, at[:, 0] // SUPERPOINT_CELL] = (
-        at[:, 1] % SUPERPOINT_CELL * SUPERPOINT_CELL + at[:, 0] % SUPERPOINT_CELL
-    )
-    return torch.from_numpy(result)
+    reach = torch.arange(-3.0, 4.0, device=one.device)
+    bell = torch.exp(-0.5 * (reach / MEETING_SIGMA_PX) ** 2)
+    bell = bell / bell.sum()
+    there = functional.pixel_shuffle(other.exp(), CELL_PX)
+    there = functional.conv2d(there, bell[None, None, :, None], padding=(3, 0))
+    there = functional.conv2d(there, bell[None, None, None], padding=(0, 3))
+    there = functional.pixel_unshuffle(overlay(there, mapping), CELL_PX)
+    return (one.exp() * there).sum(1, keepdim=True)
+
+
+@torch.no_grad()
+def known_again(one: Tensor, other: Tensor, mapping: Tensor) -> Tensor:
+    """Compute how surely the descriptors of each cell and of the same ground in the other image find each other.
+
+    Args:
+        one: (N, C, rows, cols) unit descriptors.
+        other: the same of the other image.
+        mapping: (N, 3, 3) pixels to those of the other image.
+
+    Returns:
+        (N, 1, rows, cols), 0..1: the root of the product of both softmaxes, 0 beyond the other image.
+    """
+    rows, cols = one.shape[-2:]
+    y, x = torch.meshgrid(torch.arange(rows), torch.arange(cols), indexing="ij")
+    at = torch.stack([x, y], -1).flatten(0, 1).float().to(one.device) * CELL_PX
+    cell = (map_points(at[None].expand(len(one), -1, -1), mapping) / CELL_PX).round().long()
+    inside = (cell >= 0).all(-1) & (cell[..., 0] < cols) & (cell[..., 1] < rows)
+    index = cell[..., 1].clamp(0, rows - 1) * cols + cell[..., 0].clamp(0, cols - 1)
+    likeness = DESCRIPTOR_SHARPNESS * torch.einsum("ncl,ncs->nls", one.flatten(2), other.flatten(2))
+    sure = ((likeness.log_softmax(2) + likeness.log_softmax(1)) / 2).exp()
+    found: Tensor = sure.gather(2, index[..., None])[..., 0] * inside
+    return found.view(len(one), 1, rows, cols)
 
 
 class Mark(NamedTuple):
@@ -184,7 +188,7 @@ class Mark(NamedTuple):
     repeated: float
     """Share of the keypoints on ground shown by both crops to which the other has one within ``REPEATED_PX`` pixels."""
     precision: float
-    """Share of the mutual nearest neighbours that lie within ``REPEATED_PX`` pixels of the truth."""
+    """Share of the mutual nearest neighbours that lie within ``RIGHT_PX`` pixels of the truth."""
     right: float
     """How many these are."""
 
@@ -214,7 +218,7 @@ def judge_points(batch: Batch, describe: Any) -> Iterator[Mark]:
         likeness = torch.from_numpy(one["descriptors"].astype(np.float32) @ other["descriptors"].astype(np.float32).T)
         partner = likeness.argmax(1)
         mutual = likeness.argmax(0)[partner] == torch.arange(len(left))
-        right_ones = distance[torch.arange(len(left)), partner][mutual] < REPEATED_PX
+        right_ones = distance[torch.arange(len(left)), partner][mutual] < RIGHT_PX
         yield Mark(
             float(repeated.float().mean()) if len(repeated) else 0.0,
             float(right_ones.float().mean()),

@@ -2,7 +2,7 @@
 
 R. A. Fisher (1936, "The use of multiple measurements in taxonomic problems"): of all projections the one whose
 directions spread most over different ground, against how far one ground moves between two views of it. It is found at
-once, from pairs of which the truth is known; what it gives is where ``loftr`` begins.
+once, from pairs of which the truth is known; what it gives is where ``loftr`` and ``superpoint`` begin.
 """
 
 from __future__ import annotations
@@ -12,17 +12,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from scipy.linalg import eigh
+from torch.nn import functional
 
-from sentinel_match.models.loftr import unit
+from sentinel_match.models.evergreen import FEATURE_STRIDE_PX
+from sentinel_match.models.loftr import SeasonsBackbone
+from sentinel_match.models.trunk import CELL_PX, WindowedTrunk, unit, whole_detail
 from sentinel_match.train.mappings import grid_points, map_points
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
-    from sentinel_match.train.crops import Batch
+    from sentinel_match.train.crops import Batch, Crops
 
+BEGINNING_PAIRS, BEGINNING_BATCHES = 96, 16
+"""Pairs of crops from which the projections of a new network are found."""
 RIDGE = 0.1
 """Of the mean spread of one ground, added to each direction: few pairs know little of many directions."""
 BESIDE_PX = 4.0
@@ -73,6 +78,47 @@ def fisher_projection(
     ridge = RIDGE * np.trace(same) / len(same) * np.eye(len(same))
     _, directions = eigh(other, same + ridge, subset_by_index=(len(same) - count, len(same) - 1))
     return torch.from_numpy(directions[:, ::-1].copy()).float()
+
+
+def begin_windows(network: WindowedTrunk, trunk: Mapping[str, Tensor], crops: Crops) -> None:
+    """Begin as windows of the features of a trunk, projected to what tells ground apart.
+
+    Args:
+        network: whose windows have learned nothing yet.
+        trunk: tensors, of which some are a trunk's.
+        crops: draws pairs.
+    """
+    parts = ("stem.", "down.", "body.", "up.", "join.", "out.")
+    network.load_state_dict({name: value for name, value in trunk.items() if name.startswith(parts)}, strict=False)
+    network.eval()
+    batches = [crops.sample(BEGINNING_PAIRS // BEGINNING_BATCHES) for _ in range(BEGINNING_BATCHES)]
+    begun = [(network.wide, network.cell_samples, CELL_PX)]
+    if isinstance(network, SeasonsBackbone):
+        begun.append((network.narrow, network.fine_samples, FEATURE_STRIDE_PX))
+    for layer, sample, stride in begun:
+        windows = _Windows(network, layer, sample, stride)
+        projection = fisher_projection(batches, windows, layer.out_channels, stride, local=stride < CELL_PX)
+        layer.weight.data.copy_(projection.T.view(layer.weight.shape) * windows.taper)
+
+
+class _Windows:
+    """Cuts the windows that a layer of a network looks at."""
+
+    def __init__(
+        self, network: WindowedTrunk, layer: nn.Conv2d, sample: Callable[[Tensor], Tensor], stride: int
+    ) -> None:
+        self.network, self.layer, self.sample, self.stride = network, layer, sample, stride
+        side = layer.kernel_size[0]
+        along = torch.exp(-(torch.linspace(1 / side - 1, 1 - 1 / side, side) ** 2))
+        self.taper = along[:, None] * along  # on one side of a product: that of both is a Gaussian of half its side
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Make (N, D, rows, cols) of (N, 1, H, W)."""
+        samples = self.sample(self.network.known(whole_detail(image))[0])
+        side, dilation = self.layer.kernel_size[0], self.layer.dilation[0]
+        rows, cols = (n // self.stride for n in image.shape[-2:])
+        windows = functional.unfold(samples, side, dilation=dilation).view(len(image), -1, side**2, rows * cols)
+        return (windows * self.taper.flatten()[:, None]).view(len(image), -1, rows, cols)
 
 
 def filled(pixels: Tensor, valid: Tensor) -> Tensor:
