@@ -3,8 +3,8 @@
 python tests/benchmarks/points.py SUPERPOINT ARCHIVE... [--hold-out PLACE]... [--share 0.35] [--cache FOLDER]
 
 SUPERPOINT are weights, the rest says what ground they were trained on. Each method gives its best 128 keypoints of
-208-px crops of two dates, of which some are turned by any angle; nearest neighbours are mutual, without a threshold.
-Figures are means over pairs of crops with 95 % bootstrap intervals: keypoints found again within 3 px, mutual nearest
+208-px crops of two dates, of which some are turned by up to 30 degrees; nearest neighbours are mutual, without a threshold.
+Figures are means over pairs of crops with 95 % bootstrap intervals: keypoints found again within a pixel, mutual nearest
 neighbours within 3 px of the truth, and how many these are.
 """
 
@@ -21,7 +21,7 @@ from sentinel_match.cache import Cache
 from sentinel_match.matchers.aliked import AlikedLightGlue
 from sentinel_match.matchers.sift import Sift
 from sentinel_match.matchers.superpoint import SuperPointLightGlue, described
-from sentinel_match.models.superpoint import COMPACT_SUPERPOINT, SuperPoint, load
+from sentinel_match.models.superpoint import SeasonsPoints, load
 from sentinel_match.train import gather, hold_out
 from sentinel_match.train.crops import held_out_crops
 from sentinel_match.train.loop import seeded
@@ -52,7 +52,7 @@ def main() -> None:
     ground = hold_out(places, given.share, given.hold_out)
     options, ours = SuperPointLightGlue(max_keypoints=BEST, device="cpu"), load(given.weights)
     with seeded(0):
-        untrained = SuperPoint(COMPACT_SUPERPOINT).eval()
+        untrained = SeasonsPoints().eval()
     methods = {
         "ours": partial(described, ours, options),
         "untrained": partial(described, untrained, options),

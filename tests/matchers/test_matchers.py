@@ -328,9 +328,10 @@ def test_superpoints_descriptors_sit_at_the_centres_of_their_cells() -> None:
     rows, cols = torch.meshgrid(torch.arange(6.0), torch.arange(9.0), indexing="ij")
     centres = torch.stack((cols, rows), -1).reshape(-1, 2) * 8 + 4
     cells = torch.nn.functional.normalize(torch.randn(256, 6, 9, generator=torch.manual_seed(0)), dim=0)
-    torch.testing.assert_close(cells.flatten(1).T, sample(cells, centres))
+    torch.testing.assert_close(cells.flatten(1).T, sample(cells, centres, 4.0))
     middle = torch.nn.functional.normalize(cells[:, 5, 7] + cells[:, 5, 8], dim=0)
-    torch.testing.assert_close(middle[None], sample(cells, torch.tensor([[64.0, 44.0]])))
+    torch.testing.assert_close(middle[None], sample(cells, torch.tensor([[64.0, 44.0]]), 4.0))
+    torch.testing.assert_close(middle[None], sample(cells, torch.tensor([[60.0, 40.0]]), 0.0))
 
 
 def test_loftr_stands_on_its_cells_in_the_images_own_pixels(loftr: LoFTR) -> None:

@@ -21,7 +21,7 @@ from sentinel_match.models.weights import sha256, verified
 from sentinel_match.raster import raster
 from sentinel_match.raster.raster import Raster
 from sentinel_match.testing import Landscape
-from sentinel_match.train import Ground, coarse_to_fine, dense, gather, hold_out, loop, task
+from sentinel_match.train import Ground, dense, gather, hold_out, loop, projection, task
 from sentinel_match.train.coarse_to_fine import CELL_CUTTING, CELL_PX, CoarseToFine
 from sentinel_match.train.crops import Crops, Cutting
 from sentinel_match.train.loop import Schedule, TrainingState, learn, save, seeded
@@ -36,8 +36,8 @@ SMALL_CUTTING = replace(CELL_CUTTING, size=96, farthest=8)
 @pytest.fixture(autouse=True)
 def little_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few pairs to begin with, no slow beginning, and judged by four small crops."""
-    monkeypatch.setattr(coarse_to_fine, "BEGINNING_PAIRS", 4)
-    monkeypatch.setattr(coarse_to_fine, "BEGINNING_BATCHES", 2)
+    monkeypatch.setattr(projection, "BEGINNING_PAIRS", 4)
+    monkeypatch.setattr(projection, "BEGINNING_BATCHES", 2)
     monkeypatch.setattr(dense, "CALIBRATION_PAIRS", 4)
     monkeypatch.setattr(loop, "WARM_UP_STEPS", 1)
     monkeypatch.setattr(task, "EXAM_PAIRS", 4)
@@ -139,7 +139,7 @@ def test_the_projection_keeps_what_ground_differs_in_and_drops_what_days_do(grou
 def test_a_new_one_begins_as_windows_of_its_trunk_that_find_their_partners(
     ground: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(coarse_to_fine, "BEGINNING_PAIRS", 24)
+    monkeypatch.setattr(projection, "BEGINNING_PAIRS", 24)
     trunk, upright = load(verified(LOFTR)).backbone.state_dict(), Cutting(96, farthest=8)
     fresh, begun = lesson(ground, cutting=upright), lesson(ground, cutting=upright, trunk=trunk)
     confidence = []
@@ -210,7 +210,7 @@ def test_the_command_trains_a_trunk_and_loftr_on_it(archive: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("--network", "loftr", "--trunk", "FILE"), "--trunk is for a new loftr: add --network loftr --start scratch"),
+        (("--network", "loftr", "--trunk", "FILE"), "--trunk is for a new loftr or superpoint: add --network loftr"),
         (("--network", "trunk"), "there is no trunk in this package to go on from: take --start scratch, or a file"),
     ],
 )
