@@ -3,9 +3,9 @@
 python tests/benchmarks/points.py SUPERPOINT ARCHIVE... [--hold-out PLACE]... [--share 0.35] [--cache FOLDER]
 
 SUPERPOINT are weights, the rest says what ground they were trained on. Each method gives its best 128 keypoints of
-208-px crops of two dates, of which some are turned by up to 30 degrees; nearest neighbours are mutual, without a threshold.
-Figures are means over pairs of crops with 95 % bootstrap intervals: keypoints found again within a pixel, mutual nearest
-neighbours within 3 px of the truth, and how many these are.
+208-px crops of two dates, of which some are turned by up to 30 degrees; nearest neighbours are mutual, without a
+threshold. Figures are means over pairs of crops with 95 % bootstrap intervals: keypoints found again within a pixel,
+mutual nearest neighbours within 3 px of the truth, and how many these are.
 """
 
 from __future__ import annotations
