@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from sentinel_match import models
+from sentinel_match.geometry import robust
+from sentinel_match.geometry.transform import NoModel
 from sentinel_match.matchers import Matches
 from sentinel_match.matchers.builtin import BuiltIn
 from sentinel_match.matchers.validity import filled, inside
@@ -30,11 +32,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from sentinel_match.geometry.grids import Points
     from sentinel_match.matchers import Arrays
     from sentinel_match.matchers.prior import GeometricPrior
+    from sentinel_match.models.loftr import Cells
 
 LOFTR_CELL_PX = 8
 """Pixels along one side of a coarse cell."""
+CELL_SIGMA_PX, CELL_TOLERANCE_PX = 3.3, 8.0
+"""Standard deviation of where in both cells a match lies, and how far it may lie beside what others say."""
+LEAST_AGREEING_SHARE, FEWEST_AGREEING = 0.25, 12
+"""Of matching cells, those that must agree before windows are turned and scaled as they say."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +112,7 @@ class LoFTR(BuiltIn):
         """
         import torch
 
-        from sentinel_match.models.loftr import anywhere, guided
+        from sentinel_match.models.loftr import is_compact, match_cells, refine_cells
 
         if not left["allowed"].any() or not right["allowed"].any():
             return Matches.none()
@@ -113,19 +121,35 @@ class LoFTR(BuiltIn):
         def side(arrays: Arrays) -> tuple[Tensor, Tensor]:
             return models.tensor(arrays["pixels"], device).float(), models.tensor(arrays["allowed"], device)
 
+        bias = None if prior is None else _bias(prior, left, right, device)
         with torch.inference_mode():
-            if prior is None:
-                matches = anywhere(network, side(left), side(right))
-            else:
-                matches = guided(network, side(left), side(right), _bias(prior, left, right, device))
+            cells = match_cells(network, side(left), side(right), bias)
+            found = self._placed(cells) if is_compact(network) else refine_cells(network, cells)
         # kornia keeps LoFTR's own frame, whose origin is the outer corner: nothing to add, unlike every other matcher.
-        a, b, score = (tensor.cpu().numpy().astype(np.float64) for tensor in matches)
+        a, b, score = (tensor.cpu().numpy().astype(np.float64) for tensor in found)
         good = (score > self.min_score) & _on_allowed(left, a) & _on_allowed(right, b)
         a, b, score = a[good] * left["scale"], b[good] * right["scale"], score[good]
         if prior is not None:  # a cell can be in reach, and what was found in it not
             near = np.hypot(*(prior.expected(a) - b).T) <= prior.radius
             a, b, score = a[near], b[near], score[near]
         return Matches(a, b, score)
+
+    def _placed(self, cells: Cells) -> tuple[Tensor, Tensor, Tensor]:
+        """Find where the windows around matching cells lie, turned and scaled as most of the matches say."""
+        import torch
+
+        from sentinel_match.models.evergreen import FEATURE_STRIDE_PX
+        from sentinel_match.models.windows import place
+
+        likely = cells.confidence > self.min_score
+        left, right, score = cells.left[likely], cells.right[likely], cells.confidence[likely]
+        if not len(score):
+            return left, right, score
+        linear = torch.as_tensor(_agreed(left.cpu().numpy(), right.cpu().numpy()), dtype=left.dtype).to(left.device)
+        middle = FEATURE_STRIDE_PX / 2  # windows lie around features, not around their corners
+        placed, likeness = place(cells.fine, (left + middle, right + middle), linear)
+        here = likeness > 0
+        return left[here] + middle, placed[here], score[here]
 
 
 @dataclass(frozen=True)
@@ -142,6 +166,19 @@ def _bias(prior: GeometricPrior, left: Arrays, right: Arrays, device: torch.devi
     wider = replace(prior, radius=prior.radius + float(np.hypot(*right["scale"])) * LOFTR_CELL_PX / 2)
     left_cells, right_cells = _cells(left), _cells(right)
     return lambda block: models.tensor(wider.bias(left_cells[block], right_cells), device)
+
+
+def _agreed(left: Points, right: Points) -> NDArray[np.float64]:
+    """Compute the (2, 2) that turns and scales as matching cells agree on; none where they do not."""
+    pairs = robust.PointPairs(left, right, np.full(len(left), CELL_SIGMA_PX))
+    try:
+        model = robust.robust_fit("similarity", pairs, tolerance=CELL_TOLERANCE_PX)
+    except NoModel:
+        return np.eye(2)
+    residual = np.hypot(*(right - model(left)).T)
+    if np.mean(residual < CELL_TOLERANCE_PX) < LEAST_AGREEING_SHARE or len(left) < FEWEST_AGREEING:
+        return np.eye(2)
+    return np.asarray(model.matrix[:2, :2], np.float64)
 
 
 def _cells(arrays: Arrays) -> NDArray[np.float64]:

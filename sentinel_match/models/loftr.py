@@ -2,22 +2,21 @@
 
 J. Sun et al.: LoFTR: Detector-Free Local Feature Matching with Transformers, CVPR 2021,
 https://arxiv.org/abs/2104.00680; numbered equations are the paper's. kornia's own forward takes no prior, so its parts
-are called here in its order; with a bias of zero the result is kornia's.
+are called here in its order; without a bias the result is kornia's. The compact network is the coarse part of it: where
+in its cell a match lies is told by windows of the features that it stands on (``windows``).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
-from torch.nn import functional
 
-from sentinel_match.models.evergreen import FEATURE_CHANNELS, Block
+from sentinel_match.models.evergreen import Block
 from sentinel_match.models.tensors import fill, read
 from sentinel_match.models.trunk import (
     CELL_CHANNELS,
-    TOP_CHANNELS,
     TRUNK_CHANNELS,
     Convolved,
     WindowedTrunk,
@@ -34,18 +33,15 @@ if TYPE_CHECKING:
 BIAS_BLOCK_CELLS = 256
 """Left cells whose bias is asked for at a time: 100 x 100 cells squared are 100 million numbers."""
 
-COARSE_CHANNELS, FINE_CHANNELS = CELL_CHANNELS, 32
-NARROW_WINDOW = 8
-"""Samples along the windows of fine cells, each the mean of 4 x 4 pixels; they overlap."""
 COMPACT = {
     "backbone_type": "ResNetFPN",
     "resolution": (8, 2),
-    "fine_window_size": 7,
-    "fine_concat_coarse_feat": True,
-    "resnetfpn": {"initial_dim": FINE_CHANNELS, "block_dims": [FINE_CHANNELS, 48, COARSE_CHANNELS]},
+    "fine_window_size": 5,
+    "fine_concat_coarse_feat": False,
+    "resnetfpn": {"initial_dim": 8, "block_dims": [8, 8, CELL_CHANNELS]},
     "coarse": {
-        "d_model": COARSE_CHANNELS,
-        "d_ffn": COARSE_CHANNELS,
+        "d_model": CELL_CHANNELS,
+        "d_ffn": CELL_CHANNELS,
         "nhead": 8,
         "layer_names": ["self", "cross", "self", "cross"],
         "attention": "linear",
@@ -60,14 +56,14 @@ COMPACT = {
         "train_pad_num_gt_min": 200,
     },
     "fine": {
-        "d_model": FINE_CHANNELS,
-        "d_ffn": FINE_CHANNELS,
-        "nhead": 4,
-        "layer_names": ["self", "cross"],
+        "d_model": 8,
+        "d_ffn": 8,
+        "nhead": 1,
+        "layer_names": ["self"],
         "attention": "linear",
     },
 }
-"""Configuration of kornia's class for the network trained here; its backbone is then a :class:`SeasonsBackbone`."""
+"""Configuration of kornia's class for the network trained here; its backbone and its fine part are not kept."""
 
 
 class SeasonsBackbone(WindowedTrunk):
@@ -76,27 +72,16 @@ class SeasonsBackbone(WindowedTrunk):
     def __init__(self) -> None:
         super().__init__()
         width = 2 * TRUNK_CHANNELS
-        self.narrow = nn.Conv2d(FEATURE_CHANNELS, FINE_CHANNELS, NARROW_WINDOW, dilation=2, bias=False)
-        last = nn.Conv2d(width, COARSE_CHANNELS, 1)
+        last = nn.Conv2d(width, CELL_CHANNELS, 1)
         self.coarse = nn.Sequential(Convolved(TRUNK_CHANNELS, width, stride=2), Block(width, 1), last)
-        self.fine = nn.Conv2d(TOP_CHANNELS, FINE_CHANNELS, 1)
-        self.length = nn.Parameter(torch.tensor([32.0, 9.0]))
-        for parameter in (*last.parameters(), *self.fine.parameters()):  # nothing is added at first
+        self.length = nn.Parameter(torch.tensor(32.0))
+        for parameter in last.parameters():  # nothing is added at first
             nn.init.zeros_(parameter)
 
-    def fine_samples(self, features: Tensor) -> Tensor:
-        """Compute (N, 12, H / 2 + 14, W / 2 + 14) of its features: windows lie around the corner of the first pixel."""
-        means = functional.avg_pool2d(functional.pad(features, (1, 0, 1, 0), mode="replicate"), 2, 1)
-        return functional.pad(means, (NARROW_WINDOW - 1,) * 4)
-
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute (N, 128, H / 8, W / 8) and (N, 32, H / 2, W / 2), of (N, 1, H, W) extended to multiples of 8."""
-        features, joined, far = self.known(whole_detail(image))
-        coarse, fine = self.length
-        return (
-            coarse * unit(self.wide(self.cell_samples(features))) + self.coarse(far),
-            fine * unit(self.narrow(self.fine_samples(features))) + self.fine(joined),
-        )
+        """Compute (N, 128, H / 8, W / 8) and (N, 12, H / 2, W / 2), of (N, 1, H, W) extended to multiples of 8."""
+        features, _, far = self.known(whole_detail(image))
+        return self.length * unit(self.wide(self.cell_samples(features))) + self.coarse(far), features
 
 
 def compact() -> Any:
@@ -105,12 +90,15 @@ def compact() -> Any:
 
     network: Any = LoFTR(pretrained=None, config=COMPACT)
     network.backbone = SeasonsBackbone()
-    for layer in (*network.loftr_coarse.layers, *network.loftr_fine.layers):
+    del network.fine_preprocess, network.loftr_fine, network.fine_matching
+    for layer in network.loftr_coarse.layers:
         nn.init.zeros_(layer.norm2.weight)  # nothing is said at first: it begins as nearest neighbours of windows
-    merge = network.fine_preprocess.merge_feat
-    nn.init.zeros_(merge.bias)
-    merge.weight.data.copy_(torch.eye(*merge.weight.shape))
     return network
+
+
+def is_compact(network: Any) -> bool:
+    """Tell whether a network is of those that are trained here."""
+    return isinstance(network.backbone, SeasonsBackbone)
 
 
 def load(path: Path) -> Any:
@@ -129,40 +117,34 @@ def load(path: Path) -> Any:
     return fill(network, tensors, path)
 
 
-def anywhere(network: Any, left: tuple[Tensor, Tensor], right: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
-    """Match without a prior, by kornia's own forward.
+class Cells(NamedTuple):
+    """Coarse cells that match, and what of the images is compared finely."""
 
-    Args:
-        network: ``kornia.feature.LoFTR`` in inference mode.
-        left: image (rows, cols), 0..1, and mask of the same shape, ``True`` where a cell may lie.
-        right: the same.
-
-    Returns:
-        (N, 2) x, y in the left image, (N, 2) in the right one, both in LoFTR's frame, and (N,) confidence.
-    """
-    pair = {f"image{i}": image[None, None] for i, (image, _) in enumerate((left, right))}
-    pair |= {f"mask{i}": mask[None] for i, (_, mask) in enumerate((left, right))}
-    matches = network(pair)
-    return matches["keypoints0"], matches["keypoints1"], matches["confidence"]
+    left: Tensor
+    """(N, 2) x, y in LoFTR's frame."""
+    right: Tensor
+    confidence: Tensor
+    """(N,)."""
+    fine: tuple[Tensor, Tensor]
+    """(1, C, rows, cols) of both images."""
+    data: dict[str, Any]
+    """What kornia's fine part is told."""
 
 
-def guided(
+def match_cells(
     network: Any,
     left: tuple[Tensor, Tensor],
     right: tuple[Tensor, Tensor],
-    bias: Callable[[slice], Tensor],
-) -> tuple[Tensor, ...]:
-    """Match coarse cells that may be the same and refine them in the right image.
+    bias: Callable[[slice], Tensor] | None = None,
+) -> Cells:
+    """Match coarse cells that may be the same. A cell with nothing in reach has no match.
 
     Args:
         network: ``kornia.feature.LoFTR`` with dual softmax, in inference mode.
-        left: as in ``anywhere``.
+        left: image (rows, cols), 0..1, and mask of the same shape, ``True`` where a cell may lie.
         right: the same.
         bias: given a slice of the L left cells, row by row of the image, the (l, S) numbers to be added to the
             similarity of those with all right cells; -inf forbids a pair.
-
-    Returns:
-        As ``anywhere``. A cell with nothing in reach has no match.
     """
     coarse_step, fine_step = network.config["resolution"]
     (coarse_a, fine_a), (coarse_b, fine_b) = (
@@ -174,14 +156,24 @@ def guided(
     a, b = network.loftr_coarse(*(c.flatten(2).transpose(1, 2).contiguous() for c in (coarse_a, coarse_b)), *masks)
 
     similarity = torch.einsum("nlc,nsc->nls", a, b).div_(a.shape[2] * network.coarse_matching.temperature)  # (1)
-    for start in range(0, similarity.shape[1], BIAS_BLOCK_CELLS):
+    for start in range(0, similarity.shape[1] if bias is not None else 0, BIAS_BLOCK_CELLS):
         block = slice(start, start + BIAS_BLOCK_CELLS)
-        similarity[0, block] += bias(block)
+        similarity[0, block] += bias(block)  # type: ignore[misc]
     similarity[0, ~masks[0][0]] = -torch.inf
     similarity[0, :, ~masks[1][0]] = -torch.inf
     data |= network.coarse_matching.get_coarse_match(_dual_softmax(similarity), data)
+    data |= {"coarse": (a, b)}
+    return Cells(data["mkpts0_c"], data["mkpts1_c"], data["mconf"], (fine_a, fine_b), data)
 
-    patches = network.fine_preprocess(fine_a, fine_b, a, b, data)
+
+def refine_cells(network: Any, cells: Cells) -> tuple[Tensor, Tensor, Tensor]:
+    """Refine matches in the right image by kornia's fine part, which the compact network does not have.
+
+    Returns:
+        (N, 2) x, y in the left image, (N, 2) in the right one, both in LoFTR's frame, and (N,) confidence.
+    """
+    data = dict(cells.data)
+    patches = network.fine_preprocess(*cells.fine, *data.pop("coarse"), data)
     if len(data["b_ids"]):
         patches = network.loftr_fine(*patches)
     network.fine_matching(*patches, data)

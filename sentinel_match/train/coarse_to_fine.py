@@ -1,8 +1,9 @@
-"""The task of ``loftr``: which coarse cells of two crops show the same ground, and where in its cell each one lies.
+"""The task of ``loftr``: which coarse cells of two crops show the same ground.
 
 J. Sun et al. (LoFTR, CVPR 2021, https://arxiv.org/abs/2104.00680) supervise the double softmax over all pairs of cells
-by the nearest mutual ones, and the position within a cell by its expectation; so it is here. The two sides are turned,
-scaled and displaced by themselves, and each position code begins anywhere: crops are small, images are not.
+by the nearest mutual ones; so it is here. Where in its cell a match lies needs no lesson, for windows of the trunk's
+features say that. The two sides are turned, scaled and displaced by themselves, and each position code begins anywhere:
+crops are small, images are not.
 """
 
 from __future__ import annotations
@@ -33,10 +34,6 @@ CELL_CUTTING = Cutting(size=224, farthest=48, turned_share=0.75, turn=30, zoom=1
 CELL_PX = loftr.LOFTR_CELL_PX
 CODE_CELLS = 128
 """A position code begins anywhere below: the first cells of an image of some 1,000 pixels are not all there is."""
-FINE_CELLS = 64
-"""Pairs of cells of each pair of crops whose finer position is taught."""
-FINE_WEIGHT = 0.5
-"""Weight of a pixel of error within a cell against the logarithm of a cell's confidence."""
 NEVER = -1e4
 """Likeness of cells of which one is not valid."""
 MATCHED_REACH_PX = 2.0
@@ -79,10 +76,10 @@ class CoarseToFine(Task):
         super().__init__(network, ground, setup, cutting)
 
     def step(self) -> tuple[Tensor, tuple[Figure, ...]]:
-        """Compute the loss of the next batch, and its two parts."""
+        """Compute the loss of the next batch, and how confident it is of the right cells, in the geometric mean."""
         batch = self.crops.sample(self.setup.batch)
         pixels, valid = (torch.cat(p).to(self.device) for p in (batch[:2], batch[2:4]))
-        coarse, fine = self.network.backbone(filled(pixels, valid))
+        coarse, _ = self.network.backbone(filled(pixels, valid))
         at = valid[:, 0, ::CELL_PX, ::CELL_PX].flatten(1) > 0
         masks = at.chunk(2)
         sides = [self._coded(side).flatten(2).transpose(1, 2).contiguous() for side in coarse.chunk(2)]
@@ -92,14 +89,14 @@ class CoarseToFine(Task):
         )
         likeness = likeness.masked_fill(~(masks[0][:, :, None] & masks[1][:, None]), NEVER)
         confidence = likeness.log_softmax(2) + likeness.log_softmax(1)
-        pair, one, other, beside = self._partners(batch, masks)
-        finding = -confidence[pair, one, other].mean() if len(pair) else confidence.sum() * 0
-        few = torch.from_numpy(self.crops.rng.permutation(len(pair))[: FINE_CELLS * len(batch.left)])
-        refining = self._missed(fine.chunk(2), (left, right), (pair[few], one[few], other[few]), beside[few])
-        return finding + FINE_WEIGHT * refining, (
-            Figure("confidence", float(np.exp(-float(finding.detach())))),
-            Figure("missed_px", float(refining.detach())),
+        pair, one, other = self._partners(batch, masks)
+        found = confidence[pair, one, other]
+        finding = -found.mean() if len(pair) else confidence.sum() * 0
+        sure = torch.zeros(2, len(batch.left)).index_add_(
+            1, pair, torch.stack([found.detach().cpu().exp(), torch.ones(len(pair))])
         )
+        self.crops.heed(batch, (sure[1] - sure[0]) / (sure[1] + 1))
+        return finding, (Figure("confidence", float(np.exp(-float(finding.detach())))),)
 
     def examine(self) -> tuple[Figure, ...]:
         """Measure what the method finds on unseen ground, without a prior.
@@ -139,8 +136,7 @@ class CoarseToFine(Task):
         """List pairs of cells that show the same ground, each the other's nearest.
 
         Returns:
-            (M,) which pair of crops, (M,) left cell, (M,) right cell, and (M, 2) x, y in pixels by which the content of
-            the left one lies beside the right one.
+            (M,) which pair of crops, (M,) left cell, and (M,) right cell.
         """
         side = self.cutting.size // CELL_PX
         at = grid_points(torch.arange(side) * float(CELL_PX))
@@ -153,23 +149,4 @@ class CoarseToFine(Task):
         seen = (clear[:, 0, ::CELL_PX, ::CELL_PX].flatten(1) > SEEN_SHARE) & masks[0].cpu()
         seen &= masks[1].cpu().gather(1, index) & inside & (back * CELL_PX == at).all(-1)
         pair, one = seen.nonzero(as_tuple=True)
-        other = index[pair, one]
-        return pair, one, other, (to - cell * CELL_PX)[pair, one]
-
-    def _missed(
-        self, fine: tuple[Tensor, ...], coarse: tuple[Tensor, Tensor], cells: tuple[Tensor, ...], beside: Tensor
-    ) -> Tensor:
-        """Compute the mean error in pixels of the expected position, along each axis."""
-        if not len(beside):
-            return fine[0].sum() * 0
-        coarse_step, fine_step = self.network.config["resolution"]
-        data = {"stride_c": coarse_step, "stride_f": fine_step}
-        data |= dict(zip(("b_ids", "i_ids", "j_ids"), (c.to(self.device) for c in cells), strict=True))
-        one, other = self.network.loftr_fine(*self.network.fine_preprocess(*fine, *coarse, data))
-        middle = one[:, one.shape[1] // 2]
-        heat = torch.softmax(torch.einsum("mc,mrc->mr", middle, other) / one.shape[2] ** 0.5, 1)
-        side = round(heat.shape[1] ** 0.5)
-        steps = (torch.arange(side, device=self.device) - side // 2) * float(fine_step)
-        heat = heat.view(-1, side, side)
-        expected = torch.stack([(heat.sum(1) * steps).sum(1), (heat.sum(2) * steps).sum(1)], 1)
-        return (expected - beside.to(self.device)).abs().mean()
+        return pair, one, index[pair, one]
