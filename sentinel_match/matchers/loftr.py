@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path  # noqa: TC003 - whoever asks for the type hints of the fields must find it
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 LOFTR_CELL_PX = 8
 """Pixels along one side of a coarse cell."""
+LEAST_CONFIDENCE, AGREEING_CONFIDENCE = 0.03, 0.1
+"""Of cells whose windows are compared, and of those that are asked how the images are turned and scaled."""
 CELL_SIGMA_PX, CELL_TOLERANCE_PX = 3.3, 8.0
 """Standard deviation of where in both cells a match lies, and how far it may lie beside what others say."""
 LEAST_AGREEING_SHARE, FEWEST_AGREEING = 0.25, 12
@@ -49,8 +51,8 @@ LEAST_AGREEING_SHARE, FEWEST_AGREEING = 0.25, 12
 class LoFTR(BuiltIn):
     """LoFTR with fewer channels, trained on Sentinel-2 across seasons (dual-softmax)."""
 
-    min_score: float = 0.2
-    """Lowest confidence of a match, 0..1."""
+    min_score: float = 0.5
+    """Lowest probability of a match, 0..1."""
     max_side: int = 840
     """Images longer than this are matched at a reduced size: 840 x 840 takes 1.6 GB, 1098 x 1098 takes 3.8 GB."""
     device: str = "auto"
@@ -124,7 +126,12 @@ class LoFTR(BuiltIn):
         bias = None if prior is None else _bias(prior, left, right, device)
         with torch.inference_mode():
             cells = match_cells(network, side(left), side(right), bias)
-            found = self._placed(cells) if is_compact(network) else refine_cells(network, cells)
+            found: tuple[Tensor, Tensor, Tensor]
+            if is_compact(network):
+                near = placed(cells)
+                found = near.left, near.right, probability(near, network.logit)
+            else:
+                found = refine_cells(network, cells)
         # kornia keeps LoFTR's own frame, whose origin is the outer corner: nothing to add, unlike every other matcher.
         a, b, score = (tensor.cpu().numpy().astype(np.float64) for tensor in found)
         good = (score > self.min_score) & _on_allowed(left, a) & _on_allowed(right, b)
@@ -134,31 +141,60 @@ class LoFTR(BuiltIn):
             a, b, score = a[near], b[near], score[near]
         return Matches(a, b, score)
 
-    def _placed(self, cells: Cells) -> tuple[Tensor, Tensor, Tensor]:
-        """Find where the windows around matching cells lie, turned and scaled as most of the matches say."""
-        import torch
-
-        from sentinel_match.models.evergreen import FEATURE_STRIDE_PX
-        from sentinel_match.models.windows import place
-
-        likely = cells.confidence > self.min_score
-        left, right, score = cells.left[likely], cells.right[likely], cells.confidence[likely]
-        if not len(score):
-            return left, right, score
-        linear = torch.as_tensor(_agreed(left.cpu().numpy(), right.cpu().numpy()), dtype=left.dtype).to(left.device)
-        middle = FEATURE_STRIDE_PX / 2  # windows lie around features, not around their corners
-        placed, likeness = place(cells.fine, (left + middle, right + middle), linear)
-        here = likeness > 0
-        return left[here] + middle, placed[here], score[here]
-
 
 @dataclass(frozen=True)
 class LoFTROutdoor(LoFTR):
     """LoFTR with the weights its authors released for photographs."""
 
+    min_score: float = 0.2
+    """Lowest confidence of a match, 0..1."""
+
     name: ClassVar[str] = "loftr-outdoor"
     summary: ClassVar[str] = "LoFTR as released, for photographs; slow on a CPU"
     weights: ClassVar[tuple[Weights, ...]] = (LOFTR_OUTDOOR,)
+
+
+class Placed(NamedTuple):
+    """Cells that may match, and where the windows around them lie."""
+
+    left: Tensor
+    """(N, 2) x, y in LoFTR's frame."""
+    right: Tensor
+    confidence: Tensor
+    """(N,) of the cells, 0..1."""
+    likeness: Tensor
+    """(N,) correlation of the windows, 0..1."""
+
+    def facts(self) -> Tensor:
+        """List the (N, 2) facts by which a match is judged: the logarithm of its confidence, and its likeness."""
+        import torch
+
+        return torch.stack([self.confidence.log(), self.likeness], 1)
+
+
+def placed(cells: Cells) -> Placed:
+    """Find where the windows around matching cells lie, turned and scaled as most of the matches say."""
+    import torch
+
+    from sentinel_match.models.evergreen import FEATURE_STRIDE_PX
+    from sentinel_match.models.windows import place
+
+    possible = cells.confidence > LEAST_CONFIDENCE
+    left, right, confidence = cells.left[possible], cells.right[possible], cells.confidence[possible]
+    if not len(confidence):
+        return Placed(left, right, confidence, confidence)
+    sure = confidence > AGREEING_CONFIDENCE
+    linear = _agreed(*(points[sure].double().cpu().numpy() for points in (left, right)))
+    middle = FEATURE_STRIDE_PX / 2  # windows lie around features, not around their corners
+    at = left + middle, right + middle
+    found, likeness = place(cells.fine, at, torch.as_tensor(linear, dtype=left.dtype).to(left.device))
+    here = likeness > 0
+    return Placed(at[0][here], found[here], confidence[here], likeness[here])
+
+
+def probability(near: Placed, log_odds: Tensor) -> Tensor:
+    """Compute (N,) how likely matches are right, by (3,) constant and factors of their facts."""
+    return (log_odds[0] + near.facts() @ log_odds[1:]).sigmoid()
 
 
 def _bias(prior: GeometricPrior, left: Arrays, right: Arrays, device: torch.device) -> Callable[[slice], Tensor]:

@@ -90,6 +90,8 @@ def compact() -> Any:
 
     network: Any = LoFTR(pretrained=None, config=COMPACT)
     network.backbone = SeasonsBackbone()
+    # Log-odds that a match is right: constant, factors of the logarithm of its confidence and of its likeness
+    network.register_buffer("logit", torch.tensor([0.0, 1.0, 10.0]))
     del network.fine_preprocess, network.loftr_fine, network.fine_matching
     for layer in network.loftr_coarse.layers:
         nn.init.zeros_(layer.norm2.weight)  # nothing is said at first: it begins as nearest neighbours of windows

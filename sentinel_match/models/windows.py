@@ -31,7 +31,8 @@ def place(features: tuple[Tensor, Tensor], at: tuple[Tensor, Tensor], linear: Te
 
     Args:
         features: (1, C, rows, cols) of both images, one for each 2 x 2 pixels.
-        at: (N, 2) x, y in left pixels, the middles of windows, and (N, 2) in right pixels, where they are looked for.
+        at: (N, 2) x, y in left pixels, the middles of windows, and (N, 2) in right pixels, where they are looked for:
+            the middle of a feature.
         linear: (2, 2), what turns and scales the left image as the right one is.
 
     Returns:
@@ -41,9 +42,8 @@ def place(features: tuple[Tensor, Tensor], at: tuple[Tensor, Tensor], linear: Te
     weight = torch.exp(-0.5 * (along / WINDOW_SIGMA) ** 2)
     weight = weight[:, None] * weight
     seen = _offsets(WINDOW // 2, linear.device) @ torch.linalg.inv(linear).T
-    searched = _offsets(WINDOW // 2 + REACH, linear.device)
     found = [
-        _peaks(_cut(features[0], here, seen), _cut(features[1], there, searched), weight)
+        _peaks(_cut(features[0], here, seen), _whole(features[1], there, WINDOW // 2 + REACH), weight)
         for here, there in zip(*(torch.split(points, WINDOWS_AT_ONCE) for points in at), strict=True)
     ]
     moved, height = (torch.cat(parts) for parts in zip(*found, strict=True))
@@ -64,6 +64,14 @@ def _cut(features: Tensor, at: Tensor, offsets: Tensor) -> Tensor:
     grid = (2 * points / size - 1).flatten(0, 1)[None]
     samples = functional.grid_sample(features, grid, padding_mode="border", align_corners=False)[0]
     return samples.view(len(samples), *points.shape[:3]).transpose(0, 1)
+
+
+def _whole(features: Tensor, at: Tensor, most: int) -> Tensor:
+    """Take (N, C, k, k) features around the one nearest to (N, 2) pixels x, y; 0 beyond the image."""
+    along = torch.arange(2 * most + 1, device=at.device)
+    col, row = (at / FEATURE_STRIDE_PX).floor().long().T
+    framed = functional.pad(features[0], (most,) * 4)
+    return framed[:, (row[:, None] + along)[:, :, None], (col[:, None] + along)[:, None]].transpose(0, 1)
 
 
 def _peaks(left: Tensor, right: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

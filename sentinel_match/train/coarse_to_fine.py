@@ -14,21 +14,24 @@ import numpy as np
 import torch
 
 from sentinel_match.matchers import loftr
-from sentinel_match.models.loftr import compact
+from sentinel_match.models.loftr import compact, match_cells
 from sentinel_match.train.crops import Crops, Cutting
 from sentinel_match.train.figures import Figure
 from sentinel_match.train.loop import seeded
 from sentinel_match.train.mappings import grid_points, map_points, overlay
+from sentinel_match.train.odds import calibration_pairs, fit_odds
 from sentinel_match.train.projection import SEEN_SHARE, begin_windows, filled
 from sentinel_match.train.task import Task, TrainingSetup, share_of_pairs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from sentinel_match.train.crops import Batch
     from sentinel_match.train.places import Ground
+    from sentinel_match.train.task import Exam
 
 CELL_CUTTING = Cutting(size=224, farthest=48, turned_share=0.75, turn=30, zoom=1.4, slant=0.1)
 CELL_PX = loftr.LOFTR_CELL_PX
@@ -74,6 +77,28 @@ class CoarseToFine(Task):
                 begin_windows(network.backbone, trunk, Crops(ground, cutting, seed=setup.seed + 3))
         network.backbone.to(memory_format=torch.channels_last)
         super().__init__(network, ground, setup, cutting)
+        self.start = self.network.logit.double().cpu().numpy()
+        self.calibration = calibration_pairs(ground, cutting, setup.seed)
+
+    def calibrate(self) -> None:
+        """Fit the probability of a match by how confident its cells are and how alike its windows."""
+        (known, right), (strangers, _) = (self._judged(pairs) for pairs in self.calibration)
+        self.network.logit.copy_(torch.from_numpy(fit_odds(known, right, strangers, self.start)))
+
+    def _judged(self, pairs: Sequence[Exam]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """List (N, 2) facts of all that might match, and (N,) whether it is right."""
+        facts, right = [np.empty((0, 2))], [np.empty(0, bool)]
+        for batch in (exam.batch for exam in pairs):
+            one, other = (
+                (filled(image, known)[0, 0].to(self.device), known[0, 0].to(self.device) > 0)
+                for image, known in ((batch.left, batch.left_valid), (batch.right, batch.right_valid))
+            )
+            with torch.inference_mode():
+                near = loftr.placed(match_cells(self.network, one, other))
+                facts.append(near.facts().double().cpu().numpy())
+                truth = map_points(near.left.cpu(), batch.mapping[0])
+                right.append((truth - near.right.cpu()).norm(dim=1).numpy() < MATCHED_REACH_PX)
+        return np.concatenate(facts), np.concatenate(right)
 
     def step(self) -> tuple[Tensor, tuple[Figure, ...]]:
         """Compute the loss of the next batch, and how confident it is of the right cells, in the geometric mean."""

@@ -21,12 +21,13 @@ from sentinel_match.matchers.evergreen import FEATURE_SUPPORTS_PX, FEATURE_WINDO
 from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.models.evergreen import FEATURE_STRIDE_PX, EvergreenNetwork
 from sentinel_match.models.trunk import TrunkNetwork
-from sentinel_match.train.crops import Crops, Cutting
+from sentinel_match.train.crops import Cutting
 from sentinel_match.train.figures import Figure
 from sentinel_match.train.loop import seeded
 from sentinel_match.train.mappings import grid_points
+from sentinel_match.train.odds import calibration_pairs, fit_odds
 from sentinel_match.train.surfaces import WINDOW_SIGMA, peak, phase, template, window
-from sentinel_match.train.task import Exam, Task, TrainingSetup, draw_exams, share_of_pairs
+from sentinel_match.train.task import Exam, Task, TrainingSetup, share_of_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -52,14 +53,8 @@ EXACTNESS_WEIGHT = 1.0
 """Weight of exactness against finding."""
 FOUND_REACH_PX = 1.0
 """Pixels within which a point counts as found."""
-CALIBRATION_PAIRS = 64
-"""Pairs of crops of training ground by which the probability of a match is fitted."""
-PAIRS_PER_STRANGER = 8
-"""One in so many of them is shown with a stranger."""
 CLEAR_AROUND_SHARE = 0.9
 """Share of the surroundings of an examined point that can be seen."""
-START_WEIGHT = 10.0
-"""How firmly the probabilities that a training began with are kept: as by some forty peaks that might be either."""
 EXAM_SPACING_PX = 8
 """Pixels between the points that are examined, as between those of the method."""
 
@@ -102,8 +97,7 @@ class Dense(Task):
         edge = max(int(np.ceil(2.5 * WINDOW_SIGMA)) + self.radius, FEATURE_WINDOW // 2)
         self.grid = torch.arange(edge, cutting.size // FEATURE_STRIDE_PX - edge, 4, device=self.device)
         upright = Cutting(cutting.size, cutting.farthest)
-        streams = [Crops(ground, upright, seed=setup.seed + 3 + k, augment=k > 0) for k in (0, 1)]
-        self.calibration_exams = [exam for stream in streams for exam in draw_exams(stream, CALIBRATION_PAIRS // 2)]
+        self.calibration = calibration_pairs(ground, upright, setup.seed)
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """Yield those of the network, and the sharpness."""
@@ -152,25 +146,13 @@ class Dense(Task):
         return loss, tuple(figures)
 
     def calibrate(self) -> None:
-        """Fit the probability of a match on training ground, which leaves the unseen for judging, and unrelated pairs.
-
-        Where all is right nothing tells a high peak from a low one, so pairs of unrelated ground are among them: one in
-        ``PAIRS_PER_STRANGER``, as heavy as that together.
-        """
-        few = self.calibration_exams[::PAIRS_PER_STRANGER]
-        strangers = [
-            Exam("", one.batch._replace(right=other.batch.right, right_valid=other.batch.right_valid))
-            for one, other in zip(few, few[1:] + few[:1], strict=True)
-            if len(few) > 1
-        ]
-        related, unrelated = self._peaks(self.calibration_exams), self._peaks(strangers)
+        """Fit the probability of a match by the logarithms of a peak's height and of the second."""
+        related, strangers = (self._peaks(pairs) for pairs in self.calibration)
         for k, support in enumerate(FEATURE_SUPPORTS_PX):
-            one, other = related[support][0], unrelated[support][0]
-            right = np.concatenate([np.hypot(*one.shift.T) < FOUND_REACH_PX, np.zeros(len(other.quality), bool)])
-            weight = np.ones(len(right))
-            weight[len(one.quality) :] = len(one.quality) / PAIRS_PER_STRANGER / max(len(other.quality), 1)
-            both = Peaks(*(np.concatenate(values) for values in zip(one, other, strict=True)))
-            self.network.logit[k] = torch.from_numpy(fit_odds(both, right, weight, self.start[k]))
+            top, other = related[support][0], strangers[support][0]
+            right = np.hypot(*top.shift.T) < FOUND_REACH_PX
+            fitted = fit_odds(_facts(top), right[top.inside], _facts(other), self.start[k])
+            self.network.logit[k] = torch.from_numpy(fitted)
 
     def examine(self) -> tuple[Figure, ...]:
         """Measure what the method would find on unseen ground.
@@ -257,27 +239,7 @@ class DenseTrunk(Dense):
     kind = TrunkNetwork
 
 
-def fit_odds(
-    top: Peaks, right: NDArray[np.bool_], weight: NDArray[np.float64], start: NDArray[np.float64]
-) -> NDArray[np.float32]:
-    """Fit "is right" by logistic regression on the logs of a peak's height and of the second (Newton's method).
-
-    Args:
-        top: N peaks.
-        right: (N,).
-        weight: (N,) of each.
-        start: (3,) what is kept to where the peaks say little.
-
-    Returns:
-        (3,) constant and factors, see :func:`sentinel_match.matchers.dense.probability`.
-    """
-    facts = np.column_stack([np.ones(len(right)), np.log(top.quality.clip(1e-3)), np.log(top.second.clip(1e-3))])
-    facts, right, weight = facts[top.inside], right[top.inside], weight[top.inside]
-    factors = start.copy()
-    for _ in range(30):
-        probability = 1 / (1 + np.exp(-np.clip(facts @ factors, -30, 30)))
-        gradient = facts.T @ (weight * (right - probability)) - START_WEIGHT * (factors - start)
-        curvature = (facts * (weight * probability * (1 - probability))[:, None]).T @ facts + START_WEIGHT * np.eye(3)
-        step = np.linalg.solve(curvature, gradient)
-        factors = factors + step * min(1, 2 / max(np.abs(step).max(), 1e-9))
-    return np.asarray(factors, np.float32)
+def _facts(top: Peaks) -> NDArray[np.float64]:
+    """List the (N, 2) facts by which peaks within reach are judged, as ``dense.probability`` does."""
+    heights = np.column_stack([top.quality, top.second])[top.inside]
+    return np.asarray(np.log(heights.clip(1e-3)), np.float64)

@@ -21,7 +21,7 @@ from sentinel_match.models.weights import sha256, verified
 from sentinel_match.raster import raster
 from sentinel_match.raster.raster import Raster
 from sentinel_match.testing import Landscape
-from sentinel_match.train import Ground, dense, gather, hold_out, loop, projection, task
+from sentinel_match.train import Ground, gather, hold_out, loop, odds, projection, task
 from sentinel_match.train.coarse_to_fine import CELL_CUTTING, CELL_PX, CoarseToFine
 from sentinel_match.train.crops import Crops, Cutting
 from sentinel_match.train.loop import Schedule, TrainingState, learn, save, seeded
@@ -38,7 +38,7 @@ def little_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few pairs to begin with, no slow beginning, and judged by four small crops."""
     monkeypatch.setattr(projection, "BEGINNING_PAIRS", 4)
     monkeypatch.setattr(projection, "BEGINNING_BATCHES", 2)
-    monkeypatch.setattr(dense, "CALIBRATION_PAIRS", 4)
+    monkeypatch.setattr(odds, "CALIBRATION_PAIRS", 4)
     monkeypatch.setattr(loop, "WARM_UP_STEPS", 1)
     monkeypatch.setattr(task, "EXAM_PAIRS", 4)
     monkeypatch.setattr(task, "EXAM_SIDE_PX", 112)

@@ -29,9 +29,9 @@ from sentinel_match.models.weights import sha256, verified
 from sentinel_match.raster import raster
 from sentinel_match.raster.raster import Raster
 from sentinel_match.testing import Landscape
-from sentinel_match.train import Ground, dense, gather, hold_out, loop, task
+from sentinel_match.train import Ground, dense, gather, hold_out, loop, odds, task
 from sentinel_match.train.crops import Cutting
-from sentinel_match.train.dense import Dense, fit_odds
+from sentinel_match.train.dense import Dense
 from sentinel_match.train.loop import CHECKPOINT, Schedule, TrainingState, learn, save
 from sentinel_match.train.task import Exam, TrainingSetup
 
@@ -46,7 +46,7 @@ def few_crops(monkeypatch: pytest.MonkeyPatch) -> None:
     """Judged by four crops of a size that fits the small ground."""
     monkeypatch.setattr(task, "EXAM_PAIRS", 4)
     monkeypatch.setattr(task, "EXAM_SIDE_PX", 128)
-    monkeypatch.setattr(dense, "CALIBRATION_PAIRS", 4)
+    monkeypatch.setattr(odds, "CALIBRATION_PAIRS", 4)
     monkeypatch.setattr(dense, "PAIRS_PER_STRANGER", 2)
 
 
@@ -207,7 +207,8 @@ def test_the_probability_of_being_right_is_fitted() -> None:
     quality, second = rng.uniform(0.05, 0.9, 20_000), rng.uniform(0.02, 0.5, 20_000)
     top = Peaks(np.zeros((20_000, 2)), quality, second, np.ones(20_000, bool))
     truth = probability(top, (1.0, 3.0, -2.0))
-    factors = fit_odds(top, rng.random(20_000) < truth, np.ones(20_000), np.zeros(3))
+    facts, nothing = np.log(np.column_stack([quality, second])), np.empty((0, 2))
+    factors = fit_odds(facts, rng.random(20_000) < truth, nothing, np.zeros(3))
     assert np.abs(probability(top, factors) - truth).max() < 0.03
 
 
