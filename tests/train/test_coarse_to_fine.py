@@ -107,18 +107,17 @@ def test_a_slanted_side_is_no_similarity_and_still_shows_its_ground(ground: Grou
 # Partners and projections
 
 
-def test_partners_are_each_others_nearest_cells_and_say_how_far_aside(ground: Ground) -> None:
+def test_partners_are_each_others_nearest_cells(ground: Ground) -> None:
     one = lesson(ground)
     batch = one.crops.sample(4)
     masks = tuple(valid[:, 0, ::CELL_PX, ::CELL_PX].flatten(1) > 0 for valid in (batch.left_valid, batch.right_valid))
-    pair, left, right, beside = (t.numpy() for t in one._partners(batch, masks))
+    pair, left, right = (t.numpy() for t in one._partners(batch, masks))
     assert len(pair) > 50
-    assert np.abs(beside).max() <= CELL_PX / 2
     side = 96 // CELL_PX
-    for k, i, j, aside in zip(pair, left, right, beside, strict=True):
+    for k, i, j in zip(pair, left, right, strict=True):
         at = np.array([i % side, i // side, 1 / CELL_PX]) * CELL_PX
         to = batch.mapping[k].numpy() @ at
-        assert to[:2] / to[2] == pytest.approx(np.array([j % side, j // side]) * CELL_PX + aside, abs=1e-3)
+        assert np.abs(to[:2] / to[2] - np.array([j % side, j // side]) * CELL_PX).max() <= CELL_PX / 2 + 1e-3
     assert len({(k, j) for k, j in zip(pair, right, strict=True)}) == len(pair)
 
 
@@ -131,7 +130,7 @@ def test_the_projection_keeps_what_ground_differs_in_and_drops_what_days_do(grou
         return torch.cat([(image - image.mean()) / image.std(), noise], 1)[:, :, ::8, ::8]
 
     crops = Crops(ground, Cutting(96, farthest=0.0), seed=1, augment=False)
-    projection = fisher_projection([crops.sample(8)], windows, 1, 8, local=False)
+    projection = fisher_projection([crops.sample(8)], windows, 1)
     assert (2, 1) == tuple(projection.shape)
     assert abs(projection[0, 0]) > 4 * abs(projection[1, 0])
 
@@ -160,7 +159,7 @@ def test_the_trunk_stays_while_the_rest_learns(ground: Ground, tmp_path: Path) -
     for name, value in trunk.items():
         if name != "logit" and "num_batches" not in name:
             assert torch.equal(value, after[f"backbone.{name}"]), name
-    for name in ("backbone.wide.weight", "loftr_coarse.layers.0.norm2.weight", "loftr_fine.layers.0.norm2.weight"):
+    for name in ("backbone.wide.weight", "loftr_coarse.layers.0.norm2.weight"):
         assert not torch.equal(before[name], after[name]), name
 
 
@@ -187,6 +186,19 @@ def test_the_method_takes_what_was_trained(tmp_path: Path) -> None:
     image = np.random.default_rng(0).random((90, 107), np.float32)
     arrays = method.describe(image, image > -1)
     assert len(method.match(arrays, arrays)) > 3
+
+
+def test_odds_are_fitted_that_tell_strangers_apart(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is alike is likely right, and of images that have nothing to do with each other next to nothing is."""
+    monkeypatch.setattr(odds, "CALIBRATION_PAIRS", 16)
+    one = lesson(ground, network=load(verified(LOFTR)), cutting=Cutting(112, farthest=8))
+    one.calibrate()
+    assert one.network.logit[2] > 0
+    (known, right), (strangers, _) = (one._judged(pairs) for pairs in one.calibration)
+    constant, *factors = one.network.logit.tolist()
+    likely, unlikely = (1 / (1 + np.exp(-(constant + facts @ factors))) for facts in (known[right], strangers))
+    assert likely.mean() > 0.7
+    assert unlikely.mean() < 0.3
 
 
 # The command

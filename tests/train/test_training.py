@@ -29,10 +29,11 @@ from sentinel_match.models.weights import sha256, verified
 from sentinel_match.raster import raster
 from sentinel_match.raster.raster import Raster
 from sentinel_match.testing import Landscape
-from sentinel_match.train import Ground, dense, gather, hold_out, loop, odds, task
+from sentinel_match.train import Ground, gather, hold_out, loop, odds, task
 from sentinel_match.train.crops import Cutting
 from sentinel_match.train.dense import Dense
 from sentinel_match.train.loop import CHECKPOINT, Schedule, TrainingState, learn, save
+from sentinel_match.train.odds import fit_odds
 from sentinel_match.train.task import Exam, TrainingSetup
 
 CUTTING = Cutting(size=112, farthest=4.0)
@@ -47,7 +48,7 @@ def few_crops(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(task, "EXAM_PAIRS", 4)
     monkeypatch.setattr(task, "EXAM_SIDE_PX", 128)
     monkeypatch.setattr(odds, "CALIBRATION_PAIRS", 4)
-    monkeypatch.setattr(dense, "PAIRS_PER_STRANGER", 2)
+    monkeypatch.setattr(odds, "PAIRS_PER_STRANGER", 2)
 
 
 @pytest.fixture(scope="module")
