@@ -26,7 +26,7 @@ from sentinel_match.matchers.evergreen import Evergreen
 from sentinel_match.matchers.phase import PEAK_LOG_ODDS, Phase
 from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.memory import PeakMemory
-from sentinel_match.models.evergreen import load
+from sentinel_match.models.evergreen import FEATURE_STRIDE_PX, load
 from sentinel_match.raster.masks import Masking
 from sentinel_match.testing import Landscape
 
@@ -45,7 +45,7 @@ def cost() -> None:
     image = np.clip(Landscape(1).render(box) * 3, 0, 1).astype(np.float32)
     network = load(_weights())
     layers = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d)]
-    work = sum(m.weight.numel() for m in layers) / ever.FEATURE_STRIDE_PX**2
+    work = sum(m.weight.numel() for m in layers) / FEATURE_STRIDE_PX**2
     parameters = sum(p.numel() for p in network.parameters())
     print(
         f"{parameters:,} parameters, {work / 1e3:.1f} thousand multiply-adds a pixel = {2 * work / 1e3:.1f} GFLOP/Mpx"
@@ -80,7 +80,7 @@ def find(listing: Path, weights: Path | None) -> None:
     methods = {
         "phase": (dense.Grid(SPACING, 64, "orientation"), PEAK_LOG_ODDS),
         "evergreen": (
-            dense.Grid(SPACING, ever.FEATURE_WINDOW, "intensity", ever.FEATURE_STRIDE_PX),
+            dense.Grid(SPACING, ever.FEATURE_WINDOW, "intensity", FEATURE_STRIDE_PX),
             dict(zip(ever.FEATURE_SUPPORTS_PX, network.logit.tolist(), strict=True)),
         ),
     }
