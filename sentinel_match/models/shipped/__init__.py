@@ -23,7 +23,7 @@ def _shipped(name: str, matcher: str, sha256: str, size: int, option: str = "wei
 EVERGREEN = _shipped(
     "evergreen", "evergreen", "2092063248ea6f68152ae131eaac2032576c9fb7056ccae72443aae8954f20d4", 156818
 )
-LOFTR = _shipped("loftr", "loftr", "656222b6f60842ebf074266ad1b3b9f85cbf45907b3a6ab5e36ddebe08a4ef5e", 2237448)
+LOFTR = _shipped("loftr", "loftr", "1740e6390b281469e8ea99301d62f54244c81de0af1a17fe255b68a62185c7be", 2237448)
 SUPERPOINT = _shipped(
     "superpoint", "superpoint+lightglue", "780b3080828a5a5f51b4c83c42c149147b1a2269f6f2d29cecc917f9a77a523e", 934170
 )
