@@ -25,12 +25,12 @@ EVERGREEN = _shipped(
 )
 LOFTR = _shipped("loftr", "loftr", "1740e6390b281469e8ea99301d62f54244c81de0af1a17fe255b68a62185c7be", 2237448)
 SUPERPOINT = _shipped(
-    "superpoint", "superpoint+lightglue", "780b3080828a5a5f51b4c83c42c149147b1a2269f6f2d29cecc917f9a77a523e", 934170
+    "superpoint", "superpoint+lightglue", "262e615e24ff28c7eb3c0de1fc2fe438a6c84cd2b0e5dcf43295c024057e6492", 853042
 )
 LIGHTGLUE = _shipped(
     "lightglue",
     "superpoint+lightglue",
-    "37bc5b37a713b9f07df2396aa3fb43662c698fd80a7bd3356385907ea2ff7cec",
+    "39635792d8dff916af592ad4877611750c03d19d13e65afa39654c1e7ff078ed",
     2657262,
     "lightglue_file",
 )
