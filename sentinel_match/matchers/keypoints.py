@@ -62,6 +62,8 @@ class Keypoints(NamedTuple):
     """(N,)."""
     descriptors: Tensor
     """(N, D)."""
+    features: Tensor | None = None
+    """(1, C, rows, cols) of the whole image, of a network whose matches are placed by them."""
 
 
 def describe(
@@ -82,7 +84,8 @@ def describe(
 
     Returns:
         ``keypoints`` (N, 2) float32 x, y, corner origin, best first; ``scores`` (N,) float32; ``descriptors``
-        (N, channels) float16; ``image_size`` (2,) width, height.
+        (N, channels) float16; ``image_size`` (2,) width, height; and of a network that has features, ``features``
+        float16 and ``allowed`` (rows, cols), where a match may be.
     """
     import torch
 
@@ -92,12 +95,15 @@ def describe(
         with torch.inference_mode():
             image = models.tensor(filled(pixels, valid), device).float()
             keypoints = detect(ImageTensors(image, models.tensor(valid, device), models.tensor(allowed, device)))
-    return {
+    described = {
         "keypoints": keypoints.points.float().cpu().numpy(),
         "scores": keypoints.scores.cpu().numpy(),
         "descriptors": keypoints.descriptors.half().cpu().numpy(),
         "image_size": np.array(pixels.shape[::-1]),
     }
+    if keypoints.features is not None:
+        described |= {"features": keypoints.features.half().cpu().numpy(), "allowed": allowed}
+    return described
 
 
 def bias_of(prior: GeometricPrior | None, left: Arrays, right: Arrays, device: torch.device) -> Tensor | None:

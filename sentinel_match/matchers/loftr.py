@@ -16,11 +16,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from sentinel_match import models
-from sentinel_match.geometry import robust
-from sentinel_match.geometry.transform import NoModel
-from sentinel_match.matchers import Matches
+from sentinel_match.matchers import Matches, placing
 from sentinel_match.matchers.builtin import BuiltIn
-from sentinel_match.matchers.validity import filled, inside
+from sentinel_match.matchers.validity import filled, inside, on_allowed
 from sentinel_match.models import shipped
 from sentinel_match.models.released import LOFTR_OUTDOOR
 from sentinel_match.models.weights import Weights, remembered
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from sentinel_match.geometry.grids import Points
     from sentinel_match.matchers import Arrays
     from sentinel_match.matchers.prior import GeometricPrior
     from sentinel_match.models.loftr import Cells
@@ -41,10 +38,6 @@ LOFTR_CELL_PX = 8
 """Pixels along one side of a coarse cell."""
 LEAST_CONFIDENCE, AGREEING_CONFIDENCE = 0.03, 0.1
 """Of cells whose windows are compared, and of those that are asked how the images are turned and scaled."""
-CELL_SIGMA_PX, CELL_TOLERANCE_PX = 3.3, 8.0
-"""Standard deviation of where in both cells a match lies, and how far it may lie beside what others say."""
-LEAST_AGREEING_SHARE, FEWEST_AGREEING = 0.25, 12
-"""Of matching cells, those that must agree before windows are turned and scaled as they say."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +127,7 @@ class LoFTR(BuiltIn):
                 found = refine_cells(network, cells)
         # kornia keeps LoFTR's own frame, whose origin is the outer corner: nothing to add, unlike every other matcher.
         a, b, score = (tensor.cpu().numpy().astype(np.float64) for tensor in found)
-        good = (score > self.min_score) & _on_allowed(left, a) & _on_allowed(right, b)
+        good = (score > self.min_score) & on_allowed(left["allowed"], a) & on_allowed(right["allowed"], b)
         a, b, score = a[good] * left["scale"], b[good] * right["scale"], score[good]
         if prior is not None:  # a cell can be in reach, and what was found in it not
             near = np.hypot(*(prior.expected(a) - b).T) <= prior.radius
@@ -174,22 +167,15 @@ class Placed(NamedTuple):
 
 def placed(cells: Cells) -> Placed:
     """Find where the windows around matching cells lie, turned and scaled as most of the matches say."""
-    import torch
-
     from sentinel_match.models.evergreen import FEATURE_STRIDE_PX
-    from sentinel_match.models.windows import place
 
     possible = cells.confidence > LEAST_CONFIDENCE
-    left, right, confidence = cells.left[possible], cells.right[possible], cells.confidence[possible]
-    if not len(confidence):
-        return Placed(left, right, confidence, confidence)
-    sure = confidence > AGREEING_CONFIDENCE
-    linear = _agreed(*(points[sure].double().cpu().numpy() for points in (left, right)))
     middle = FEATURE_STRIDE_PX / 2  # windows lie around features, not around their corners
-    at = left + middle, right + middle
-    found, likeness = place(cells.fine, at, torch.as_tensor(linear, dtype=left.dtype).to(left.device))
+    left, right = (points[possible] + middle for points in (cells.left, cells.right))
+    confidence = cells.confidence[possible]
+    found, likeness = placing.placed(cells.fine, left, right, confidence > AGREEING_CONFIDENCE)
     here = likeness > 0
-    return Placed(at[0][here], found[here], confidence[here], likeness[here])
+    return Placed(left[here], found[here], confidence[here], likeness[here])
 
 
 def probability(near: Placed, log_odds: Tensor) -> Tensor:
@@ -204,32 +190,11 @@ def _bias(prior: GeometricPrior, left: Arrays, right: Arrays, device: torch.devi
     return lambda block: models.tensor(wider.bias(left_cells[block], right_cells), device)
 
 
-def _agreed(left: Points, right: Points) -> NDArray[np.float64]:
-    """Compute the (2, 2) that turns and scales as matching cells agree on; none where they do not."""
-    pairs = robust.PointPairs(left, right, np.full(len(left), CELL_SIGMA_PX))
-    try:
-        model = robust.robust_fit("similarity", pairs, tolerance=CELL_TOLERANCE_PX)
-    except NoModel:
-        return np.eye(2)
-    residual = np.hypot(*(right - model(left)).T)
-    if np.mean(residual < CELL_TOLERANCE_PX) < LEAST_AGREEING_SHARE or len(left) < FEWEST_AGREEING:
-        return np.eye(2)
-    return np.asarray(model.matrix[:2, :2], np.float64)
-
-
 def _cells(arrays: Arrays) -> NDArray[np.float64]:
     """List the (N, 2) x, y of the coarse cells in the image's own pixels, row by row."""
     rows, cols = (np.arange(0, size, LOFTR_CELL_PX) for size in arrays["pixels"].shape)
     x, y = np.meshgrid(cols, rows)
     return np.asarray(np.column_stack([x.ravel(), y.ravel()]) * arrays["scale"], np.float64)
-
-
-def _on_allowed(arrays: Arrays, points: NDArray[np.float64]) -> NDArray[np.bool_]:
-    allowed: NDArray[np.bool_] = arrays["allowed"]
-    cols, rows = np.floor(points).astype(int).T
-    inner: NDArray[np.bool_] = (rows >= 0) & (rows < allowed.shape[0]) & (cols >= 0) & (cols < allowed.shape[1])
-    inner[inner] = allowed[rows[inner], cols[inner]]
-    return inner
 
 
 @remembered(1)

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path  # noqa: TC003 - whoever asks for the type hints of the fields must find it
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
+
 from sentinel_match import models
-from sentinel_match.matchers import keypoints
+from sentinel_match.matchers import Matches, keypoints, placing
 from sentinel_match.matchers.keypoints import Keypoints
 from sentinel_match.matchers.lightglue import LightGlueMethod
+from sentinel_match.matchers.validity import on_allowed
 from sentinel_match.models import shipped
 from sentinel_match.models.weights import Weights, remembered
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from sentinel_match.matchers import Arrays
     from sentinel_match.matchers.keypoints import ImageTensors, KeypointMethod
+    from sentinel_match.matchers.prior import GeometricPrior
     from sentinel_match.models.superpoint import SeasonsPoints, SuperPoint
+
+
+SURE_SCORE = 0.5
+"""Probability above which a match is asked how the images are turned and scaled."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,25 @@ class SuperPointLightGlue(LightGlueMethod):
     def describe(self, pixels: NDArray[np.float32], valid: NDArray[np.bool_]) -> Arrays:
         """Find keypoints and describe them; see ``describe_by_superpoint``."""
         return describe_by_superpoint(self, pixels, valid)
+
+    def match(self, left: Arrays, right: Arrays, prior: GeometricPrior | None = None) -> Matches:
+        """Find mutual matches; those of our own network are then placed by its features: keypoints are not exact."""
+        found = super().match(left, right, prior)
+        if not len(found) or "features" not in left or "features" not in right:
+            return found
+        import torch
+
+        device = models.device(self.device)
+        one, other = (models.tensor(arrays["features"], device).float() for arrays in (left, right))
+        here, there = (models.tensor(points, device).float() for points in (found.left, found.right))
+        sure = models.tensor(found.score > SURE_SCORE, device)
+        with torch.inference_mode():
+            placed, likeness = placing.placed((one, other), here, there, sure)
+        found = replace(found, right=placed.cpu().numpy().astype(np.float64))
+        near = (likeness > 0).cpu().numpy() & on_allowed(right["allowed"], found.right)
+        if prior is not None:
+            near &= np.hypot(*(prior.expected(found.left) - found.right).T) <= prior.radius
+        return found.where(near)
 
 
 def describe_by_superpoint(options: KeypointMethod, pixels: NDArray[np.float32], valid: NDArray[np.bool_]) -> Arrays:
@@ -73,10 +99,12 @@ def _detect(network: SuperPoint | SeasonsPoints, options: KeypointMethod, image:
     from sentinel_match.models.superpoint import sample
 
     radius = options.nms_radius
-    scores, descriptors = network(image.pixels[None, None])
+    scores, descriptors, *features = network(image.pixels[None, None])
     points, around = peaks(scores[0], image.allowed, radius, options.detection_threshold, options.max_keypoints)
     centred = parabola(points, around.log()) + 0.5
-    return Keypoints(centred, around[:, radius, radius], sample(descriptors[0], centred, network.descriptor_px))
+    return Keypoints(
+        centred, around[:, radius, radius], sample(descriptors[0], centred, network.descriptor_px), *features
+    )
 
 
 @remembered(2)

@@ -47,3 +47,11 @@ def filled(pixels: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.
     rows, cols = distance_transform_edt(~usable, return_distances=False, return_indices=True)
     nearest: NDArray[np.float32] = pixels[rows, cols]
     return nearest
+
+
+def on_allowed(allowed: NDArray[np.bool_], points: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Tell which of (N, 2) points x, y lie on a pixel that is allowed; none beyond the image is."""
+    cols, rows = np.floor(points).astype(int).T
+    inner: NDArray[np.bool_] = (rows >= 0) & (rows < allowed.shape[0]) & (cols >= 0) & (cols < allowed.shape[1])
+    inner[inner] = allowed[rows[inner], cols[inner]]
+    return inner

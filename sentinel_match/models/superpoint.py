@@ -81,34 +81,34 @@ class SeasonsPoints(WindowedTrunk):
         )
         self.worth = nn.Sequential(Convolved(TRUNK_CHANNELS, WORTH_CHANNELS, stride=2), nn.Conv2d(WORTH_CHANNELS, 1, 1))
 
-    def heads(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Compute what is learned of keypoints, and descriptors.
+    def heads(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Compute what is learned of keypoints, descriptors, and what the trunk knows.
 
         Args:
             image: (B, 1, rows, cols); the last cells are completed by repeating the border.
 
         Returns:
             (B, 64, rows / 8, cols / 8) log-probabilities that the point of a cell is each of its pixels, row by row;
-            (B, 1, rows / 8, cols / 8) logit that it is worth something: found again, and known again; and
-            (B, 128, rows / 8, cols / 8) unit descriptors.
+            (B, 1, rows / 8, cols / 8) logit that it is worth something: found again, and known again;
+            (B, 128, rows / 8, cols / 8) unit descriptors; and (B, 12, rows / 2, cols / 2) features.
         """
         detail = whole_detail(image)
         features, joined, far = self.known(detail)
         pixels = self.near(torch.cat([joined, self.detail(detail)], 1))
         pixels = functional.pixel_unshuffle(functional.pixel_shuffle(pixels, FEATURE_STRIDE_PX), CELL_PX)
-        return pixels.log_softmax(1), self.worth(far), unit(self.wide(self.cell_samples(features)))
+        return pixels.log_softmax(1), self.worth(far), unit(self.wide(self.cell_samples(features))), features
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute scores and descriptors of grey images; see :meth:`SuperPoint.forward`.
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute scores, descriptors and features of grey images; see :meth:`SuperPoint.forward`.
 
         A score is the probability that the point lies within a pixel, times that it is worth something.
         """
         rows, cols = image.shape[-2:]
-        pixels, worth, descriptors = self.heads(image)
+        pixels, worth, descriptors, features = self.heads(image)
         point = functional.pixel_shuffle(pixels.exp(), CELL_PX)
         point = functional.avg_pool2d(point, BLUNT_PX, 1, BLUNT_PX // 2) * BLUNT_PX**2
         worth = functional.interpolate(worth.sigmoid(), scale_factor=CELL_PX, mode="bilinear", align_corners=False)
-        return (point * worth)[:, 0, :rows, :cols], descriptors
+        return (point * worth)[:, 0, :rows, :cols], descriptors, features
 
 
 class SuperPoint(nn.Module):

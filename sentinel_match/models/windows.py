@@ -31,8 +31,7 @@ def place(features: tuple[Tensor, Tensor], at: tuple[Tensor, Tensor], linear: Te
 
     Args:
         features: (1, C, rows, cols) of both images, one for each 2 x 2 pixels.
-        at: (N, 2) x, y in left pixels, the middles of windows, and (N, 2) in right pixels, where they are looked for:
-            the middle of a feature.
+        at: (N, 2) x, y in left pixels, the middles of windows, and (N, 2) in right pixels, where they are looked for.
         linear: (2, 2), what turns and scales the left image as the right one is.
 
     Returns:
@@ -47,7 +46,8 @@ def place(features: tuple[Tensor, Tensor], at: tuple[Tensor, Tensor], linear: Te
         for here, there in zip(*(torch.split(points, WINDOWS_AT_ONCE) for points in at), strict=True)
     ]
     moved, height = (torch.cat(parts) for parts in zip(*found, strict=True))
-    return at[1] + moved * FEATURE_STRIDE_PX, height
+    middle = (at[1] / FEATURE_STRIDE_PX).floor() + 0.5
+    return torch.where(height[:, None] != 0, (middle + moved) * FEATURE_STRIDE_PX, at[1]), height
 
 
 def _offsets(most: int, device: torch.device) -> Tensor:
@@ -67,7 +67,7 @@ def _cut(features: Tensor, at: Tensor, offsets: Tensor) -> Tensor:
 
 
 def _whole(features: Tensor, at: Tensor, most: int) -> Tensor:
-    """Take (N, C, k, k) features around the one nearest to (N, 2) pixels x, y; 0 beyond the image."""
+    """Take (N, C, k, k) features around the one that (N, 2) pixels x, y lie in; 0 beyond the image."""
     along = torch.arange(2 * most + 1, device=at.device)
     col, row = (at / FEATURE_STRIDE_PX).floor().long().T
     framed = functional.pad(features[0], (most,) * 4)

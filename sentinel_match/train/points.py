@@ -101,7 +101,7 @@ class Points(Task):
         """Compute the loss of the next batch, how surely points meet, and how surely their descriptors do."""
         batch = self.crops.sample(self.setup.batch)
         pixels, valid = (torch.cat(p).to(self.device) for p in (batch[:2], batch[2:4]))
-        heads = (head.float().chunk(2) for head in self.network.heads(filled(pixels, valid)))
+        heads = (head.float().chunk(2) for head in self.network.heads(filled(pixels, valid))[:3])
         sides = list(zip(*heads, strict=True))
         back = torch.linalg.inv(batch.mapping)
         ways = [

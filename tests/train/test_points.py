@@ -173,7 +173,8 @@ def test_ground_is_known_again_by_its_descriptors(ground: Ground) -> None:
 
 def test_ours_gives_a_score_to_every_pixel_and_a_descriptor_to_every_cell(detector: SeasonsPoints) -> None:
     with torch.inference_mode():
-        scores, descriptors = detector(torch.rand(2, 1, 61, 90))
+        scores, descriptors, features = detector(torch.rand(2, 1, 61, 90))
+    assert (2, 12, 32, 48) == features.shape
     assert (2, 61, 90) == scores.shape
     assert 0 <= scores.min() < scores.max() <= 1
     assert (2, 128, 8, 12) == descriptors.shape
