@@ -30,7 +30,7 @@ SUPERPOINT = _shipped(
 LIGHTGLUE = _shipped(
     "lightglue",
     "superpoint+lightglue",
-    "39635792d8dff916af592ad4877611750c03d19d13e65afa39654c1e7ff078ed",
+    "a85c0bad973d0a7ccf3a9c2637a7f658ca39d5153fb8474d8d683bb515c0f567",
     2657262,
     "lightglue_file",
 )
