@@ -105,7 +105,7 @@ class Evergreen(BuiltIn):
             nearer = np.eye(3)
             nearer[:2, 2] = pull
             matches = self._answers(left, right, replace(prior, transform=nearer @ prior.transform))
-            matches = matches.where(np.hypot(*(matches.right - prior.expected(matches.left)).T) <= prior.radius)
+            matches = matches.where(prior.reached(matches.left, matches.right))
         return dense.likely(matches, right["valid"], prior, self.min_score)
 
     def _answers(self, left: Arrays, right: Arrays, prior: GeometricPrior) -> Matches:

@@ -47,8 +47,6 @@ class ImageTensors(NamedTuple):
 
     pixels: Tensor
     """(rows, cols) float32, 0..1; an invalid pixel has the value of the nearest valid one."""
-    valid: Tensor
-    """(rows, cols) bool."""
     allowed: Tensor
     """(rows, cols) bool: where a keypoint may be."""
 
@@ -94,7 +92,7 @@ def describe(
     if allowed.any():
         with torch.inference_mode():
             image = models.tensor(filled(pixels, valid), device).float()
-            keypoints = detect(ImageTensors(image, models.tensor(valid, device), models.tensor(allowed, device)))
+            keypoints = detect(ImageTensors(image, models.tensor(allowed, device)))
     described = {
         "keypoints": keypoints.points.float().cpu().numpy(),
         "scores": keypoints.scores.cpu().numpy(),

@@ -3,7 +3,7 @@
 J. Sun et al.: LoFTR: Detector-Free Local Feature Matching with Transformers, CVPR 2021,
 https://arxiv.org/abs/2104.00680. The network looks at both images at once, so describing an image only keeps its
 pixels; matching is where the time goes, and its memory grows with the square of the image's area. A prior takes part
-in the coarse confidence (``models.loftr``); without one the network is run by kornia as it is.
+in the coarse confidence (``models.loftr``); without one the released network's numbers are kornia's.
 """
 
 from __future__ import annotations
@@ -121,8 +121,8 @@ class LoFTR(BuiltIn):
             cells = match_cells(network, side(left), side(right), bias)
             found: tuple[Tensor, Tensor, Tensor]
             if is_compact(network):
-                near = placed(cells)
-                found = near.left, near.right, probability(near, network.logit)
+                likely = placed(cells)
+                found = likely.left, likely.right, probability(likely, network.logit)
             else:
                 found = refine_cells(network, cells)
         # kornia keeps LoFTR's own frame, whose origin is the outer corner: nothing to add, unlike every other matcher.
@@ -130,7 +130,7 @@ class LoFTR(BuiltIn):
         good = (score > self.min_score) & on_allowed(left["allowed"], a) & on_allowed(right["allowed"], b)
         a, b, score = a[good] * left["scale"], b[good] * right["scale"], score[good]
         if prior is not None:  # a cell can be in reach, and what was found in it not
-            near = np.hypot(*(prior.expected(a) - b).T) <= prior.radius
+            near = prior.reached(a, b)
             a, b, score = a[near], b[near], score[near]
         return Matches(a, b, score)
 

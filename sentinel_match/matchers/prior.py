@@ -43,6 +43,10 @@ class GeometricPrior:
             squared += np.multiply(offset, offset, out=offset)
         return np.asarray(squared <= self.radius**2)
 
+    def reached(self, left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Tell whether each of (N, 2) right points is in reach of where its own left one should be: (N,)."""
+        return np.asarray(np.hypot(*(self.expected(left) - right).T) <= self.radius)
+
     def bias(self, left: NDArray[Any], right: NDArray[Any]) -> NDArray[np.float32]:
         """Compute what is added to the logarithm of an assignment.
 

@@ -66,7 +66,7 @@ class SuperPointLightGlue(LightGlueMethod):
         found = replace(found, right=placed.cpu().numpy().astype(np.float64))
         near = (likeness > 0).cpu().numpy() & on_allowed(right["allowed"], found.right)
         if prior is not None:
-            near &= np.hypot(*(prior.expected(found.left) - found.right).T) <= prior.radius
+            near &= prior.reached(found.left, found.right)
         return found.where(near)
 
 

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-SUPERPOINT_CELL = 8
-"""Pixels along one side of a cell, after three poolings (3.1)."""
 STAGE_CHANNELS = 64, 64, 128, 128
 SUPERPOINT_CHANNELS = 256
 """Of a descriptor of the authors', and within their heads."""
@@ -115,14 +113,14 @@ class SuperPoint(nn.Module):
     """The authors': one encoder, two heads."""
 
     channels = SUPERPOINT_CHANNELS
-    descriptor_px = SUPERPOINT_CELL / 2
+    descriptor_px = CELL_PX / 2
 
     def __init__(self) -> None:
         super().__init__()
         for stage, (before, width) in enumerate(pairwise((1, *STAGE_CHANNELS)), start=1):
             self._add(f"{stage}a", before, width)
             self._add(f"{stage}b", width, width)
-        for head, out in (("P", SUPERPOINT_CELL**2 + 1), ("D", SUPERPOINT_CHANNELS)):
+        for head, out in (("P", CELL_PX**2 + 1), ("D", SUPERPOINT_CHANNELS)):
             self._add(f"{head}a", STAGE_CHANNELS[-1], SUPERPOINT_CHANNELS)
             self.add_module(f"conv{head}b", nn.Conv2d(SUPERPOINT_CHANNELS, out, 1))
 
@@ -147,7 +145,7 @@ class SuperPoint(nn.Module):
         cells = self.get_submodule("convPb")(self._relu("Pa", x))
         descriptors = self.get_submodule("convDb")(self._relu("Da", x))
         # 3.2: 64 channels are the pixels of a cell, row by row; the 65th says "no keypoint here"
-        scores = functional.pixel_shuffle(cells.softmax(1)[:, :-1], SUPERPOINT_CELL)
+        scores = functional.pixel_shuffle(cells.softmax(1)[:, :-1], CELL_PX)
         return scores[:, 0, :rows, :cols], functional.normalize(descriptors, dim=1)
 
     def _relu(self, layer: str, x: Tensor) -> Tensor:
@@ -167,8 +165,8 @@ def sample(descriptors: Tensor, points: Tensor, descriptor_px: float) -> Tensor:
     Returns:
         (N, C).
     """
-    size = points.new_tensor([descriptors.shape[2], descriptors.shape[1]]) * SUPERPOINT_CELL
-    grid = (2 * (points + SUPERPOINT_CELL / 2 - descriptor_px) / size - 1)[None, None]
+    size = points.new_tensor([descriptors.shape[2], descriptors.shape[1]]) * CELL_PX
+    grid = (2 * (points + CELL_PX / 2 - descriptor_px) / size - 1)[None, None]
     at_points = functional.grid_sample(
         descriptors[None], grid, mode="bilinear", padding_mode="border", align_corners=False
     )

@@ -15,10 +15,11 @@ import torch
 
 from sentinel_match.matchers import loftr
 from sentinel_match.models.loftr import compact, match_cells
+from sentinel_match.models.trunk import CELL_PX
 from sentinel_match.train.crops import Crops, Cutting
 from sentinel_match.train.figures import Figure
 from sentinel_match.train.loop import seeded
-from sentinel_match.train.mappings import grid_points, map_points, overlay
+from sentinel_match.train.mappings import grid_points, map_points, nearest_cells, overlay
 from sentinel_match.train.odds import calibration_pairs, fit_odds
 from sentinel_match.train.projection import SEEN_SHARE, begin_windows, filled
 from sentinel_match.train.task import Task, TrainingSetup, share_of_pairs
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from sentinel_match.train.task import Exam
 
 CELL_CUTTING = Cutting(size=224, farthest=48, turned_share=0.75, turn=30, zoom=1.4, slant=0.1)
-CELL_PX = loftr.LOFTR_CELL_PX
 CODE_CELLS = 128
 """A position code begins anywhere below: the first cells of an image of some 1,000 pixels are not all there is."""
 NEVER = -1e4
@@ -165,12 +165,9 @@ class CoarseToFine(Task):
         """
         side = self.cutting.size // CELL_PX
         at = grid_points(torch.arange(side) * float(CELL_PX))
-        to = map_points(at[None].expand(len(batch.left), -1, -1), batch.mapping)
-        cell = (to / CELL_PX).round()
+        cell, index, inside = nearest_cells(batch.mapping, side, CELL_PX)
         back = (map_points(cell * CELL_PX, torch.linalg.inv(batch.mapping)) / CELL_PX).round()
-        inside = ((cell >= 0) & (cell < side)).all(-1)
         clear = torch.minimum(batch.clear, overlay(torch.ones_like(batch.clear), batch.mapping))
-        index = (cell[..., 1].clamp(0, side - 1) * side + cell[..., 0].clamp(0, side - 1)).long()
         seen = (clear[:, 0, ::CELL_PX, ::CELL_PX].flatten(1) > SEEN_SHARE) & masks[0].cpu()
         seen &= masks[1].cpu().gather(1, index) & inside & (back * CELL_PX == at).all(-1)
         pair, one = seen.nonzero(as_tuple=True)

@@ -58,6 +58,24 @@ def grid_points(along: Tensor) -> Tensor:
     return torch.stack([x, y], -1).flatten(0, 1)
 
 
+def nearest_cells(mapping: Tensor, side: int, cell_px: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Find for each of side x side cells, row by row, the cell of the other image that its corner falls next to.
+
+    Args:
+        mapping: (N, 3, 3) pixels to those of the other image, which has as many cells.
+        side: cells along a row and a column.
+        cell_px: pixels along a cell.
+
+    Returns:
+        (N, side * side, 2) column, row, whole numbers, also beyond the other image; (N, side * side) its number there,
+        or that of the nearest there is; and (N, side * side) whether it lies inside.
+    """
+    at = grid_points(torch.arange(side, device=mapping.device) * float(cell_px))
+    cell = (map_points(at[None].expand(len(mapping), -1, -1), mapping) / cell_px).round()
+    col, row = cell.clamp(0, side - 1).long().unbind(-1)
+    return cell, row * side + col, ((cell >= 0) & (cell < side)).all(-1)
+
+
 def overlay(image: Tensor, mapping: Tensor) -> Tensor:
     """Sample (N, C, H, W): what an image shows where a mapping leads from each pixel; 0 where nothing is known."""
     _, _, rows, cols = image.shape

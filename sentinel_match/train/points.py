@@ -21,7 +21,7 @@ from sentinel_match.models.trunk import CELL_PX
 from sentinel_match.train.crops import Crops, Cutting
 from sentinel_match.train.figures import Figure
 from sentinel_match.train.loop import seeded
-from sentinel_match.train.mappings import map_points, overlay
+from sentinel_match.train.mappings import map_points, nearest_cells, overlay
 from sentinel_match.train.projection import SEEN_SHARE, begin_windows, filled
 from sentinel_match.train.task import Task, TrainingSetup, share_of_pairs
 
@@ -163,23 +163,19 @@ def known_again(one: Tensor, other: Tensor, mapping: Tensor) -> Tensor:
     """Compute how surely the descriptors of each cell and of the same ground in the other image find each other.
 
     Args:
-        one: (N, C, rows, cols) unit descriptors.
+        one: (N, C, side, side) unit descriptors.
         other: the same of the other image.
         mapping: (N, 3, 3) pixels to those of the other image.
 
     Returns:
-        (N, 1, rows, cols), 0..1: the root of the product of both softmaxes, 0 beyond the other image.
+        (N, 1, side, side), 0..1: the root of the product of both softmaxes, 0 beyond the other image.
     """
-    rows, cols = one.shape[-2:]
-    y, x = torch.meshgrid(torch.arange(rows), torch.arange(cols), indexing="ij")
-    at = torch.stack([x, y], -1).flatten(0, 1).float().to(one.device) * CELL_PX
-    cell = (map_points(at[None].expand(len(one), -1, -1), mapping) / CELL_PX).round().long()
-    inside = (cell >= 0).all(-1) & (cell[..., 0] < cols) & (cell[..., 1] < rows)
-    index = cell[..., 1].clamp(0, rows - 1) * cols + cell[..., 0].clamp(0, cols - 1)
+    side = one.shape[-1]
+    _, index, inside = nearest_cells(mapping, side, CELL_PX)
     likeness = DESCRIPTOR_SHARPNESS * torch.einsum("ncl,ncs->nls", one.flatten(2), other.flatten(2))
     sure = ((likeness.log_softmax(2) + likeness.log_softmax(1)) / 2).exp()
     found: Tensor = sure.gather(2, index[..., None])[..., 0] * inside
-    return found.view(len(one), 1, rows, cols)
+    return found.view(len(one), 1, side, side)
 
 
 class Mark(NamedTuple):
