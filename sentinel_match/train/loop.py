@@ -197,23 +197,26 @@ def _resumed(task: Task, schedule: Schedule, folder: Path, optimiser: torch.opti
     path = folder / CHECKPOINT
     if not path.exists():
         return TrainingState()
+    recipe = _recipe(task, schedule)
     try:
         checkpoint = torch.load(path, weights_only=True, map_location="cpu")
         other = dict(checkpoint["recipe"])
     except Exception as error:  # zip, pickle, end of file, another program's: whatever such a file provokes
         raise BadCheckpoint(path, f"it is damaged ({type(error).__name__}); delete it to begin again") from error
-    recipe = _recipe(task, schedule)
     changes = sorted(k for k in {*recipe, *other} if recipe.get(k) != other.get(k))
     if changes:
         raise BadCheckpoint(path, f"it was made with another {', '.join(changes)}; choose another folder, or delete it")
-    task.network.load_state_dict(checkpoint["network"])
-    optimiser.load_state_dict(checkpoint["optimiser"])
-    task.resume(checkpoint["task"])
     examined = [figure.name for figure in TRAINABLE[task.name].figures]
-    recent = [tuple(Figure(*figure) for figure in figures) for figures in checkpoint.get("recent", ())]
-    return TrainingState(
-        checkpoint["step"], [CurvePoint.from_dict(row, examined) for row in checkpoint["curve"]], recent
-    )
+    try:
+        task.network.load_state_dict(checkpoint["network"])
+        optimiser.load_state_dict(checkpoint["optimiser"])
+        task.resume(checkpoint["task"])
+        curve = [CurvePoint.from_dict(row, examined) for row in checkpoint["curve"]]
+        recent = [tuple(Figure(*figure) for figure in figures) for figures in checkpoint["recent"]]
+        return TrainingState(int(checkpoint["step"]), curve, recent)
+    except Exception as error:  # other tensors, other keys, other values: whatever another version wrote
+        reason = f"another version wrote it ({type(error).__name__}); choose another folder, or delete it"
+        raise BadCheckpoint(path, reason) from error
 
 
 def save(network: nn.Module, path: Path) -> str:

@@ -30,15 +30,6 @@ def texture(rows: int = 160, cols: int = 192, seed: int = 0) -> np.ndarray:
     return ((noise - noise.min()) / np.ptp(noise)).astype(np.float32)
 
 
-def test_its_weights_come_with_the_package_and_are_what_they_should_be() -> None:
-    path = verified(EVERGREEN)
-    assert "shipped" == path.parent.name
-    assert path.stat().st_size == EVERGREEN.size < 1_000_000
-    card = path.with_suffix(".md").read_text(encoding="utf-8")
-    assert EVERGREEN.sha256 in card
-    assert "Contains modified Copernicus Sentinel data" in card
-
-
 def test_a_network_of_ones_own_takes_its_place(tmp_path) -> None:
     path = tmp_path / "mine.safetensors"
     save(Network(), path)

@@ -221,15 +221,6 @@ def test_real_loftr_keeps_the_contract() -> None:
 # The network that comes with the package
 
 
-def test_its_weights_come_with_the_package_and_are_what_they_should_be() -> None:
-    path = verified(LOFTR)
-    assert "shipped" == path.parent.name
-    assert path.stat().st_size == LOFTR.size < 8_000_000
-    card = path.with_suffix(".md").read_text(encoding="utf-8")
-    assert LOFTR.sha256 in card
-    assert "Contains modified Copernicus Sentinel data" in card
-
-
 @pytest.mark.parametrize("degrees", [0, -20])
 def test_it_finds_another_seasons_ground_far_aside_and_turned_without_a_prior(degrees: float) -> None:
     pair = example_pair((37.3, -24.6), size=384, seasons=("spring", "summer"))

@@ -148,6 +148,19 @@ def test_a_damaged_checkpoint_is_refused(ground: Ground, tmp_path: Path) -> None
         learn(Dense(ground, **SMALL), Schedule(steps=1), tmp_path, CPU)
 
 
+@pytest.mark.parametrize("part", ["network", "optimiser", "task", "curve", "recent", "step"])
+@pytest.mark.parametrize("content", [None, {"other": 1}], ids=["missing", "other"])
+def test_a_checkpoint_of_another_version_is_refused(
+    ground: Ground, tmp_path: Path, part: str, content: dict[str, int] | None
+) -> None:
+    learn(Dense(ground, **SMALL), Schedule(steps=1, every=1), tmp_path, CPU)
+    checkpoint = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    del checkpoint[part]
+    torch.save(checkpoint if content is None else {**checkpoint, part: content}, tmp_path / CHECKPOINT)
+    with pytest.raises(BadCheckpoint, match="another version wrote it"):
+        learn(Dense(ground, **SMALL), Schedule(steps=1, every=1), tmp_path, CPU)
+
+
 def test_a_checkpoint_that_would_run_code_is_refused(ground: Ground, tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> tuple[object, ...]:
