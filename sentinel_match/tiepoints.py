@@ -78,7 +78,7 @@ class TiePoints:
     inlier: NDArray[np.bool_]
     """(N,) whether the point is believed."""
     method: NDArray[np.str_]
-    """(N,) ``phase``, ``aliked+lightglue`` …: found by that matcher, then refined; ``grid``: measured on the grid."""
+    """(N,) ``phase``, ``loftr`` …: found by that matcher, then refined; ``grid``: measured on the grid."""
     summary: Summary
     """What the set says as a whole."""
     left_class: NDArray[np.str_] | None = None

@@ -73,7 +73,7 @@ class EvaluateOptions:
     default=("auto",),
     show_default=True,
     help="auto or a matcher, with switches: sift:unguided:nomasks:nosemantics. Again for more. "
-    "With --poses: matchers, without switches (default: aliked+lightglue).",
+    "With --poses: matchers, without switches (default: superpoint+lightglue).",
 )
 @click.option(
     "--benchmark",

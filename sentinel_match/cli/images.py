@@ -74,7 +74,9 @@ class _Outcome:
 @click.option(
     "--resize", default="1024", show_default=True, help="Longer side in pixels, or WIDTHxHEIGHT, or -1 for as is."
 )
-@click.option("--matcher", help="See `sentinel-match matchers` (default: phase; aliked+lightglue with the next four).")
+@click.option(
+    "--matcher", help="See `sentinel-match matchers` (default: phase; with the next four superpoint+lightglue)."
+)
 @click.option("--max-keypoints", type=click.IntRange(1), help="Of each image (default: the matcher's).")
 @click.option("--keypoint-threshold", type=float, help="Lowest score of a keypoint (default: the matcher's).")
 @click.option("--nms-radius", type=click.IntRange(1), help="Pixels to the next keypoint (default: the matcher's).")

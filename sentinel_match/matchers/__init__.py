@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sentinel_match.models.weights import Weights
 
 GROUP = "sentinel_match.matchers"
-DEFAULT = "aliked+lightglue"
+DEFAULT = "superpoint+lightglue"
 WITNESS_DISTANCE_PX = 64.0
 """Pixels within which correspondences share what they look at, unless their method says otherwise."""
 
@@ -96,7 +96,7 @@ class Matcher(Protocol):
     """A method that finds correspondences between two images."""
 
     name: ClassVar[str]
-    """Registered name, ``aliked+lightglue``."""
+    """Registered name, ``superpoint+lightglue``."""
     summary: ClassVar[str]
     """One line for the table of matchers."""
     weights: ClassVar[tuple[Weights, ...]]

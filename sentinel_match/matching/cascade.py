@@ -3,9 +3,9 @@
 The cascade starts with what is cheap and precise. ``phase`` looks at every cell under the geographic prior; where it
 finds little, ``evergreen`` looks too, and each point keeps the surer of the two. A method that shares nothing with
 them, ``sift``, looks at the clearest cells under the same prior, and must find the same model. Where it does not,
-``aliked+lightglue`` is asked: it decides where the others contradict each other. Two methods with two answers and no
-third is no match, never a guess. Where nothing is found under the prior, or none is wanted, both images are searched
-whole and at every rotation (``unguided``); what that finds is checked by ``phase`` window by window.
+``loftr`` is asked: it decides where the others contradict each other. Two methods with two answers and no third is no
+match, never a guess. Where nothing is found under the prior, or by ``loftr`` alone, or none is wanted, both images are
+searched whole and at every rotation (``unguided``), and what that finds is checked by ``phase`` window by window.
 """
 
 from __future__ import annotations
@@ -88,17 +88,19 @@ def correspond(
     if flat := no_contrast(a, b):
         return pair.nothing(flat)
     searchers = [
-        m for m in (available_matcher(name, method.device) for name in (CHECKING_MATCHER, DECIDING_MATCHER)) if m
+        m for m in (available_matcher(name, method.device) for name in (DECIDING_MATCHER, CHECKING_MATCHER)) if m
     ]
     if method.everywhere or not (method.guided or method.matcher):
         return _search(pair, [method.matcher] if method.matcher else searchers)
     if method.matcher is not None:
         return pair.with_model(pair.match(method.matcher, pair.cells))
     matches = _run_cascade(pair)
-    if matches.model is not None or matches.contradicted:  # a search without a prior is no judge between methods
+    lone = set(matches.method[matches.inlier].tolist()) == {DECIDING_MATCHER}
+    # A search without a prior is no judge between methods
+    if (matches.model is not None and not lone) or matches.contradicted:
         return matches
     unguided = _search(pair, searchers[:1])
-    if unguided.model is None:
+    if unguided.model is None or unguided.inlier.sum() < matches.inlier.sum():
         return matches
     corners = to_metres(a.geobox, View.of(a.pixels, np.asarray(a.valid)).corners)
     if np.hypot(*(unguided.model(corners) - corners).T).max() > method.reach:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sentinel_match.raster.transitions import Context
 
 AUTO = "auto"
-CASCADE = ("phase", "sift", "evergreen", "aliked+lightglue")
+CASCADE = ("phase", "sift", "evergreen", "loftr")
 """Matchers of ``auto``: the one that starts, the one that checks it, the one that helps where little was found, and the
 one that decides if nothing is confirmed."""
 

