@@ -4,7 +4,7 @@ The cascade starts with what is cheap and precise. ``phase`` looks at every cell
 finds little, ``evergreen`` looks too, and each point keeps the surer of the two. A method that shares nothing with
 them, ``sift``, looks at the clearest cells under the same prior, and must find the same model. Where it does not,
 ``loftr`` is asked: it decides where the others contradict each other. Two methods with two answers and no third is no
-match, never a guess. Where nothing is found under the prior, or by ``loftr`` alone, or none is wanted, both images are
+match, never a guess. Where ``phase`` and ``evergreen`` find nothing under the prior, or none is wanted, both images are
 searched whole and at every rotation (``unguided``), and what that finds is checked by ``phase`` window by window.
 """
 
@@ -23,7 +23,7 @@ from sentinel_match.matchers.phase import Phase
 from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.matching import cells
 from sentinel_match.matching.attempt import Search
-from sentinel_match.matching.cell_matching import PRECISE_TOLERANCE, CellMatching
+from sentinel_match.matching.cell_matching import DENSE_METHODS, PRECISE_TOLERANCE, CellMatching
 from sentinel_match.matching.correspondences import CASCADE, Correspondences, MatchInput, Method, available_matcher
 from sentinel_match.matching.inputs import silent
 from sentinel_match.matching.unguided import relate
@@ -95,9 +95,8 @@ def correspond(
     if method.matcher is not None:
         return pair.with_model(pair.match(method.matcher, pair.cells))
     matches = _run_cascade(pair)
-    lone = set(matches.method[matches.inlier].tolist()) == {DECIDING_MATCHER}
-    # A search without a prior is no judge between methods
-    if (matches.model is not None and not lone) or matches.contradicted:
+    # Where dense methods are blind and others are not, images are turned or scaled; a search without a prior is no judge
+    if np.isin(matches.method[matches.inlier], DENSE_METHODS).any() or matches.contradicted:
         return matches
     unguided = _search(pair, searchers[:1])
     if unguided.model is None or unguided.inlier.sum() < matches.inlier.sum():
