@@ -22,7 +22,7 @@ from sentinel_match.geometry.grids import origin_of, pixel_size, to_metres
 from sentinel_match.matchers.phase import Phase
 from sentinel_match.matchers.prior import GeometricPrior
 from sentinel_match.matching import cells
-from sentinel_match.matching.attempt import Search
+from sentinel_match.matching.attempt import AUTO, Search
 from sentinel_match.matching.cell_matching import DENSE_METHODS, PRECISE_TOLERANCE, CellMatching
 from sentinel_match.matching.correspondences import CASCADE, Correspondences, MatchInput, Method, available_matcher
 from sentinel_match.matching.inputs import silent
@@ -95,7 +95,7 @@ def correspond(
     if method.matcher is not None:
         return pair.with_model(pair.match(method.matcher, pair.cells))
     matches = _run_cascade(pair)
-    # Where dense methods are blind and others are not, images are turned or scaled; a search without a prior is no judge
+    # Where dense methods alone are blind, images are turned or scaled; a search without a prior is no judge
     if np.isin(matches.method[matches.inlier], DENSE_METHODS).any() or matches.contradicted:
         return matches
     unguided = _search(pair, searchers[:1])
@@ -174,13 +174,18 @@ def _search(pair: CellMatching, methods: Sequence[Matcher]) -> Correspondences:
     """Search both images whole, at every rotation, by the first of some methods that finds a model."""
     a, b = pair.left.first, pair.right.first
     left_view, right_view = (View.of(image.pixels, np.asarray(image.valid)) for image in (a, b))
-    options, kind = pair.method, pair.method.model or "similarity"
+    options = pair.method
     matches = pair.nothing("no method could be asked")
     for matcher in methods:
         name = matcher.name
         pair.progress(f"search ({name})", 0, 1)
         search = Search(
-            matcher, OVERVIEW_SIDE, model=kind, windows=options.cells, seed=options.seed, device=options.device
+            matcher,
+            OVERVIEW_SIDE,
+            model=options.model or AUTO,
+            windows=options.cells,
+            seed=options.seed,
+            device=options.device,
         )
         relation = relate(left_view, right_view, search)
         inlier = relation.inlier
@@ -193,7 +198,7 @@ def _search(pair: CellMatching, methods: Sequence[Matcher]) -> Correspondences:
             p, q = to_metres(a.geobox, left[inlier]), to_metres(b.geobox, right[inlier])
             turn = f"turned by {round(relation.angle or 0.0, 1) or 0.0:.1f} degrees"  # never -0.0
             why = f"{name} without a prior, {turn}, confirmed by {STARTING_MATCHER}"
-            return replace(matches, model=robust.fit(kind, p, q), why=why)
+            return replace(matches, model=robust.fit(relation.model.kind, p, q), why=why)
     return matches
 
 
