@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sentinel_match.cache import Cache
+    from sentinel_match.geometry.transform import PlaneTransform
     from sentinel_match.matchers import Matcher
     from sentinel_match.matching.inputs import Progress
     from sentinel_match.raster.raster import Raster
@@ -179,14 +180,8 @@ def _search(pair: CellMatching, methods: Sequence[Matcher]) -> Correspondences:
     for matcher in methods:
         name = matcher.name
         pair.progress(f"search ({name})", 0, 1)
-        search = Search(
-            matcher,
-            OVERVIEW_SIDE,
-            model=options.model or AUTO,
-            windows=options.cells,
-            seed=options.seed,
-            device=options.device,
-        )
+        kind, cells, seed = options.model or AUTO, options.cells, options.seed
+        search = Search(matcher, OVERVIEW_SIDE, model=kind, windows=cells, seed=seed, device=options.device)
         relation = relate(left_view, right_view, search)
         inlier = relation.inlier
         left, right = (points[relation.pairs[:, side]] for side, points in enumerate(relation.keypoints))
@@ -195,11 +190,22 @@ def _search(pair: CellMatching, methods: Sequence[Matcher]) -> Correspondences:
             left, right, relation.score, method, relation.keypoints, inlier, None, f"{name}: {relation.why}"
         )
         if relation.model is not None:
-            p, q = to_metres(a.geobox, left[inlier]), to_metres(b.geobox, right[inlier])
+            model, inlier = _narrowed(pair, matches, relation.model.kind)
             turn = f"turned by {round(relation.angle or 0.0, 1) or 0.0:.1f} degrees"  # never -0.0
             why = f"{name} without a prior, {turn}, confirmed by {STARTING_MATCHER}"
-            return replace(matches, model=robust.fit(relation.model.kind, p, q), why=why)
+            return replace(matches, model=model, inlier=inlier, why=why)
     return matches
+
+
+def _narrowed(pair: CellMatching, matches: Correspondences, kind: str) -> tuple[PlaneTransform, NDArray[np.bool_]]:
+    """Fit the model of what a search believes, and keep what is as near to it as under a prior, where most is."""
+    a, b = pair.left.first, pair.right.first
+    p, q = to_metres(a.geobox, matches.left), to_metres(b.geobox, matches.right)
+    model, inlier = robust.fit(kind, p[matches.inlier], q[matches.inlier]), matches.inlier
+    near = inlier & (np.hypot(*(q - model(p)).T) <= PRECISE_TOLERANCE * pixel_size(b.geobox))
+    if near.sum() < inlier.sum() / 2:
+        return model, inlier
+    return robust.fit(kind, p[near], q[near]), near
 
 
 def _unite(pair: CellMatching, opinions: list[Correspondences]) -> Correspondences:
