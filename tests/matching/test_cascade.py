@@ -289,6 +289,16 @@ def test_a_turned_image_is_found_and_the_user_is_warned(unlearned: None, caplog:
     assert np.median(error) < 0.7
 
 
+def test_a_slight_turn_that_blinds_dense_methods_is_undone_by_a_search() -> None:
+    right, turn = rotated(AUTUMN, 12)
+    matches = correspond(SUMMER, right)
+    assert "loftr without a prior, turned by 12.0 degrees, confirmed by phase" == matches.why
+    error = turned_miss(matches, turn)[matches.inlier]
+    assert len(error) > 300
+    assert np.median(error) < 0.5
+    assert (error < 1.5).mean() > 0.95
+
+
 def test_without_a_prior_a_quarter_turn_is_found_and_nobody_is_warned(
     unlearned: None, caplog: pytest.LogCaptureFixture
 ) -> None:
