@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import cv2
@@ -93,7 +92,6 @@ def test_a_process_that_is_killed_costs_only_another_try(tmp_path: Path) -> None
 
 
 def test_processes_end_with_who_has_begun_them() -> None:
-    began = time.monotonic()
     results = in_processes(sleepy, [0.0, 600.0, 600.0], 2, nobody, lambda _: None)
     next(results)
     children = psutil.Process().children(recursive=True)
@@ -102,7 +100,6 @@ def test_processes_end_with_who_has_begun_them() -> None:
     _, alive = psutil.wait_procs(ours, timeout=20)
     assert 2 == len(ours)
     assert [] == alive
-    assert time.monotonic() - began < 300
 
 
 def test_a_process_has_one_thread_whatever_the_environment_of_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -252,7 +252,7 @@ def _pairs(request: EvaluateOptions, filters: Filters, progress: Progress) -> tu
 
     absent = ""
     if request.benchmark is not None:
-        folder = request.output / request.benchmark
+        folder = request.output / f"{request.benchmark}-{room.VERSIONS[request.benchmark]}"
         ready = room.ready(request.benchmark, folder, request.data, request.splits or room.SPLITS, progress)
         for file in ready.missing:
             click.echo(f"missing: {file}", err=True)

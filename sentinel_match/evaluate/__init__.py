@@ -11,7 +11,7 @@ truth by ``metrics``; each makes a ``record``, which the ``diary`` keeps; ``summ
 write it down. ``foreign`` is for methods of others, ``pose`` the same for cameras in space.
 """
 
-from sentinel_match.evaluate.benchmark import SPLITS, Missing, Ready, ready
+from sentinel_match.evaluate.benchmark import SPLITS, VERSIONS, Missing, Ready, ready
 from sentinel_match.evaluate.diary import Diary
 from sentinel_match.evaluate.foreign import ForeignMethod, export, from_function, read_matches
 from sentinel_match.evaluate.listing import ListedPair, list_archives, read_list, warped
@@ -22,6 +22,7 @@ from sentinel_match.evaluate.summary import Control, MethodSummary, controls, su
 
 __all__ = [
     "SPLITS",
+    "VERSIONS",
     "Control",
     "Diary",
     "ForeignMethod",

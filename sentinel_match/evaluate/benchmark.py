@@ -102,7 +102,6 @@ def ready(
 
     Raises:
         OutputError: an image cannot be written.
-        BadList: none of the files is here.
     """
     listed = [row for row in rows_of(name, "pairs") if row["split"] in splits]
     needed = {row[column] for row in listed for column in IMAGE_COLUMNS if row[column]}

@@ -91,7 +91,7 @@ def from_function(text: str) -> ForeignMethod:
     module, _, name = text.partition(":")
     try:
         function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # whatever the user's module does while it is imported
         raise ValueError(f"{text}: it cannot be imported ({error}); give module:function") from error
     if not callable(function):
         raise ValueError(f"{text}: it is no function")

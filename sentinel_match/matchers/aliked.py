@@ -1,4 +1,4 @@
-"""``aliked+lightglue``, the default: free weights that are installed along, and that hold across seasons."""
+"""``aliked+lightglue``: free weights of photographs, an install away."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ them by. The weights learnt that, the layers have no side. Median of 16 crops of
 
 @dataclass(frozen=True)
 class AlikedLightGlue(LightGlueMethod):
-    """ALIKED-n16rot keypoints, matched by LightGlue: the default, with weights that are free and installed along."""
+    """ALIKED-n16rot keypoints, matched by LightGlue: weights that are free, and an install away."""
 
     max_keypoints: int = 1536
     """The best so many of an image are kept. On cells of 640 x 640 pixels 1536 find half as many right matches again as

@@ -1,4 +1,4 @@
-"""``disk+lightglue``: DISK, trained by what gets matched; free weights that are installed along.
+"""``disk+lightglue``: DISK, trained by what gets matched; free weights, an install away.
 
 M. Tyszkiewicz, P. Fua, E. Trulls: DISK: Learning local features with policy gradient, NeurIPS 2020,
 https://arxiv.org/abs/2006.13566. kornia runs the network.

@@ -19,6 +19,8 @@ MATCH_SIGMA_PX, MATCH_TOLERANCE_PX = 3.3, 8.0
 """Standard deviation of where in their cells two matches lie, and how far one may lie beside what others say."""
 LEAST_AGREEING_SHARE, FEWEST_AGREEING = 0.25, 12
 """Of sure matches, those that must agree before windows are turned and scaled as they say."""
+LARGEST_SCALE = 4.0
+"""What matches agree on that is more, or less than one over it, is no scale of images."""
 
 
 def placed(features: tuple[Tensor, Tensor], left: Tensor, right: Tensor, sure: Tensor) -> tuple[Tensor, Tensor]:
@@ -53,4 +55,6 @@ def agreed_turn(left: Points, right: Points) -> NDArray[np.float64]:
     near = np.hypot(*(right - model(left)).T) < MATCH_TOLERANCE_PX
     if len(near) < FEWEST_AGREEING or near.mean() < LEAST_AGREEING_SHARE:
         return np.eye(2)
-    return np.asarray(model.matrix[:2, :2], np.float64)
+    linear = np.asarray(model.matrix[:2, :2], np.float64)
+    scale = float(np.sqrt(abs(np.linalg.det(linear))))
+    return linear if 1 / LARGEST_SCALE < scale < LARGEST_SCALE else np.eye(2)

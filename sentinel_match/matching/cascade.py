@@ -100,7 +100,8 @@ def correspond(
     if np.isin(matches.method[matches.inlier], DENSE_METHODS).any() or matches.contradicted:
         return matches
     unguided = _search(pair, searchers[:1])
-    if unguided.model is None or unguided.inlier.sum() < matches.inlier.sum():
+    contradicts = unguided.model and matches.model and not pair.confirms(unguided.model, matches)
+    if unguided.model is None or contradicts or unguided.inlier.sum() < matches.inlier.sum():
         return matches
     corners = to_metres(a.geobox, View.of(a.pixels, np.asarray(a.valid)).corners)
     if np.hypot(*(unguided.model(corners) - corners).T).max() > method.reach:

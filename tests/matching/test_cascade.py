@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
+from scipy.ndimage import gaussian_filter
 
 from sentinel_match import matchers
 from sentinel_match.cache import Cache
@@ -117,6 +118,25 @@ def test_the_same_images_give_the_same_answer() -> None:
     first, second = (correspond(SUMMER, AUTUMN, Method(QUICK)) for _ in range(2))
     assert np.array_equal(first.right, second.right)
     assert np.array_equal(first.inlier, second.inlier)
+
+
+def holed(side: MatchInput, seed: int, col: int = 0) -> MatchInput:
+    """The same with a third of it masked, in blots; they lie some columns further right."""
+    blots = gaussian_filter(np.random.default_rng(seed).normal(size=(400, 400)), 6)[40:360, 40 - col : 360 - col]
+    valid = side.first.valid & (blots < np.quantile(blots, 0.66))
+    return MatchInput((Raster(side.first.pixels * valid, valid, side.first.geobox),))
+
+
+def test_masks_that_are_alike_do_not_make_other_ground_the_same() -> None:
+    matches = correspond(holed(SUMMER, 1), holed(ELSEWHERE, 1))
+    assert matches.model is None, matches.why
+
+
+@pytest.mark.parametrize("col", [0, 7])
+def test_masks_that_are_alike_do_not_draw_the_same_ground_to_them(col: int) -> None:
+    """Seven columns aside they lie as the ground does."""
+    matches = correspond(holed(SUMMER, 1), holed(AUTUMN, 1, col))
+    assert model_error(matches, SUMMER) < 0.4
 
 
 def test_swapping_the_sides_turns_the_shift_around() -> None:
