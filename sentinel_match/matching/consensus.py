@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.ndimage import maximum_filter
 
 from sentinel_match.geometry import calibration, kinds, robust, transform
 from sentinel_match.geometry.chance import ACCEPTED_CHANCE, agreement, by_chance
-from sentinel_match.geometry.grids import pixel_size, to_metres, to_pixels
+from sentinel_match.geometry.grids import pixel_size, to_metres
+from sentinel_match.matching.outlines import outlined
 from sentinel_match.opinions import Population
 from sentinel_match.wording import counted
 
@@ -28,12 +28,6 @@ COARSE_TOLERANCE = 2.0
 OTHER_SHARE, OTHER_TOLERANCE, OTHER_CHANCE = 0.05, 1.0, 1e-6
 """Of the matches, how many must agree on a second displacement, within how many pixels, and how unlikely chance alone
 must give so many: over 28 pairs of two dates none comes near, over parts that moved apart it is below 1e-9."""
-OUTLINE_BLOCK, OUTLINE_REACH = 8, 32
-"""Pixels of the blocks by which masks are compared, and from a masked one within which a network sees its edge."""
-EDGE_TOLERANCE, EDGE_PIXELS = 2.0, 4_000_000
-"""Pixels by which edges of two masks may miss each other, and pixels that are looked at for them, row by row."""
-ALIKE_EDGES = 0.5
-"""Share of the edges from which on both masks are one."""
 CONTINUOUS = 0.5
 """So many matches half way to a second displacement, as a share of those that agree on it, and all of them where the
 transform has them: then the ground goes there by and by, and is one."""
@@ -65,8 +59,7 @@ def coarse_model(
     model = robust.robust_fit(
         kind, robust.PointPairs(p, q, sigma), tolerance=tolerance * gsd, quality=matches.score, seed=seed
     )
-    witnesses = _independent(p, matches, gsd)
-    witnesses = witnesses[~outlined(matches.left, matches.right, model, a, b)[witnesses]]
+    witnesses = _witnesses(matches, model, a, b)
     count, chance = agreement(p[witnesses], q[witnesses], model, tolerance * gsd, matches.radius * gsd)
     if chance > ACCEPTED_CHANCE:
         raise transform.NoModel(
@@ -75,61 +68,11 @@ def coarse_model(
     return model, np.hypot(*(q - model(p)).T) <= tolerance * gsd, chance
 
 
-def outlined(left: Points, right: Points, model: transform.PlaneTransform, a: Raster, b: Raster) -> NDArray[np.bool_]:
-    """Tell which correspondences may have seen no ground but an outline of what is not valid in both images alike.
-
-    The edge of a mask looks the same whatever ground it surrounds. Where a model lays what is not valid in one image
-    upon what is not valid in the other, points beside it are no witnesses of that model.
-
-    Args:
-        left: (N, 2) x, y in pixels of the left raster.
-        right: (N, 2) in pixels of the right one.
-        model: left metres to right metres.
-        a: the left raster.
-        b: the right one.
-
-    Returns:
-        (N,); all ``False`` where both are masked in different places.
-    """
-    masks = [np.asarray(raster.valid) for raster in (a, b)]
-    if _alike_edges(masks[0], masks[1], lambda at: to_pixels(b.geobox, model(to_metres(a.geobox, at)))) < ALIKE_EDGES:
-        return np.zeros(len(left), bool)
-    blocks = [_masked_blocks(mask) for mask in masks]
-    return _beside(blocks[0], left) & _beside(blocks[1], right)
-
-
-def _alike_edges(valid: NDArray[np.bool_], other: NDArray[np.bool_], moved: Callable[[Points], Points]) -> float:
-    """Compute the share of edges of a mask along its rows that lie upon such edges of another one; 0 without any."""
-    step = 1 + valid.size // EDGE_PIXELS
-    row, col = np.nonzero(valid[::step, 1:] != valid[::step, :-1])
-    there = moved(np.column_stack([col + 1.0, step * row + 0.5]))
-    y = np.floor(there[:, 1]).astype(int)
-    sides = [np.floor(there[:, 0] + way).astype(int) for way in (-EDGE_TOLERANCE, EDGE_TOLERANCE)]
-    inside = (y >= 0) & (y < other.shape[0]) & (sides[0] >= 0) & (sides[1] < other.shape[1])
-    if not inside.any():
-        return 0.0
-    before, behind = (other[y[inside], x[inside]] for x in sides)
-    begins = valid[step * row, col + 1][inside]
-    return float(((behind == begins) & (before != begins)).mean())
-
-
-def _masked_blocks(valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Tell which whole blocks of an image hold a pixel that is not valid."""
-    rows, cols = (side // OUTLINE_BLOCK for side in valid.shape)
-    whole = valid[: rows * OUTLINE_BLOCK, : cols * OUTLINE_BLOCK]
-    return ~np.asarray(whole.reshape(rows, OUTLINE_BLOCK, cols, OUTLINE_BLOCK).all((1, 3)))
-
-
-def _beside(mask: NDArray[np.bool_], points: Points) -> NDArray[np.bool_]:
-    """Tell which points (N, 2), in pixels, lie within :data:`OUTLINE_REACH` of masked blocks."""
-    near = maximum_filter(mask, 2 * (OUTLINE_REACH // OUTLINE_BLOCK) + 1)
-    col, row = (points / OUTLINE_BLOCK).astype(int).T
-    return np.asarray(near[row.clip(0, mask.shape[0] - 1), col.clip(0, mask.shape[1] - 1)])
-
-
-def _independent(p: np.ndarray, matches: Correspondences, gsd: float) -> np.ndarray:
-    """Select, by index, correspondences that share nothing they looked at; ``p`` (N, 2) are their left ends, metres."""
-    return robust.decluster(p, matches.score, matches.independence * gsd)
+def _witnesses(matches: Correspondences, model: transform.PlaneTransform, a: Raster, b: Raster) -> NDArray[np.intp]:
+    """Select, by index, correspondences that share nothing they looked at, and looked at ground."""
+    p = to_metres(a.geobox, matches.left)
+    independent = robust.decluster(p, matches.score, matches.independence * pixel_size(a.geobox))
+    return independent[~outlined(matches.left, matches.right, model, a, b)[independent]]
 
 
 def other_population(
@@ -198,8 +141,7 @@ def confirms(model: transform.PlaneTransform, matches: Correspondences, a: Raste
     """
     gsd = pixel_size(a.geobox)
     p, q = to_metres(a.geobox, matches.left), to_metres(b.geobox, matches.right)
-    witnesses = _independent(p, matches, gsd)
-    witnesses = witnesses[~outlined(matches.left, matches.right, model, a, b)[witnesses]]
+    witnesses = _witnesses(matches, model, a, b)
     near = np.hypot(*(q - model(p)).T)[witnesses] <= COARSE_TOLERANCE * gsd
     return by_chance(int(near.sum()), len(witnesses), COARSE_TOLERANCE / matches.radius) <= ACCEPTED_CHANCE
 
